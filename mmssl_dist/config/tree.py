@@ -1,0 +1,323 @@
+"""The job: every setting of a run, with its unit and scope. Defaults are what the documents report on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+Rate = Annotated[float, Field(gt=0.0)]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Section(BaseModel):
+    """Frozen, strict about types, and without room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Columns(Section):
+    """Names of the columns in the interaction files; the defaults are those ``synthesize`` writes."""
+
+    user: str = "user_id"
+    """Column with the user's id, of any type."""
+    item: str = "item_id"
+    """Column with the item's id, of any type."""
+    time: str | None = None
+    """Column with a sortable time; needed by the leave-last-out and temporal splits."""
+    split: str | None = None
+    """Column that tells the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
+
+
+class Modality(Section):
+    """Where one modality's item features are."""
+
+    file: str
+    """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
+    vector: str = "vector"
+    """Parquet only: the list column with the features."""
+    item: str = "item_id"
+    """Parquet only: the column with the item's id."""
+
+
+class Split(Section):
+    """How interactions become training, validation and test sets."""
+
+    method: Literal["given", "ratio", "leave_last_out", "temporal"] = "ratio"
+    """given: by files or by columns.split; ratio: per user, at random; leave_last_out: each user's last two;
+    temporal: by quantiles of time over all interactions."""
+    validation: Fraction = 0.1
+    """Share of the interactions for validation (ratio, temporal)."""
+    test: Fraction = 0.2
+    """Share of the interactions for the test (ratio, temporal)."""
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.method in ("ratio", "temporal") and self.validation + self.test >= 1.0:
+            raise ValueError("validation + test must be below 1, so that something is left to train on")
+        return self
+
+
+class Data(Section):
+    """The raw files."""
+
+    path: str
+    """Folder or URL of the raw files."""
+    layout: Literal["table", "inter", "mmssl"] = "table"
+    """table: Parquet or CSV; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json, test.json."""
+    interactions: str | None = None
+    """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only *.inter."""
+    columns: Columns = Columns()
+    """Column names of the interaction files; ``inter`` files name their own, unless set here."""
+    modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
+    """One entry per modality; its key names the modality everywhere else."""
+    split: Split = Split()
+    """How interactions are split."""
+    min_interactions: Annotated[int, Field(ge=0)] = 0
+    """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
+    buckets: Annotated[int, Field(ge=1)] = 4
+    """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split."""
+
+
+class Partition(Section):
+    """How the graph is cut."""
+
+    parts: Annotated[int, Field(ge=1)] = 4
+    """Number of partitions P; fixed from then on, while the number of workers may change."""
+    method: Literal["metis", "random"] = "metis"
+    """metis: small edge cut; random: no graph algorithm, for graphs METIS has no memory for."""
+    standardize: bool = True
+    """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""
+
+
+class ModalityGraph(Section):
+    """The learned user-item graph of each modality (equation 2)."""
+
+    size: Annotated[int, Field(ge=0)] = 10
+    """Items kept per user and modality, K; 0 switches the graph and its attention off."""
+    fanout: Annotated[int, Field(ge=1)] = 10
+    """Users sampled per item from the transposed lists."""
+    refresh_epochs: Annotated[int, Field(ge=1)] = 1
+    """Epochs between two publications of the lists to the sampler."""
+
+
+class Model(Section):
+    """The model (reference equations 1 to 5)."""
+
+    dimension: Annotated[int, Field(ge=1)] = 64
+    """Width D of every row."""
+    layers: Annotated[int, Field(ge=0)] = 2
+    """Propagation layers L over the interaction graph."""
+    heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads H; must divide the dimension."""
+    id_weight: Weight = 0.36
+    """Weight of the attended modality-aware rows in the start rows (equation 4)."""
+    modality_weight: Weight = 0.55
+    """Weight of the modality tower in the final rows (equation 5)."""
+    dropout: Fraction = 0.2
+    """Dropout on the projected tower rows, in training only."""
+    modality_graph: ModalityGraph = ModalityGraph()
+    """The learned modality lists."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.dimension % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide dimension ({self.dimension})")
+        return self
+
+
+class Contrastive(Section):
+    """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
+
+    weight: Weight = 0.03
+    """Weight of the term; 0 leaves it out."""
+    temperature: Rate = 0.5
+    """tau."""
+
+
+class Adversarial(Section):
+    """Candidate critic and the generator's term (equation 8)."""
+
+    weight: Weight = 1e-4
+    """Weight of the generator's term; 0 leaves the critic out."""
+    candidates: Annotated[int, Field(ge=2)] | Literal["all"] = 512
+    """Candidate items C of the global batch: half positives, half uniform draws; "all": the catalogue."""
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (64, 32)
+    """Widths of the critic's hidden layers."""
+    penalty: Weight = 0.3
+    """Weight of the gradient penalty."""
+    gumbel_scale: Weight = 1e-5
+    """Scale of the Gumbel noise on the known interactions."""
+    gumbel_temperature: Rate = 0.005
+    """Divisor of the Gumbel noise."""
+    signal_scale: Weight = 100.0
+    """Weight of the collaborative signal in the real rows."""
+
+
+class Losses(Section):
+    """What training minimises beside BPR."""
+
+    l2: Weight = 1e-5
+    """L2 on the ID rows of the batch's users, positives and negatives, per pair."""
+    tower_l2: Weight = 1e-5
+    """L2 on the batch's tower rows, divided by the number of items (equation 9)."""
+    contrastive: Contrastive = Contrastive()
+    """Contrastive term."""
+    adversarial: Adversarial = Adversarial()
+    """Adversarial term."""
+
+
+class RowOptimizer(Section):
+    """Lazy Adam on ID rows, at their owner."""
+
+    learning_rate: Rate = 1e-3
+    """Step size."""
+    second_moment: Literal["element", "row"] = "element"
+    """element: as Adam; row: one second moment per row, which saves D - 1 floats a node."""
+
+
+class DenseOptimizer(Section):
+    """Adam on the dense weights, inside DeepSpeed."""
+
+    learning_rate: Rate = 5.5e-4
+    """Step size of projections and attention."""
+    critic_learning_rate: Rate = 3e-4
+    """Step size of the critic (betas 0.5 and 0.9)."""
+    zero_stage: Literal[0, 1, 2] = 0
+    """DeepSpeed ZeRO stage of both engines."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers the dense weights compute in; ID rows stay fp32."""
+    clip: Weight = 0.0
+    """Largest norm of the dense gradient per engine; 0 does not clip."""
+
+
+class Training(Section):
+    """The loop."""
+
+    epochs: Annotated[int, Field(ge=1)] = 100
+    """Most epochs; one epoch takes every training interaction once."""
+    batch_size: Annotated[int, Field(ge=1)] = 1024
+    """Training pairs per step, over all workers."""
+    fanout: (
+        Literal["all"]
+        | Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    ) = (10, 10)
+    """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every neighbour."""
+    prefetch: Annotated[int, Field(ge=0)] = 2
+    """Batches sampled ahead of the step, per worker; 0 samples within the step."""
+    rows: RowOptimizer = RowOptimizer()
+    """Optimizer of the ID rows."""
+    dense: DenseOptimizer = DenseOptimizer()
+    """Optimizer of the dense weights."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints kept: the best ones by the stopping metric; the latest stays besides."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """Times a lost worker group is started again from the last checkpoint."""
+    timeout_seconds: Annotated[int, Field(ge=1)] = 1800
+    """Longest a worker waits for another in one collective."""
+
+
+class Evaluation(Section):
+    """Full ranking."""
+
+    ks: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)
+    ] = (10, 20, 50)
+    """Cut-offs K of every metric."""
+    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]*$")] = "recall@20"
+    """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
+    every_epochs: Annotated[int, Field(ge=1)] = 1
+    """Epochs between validations."""
+    patience: Annotated[int, Field(ge=1)] = 10
+    """Validations without improvement after which training stops."""
+    user_block: Annotated[int, Field(ge=1)] = 1024
+    """Users scored at once, per worker; bounds memory."""
+    item_block: Annotated[int, Field(ge=1)] = 65536
+    """Items scored at once, per worker; bounds memory."""
+
+
+class Export(Section):
+    """What is handed back."""
+
+    k: Annotated[int, Field(ge=1)] = 50
+    """Length of each user's recommendation list."""
+
+
+class Scaling(Section):
+    """Workers and what each one takes."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Workers W; at most partition.parts."""
+    cpus_per_worker: Annotated[int, Field(ge=1)] = 1
+    """Cores reserved in Ray per worker; also its number of compute threads."""
+    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
+    """GPUs per worker; 0 trains on the CPU."""
+
+
+class Storage(Section):
+    """How s3:// URLs are reached. Never keys: those come from the standard credential chain."""
+
+    endpoint: str | None = None
+    """Endpoint URL of an S3-compatible store, such as http://127.0.0.1:9000."""
+    region: str | None = None
+    """Region of the buckets."""
+    path_style: bool = False
+    """Address buckets as path instead of host name, as most S3-compatible stores want."""
+    anonymous: bool = False
+    """Send no credentials."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """Times a failed request is sent again."""
+
+
+class Job(Section):
+    """A whole job."""
+
+    output: str
+    """Folder or URL of the run; each stage publishes below it."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of splits, initial weights and every draw."""
+    data: Data
+    """Raw files and split."""
+    partition: Partition = Partition()
+    """Cutting the graph."""
+    model: Model = Model()
+    """Model."""
+    losses: Losses = Losses()
+    """Losses."""
+    training: Training = Training()
+    """Training loop."""
+    evaluation: Evaluation = Evaluation()
+    """Ranking and metrics."""
+    export: Export = Export()
+    """Export."""
+    scaling: Scaling = Scaling()
+    """Workers."""
+    storage: Storage = Storage()
+    """Object storage."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        problems = []
+        if self.scaling.workers > self.partition.parts:
+            problems.append(
+                f"scaling.workers ({self.scaling.workers}) must be at most partition.parts ({self.partition.parts}): "
+                "a partition has one owner. Raise partition.parts or lower scaling.workers"
+            )
+        if self.training.fanout != "all" and len(self.training.fanout) != self.model.layers:
+            problems.append(
+                f"training.fanout has {len(self.training.fanout)} numbers, model.layers is {self.model.layers}; "
+                "give one fanout per layer"
+            )
+        if int(self.evaluation.metric.split("@")[1]) not in self.evaluation.ks:
+            problems.append(
+                f"evaluation.metric ({self.evaluation.metric}) needs its K among evaluation.ks {self.evaluation.ks}"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self

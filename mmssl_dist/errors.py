@@ -1,0 +1,82 @@
+"""The exceptions a user can meet, and the exit status each one stands for.
+
+Exit 2: the input has to be mended. Exit 1: the system failed. Every message says where, the value, the rule and what
+to do, and survives pickling, since most are raised in a worker and shown by the driver.
+"""
+
+from __future__ import annotations
+
+EXIT_SYSTEM_FAILURE = 1
+EXIT_BAD_INPUT = 2
+
+
+class MmsslError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_status = EXIT_SYSTEM_FAILURE
+
+
+class InputError(MmsslError):
+    """Something the user gave is wrong: a file, a YAML value, a command-line argument.
+
+    Attributes:
+        where: a YAML path ("partition.parts"), a file ("data/a.parquet, row 17") or a URL.
+        value: what was found there, already shortened for display.
+        rule: what is allowed.
+        remedy: what to do about it.
+    """
+
+    exit_status = EXIT_BAD_INPUT
+
+    def __init__(self, where: str, value: object, rule: str, remedy: str) -> None:
+        super().__init__(where, value, rule, remedy)
+        self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.value}; {self.rule}. {self.remedy}"
+
+
+class ConfigError(InputError):
+    """One or several problems of a job's YAML, shown together, one line each."""
+
+    def __init__(self, problems: tuple[str, ...], source: str) -> None:
+        super().__init__(source, f"{len(problems)} problem(s)", "every value must be valid", "Mend the lines below.")
+        self.args = (problems, source)
+        self.problems, self.source = problems, source
+
+    def __str__(self) -> str:
+        return "\n".join((f"{self.source}: {len(self.problems)} problem(s)", *(f"  {p}" for p in self.problems)))
+
+
+class StorageError(InputError):
+    """A URL cannot be reached, read or written with what the user configured."""
+
+
+class ArtifactError(MmsslError):
+    """A published artifact is incomplete, corrupt or of another schema than this version reads."""
+
+
+class NonFiniteError(MmsslError):
+    """A loss or gradient stopped being a finite number; raised on every rank before the update."""
+
+
+class WorkerError(MmsslError):
+    """A worker failed; carries rank and cause."""
+
+
+def find_known(error: BaseException) -> MmsslError | None:
+    """The first ``MmsslError`` in the chain of causes of ``error`` (Ray wraps what workers raise), or None."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, MmsslError):
+            return current
+        pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        failures = getattr(current, "worker_failures", None)  # Ray Train's WorkerGroupError: rank -> exception
+        if isinstance(failures, dict):
+            pending += list(failures.values())
+    return None

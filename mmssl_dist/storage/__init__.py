@@ -1,0 +1,9 @@
+"""Files by URL, and artifacts that are complete exactly when their manifest exists."""
+
+from mmssl_dist.storage.location import FileRecord, Location, open_location
+from mmssl_dist.storage.manifest import Manifest, begin, fingerprint, publish, read_manifest, require_manifest
+
+__all__ = [
+    "FileRecord", "Location", "Manifest", "begin", "fingerprint", "open_location", "publish", "read_manifest",
+    "require_manifest",
+]

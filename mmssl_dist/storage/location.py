@@ -1,0 +1,206 @@
+"""One way to files, wherever they are: ``s3://``, ``file://`` or plain paths, through pyarrow's filesystems."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from mmssl_dist.config.tree import Storage
+from mmssl_dist.errors import ArtifactError, StorageError
+
+_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and SHA-256 of a file as it was written."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder: a pyarrow filesystem, the path in it, and the URL to name it by in messages."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    url: str
+
+    def __truediv__(self, name: str) -> Location:
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts:
+            raise StorageError(self.url, name, "a name below a folder may not leave it", "Use a relative path.")
+        return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def info(self) -> pafs.FileInfo:
+        return self._run(lambda: self.filesystem.get_file_info(self.path))
+
+    def exists(self) -> bool:
+        return self.info().type != pafs.FileType.NotFound
+
+    def is_folder(self) -> bool:
+        return self.info().type == pafs.FileType.Directory
+
+    def files(self) -> list[pafs.FileInfo]:
+        """Every file below this folder, sorted by path; empty when there is no such folder."""
+        selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        found = self._run(lambda: self.filesystem.get_file_info(selector))
+        return sorted((f for f in found if f.type == pafs.FileType.File), key=lambda f: f.path)
+
+    def relative(self, info: pafs.FileInfo) -> str:
+        """The name of a file from ``files()`` below this folder."""
+        return info.path.removeprefix(self.path).lstrip("/")
+
+    def read_bytes(self) -> bytes:
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self.path) as stream:
+                return bytes(stream.read())
+
+        return self._run(read)
+
+    def write_bytes(self, data: bytes | memoryview | pa.Buffer) -> FileRecord:
+        """Write a whole file; a local one appears under its name only when complete."""
+        view = memoryview(data).cast("B")
+
+        def write() -> None:
+            with self._writing() as stream:
+                for start in range(0, len(view), _CHUNK):
+                    stream.write(view[start : start + _CHUNK])
+
+        self._run(write)
+        return FileRecord(len(view), hashlib.sha256(view).hexdigest())
+
+    def write_array(self, array: np.ndarray) -> FileRecord:
+        """Write ``array`` as a ``.npy`` file without a second copy of it in memory."""
+        contiguous = np.ascontiguousarray(array)
+        header = _npy_header(contiguous)
+        body = memoryview(contiguous.reshape(-1).view(np.uint8)) if contiguous.size else memoryview(b"")
+        digest = hashlib.sha256(header)
+
+        def write() -> None:
+            with self._writing() as stream:
+                stream.write(header)
+                for start in range(0, len(body), _CHUNK):
+                    stream.write(body[start : start + _CHUNK])
+
+        self._run(write)
+        digest.update(body)
+        return FileRecord(len(header) + len(body), digest.hexdigest())
+
+    def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
+        """A local file with this content, downloaded below ``cache`` unless it is local already.
+
+        Raises:
+            ArtifactError: the content is not what ``record`` says.
+        """
+        if self.is_local:
+            target = Path(self.path)
+        else:
+            target = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
+            if not (target.exists() and record is not None and _digest(target) == record.sha256):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+                self._run(lambda: pafs.copy_files(self.path, str(partial), source_filesystem=self.filesystem,
+                                                  destination_filesystem=pafs.LocalFileSystem()))
+                partial.replace(target)
+        if record is not None and _digest(target) != record.sha256:
+            raise ArtifactError(f"{self.url}: content differs from its manifest (SHA-256); the file was truncated or "
+                                "changed after it was published. Run the stage that made it again.")
+        return target
+
+    def remove(self) -> None:
+        """Delete the file or the folder with all below it; nothing there is fine."""
+        kind = self.info().type
+        if kind == pafs.FileType.Directory:
+            self._run(lambda: self.filesystem.delete_dir(self.path))
+        elif kind == pafs.FileType.File:
+            self._run(lambda: self.filesystem.delete_file(self.path))
+
+    def _writing(self) -> _Writer:
+        return _Writer(self)
+
+    def _run(self, call):  # type: ignore[no-untyped-def]
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise StorageError(self.url, "nothing", "the file must exist", "Check the path.") from error
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StorageError(self.url, str(error).split("\n")[0], "the storage must answer",
+                               "Check the URL, the credentials and the `storage` section.") from error
+
+
+class _Writer:
+    """A stream into a location; local files are renamed into place on success."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.target = f"{location.path}.{os.getpid()}.partial" if location.is_local else location.path
+
+    def __enter__(self) -> pa.NativeFile:
+        if self.location.is_local:
+            Path(self.target).parent.mkdir(parents=True, exist_ok=True)
+        self.stream = self.location.filesystem.open_output_stream(self.target)
+        return self.stream
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self.stream.close()
+        if self.location.is_local:
+            if kind is None:
+                os.replace(self.target, self.location.path)
+            else:
+                os.unlink(self.target)
+
+
+def open_location(url: str, storage: Storage) -> Location:
+    """The location of ``url``; s3 as the ``storage`` section says, credentials from the standard chain.
+
+    Raises:
+        StorageError: a scheme that is not supported, or no bucket in an s3 URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file"):
+        path = Path(parts.path if parts.scheme else url).expanduser().absolute()
+        return Location(pafs.LocalFileSystem(), str(path), url.rstrip("/"))
+    if parts.scheme != "s3":
+        raise StorageError(url, parts.scheme, "URLs are s3://bucket/key, file:///path or a path", "Change the URL.")
+    if not parts.netloc:
+        raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
+    options: dict[str, object] = {
+        "anonymous": storage.anonymous,
+        "force_virtual_addressing": not storage.path_style and storage.endpoint is not None,
+        "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=storage.retries + 1),
+        "allow_bucket_creation": False,
+    }
+    if storage.region:
+        options["region"] = storage.region
+    if storage.endpoint:
+        endpoint = urlsplit(storage.endpoint)
+        options |= {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc}
+    key = parts.path.strip("/")
+    path = f"{parts.netloc}/{key}" if key else parts.netloc
+    return Location(pafs.S3FileSystem(**options), path, url.rstrip("/"))
+
+
+def _npy_header(array: np.ndarray) -> bytes:
+    import io
+
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    return stream.getvalue()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
