@@ -1,0 +1,57 @@
+# Every target makes its own virtual environment first: `make demo` and `make test` work on a machine with Python only.
+# Python 3.11 or 3.12 (DGL has no wheels for newer ones). Choose one with `make PYTHON=python3.12 test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/demo
+DATA ?= data/tiktok
+SEEDS ?= 1 2 3
+PIP_OPTIONS ?=
+
+BIN := $(VENV)/bin
+MMSSL := $(BIN)/mmssl-dist
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint types pytest tiktok clean
+
+help:
+	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
+	@echo "make test     ruff, mypy --strict and every test"
+	@echo "make lint     ruff alone"
+	@echo "make types    mypy --strict alone"
+	@echo "make pytest   the tests alone; ARGS=... goes to pytest"
+	@echo "make tiktok   train on TikTok, DATA=folder, three seeds (hours on two cores), writes runs/tiktok/"
+	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else \
+	    "$(PYTHON) is Python %d.%d; mmssl-dist needs 3.11 or 3.12. Use: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(STAMP)
+	$(MMSSL) synthesize $(RUN)/raw --seed 7
+	$(MMSSL) run jobs/demo.yaml --set data.path=$(RUN)/raw --set output=$(RUN)/output
+
+test: lint types pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy --strict mmssl_dist
+
+pytest: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+tiktok: $(STAMP)
+	@test -d "$(DATA)" || { echo "no folder $(DATA); call: make tiktok DATA=folder (MMSSL's release of TikTok)" >&2; exit 2; }
+	for seed in $(SEEDS); do \
+	    $(MMSSL) run jobs/tiktok.yaml --set data.path=$(DATA) --set seed=$$seed --set output=runs/tiktok/seed-$$seed || exit $$?; \
+	done
+
+clean:
+	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
