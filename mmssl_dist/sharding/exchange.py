@@ -1,0 +1,192 @@
+"""Exchange: ids go to the workers that own them, rows come back, and gradients of those rows take the same road home.
+
+Every user and item is a node, and a worker owns one contiguous range of node ids, so finding owners of sorted ids is
+W binary searches. With one worker each call is plain indexing and nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who asks whom for how many rows, known on both sides once the ids have travelled.
+
+    Attributes:
+        asked: [W] numbers of rows this worker receives from each worker.
+        requested: int64 local row numbers this worker sends, requester by requester; within one, sorted and unique.
+        requested_counts: [W] how many of them each requester gets.
+    """
+
+    asked: tuple[int, ...]
+    requested: Tensor
+    requested_counts: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Route:
+        return replace(self, requested=self.requested.to(device))
+
+
+class Exchange:
+    """Moves rows between the W workers of a process group.
+
+    Args:
+        group: the process group; None for a single worker.
+        bounds: [W + 1] int64, first node id of each worker, then the number of nodes.
+        rank: this worker.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None, bounds: np.ndarray, rank: int) -> None:
+        self.group, self.rank, self.world_size = group, rank, len(bounds) - 1
+        self.bounds = torch.from_numpy(np.ascontiguousarray(bounds, dtype=np.int64))
+        if self.world_size > 1 and group is None:
+            raise ValueError(f"{self.world_size} workers need a process group")
+
+    @property
+    def first(self) -> int:
+        """The first node id this worker owns."""
+        return int(self.bounds[self.rank])
+
+    @property
+    def rows(self) -> int:
+        """How many nodes this worker owns."""
+        return int(self.bounds[self.rank + 1]) - self.first
+
+    def route(self, ids: Tensor) -> Route:
+        """Tell each owner which of its rows this worker wants.
+
+        Args:
+            ids: int64 node ids, sorted and unique.
+        """
+        if self.world_size == 1:
+            return Route((len(ids),), ids, (len(ids),))
+        cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
+        asked = tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+        requested_counts = self.swap_counts(asked)
+        requested = _all_to_all(ids, asked, requested_counts, self.group)
+        return Route(asked, requested - self.first, requested_counts)
+
+    def fetch(self, route: Route, rows: Tensor) -> Tensor:
+        """The rows this worker asked for, in the order of its ids; differentiable.
+
+        Args:
+            rows: [len(route.requested), ...], this worker's rows ``route.requested``, which others asked for.
+        """
+        return self.send(rows, route.requested_counts, route.asked)
+
+    def fetch_ragged(self, route: Route, counts: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Rows of different lengths: the counts and, for each of ``values``, the concatenated entries.
+
+        Args:
+            counts: int64 [len(route.requested)], length of each requested row.
+            values: tensors [sum(counts), ...], the rows' entries.
+        """
+        if self.world_size == 1:
+            return counts, list(values)
+        received = self.fetch(route, counts)
+        outgoing = _segment_sums(counts, route.requested_counts)
+        incoming = _segment_sums(received, route.asked)
+        return received, [self.send(value, outgoing, incoming) for value in values]
+
+    def send(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
+        """Send ``rows``, cut by ``outgoing`` [W], and return what arrives, cut by ``incoming`` [W]; differentiable."""
+        if self.world_size == 1:
+            return rows
+        result: Tensor = _Send.apply(rows, tuple(outgoing), tuple(incoming), self.group)  # type: ignore[no-untyped-call]
+        return result
+
+    def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
+        """How many rows each worker will send here, given how many this one sends to each of them."""
+        if self.world_size == 1:
+            return tuple(outgoing)
+        device = self._device()
+        sent = torch.tensor(outgoing, dtype=torch.int64, device=device)
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent, group=self.group)
+        return tuple(received.tolist())
+
+    def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Rows of all workers, worker by worker; differentiable: gradients from everywhere are summed at home.
+
+        Args:
+            counts: [W] how many rows each worker contributes, see ``gather_counts``.
+        """
+        if self.world_size == 1:
+            return rows
+        result: Tensor = _GatherRows.apply(rows, tuple(counts), self.group)  # type: ignore[no-untyped-call]
+        return result
+
+    def gather_counts(self, count: int) -> tuple[int, ...]:
+        """``count`` of each worker."""
+        return self.swap_counts((count,) * self.world_size)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Elementwise sum over the workers; same on each of them, not differentiable."""
+        if self.world_size == 1:
+            return values.detach()
+        total = values.detach().clone()
+        dist.all_reduce(total, group=self.group)
+        return total
+
+    def max(self, value: int) -> int:
+        """The largest ``value`` of any worker."""
+        if self.world_size == 1:
+            return value
+        largest = torch.tensor([value], dtype=torch.int64, device=self._device())
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
+        return int(largest)
+
+    def _device(self) -> torch.device:
+        assert self.group is not None
+        if dist.get_backend(self.group) == "nccl":
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
+
+
+def _all_to_all(
+    rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int], group: dist.ProcessGroup | None
+) -> Tensor:
+    received = rows.new_empty((sum(incoming), *rows.shape[1:]))
+    dist.all_to_all_single(received, rows.contiguous(), list(incoming), list(outgoing), group=group)
+    return received
+
+
+def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(segment.sum()) for segment in counts.split(list(segments)))
+
+
+class _Send(torch.autograd.Function):
+    """Rows out, gradients back by the same road."""
+
+    @staticmethod
+    def forward(ctx, rows, outgoing, incoming, group):  # type: ignore[no-untyped-def]
+        ctx.road = incoming, outgoing, group
+        return _all_to_all(rows, outgoing, incoming, group)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        incoming, outgoing, group = ctx.road
+        return _all_to_all(gradient, incoming, outgoing, group), None, None, None
+
+
+class _GatherRows(torch.autograd.Function):
+    """All rows to everybody; in backward each worker sends home what it has for the others."""
+
+    @staticmethod
+    def forward(ctx, rows, counts, group):  # type: ignore[no-untyped-def]
+        ctx.counts, ctx.group = counts, group
+        workers = len(counts)
+        copies = rows.expand(workers, *rows.shape).reshape(workers * rows.shape[0], *rows.shape[1:])
+        return _all_to_all(copies, (rows.shape[0],) * workers, counts, group)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        workers, own = len(ctx.counts), ctx.counts[dist.get_rank(ctx.group)]
+        received = _all_to_all(gradient, ctx.counts, (own,) * workers, ctx.group)
+        return received.reshape(workers, own, *gradient.shape[1:]).sum(0), None, None

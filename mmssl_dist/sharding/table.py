@@ -1,0 +1,62 @@
+"""ID rows at their owner, with a lazy row-wise Adam: a row moves only in the steps that read it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.config.tree import RowOptimizer
+from mmssl_dist.sharding.exchange import Route
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+
+
+class RowTable:
+    """The ID rows of this worker's nodes.
+
+    Args:
+        rows: [n, D] float32 initial rows.
+        settings: learning rate and the kind of second moment.
+
+    Attributes:
+        first_moment: [n, D]. second_moment: [n, D], or [n, 1] with one second moment per row.
+        steps: updates so far, of all rows together; the bias correction's exponent, as in torch's SparseAdam.
+    """
+
+    def __init__(self, rows: Tensor, settings: RowOptimizer) -> None:
+        self.rows, self.settings, self.steps = rows, settings, 0
+        self.first_moment = torch.zeros_like(rows)
+        width = rows.shape[1] if settings.second_moment == "element" else 1
+        self.second_moment = rows.new_zeros(rows.shape[0], width)
+
+    def read(self, route: Route) -> Tensor:
+        """The rows others ask for [k, D], as a leaf whose gradient ``update`` takes."""
+        return self.rows.index_select(0, route.requested).requires_grad_()
+
+    @torch.no_grad()
+    def update(self, route: Route, gradient: Tensor) -> None:
+        """One Adam step for the rows of ``route``.
+
+        Args:
+            gradient: [k, D] for ``route.requested``; a row that several workers asked for gets the sum.
+        """
+        index = route.requested
+        if len(route.requested_counts) > 1:  # one requester asks for each row once; several may ask for the same row
+            index, position = torch.unique(index, return_inverse=True)
+            gradient = gradient.new_zeros(len(index), gradient.shape[1]).index_add_(0, position, gradient)
+        self.steps += 1
+        if len(index) == 0:
+            return
+        square = gradient.square()
+        if self.settings.second_moment == "row":
+            square = square.mean(1, keepdim=True)
+        first = self.first_moment.index_select(0, index).lerp_(gradient, 1 - _BETAS[0])
+        second = self.second_moment.index_select(0, index).lerp_(square, 1 - _BETAS[1])
+        self.first_moment.index_copy_(0, index, first)
+        self.second_moment.index_copy_(0, index, second)
+        step = self.settings.learning_rate / (1 - _BETAS[0] ** self.steps)
+        denominator = second.sqrt_().div_(math.sqrt(1 - _BETAS[1] ** self.steps)).add_(_EPSILON)
+        self.rows.index_add_(0, index, first.div_(denominator), alpha=-step)

@@ -1,0 +1,59 @@
+"""The adjacency lists of this worker's nodes: of the interaction graph as loaded, or of any graph made since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Adjacency:
+    """Neighbour lists of n local nodes in compressed rows.
+
+    Attributes:
+        indptr: int64 [n + 1]. neighbours: int64 [E] node ids, sorted within a row. weight: float32 [E].
+    """
+
+    indptr: Tensor
+    neighbours: Tensor
+    weight: Tensor
+
+    def degrees(self, rows: Tensor) -> Tensor:
+        """int64 [k], number of neighbours of the local ``rows``."""
+        return self.indptr[rows + 1] - self.indptr[rows]
+
+    def edges(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Every edge of the local ``rows``: counts int64 [k] and positions int64 in ``neighbours``, row by row."""
+        counts = self.degrees(rows)
+        return counts, ragged_range(self.indptr[rows], counts)
+
+    def contains(self, rows: Tensor, nodes: Tensor) -> Tensor:
+        """bool, whether each of ``nodes`` is a neighbour of the local row beside it: one binary search per pair."""
+        low, high = self.indptr[rows], self.indptr[rows + 1]
+        end, last = high, max(len(self.neighbours) - 1, 0)
+        if len(self.neighbours) == 0:
+            return torch.zeros_like(nodes, dtype=torch.bool)
+        for _ in range(int((high - low).max()).bit_length() if len(rows) else 0):
+            middle = (low + high) // 2
+            right = (self.neighbours[middle.clamp(max=last)] < nodes) & (low < high)
+            low, high = torch.where(right, middle + 1, low), torch.where(right, high, middle)
+        return (low < end) & (self.neighbours[low.clamp(max=last)] == nodes)
+
+
+def ragged_range(starts: Tensor, counts: Tensor) -> Tensor:
+    """start, start + 1, ..., start + count - 1 for each pair, one after the other."""
+    total = int(counts.sum())
+    first = torch.cumsum(counts, 0) - counts
+    return torch.arange(total, device=starts.device) + torch.repeat_interleave(starts - first, counts, output_size=total)
+
+
+def adjacency_from_pairs(rows: Tensor, nodes: Tensor, num_rows: int) -> Adjacency:
+    """Lists of ``num_rows`` rows from (row, node) pairs in any order, each edge weighing 1 / sqrt(its row's length)."""
+    order = torch.argsort(nodes, stable=True)
+    order = order[torch.argsort(rows[order], stable=True)]
+    counts = torch.bincount(rows, minlength=num_rows)
+    indptr = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
+    weight = counts[rows[order]].to(torch.float32).rsqrt()
+    return Adjacency(indptr, nodes[order], weight)
