@@ -1,0 +1,103 @@
+"""Reads published partitions: nothing is handed out whose content differs from the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl_dist.errors import ArtifactError
+from mmssl_dist.graph import names
+from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.storage import Location, Manifest
+
+
+@dataclass(frozen=True)
+class PartitionData:
+    """One partition, memory-mapped and read-only. n = users + items local rows: its users, then its items.
+
+    Attributes:
+        part: number of the partition.
+        users, items: how many of each it owns.
+        indptr: [n + 1] int64, where each row's neighbours begin.
+        neighbours: [E] int64 node ids of training neighbours, sorted within a row.
+        weight: [E] float32, 1 / sqrt(degree of the row * degree of the neighbour).
+        held_out: "validation" and "test": (indptr [users + 1] int64, item node ids [...] int64) of local users.
+        propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column carries
+            the bias.
+    """
+
+    part: int
+    users: int
+    items: int
+    indptr: np.ndarray
+    neighbours: np.ndarray
+    weight: np.ndarray
+    held_out: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    propagated: Mapping[str, np.ndarray]
+
+
+def read_book(manifest: Manifest) -> PartitionBook:
+    """The partition book of a partitions artifact."""
+    try:
+        book = manifest.facts["book"]
+        return PartitionBook(tuple(book["users"]), tuple(book["items"]))
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"the partitions manifest has no partition book ({error}). Run partition again.") from error
+
+
+def load_partition(location: Location, manifest: Manifest, part: int, cache: Path) -> PartitionData:
+    """Partition ``part`` of the artifact at ``location``; remote files are downloaded below ``cache``.
+
+    Raises:
+        ArtifactError: a file is missing from the manifest, or is not what the manifest says.
+    """
+    book = read_book(manifest)
+    folder = names.part_folder(part)
+
+    def array(name: str) -> np.ndarray:
+        path = _localize(location, manifest, f"{folder}/{name}", cache)
+        loaded: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return loaded
+
+    def rows(split: str) -> tuple[np.ndarray, np.ndarray]:
+        indptr, items = names.held_out(split)
+        return array(indptr), array(items)
+
+    return PartitionData(
+        part=part,
+        users=book.users[part],
+        items=book.items[part],
+        indptr=array(names.INDPTR),
+        neighbours=array(names.NEIGHBOURS),
+        weight=array(names.WEIGHT),
+        held_out={split: rows(split) for split in names.HELD_OUT},
+        propagated={modality: array(names.propagated(modality)) for modality in manifest.facts["modalities"]},
+    )
+
+
+def load_ids(location: Location, manifest: Manifest, part: int, cache: Path) -> tuple[pa.Array, pa.Array]:
+    """External ids of the users and of the items of ``part``, in local order.
+
+    Raises:
+        ArtifactError: as ``load_partition``.
+    """
+    columns = []
+    for name in (names.USER_IDS, names.ITEM_IDS):
+        path = _localize(location, manifest, f"{names.part_folder(part)}/{name}", cache)
+        columns.append(pq.read_table(path).column(0).combine_chunks())
+    return columns[0], columns[1]
+
+
+def _localize(location: Location, manifest: Manifest, name: str, cache: Path) -> Path:
+    record = manifest.files.get(name)
+    if record is None:
+        raise ArtifactError(f"{location.url}/{name}: the manifest names no such file. Run partition again.")
+    source = location / name
+    if not source.exists():
+        raise ArtifactError(f"{source.url}: the manifest names this file, but it is gone. Run partition again.")
+    return source.localize(cache, record)

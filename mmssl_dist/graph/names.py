@@ -1,0 +1,27 @@
+"""Names of the files of the partitions artifact, written once for the writer and the reader."""
+
+from __future__ import annotations
+
+KIND = "partitions"
+FORMAT = 1
+HELD_OUT = ("validation", "test")
+USER_IDS = "user_ids.parquet"
+ITEM_IDS = "item_ids.parquet"
+INDPTR = "indptr.npy"
+NEIGHBOURS = "neighbours.npy"
+WEIGHT = "weight.npy"
+
+
+def part_folder(part: int) -> str:
+    """Folder of one partition."""
+    return f"part-{part:05d}"
+
+
+def held_out(split: str) -> tuple[str, str]:
+    """Files with row starts and item node ids of a held-out split."""
+    return f"{split}_indptr.npy", f"{split}_items.npy"
+
+
+def propagated(modality: str) -> str:
+    """File with the propagated rows of a modality."""
+    return f"propagated_{modality}.npy"

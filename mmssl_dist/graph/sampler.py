@@ -1,0 +1,94 @@
+"""Draws neighbours within one partition, with DGL: without replacement, each neighbour of a row equally likely, and as
+a pure function of seed and rows. Cost grows with the rows asked for, not with the partition."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.graph.door import dgl, draw
+
+# Edges of the DGL graph go from a neighbour (any node) to a row (a node of this partition).
+_SOURCE, _EDGE, _ROW = "neighbour", "of", "row"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sampled edges of k rows, row by row.
+
+    counts: [k] int64, edges of each row. edges: [counts.sum()] int64, positions in the partition's ``neighbours`` and
+    ``weight`` arrays.
+    """
+
+    counts: Tensor
+    edges: Tensor
+
+
+class PartitionSampler:
+    """The neighbour lists of one partition.
+
+    Args:
+        indptr: [n + 1] int64; the neighbours of row r are neighbours[indptr[r]:indptr[r + 1]].
+        neighbours: [E] int64 node ids, 0 <= id < num_nodes. Neither array is copied.
+        num_nodes: nodes of the whole graph.
+    """
+
+    def __init__(self, indptr: np.ndarray | Tensor, neighbours: np.ndarray | Tensor, num_nodes: int) -> None:
+        self.indptr, sources = _as_tensor(indptr), _as_tensor(neighbours)
+        self.rows = len(self.indptr) - 1
+        no_ids = torch.empty(0, dtype=torch.int64)  # DGL then numbers edges by position
+        self._graph = dgl.heterograph(
+            {(_SOURCE, _EDGE, _ROW): ("csc", (self.indptr, sources, no_ids))},
+            num_nodes_dict={_SOURCE: num_nodes, _ROW: self.rows},
+        )
+
+    def sample(self, rows: Tensor, fanout: int | None, seed: int) -> Sample:
+        """At most ``fanout`` neighbours of each row, or all of them.
+
+        Args:
+            rows: [k] int64 local rows, sorted, each once.
+            fanout: most neighbours per row, at least 1; None takes all, which needs no draw.
+            seed: any integer; equal seeds and rows give equal samples in every thread and process.
+
+        Returns:
+            min(degree, fanout) edges per row. A row with more neighbours than that keeps each of them with
+            probability fanout / degree.
+        """
+        starts = self.indptr.index_select(0, rows)
+        degrees = self.indptr.index_select(0, rows + 1) - starts
+        if fanout is not None and fanout < 1:
+            raise InputError("fanout", fanout, "a fanout is at least 1", "Raise it, or take all neighbours.")
+        if fanout is None or len(rows) == 0 or int(degrees.max()) <= fanout:
+            return Sample(degrees, _ranges(starts, degrees))
+
+        def call() -> Tensor:
+            sampled = dgl.sampling.sample_neighbors(self._graph, {_ROW: rows}, fanout, copy_ndata=False)
+            edges: Tensor = sampled.edata[dgl.EID]  # in the order of ``rows``
+            return edges
+
+        return Sample(degrees.clamp(max=fanout), draw(_fold(seed), call))
+
+
+def _ranges(starts: Tensor, lengths: Tensor) -> Tensor:
+    """start, start + 1, ... of each row, one after another."""
+    ends = lengths.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    return torch.arange(total) + torch.repeat_interleave(starts - (ends - lengths), lengths, output_size=total)
+
+
+def _fold(seed: int) -> int:
+    """A seed in DGL's range, 0 <= seed < 2**31; near seeds become far ones, for DGL's generator is a linear one."""
+    return int(np.random.SeedSequence(seed % 2**64).generate_state(1)[0] >> 1)
+
+
+def _as_tensor(array: np.ndarray | Tensor) -> Tensor:
+    if isinstance(array, Tensor):
+        return array
+    with warnings.catch_warnings():  # torch warns of read-only memory maps; nothing here writes to them
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
