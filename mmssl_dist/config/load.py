@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,14 +16,29 @@ from mmssl_dist.config.tree import Job
 from mmssl_dist.errors import ConfigError, InputError
 
 _MAX_BYTES = 1 << 20
+_MAX_SHOWN = 80
+_PLACEHOLDER = "missing"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader, which reads 1e-4 as text, taught that it is a number (as YAML 1.2 says)."""
+    """YAML 1.1's safe loader, which reads 1e-4 as text and lets the last of two equal keys win, without the two."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} a second time", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),  # as YAML 1.2 says
+    list("-+.0123456789"),
 )
 
 
@@ -36,16 +52,14 @@ def load_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
     file = Path(path)
     if not file.is_file():
         raise InputError(str(path), "no such file", "a job is a YAML file", "Check the path.")
-    if file.stat().st_size > _MAX_BYTES:
-        raise InputError(str(path), f"{file.stat().st_size} bytes", f"a job has at most {_MAX_BYTES}", "Check the path.")
+    size = file.stat().st_size
+    if size > _MAX_BYTES:
+        raise InputError(str(path), f"{size} bytes", f"a job has at most {_MAX_BYTES}", "Check the path.")
     try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506, a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        at = f"{path}, line {where.line + 1}" if where else str(path)
-        found = getattr(error, "problem", None) or error
-        raise InputError(at, found, "a job is a YAML mapping", "Mend the syntax.") from error
-    return parse_job(tree, overrides, source=str(path))
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(path), error, "a job is a readable UTF-8 file", "Check the file.") from error
+    return parse_job(_parse(text, str(path)), overrides, source=str(path))
 
 
 def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") -> Job:
@@ -58,9 +72,23 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
     try:
         return Job.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(tuple(_lines(error)), source) from error
+        raise ConfigError(tuple(_problems(error, merged)), source) from error
     except RecursionError as error:
-        raise InputError(source, "a tree that holds itself", "a job is a finite tree", "Remove the YAML alias.") from error
+        raise InputError(source, "a tree that holds itself", "a job is finite", "Remove the YAML alias.") from error
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = f"{where}, line {mark.line + 1}" if mark else where
+        raise InputError(at, error.problem or error, "a job is a YAML mapping", "Mend the syntax.") from error
+    except RecursionError as error:
+        raise InputError(where, "a tree too deep", "a job is a YAML mapping", "Mend the syntax.") from error
+    # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not fit.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        raise InputError(where, error, "a job is a YAML mapping", "Quote texts; use no type tags.") from error
 
 
 def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
@@ -68,10 +96,7 @@ def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     keys = path.split(".")
     if not separator or not all(keys):
         raise InputError("--set", override, "an override reads a.b=c", "Write it as path=value.")
-    try:
-        value = yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {path}", text, "the value must be YAML", "Quote it.") from error
+    value = _parse(text, f"--set {path}")
     result = dict(tree)
     node = result
     for key in keys[:-1]:
@@ -84,30 +109,87 @@ def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     return result
 
 
-def _lines(error: ValidationError) -> Iterable[str]:
+def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
+    """One line per problem: those of single values first, then those between values that are valid alone."""
+    alone: dict[str, list[str]] = {}
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"] if not _is_branch(part))
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            yield f"{path}: unknown key{_suggestion(problem['loc'])}"
-        elif problem["type"] == "missing":
-            yield f"{path}: missing; this key is required"
-        elif problem["type"] == "value_error":
-            for line in message.splitlines():
-                yield f"{path}: {line}" if path else line
+        if problem["type"] != "disagreement":
+            alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
+    for path, texts in alone.items():
+        first, *others = dict.fromkeys(texts)  # each branch of a union has its say
+        yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
+    for found in _disagreements(error, tree):
+        if not any(compared == path or compared.startswith(f"{path}.") for compared in found.paths for path in alone):
+            yield f"{found.path}: {found.text}"
+
+
+def _line(problem: Any) -> str:
+    message: str = problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key{_suggestion(problem['loc'])}"
+    if problem["type"] == "missing":
+        return "missing; this key is required"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"found {_shown(problem['input'])}; this is a section, with keys below it"
+    return f"found {_shown(problem['input'])}; {message[0].lower()}{message[1:]}"
+
+
+def _disagreements(error: ValidationError, tree: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the rules between settings say once every value that is wrong alone has given way to its default."""
+    for _ in range(3):  # again for what the removals brought to light
+        for problem in error.errors():
+            if problem["type"] == "disagreement":
+                found: tuple[Any, ...] = problem["ctx"]["found"]
+                return found
+            tree = _without(tree, _keys(problem["loc"]), problem["type"] == "missing")
+        try:
+            Job.model_validate(tree)
+        except ValidationError as next_error:
+            error = next_error
         else:
-            yield f"{path}: found {_shown(problem['input'])}; {message[0].lower()}{message[1:]}"
+            return ()
+    return ()
 
 
-def _is_branch(part: int | str) -> bool:
-    """Pydantic names the branch of a union in the path; that is no key of the user's."""
-    return isinstance(part, str) and (part in ("int", "str", "float", "bool") or part.startswith(("literal[", "tuple[",
-                                      "function-", "constrained-")))
+def _without(tree: Mapping[str, Any], keys: list[str], fill: bool) -> dict[str, Any]:
+    """A copy of ``tree`` without the value at ``keys``, or with a placeholder for one that has no default."""
+    result = dict(tree)
+    key, *rest = keys or [""]
+    child = result.get(key)
+    if rest and isinstance(child, dict):
+        result[key] = _without(child, rest, fill)
+    elif key == "modalities":
+        result["modalities"] = {_PLACEHOLDER: {"file": _PLACEHOLDER}}
+    elif key == "data":
+        result["data"] = {"path": _PLACEHOLDER, "modalities": {_PLACEHOLDER: {"file": _PLACEHOLDER}}}
+    elif fill or key in ("output", "path", "file"):
+        result[key] = _PLACEHOLDER
+    else:
+        result.pop(key, None)
+    return result
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(_keys(location))
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """Without the branches of unions, which pydantic names in the location; they are no keys of the user's."""
+    branches = ("literal[", "tuple[", "function-", "constrained-")
+    keys = []
+    for part, following in zip(location, (*location[1:], 0), strict=True):
+        if isinstance(part, str) and isinstance(following, int):  # a branch is last, or before a list's index
+            if part in ("int", "str", "float", "bool", "[key]") or part.startswith(branches):
+                continue
+        keys.append(str(part))
+    return keys
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    printer = reprlib.Repr()  # never the whole value: YAML aliases make small files large
+    printer.maxlevel, printer.maxstring, printer.maxother = 2, _MAX_SHOWN, _MAX_SHOWN
+    text = printer.repr(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:

@@ -5,44 +5,53 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mmssl_dist.config.rules import disagreements
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Rate = Annotated[float, Field(gt=0.0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
 class Section(BaseModel):
     """Frozen, strict about types, and without room for unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Columns(Section):
     """Names of the columns in the interaction files; the defaults are those ``synthesize`` writes."""
 
-    user: str = "user_id"
+    user: Text = "user_id"
     """Column with the user's id, of any type."""
-    item: str = "item_id"
+    item: Text = "item_id"
     """Column with the item's id, of any type."""
-    time: str | None = None
+    time: Text | None = None
     """Column with a sortable time; needed by the leave-last-out and temporal splits."""
-    split: str | None = None
+    split: Text | None = None
     """Column that tells the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
 
 
 class Modality(Section):
     """Where one modality's item features are."""
 
-    file: str
+    file: Text
     """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
-    vector: str = "vector"
+    vector: Text = "vector"
     """Parquet only: the list column with the features."""
-    item: str = "item_id"
+    item: Text = "item_id"
     """Parquet only: the column with the item's id."""
 
 
@@ -57,21 +66,15 @@ class Split(Section):
     test: Fraction = 0.2
     """Share of the interactions for the test (ratio, temporal)."""
 
-    @model_validator(mode="after")
-    def _leaves_training(self) -> Self:
-        if self.method in ("ratio", "temporal") and self.validation + self.test >= 1.0:
-            raise ValueError("validation + test must be below 1, so that something is left to train on")
-        return self
-
 
 class Data(Section):
     """The raw files."""
 
-    path: str
+    path: Text
     """Folder or URL of the raw files."""
     layout: Literal["table", "inter", "mmssl"] = "table"
     """table: Parquet or CSV; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json, test.json."""
-    interactions: str | None = None
+    interactions: Text | None = None
     """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only *.inter."""
     columns: Columns = Columns()
     """Column names of the interaction files; ``inter`` files name their own, unless set here."""
@@ -81,14 +84,14 @@ class Data(Section):
     """How interactions are split."""
     min_interactions: Annotated[int, Field(ge=0)] = 0
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
-    buckets: Annotated[int, Field(ge=1)] = 4
+    buckets: Count = 4
     """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split."""
 
 
 class Partition(Section):
     """How the graph is cut."""
 
-    parts: Annotated[int, Field(ge=1)] = 4
+    parts: Count = 4
     """Number of partitions P; fixed from then on, while the number of workers may change."""
     method: Literal["metis", "random"] = "metis"
     """metis: small edge cut; random: no graph algorithm, for graphs METIS has no memory for."""
@@ -101,20 +104,20 @@ class ModalityGraph(Section):
 
     size: Annotated[int, Field(ge=0)] = 10
     """Items kept per user and modality, K; 0 switches the graph and its attention off."""
-    fanout: Annotated[int, Field(ge=1)] = 10
+    fanout: Count = 10
     """Users sampled per item from the transposed lists."""
-    refresh_epochs: Annotated[int, Field(ge=1)] = 1
+    refresh_epochs: Count = 1
     """Epochs between two publications of the lists to the sampler."""
 
 
 class Model(Section):
     """The model (reference equations 1 to 5)."""
 
-    dimension: Annotated[int, Field(ge=1)] = 64
+    dimension: Count = 64
     """Width D of every row."""
     layers: Annotated[int, Field(ge=0)] = 2
     """Propagation layers L over the interaction graph."""
-    heads: Annotated[int, Field(ge=1)] = 4
+    heads: Count = 4
     """Attention heads H; must divide the dimension."""
     id_weight: Weight = 0.36
     """Weight of the attended modality-aware rows in the start rows (equation 4)."""
@@ -124,12 +127,6 @@ class Model(Section):
     """Dropout on the projected tower rows, in training only."""
     modality_graph: ModalityGraph = ModalityGraph()
     """The learned modality lists."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.dimension % self.heads:
-            raise ValueError(f"heads ({self.heads}) must divide dimension ({self.dimension})")
-        return self
 
 
 class Contrastive(Section):
@@ -148,7 +145,7 @@ class Adversarial(Section):
     """Weight of the generator's term; 0 leaves the critic out."""
     candidates: Annotated[int, Field(ge=2)] | Literal["all"] = 512
     """Candidate items C of the global batch: half positives, half uniform draws; "all": the catalogue."""
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (64, 32)
+    hidden: Counts = (64, 32)
     """Widths of the critic's hidden layers."""
     penalty: Weight = 0.3
     """Weight of the gradient penalty."""
@@ -200,14 +197,11 @@ class DenseOptimizer(Section):
 class Training(Section):
     """The loop."""
 
-    epochs: Annotated[int, Field(ge=1)] = 100
+    epochs: Count = 100
     """Most epochs; one epoch takes every training interaction once."""
-    batch_size: Annotated[int, Field(ge=1)] = 1024
+    batch_size: Count = 1024
     """Training pairs per step, over all workers."""
-    fanout: (
-        Literal["all"]
-        | Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    ) = (10, 10)
+    fanout: Literal["all"] | Counts = (10, 10)
     """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every neighbour."""
     prefetch: Annotated[int, Field(ge=0)] = 2
     """Batches sampled ahead of the step, per worker; 0 samples within the step."""
@@ -215,46 +209,44 @@ class Training(Section):
     """Optimizer of the ID rows."""
     dense: DenseOptimizer = DenseOptimizer()
     """Optimizer of the dense weights."""
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    keep_checkpoints: Count = 2
     """Checkpoints kept: the best ones by the stopping metric; the latest stays besides."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Times a lost worker group is started again from the last checkpoint."""
-    timeout_seconds: Annotated[int, Field(ge=1)] = 1800
+    timeout_seconds: Count = 1800
     """Longest a worker waits for another in one collective."""
 
 
 class Evaluation(Section):
     """Full ranking."""
 
-    ks: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)
-    ] = (10, 20, 50)
+    ks: Counts = (10, 20, 50)
     """Cut-offs K of every metric."""
     metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]*$")] = "recall@20"
     """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
-    every_epochs: Annotated[int, Field(ge=1)] = 1
+    every_epochs: Count = 1
     """Epochs between validations."""
-    patience: Annotated[int, Field(ge=1)] = 10
+    patience: Count = 10
     """Validations without improvement after which training stops."""
-    user_block: Annotated[int, Field(ge=1)] = 1024
+    user_block: Count = 1024
     """Users scored at once, per worker; bounds memory."""
-    item_block: Annotated[int, Field(ge=1)] = 65536
+    item_block: Count = 65536
     """Items scored at once, per worker; bounds memory."""
 
 
 class Export(Section):
     """What is handed back."""
 
-    k: Annotated[int, Field(ge=1)] = 50
+    k: Count = 50
     """Length of each user's recommendation list."""
 
 
 class Scaling(Section):
     """Workers and what each one takes."""
 
-    workers: Annotated[int, Field(ge=1)] = 1
+    workers: Count = 1
     """Workers W; at most partition.parts."""
-    cpus_per_worker: Annotated[int, Field(ge=1)] = 1
+    cpus_per_worker: Count = 1
     """Cores reserved in Ray per worker; also its number of compute threads."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
     """GPUs per worker; 0 trains on the CPU."""
@@ -263,9 +255,9 @@ class Scaling(Section):
 class Storage(Section):
     """How s3:// URLs are reached. Never keys: those come from the standard credential chain."""
 
-    endpoint: str | None = None
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#]+/?$")] | None = None
     """Endpoint URL of an S3-compatible store, such as http://127.0.0.1:9000."""
-    region: str | None = None
+    region: Text | None = None
     """Region of the buckets."""
     path_style: bool = False
     """Address buckets as path instead of host name, as most S3-compatible stores want."""
@@ -278,7 +270,7 @@ class Storage(Section):
 class Job(Section):
     """A whole job."""
 
-    output: str
+    output: Text
     """Folder or URL of the run; each stage publishes below it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of splits, initial weights and every draw."""
@@ -303,21 +295,7 @@ class Job(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        problems = []
-        if self.scaling.workers > self.partition.parts:
-            problems.append(
-                f"scaling.workers ({self.scaling.workers}) must be at most partition.parts ({self.partition.parts}): "
-                "a partition has one owner. Raise partition.parts or lower scaling.workers"
-            )
-        if self.training.fanout != "all" and len(self.training.fanout) != self.model.layers:
-            problems.append(
-                f"training.fanout has {len(self.training.fanout)} numbers, model.layers is {self.model.layers}; "
-                "give one fanout per layer"
-            )
-        if int(self.evaluation.metric.split("@")[1]) not in self.evaluation.ks:
-            problems.append(
-                f"evaluation.metric ({self.evaluation.metric}) needs its K among evaluation.ks {self.evaluation.ks}"
-            )
-        if problems:
-            raise ValueError("\n".join(problems))
+        if found := tuple(disagreements(self)):
+            text = "\n".join(f"{problem.path}: {problem.text}" for problem in found)
+            raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": found})
         return self

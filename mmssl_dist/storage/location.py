@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mmssl_dist.config.tree import Storage
-from mmssl_dist.errors import ArtifactError, StorageError
+from mmssl_dist.errors import ArtifactError, MmsslError, StorageError
 
 _CHUNK = 1 << 24
+
+_ADVICE = "Check the URL, the credentials and the `storage` section."
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,23 +52,28 @@ class Location:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def info(self) -> pafs.FileInfo:
-        return self._run(lambda: self.filesystem.get_file_info(self.path))
+        found: pafs.FileInfo = self._run(lambda: self.filesystem.get_file_info(self.path))
+        if found.type == pafs.FileType.NotFound:
+            self._require_bucket()
+        return found
 
     def exists(self) -> bool:
-        return self.info().type != pafs.FileType.NotFound
+        return bool(self.info().type != pafs.FileType.NotFound)
 
     def is_folder(self) -> bool:
-        return self.info().type == pafs.FileType.Directory
+        return bool(self.info().type == pafs.FileType.Directory)
 
     def files(self) -> list[pafs.FileInfo]:
         """Every file below this folder, sorted by path; empty when there is no such folder."""
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        found = self._run(lambda: self.filesystem.get_file_info(selector))
+        found: list[pafs.FileInfo] = self._run(lambda: self.filesystem.get_file_info(selector))
+        if not found:
+            self._require_bucket()
         return sorted((f for f in found if f.type == pafs.FileType.File), key=lambda f: f.path)
 
     def relative(self, info: pafs.FileInfo) -> str:
         """The name of a file from ``files()`` below this folder."""
-        return info.path.removeprefix(self.path).lstrip("/")
+        return str(info.path).removeprefix(self.path).lstrip("/")
 
     def read_bytes(self) -> bytes:
         def read() -> bytes:
@@ -86,7 +98,7 @@ class Location:
         """Write ``array`` as a ``.npy`` file without a second copy of it in memory."""
         contiguous = np.ascontiguousarray(array)
         header = _npy_header(contiguous)
-        body = memoryview(contiguous.reshape(-1).view(np.uint8)) if contiguous.size else memoryview(b"")
+        body = memoryview(contiguous.reshape(-1).view(np.uint8).data) if contiguous.size else memoryview(b"")
         digest = hashlib.sha256(header)
 
         def write() -> None:
@@ -110,15 +122,36 @@ class Location:
         else:
             target = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
             if not (target.exists() and record is not None and _digest(target) == record.sha256):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-                self._run(lambda: pafs.copy_files(self.path, str(partial), source_filesystem=self.filesystem,
-                                                  destination_filesystem=pafs.LocalFileSystem()))
-                partial.replace(target)
+                self._download(target, record)
+        if not target.is_file():
+            raise self._absent(record)
         if record is not None and _digest(target) != record.sha256:
-            raise ArtifactError(f"{self.url}: content differs from its manifest (SHA-256); the file was truncated or "
-                                "changed after it was published. Run the stage that made it again.")
+            raise ArtifactError(
+                f"{self.url}: content differs from its manifest (SHA-256); the file was truncated or "
+                "changed after it was published. Run the stage that made it again."
+            )
         return target
+
+    def _download(self, target: Path, record: FileRecord | None) -> None:
+        if not self.exists():
+            raise self._absent(record)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        local = pafs.LocalFileSystem()
+        try:
+            self._run(
+                lambda: pafs.copy_files(
+                    self.path, str(partial), source_filesystem=self.filesystem, destination_filesystem=local
+                )
+            )
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _absent(self, record: FileRecord | None) -> MmsslError:
+        if record is None:
+            return StorageError(self.url, "nothing", "the file must exist", "Check the path.")
+        return ArtifactError(f"{self.url}: gone, though its manifest names it. Run the stage that made it again.")
 
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
@@ -131,14 +164,25 @@ class Location:
     def _writing(self) -> _Writer:
         return _Writer(self)
 
-    def _run(self, call):  # type: ignore[no-untyped-def]
+    def _require_bucket(self) -> None:
+        """Tell a bucket that is not there from one with nothing in it; S3 answers both alike when asked for a key."""
+        if self.is_local:
+            return
+        bucket = self.path.split("/")[0]
+        try:
+            kind = self.filesystem.get_file_info(bucket).type
+        except OSError:
+            return  # credentials that may read objects but not look at the bucket: the objects will tell
+        if kind == pafs.FileType.NotFound:
+            raise StorageError(self.url, f"no bucket {bucket}", "the bucket must exist", _ADVICE)
+
+    def _run(self, call: Callable[[], T]) -> T:
         try:
             return call()
         except FileNotFoundError as error:
             raise StorageError(self.url, "nothing", "the file must exist", "Check the path.") from error
         except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(self.url, str(error).split("\n")[0], "the storage must answer",
-                               "Check the URL, the credentials and the `storage` section.") from error
+            raise StorageError(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE) from error
 
 
 class _Writer:
@@ -155,12 +199,16 @@ class _Writer:
         return self.stream
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        self.stream.close()
-        if self.location.is_local:
-            if kind is None:
-                os.replace(self.target, self.location.path)
-            else:
-                os.unlink(self.target)
+        complete = False
+        try:
+            self.stream.close()
+            complete = kind is None
+        finally:
+            if self.location.is_local:
+                if complete:
+                    os.replace(self.target, self.location.path)
+                else:
+                    os.unlink(self.target)
 
 
 def open_location(url: str, storage: Storage) -> Location:
@@ -169,14 +217,24 @@ def open_location(url: str, storage: Storage) -> Location:
     Raises:
         StorageError: a scheme that is not supported, or no bucket in an s3 URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        path = Path(parts.path if parts.scheme else url).expanduser().absolute()
-        return Location(pafs.LocalFileSystem(), str(path), url.rstrip("/"))
-    if parts.scheme != "s3":
-        raise StorageError(url, parts.scheme, "URLs are s3://bucket/key, file:///path or a path", "Change the URL.")
-    if not parts.netloc:
+    if "\0" in url or not url.isprintable():
+        raise StorageError(repr(url), "an unprintable character", "a URL is printable text", "Change the URL.")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _local(url, url)
+    if scheme == "file":
+        if not rest.startswith("/"):
+            raise StorageError(url, rest, "file URLs name no host and hold a whole path", "Write file:///path.")
+        return _local(unquote(rest), url)
+    if scheme != "s3":
+        raise StorageError(url, scheme, "URLs are s3://bucket/key, file:///path or a path", "Change the URL.")
+    path = rest.rstrip("/")
+    if "?" in path:
+        raise StorageError(url, "a query", "an s3 URL is s3://bucket/key", "Use the `storage` section for settings.")
+    if not path.partition("/")[0]:
         raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
     options: dict[str, object] = {
         "anonymous": storage.anonymous,
         "force_virtual_addressing": not storage.path_style and storage.endpoint is not None,
@@ -188,14 +246,23 @@ def open_location(url: str, storage: Storage) -> Location:
     if storage.endpoint:
         endpoint = urlsplit(storage.endpoint)
         options |= {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc}
-    key = parts.path.strip("/")
-    path = f"{parts.netloc}/{key}" if key else parts.netloc
-    return Location(pafs.S3FileSystem(**options), path, url.rstrip("/"))
+    try:
+        return Location(pafs.S3FileSystem(**options), path, url.rstrip("/"))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(url, error, "the storage must answer", _ADVICE) from error
+
+
+def _local(name: str, url: str) -> Location:
+    if not name:
+        raise StorageError(repr(url), "no path", "a URL or a path is needed", "Name a file or folder.")
+    try:
+        path = Path(name).expanduser().absolute()
+    except RuntimeError as error:  # ~someone without a home
+        raise StorageError(url, name, "the home folder must be known", "Write the path out.") from error
+    return Location(pafs.LocalFileSystem(), str(path), url.rstrip("/") or "/")
 
 
 def _npy_header(array: np.ndarray) -> bytes:
-    import io
-
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
     return stream.getvalue()

@@ -65,8 +65,10 @@ def read_manifest(location: Location, kind: str) -> Manifest | None:
             raise ValueError(f"expected a {kind} manifest of schema {SCHEMA}")
         files = {name: FileRecord(**record) for name, record in content.pop("files").items()}
         return Manifest(files=files, **content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{source.url}: not a readable manifest ({error}). Delete it and run the stage again.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(
+            f"{source.url}: not a readable manifest ({error}). Delete it and run the stage again."
+        ) from error
 
 
 def require_manifest(location: Location, kind: str, command: str) -> Manifest:

@@ -1,0 +1,92 @@
+"""Rules that hold between settings of different sections; each names the settings it compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mmssl_dist.config.tree import Job
+
+STAGE_FOLDERS = ("dataset", "partitions", "training", "evaluation", "export")
+
+
+class Disagreement(NamedTuple):
+    """Settings that are valid alone but not together.
+
+    Attributes:
+        paths: the YAML paths compared; the first is the one to show.
+        text: the values, the rule and what to do.
+    """
+
+    paths: tuple[str, ...]
+    text: str
+
+    @property
+    def path(self) -> str:
+        return self.paths[0]
+
+
+def disagreements(job: Job) -> Iterator[Disagreement]:
+    """Every rule that ``job`` breaks."""
+    yield from _split(job)
+    yield from _folders(job)
+    workers, parts = job.scaling.workers, job.partition.parts
+    if workers > parts:
+        yield Disagreement(
+            ("scaling.workers", "partition.parts"),
+            f"found {workers}; must be at most partition.parts ({parts}), since a partition has one owner. "
+            "Raise partition.parts or lower scaling.workers",
+        )
+    if job.model.dimension % job.model.heads:
+        yield Disagreement(
+            ("model.heads", "model.dimension"),
+            f"found {job.model.heads}; must divide model.dimension ({job.model.dimension})",
+        )
+    if job.training.fanout != "all" and len(job.training.fanout) != job.model.layers:
+        yield Disagreement(
+            ("training.fanout", "model.layers"),
+            f"found {len(job.training.fanout)} number(s); model.layers is {job.model.layers}. "
+            "Give one fanout per layer, or all",
+        )
+    if int(job.evaluation.metric.split("@")[1]) not in job.evaluation.ks:
+        yield Disagreement(
+            ("evaluation.metric", "evaluation.ks"),
+            f"found {job.evaluation.metric}; its K must be among evaluation.ks {list(job.evaluation.ks)}",
+        )
+
+
+def _split(job: Job) -> Iterator[Disagreement]:
+    split, columns, layout = job.data.split, job.data.columns, job.data.layout
+    if split.method in ("ratio", "temporal") and split.validation + split.test >= 1.0:
+        yield Disagreement(
+            ("data.split.test", "data.split.validation", "data.split.method"),
+            f"found {split.test}; with data.split.validation ({split.validation}) it must stay below 1, "
+            "so that something is left to train on",
+        )
+    if split.method in ("leave_last_out", "temporal") and layout == "mmssl":
+        yield Disagreement(
+            ("data.split.method", "data.layout"),
+            f"found {split.method}; the layout mmssl has no times. Use given or ratio",
+        )
+    if split.method in ("leave_last_out", "temporal") and layout == "table" and columns.time is None:
+        yield Disagreement(
+            ("data.columns.time", "data.split.method", "data.layout"),
+            f"missing; the split {split.method} needs it. Name the column with the time",
+        )
+    if split.method == "given" and layout == "table" and columns.split is None:
+        yield Disagreement(
+            ("data.columns.split", "data.split.method", "data.layout"),
+            "missing; the split given needs it. Name the column that tells the split",
+        )
+
+
+def _folders(job: Job) -> Iterator[Disagreement]:
+    """A stage empties its folder before it writes, so raw files must not live there."""
+    raw = job.data.path.rstrip("/") + "/"
+    for name in STAGE_FOLDERS:
+        if raw.startswith(f"{job.output.rstrip('/')}/{name}/"):
+            yield Disagreement(
+                ("data.path", "output"),
+                f"found {job.data.path}; output/{name} is emptied by its stage. Keep raw files elsewhere",
+            )
