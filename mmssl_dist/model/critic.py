@@ -1,0 +1,59 @@
+"""The candidate critic (equation 8): scores rows over any C candidate items, its first layer's weights being a
+function of the items themselves, so one critic serves any catalogue and any choice of candidates."""
+
+# B rows, C candidates, D width of an item's row
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from mmssl_dist.model.rows import normalize
+
+_SLOPE = 0.2
+
+
+class Critic(nn.Module):
+    """A multilayer critic with linear output, for a WGAN.
+
+    dimension: D. hidden: widths of the hidden layers, at least one. seed: the initial weights depend on it alone.
+    """
+
+    def __init__(self, dimension: int, hidden: Sequence[int], seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.tie = _linear(dimension, hidden[0], generator, bias=False)
+        self.bias = nn.Parameter(torch.zeros(hidden[0]))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden)
+        self.layers = nn.ModuleList(_linear(a, b, generator) for a, b in pairwise(hidden))
+        self.output = _linear(hidden[-1], 1, generator)
+
+    def forward(self, x: Tensor, item_rows: Tensor) -> Tensor:
+        """x [B, C] unit rows, item_rows [C, D] of the candidates in the same order, detached -> [B] float32."""
+        dtype = self.bias.dtype
+        hidden = x.to(dtype) @ self.first_layer(item_rows) + self.bias
+        hidden = self.norms[0](nn.functional.leaky_relu(hidden, _SLOPE))
+        for layer, norm in zip(self.layers, self.norms[1:], strict=True):
+            hidden = norm(nn.functional.leaky_relu(layer(hidden), _SLOPE))
+        score: Tensor = self.output(hidden).squeeze(-1).float()
+        return score
+
+    def first_layer(self, item_rows: Tensor) -> Tensor:
+        """item_rows [C, D] -> [C, hidden[0]], the first layer's weights for these items.
+
+        Item rows count by direction only: unit rows times Xavier weights keep x @ weights, and with it what the layer
+        norms divide by, alike at any C and at any length the ID rows have grown to.
+        """
+        weights: Tensor = self.tie(normalize(item_rows).to(self.tie.weight.dtype))
+        return weights
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer

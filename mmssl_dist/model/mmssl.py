@@ -1,0 +1,122 @@
+"""MMSSL's generator (reference equations 1 to 5) on sampled blocks. A plain module: ID rows and propagated modality
+rows come in, nothing about where they live is known. Sums and norms are float32 even where weights are bf16."""
+
+# M modalities, D embedding, F features of a modality, L layers; S_{L+1}, S_L, ..., S_0: the node sets of a SampledGraph
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmssl_dist.config import tree
+from mmssl_dist.model.attention import CrossModalAttention
+from mmssl_dist.model.rows import normalize
+from mmssl_dist.sampling.block import SampledGraph, aggregate
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The seeds' rows, all [|S_0|, D] float32.
+
+    final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g over the
+    modality graph; empty when it is off.
+    """
+
+    final: Tensor
+    tower: Mapping[str, Tensor]
+    views: Mapping[str, Tensor]
+
+
+class Projection(nn.Module):
+    """One modality's linear map F -> D, applied to propagated features whose last column carries the bias."""
+
+    def __init__(self, dimension: int, features: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(dimension, features), generator=generator))
+        bound = features**-0.5
+        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(dimension), -bound, bound, generator=generator))
+
+    def forward(self, propagated: Tensor) -> Tensor:
+        """[n, F + 1] -> [n, D] float32."""
+        cast = propagated.to(self.weight.dtype)
+        return torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
+
+
+class Mmssl(nn.Module):
+    """The dense weights of MMSSL and how rows are made with them.
+
+    settings: the job's ``model``. dimensions: modality -> F. seed: the initial weights depend on it alone.
+    When ``settings.modality_graph.size`` is 0 there is no attention and it has no weights.
+    """
+
+    def __init__(self, settings: tree.Model, dimensions: Mapping[str, int], seed: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.modalities = tuple(sorted(dimensions))
+        generator = torch.Generator().manual_seed(seed)
+        self.projections = nn.ModuleDict(
+            {_key(m): Projection(settings.dimension, dimensions[m], generator) for m in self.modalities}
+        )
+        self.attention: CrossModalAttention | None = None
+        if settings.modality_graph.size > 0:
+            self.attention = CrossModalAttention(settings.dimension, settings.heads, len(self.modalities), generator)
+
+    def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> Rows:
+        """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already applied."""
+        views = self.views(id_rows, graph)
+        rows = self.start_rows(id_rows.index_select(0, graph.start_keep), views)  # [|S_L|, D]
+        layers = [rows.index_select(0, graph.seeds)]
+        for block, positions in zip(graph.layers, _seeds_within(graph), strict=True):
+            rows = aggregate(block, rows)
+            layers.append(rows if positions is None else rows.index_select(0, positions))
+        return Rows(
+            final=self.combine(layers, tower),
+            tower=tower,
+            views={m: rows.index_select(0, graph.seeds) for m, rows in views.items()},
+        )
+
+    def project(self, modality: str, propagated: Tensor) -> Tensor:
+        """Equation 1: a modality's propagated features [n, F + 1] -> tower rows [n, D] float32."""
+        rows: Tensor = self.projections[_key(modality)](propagated)
+        return rows
+
+    def views(self, id_rows: Tensor, graph: SampledGraph) -> dict[str, Tensor]:
+        """Equation 2: per modality, ID rows [|S_{L+1}|, D] summed over the modality graph -> [|S_L|, D]."""
+        return {m: aggregate(block, id_rows) for m, block in graph.views.items()}
+
+    def attend(self, views: Mapping[str, Tensor]) -> Tensor:
+        """Equation 3: per modality [n, D], every modality of the model -> [n, D]."""
+        if self.attention is None:
+            raise ValueError("attention is off: model.modality_graph.size is 0")
+        mixed: Tensor = self.attention([views[m] for m in self.modalities])
+        return mixed
+
+    def start_rows(self, own: Tensor, views: Mapping[str, Tensor]) -> Tensor:
+        """Equation 4: own ID rows [n, D] plus the attended views; without views the ID rows themselves."""
+        if not views:
+            return own
+        return own + self.settings.id_weight * normalize(self.attend(views))
+
+    def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor]) -> Tensor:
+        """Equation 5, end: the mean of L + 1 layers' rows [n, D] plus the weighted unit tower rows -> [n, D]."""
+        final = torch.stack(tuple(layers)).mean(0)
+        for m in self.modalities:
+            final = final + self.settings.modality_weight * normalize(tower[m])
+        return final
+
+
+def _seeds_within(graph: SampledGraph) -> list[Tensor | None]:
+    """Positions of S_0 in S_{L-1}, ..., S_0, one per layer; None for S_0 itself."""
+    positions: list[Tensor | None] = [None] * len(graph.layers)
+    for i in range(len(graph.layers) - 2, -1, -1):
+        inner, keep = positions[i + 1], graph.layers[i + 1].keep
+        positions[i] = keep if inner is None else keep.index_select(0, inner)
+    return positions
+
+
+def _key(modality: str) -> str:
+    """Name of a modality's projection: prefixed, since a module may not be called "type" or "keys"."""
+    return f"modality_{modality}"

@@ -1,0 +1,78 @@
+"""Every row of the model on sampled blocks equals the dense oracle's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmssl_dist.model.mmssl import Rows
+from tests.oracle.dense import (
+    REFERENCE,
+    World,
+    id_table,
+    load_oracle,
+    make_model,
+    make_world,
+    sampled_graph,
+    single,
+)
+
+TOLERANCE = 1e-5
+oracle = load_oracle()
+
+
+def run(world: World, seeds: torch.Tensor) -> Rows:
+    model = make_model(world)
+    graph, outer = sampled_graph(world, seeds)
+    tower = {m: model.project(m, single(x[seeds.numpy()])) for m, x in world.propagated.items()}
+    return model(id_table(world)[outer], tower, graph)
+
+
+def expected(world: World) -> dict:
+    graphs = world.modality_graphs or {m: np.zeros_like(world.adjacency) for m in world.features}
+    s = world.settings
+    return oracle.forward(
+        world.p, world.adjacency, world.features, graphs, layers=s.layers, heads=s.heads, id_weight=s.id_weight,
+        modality_weight=s.modality_weight,
+    )
+
+
+def close(actual: torch.Tensor, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(actual.detach().numpy(), wanted, rtol=0, atol=TOLERANCE)
+
+
+def test_oracle_reproduces_the_released_code():
+    assert oracle.check_released(REFERENCE / "released_forward.npz") < 2e-5
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_all_rows(modalities, seed):
+    world = make_world(modalities, seed)
+    rows, truth = run(world, torch.arange(world.users + world.items)), expected(world)
+    close(rows.final, np.concatenate([truth["user"], truth["item"]]))
+    assert set(rows.tower) == set(rows.views) == set(world.features)
+    for m in world.features:
+        close(rows.tower[m], np.concatenate(truth["features"][m]))
+        close(rows.views[m], np.concatenate(truth["modality_ids"][m]))
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_rows_of_a_few_seeds_at_any_depth(layers):
+    world = make_world(2, seed=2, layers=layers)
+    seeds = torch.tensor([1, 4, world.users - 1, world.users + 2, world.users + 5])
+    rows, truth = run(world, seeds), expected(world)
+    close(rows.final, np.concatenate([truth["user"], truth["item"]])[seeds])
+    for m in world.features:
+        close(rows.views[m], np.concatenate(truth["modality_ids"][m])[seeds])
+
+
+def test_without_modality_graph():
+    world = make_world(2, seed=3, views=False)
+    model = make_model(world)
+    assert all("attention" not in name for name, _ in model.named_parameters())
+    seeds = torch.arange(1, world.users + world.items)
+    rows, truth = run(world, seeds), expected(world)
+    assert rows.views == {}
+    close(rows.final, np.concatenate([truth["user"], truth["item"]])[seeds])
