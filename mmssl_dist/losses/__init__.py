@@ -1,0 +1,8 @@
+"""Losses, each as this worker's share: the shares of all workers sum to the loss of the global batch."""
+
+from mmssl_dist.losses.adversarial import critic_loss, generator_loss, generator_rows, real_rows
+from mmssl_dist.losses.bpr import bpr
+from mmssl_dist.losses.contrastive import contrastive
+from mmssl_dist.losses.regularization import l2
+
+__all__ = ["bpr", "contrastive", "critic_loss", "generator_loss", "generator_rows", "l2", "real_rows"]

@@ -25,7 +25,8 @@ def load_oracle() -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the oracle is missing; parity tests need shared/ beside the checkout")
     spec = importlib.util.spec_from_file_location("mmssl_oracle", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
