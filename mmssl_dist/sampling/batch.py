@@ -1,0 +1,168 @@
+"""A training batch: seeds, what was sampled around them, and the roads on which their rows will be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.config.tree import Job
+from mmssl_dist.sampling.block import Block, SampledGraph, make_block
+from mmssl_dist.sampling.draws import Purpose, key
+from mmssl_dist.sampling.neighbours import Neighbours, NeighbourSampler
+from mmssl_dist.sampling.seeds import SeedSampler
+from mmssl_dist.sharding.exchange import Exchange, Route
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.topology import Adjacency
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's part of a step. S_0 are the seeds: this worker's users, positives, negatives and candidates.
+
+    Attributes:
+        epoch, step: which step this is; they key every draw of it.
+        nodes: int64 [|S_0|] node ids, sorted and unique.
+        users, positives, negatives: int64 [b] positions in S_0, pair by pair.
+        pairs: number of pairs over all workers.
+        batch_users: int64 [Bu] positions in S_0 of the distinct users; each user is in one worker's batch only.
+        user_counts: [W] Bu of each worker.
+        own_candidates: int64 positions in S_0 of the candidates this worker owns.
+        candidates: int64 [C] node ids of the candidates of all workers, sorted and unique, so worker by worker.
+        candidate_counts: [W] how many of them each worker owns.
+        known: bool [Bu, C], whether the user has the candidate among its training items.
+        graph: the sampled neighbourhood of S_0.
+        seed_route: road of the rows of S_0; id_route: road of the ID rows of the outermost set.
+    """
+
+    epoch: int
+    step: int
+    nodes: Tensor
+    users: Tensor
+    positives: Tensor
+    negatives: Tensor
+    pairs: int
+    batch_users: Tensor
+    user_counts: tuple[int, ...]
+    own_candidates: Tensor
+    candidates: Tensor
+    candidate_counts: tuple[int, ...]
+    known: Tensor
+    graph: SampledGraph
+    seed_route: Route
+    id_route: Route
+
+    def to(self, device: torch.device) -> Batch:
+        if device.type == "cpu":
+            return self
+        moved = {name: value.to(device) for name, value in vars(self).items() if hasattr(value, "to")}
+        return replace(self, **moved)
+
+
+class BatchSampler:
+    """Makes the batches of this worker; every call is collective over the sampler's exchange.
+
+    Args:
+        graph: this worker's partitions.
+        exchange: on CPU, over a process group that nothing else uses meanwhile.
+        job: seed, fanouts, candidates.
+    """
+
+    def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job) -> None:
+        self.graph, self.exchange, self.seed = graph, exchange, job.seed
+        self.seeds = SeedSampler(graph, exchange, job)
+        full = job.training.fanout == "all"
+        self.fanouts = (None,) * job.model.layers if job.training.fanout == "all" else job.training.fanout
+        self.view_fanout = None if full else job.model.modality_graph.fanout
+        self.all_candidates = job.losses.adversarial.candidates == "all"
+        self.use_candidates = job.losses.adversarial.weight > 0 or job.model.modality_graph.size > 0
+        self.training = NeighbourSampler(graph.training, graph, exchange)
+        self.views: dict[str, NeighbourSampler] = {}
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return self.seeds.steps
+
+    def publish(self, views: Mapping[str, Adjacency]) -> None:
+        """Sample modality m's lists from ``views[m]`` from now on."""
+        self.views = {m: NeighbourSampler(view, self.graph, self.exchange) for m, view in sorted(views.items())}
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The batch of ``step`` of ``epoch``: a function of the seed, these numbers and the published views."""
+        seeds = self.seeds.draw(epoch, step)
+        first = self.exchange.first
+        candidates = self._all_candidates(seeds.candidates)
+        cuts = torch.searchsorted(candidates, self.exchange.bounds).tolist()
+        own = candidates[cuts[self.exchange.rank] : cuts[self.exchange.rank + 1]]
+        nodes = torch.unique(torch.cat([seeds.users + first, seeds.positives, seeds.negatives, own]))
+        user_rows = torch.unique(seeds.users)
+        graph, seed_route, id_route = self._neighbourhood(nodes, epoch, step)
+        return Batch(
+            epoch=epoch, step=step, nodes=nodes, pairs=seeds.pairs,
+            users=torch.searchsorted(nodes, seeds.users + first),
+            positives=torch.searchsorted(nodes, seeds.positives),
+            negatives=torch.searchsorted(nodes, seeds.negatives),
+            batch_users=torch.searchsorted(nodes, user_rows + first),
+            user_counts=self.exchange.gather_counts(len(user_rows)),
+            own_candidates=torch.searchsorted(nodes, own),
+            candidates=candidates,
+            candidate_counts=tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True)),
+            known=self._known(user_rows, candidates),
+            graph=graph, seed_route=seed_route, id_route=id_route,
+        )  # fmt: skip
+
+    def _all_candidates(self, drawn: Tensor) -> Tensor:
+        if not self.use_candidates:
+            return torch.empty(0, dtype=torch.int64)
+        if self.all_candidates:
+            book = self.graph.book
+            return torch.cat([torch.arange(*book.item_range(part)) for part in range(book.parts)])
+        return torch.unique(self.exchange.gather_rows(drawn, self.exchange.gather_counts(len(drawn))))
+
+    def _known(self, user_rows: Tensor, candidates: Tensor) -> Tensor:
+        known = torch.zeros(len(user_rows), len(candidates), dtype=torch.bool)
+        counts, edges = self.graph.training.edges(user_rows)
+        if len(candidates) == 0 or len(edges) == 0:
+            return known
+        items = self.graph.training.neighbours[edges]
+        place = torch.searchsorted(candidates, items).clamp(max=len(candidates) - 1)
+        hit = candidates[place] == items
+        rows = torch.repeat_interleave(torch.arange(len(user_rows)), counts)
+        known[rows[hit], place[hit]] = True
+        return known
+
+    def _neighbourhood(self, nodes: Tensor, epoch: int, step: int) -> tuple[SampledGraph, Route, Route]:
+        """Hops outwards from the seeds; each set holds the one before it."""
+        inner = nodes
+        seed_route = route = self.exchange.route(inner)
+        layers: list[Block] = []
+        for hop, fanout in enumerate(self.fanouts):
+            drawn = self.training.sample(route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
+            outer = torch.unique(torch.cat([inner, drawn.nodes]))
+            layers.append(_block(drawn, inner, outer))
+            inner, route = outer, self.exchange.route(outer)
+        drawn_views = {
+            m: sampler.sample(route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
+            for position, (m, sampler) in enumerate(self.views.items())
+        }
+        source = inner
+        if drawn_views:
+            source = torch.unique(torch.cat([inner, *(drawn.nodes for drawn in drawn_views.values())]))
+            route = self.exchange.route(source)
+        graph = SampledGraph(
+            layers=tuple(reversed(layers)),
+            views={m: _block(drawn, inner, source) for m, drawn in drawn_views.items()},
+            start_keep=torch.searchsorted(source, inner),
+            seeds=torch.searchsorted(inner, nodes),
+            seeds_source=torch.searchsorted(source, nodes),
+        )
+        return graph, seed_route, route
+
+
+def _block(drawn: Neighbours, inner: Tensor, outer: Tensor) -> Block:
+    indptr = torch.cat([drawn.counts.new_zeros(1), torch.cumsum(drawn.counts, 0)])
+    source = torch.searchsorted(outer, drawn.nodes)
+    return make_block(indptr, source, drawn.weight, len(outer), torch.searchsorted(outer, inner))

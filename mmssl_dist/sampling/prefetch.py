@@ -1,0 +1,35 @@
+"""Batches made ahead of the step, by one thread for the life of the run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from mmssl_dist.sampling.batch import Batch, BatchSampler
+
+
+class Prefetcher:
+    """Calls a sampler from a thread of its own, always the same one, at most ``depth`` batches ahead.
+
+    Collectives of the sampler therefore run in the order of the steps on every worker. Nothing is sampled past the end of an epoch,
+    because the views of the next one are published between the two.
+    """
+
+    def __init__(self, sampler: BatchSampler, depth: int) -> None:
+        self.sampler, self.depth = sampler, depth
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of ``epoch``, in order."""
+        pending: deque[Future[Batch]] = deque()
+        for step in range(self.sampler.steps):
+            pending.append(self._thread.submit(self.sampler.batch, epoch, step))
+            if len(pending) > self.depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def close(self) -> None:
+        """Stop after the batch in progress, if any."""
+        self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,60 @@
+"""Learned modality lists: for each local user and modality the best unseen items found so far, with their scores.
+
+The top of a dense user x item similarity (MMSSL's modality graph) without the matrix: whenever a user is in a batch its list is
+merged with the batch's candidates; a stored item that is among them takes its new score.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
+
+EMPTY = -1
+
+
+class ModalityLists:
+    """Lists of one modality for n local nodes; item rows stay empty.
+
+    Attributes:
+        items: int64 [n, K] item node ids, best first; EMPTY where the list is shorter.
+        scores: float32 [n, K], -inf where empty.
+    """
+
+    def __init__(self, num_rows: int, size: int) -> None:
+        self.items = torch.full((num_rows, size), EMPTY, dtype=torch.int64)
+        self.scores = torch.full((num_rows, size), -torch.inf)
+
+    @torch.no_grad()
+    def merge(self, rows: Tensor, candidates: Tensor, scores: Tensor) -> None:
+        """Keep the K best of the stored items and the candidates, for each of the local ``rows``.
+
+        Args:
+            rows: int64 [B], unique.
+            candidates: int64 [C] item node ids, sorted and unique.
+            scores: float32 [B, C], -inf for pairs that must not be listed.
+        """
+        size = self.items.shape[1]
+        stored, stored_scores = self.items[rows], self.scores[rows]
+        place = torch.searchsorted(candidates, stored).clamp(max=len(candidates) - 1)
+        stored_scores = stored_scores.masked_fill(candidates[place] == stored, -torch.inf)  # the fresh score counts
+        fresh, index = scores.topk(min(size, len(candidates)), dim=1)
+        best, order = torch.cat([stored_scores, fresh], 1).topk(size, dim=1)
+        items = torch.cat([stored, candidates[index]], 1).gather(1, order)
+        self.items[rows] = items.masked_fill(best == -torch.inf, EMPTY)
+        self.scores[rows] = best
+
+    def publish(self, exchange: Exchange) -> Adjacency:
+        """The lists as a graph: users with their items, and at each item's owner the users that list it (collective)."""
+        row, slot = (self.items != EMPTY).nonzero(as_tuple=True)
+        item = self.items[row, slot]
+        order = torch.argsort(item, stable=True)
+        pairs = torch.stack([item[order], row[order] + exchange.first], 1)
+        cuts = torch.searchsorted(pairs[:, 0].contiguous(), exchange.bounds).tolist()
+        outgoing = [b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        received = exchange.send(pairs, outgoing, exchange.swap_counts(outgoing))
+        rows = torch.cat([row, received[:, 0] - exchange.first])
+        return adjacency_from_pairs(rows, torch.cat([item, received[:, 1]]), exchange.rows)
+

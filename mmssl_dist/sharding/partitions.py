@@ -1,0 +1,121 @@
+"""The partitions a worker holds, side by side: neighbouring partitions make one contiguous range of node ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.graph.load import PartitionData
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.topology import Adjacency
+from mmssl_dist.sharding.worker import Worker
+
+
+@dataclass(frozen=True)
+class LocalGraph:
+    """What one worker holds of the graph. Local rows are node ids minus ``first``.
+
+    Attributes:
+        book: the partition book.
+        parts: the partitions held.
+        offsets: [len(parts) + 1] first local row of each partition, then the number of rows.
+        training: the interaction graph's lists of the local nodes; weights are 1 / sqrt(degree * neighbour's degree).
+        held_out: "validation", "test": lists of the local nodes' held-out items; empty for item rows.
+        propagated: modality -> float32 [n, F + 1] propagated features and bias column (equation 1).
+    """
+
+    book: PartitionBook
+    parts: range
+    offsets: tuple[int, ...]
+    training: Adjacency
+    held_out: Mapping[str, Adjacency]
+    propagated: Mapping[str, Tensor]
+
+    @property
+    def first(self) -> int:
+        return int(self.book.bounds[self.parts.start])
+
+    @property
+    def num_rows(self) -> int:
+        return self.offsets[-1]
+
+    def user_rows(self, part: int) -> range:
+        """Local rows of the users of ``part``."""
+        first, last = self.book.user_range(part)
+        return range(first - self.first, last - self.first)
+
+    def item_rows(self, part: int) -> range:
+        """Local rows of the items of ``part``."""
+        first, last = self.book.item_range(part)
+        return range(first - self.first, last - self.first)
+
+    @property
+    def users(self) -> Tensor:
+        """int64, local rows of all users held, ascending."""
+        return _rows(self.user_rows(part) for part in self.parts)
+
+    @property
+    def items(self) -> Tensor:
+        """int64, local rows of all items held, ascending."""
+        return _rows(self.item_rows(part) for part in self.parts)
+
+    def exchange(self, worker: Worker) -> Exchange:
+        """The exchange over this graph's nodes for tensors on the worker's device."""
+        return Exchange(worker.group, self.book.worker_bounds(worker.world_size), worker.rank)
+
+
+def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> LocalGraph:
+    """Neighbouring partitions as one local graph; a single one stays memory-mapped."""
+    parts = range(partitions[0].part, partitions[0].part + len(partitions))
+    assert [p.part for p in partitions] == list(parts)
+    offsets = tuple(int(x) for x in book.bounds[parts.start : parts.stop + 1] - book.bounds[parts.start])
+    training = Adjacency(
+        _join_indptr([p.indptr for p in partitions]),
+        _join([p.neighbours for p in partitions]),
+        _join([p.weight for p in partitions]),
+    )
+    held_out = {split: _held_out(partitions, split) for split in ("validation", "test")}
+    modalities = sorted(partitions[0].propagated)
+    propagated = {m: _join([p.propagated[m] for p in partitions]) for m in modalities}
+    return LocalGraph(book, parts, offsets, training, held_out, propagated)
+
+
+def _held_out(partitions: list[PartitionData], split: str) -> Adjacency:
+    indptrs = []
+    for p in partitions:
+        indptr, _ = p.held_out[split]
+        indptrs.append(np.concatenate([indptr, np.full(p.items, indptr[-1], np.int64)]))  # items hold nothing out
+    items = _join([p.held_out[split][1] for p in partitions])
+    return Adjacency(_join_indptr(indptrs), items, torch.ones(len(items)))
+
+
+def _rows(ranges: Iterable[range]) -> Tensor:
+    return torch.cat([torch.arange(r.start, r.stop) for r in ranges])
+
+
+def _join(arrays: list[np.ndarray]) -> Tensor:
+    if len(arrays) == 1:
+        return _tensor(arrays[0])
+    return torch.from_numpy(np.concatenate(arrays))
+
+
+def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:
+    if len(indptrs) == 1:
+        return _tensor(indptrs[0])
+    ends = np.cumsum([0, *(p[-1] for p in indptrs[:-1])])
+    pieces = [p[1:] + end for p, end in zip(indptrs, ends, strict=True)]
+    return torch.from_numpy(np.concatenate([np.zeros(1, np.int64), *pieces]).astype(np.int64))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    # torch has no read-only tensors and warns; copy-on-write pages make a stray write harmless for the file
+    if isinstance(array, np.memmap) and array.size:
+        return torch.from_numpy(np.memmap(array.filename, array.dtype, "c", array.offset, array.shape))
+    return torch.from_numpy(array.copy())
