@@ -1,0 +1,100 @@
+"""Ranking metrics of held-out items, summed over users so that workers and blocks add up to the same mean.
+
+Users without held-out items are not counted. NDCG is the standard one: the ideal list holds min(K, positives) hits.
+
+Shapes: B users, K length of the ranked lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.sharding.exchange import Exchange
+
+METRICS = ("recall", "precision", "ndcg", "hit_rate", "mrr")
+
+
+def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
+    """Names of all metrics at all cut-offs, such as "recall@20", in the order of their sums."""
+    return tuple(f"{metric}@{k}" for k in ks for metric in METRICS)
+
+
+@dataclass(frozen=True)
+class MetricSums:
+    """Sums over users, to be added up over blocks and workers.
+
+    Attributes:
+        ks: cut-offs.
+        totals: float64 [len(metric_names(ks)) + 1] sum of each metric, then the number of users counted.
+    """
+
+    ks: tuple[int, ...]
+    totals: Tensor
+
+    def __add__(self, other: MetricSums) -> MetricSums:
+        assert self.ks == other.ks
+        return MetricSums(self.ks, self.totals + other.totals)
+
+    @property
+    def users(self) -> int:
+        """Users counted: those with at least one held-out item."""
+        return int(self.totals[-1])
+
+    @property
+    def sums(self) -> dict[str, float]:
+        """Sum over users of each metric."""
+        return dict(zip(metric_names(self.ks), self.totals[:-1].tolist(), strict=True))
+
+    def over_workers(self, exchange: Exchange) -> MetricSums:
+        """The sums of all workers; every worker has to call it."""
+        return MetricSums(self.ks, exchange.sum(self.totals))
+
+    def means(self) -> dict[str, float]:
+        """Mean over users of each metric, each in [0, 1].
+
+        Raises:
+            InputError: no user has held-out items.
+        """
+        if not self.users:
+            raise InputError("evaluation", "no user with held-out interactions", "a metric needs at least one",
+                             "Change `data.split` so that validation and test hold interactions.")
+        return {name: total / self.users for name, total in self.sums.items()}
+
+
+def metric_sums(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> MetricSums:
+    """Sums of all metrics at all cut-offs.
+
+    Recall divides a user's hits by its held-out items, precision by K; a hit at rank r gains 1 / log2(r + 1) of DCG;
+    hit rate is 1 with any hit; MRR is 1 / r of the first hit, 0 without one.
+
+    Args:
+        hits: bool [B, K] which ranked items were held out, best first; K at least max(ks).
+        positives: int [B] held-out items of each user.
+        ks: cut-offs.
+    """
+    if hits.shape[1] < max(ks):
+        raise ValueError(f"lists of {hits.shape[1]} items have no metrics at {max(ks)}")
+    counted = positives > 0
+    gained, held = hits[counted, : max(ks)].double(), positives[counted]
+    rank = torch.arange(1, max(ks) + 1, dtype=torch.float64, device=hits.device)
+    discount = 1.0 / torch.log2(rank + 1.0)
+    ideal = discount.cumsum(0)
+    found = gained.cumsum(1)  # [B, K] hits up to each rank
+    dcg = (gained * discount).cumsum(1)
+    reciprocal = (gained / rank).cummax(1).values  # the first hit's is the largest
+    totals: list[Tensor] = []
+    for k in ks:
+        at = found[:, k - 1]
+        totals += [
+            (at / held).sum(),
+            (at / k).sum(),
+            (dcg[:, k - 1] / ideal[held.clamp(max=k) - 1]).sum(),
+            (at > 0).double().sum(),
+            reciprocal[:, k - 1].sum(),
+        ]
+    return MetricSums(tuple(ks), torch.stack([*totals, counted.double().sum()]))
