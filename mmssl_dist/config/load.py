@@ -116,6 +116,8 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
         if problem["type"] != "disagreement":
             alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
     for path, texts in alone.items():
+        if any(other.startswith(f"{path}.") for other in alone):
+            continue  # a union of a word and a list says of a list's wrong element that the list is not the word
         first, *others = dict.fromkeys(texts)  # each branch of a union has its say
         yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
     for found in _disagreements(error, tree):
@@ -170,7 +172,7 @@ def _without(tree: Mapping[str, Any], keys: list[str], fill: bool) -> dict[str, 
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(_keys(location))
+    return ".".join(key if key.isprintable() else repr(key) for key in _keys(location))
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:

@@ -1,0 +1,277 @@
+"""A job's YAML: what is accepted, and how each kind of mistake is told."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmssl_dist.config import Job, load_job, parse_job
+from mmssl_dist.errors import ConfigError, InputError
+
+SMALL: dict[str, Any] = {
+    "output": "runs/x",
+    "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
+}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return path
+
+
+def changed(**sections: Any) -> dict[str, Any]:
+    return {**SMALL, **sections}
+
+
+def problems(tree: dict[str, Any], *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_job(tree, overrides)
+    return list(caught.value.problems)
+
+
+def test_two_keys_are_enough(tmp_path: Path) -> None:
+    job = load_job(write(tmp_path, "output: runs/x\ndata: {path: raw, modalities: {image: {file: image.npy}}}\n"))
+    assert job.data.modalities["image"].file == "image.npy"
+    assert (job.scaling.workers, job.partition.parts, job.training.fanout) == (1, 4, (10, 10))
+
+
+def test_a_job_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse_job(SMALL).seed = 3  # type: ignore[misc]
+
+
+def test_the_resolved_tree_reads_back() -> None:
+    job = parse_job(changed(training={"fanout": [5, 3]}, losses={"adversarial": {"candidates": "all"}}))
+    assert parse_job(job.model_dump(mode="json")) == job
+    assert parse_job(yaml.safe_load(yaml.safe_dump(job.model_dump(mode="json")))) == job
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("1E+2", 100.0), ("2.5e3", 2500.0), (".5e-1", 0.05), ("3.e2", 300.0), ("1", 1.0)],
+)
+def test_numbers_with_an_exponent_are_numbers(tmp_path: Path, text: str, value: float) -> None:
+    path = write(tmp_path, yaml.safe_dump(SMALL) + f"training: {{rows: {{learning_rate: {text}}}}}\n")
+    assert load_job(path).training.rows.learning_rate == value
+    assert parse_job(SMALL, [f"training.rows.learning_rate={text}"]).training.rows.learning_rate == value
+
+
+def test_a_name_that_looks_like_an_exponent_stays_a_name() -> None:
+    assert parse_job(SMALL, ["data.columns.user=e5"]).data.columns.user == "e5"
+
+
+def test_all_problems_are_shown_at_once_with_their_paths(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+otput: runs/x
+data:
+  path: raw
+  modalities:
+    image: {file: image.npy, vektor: v}
+    "no good": {file: x.npy}
+  split: {validation: 0.5, test: 0.6}
+partition: {parts: 2, method: metiz}
+scaling: {workers: 4, cpus_per_worker: two}
+model: {dimension: 10, heads: 3}
+training: {fanout: none}
+losses: {adversarial: {candidates: some}}
+""",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_job(path)
+    assert caught.value.exit_status == 2
+    lines = list(caught.value.problems)
+    assert "output: missing; this key is required" in lines
+    assert "otput: unknown key; did you mean output?" in lines
+    assert "data.modalities.image.vektor: unknown key; did you mean vector?" in lines
+    assert any(line.startswith("data.modalities.no good: found 'no good'; ") for line in lines)
+    assert "partition.method: found 'metiz'; input should be 'metis' or 'random'" in lines
+    assert "scaling.cpus_per_worker: found 'two'; input should be a valid integer" in lines
+    assert "training.fanout: found 'none'; input should be 'all' or input should be a valid tuple" in lines
+    assert any(line.startswith("losses.adversarial.candidates: found 'some'; ") for line in lines)
+    # And those between settings, although others are wrong alone.
+    assert any(line.startswith("scaling.workers: found 4; must be at most partition.parts (2)") for line in lines)
+    assert any(line.startswith("data.split.test: found 0.6; ") for line in lines)
+    assert "model.heads: found 3; must divide model.dimension (10)" in lines
+    assert len(lines) == 11
+    assert str(caught.value).splitlines()[0] == f"{path}: 11 problem(s)"
+
+
+def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
+    assert problems(changed(scaling={"workers": 8}, partition={"parts": "many"})) == [
+        "partition.parts: found 'many'; input should be a valid integer"
+    ]
+    assert problems(changed(scaling={"workers": 8}, partition=3)) == [
+        "partition: found 3; this is a section, with keys below it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        (changed(scaling={"workers": 5}), "scaling.workers: found 5; must be at most partition.parts (4)"),
+        (changed(model={"heads": 7}), "model.heads: found 7; must divide model.dimension (64)"),
+        (changed(model={"layers": 3}), "training.fanout: found 2 number(s); model.layers is 3"),
+        (changed(evaluation={"ks": [5]}), "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]"),
+        (changed(output="raw", data={**SMALL["data"], "path": "raw/dataset"}), "data.path: found raw/dataset; output/"),
+        (changed(data={**SMALL["data"], "split": {"method": "given"}}), "data.columns.split: missing; "),
+        (changed(data={**SMALL["data"], "split": {"method": "temporal"}}), "data.columns.time: missing; "),
+        (changed(data={**SMALL["data"], "layout": "mmssl", "split": {"method": "temporal"}}), "data.split.method: "),
+        (changed(data={**SMALL["data"], "split": {"validation": 0.5, "test": 0.5}}), "data.split.test: found 0.5; "),
+        (changed(data={"path": "raw", "modalities": {}}), "data.modalities: found {}; "),
+        (changed(data={"path": "raw", "modalities": 3}), "data.modalities: found 3; this is a section"),
+        (changed(data={**SMALL["data"], "path": ""}), "data.path: found ''; "),
+        (changed(seed=-1), "seed: found -1; "),
+        (changed(seed=1.0), "seed: found 1.0; input should be a valid integer"),
+        (changed(seed=True), "seed: found True; input should be a valid integer"),
+        (changed(seed="1"), "seed: found '1'; input should be a valid integer"),
+        (changed(model={"dropout": 1.0}), "model.dropout: found 1.0; "),
+        (changed(training={"fanout": [5, 0]}), "training.fanout.1: found 0; "),
+        (changed(training={"rows": {"learning_rate": float("inf")}}), "training.rows.learning_rate: found inf; "),
+        (changed(storage={"endpoint": "127.0.0.1:9000"}), "storage.endpoint: found '127.0.0.1:9000'; "),
+        (changed(data={**SMALL["data"], "interactions": 5}), "data.interactions: found 5; "),
+        (changed(zebra=1), "zebra: unknown key; known here: output, seed, data, "),
+    ],
+)
+def test_each_rule_names_path_and_value(tree: dict[str, Any], line: str) -> None:
+    found = problems(tree)
+    assert len(found) == 1
+    assert found[0].startswith(line)
+
+
+def test_overrides() -> None:
+    job = parse_job(
+        SMALL,
+        ["scaling.workers=2", "training.fanout=[3, 2]", "data.modalities.text.file=t.npy", "partition.method=random"],
+    )
+    assert (job.scaling.workers, job.training.fanout, job.partition.method) == (2, (3, 2), "random")
+    assert set(job.data.modalities) == {"image", "text"}
+    assert "scaling" not in SMALL  # the given tree is left alone
+    assert "text" not in SMALL["data"]["modalities"]
+
+
+def test_the_last_override_wins_and_a_value_may_hold_an_equals_sign() -> None:
+    assert parse_job(SMALL, ["seed=1", "seed=2", "data.path=s3://b/a=1"]).data.path == "s3://b/a=1"
+    assert parse_job(SMALL, ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", ".seed=1", "output.x=1", "seed=[", "seed=1\n - : x"])
+def test_a_malformed_override_is_refused(override: str) -> None:
+    with pytest.raises(InputError, match="--set"):
+        parse_job(SMALL, [override])
+
+
+def test_an_unknown_key_in_an_override_is_an_ordinary_problem() -> None:
+    assert problems(SMALL, "scaling.wrokers=2") == ["scaling.wrokers: unknown key; did you mean workers?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "job.yaml"),
+        ("- a\n- b\n", "job.yaml"),
+        ("output: [", "line 1"),
+        ("output: a\noutput: b\n", "line 2"),
+        ("output: !!python/object/apply:os.system ['true']\n", "line 1"),
+        ("output: 2024-13-45\n", "job.yaml"),
+        ("a: &a [*a]\n", "job.yaml"),
+        ("output: &a {x: *a}\ndata: *a\n", "job.yaml"),
+        ("[" * 5000, "job.yaml"),
+    ],
+)
+def test_a_file_that_is_no_job_is_refused(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_job(write(tmp_path, text))
+    assert where in str(caught.value)
+
+
+def test_a_key_given_twice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 4: found the key seed a second time"):
+        load_job(write(tmp_path, "output: x\nseed: 1\ndata: {}\nseed: 2\n"))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_job(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="no such file"):
+        load_job(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("output: \xe9".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        load_job(tmp_path / "latin.yaml")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(InputError, match="at most 1048576"):
+        load_job(tmp_path / "large.yaml")
+
+
+def test_a_yaml_that_unfolds_without_end_is_shown_short(tmp_path: Path) -> None:
+    doubled = (f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))
+    lines = ["output: x", "a0: &a0 [1, 1]", *doubled, "data: *a39"]
+    with pytest.raises(ConfigError) as caught:
+        load_job(write(tmp_path, "\n".join(lines)))
+    assert len(str(caught.value)) < 20_000
+
+
+def test_errors_survive_pickling() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_job(changed(seed=-1, zebra=1))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again), again.problems) == (ConfigError, str(caught.value), caught.value.problems)
+    other = InputError("a.b", 3, "must be 4", "Write 4.")
+    assert str(pickle.loads(pickle.dumps(other))) == "a.b: found 3; must be 4. Write 4."
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=4)
+KEYS = st.sampled_from(
+    ["output", "data", "path", "modalities", "image", "file", "split", "method", "scaling", "workers", "partition",
+     "parts", "model", "layers", "training", "fanout", "losses", "adversarial", "candidates", "evaluation", "ks",
+     "metric", "storage", "endpoint", "seed"]
+) | SCALARS  # fmt: skip
+TREES = st.recursive(
+    SCALARS, lambda child: st.lists(child, max_size=4) | st.dictionaries(KEYS, child, max_size=6), max_leaves=20
+)
+
+
+def refusal(tree: object, *overrides: str) -> str | None:
+    """What ``parse_job`` says, or None where it takes the tree; any other exception is a failure."""
+    try:
+        assert isinstance(parse_job(tree, overrides), Job)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@given(TREES)
+def test_any_tree_is_a_job_or_an_input_error(tree: object) -> None:
+    assert refusal(tree) != ""
+
+
+@given(st.dictionaries(st.sampled_from(sorted(Job.model_fields)), TREES, max_size=5))
+def test_any_sections_beside_good_ones_give_a_job_or_an_input_error(sections: dict[str, object]) -> None:
+    found = refusal({**SMALL, **sections})
+    assert found is None or all(": " in line for line in found.splitlines())
+
+
+@given(st.text(alphabet="abo:-[]{}!&*|>'\"#%@,. \n\t?<=1e~\0\x85", max_size=60) | st.text(max_size=40))
+def test_any_text_is_a_job_or_an_input_error(text: str) -> None:
+    assert refusal(SMALL, f"seed={text}") != ""
+    assert refusal(SMALL, text) != ""
+
+
+def test_importing_the_room_loads_neither_torch_nor_ray_nor_dgl() -> None:
+    code = (
+        "import sys, mmssl_dist.config\n"
+        "heavy = {'torch', 'ray', 'dgl', 'deepspeed', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {sorted(heavy)}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
