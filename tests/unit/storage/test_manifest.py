@@ -1,0 +1,142 @@
+"""An artifact is there exactly when its manifest is, and is what the manifest says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmssl_dist.config.tree import Storage
+from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.storage import (
+    FileRecord,
+    Location,
+    Manifest,
+    begin,
+    fingerprint,
+    open_location,
+    publish,
+    read_manifest,
+    require_manifest,
+)
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    if request.param == "local":
+        return open_location(str(tmp_path / "dataset"), Storage())
+    return open_location("s3://runs/dataset", request.getfixturevalue("s3"))
+
+
+def made(folder: Location) -> Manifest:
+    files = {name: (folder / name).write_bytes(name.encode()) for name in ("users/part-0", "items/part-0")}
+    return Manifest("dataset", fingerprint("inputs"), {"users": 3, "modalities": {"image": {"dimension": 4}}}, files)
+
+
+def test_what_is_published_reads_back(folder: Location) -> None:
+    begin(folder)
+    manifest = made(folder)
+    publish(folder, manifest)
+    assert read_manifest(folder, "dataset") == manifest
+    assert require_manifest(folder, "dataset", "prepare") == manifest
+
+
+def test_what_is_half_written_is_not_there(folder: Location) -> None:
+    assert read_manifest(folder, "dataset") is None
+    begin(folder)
+    made(folder)
+    assert read_manifest(folder, "dataset") is None
+    with pytest.raises(InputError, match=r"dataset must be published first. Run `mmssl-dist prepare`") as caught:
+        require_manifest(folder, "dataset", "prepare")
+    assert caught.value.exit_status == 2
+
+
+def test_beginning_again_takes_the_old_artifact_away(folder: Location) -> None:
+    publish(folder, made(folder))
+    begin(folder)
+    assert read_manifest(folder, "dataset") is None
+    assert folder.files() == []
+
+
+def test_the_manifest_goes_before_the_data(folder: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(folder, made(folder))
+    remove = Location.remove
+
+    def killed(self: Location) -> None:
+        if self.path == folder.path:
+            raise KeyboardInterrupt
+        remove(self)
+
+    monkeypatch.setattr(Location, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begin(folder)
+    assert len(folder.files()) == 2  # all data, and yet
+    assert read_manifest(folder, "dataset") is None
+
+
+def test_a_tampered_file_is_found(folder: Location, tmp_path: Path) -> None:
+    publish(folder, made(folder))
+    (folder / "users/part-0").write_bytes(b"users/part-1")
+    manifest = require_manifest(folder, "dataset", "prepare")
+    assert (folder / "items/part-0").localize(tmp_path / "c", manifest.files["items/part-0"]).is_file()
+    with pytest.raises(ArtifactError, match="users/part-0: content differs"):
+        (folder / "users/part-0").localize(tmp_path / "c", manifest.files["users/part-0"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"schema": 1, "kind": "partitions", "fingerprint": "", "facts": {}, "files": {}}',
+        '{"schema": 99, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}}',
+        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}}',
+        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}, "files": []}',
+        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {"a": {"bytes": 1}}}',
+        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}, "more": 1}',
+        "[" * 100_000,
+        "\udcff",
+    ],
+)
+def test_a_manifest_of_another_kind_or_shape_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ArtifactError, match=r"manifest.json: not a readable manifest") as caught:
+        read_manifest(open_location(str(tmp_path), Storage()), "dataset")
+    assert caught.value.exit_status == 1
+
+
+def test_a_manifest_that_names_a_file_elsewhere_reaches_nothing(tmp_path: Path) -> None:
+    content = {"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {},
+               "files": {"../secret": {"bytes": 1, "sha256": ""}}}  # fmt: skip
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/manifest.json").write_text(json.dumps(content))
+    folder = open_location(str(tmp_path / "run"), Storage())
+    manifest = require_manifest(folder, "dataset", "prepare")
+    assert manifest.files["../secret"] == FileRecord(1, "")
+    with pytest.raises(InputError, match="may not leave it"):
+        _ = folder / next(iter(manifest.files))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda child: st.lists(child, max_size=3) | st.dictionaries(st.text(max_size=3), child, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_fingerprints_are_equal_exactly_for_equal_inputs(left: object, right: object) -> None:
+    assert fingerprint(left) == fingerprint(json.loads(json.dumps(left)))
+    same = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+    assert (fingerprint(left) == fingerprint(right)) == same
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint("ab", "c") != fingerprint("a", "bc")
