@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from mmssl_dist.model.rows import normalize
 
-_SLOPE = 0.2
+_SLOPE = 0.2  # of the leaky rectifiers
+# The layer norms make the critic steep: its gradient at unit rows starts near the square root of C times the output
+# layer. Small output weights start it near length 1, which the penalty asks for, instead of at 30 to 120.
+_OUTPUT_GAIN = 0.05
 
 
 class Critic(nn.Module):
@@ -27,9 +30,12 @@ class Critic(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.tie = _linear(dimension, hidden[0], generator, bias=False)
         self.bias = nn.Parameter(torch.zeros(hidden[0]))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden)
+        # What shifts every score alike cancels between real and fake rows and would never get a gradient: so neither the
+        # last norm nor the output has a bias.
+        last = len(hidden) - 1
+        self.norms = nn.ModuleList(nn.LayerNorm(width, bias=i < last) for i, width in enumerate(hidden))
         self.layers = nn.ModuleList(_linear(a, b, generator) for a, b in pairwise(hidden))
-        self.output = _linear(hidden[-1], 1, generator)
+        self.output = _linear(hidden[-1], 1, generator, bias=False, gain=_OUTPUT_GAIN)
 
     def forward(self, x: Tensor, item_rows: Tensor) -> Tensor:
         """x [B, C] unit rows, item_rows [C, D] of the candidates in the same order, detached -> [B] float32."""
@@ -51,9 +57,11 @@ class Critic(nn.Module):
         return weights
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
+def _linear(
+    inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True, gain: float = 1.0
+) -> nn.Linear:
     layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    nn.init.xavier_uniform_(layer.weight, gain, generator)
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
