@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -109,18 +110,22 @@ class BatchSampler:
             user_counts=self.exchange.gather_counts(len(user_rows)),
             own_candidates=torch.searchsorted(nodes, own),
             candidates=candidates,
-            candidate_counts=tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True)),
+            candidate_counts=tuple(b - a for a, b in pairwise(cuts)),
             known=self._known(user_rows, candidates),
             graph=graph, seed_route=seed_route, id_route=id_route,
         )  # fmt: skip
 
     def _all_candidates(self, drawn: Tensor) -> Tensor:
+        """Candidates of the global batch, sorted and unique; the same on every worker."""
         if not self.use_candidates:
             return torch.empty(0, dtype=torch.int64)
         if self.all_candidates:
             book = self.graph.book
-            return torch.cat([torch.arange(*book.item_range(part)) for part in range(book.parts)])
-        return torch.unique(self.exchange.gather_rows(drawn, self.exchange.gather_counts(len(drawn))))
+            ranges = [torch.arange(*book.item_range(part)) for part in range(book.parts)]
+            return torch.cat(ranges)
+        everyone = self.exchange.gather_rows(drawn, self.exchange.gather_counts(len(drawn)))
+        union: Tensor = torch.unique(everyone)
+        return union
 
     def _known(self, user_rows: Tensor, candidates: Tensor) -> Tensor:
         known = torch.zeros(len(user_rows), len(candidates), dtype=torch.bool)

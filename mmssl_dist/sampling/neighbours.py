@@ -1,6 +1,6 @@
 """Sampling across partitions: owners draw neighbours for whoever asks, once per node and hop.
 
-What several workers ask for in the same hop is drawn once, per partition, from a seed that names seed, epoch, step, hop and
+What several workers ask for in the same hop is drawn once, per partition, from a key of seed, epoch, step, hop and
 partition. So the sampled neighbourhoods do not depend on how many workers there are.
 """
 
@@ -23,8 +23,9 @@ class Neighbours:
     """Sampled in-edges of k nodes.
 
     Attributes:
-        counts: int64 [k]. nodes: int64 [sum(counts)] node ids, node by node. weight: float32, such that the weighted sum over a
-            sampled row is an unbiased estimate of the sum over the whole row: edge weight x degree / count.
+        counts: int64 [k]. nodes: int64 [sum(counts)] node ids, node by node.
+        weight: float32 [sum(counts)], edge weight x degree / count, so that the weighted sum over a sampled row is an
+            unbiased estimate of the sum over the whole row.
     """
 
     counts: Tensor

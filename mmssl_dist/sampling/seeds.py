@@ -1,5 +1,5 @@
-"""Which training pairs a step takes, and the items drawn beside them. Every draw belongs to a partition, not to a worker, so the
-global batch is the same for any number of workers and after any resume."""
+"""Which training pairs a step takes, and the items drawn beside them. Every draw belongs to a partition, not to a
+worker, so the global batch is the same for any number of workers and after any resume."""
 
 from __future__ import annotations
 

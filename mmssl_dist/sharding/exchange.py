@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Exchange:
         if self.world_size == 1:
             return Route((len(ids),), ids, (len(ids),))
         cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
-        asked = tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+        asked = tuple(b - a for a, b in pairwise(cuts))
         requested_counts = self.swap_counts(asked)
         requested = _all_to_all(ids, asked, requested_counts, self.group)
         return Route(asked, requested - self.first, requested_counts)
@@ -158,7 +159,9 @@ def _all_to_all(
 
 
 def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(segment.sum()) for segment in counts.split(list(segments)))
+    sums = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
+    ends = torch.tensor([0, *segments], device=counts.device).cumsum(0)
+    return tuple(sums[ends].diff().tolist())
 
 
 class _Send(torch.autograd.Function):

@@ -1,10 +1,12 @@
 """Learned modality lists: for each local user and modality the best unseen items found so far, with their scores.
 
-The top of a dense user x item similarity (MMSSL's modality graph) without the matrix: whenever a user is in a batch its list is
-merged with the batch's candidates; a stored item that is among them takes its new score.
+The top of a dense user x item similarity (MMSSL's modality graph) without the matrix: whenever a user is in a batch its
+list is merged with the batch's candidates; a stored item that is among them takes its new score.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,11 +23,13 @@ class ModalityLists:
     Attributes:
         items: int64 [n, K] item node ids, best first; EMPTY where the list is shorter.
         scores: float32 [n, K], -inf where empty.
+        published: int64 [n, K], the items when they were last published; what the sampler sees.
     """
 
     def __init__(self, num_rows: int, size: int) -> None:
         self.items = torch.full((num_rows, size), EMPTY, dtype=torch.int64)
         self.scores = torch.full((num_rows, size), -torch.inf)
+        self.published = self.items.clone()
 
     @torch.no_grad()
     def merge(self, rows: Tensor, candidates: Tensor, scores: Tensor) -> None:
@@ -46,14 +50,18 @@ class ModalityLists:
         self.items[rows] = items.masked_fill(best == -torch.inf, EMPTY)
         self.scores[rows] = best
 
-    def publish(self, exchange: Exchange) -> Adjacency:
-        """The lists as a graph: users with their items, and at each item's owner the users that list it (collective)."""
-        row, slot = (self.items != EMPTY).nonzero(as_tuple=True)
-        item = self.items[row, slot]
+    def publish(self) -> None:
+        """Let ``graph`` show the lists as they are now."""
+        self.published = self.items.clone()
+
+    def graph(self, exchange: Exchange) -> Adjacency:
+        """The published lists: users with their items, and at each item's owner the users that list it (collective)."""
+        row, slot = (self.published != EMPTY).nonzero(as_tuple=True)
+        item = self.published[row, slot]
         order = torch.argsort(item, stable=True)
         pairs = torch.stack([item[order], row[order] + exchange.first], 1)
         cuts = torch.searchsorted(pairs[:, 0].contiguous(), exchange.bounds).tolist()
-        outgoing = [b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        outgoing = [b - a for a, b in pairwise(cuts)]
         received = exchange.send(pairs, outgoing, exchange.swap_counts(outgoing))
         rows = torch.cat([row, received[:, 0] - exchange.first])
         return adjacency_from_pairs(rows, torch.cat([item, received[:, 1]]), exchange.rows)

@@ -117,5 +117,5 @@ def _tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
     # torch has no read-only tensors and warns; copy-on-write pages make a stray write harmless for the file
     if isinstance(array, np.memmap) and array.size:
-        return torch.from_numpy(np.memmap(array.filename, array.dtype, "c", array.offset, array.shape))
+        return torch.from_numpy(np.memmap(str(array.filename), array.dtype, "c", array.offset, array.shape))
     return torch.from_numpy(array.copy())

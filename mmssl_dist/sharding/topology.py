@@ -46,7 +46,8 @@ def ragged_range(starts: Tensor, counts: Tensor) -> Tensor:
     """start, start + 1, ..., start + count - 1 for each pair, one after the other."""
     total = int(counts.sum())
     first = torch.cumsum(counts, 0) - counts
-    return torch.arange(total, device=starts.device) + torch.repeat_interleave(starts - first, counts, output_size=total)
+    shift = torch.repeat_interleave(starts - first, counts, output_size=total)
+    return torch.arange(total, device=starts.device) + shift
 
 
 def adjacency_from_pairs(rows: Tensor, nodes: Tensor, num_rows: int) -> Adjacency:

@@ -65,7 +65,8 @@ class Engine:
         if not hasattr(optimizer, "fp16_groups"):
             return parameter
         pairs = zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
-        return next(full for low, high in pairs for half, full in zip(low, high, strict=True) if half is parameter)
+        full: Tensor = next(f for low, high in pairs for h, f in zip(low, high, strict=True) if h is parameter)
+        return full
 
     def _weight(self, parameter: nn.Parameter) -> Tensor:
         if not self._sharded():
@@ -119,7 +120,9 @@ class Engine:
             self.wrapped.optimizer._lazy_init_hp_params_optimizer_state()  # accessors find the moments just made
 
 
-def make_engine(module: nn.Module, learning_rate: float, betas: tuple[float, float], settings: DenseOptimizer) -> Engine:
+def make_engine(
+    module: nn.Module, learning_rate: float, betas: tuple[float, float], settings: DenseOptimizer
+) -> Engine:
     """``module`` in a DeepSpeed engine over all workers of the process group that exists."""
     # DeepSpeed picks its accelerator when imported; without this it may choose one by what is installed
     first = next(module.parameters())

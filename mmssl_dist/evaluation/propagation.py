@@ -1,0 +1,76 @@
+"""Exact final rows of every node: layer by layer over whole neighbourhoods, nothing sampled, in bounded chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.model import Mmssl
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.topology import Adjacency
+
+_CHUNK_EDGES = 1 << 21  # edges whose source rows are held at once: at D = 64 at most 512 MiB
+
+
+@torch.no_grad()
+def exact_rows(model: Mmssl, id_rows: Tensor, propagated: Mapping[str, Tensor], training: Adjacency,
+               views: Mapping[str, Adjacency], exchange: Exchange) -> Tensor:  # fmt: skip
+    """Final rows of this worker's nodes, equations 1 to 5 without dropout (collective).
+
+    Args:
+        id_rows: [n, D] ID rows of the local nodes.
+        propagated: modality -> [n, F + 1].
+        training, views: adjacency lists of the local nodes, over the interactions and per modality.
+
+    Returns:
+        [n, D] float32 on the device of ``id_rows``.
+    """
+    gathered = {m: sum_neighbours(view, id_rows, exchange) for m, view in views.items()}
+    rows = model.start_rows(id_rows, gathered)
+    layers = [rows]
+    for _ in range(model.settings.layers):
+        rows = sum_neighbours(training, rows, exchange)
+        layers.append(rows)
+    return model.combine(layers, {m: _project(model, m, x, id_rows.device) for m, x in propagated.items()})
+
+
+@torch.no_grad()
+def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Tensor:
+    """[n, D]: for each local node the weighted sum of its neighbours' rows (collective).
+
+    Args:
+        rows: [n, D] the local nodes' own rows, which other workers may ask for.
+    """
+    result = torch.empty_like(rows)
+    chunks = _chunks(adjacency.indptr)
+    for number in range(exchange.max(len(chunks))):
+        first, last = chunks[number] if number < len(chunks) else (0, 0)
+        indptr = adjacency.indptr[first : last + 1]
+        begin, end = int(indptr[0]), int(indptr[-1])
+        nodes, column = torch.unique(adjacency.neighbours[begin:end], return_inverse=True)
+        route = exchange.route(nodes.to(rows.device))
+        fetched = exchange.fetch(route, rows.index_select(0, route.requested))
+        matrix = torch.sparse_csr_tensor(
+            (indptr - begin).to(rows.device), column.to(rows.device),
+            adjacency.weight[begin:end].to(rows.device), (last - first, len(nodes)), check_invariants=False,
+        )  # fmt: skip
+        result[first:last] = matrix @ fetched
+    return result
+
+
+def _project(model: Mmssl, modality: str, propagated: Tensor, device: torch.device) -> Tensor:
+    """In pieces, since F may be far wider than D."""
+    return torch.cat([model.project(modality, piece.to(device)) for piece in torch.split(propagated, 1 << 16)])
+
+
+def _chunks(indptr: Tensor) -> list[tuple[int, int]]:
+    """Ranges of rows with at most ``_CHUNK_EDGES`` edges each, or a single row with more."""
+    chunks, first, rows = [], 0, len(indptr) - 1
+    while first < rows:
+        limit = int(indptr[first]) + _CHUNK_EDGES
+        last = int(torch.searchsorted(indptr, limit, right=True)) - 1
+        chunks.append((first, max(first + 1, min(last, rows))))
+        first = chunks[-1][1]
+    return chunks

@@ -1,0 +1,97 @@
+"""What the workers of each stage run: training, evaluation and export put together on one worker's partitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmssl_dist.config.tree import Job
+from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics
+from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.graph.load import load_partition, read_book
+from mmssl_dist.model import Mmssl
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
+from mmssl_dist.sharding.table import RowTable
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Location, Manifest, open_location, require_manifest
+from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows
+from mmssl_dist.training.loop import TrainingLoop
+from mmssl_dist.training.session import Session
+from mmssl_dist.training.state import TrainingState, initial_rows, make_lists, make_model
+
+HELD_OUT = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model on this worker's partitions, and its final rows [n, D]."""
+
+    graph: LocalGraph
+    exchange: Exchange
+    rows: Tensor
+
+
+def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
+    """Train to early stop. Returns where training ended."""
+    graph = load_local_graph(job, worker)
+    exchange = graph.exchange(worker)
+    sampler = Exchange(_group_for_sampling(worker), graph.book.worker_bounds(worker.world_size), worker.rank)
+
+    def validate(state: TrainingState) -> dict[str, float]:
+        views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
+        rows = exact_rows(state.model, state.table.rows, graph.propagated, graph.training, views, exchange)
+        return held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))["validation"]
+
+    position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
+    return {"epochs": position.epochs, "best": position.best, "best_epoch": position.best_epoch,
+            "history": list(position.history)}  # fmt: skip
+
+
+def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest) -> dict[str, object]:
+    """Metrics of the chosen checkpoint on validation and test, beside popularity's."""
+    trained = load_trained(job, worker, checkpoint, training)
+    splits = [s for s in HELD_OUT if trained.exchange.max(len(trained.graph.held_out[s].neighbours)) > 0]
+    metrics = held_out_metrics(job.evaluation, trained.graph, trained.rows, trained.exchange, splits)
+    popularity = popularity_metrics(job.evaluation, trained.graph, trained.exchange, splits)
+    return {**metrics, "baselines": {"popularity": popularity}}
+
+
+def load_local_graph(job: Job, worker: Worker) -> LocalGraph:
+    """This worker's partitions of the published artifact."""
+    location = open_location(job.output, job.storage) / "partitions"
+    manifest = require_manifest(location, "partitions", "partition")
+    book = read_book(manifest)
+    parts = book.worker_parts(worker.rank, worker.world_size)
+    return join_partitions(book, [load_partition(location, manifest, part, worker.cache) for part in parts])
+
+
+def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:
+    """The model of a published checkpoint, propagated exactly (collective)."""
+    graph = load_local_graph(job, worker)
+    exchange = graph.exchange(worker)
+    table = RowTable(initial_rows(job, graph).to(worker.device), job.training.rows)
+    lists = make_lists(job, graph)
+    load_rows(checkpoint, graph, table, lists, worker.cache, training.files)
+    model = make_model(job, graph)
+    _load_weights(model, load_dense(checkpoint, GENERATOR, worker.cache, training.files))
+    views = {m: each.graph(exchange) for m, each in lists.items()}
+    rows = exact_rows(model.to(worker.device), table.rows, graph.propagated, graph.training, views, exchange)
+    return Trained(graph, exchange, rows)
+
+
+def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state[name])
+
+
+def _group_for_sampling(worker: Worker) -> dist.ProcessGroup | None:
+    """Sampling runs beside the step, so its collectives need a group of their own; on hosts, so gloo."""
+    if worker.group is None:
+        return None
+    group: dist.ProcessGroup = dist.new_group(backend="gloo")
+    return group
