@@ -1,0 +1,106 @@
+"""The Parquet files handed back: one per partition and table, in the users' own ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl_dist.data.columns import ITEM_ID, USER_ID, VECTOR
+from mmssl_dist.export.ids import RankedIds
+from mmssl_dist.storage import FileRecord, Location
+
+RECOMMENDATIONS = "recommendations"
+USER_EMBEDDINGS = "user_embeddings"
+ITEM_EMBEDDINGS = "item_embeddings"
+ITEMS = "items"
+SCORES = "scores"
+_ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
+
+
+def write_user_embeddings(export: Location, part: int, ids: pa.Array, rows: np.ndarray) -> tuple[str, FileRecord]:
+    """Write `user_embeddings/part-XXXXX.parquet`: user_id and vector, a fixed-size list of D floats.
+
+    Args:
+        export: the export artifact's folder.
+        part: number of the partition.
+        ids: [n] external ids.
+        rows: float32 [n, D] final rows.
+
+    Returns:
+        the file's name below ``export``, and its record.
+    """
+    return _write_embeddings(export, USER_EMBEDDINGS, part, USER_ID, ids, rows)
+
+
+def write_item_embeddings(export: Location, part: int, ids: pa.Array, rows: np.ndarray) -> tuple[str, FileRecord]:
+    """Write `item_embeddings/part-XXXXX.parquet`: item_id and vector; as ``write_user_embeddings``."""
+    return _write_embeddings(export, ITEM_EMBEDDINGS, part, ITEM_ID, ids, rows)
+
+
+def write_recommendations(
+    export: Location, part: int, users: pa.Array, ranked: RankedIds, scores: np.ndarray
+) -> tuple[str, FileRecord]:
+    """Write `recommendations/part-XXXXX.parquet`: user_id, items and scores, best first.
+
+    A list is as long as there were items to rank, so lists may be shorter than k, or empty.
+
+    Args:
+        export: the export artifact's folder.
+        part: number of the partition.
+        users: [n] external ids of its users.
+        ranked: their lists, in the same order.
+        scores: float32 [n, k].
+
+    Returns:
+        the file's name below ``export``, and its record.
+    """
+    assert len(users) == len(ranked.index) == len(scores)
+    schema = pa.schema([
+        (USER_ID, users.type), (ITEMS, pa.list_(ranked.ids.type)), (SCORES, pa.list_(pa.float32())),
+    ])
+
+    def group(start: int, stop: int) -> pa.Table:
+        index = ranked.index[start:stop]
+        there = index >= 0
+        ends = pa.array(np.concatenate([[0], there.sum(1).cumsum()]), pa.int32())
+        items = pa.ListArray.from_arrays(ends, ranked.ids.take(pa.array(index[there])))
+        values = pa.ListArray.from_arrays(ends, pa.array(scores[start:stop][there], pa.float32()))
+        return pa.Table.from_arrays([users[start:stop], items, values], schema=schema)
+
+    groups = (group(*bounds) for bounds in _row_groups(len(users)))
+    return _write(export, RECOMMENDATIONS, part, schema, groups, [f"{ITEMS}.list.element"])
+
+
+def _write_embeddings(
+    export: Location, folder: str, part: int, name: str, ids: pa.Array, rows: np.ndarray
+) -> tuple[str, FileRecord]:
+    assert len(ids) == len(rows)
+    width = rows.shape[1]
+    schema = pa.schema([(name, ids.type), (VECTOR, pa.list_(pa.float32(), width))])
+
+    def group(start: int, stop: int) -> pa.Table:
+        values = pa.array(np.ascontiguousarray(rows[start:stop], np.float32).reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(values, width)
+        return pa.Table.from_arrays([ids[start:stop], vectors], schema=schema)
+
+    groups = (group(*bounds) for bounds in _row_groups(len(ids)))
+    return _write(export, folder, part, schema, groups, [])
+
+
+def _row_groups(rows: int) -> Iterable[tuple[int, int]]:
+    return ((start, min(start + _ROW_GROUP, rows)) for start in range(0, rows, _ROW_GROUP))
+
+
+def _write(
+    export: Location, folder: str, part: int, schema: pa.Schema, groups: Iterable[pa.Table], repeated: list[str]
+) -> tuple[str, FileRecord]:
+    """Write the groups; ``repeated`` are the columns whose values recur, which Parquet stores once each."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, use_dictionary=repeated or False) as writer:
+        for group in groups:
+            writer.write_table(group)
+    name = f"{folder}/part-{part:05d}.parquet"
+    return name, (export / name).write_bytes(sink.getvalue())
