@@ -27,26 +27,29 @@ class CrossModalAttention(nn.Module):
 
     def forward(self, per_modality: Sequence[Tensor]) -> Tensor:
         """Per modality [N, D] float32, in the order the weights were trained with -> [N, D] float32."""
-        x = torch.stack(tuple(per_modality))  # [M, N, D]
+        x = torch.stack(tuple(per_modality), 1)  # [N, M, D]
         if len(per_modality) == 1:
-            mixed = x[0].unsqueeze(1).expand(-1, self.heads, -1)  # [N, H, D]
+            mixed = x.expand(-1, self.heads, -1)  # [N, H, D]
         else:
-            # The mean over modalities moves inside: it acts on the [M, M] scores instead of on H * D wide rows.
-            share = self._scores(x).softmax(-1).mean(2)  # [N, H, M]
-            mixed = torch.einsum("nhk,knd->nhd", share, x)
-        wide = mixed.reshape(x.shape[1], -1).to(self.w_cat.dtype)  # [N, H * D]
+            # The mean over modalities moves inside: it acts on M x M scores instead of on H * D wide rows.
+            share = self._scores(per_modality).softmax(1).mean(0)  # [M, N, H]
+            mixed = torch.bmm(share.permute(1, 2, 0), x)
+        wide = mixed.flatten(1).to(self.w_cat.dtype)  # [N, H * D]
         rows: Tensor = (wide @ self.w_cat).float()
         return rows
 
-    def _scores(self, x: Tensor) -> Tensor:
-        """x [M, N, D] -> scaled query-key products [N, H, M, M] float32."""
-        m, n, d = x.shape
-        cast = x.to(self.w_q.dtype)
-        width = d // self.heads
-        query = (cast @ self.w_q).view(m, n, self.heads, width).float()
-        key = (cast @ self.w_k).view(m, n, self.heads, width).float()
-        score: Tensor = torch.einsum("mnhw,knhw->nhmk", query, key) / width**0.5
-        return score
+    def _scores(self, per_modality: Sequence[Tensor]) -> Tensor:
+        """Scaled products of each modality's queries with each one's keys: [M (query), M (key), N, H] float32."""
+        dimension, m = self.w_q.shape[0], len(per_modality)
+        width = dimension // self.heads
+        cast = [x.to(self.w_q.dtype) for x in per_modality]
+        query = [(x @ self.w_q).float() for x in cast]
+        key = [(x @ self.w_k).float() for x in cast]
+        # Sums over a head's few columns are faster as a product with their indicator than as sums or as tiny products.
+        head_of = torch.arange(dimension, device=self.w_q.device) // width
+        heads = torch.arange(self.heads, device=self.w_q.device)
+        sums = (head_of.unsqueeze(1) == heads).float() / width**0.5  # [D, H]
+        return torch.stack([(q * k) @ sums for q in query for k in key]).unflatten(0, (m, m))
 
 
 def _xavier(rows: int, columns: int, generator: torch.Generator) -> Tensor:

@@ -30,8 +30,8 @@ class Critic(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.tie = _linear(dimension, hidden[0], generator, bias=False)
         self.bias = nn.Parameter(torch.zeros(hidden[0]))
-        # What shifts every score alike cancels between real and fake rows and would never get a gradient: so neither the
-        # last norm nor the output has a bias.
+        # What shifts every score alike cancels between real and fake rows and would never get a gradient: hence no bias
+        # in the last norm and the output.
         last = len(hidden) - 1
         self.norms = nn.ModuleList(nn.LayerNorm(width, bias=i < last) for i, width in enumerate(hidden))
         self.layers = nn.ModuleList(_linear(a, b, generator) for a, b in pairwise(hidden))
