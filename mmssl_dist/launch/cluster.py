@@ -1,0 +1,191 @@
+"""The driver's connection to Ray: a cluster at an address, or one of this machine that ends with the command."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from mmssl_dist.config import Job
+from mmssl_dist.errors import InputError, WorkerError, find_known
+from mmssl_dist.launch.progress import Relay, carried, follow
+
+_LARGEST_OBJECT_STORE = 1 << 30
+_KEEP_BLOCKS = str(1 << 30)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected Ray; use it in a ``with`` statement, which disconnects.
+
+    Attributes:
+        environment: variables of every task and worker.
+        relay: handle of the actor that brings their log to the driver.
+        debug: show what Ray and other libraries log.
+    """
+
+    environment: Mapping[str, str]
+    relay: Any
+    debug: bool
+
+    def run_task(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """``function(*arguments)`` in one Ray task, off the driver; returns its result.
+
+        Raises:
+            MmsslError: as the function raised it.
+            WorkerError: it raised something else, or its process died.
+        """
+        import ray
+
+        task = ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": dict(self.environment)})(_call)
+        reference = task.remote(function, arguments, self.relay)
+        follow(self.relay, lambda seconds: bool(ray.wait([reference], timeout=seconds)[0]))
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayError as error:
+            known = find_known(error)
+            if known is not None:
+                raise known from error
+            cause = getattr(error, "cause", None) or error
+            raise WorkerError(f"{function.__name__} failed: {describe(cause)}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        import ray
+
+        ray.shutdown()
+
+
+def connect(job: Job, address: str | None = None, debug: bool = False) -> Cluster:
+    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine.
+
+    Raises:
+        InputError: no cluster there, or one that cannot ever hold the workers.
+    """
+    import ray
+
+    environment = worker_environment(job)
+    # Ray reports to its makers and warns about its future defaults unless told otherwise
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {
+        "log_to_driver": debug,
+        "logging_level": logging.INFO if debug else logging.ERROR,
+        "runtime_env": {"env_vars": environment},
+    }
+    target = address or os.environ.get("RAY_ADDRESS")
+    where = "--address" if address else "RAY_ADDRESS"
+    if target and "://" in target:
+        raise InputError(where, target, "a driver joins a cluster by host:port, or `auto` on one of its machines",
+                         "From elsewhere, send the job there with `mmssl-dist submit`.")
+    if target:
+        options["address"] = target
+    else:
+        needed = job.scaling.workers * job.scaling.cpus_per_worker
+        options |= {
+            "address": "local",
+            "include_dashboard": False,
+            "num_cpus": max(needed + 1, os.cpu_count() or 1),  # one more for data tasks beside waiting workers
+            "object_store_memory": min(_LARGEST_OBJECT_STORE, _physical_memory() // 8),
+        }
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if not target:
+            raise
+        raise InputError(where, target, f"a Ray cluster must answer there ({_first_line(error)})",
+                         "Start one with `ray start --head`, or leave the address out for a Ray of this machine.") from error
+    if not debug:
+        _quiet_data()
+    try:
+        require_resources(job)
+        return Cluster(environment, _start_relay(), debug)
+    except BaseException:
+        ray.shutdown()
+        raise
+
+
+def worker_environment(job: Job) -> dict[str, str]:
+    """Variables of every task and worker. Credentials are not among them: machines of a cluster have their own."""
+    variables = {
+        "OMP_NUM_THREADS": str(job.scaling.cpus_per_worker),
+        "DGLBACKEND": "pytorch",
+        # glibc maps and zeroes every large temporary anew unless told to keep freed blocks
+        "MALLOC_MMAP_THRESHOLD_": _KEEP_BLOCKS,
+        "MALLOC_TRIM_THRESHOLD_": _KEEP_BLOCKS,
+        "MALLOC_TOP_PAD_": str(1 << 26),
+    }
+    if job.scaling.gpus_per_worker == 0:
+        variables["DS_ACCELERATOR"] = "cpu"
+    if job.storage.endpoint:
+        variables["AWS_ENDPOINT_URL"] = job.storage.endpoint
+    if job.storage.region:
+        variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = job.storage.region
+    return variables
+
+
+def require_resources(job: Job) -> None:
+    """Check that the connected cluster has room for the workers, busy or not.
+
+    Raises:
+        InputError: it has not, and no autoscaler that could make it so.
+    """
+    import ray
+
+    scaling = job.scaling
+    each = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
+    largest = ray._private.state.state.get_max_resources_from_cluster_config()  # the autoscaler's; Ray Train asks it too
+    if largest:
+        room = min(int(largest.get(name, 0)) // amount for name, amount in each.items())
+    else:
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = sum(min(int(m.get(name, 0)) // amount for name, amount in each.items()) for m in machines)
+    if room >= scaling.workers:
+        return
+    total = largest or ray.cluster_resources()
+    there = ", ".join(f"{int(total.get(name, 0))} {name}" for name in each)
+    need = ", ".join(f"{amount} {name}" for name, amount in each.items())
+    raise InputError("scaling", f"{scaling.workers} worker(s) of {need} each",
+                     f"the Ray cluster has {there} in all, room for {room} worker(s)",
+                     "Lower scaling.workers or what each one takes, or add machines to the cluster.")
+
+
+def describe(error: BaseException) -> str:
+    """One line about an exception that is not ours."""
+    return f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+
+
+def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:
+    with carried(relay):
+        return function(*arguments)
+
+
+def _start_relay() -> Any:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(num_cpus=0, scheduling_strategy=beside)(Relay).remote()
+
+
+def _quiet_data() -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else ""

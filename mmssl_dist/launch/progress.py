@@ -1,0 +1,72 @@
+"""Progress lines: what tasks and workers log under ``mmssl_dist`` reaches the driver's log, and nothing else does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PACKAGE = "mmssl_dist"
+_POLL_SECONDS = 0.3
+_LAST_SECONDS = 5.0
+
+
+class Relay:
+    """Holds records between those who write them and the driver; runs as a Ray actor beside the driver."""
+
+    def __init__(self) -> None:
+        self._records: list[tuple[str, int, str]] = []
+
+    def write(self, name: str, level: int, message: str) -> None:
+        self._records.append((name, level, message))
+
+    def drain(self) -> list[tuple[str, int, str]]:
+        """The records (logger's name, level, message) written since the last call."""
+        records, self._records = self._records, []
+        return records
+
+
+class _RelayHandler(logging.Handler):
+    def __init__(self, relay: Any, level: int, prefix: str) -> None:
+        super().__init__(level)
+        self.relay, self.prefix = relay, prefix
+        self._written: Any = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # nobody waits for the answer: a lost line must not hold up a worker
+        self._written = self.relay.write.remote(record.name, record.levelno, self.prefix + self.format(record))
+
+    def flush(self) -> None:
+        """Wait until the relay has what was written, so that no line comes after the end of the work."""
+        import ray
+
+        if self._written is not None:
+            ray.wait([self._written], timeout=_LAST_SECONDS)
+
+
+@contextmanager
+def carried(relay: Any, rank: int = 0) -> Iterator[None]:
+    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their rank."""
+    handler = _RelayHandler(relay, logging.INFO if rank == 0 else logging.WARNING, f"worker {rank}: " if rank else "")
+    logger = logging.getLogger(PACKAGE)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.flush()
+
+
+def follow(relay: Any, done: Callable[[float], bool]) -> None:
+    """In the driver: pass on what the relay holds until ``done(seconds to wait)`` says that the work is over."""
+    import ray
+
+    finished = False
+    while not finished:
+        finished = done(_POLL_SECONDS)
+        for name, level, message in ray.get(relay.drain.remote()):
+            logging.getLogger(name).log(level, "%s", message)

@@ -1,0 +1,198 @@
+"""W workers on Ray Train: each one enters a function with the job, who it is, and its session."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import ray
+import ray.train
+import torch.distributed as dist
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from mmssl_dist.config import Job
+from mmssl_dist.launch.cluster import Cluster
+from mmssl_dist.launch.failures import StopOnLasting, unwrap
+from mmssl_dist.launch.progress import carried, follow
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Location
+from mmssl_dist.training.session import Session
+
+_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report waits for the next look; Ray's own choice is 2 s
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a worker stays in the driver's working directory
+}
+
+
+class WorkerFunction(Protocol):
+    """What runs in each worker; ``payload`` arrives as keyword arguments."""
+
+    def __call__(self, job: Job, worker: Worker, session: Session, **payload: object) -> object: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where Ray Train keeps a run, and when it starts its workers again.
+
+    Attributes:
+        storage: folder of the run's folder; shared by all machines of the cluster.
+        name: name of the run's folder; a run with the same storage and name goes on from its latest checkpoint.
+        max_failures: times a lost worker group is started again.
+        keep: checkpoints kept, the best by ``metric``; the latest stays besides.
+        metric: the reported metric that tells better checkpoints, larger being better.
+    """
+
+    storage: Location
+    name: str
+    max_failures: int = 0
+    keep: int | None = None
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A kept checkpoint: its folder's path on the storage's filesystem, and the metrics reported with it."""
+
+    path: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        returned: the function's result of each worker, by rank.
+        checkpoints: the kept checkpoints, also of the run's earlier starts.
+    """
+
+    returned: tuple[Any, ...]
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class RaySession:
+    """A session on Ray Train."""
+
+    def __init__(self, storage: Location) -> None:
+        self.storage = storage
+
+    def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
+        ray.train.report(dict(metrics), checkpoint=files)
+
+    def latest(self) -> Location | None:
+        found = ray.train.get_checkpoint()
+        return None if found is None else at_path(self.storage, found.path)
+
+
+def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object], run: Run) -> Outcome:
+    """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
+
+    Raises:
+        MmsslError: as a worker raised it.
+        WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    scaling = job.scaling
+    resources = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
+    trainer = TorchTrainer(
+        _enter,
+        train_loop_config={
+            "job": job.model_dump_json(), "function": function, "payload": dict(payload), "storage": run.storage,
+            "relay": cluster.relay,
+        },
+        torch_config=TorchConfig(
+            # host tensors (sampling, ids) and device tensors each have their backend in one group
+            backend="cpu:gloo,cuda:nccl" if scaling.gpus_per_worker else "gloo",
+            timeout_s=job.training.timeout_seconds,
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=run.name,
+            storage_path=run.storage.path,
+            storage_filesystem=run.storage.filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=run.keep, checkpoint_score_attribute=run.metric, checkpoint_score_order="max"
+            ),
+            callbacks=[StopOnLasting()],
+            worker_runtime_env={"env_vars": dict(cluster.environment)},
+            logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
+        ),
+    )
+    result = _fit(trainer, cluster, stage)
+    kept = tuple(Checkpoint(found.path, metrics) for found, metrics in result.best_checkpoints or ())
+    return Outcome(tuple(result.return_value), kept)
+
+
+def at_path(storage: Location, path: str) -> Location:
+    """The location of ``path``, on the filesystem of ``storage`` and below it."""
+    return storage / path.removeprefix(storage.path).strip("/")
+
+
+def _fit(trainer: TorchTrainer, cluster: Cluster, stage: str) -> Any:
+    results: list[Any] = []
+    failures: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            results.append(trainer.fit())
+        except ray.train.TrainingFailedError as error:
+            failures.append(unwrap(error, stage))
+            failures[0].__cause__ = error
+        except BaseException as error:  # noqa: BLE001, raised again by the thread that waits
+            failures.append(error)
+
+    # In a thread of its own, so that Ray Train leaves Ctrl-C to this command, and this thread shows the progress.
+    thread = threading.Thread(target=fit, name=f"fit-{stage}", daemon=True)
+    thread.start()
+
+    def done(seconds: float) -> bool:
+        thread.join(seconds)
+        return not thread.is_alive()
+
+    follow(cluster.relay, done)
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
+    """The way in of each worker; returns every worker's result, by rank."""
+    job = Job.model_validate_json(config["job"])
+    context = ray.train.get_context()
+    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), _cache(), dist.group.WORLD)
+    with carried(config["relay"], worker.rank):
+        try:
+            function = _find(config["function"])
+            returned = function(job, worker, RaySession(config["storage"]), **config["payload"])
+        except Exception as error:
+            error.add_note(f"In worker {worker.rank}:\n{traceback.format_exc()}")  # tracebacks don't travel
+            raise
+    gathered: list[Any] = [None] * worker.world_size
+    dist.all_gather_object(gathered, returned)
+    return tuple(gathered)
+
+
+def _find(name: str) -> WorkerFunction:
+    module, _, attribute = name.partition(":")
+    return cast(WorkerFunction, getattr(importlib.import_module(module), attribute))
+
+
+def _cache() -> Path:
+    """Folder for downloads, shared by this machine's workers and by the stages of a run."""
+    folder = Path(tempfile.gettempdir()) / f"mmssl-dist-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+    return folder

@@ -1,0 +1,74 @@
+"""What the workers of test_launch.py run; a module of its own, since workers import it by name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.distributed as dist
+
+from mmssl_dist.config import Job
+from mmssl_dist.errors import InputError
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.training.session import Session
+
+
+def sum_of_ranks(job: Job, worker: Worker, session: Session, offset: int) -> dict[str, object]:
+    total = torch.tensor([worker.rank + offset])
+    dist.all_reduce(total, group=worker.group)
+    logging.getLogger("mmssl_dist.training").info("the sum is %d", int(total))
+    return {
+        "rank": worker.rank, "sum": int(total), "seed": job.seed, "cache": worker.cache.is_dir(), "fanout": job.training.fanout,
+        "threads": os.environ["OMP_NUM_THREADS"], "device": str(worker.device),
+    }
+
+
+def second_worker_rejects_input(job: Job, worker: Worker, session: Session, folder: str) -> None:
+    _count_start(folder, worker)
+    if worker.rank == 1:
+        raise InputError("data/a.parquet, row 17", "NaN", "features are finite", "Remove the row.")
+    dist.barrier()
+
+
+def second_worker_has_a_bug(job: Job, worker: Worker, session: Session, folder: str) -> None:
+    _count_start(folder, worker)
+    if worker.rank == 1:
+        raise KeyError("no such modality")
+    dist.barrier()
+
+
+def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: str) -> list[int]:
+    """Four epochs, each reported with a checkpoint; at its first start worker 1 dies before the third."""
+    _count_start(folder, worker)
+    latest = session.latest()
+    first = 0 if latest is None else json.loads((latest / f"shard-{worker.rank}.json").read_bytes())["epoch"] + 1
+    for epoch in range(first, 4):
+        if epoch == 2 and worker.rank == 1 and latest is None:
+            _wait_for_snapshot(Path(folder))
+            os.kill(os.getpid(), 9)
+        dist.barrier()
+        with TemporaryDirectory() as name:
+            (Path(name) / f"shard-{worker.rank}.json").write_text(json.dumps({"epoch": epoch}))
+            session.report({"epoch": epoch, "recall@20": [0.1, 0.4, 0.3, 0.2][epoch]}, Path(name))
+    return list(range(first, 4))
+
+
+def _count_start(folder: str, worker: Worker) -> None:
+    (Path(folder) / f"start-{worker.rank}-{os.getpid()}").touch()
+
+
+def _wait_for_snapshot(folder: Path) -> None:
+    """Until Ray Train has committed the second checkpoint."""
+    import time
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        snapshots = list(folder.glob("storage/*/checkpoint_manager_snapshot.json"))
+        if snapshots and '"epoch": 1' in snapshots[0].read_text():
+            return
+        time.sleep(0.2)
+    raise TimeoutError("the second checkpoint was not committed")

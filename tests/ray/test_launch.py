@@ -1,0 +1,110 @@
+"""Workers on Ray Train: results, errors and checkpoints come back from real processes with a gloo group."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.launch.cluster import Cluster, connect
+from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.storage import Location
+
+
+@pytest.fixture(scope="module")
+def job() -> Job:
+    return parse_job({
+        "output": "unused", "seed": 5, "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+        "scaling": {"workers": 2}, "training": {"timeout_seconds": 60},
+    })
+
+
+@pytest.fixture(scope="module")
+def cluster(job: Job) -> Iterator[Cluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # Ray's workers inherit it and import launch_functions
+        with connect(job) as connected:
+            yield connected
+
+
+def _run(tmp_path: Path, **settings: object) -> Run:
+    folder = tmp_path / "storage"
+    return Run(Location(pafs.LocalFileSystem(), str(folder), str(folder)), "run", **settings)  # type: ignore[arg-type]
+
+
+def _starts(folder: Path, rank: int) -> int:
+    return len(list(folder.glob(f"start-{rank}-*")))
+
+
+def test_every_worker_gets_job_identity_and_group(cluster, job, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "mmssl_dist"):
+        outcome = run_workers(cluster, job, "test", "launch_functions:sum_of_ranks", {"offset": 10}, _run(tmp_path))
+    common = {"sum": 21, "seed": 5, "cache": True, "fanout": (10, 10), "threads": "1", "device": "cpu"}
+    assert outcome.returned == ({"rank": 0, **common}, {"rank": 1, **common})
+    assert [r.message for r in caplog.records if r.name == "mmssl_dist.training"] == ["the sum is 21"]
+
+
+def test_input_error_of_one_worker_ends_the_run_at_once(cluster, job, tmp_path):
+    with pytest.raises(InputError) as caught:
+        run_workers(cluster, job, "test", "launch_functions:second_worker_rejects_input", {"folder": str(tmp_path)},
+                    _run(tmp_path, max_failures=3))
+    assert caught.value.exit_status == 2
+    assert str(caught.value) == "data/a.parquet, row 17: found NaN; features are finite. Remove the row."
+    assert _starts(tmp_path, 1) == 1
+
+
+def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, job, tmp_path):
+    with pytest.raises(WorkerError, match="worker 1 failed: KeyError: 'no such modality'") as caught:
+        run_workers(cluster, job, "test", "launch_functions:second_worker_has_a_bug", {"folder": str(tmp_path)},
+                    _run(tmp_path, max_failures=3))
+    assert caught.value.exit_status == 1
+    assert "second_worker_has_a_bug" in "".join(caught.value.__notes__)
+    assert _starts(tmp_path, 1) == 1
+
+
+def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster, job, tmp_path):
+    run = _run(tmp_path, max_failures=1, keep=1, metric="recall@20")
+    arguments = (cluster, job, "test", "launch_functions:dies_after_second_epoch", {"folder": str(tmp_path)}, run)
+    outcome = run_workers(*arguments)
+    assert _starts(tmp_path, 1) == 2
+    assert outcome.returned == ([2, 3], [2, 3])
+    best = max(outcome.checkpoints, key=lambda c: c.metrics["recall@20"])
+    assert best.metrics == {"epoch": 1, "recall@20": 0.4}
+    assert sorted(p.name for p in Path(best.path).iterdir()) == ["shard-0.json", "shard-1.json"]
+
+    again = run_workers(*arguments)  # the same storage and name: nothing is left to do
+    assert again.returned == ([], [])
+    assert {c.path for c in again.checkpoints} == {c.path for c in outcome.checkpoints}
+
+
+def _double(number: int) -> int:
+    logging.getLogger("mmssl_dist.graph").info("doubling %d", number)
+    return 2 * number
+
+
+def _reject() -> None:
+    raise InputError("data/b.csv", "empty", "a split has rows", "Add some.")
+
+
+def _divide() -> float:
+    return 1 / 0
+
+
+@pytest.mark.parametrize(("function", "error", "message"), [
+    (_reject, InputError, "data/b.csv: found empty"), (_divide, WorkerError, "_divide failed: ZeroDivisionError"),
+])
+def test_task_errors_arrive_unwrapped(cluster, function, error, message):
+    with pytest.raises(error, match=message):
+        cluster.run_task(function)
+
+
+def test_task_returns_and_logs_to_the_driver(cluster, caplog):
+    with caplog.at_level(logging.INFO, "mmssl_dist"):
+        assert cluster.run_task(_double, 21) == 42
+    assert [r.message for r in caplog.records if r.name == "mmssl_dist.graph"] == ["doubling 21"]
