@@ -1,0 +1,119 @@
+"""Progress as plain lines: one per stage and one per validated epoch, each with the figures that matter. Pure functions
+of what the stages publish; nothing here writes anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+
+def stage_line(stage: str, summary: str, seconds: float) -> str:
+    """A finished stage, such as "partition: 4 parts, edge cut 12.3 %, ... (3.1 s)"."""
+    return f"{stage}: {summary} ({duration(seconds)})"
+
+
+def skipped_line(stage: str, url: str) -> str:
+    """A stage whose published output matches its inputs."""
+    return f"{stage}: up to date, {url}"
+
+
+def epoch_line(entry: Mapping[str, float], epochs: int, metric: str, best: bool) -> str:
+    """A validated epoch.
+
+    Args:
+        entry: one entry of the training history: "epoch" from 1, "train_seconds", "validation_seconds",
+            "loss/<term>" and the validation metrics.
+        epochs: most epochs of the run.
+        metric: the metric that stops training.
+        best: whether it is the best so far.
+    """
+    terms = {name.removeprefix("loss/"): value for name, value in entry.items() if name.startswith("loss/")}
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    star = " (best so far)" if best else ""
+    return (
+        f"epoch {int(entry['epoch'])}/{epochs}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
+        f"trained {duration(entry['train_seconds'])}, validated {duration(entry['validation_seconds'])}"
+    )
+
+
+def dataset_summary(facts: Facts) -> str:
+    """What prepare published: the facts of a "dataset" manifest."""
+    interactions = ", ".join(f"{count(n)} {split}" for split, n in facts["interactions"].items())
+    modalities = ", ".join(
+        f"{name} {m['dimension']} wide" + (f" for {count(m['items'])} items" if m["items"] < facts["items"] else "")
+        for name, m in facts["modalities"].items()
+    )
+    dropped = ", ".join(f"{count(n)} {reason.replace('_', ' ')}" for reason, n in facts["dropped"].items() if n)
+    return (
+        f"{count(facts['users'])} users, {count(facts['items'])} items, interactions {interactions}; "
+        f"features {modalities}" + (f"; dropped {dropped}" if dropped else "")
+    )
+
+
+def partitions_summary(facts: Facts) -> str:
+    """What partition published: the facts of a "partitions" manifest."""
+    balance = ", ".join(f"{kind} {value:.2f}" for kind, value in facts["balance"].items())
+    cold = f", {count(facts['cold_items'])} items without training interactions" if facts["cold_items"] else ""
+    return (
+        f"{len(facts['book']['users'])} parts, edge cut {percent(facts['edge_cut'])}, "
+        f"largest over mean part: {balance}; {size(facts['bytes'])}{cold}"
+    )
+
+
+def training_summary(facts: Facts, metric: str) -> str:
+    """What train published: "epochs", "best" and "best_epoch"."""
+    epochs = "1 epoch" if facts["epochs"] == 1 else f"{facts['epochs']} epochs"
+    if facts["best"] is None:
+        return epochs
+    return f"{epochs}, best validation {metric} {facts['best']:.4f} in epoch {facts['best_epoch']}"
+
+
+def evaluation_summary(metrics: Facts, metric: str) -> str:
+    """What evaluate published: metrics by split, and popularity's under "baselines"."""
+    lines = []
+    for split in ("validation", "test"):
+        if split in metrics:
+            popular = metrics.get("baselines", {}).get("popularity", {}).get(split)
+            beside = f" (popularity {popular[metric]:.4f})" if popular else ""
+            lines.append(f"{split} {metric} {metrics[split][metric]:.4f}{beside}")
+    return ", ".join(lines)
+
+
+def export_summary(users: int, items: int, k: int, total_bytes: int) -> str:
+    """What export published."""
+    embeddings = f"embeddings of {count(users)} users and {count(items)} items"
+    return f"top {k} for {count(users)} users, {embeddings}, {size(total_bytes)}"
+
+
+def count(number: int) -> str:
+    """A whole number with thousands apart: 1,234,567."""
+    return f"{number:,}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent: 12.3 %."""
+    return f"{100 * fraction:.1f} %"
+
+
+def size(number: float) -> str:
+    """Bytes in decimal units: 999 B, 1.2 MB."""
+    if number < 999.5:
+        return f"{number:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.95:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 4.2 s, 3 min 05 s or 2 h 07 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    if seconds < 3599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"

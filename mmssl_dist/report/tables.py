@@ -1,0 +1,76 @@
+"""The table of metrics: the model beside its baselines, for a terminal with rich and for anything else as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+MODEL = "mmssl"
+Rows = Mapping[str, Mapping[str, float]]
+
+
+def rows_of_split(metrics: Mapping[str, Any], split: str) -> dict[str, dict[str, float]]:
+    """The metrics of one split by who ranked: the model, then each baseline that has them.
+
+    Args:
+        metrics: content of metrics.json: metrics by split, and the same by baseline under "baselines".
+        split: "validation" or "test".
+    """
+    baselines = metrics.get("baselines", {})
+    return {MODEL: metrics[split]} | {name: found[split] for name, found in baselines.items() if split in found}
+
+
+def metrics_table(rows: Rows, title: str) -> Table:
+    """A table of one line per cut-off and ranking, one column per metric.
+
+    Args:
+        rows: "mmssl", "popularity", ... -> {"recall@20": 0.08, ...}.
+        title: line above the table.
+    """
+    head, body = _cells(rows)
+    table = Table(title=title, title_justify="left")
+    for column, name in enumerate(head):
+        table.add_column(name, justify="left" if column == 0 else "right")
+    for place, line in enumerate(body):
+        last_of_cutoff = (place + 1) % len(rows) == 0
+        table.add_row(*line, style="bold" if line[0] == MODEL else None, end_section=last_of_cutoff)
+    return table
+
+
+def metrics_text(rows: Rows, title: str) -> str:
+    """The same table as lines of plain text, without trailing blanks."""
+    head, body = _cells(rows)
+    widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
+    lines = [title]
+    for line in (head, *body):
+        first, *rest = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        lines.append("  ".join((first.strip().ljust(widths[0]), *rest)).rstrip())
+    return "\n".join(lines)
+
+
+def show_metrics(metrics: Mapping[str, Any], stream: TextIO) -> None:
+    """Write a table for each split in ``metrics`` (content of metrics.json) to ``stream``."""
+    for split in ("validation", "test"):
+        if split not in metrics:
+            continue
+        rows, title = rows_of_split(metrics, split), f"{split.capitalize()} metrics"
+        if stream.isatty():
+            Console(file=stream).print(metrics_table(rows, title))
+        else:
+            stream.write(metrics_text(rows, title) + "\n")
+
+
+def _cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    """Column names and lines of cells; cut-offs ascending, metrics in the order of the first row."""
+    names = [name.rsplit("@", 1) for name in next(iter(rows.values()))]
+    kinds = list(dict.fromkeys(kind for kind, _ in names))
+    cutoffs = sorted({int(k) for _, k in names})
+    body = [
+        [who, str(k), *(f"{found[f'{kind}@{k}']:.4f}" if f"{kind}@{k}" in found else "-" for kind in kinds)]
+        for k in cutoffs
+        for who, found in rows.items()
+    ]
+    return ["", "K", *kinds], body

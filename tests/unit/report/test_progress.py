@@ -1,0 +1,80 @@
+"""Progress lines, word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmssl_dist.report import progress
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (4.24, "4.2 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"),
+     (3599.6, "1 h 00 min"), (7620, "2 h 07 min"), (90000, "25 h 00 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert progress.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_234_567, "1.2 MB"), (999_960, "1.0 MB"), (5e9, "5.0 GB"),
+     (7.25e15, "7250.0 TB")],
+)
+def test_size(number: float, text: str) -> None:
+    assert progress.size(number) == text
+
+
+def test_stage_lines() -> None:
+    assert progress.stage_line("export", "top 50", 61) == "export: top 50 (1 min 01 s)"
+    assert progress.skipped_line("prepare", "s3://b/run/dataset") == "prepare: up to date, s3://b/run/dataset"
+
+
+def test_epoch() -> None:
+    entry = {"epoch": 3.0, "train_seconds": 4.21, "validation_seconds": 0.5, "loss/critic": -0.25,
+             "loss/bpr": 0.6931472, "recall@20": 0.081234, "ndcg@20": 0.03}
+    rest = "; loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s"
+    assert progress.epoch_line(entry, 100, "recall@20", True) == (
+        "epoch 3/100: recall@20 0.0812 (best so far)" + rest)
+    assert progress.epoch_line(entry, 100, "ndcg@20", False) == "epoch 3/100: ndcg@20 0.0300" + rest
+
+
+def test_dataset() -> None:
+    facts = {
+        "users": 9308, "items": 6710, "interactions": {"train": 59541, "validation": 3051, "test": 6058},
+        "modalities": {"image": {"dimension": 128, "items": 6710}, "text": {"dimension": 768, "items": 6000}},
+        "dropped": {"duplicates": 1200, "below_core": 0},
+    }
+    assert progress.dataset_summary(facts) == (
+        "9,308 users, 6,710 items, interactions 59,541 train, 3,051 validation, 6,058 test; "
+        "features image 128 wide, text 768 wide for 6,000 items; dropped 1,200 duplicates"
+    )
+    assert "dropped" not in progress.dataset_summary({**facts, "dropped": {}})
+
+
+def test_partitions() -> None:
+    facts = {"book": {"users": [1, 2], "items": [3, 4]}, "edge_cut": 0.1234,
+             "balance": {"users": 1.333, "items": 1.14, "edges": 1.0}, "bytes": 12_300_000, "cold_items": 0}
+    assert progress.partitions_summary(facts) == (
+        "2 parts, edge cut 12.3 %, largest over mean part: users 1.33, items 1.14, edges 1.00; 12.3 MB")
+    assert progress.partitions_summary({**facts, "cold_items": 1500}).endswith(
+        ", 1,500 items without training interactions")
+
+
+def test_training() -> None:
+    facts = {"epochs": 37, "best": 0.08526, "best_epoch": 27}
+    assert progress.training_summary(facts, "recall@20") == (
+        "37 epochs, best validation recall@20 0.0853 in epoch 27")
+    assert progress.training_summary({"epochs": 1, "best": None, "best_epoch": 0}, "recall@20") == "1 epoch"
+
+
+def test_evaluation() -> None:
+    metrics = {"validation": {"recall@20": 0.09}, "test": {"recall@20": 0.085},
+               "baselines": {"popularity": {"test": {"recall@20": 0.012}}}}
+    assert progress.evaluation_summary(metrics, "recall@20") == (
+        "validation recall@20 0.0900, test recall@20 0.0850 (popularity 0.0120)")
+
+
+def test_export() -> None:
+    assert progress.export_summary(9308, 6710, 50, 4_200_000) == (
+        "top 50 for 9,308 users, embeddings of 9,308 users and 6,710 items, 4.2 MB")
