@@ -40,7 +40,7 @@ class CrossModalAttention(nn.Module):
 
     def _scores(self, per_modality: Sequence[Tensor]) -> Tensor:
         """Scaled products of each modality's queries with each one's keys: [M (query), M (key), N, H] float32."""
-        dimension, m = self.w_q.shape[0], len(per_modality)
+        m, n, dimension = len(per_modality), *per_modality[0].shape
         width = dimension // self.heads
         cast = [x.to(self.w_q.dtype) for x in per_modality]
         query = [(x @ self.w_q).float() for x in cast]
@@ -49,7 +49,7 @@ class CrossModalAttention(nn.Module):
         head_of = torch.arange(dimension, device=self.w_q.device) // width
         heads = torch.arange(self.heads, device=self.w_q.device)
         sums = (head_of.unsqueeze(1) == heads).float() / width**0.5  # [D, H]
-        return torch.stack([(q * k) @ sums for q in query for k in key]).unflatten(0, (m, m))
+        return torch.stack([(q * k) @ sums for q in query for k in key]).view(m, m, n, self.heads)
 
 
 def _xavier(rows: int, columns: int, generator: torch.Generator) -> Tensor:

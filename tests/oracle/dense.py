@@ -81,6 +81,28 @@ def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool =
     return world
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Training pairs: user, positive, negative [B] int64 as users 0..U-1 and items 0..I-1; uniform [B, I] for noise."""
+
+    user: Tensor
+    positive: Tensor
+    negative: Tensor
+    uniform: Tensor
+
+
+def make_batch(world: World, seed: int = 0) -> Batch:
+    """Some interactions, with a user twice, and for each an item the user does not know."""
+    rng = np.random.default_rng(seed)
+    rows = np.nonzero(world.adjacency.sum(1) < world.items)[0]
+    user = np.concatenate([rows, rows[:2]])
+    positive = [rng.choice(np.nonzero(world.adjacency[u])[0]) for u in user]
+    negative = [rng.choice(np.nonzero(world.adjacency[u] == 0)[0]) for u in user]
+    as_ids = lambda ids: torch.from_numpy(np.asarray(ids, np.int64))  # noqa: E731
+    noise = torch.rand(len(user), world.items, generator=torch.Generator().manual_seed(seed))
+    return Batch(as_ids(user), as_ids(positive), as_ids(negative), noise.clamp(1e-6, 1 - 1e-6))
+
+
 def make_model(world: World) -> Mmssl:
     """The model with the world's weights in it."""
     model = Mmssl(world.settings, {m: x.shape[1] for m, x in world.features.items()}, seed=0)
