@@ -101,7 +101,7 @@ class _Drawer:
             raise MmsslError("DGL was imported before this process was forked, so its draws cannot be repeated here. "
                              "Start processes with the spawn method.")
         if not self.repeatable:
-            raise MmsslError(f"DGL {dgl.__version__} does not give the draws that this version repeats: it is not DGL 2.1, "
+            raise MmsslError(f"DGL {dgl.__version__} does not give the draws expected of it: it is not DGL 2.1, "
                              "or something in this process drew from it first. Use DGL through this door.")
 
         def seeded() -> T:

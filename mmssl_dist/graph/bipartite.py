@@ -1,0 +1,84 @@
+"""The training interactions as neighbour lists, of users and of items, by dataset index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Ragged rows: row r holds values[indptr[r]:indptr[r + 1]], ascending and each once. indptr is int64."""
+
+    indptr: np.ndarray
+    values: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[rows] int64."""
+        return np.diff(self.indptr)
+
+    def take(self, rows: np.ndarray) -> Lists:
+        """The rows asked for, in that order."""
+        lengths = self.lengths[rows]
+        indptr = offsets(lengths)
+        positions = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        return Lists(indptr, self.values[positions])
+
+    def relabel(self, names: np.ndarray) -> Lists:
+        """Values v become names[v], int64 and >= 0; rows are ascending again."""
+        row = np.repeat(np.arange(len(self.indptr) - 1), self.lengths)
+        values = names[self.values]
+        return Lists(self.indptr, values[np.lexsort((values, row))])
+
+
+@dataclass(frozen=True)
+class Bipartite:
+    """Neighbours of each user (items) and of each item (users)."""
+
+    of_user: Lists
+    of_item: Lists
+
+    @property
+    def users(self) -> int:
+        return len(self.of_user.indptr) - 1
+
+    @property
+    def items(self) -> int:
+        return len(self.of_item.indptr) - 1
+
+    @property
+    def interactions(self) -> int:
+        return len(self.of_user.values)
+
+    @property
+    def degrees(self) -> np.ndarray:
+        """[users + items] int64: users first."""
+        return np.concatenate([self.of_user.lengths, self.of_item.lengths])
+
+
+def offsets(lengths: np.ndarray) -> np.ndarray:
+    """[rows + 1] int64 row starts, then the total."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def lists(rows: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> Lists:
+    """Ragged rows from pairs in any order; pairs given twice count once."""
+    return _from_matrix(_matrix(rows, values, shape))
+
+
+def bipartite(users: np.ndarray, items: np.ndarray, shape: tuple[int, int]) -> Bipartite:
+    """The graph of ``users[k]`` with ``items[k]``; ``shape`` is (number of users, number of items)."""
+    matrix = _matrix(users, items, shape)
+    return Bipartite(_from_matrix(matrix), _from_matrix(sp.csr_array(matrix.T)))
+
+
+def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    return sp.csr_array(sp.coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=shape))
+
+
+def _from_matrix(matrix: sp.csr_array) -> Lists:
+    matrix.sort_indices()
+    return Lists(matrix.indptr.astype(np.int64), matrix.indices)
