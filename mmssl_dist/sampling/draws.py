@@ -37,7 +37,7 @@ def key(*parts: int) -> int:
     """A 63-bit key from any integers (seed, epoch, step, partition, purpose, ...); their order counts."""
     state = _mix_word(len(parts))
     for part in parts:
-        state = _mix_word(state ^ _mix_word(int(part)))
+        state = _mix_word(state ^ (int(part) & _WORD))
     return state >> 1
 
 
