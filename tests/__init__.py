@@ -1,0 +1,1 @@
+"""Tests; shared modules are imported as ``tests.<module>``."""

@@ -1,0 +1,136 @@
+"""The shape of the code: which room may import which, and habits that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from mmssl_dist.config import Job
+
+PACKAGE = Path(__file__).parents[3] / "mmssl_dist"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = ("config", "storage", "data", "graph", "sharding", "sampling", "model", "losses", "training", "evaluation",
+         "export", "launch", "report", "pipeline", "app")  # fmt: skip
+LARGEST = 400
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports name the whole path"
+            assert node.module is not None
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_every_file_is_in_a_known_room() -> None:
+    assert {room(path) for path in MODULES} - {"__init__", "__main__", "errors"} <= set(ROOMS)
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for path in MODULES:
+        if room(path) in ("__init__", "__main__", "errors"):
+            continue
+        for line, name in imports(path):
+            parts = name.split(".")
+            if parts[0] != "mmssl_dist" or parts[1:2] in ([], ["errors"], ["__version__"]):
+                continue
+            if ROOMS.index(parts[1]) > ROOMS.index(room(path)):
+                wrong.append(f"{path.relative_to(PACKAGE)}:{line}: {room(path)} imports {parts[1]}")
+    assert wrong == []
+
+
+def test_the_errors_import_nothing_of_the_package() -> None:
+    assert [name for _, name in imports(PACKAGE / "errors.py") if name.startswith("mmssl_dist")] == []
+
+
+def test_dgl_is_imported_through_its_door_only() -> None:
+    named = re.compile(r"""^\s*(import|from) dgl\b|import_module\(["']dgl""", flags=re.M)
+    assert [path.relative_to(PACKAGE).as_posix() for path in MODULES if named.search(path.read_text())] == [
+        "graph/door.py"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("config", {"pydantic", "pydantic_core", "yaml"}),
+        ("storage", {"numpy", "pyarrow"}),
+        ("model", {"torch", "numpy"}),  # no rank, no Ray, no DGL, no DeepSpeed
+        ("losses", {"torch", "numpy"}),
+    ],
+)
+def test_a_room_needs_no_more_than_these(name: str, allowed: set[str]) -> None:
+    found = {
+        top
+        for path in MODULES
+        if room(path) == name
+        for _, imported in imports(path)
+        if (top := imported.split(".")[0]) not in sys.stdlib_module_names and top != "mmssl_dist"
+    }
+    assert found <= allowed
+
+
+def test_files_are_short() -> None:
+    assert [path.name for path in MODULES if len(path.read_text().splitlines()) >= LARGEST] == []
+
+
+def test_every_module_says_what_it_guarantees() -> None:
+    trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in MODULES}
+    silent = [name for name, tree in trees.items() if tree.body and not ast.get_docstring(tree)]
+    assert silent == []
+
+
+def test_nothing_prints_but_the_command_line_and_the_report() -> None:
+    printing = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in MODULES
+        if room(path) not in ("app", "report")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert printing == []
+
+
+def test_no_test_is_left_out() -> None:
+    words = "|".join(("s" + "kip", "s" + "kipif", "x" + "fail", "import" + "ors" + "kip"))
+    left_out = re.compile(rf"\b(pytest|mark|unittest)\.({words})\b|raise\s+SkipTest")
+    tests = PACKAGE.parent / "tests"
+    assert [path.name for path in sorted(tests.rglob("*.py")) if left_out.search(path.read_text())] == []
+
+
+def test_nothing_is_left_to_do() -> None:
+    words = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b|raise Not" + "Implemented")
+    assert [path.name for path in MODULES if words.search(path.read_text())] == []
+
+
+def sections(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, section
+    for name, field in section.model_fields.items():
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from sections(kind, f"{path}.{name}".lstrip("."))
+
+
+def test_every_setting_says_what_it_is() -> None:
+    silent = [
+        f"{path}.{name}".lstrip(".")
+        for path, section in sections(Job)
+        for name, field in section.model_fields.items()
+        if not (field.description or "").endswith(".")
+    ]
+    assert silent == []
+    assert {path for path, _ in sections(Job)} >= {"", "data", "data.modalities", "losses.adversarial", "storage"}

@@ -1,0 +1,150 @@
+"""What the documents say exists: commands, targets, settings; and they name no machine."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+import mmssl_dist
+from mmssl_dist.app import app
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.errors import ConfigError
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "cluster/*", "jobs/*", "Makefile", "Dockerfile")
+    for path in ROOT.glob(pattern)
+)
+COMMANDS = {"validate", "prepare", "partition", "train", "evaluate", "export", "run", "submit", "synthesize", "doctor"}
+
+
+def commands() -> set[str]:
+    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_commands_are_all_there() -> None:
+    assert commands() >= COMMANDS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_name_commands_that_exist(path: Path) -> None:
+    text = path.read_text()
+    named = set(re.findall(r"(?:`|^|\s|\()(?:mmssl-dist|python cli\.py) +([a-z]+)\b", text, flags=re.M))
+    if path.suffix == ".md":  # in prose "mmssl-dist is ..." is no command
+        named = {name for name in named if re.search(rf"`[^`\n]*(?:mmssl-dist|cli\.py) +{name}\b|^ *(?:\$ )?"
+                                                     rf"(?:\S+/)?(?:mmssl-dist|python cli\.py) +{name}\b",
+                                                     text, flags=re.M)}  # fmt: skip
+    assert named <= commands()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_name_targets_that_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    named = set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", path.read_text(), flags=re.M))
+    assert {first or second for first, second in named} <= targets
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_override_settings_that_exist(path: Path) -> None:
+    base = {"output": "x", "data": {"path": "y", "modalities": {"image": {"file": "z"}}}}
+    for setting in re.findall(r"--set[ =]['\"]?([a-z_.]+)=", path.read_text()):
+        if setting == "a.b":
+            continue  # stands for any setting
+        with pytest.raises(ConfigError) as caught:  # no setting takes this text for a value
+            parse_job(base, [f"{setting}={{odd: 1}}"])
+        assert f"{setting}: found" in str(caught.value)
+
+
+def test_the_readme_s_yaml_is_a_job() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
+    jobs = [yaml.safe_load(block) for block in blocks]
+    assert jobs
+    assert all(isinstance(parse_job(job), Job) for job in jobs)
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        if path.suffix == ".md":
+            for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_no_file_names_a_machine_or_a_registry(files: list[Path]) -> None:
+    names = re.compile(
+        "|".join(
+            ("/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "/opt/(?!mmssl)[a-z]", "py" + "pi[./]",
+             "python" + "hosted", "npm" + "js", "download\\.py" + "torch", "/home/(?!ray|someone)[a-z]")
+        )
+    )  # fmt: skip
+    found = []
+    for path in files:
+        if path.name == "LICENSE" or path.suffix in (".npy", ".npz", ".png", ".parquet"):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if names.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert found == []
+
+
+def test_no_large_or_generated_file_is_kept(files: list[Path]) -> None:
+    assert [path.name for path in files if path.stat().st_size > 1 << 20] == []
+    assert [path for path in files if path.suffix in (".pyc", ".so", ".pkl", ".pt", ".whl")] == []
+
+
+def test_versions_agree() -> None:
+    version = mmssl_dist.__version__
+    assert re.search(rf"^## \[({re.escape(version)}|Unreleased)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    for path in (ROOT / "Dockerfile", *sorted((ROOT / "cluster").glob("*.yaml"))):
+        tags = re.findall(r"mmssl-dist:([0-9][0-9.]*[0-9])", path.read_text())
+        assert tags, path
+        assert set(tags) == {version}, path
+
+
+def pins() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines), "one version a line, no URL"
+    return {normal(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def test_every_dependency_is_pinned_at_or_above_its_lower_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = sum(project["optional-dependencies"].values(), start=project["dependencies"])
+    pinned = pins()
+    for requirement in wanted:
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[a-z,]+\])?>=([0-9.]+)", requirement)
+        assert match, requirement
+        assert numbers(pinned[normal(match[1])]) >= numbers(match[2]), requirement
+
+
+def test_everything_installed_beside_us_is_pinned_as_tested() -> None:
+    from importlib.metadata import distributions
+
+    pinned, tested = pins(), {}
+    for distribution in distributions():
+        tested[normal(distribution.metadata["Name"])] = distribution.version.split("+")[0]
+    wrong = {name: (tested[name], version) for name, version in pinned.items() if tested.get(name, version) != version}
+    assert wrong == {}, "installed version, pinned version"
+
+
+def test_the_makefile_forwards_every_word_to_the_command(root: Path) -> None:
+    """Lines of the Makefile that call us are split as a shell does: a quoting mistake shows here, not after an hour."""
+    text = (root / "Makefile").read_text().replace("\\\n", " ")
+    calls = [line for line in text.splitlines() if "$(MMSSL)" in line and not line.startswith("MMSSL")]
+    assert len(calls) >= 2
+    for line in calls:
+        assert shlex.split(line.replace("$$", "$"))
