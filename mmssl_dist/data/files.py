@@ -1,0 +1,120 @@
+"""Which raw files a job reads: names under data.path become existing files, or one message says what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+import pyarrow.fs as pafs
+
+from mmssl_dist.config.tree import Data, Job
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import Location, open_location
+
+RELEASE_FILES = ("train.json", "val.json", "test.json")
+TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One input file: where it is, bytes, and when it was last changed (nanoseconds since 1970, None if unknown)."""
+
+    location: Location
+    size: int
+    modified: int | None
+
+    @property
+    def name(self) -> str:
+        return self.location.url
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """Every file a job reads: interactions in the order of their paths, features by modality."""
+
+    interactions: tuple[RawFile, ...]
+    features: dict[str, tuple[RawFile, ...]]
+
+    def all(self) -> tuple[RawFile, ...]:
+        return (*self.interactions, *(file for files in self.features.values() for file in files))
+
+
+def find_files(job: Job) -> RawFiles:
+    """The raw files of ``job``.
+
+    Raises:
+        InputError: data.path or something under it is not there.
+    """
+    root = open_location(job.data.path, job.storage)
+    if not root.is_folder():
+        raise InputError("data.path", job.data.path, "the folder must exist", "Check the path or URL.")
+    features = {}
+    for name, modality in job.data.modalities.items():
+        suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
+        features[name] = expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
+    return RawFiles(_interaction_files(root, job.data), features)
+
+
+def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) -> tuple[RawFile, ...]:
+    """The files a name, a folder's name or a glob (``*``, ``?``, ``[]`` within a path segment) stands for, by path.
+
+    Raises:
+        InputError: there is none with one of ``suffixes``; names the YAML ``key``.
+    """
+    target = root / pattern
+    info = None if _is_glob(pattern) else target.info()
+    if info is not None and info.type == pafs.FileType.File:
+        if not pattern.endswith(suffixes):
+            raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
+        return (RawFile(target, int(info.size), info.mtime_ns),)
+    base, wanted = (_fixed_part(root, pattern), PurePosixPath(pattern).parts) if info is None else (target, None)
+    found = []
+    for file in base.files():
+        relative = file.path.removeprefix(root.path).lstrip("/")
+        parts = PurePosixPath(relative).parts
+        hidden = any(part.startswith((".", "_")) for part in parts)
+        if not hidden and relative.endswith(suffixes) and (wanted is None or _matches(parts, wanted)):
+            found.append(RawFile(root / relative, int(file.size), file.mtime_ns))
+    if not found:
+        raise InputError(target.url, "no such file", f"{key} names a file, a folder or a glob under data.path; "
+                         f"files end in {', '.join(suffixes)}", f"Check data.path and {key}.")
+    return tuple(found)
+
+
+def _interaction_files(root: Location, data: Data) -> tuple[RawFile, ...]:
+    key = "data.interactions"
+    if data.layout == "mmssl":
+        if data.interactions is not None:
+            raise InputError(key, data.interactions, f"the mmssl layout reads {', '.join(RELEASE_FILES)}", "Remove it.")
+        return tuple(expand(root, name, "data.layout", (".json",))[0] for name in RELEASE_FILES)
+    if data.layout == "table":
+        return expand(root, data.interactions or "interactions.parquet", key, TABLE_SUFFIXES)
+    if data.interactions is not None:
+        return expand(root, data.interactions, key, (".inter",))
+    files = expand(root, "*.inter", key, (".inter",))
+    if len(files) > 1:
+        names = ", ".join(PurePosixPath(file.location.path).name for file in files)
+        raise InputError(key, names, "data.path holds several .inter files", f"Name one, or a glob, in {key}.")
+    return files
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(letter in pattern for letter in "*?[")
+
+
+def _fixed_part(root: Location, pattern: str) -> Location:
+    """The deepest folder above the first wildcard: nothing outside of it has to be listed."""
+    location = root
+    for part in PurePosixPath(pattern).parts[:-1]:
+        if _is_glob(part):
+            break
+        location = location / part
+    return location
+
+
+def _matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return len(parts) == len(wanted) and all(
+        fnmatchcase(part, pattern) for part, pattern in zip(parts, wanted, strict=True)
+    )

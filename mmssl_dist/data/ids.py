@@ -1,0 +1,81 @@
+"""External ids of any scalar type: one Arrow type per kind, a hash that is the same in every process, ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def canonical_type(raw: pa.DataType) -> pa.DataType | None:
+    """The type ids of column type ``raw`` get: integers int64, text string, the rest its own; None for nested types."""
+    if pa.types.is_dictionary(raw):
+        return canonical_type(raw.value_type)
+    if pa.types.is_integer(raw):
+        return pa.int64()
+    if pa.types.is_string(raw) or pa.types.is_large_string(raw) or pa.types.is_string_view(raw):
+        return pa.string()
+    if pa.types.is_nested(raw) or pa.types.is_null(raw) or isinstance(raw, pa.BaseExtensionType):
+        return None
+    return raw
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """uint64 -> uint64, a bijection without visible structure (the finalizer of SplitMix64)."""
+    mixed = values.astype(np.uint64, copy=True)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= _MIX_1
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _MIX_2
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def salt(seed: int, purpose: int) -> np.uint64:
+    """A number to xor hashes with, so that draws for different seeds and purposes are independent."""
+    return np.uint64(mix(np.asarray([(seed << 8) + purpose + 1], np.uint64))[0])
+
+
+def hashes(ids: pa.Array) -> np.ndarray:
+    """[n] uint64: a hash of each id that depends on its value alone, never on the process."""
+    encoded = ids.dictionary_encode()
+    values = encoded.dictionary
+    if pa.types.is_integer(values.type):
+        hashed = mix(values.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64))
+    else:
+        if not pa.types.is_string(values.type):
+            values = values.cast(pa.string()) if not _is_binary(values.type) else values
+        hashed = pd.util.hash_array(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False)
+    return np.asarray(hashed[encoded.indices.to_numpy(zero_copy_only=False)], np.uint64)
+
+
+def buckets_of(ids: pa.Array, buckets: int) -> pa.Array:
+    """[n] int32: the bucket of each id."""
+    return pa.array((mix(hashes(ids)) % np.uint64(buckets)).astype(np.int32))
+
+
+def ranked(ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """The distinct ids in ascending order, and each id's position among them, [n] int64."""
+    distinct = ids.unique()
+    distinct = distinct.take(pc.sort_indices(distinct))
+    return distinct, positions(ids, distinct)
+
+
+def positions(ids: pa.Array, among: pa.Array) -> np.ndarray:
+    """[n] int64: position of each id in ``among``, -1 where it is not there."""
+    found = pc.fill_null(pc.index_in(ids, value_set=among), -1)
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
+    combined = column.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))

@@ -1,0 +1,74 @@
+"""What a reader offers: an overview made from headers alone, and pieces that tasks read in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.data.files import RawFile
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one task reads: rows or row groups [first, last) of one file, of which ``row`` is the first row's number."""
+
+    file: int
+    first: int = 0
+    last: int = 0
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Features of n items: their ids, their rows in the raw file ([n] int64), their vectors ([n, F], finite)."""
+
+    items: pa.Array
+    rows: np.ndarray
+    vectors: np.ndarray
+
+
+class InteractionSource(Protocol):
+    """Interactions in some layout.
+
+    ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64) and split
+    (int8) where they were asked for.
+    """
+
+    @property
+    def files(self) -> tuple[RawFile, ...]: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def user_type(self) -> pa.DataType: ...
+    @property
+    def item_type(self) -> pa.DataType: ...
+    @property
+    def pieces(self) -> tuple[Piece, ...]: ...
+    def read(self, piece: Piece) -> Iterator[pa.Table]: ...
+
+
+class FeatureSource(Protocol):
+    """The features of one modality. ``rows`` is the number of items when ids are row numbers, else None."""
+
+    @property
+    def files(self) -> tuple[RawFile, ...]: ...
+    @property
+    def item_type(self) -> pa.DataType: ...
+    @property
+    def rows(self) -> int | None: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def pieces(self) -> tuple[Piece, ...]: ...
+    def read(self, piece: Piece) -> Iterator[FeatureBatch]: ...
+
+
+def place(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:
+    """Where a row is, for a message: "data/a.parquet, row 17"."""
+    return f"{files[file].name}, {unit} {row}"

@@ -1,0 +1,93 @@
+"""Features as a ``.npy`` matrix whose row r belongs to the item with id r. Read by ranges; pickles are refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, place
+from mmssl_dist.errors import InputError
+
+_HEADER_BYTES = 1 << 14
+PIECE_BYTES = 1 << 25
+
+
+@dataclass(frozen=True)
+class NumberedFeatures:
+    """One matrix [rows, dimension]; ``raw`` is the dtype in the file, which begins at byte ``offset``."""
+
+    files: tuple[RawFile, ...]
+    rows: int
+    dimension: int
+    raw: np.dtype
+    offset: int
+    by_columns: bool
+    item_type: pa.DataType = pa.int64()  # noqa: RUF009, immutable
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float16 if self.raw.newbyteorder("=") == np.float16 else np.float32)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        step = self.rows if self.by_columns else max(1, PIECE_BYTES // (self.dimension * self.raw.itemsize))
+        return tuple(Piece(0, first, min(first + step, self.rows), first) for first in range(0, self.rows, step))
+
+    def read(self, piece: Piece) -> Iterator[FeatureBatch]:
+        size = self.dimension * self.raw.itemsize
+        location = self.files[0].location
+        try:
+            with location.filesystem.open_input_file(location.path) as stream:
+                content = stream.read_at((piece.last - piece.first) * size, self.offset + piece.first * size)
+        except OSError as error:
+            raise InputError(self.files[0].name, str(error).split("\n")[0], "the file must be readable",
+                             "Check the storage.") from error
+        raw = np.frombuffer(content, self.raw)
+        shape = (piece.last - piece.first, self.dimension)
+        raw = raw.reshape(shape[::-1]).T if self.by_columns else raw.reshape(shape)
+        with np.errstate(over="ignore"):  # what becomes infinite is found below
+            vectors = np.ascontiguousarray(raw, dtype=self.dtype)
+        rows = np.arange(piece.first, piece.last, dtype=np.int64)
+        require_finite(vectors, rows, self.files, 0)
+        yield FeatureBatch(pa.array(rows), rows, vectors)
+
+
+def open_numbered(file: RawFile) -> NumberedFeatures:
+    """The matrix in a ``.npy`` file, from its header.
+
+    Raises:
+        InputError: no matrix of real numbers, or fewer bytes than the header says.
+    """
+    with file.location.filesystem.open_input_file(file.location.path) as stream:
+        start = io.BytesIO(stream.read_at(min(_HEADER_BYTES, file.size), 0))
+    try:
+        version = np.lib.format.read_magic(start)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, raw = read(start)
+    except ValueError as error:
+        raise InputError(file.name, str(error).split("\n")[0], "the file must be a NumPy array",
+                         "Write it with numpy.save.") from error
+    if raw.kind not in "fiu":
+        raise InputError(file.name, f"values of type {raw}", "features are real numbers (pickled objects are refused)",
+                         "Save the array as float32.")
+    if len(shape) != 2 or 0 in shape:
+        raise InputError(file.name, f"shape {shape}", "features are a matrix, one row per item", "Save it as a matrix.")
+    expected = start.tell() + shape[0] * shape[1] * raw.itemsize
+    if file.size != expected:
+        raise InputError(file.name, f"{file.size} bytes", f"shape {shape} of {raw} makes {expected} bytes",
+                         "Write the file again.")
+    return NumberedFeatures((file,), shape[0], shape[1], raw, start.tell(), bool(by_columns and min(shape) > 1))
+
+
+def require_finite(vectors: np.ndarray, rows: np.ndarray, files: tuple[RawFile, ...], file: int) -> None:
+    """Raise an InputError that names the first row of ``vectors`` ([n, F]) with a NaN or infinite value."""
+    finite = np.isfinite(vectors)
+    if not finite.all():
+        index, column = np.argwhere(~finite)[0]
+        raise InputError(place(files, file, "row", int(rows[index])), f"{vectors[index, column]} in column {column}",
+                         f"features are finite numbers of type {vectors.dtype}", "Replace the value.")

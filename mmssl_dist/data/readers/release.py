@@ -1,0 +1,69 @@
+"""The layout of MMSSL's release: train.json, val.json, test.json, each from user row to item rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, USER_ID
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers.base import Piece, place
+from mmssl_dist.errors import InputError
+
+
+@dataclass(frozen=True)
+class ReleaseInteractions:
+    """Interactions in the three JSON files; a file is read whole. ``given`` keeps the files' split."""
+
+    files: tuple[RawFile, ...]
+    given: bool
+    unit: str = "user"
+    user_type: pa.DataType = pa.int64()  # noqa: RUF009, immutable
+    item_type: pa.DataType = pa.int64()  # noqa: RUF009, immutable
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return tuple(Piece(number) for number in range(len(self.files)))
+
+    def read(self, piece: Piece) -> Iterator[pa.Table]:
+        tree = _load(self.files[piece.file])
+        users, lists = [], []
+        for key, items in tree.items():
+            if not key.isascii() or not key.isdigit() or len(key) > 18:
+                raise InputError(self.files[piece.file].name, f"key {key[:80]!r}", "users are numbers of rows",
+                                 "Write users as \"0\", \"1\", ...")
+            rows = _item_rows(items)
+            if rows is None:
+                raise InputError(place(self.files, piece.file, self.unit, int(key)), repr(items)[:80],
+                                 "a user has a list of item rows, whole numbers", "Mend the list.")
+            users.append(int(key))
+            lists.append(rows)
+        lengths = [len(rows) for rows in lists]
+        user = np.repeat(np.asarray(users, np.int64), lengths)
+        columns = {USER_ID: user, ITEM_ID: np.concatenate([*lists, np.empty(0, np.int64)]).astype(np.int64), ROW: user}
+        if self.given:
+            columns[SPLIT] = np.full(len(user), piece.file, np.int8)
+        yield pa.table(columns)
+
+
+def _load(file: RawFile) -> dict[str, object]:
+    try:
+        tree = json.loads(file.location.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(file.name, str(error), "the file must be JSON", "Mend the file.") from error
+    if not isinstance(tree, dict):
+        raise InputError(file.name, type(tree).__name__, "the file maps users to lists of items", "Mend the file.")
+    return tree
+
+
+def _item_rows(items: object) -> np.ndarray | None:
+    if not isinstance(items, list) or not all(type(item) is int for item in items):
+        return None
+    try:
+        return np.asarray(items, np.int64)
+    except OverflowError:
+        return None

@@ -1,0 +1,113 @@
+"""Features in Parquet: a list column beside the item's id. An item that is not there, or null, lacks the modality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.config.tree import Modality
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, place
+from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
+from mmssl_dist.data.readers.parquet import (
+    Footer,
+    batches,
+    id_type,
+    mixed_types,
+    read_footers,
+    require_column,
+    row_group_pieces,
+)
+from mmssl_dist.data.readers.values import to_ids
+from mmssl_dist.errors import InputError
+
+
+@dataclass(frozen=True)
+class VectorFeatures:
+    """Features of one modality in Parquet files, all of one dimension."""
+
+    files: tuple[RawFile, ...]
+    columns: Modality
+    item_type: pa.DataType
+    dimension: int
+    dtype: np.dtype
+    pieces: tuple[Piece, ...]
+    rows: int | None = None
+
+    def read(self, piece: Piece) -> Iterator[FeatureBatch]:
+        row = piece.row
+        step = max(1, PIECE_BYTES // (self.dimension * 4))
+        for batch in batches(self.files[piece.file], piece, [self.columns.item, self.columns.vector], step):
+            yield self._features(batch, np.arange(row, row + batch.num_rows, dtype=np.int64), piece.file)
+            row += batch.num_rows
+
+    def _features(self, batch: pa.RecordBatch, rows: np.ndarray, file: int) -> FeatureBatch:
+        def where(index: int) -> str:
+            return place(self.files, file, "row", int(rows[index]))
+
+        items = to_ids(pa.chunked_array([batch.column(self.columns.item)]), self.item_type, where)
+        lists = batch.column(self.columns.vector)
+        there = lists.is_valid()
+        unnamed = pc.and_(there, items.is_null())
+        if pc.any(unnamed).as_py():
+            raise InputError(where(int(pc.index(unnamed, pa.scalar(True)).as_py())), "no item id",
+                             "every vector belongs to an item", "Fill in the id or drop the row.")
+        items, lists = items.filter(there), lists.filter(there)
+        rows = rows[there.to_numpy(zero_copy_only=False)]
+        if not len(lists):
+            return FeatureBatch(items, rows, np.empty((0, self.dimension), self.dtype))
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        if (lengths != self.dimension).any():
+            index = int(np.argmax(lengths != self.dimension))
+            raise InputError(place(self.files, file, "row", int(rows[index])), f"{lengths[index]} values",
+                             f"vectors of a modality have one length, here {self.dimension}", "Mend the row.")
+        values = lists.flatten()
+        if values.null_count:
+            values = pc.fill_null(values.cast(pa.float32()), float("nan"))
+        with np.errstate(over="ignore"):  # what becomes infinite is found below
+            vectors = values.to_numpy(zero_copy_only=False).astype(self.dtype).reshape(-1, self.dimension)
+        require_finite(vectors, rows, self.files, file)
+        return FeatureBatch(items, rows, vectors)
+
+
+def open_vectors(files: tuple[RawFile, ...], columns: Modality) -> VectorFeatures:
+    """The features in ``files``.
+
+    Raises:
+        InputError: not Parquet, a column missing or of the wrong type, or no vector at all.
+    """
+    footers = read_footers(files)
+    item_type = id_type(files[0], footers[0].schema, columns.item)
+    halves = True
+    for file, footer in zip(files, footers, strict=True):
+        if (kind := id_type(file, footer.schema, columns.item)) != item_type:
+            raise mixed_types(file, columns.item, kind, item_type, files[0])
+        halves &= _value_type(file, footer, columns.vector) == pa.float16()
+    dimension = _dimension(files, footers, columns.vector)
+    pieces = row_group_pieces(footers, max(1, PIECE_BYTES // (4 * dimension)))
+    return VectorFeatures(files, columns, item_type, dimension, np.dtype(np.float16 if halves else np.float32), pieces)
+
+
+def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:
+    kind = require_column(file, footer.schema, column)
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise InputError(f"{file.name}, column {column}", f"type {kind}", "features are a list column of numbers",
+                         "Write the column as list<float>.")
+    return kind.value_type
+
+
+def _dimension(files: tuple[RawFile, ...], footers: list[Footer], column: str) -> int:
+    """The length of the first vector there is."""
+    for number, (file, footer) in enumerate(zip(files, footers, strict=True)):
+        for batch in batches(file, Piece(number, 0, len(footer.group_rows)), [column], 64):
+            lengths = pc.drop_null(pc.list_value_length(batch.column(0)))
+            if len(lengths) and lengths[0].as_py() > 0:
+                return int(lengths[0].as_py())
+            if len(lengths):
+                raise InputError(file.name, "an empty vector", "a vector has at least one value", "Use null instead.")
+    raise InputError(files[0].name, "no vector", "a modality has features of at least one item", "Check the files.")

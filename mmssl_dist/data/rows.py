@@ -1,0 +1,111 @@
+"""The two kinds of rows that are shuffled: interactions by user, then interactions and features by item.
+
+A row knows the place it came from, so that a bad one can be named however late it is found. Rows that were dropped
+travel on as tallies: one row with the count, without ids, under a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, KIND, ROW, SPLIT, TIME, USER, USER_ID
+from mmssl_dist.data.ids import buckets_of, one_array
+from mmssl_dist.data.readers import FeatureSource, InteractionSource
+
+REASONS = NULL_ID, DUPLICATE = ("null_id", "duplicate")
+_PLACE = ((FILE, pa.int32()), (ROW, pa.int64()), (BUCKET, pa.int32()))
+
+
+def read_interactions(batch: pa.Table, source: InteractionSource, buckets: int) -> Iterator[pa.Table]:
+    """Rows of the pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time and split where the
+    source has them, file, row, bucket. Rows without an id become a tally."""
+    for number in batch["id"].to_pylist():
+        piece = source.pieces[number]
+        nulls = 0
+        schema = None
+        for table in source.read(piece):
+            there = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
+            kept = table.filter(there)
+            nulls += table.num_rows - kept.num_rows
+            kept = with_bucket(kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))),
+                               USER_ID, buckets)
+            schema = kept.schema
+            yield kept
+        yield tally(schema or _empty_schema(source), NULL_ID, nulls, number % buckets)
+
+
+def read_features(batch: pa.Table, sources: dict[str, FeatureSource], pieces: tuple[tuple[int, int], ...],
+                  item_type: pa.DataType, buckets: int) -> Iterator[pa.Table]:
+    """Feature rows of the pieces whose numbers are in ``batch``, as ``item_schema``; ``pieces`` are pairs of modality
+    and number of the piece in its source."""
+    for number in batch["id"].to_pylist():
+        kind, index = pieces[number]
+        source = list(sources.values())[kind]
+        piece = source.pieces[index]
+        for read in source.read(piece):
+            n = len(read.rows)
+            yield pa.table({
+                ITEM_ID: read.items,
+                KIND: pa.array(np.full(n, kind, np.int16)),
+                USER: pa.nulls(n, pa.int64()),
+                SPLIT: pa.nulls(n, pa.int8()),
+                FILE: pa.array(np.full(n, piece.file, np.int32)),
+                ROW: pa.array(read.rows),
+                "vector": _as_binary(read.vectors),
+                BUCKET: buckets_of(read.items, buckets),
+            }, schema=item_schema(item_type))
+
+
+def item_schema(item_type: pa.DataType) -> pa.Schema:
+    """Rows that are bucketed by item: kind -1 is an interaction of ``user`` in ``split``; kind m the ``vector`` of
+    modality m, as bytes."""
+    return pa.schema([(ITEM_ID, item_type), (KIND, pa.int16()), (USER, pa.int64()), (SPLIT, pa.int8()), *_PLACE[:2],
+                      ("vector", pa.large_binary()), _PLACE[2]])
+
+
+def with_bucket(table: pa.Table, column: str, buckets: int) -> pa.Table:
+    """``table`` bucketed by the ids in ``column``; tallies stay where they are or go to bucket 0."""
+    numbers = buckets_of(one_array(table[column]).cast(table.schema.field(column).type), buckets)
+    if BUCKET in table.column_names:
+        table = table.drop_columns([BUCKET])
+    return table.append_column(BUCKET, numbers)
+
+
+def tally(schema: pa.Schema, reason: str, count: int, bucket: int) -> pa.Table:
+    """One row that says that ``count`` rows were dropped for ``reason``."""
+    values = {FILE: -1 - REASONS.index(reason), ROW: count, BUCKET: bucket}
+    return pa.table([pa.array([values.get(field.name)], field.type) for field in schema], schema=schema)
+
+
+def apart(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The interactions of ``table``, and its tallies."""
+    live = pc.greater_equal(table[FILE], 0)
+    return table.filter(live), table.filter(pc.invert(live))
+
+
+def tallied(tallies: pa.Table) -> dict[str, int]:
+    """The counts of dropped rows by reason."""
+    counts = dict.fromkeys(REASONS, 0)
+    for code, count in zip(tallies[FILE].to_pylist(), tallies[ROW].to_pylist(), strict=True):
+        counts[REASONS[-1 - code]] += count
+    return counts
+
+
+def _as_binary(vectors: np.ndarray) -> pa.Array:
+    """[n, F] as n byte strings, without a copy."""
+    n, size = len(vectors), vectors.shape[1] * vectors.itemsize
+    offsets = np.arange(n + 1, dtype=np.int64) * size
+    return pa.Array.from_buffers(pa.large_binary(), n, [None, pa.py_buffer(offsets), pa.py_buffer(vectors)])
+
+
+def _empty_schema(source: InteractionSource) -> pa.Schema:
+    types = getattr(source, "types", {})
+    names = getattr(source, "names", {})
+    fields = [(USER_ID, source.user_type), (ITEM_ID, source.item_type)]
+    fields += [(TIME, types[TIME])] if TIME in names else []
+    fields += [(SPLIT, pa.int8())] if SPLIT in names or getattr(source, "given", False) else []
+    return pa.schema([*fields, (ROW, pa.int64()), *((FILE, pa.int32()), (BUCKET, pa.int32()))])
