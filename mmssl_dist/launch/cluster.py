@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from mmssl_dist.config import Job
+from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 from mmssl_dist.launch.progress import Relay, carried, follow
 
@@ -61,7 +61,7 @@ class Cluster:
         ray.shutdown()
 
 
-def connect(job: Job, address: str | None = None, debug: bool = False) -> Cluster:
+def connect(scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False) -> Cluster:
     """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine.
 
     Raises:
@@ -69,7 +69,7 @@ def connect(job: Job, address: str | None = None, debug: bool = False) -> Cluste
     """
     import ray
 
-    environment = worker_environment(job)
+    environment = worker_environment(scaling, storage)
     # Ray reports to its makers and warns about its future defaults unless told otherwise
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -86,7 +86,7 @@ def connect(job: Job, address: str | None = None, debug: bool = False) -> Cluste
     if target:
         options["address"] = target
     else:
-        needed = job.scaling.workers * job.scaling.cpus_per_worker
+        needed = scaling.workers * scaling.cpus_per_worker
         options |= {
             "address": "local",
             "include_dashboard": False,
@@ -98,38 +98,40 @@ def connect(job: Job, address: str | None = None, debug: bool = False) -> Cluste
     except (ConnectionError, RuntimeError, ValueError) as error:
         if not target:
             raise
-        raise InputError(where, target, f"a Ray cluster must answer there ({_first_line(error)})",
-                         "Start one with `ray start --head`, or leave the address out for a Ray of this machine.") from error
+        raise InputError(
+            where, target, f"a Ray cluster must answer there ({_first_line(error)})",
+            "Start one with `ray start --head`, or leave the address out for a Ray of this machine.",
+        ) from error
     if not debug:
         _quiet_data()
     try:
-        require_resources(job)
+        require_resources(scaling)
         return Cluster(environment, _start_relay(), debug)
     except BaseException:
         ray.shutdown()
         raise
 
 
-def worker_environment(job: Job) -> dict[str, str]:
+def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:
     """Variables of every task and worker. Credentials are not among them: machines of a cluster have their own."""
     variables = {
-        "OMP_NUM_THREADS": str(job.scaling.cpus_per_worker),
+        "OMP_NUM_THREADS": str(scaling.cpus_per_worker),
         "DGLBACKEND": "pytorch",
         # glibc maps and zeroes every large temporary anew unless told to keep freed blocks
         "MALLOC_MMAP_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TRIM_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TOP_PAD_": str(1 << 26),
     }
-    if job.scaling.gpus_per_worker == 0:
+    if scaling.gpus_per_worker == 0:
         variables["DS_ACCELERATOR"] = "cpu"
-    if job.storage.endpoint:
-        variables["AWS_ENDPOINT_URL"] = job.storage.endpoint
-    if job.storage.region:
-        variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = job.storage.region
+    if storage.endpoint:
+        variables["AWS_ENDPOINT_URL"] = storage.endpoint
+    if storage.region:
+        variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = storage.region
     return variables
 
 
-def require_resources(job: Job) -> None:
+def require_resources(scaling: Scaling) -> None:
     """Check that the connected cluster has room for the workers, busy or not.
 
     Raises:
@@ -137,9 +139,9 @@ def require_resources(job: Job) -> None:
     """
     import ray
 
-    scaling = job.scaling
     each = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
-    largest = ray._private.state.state.get_max_resources_from_cluster_config()  # the autoscaler's; Ray Train asks it too
+    # what the autoscaler may grow to, None without one; Ray Train asks in the same way
+    largest = ray._private.state.state.get_max_resources_from_cluster_config()
     if largest:
         room = min(int(largest.get(name, 0)) // amount for name, amount in each.items())
     else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -25,10 +26,15 @@ from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Location
 from mmssl_dist.training.session import Session
 
+_logger = logging.getLogger(__name__)
+
 _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report waits for the next look; Ray's own choice is 2 s
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a worker stays in the driver's working directory
 }
+
+
+Lines = Callable[[Location | None], Callable[[Mapping[str, float]], str]]
 
 
 class WorkerFunction(Protocol):
@@ -47,6 +53,7 @@ class Run:
         max_failures: times a lost worker group is started again.
         keep: checkpoints kept, the best by ``metric``; the latest stays besides.
         metric: the reported metric that tells better checkpoints, larger being better.
+        lines: makes, from the checkpoint gone on from, what words each report's metrics for the log.
     """
 
     storage: Location
@@ -54,6 +61,7 @@ class Run:
     max_failures: int = 0
     keep: int | None = None
     metric: str | None = None
+    lines: Lines | None = None
 
 
 @dataclass(frozen=True)
@@ -80,19 +88,23 @@ class Outcome:
 class RaySession:
     """A session on Ray Train."""
 
-    def __init__(self, storage: Location) -> None:
-        self.storage = storage
+    def __init__(self, run: Run, stage: str, rank: int) -> None:
+        self.run, self.stage = run, stage
+        self._line = run.lines(self.latest()) if run.lines and rank == 0 else None
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
         ray.train.report(dict(metrics), checkpoint=files)
+        if self._line is not None:
+            _logger.info("%s: %s", self.stage, self._line(metrics))
 
     def latest(self) -> Location | None:
         found = ray.train.get_checkpoint()
-        return None if found is None else at_path(self.storage, found.path)
+        return None if found is None else at_path(self.run.storage, found.path)
 
 
-def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object], run: Run) -> Outcome:
+def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object],
+                run: Run) -> Outcome:  # fmt: skip
     """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
 
     Raises:
@@ -106,8 +118,8 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
     trainer = TorchTrainer(
         _enter,
         train_loop_config={
-            "job": job.model_dump_json(), "function": function, "payload": dict(payload), "storage": run.storage,
-            "relay": cluster.relay,
+            "job": job.model_dump_json(), "stage": stage, "function": function, "payload": dict(payload),
+            "run": run, "relay": cluster.relay,
         },
         torch_config=TorchConfig(
             # host tensors (sampling, ids) and device tensors each have their backend in one group
@@ -174,8 +186,8 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), _cache(), dist.group.WORLD)
     with carried(config["relay"], worker.rank):
         try:
-            function = _find(config["function"])
-            returned = function(job, worker, RaySession(config["storage"]), **config["payload"])
+            session = RaySession(config["run"], config["stage"], worker.rank)
+            returned = _find(config["function"])(job, worker, session, **config["payload"])
         except Exception as error:
             error.add_note(f"In worker {worker.rank}:\n{traceback.format_exc()}")  # tracebacks don't travel
             raise

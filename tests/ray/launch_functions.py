@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +23,8 @@ def sum_of_ranks(job: Job, worker: Worker, session: Session, offset: int) -> dic
     dist.all_reduce(total, group=worker.group)
     logging.getLogger("mmssl_dist.training").info("the sum is %d", int(total))
     return {
-        "rank": worker.rank, "sum": int(total), "seed": job.seed, "cache": worker.cache.is_dir(), "fanout": job.training.fanout,
-        "threads": os.environ["OMP_NUM_THREADS"], "device": str(worker.device),
+        "rank": worker.rank, "sum": int(total), "seed": job.seed, "fanout": job.training.fanout,
+        "cache": worker.cache.is_dir(), "threads": os.environ["OMP_NUM_THREADS"], "device": str(worker.device),
     }
 
 
@@ -48,7 +49,8 @@ def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: 
     first = 0 if latest is None else json.loads((latest / f"shard-{worker.rank}.json").read_bytes())["epoch"] + 1
     for epoch in range(first, 4):
         if epoch == 2 and worker.rank == 1 and latest is None:
-            _wait_for_snapshot(Path(folder))
+            _wait_for_second_checkpoint(Path(folder))
+            (Path(folder) / "killed").touch()
             os.kill(os.getpid(), 9)
         dist.barrier()
         with TemporaryDirectory() as name:
@@ -61,14 +63,12 @@ def _count_start(folder: str, worker: Worker) -> None:
     (Path(folder) / f"start-{worker.rank}-{os.getpid()}").touch()
 
 
-def _wait_for_snapshot(folder: Path) -> None:
-    """Until Ray Train has committed the second checkpoint."""
-    import time
-
-    deadline = time.monotonic() + 60
+def _wait_for_second_checkpoint(folder: Path) -> None:
+    """Until Ray Train has committed it; a death before that goes back to the first."""
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         snapshots = list(folder.glob("storage/*/checkpoint_manager_snapshot.json"))
-        if snapshots and '"epoch": 1' in snapshots[0].read_text():
+        if snapshots and json.loads(snapshots[0].read_text())["latest_checkpoint_result"]["metrics"]["epoch"] == 1:
             return
         time.sleep(0.2)
     raise TimeoutError("the second checkpoint was not committed")

@@ -29,7 +29,7 @@ def cluster(job: Job) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # Ray's workers inherit it and import launch_functions
-        with connect(job) as connected:
+        with connect(job.scaling, job.storage) as connected:
             yield connected
 
 
@@ -72,6 +72,7 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
     run = _run(tmp_path, max_failures=1, keep=1, metric="recall@20")
     arguments = (cluster, job, "test", "launch_functions:dies_after_second_epoch", {"folder": str(tmp_path)}, run)
     outcome = run_workers(*arguments)
+    assert (tmp_path / "killed").exists()
     assert _starts(tmp_path, 1) == 2
     assert outcome.returned == ([2, 3], [2, 3])
     best = max(outcome.checkpoints, key=lambda c: c.metrics["recall@20"])

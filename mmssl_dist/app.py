@@ -1,0 +1,302 @@
+"""The commands. Loading them imports neither torch nor ray nor dgl: each command imports what it needs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmssl_dist import __version__
+from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, InputError, MmsslError
+
+if TYPE_CHECKING:
+    from mmssl_dist.config import Job
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mmssl-dist", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train multi-modal recommenders (MMSSL) on one machine or a Ray cluster, from one YAML.",
+)  # fmt: skip
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job's YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a YAML value; may be given several times.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to run on, host:port or auto. Default: RAY_ADDRESS, else a Ray of this machine."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what the libraries log.")]
+Force = Annotated[bool, typer.Option("--force", help="Do the work again, though what is published matches the job.")]
+
+
+def main() -> None:
+    """Entry point of ``mmssl-dist`` and ``cli.py``."""
+    app()
+
+
+def _version(given: bool) -> None:
+    if given:
+        typer.echo(f"mmssl-dist {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command; their callbacks do the work."""
+
+
+@app.command()
+def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Check the YAML and that the raw files exist.
+
+    Shows all problems of the YAML at once, each with its path.
+    """
+    with _reporting(debug):
+        from mmssl_dist.data.files import find_files
+
+        job = _load(job_file, overrides)
+        files = find_files(job).all()
+        typer.echo(_description(job))
+        typer.echo(f"valid; {len(files)} raw files found")
+
+
+@app.command()
+def prepare(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+            debug: Debug = False) -> None:  # fmt: skip
+    """Publish dataset/ from the raw files.
+
+    Reads interactions and features, numbers users and items, splits, checks features.
+    """
+    _stage("prepare", job_file, overrides, address, force, debug)
+
+
+@app.command()
+def partition(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+              debug: Debug = False) -> None:  # fmt: skip
+    """Publish partitions/ from the dataset.
+
+    Cuts the graph of training interactions and propagates features over it.
+    """
+    _stage("partition", job_file, overrides, address, force, debug)
+
+
+@app.command()
+def train(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+          debug: Debug = False) -> None:  # fmt: skip
+    """Train, publish the best checkpoint in training/.
+
+    An interrupted training of the same job goes on from its last checkpoint; --force starts it anew.
+    """
+    _stage("train", job_file, overrides, address, force, debug)
+
+
+@app.command()
+def evaluate(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+             debug: Debug = False) -> None:  # fmt: skip
+    """Publish metrics in evaluation/, and show them.
+
+    Ranks the whole catalogue for every user, beside the ranking by popularity.
+    """
+    _stage("evaluate", job_file, overrides, address, force, debug)
+
+
+@app.command()
+def export(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+           debug: Debug = False) -> None:  # fmt: skip
+    """Publish embeddings and lists in export/.
+
+    User and item embeddings and each user's best items as Parquet, in your own ids.
+    """
+    _stage("export", job_file, overrides, address, force, debug)
+
+
+@app.command()
+def run(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+        debug: Debug = False) -> None:  # fmt: skip
+    """Run all stages in order, and show the metrics.
+
+    A stage whose published output matches its inputs is skipped, unless --force is given.
+    """
+    with _reporting(debug):
+        from mmssl_dist.pipeline import cluster_on_demand, run_all
+        from mmssl_dist.report.tables import show_metrics
+
+        job = _load(job_file, overrides)
+        with cluster_on_demand(job, address, debug) as cluster:
+            manifests = run_all(job, cluster, force)
+        show_metrics(manifests["evaluate"].facts, sys.stdout)
+
+
+@app.command()
+def submit(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(help="The cluster's dashboard. Default: RAY_ADDRESS, else http://127.0.0.1:8265.")
+    ] = None,
+    image: Annotated[
+        bool, typer.Option("--image", help="The cluster's image has mmssl-dist installed: send the YAML alone.")
+    ] = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Run the job on a Ray cluster.
+
+    Follows the job's log and ends with its exit status; Ctrl-C detaches and the job runs on. `ray start --head` starts
+    a cluster on this machine. Relative paths in the YAML are taken from here.
+    """
+    with _reporting(debug):
+        from mmssl_dist.launch.submit import Submission, submit
+
+        flags = tuple(name for name, given in (("--force", force), ("--debug", debug)) if given)
+        status = submit(Submission(job_file, tuple(overrides or ()), flags, image), address, typer.echo)
+        raise typer.Exit(status)
+
+
+@app.command()
+def synthesize(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or URL to write to.")],
+    users: Annotated[int, typer.Option(help="Number of users.")] = 2000,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 800,
+    interactions: Annotated[int, typer.Option(help="Number of interactions, met within some percent.")] = 40_000,
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=WIDTH", help="A modality; default image=64 and text=32.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    address: Address = None,
+    debug: Debug = False,
+) -> None:
+    """Write a data set with planted structure.
+
+    Interactions follow communities that the features reveal.
+    """
+    with _reporting(debug):
+        from mmssl_dist.config.tree import Scaling, Storage
+        from mmssl_dist.data.synthesize import synthesize
+        from mmssl_dist.launch.cluster import connect
+        from mmssl_dist.launch.preflight import absolute
+        from mmssl_dist.storage import open_location
+
+        widths = _widths(modality or ["image=64", "text=32"])
+        target = open_location(absolute(folder), Storage())
+        with connect(Scaling(), Storage(), address, debug):
+            facts = synthesize(
+                target, users=users, items=items, interactions=interactions, modalities=widths, seed=seed
+            )
+        typer.echo(f"{folder}: {facts['users']} users, {facts['items']} items, {facts['interactions']} interactions, "
+                   f"features " + ", ".join(f"{name} {width} wide" for name, width in widths.items()))
+
+
+@app.command()
+def doctor(
+    job_file: Annotated[Path | None, typer.Option("--job", help="Try this job's data and output too.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    debug: Debug = False,
+) -> None:
+    """Check versions, DGL, devices, Ray, storage.
+
+    Exit status 1 when something is missing.
+    """
+    with _reporting(debug):
+        from mmssl_dist.launch.doctor import examine
+
+        job = None if job_file is None else _load(job_file, overrides)
+        failed = 0
+        for check in examine(address, job):
+            failed += not check.passed
+            typer.echo(f"{'ok' if check.passed else 'FAIL':<5} {check.name:<12} {check.found}")
+        if failed:
+            raise typer.Exit(EXIT_SYSTEM_FAILURE)
+
+
+def _stage(name: str, job_file: Path, overrides: list[str] | None, address: str | None, force: bool,
+           debug: bool) -> None:  # fmt: skip
+    with _reporting(debug):
+        from mmssl_dist.pipeline import cluster_on_demand, run_stage
+        from mmssl_dist.report.tables import show_metrics
+
+        job = _load(job_file, overrides)
+        with cluster_on_demand(job, address, debug) as cluster:
+            manifest = run_stage(name, job, cluster, force)
+        if name == "evaluate":
+            show_metrics(manifest.facts, sys.stdout)
+
+
+def _load(job_file: Path, overrides: list[str] | None) -> Job:
+    from mmssl_dist.config import load_job
+    from mmssl_dist.launch.preflight import resolved
+
+    return resolved(load_job(job_file, overrides or ()))
+
+
+def _description(job: Job) -> str:
+    split = job.data.split
+    shares = f" {split.validation:g}/{split.test:g}" if split.method in ("ratio", "temporal") else ""
+    lines = {
+        "output": job.output,
+        "data": f"{job.data.path} ({job.data.layout}), split {split.method}{shares}",
+        "modalities": ", ".join(f"{name} ({modality.file})" for name, modality in job.data.modalities.items()),
+        "partition": f"{job.partition.parts} parts, {job.partition.method}",
+        "model": f"D {job.model.dimension}, {job.model.layers} layers",
+        "training": f"at most {job.training.epochs} epochs, {job.training.batch_size} pairs a step, "
+                    f"stops on {job.evaluation.metric}",
+        "scaling": f"{job.scaling.workers} worker(s), {job.scaling.cpus_per_worker} CPU and "
+                   f"{job.scaling.gpus_per_worker} GPU each",
+        "seed": str(job.seed),
+    }  # fmt: skip
+    return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
+
+
+def _widths(modalities: list[str]) -> dict[str, int]:
+    widths = {}
+    for modality in modalities:
+        name, _, width = modality.partition("=")
+        if not name or not width.isdecimal() or int(width) == 0:
+            raise InputError("--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64.")
+        widths[name] = int(width)
+    return widths
+
+
+@contextmanager
+def _reporting(debug: bool) -> Iterator[None]:
+    """Progress on stderr; every failure as one message there, and as the exit status of its kind."""
+    handler = logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger("mmssl_dist")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except MmsslError as error:
+        _fail(error, str(error), debug)
+        raise typer.Exit(error.exit_status) from error
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except typer.Exit:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
+        _fail(error, f"{text} (run with --debug for the traceback)", debug)
+        raise typer.Exit(EXIT_SYSTEM_FAILURE) from error
+    finally:
+        logger.removeHandler(handler)
+
+
+def _fail(error: Exception, message: str, debug: bool) -> None:
+    if debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+    typer.echo(f"error: {message}", err=True)

@@ -1,0 +1,97 @@
+"""What the machine has: each check says what it found, and what to do where that is not enough."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from mmssl_dist.config import Job
+from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.data.files import find_files
+from mmssl_dist.errors import InputError, MmsslError
+from mmssl_dist.launch.cluster import connect, describe
+from mmssl_dist.launch.preflight import check_output
+
+PACKAGES = ("mmssl-dist", "torch", "dgl", "ray", "deepspeed", "pyarrow", "numpy", "pandas", "s3fs", "pydantic")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def examine(address: str | None, job: Job | None) -> Iterator[Check]:
+    """Run every check; one that fails does not stop the others.
+
+    Args:
+        address: of a Ray cluster; None means RAY_ADDRESS, or a Ray of this machine.
+        job: its storage is tried too.
+    """
+    yield Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in PACKAGES:
+        yield _check(package, lambda package=package: version(package))  # type: ignore[misc]
+    yield _check("dgl door", _dgl)
+    yield _check("devices", _devices)
+    yield _check("ray", lambda: _ray(address, job))
+    if job is not None:
+        yield _check("data", lambda: _data(job))
+        yield _check("output", lambda: _output(job))
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except PackageNotFoundError:
+        return Check(name, False, "not installed; run `pip install -c constraints.txt .`")
+    except MmsslError as error:
+        return Check(name, False, str(error))
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return Check(name, False, describe(error))
+
+
+def _dgl() -> str:
+    """Sample from a graph of three nodes, as training does."""
+    import torch
+
+    from mmssl_dist.graph.door import dgl
+
+    graph = dgl.graph((torch.tensor([1, 2]), torch.tensor([0, 0])), num_nodes=3)
+    sampled = dgl.sampling.sample_neighbors(graph, torch.tensor([0]), 1)
+    if sampled.num_edges() != 1:
+        raise InputError("dgl", f"{sampled.num_edges()} edges sampled", "asked for one", "Install the pinned versions.")
+    return "samples"
+
+
+def _devices() -> str:
+    import os
+
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{os.cpu_count()} cores, " + (", ".join(gpus) if gpus else "no GPU: training runs on the CPU")
+
+
+def _ray(address: str | None, job: Job | None) -> str:
+    import ray
+
+    scaling, storage = (job.scaling, job.storage) if job else (Scaling(), Storage())
+    with connect(scaling, storage, address) as cluster:
+        cluster.run_task(platform.node)
+        total = ray.cluster_resources()
+        return f"runs tasks; {int(total.get('CPU', 0))} CPU, {int(total.get('GPU', 0))} GPU"
+
+
+def _data(job: Job) -> str:
+    files = find_files(job).all()
+    return f"{len(files)} files, {sum(file.size for file in files)} bytes below {job.data.path}"
+
+
+def _output(job: Job) -> str:
+    check_output(job)
+    return f"{job.output} can be written"

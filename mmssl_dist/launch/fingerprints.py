@@ -1,0 +1,38 @@
+"""Fingerprints of what the workers publish: which settings and inputs make a training, its metrics, its export."""
+
+from __future__ import annotations
+
+from mmssl_dist.config import Job
+from mmssl_dist.storage import Manifest, fingerprint
+
+_FORMAT = 1
+# They change how training runs, not what it computes; W is not here either, so a resume may have another.
+_NEUTRAL = {"keep_checkpoints", "max_failures", "timeout_seconds", "prefetch"}
+_RANKING = {"metric", "every_epochs", "patience", "ks"}
+
+
+def training_fingerprint(job: Job, partitions: Manifest) -> str:
+    """Equal for equal trainings: partitions, model, losses, loop, early stopping, seed and this version's format."""
+    return fingerprint(
+        "training", _FORMAT, partitions.fingerprint, job.model.model_dump(), job.losses.model_dump(),
+        job.training.model_dump(exclude=_NEUTRAL), job.evaluation.model_dump(include=_RANKING), job.seed,
+    )  # fmt: skip
+
+
+def run_name(job: Job, partitions: Manifest) -> str:
+    """Name of the run's folder: equal for equal trainings, so that one finds what an earlier start left."""
+    return f"run-{training_fingerprint(job, partitions)[:12]}"
+
+
+def evaluation_fingerprint(job: Job, training: Manifest) -> str:
+    """Equal for equal metrics: the checkpoint's content and the cut-offs."""
+    return fingerprint("evaluation", _FORMAT, _content(training), job.evaluation.ks)
+
+
+def export_fingerprint(job: Job, training: Manifest) -> str:
+    """Equal for equal exports: the checkpoint's content and the length of the lists."""
+    return fingerprint("export", _FORMAT, _content(training), job.export.model_dump())
+
+
+def _content(training: Manifest) -> list[str]:
+    return [training.fingerprint, *(f"{name} {record.sha256}" for name, record in sorted(training.files.items()))]

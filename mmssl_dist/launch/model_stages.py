@@ -1,0 +1,58 @@
+"""The stages that use a trained model: evaluation publishes metrics, export publishes Parquet."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from mmssl_dist.config import Job
+from mmssl_dist.launch.cluster import Cluster
+from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint
+from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.launch.train_stage import checkpoint_of
+from mmssl_dist.storage import FileRecord, Manifest, begin, open_location, publish, require_manifest
+
+METRICS = "metrics.json"
+_SCRATCH = ".runs"
+
+
+def evaluate(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
+    """Metrics of the published checkpoint: ``evaluation/metrics.json``, also the facts of the manifest."""
+    location = open_location(job.output, job.storage) / "evaluation"
+    begin(location)
+    metrics = _on_workers(cluster, job, "evaluate", training)[0]
+    record = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
+    manifest = Manifest("evaluation", evaluation_fingerprint(job, training), metrics, {METRICS: record})
+    publish(location, manifest)
+    return manifest
+
+
+def export(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
+    """Embeddings and recommendation lists of the published checkpoint, written by the workers."""
+    output = open_location(job.output, job.storage)
+    location = output / "export"
+    begin(location)
+    returned = _on_workers(cluster, job, "export", training)
+    files = {name: FileRecord(**record) for records in returned for name, record in records.items()}
+    book = require_manifest(output / "partitions", "partitions", "partition").facts["book"]
+    facts = {
+        "users": sum(book["users"]), "items": sum(book["items"]), "k": job.export.k,
+        "bytes": sum(record.bytes for record in files.values()),
+    }  # fmt: skip
+    manifest = Manifest("export", export_fingerprint(job, training), facts, files)
+    publish(location, manifest)
+    return manifest
+
+
+def _on_workers(cluster: Cluster, job: Job, stage: str, training: Manifest) -> tuple[Any, ...]:
+    """What ``launch.entry`` returned for ``stage`` on each worker, by rank."""
+    checkpoint, manifest = checkpoint_of(job, training)
+    scratch = open_location(job.output, job.storage) / _SCRATCH
+    # Nothing of such a run is resumed, but Ray Train wants a place that all machines see
+    run = Run(scratch, f"{stage}-{uuid.uuid4().hex[:12]}", job.training.max_failures)
+    try:
+        payload = {"checkpoint": checkpoint, "training": manifest}
+        return run_workers(cluster, job, stage, f"mmssl_dist.launch.entry:{stage}", payload, run).returned
+    finally:
+        (scratch / run.name).remove()

@@ -1,0 +1,222 @@
+"""The stages in order. A stage runs when nothing published matches its inputs, and only on inputs that match theirs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import yaml
+
+from mmssl_dist.config import Job
+from mmssl_dist.data.files import find_files
+from mmssl_dist.errors import InputError
+from mmssl_dist.launch.cluster import Cluster, connect
+from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
+from mmssl_dist.launch.preflight import check_output
+from mmssl_dist.report.progress import (
+    Facts,
+    dataset_summary,
+    epoch_line,
+    evaluation_summary,
+    export_summary,
+    partitions_summary,
+    skipped_line,
+    stage_line,
+    training_summary,
+)
+from mmssl_dist.storage import Location, Manifest, open_location, read_manifest, require_manifest
+
+_logger = logging.getLogger(__name__)
+
+Connect = Callable[[], Cluster]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of the pipeline.
+
+    Attributes:
+        name: its command.
+        kind: of the artifact it publishes, and the artifact's folder below the output.
+        after: the stage whose artifact it reads, None for the raw files.
+        fingerprint: of what it would publish, from the job and the artifact it reads.
+        run: does the work and publishes.
+        summary: one line about the artifact, from the job and the manifest's facts.
+    """
+
+    name: str
+    kind: str
+    after: str | None
+    fingerprint: Callable[[Job, Manifest | None], str]
+    run: Callable[[Connect, Job, Manifest | None], Manifest]
+    summary: Callable[[Job, Facts], str]
+
+
+@contextmanager
+def cluster_on_demand(job: Job, address: str | None = None, debug: bool = False) -> Iterator[Connect]:
+    """A function that connects to Ray at its first call: a run with nothing to do needs no Ray."""
+    with ExitStack() as stack:
+        connected: list[Cluster] = []
+
+        def get() -> Cluster:
+            if not connected:
+                connected.append(stack.enter_context(connect(job.scaling, job.storage, address, debug)))
+            return connected[0]
+
+        yield get
+
+
+def run_all(job: Job, cluster: Connect, force: bool = False) -> dict[str, Manifest]:
+    """Every stage in order; returns each stage's manifest by its name.
+
+    Raises:
+        MmsslError: of the first stage that fails; what it left is not published.
+    """
+    find_files(job)
+    _begin(job)
+    manifests: dict[str, Manifest] = {}
+    for stage in STAGES:
+        manifests[stage.name] = _bring_up_to_date(stage, job, manifests.get(stage.after or ""), cluster, force)
+    return manifests
+
+
+def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Manifest:
+    """One stage, on what the stages before it published.
+
+    Raises:
+        InputError: a stage before it has published nothing, or something made from other inputs; says what to run.
+        MmsslError: the stage failed.
+    """
+    stage = next(stage for stage in STAGES if stage.name == name)
+    source = _published(stage.after, job)
+    if source is None:
+        find_files(job)
+    _begin(job)
+    return _bring_up_to_date(stage, job, source, cluster, force)
+
+
+def _begin(job: Job) -> None:
+    check_output(job)
+    text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False)
+    (open_location(job.output, job.storage) / "job.yaml").write_bytes(text.encode())
+
+
+def _published(name: str | None, job: Job) -> Manifest | None:
+    """The artifact of stage ``name``, current from the raw files on."""
+    if name is None:
+        return None
+    stage = next(stage for stage in STAGES if stage.name == name)
+    source = _published(stage.after, job)
+    location = open_location(job.output, job.storage) / stage.kind
+    manifest = require_manifest(location, stage.kind, stage.name)
+    if manifest.fingerprint != stage.fingerprint(job, source):
+        raise InputError(location.url, f"the {stage.kind} of other settings or inputs",
+                         "a stage reads what its own job's stages published",
+                         f"Run `mmssl-dist {stage.name}` on this job.")
+    return manifest
+
+
+def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: Connect, force: bool) -> Manifest:
+    location = open_location(job.output, job.storage) / stage.kind
+    wanted = stage.fingerprint(job, source)
+    if not force:
+        manifest = read_manifest(location, stage.kind)
+        if manifest is not None and manifest.fingerprint == wanted:
+            _logger.info(skipped_line(stage.name, location.url))
+            return manifest
+    elif stage.name == "train" and source is not None:
+        (location / run_name(job, source)).remove()  # or training would go on where that run stopped
+    _logger.info("%s: started", stage.name)
+    started = time.monotonic()
+    manifest = stage.run(cluster, job, source)
+    _logger.info(stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started))
+    return manifest
+
+
+# The imports below are inside the functions: each brings Ray Data, DGL or torch, which a skipped stage does not need.
+
+
+def _dataset_fingerprint(job: Job, source: Manifest | None) -> str:
+    from mmssl_dist.data.prepare import dataset_fingerprint
+
+    return dataset_fingerprint(job)
+
+
+def _prepare(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
+    from mmssl_dist.data.prepare import prepare
+
+    cluster()
+    return prepare(job)
+
+
+def _partitions_fingerprint(job: Job, source: Manifest | None) -> str:
+    from mmssl_dist.graph.partition import partitions_fingerprint
+
+    return partitions_fingerprint(job, _given(source))
+
+
+def _partition(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
+    from mmssl_dist.graph.partition import partition
+
+    manifest: Manifest = cluster().run_task(partition, job, _given(source))
+    return manifest
+
+
+def _train(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
+    from mmssl_dist.launch.train_stage import train
+
+    lines = partial(_epoch_lines, job.training.epochs, job.evaluation.metric)
+    return train(cluster(), job, _given(source), lines)
+
+
+def _epoch_lines(epochs: int, metric: str, latest: Location | None) -> Callable[[Mapping[str, float]], str]:
+    """In the first worker: words each validated epoch, and knows the best one before this start."""
+    from mmssl_dist.training.checkpoint import read_position
+
+    best = None if latest is None else read_position(latest).best
+
+    def line(entry: Mapping[str, float]) -> str:
+        nonlocal best
+        better = best is None or entry[metric] > best
+        best = entry[metric] if better else best
+        return epoch_line(entry, epochs, metric, better)
+
+    return line
+
+
+def _evaluate(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
+    from mmssl_dist.launch.model_stages import evaluate
+
+    return evaluate(cluster(), job, _given(source))
+
+
+def _export(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
+    from mmssl_dist.launch.model_stages import export
+
+    return export(cluster(), job, _given(source))
+
+
+def _of_source(function: Callable[[Job, Manifest], str]) -> Callable[[Job, Manifest | None], str]:
+    return lambda job, source: function(job, _given(source))
+
+
+def _given(source: Manifest | None) -> Manifest:
+    assert source is not None, "a stage with `after` gets that stage's manifest"
+    return source
+
+
+STAGES = (
+    Stage("prepare", "dataset", None, _dataset_fingerprint, _prepare, lambda job, facts: dataset_summary(facts)),
+    Stage("partition", "partitions", "prepare", _partitions_fingerprint, _partition,
+          lambda job, facts: partitions_summary(facts)),
+    Stage("train", "training", "partition", _of_source(training_fingerprint), _train,
+          lambda job, facts: training_summary(facts, job.evaluation.metric)),
+    Stage("evaluate", "evaluation", "train", _of_source(evaluation_fingerprint), _evaluate,
+          lambda job, facts: evaluation_summary(facts, job.evaluation.metric)),
+    Stage("export", "export", "train", _of_source(export_fingerprint), _export,
+          lambda job, facts: export_summary(facts["users"], facts["items"], facts["k"], facts["bytes"])),
+)  # fmt: skip
