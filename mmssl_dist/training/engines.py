@@ -128,6 +128,8 @@ def make_engine(
     first = next(module.parameters())
     if first.device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # Launchers set it, Ray Train among them; DeepSpeed insists on it, though the module is on its device already
+    os.environ.setdefault("LOCAL_RANK", str(first.device.index or 0))
     import deepspeed
     import deepspeed.ops
 

@@ -6,7 +6,7 @@ shares are multiplied by W before backward; row gradients are summed at their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,8 +25,8 @@ from mmssl_dist.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """Rows that every worker sees whole: the candidates of the global batch.
+class Candidates:
+    """Rows of the global batch's candidate items, which every worker sees whole.
 
     final [C, D]; tower: modality -> [C, D]; plain_tower: the same without dropout and gradient.
     """
@@ -34,6 +34,23 @@ class _Shared:
     final: Tensor
     tower: Mapping[str, Tensor]
     plain_tower: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a step computes before its losses.
+
+    id_leaf [k, D]: rows this worker hands out, a leaf; id_rows: those it got, for the outermost sampled set;
+    plain_tower: modality -> [|S_0|, D] before dropout; rows: the seeds' rows; candidates: None when none are drawn;
+    fakes: per modality [Bu, C] generator rows for the critic (equation 8), none without a critic.
+    """
+
+    id_leaf: Tensor
+    id_rows: Tensor
+    plain_tower: Mapping[str, Tensor]
+    rows: Rows
+    candidates: Candidates | None
+    fakes: Sequence[Tensor]
 
 
 class TrainingStep:
@@ -56,24 +73,35 @@ class TrainingStep:
         Raises:
             NonFiniteError: a loss is not finite; on all workers together, before the update it would spoil.
         """
-        id_rows = self.state.table.read(batch.id_route)
+        forward = self.forward(batch)
+        losses = self._critic_step(batch, forward) | self._generator_step(batch, forward)
+        self.state.table.update(batch.id_route, _gradient(forward.id_leaf) / self.exchange.world_size)
+        self._update_lists(batch, forward)
+        return losses
+
+    def forward(self, batch: Batch) -> Forward:
+        """Fetch rows and run the generator."""
+        id_leaf = self.state.table.read(batch.id_route)
+        id_rows = self.exchange.fetch(batch.id_route, id_leaf)
         plain_tower = self._tower(batch)
         rate = self.job.model.dropout
         tower = {
-            m: dropout(rows, batch.nodes, key(self.job.seed, Purpose.DROPOUT, batch.epoch, batch.step, position), rate)
+            m: dropout(rows, batch.nodes, self._key(Purpose.DROPOUT, batch, position), rate)
             for position, (m, rows) in enumerate(plain_tower.items())
         }
-        fetched = self.exchange.fetch(batch.id_route, id_rows)
-        rows: Rows = self.state.generator.wrapped(fetched, tower, batch.graph)
-        shared = self._share_candidates(batch, rows, plain_tower) if len(batch.candidates) else None
-        losses = {}
-        if self.state.critic is not None and shared is not None:
-            losses["critic"] = self._critic_step(batch, rows, shared)
-        losses |= self._generator_step(batch, rows, shared, fetched)
-        self.state.table.update(batch.id_route, _gradient(id_rows) / self.exchange.world_size)
-        if shared is not None:
-            self._update_lists(batch, plain_tower, shared)
-        return losses
+        rows: Rows = self.state.generator.wrapped(id_rows, tower, batch.graph)
+        candidates = self._candidates(batch, rows, plain_tower) if len(batch.candidates) else None
+        fakes = self._fakes(batch, rows, candidates) if self.state.critic is not None and candidates else []
+        return Forward(id_leaf, id_rows, plain_tower, rows, candidates, fakes)
+
+    @torch.no_grad()
+    def real_rows(self, batch: Batch, rows: Rows, candidates: Candidates) -> Tensor:
+        """[Bu, C]: what the data says, for the critic to tell from the generator rows (equation 8)."""
+        users = batch.batch_users
+        collaborative = generator_rows(rows.final.index_select(0, users), candidates.final, batch.known)
+        nodes = batch.nodes.index_select(0, users)
+        noise = uniform(self._key(Purpose.GUMBEL, batch), nodes[:, None], batch.candidates[None])
+        return real_rows(batch.known, collaborative, noise, self.job.losses.adversarial)
 
     def _tower(self, batch: Batch) -> dict[str, Tensor]:
         """Tower rows of the seeds [|S_0|, D] per modality: owners project F -> D before sending."""
@@ -86,7 +114,7 @@ class TrainingStep:
         fetched = self.exchange.fetch(route, torch.cat(projected, 1))
         return dict(zip(self.modalities, fetched.tensor_split(len(projected), 1), strict=True))
 
-    def _share_candidates(self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]) -> _Shared:
+    def _candidates(self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]) -> Candidates:
         own, counts = batch.own_candidates, batch.candidate_counts
         wide = torch.cat([rows.final, *(rows.tower[m] for m in self.modalities)], 1).index_select(0, own)
         final, *tower = self.exchange.gather_rows(wide, counts).tensor_split(1 + len(self.modalities), 1)
@@ -95,64 +123,63 @@ class TrainingStep:
         else:
             wide = torch.cat([plain_tower[m].detach() for m in self.modalities], 1).index_select(0, own)
             plain = list(self.exchange.gather_rows(wide, counts).tensor_split(len(self.modalities), 1))
-        return _Shared(
+        return Candidates(
             final=final,
             tower=dict(zip(self.modalities, tower, strict=True)),
             plain_tower=dict(zip(self.modalities, plain, strict=True)),
         )
 
-    def _critic_step(self, batch: Batch, rows: Rows, shared: _Shared) -> float:
-        critic, settings = self.state.critic, self.job.losses.adversarial
-        assert critic is not None
-        with torch.no_grad():
-            users, item_rows = batch.batch_users, shared.final.detach()
-            collaborative = generator_rows(rows.final.index_select(0, users), item_rows, batch.known)
-            fakes = self._fakes(batch, rows, shared)
-            user_nodes = batch.nodes.index_select(0, users)
-            noise = uniform(self._key(Purpose.GUMBEL, batch, 0), user_nodes[:, None], batch.candidates[None])
-            real = real_rows(batch.known, collaborative, noise, settings)
-            between = [
-                uniform(self._key(Purpose.PENALTY, batch, position), user_nodes)
-                for position in range(len(self.modalities))
-            ]
-        loss = critic_loss(critic.wrapped, real, fakes, item_rows, between, settings.penalty, sum(batch.user_counts))
-        total = self._total({"critic": loss}, batch)["critic"]
+    def _fakes(self, batch: Batch, rows: Rows, candidates: Candidates) -> list[Tensor]:
+        users = {m: rows.tower[m].index_select(0, batch.batch_users) for m in self.modalities}
+        return [generator_rows(users[m], candidates.tower[m], batch.known) for m in self.modalities]
+
+    def _critic_step(self, batch: Batch, forward: Forward) -> dict[str, float]:
+        """Backward through the critic alone, and its update."""
+        critic, candidates = self.state.critic, forward.candidates
+        if critic is None or candidates is None:
+            return {}
+        real = self.real_rows(batch, forward.rows, candidates)
+        nodes = batch.nodes.index_select(0, batch.batch_users)
+        between = [uniform(self._key(Purpose.PENALTY, batch, m), nodes) for m in range(len(self.modalities))]
+        # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on an engine's output
+        loss = critic_loss(critic.module, real, forward.fakes, candidates.final.detach(), between,
+                           self.job.losses.adversarial.penalty, sum(batch.user_counts))  # fmt: skip
+        losses = self._total({"critic": loss}, batch)
         critic.wrapped.backward(loss * self.exchange.world_size)
         critic.wrapped.step()
-        return total
+        return losses
 
-    def _generator_step(self, batch: Batch, rows: Rows, shared: _Shared | None, fetched: Tensor) -> dict[str, float]:
+    def _generator_step(self, batch: Batch, forward: Forward) -> dict[str, float]:
         """Backward through everything and the dense update; row gradients arrive at their owners on the way."""
-        losses, weights = self.job.losses, {"bpr": 1.0, "l2": self.job.losses.l2}
-        pairs = (batch.users, batch.positives, batch.negatives)
-        own = fetched.index_select(0, batch.graph.seeds_source)
-        user, positive, negative = (rows.final.index_select(0, p) for p in pairs)
-        terms = {
-            "bpr": bpr(user, positive, negative, batch.pairs),
-            "l2": l2(*(own.index_select(0, p) for p in pairs), count=batch.pairs),
-        }
-        if losses.tower_l2 > 0:
-            towers = [rows.tower[m].index_select(0, p) for m in self.modalities for p in pairs]
-            terms["tower_l2"], weights["tower_l2"] = l2(*towers, count=self.graph.book.num_items), losses.tower_l2
-        if losses.contrastive.weight > 0:
-            terms["contrastive"] = self._contrastive(batch, rows)
-            weights["contrastive"] = losses.contrastive.weight
-        if self.state.critic is not None and shared is not None:
-            with _frozen(self.state.critic.module) as critic:
-                fakes = self._fakes(batch, rows, shared)
-                item_rows = shared.final.detach()
-                terms["adversarial"] = generator_loss(critic, fakes, item_rows, sum(batch.user_counts))
-            weights["adversarial"] = losses.adversarial.weight
-        total = sum((weights[name] * term for name, term in terms.items()), start=torch.zeros((), device=own.device))
-        sums = self._total({**terms, "total": total}, batch)
+        terms = self._generator_terms(batch, forward)
+        total = torch.stack([weight * term for weight, term in terms.values()]).sum()
+        losses = self._total({name: term for name, (_, term) in terms.items()} | {"total": total}, batch)
         engine = self.state.generator.wrapped
         engine.backward(total * self.exchange.world_size)
         engine.step()
-        return sums
+        return losses
 
-    def _fakes(self, batch: Batch, rows: Rows, shared: _Shared) -> list[Tensor]:
-        users = {m: rows.tower[m].index_select(0, batch.batch_users) for m in self.modalities}
-        return [generator_rows(users[m], shared.tower[m], batch.known) for m in self.modalities]
+    def _generator_terms(self, batch: Batch, forward: Forward) -> dict[str, tuple[float, Tensor]]:
+        """Weight and this worker's share of each loss that is switched on."""
+        losses, rows = self.job.losses, forward.rows
+        pairs = (batch.users, batch.positives, batch.negatives)
+        own = forward.id_rows.index_select(0, batch.graph.seeds_source)
+        user, positive, negative = (rows.final.index_select(0, p) for p in pairs)
+        terms = {
+            "bpr": (1.0, bpr(user, positive, negative, batch.pairs)),
+            "l2": (losses.l2, l2(*(own.index_select(0, p) for p in pairs), count=batch.pairs)),
+        }
+        if losses.tower_l2 > 0:
+            towers = [rows.tower[m].index_select(0, p) for m in self.modalities for p in pairs]
+            terms["tower_l2"] = losses.tower_l2, l2(*towers, count=self.graph.book.num_items)
+        if losses.contrastive.weight > 0:
+            terms["contrastive"] = losses.contrastive.weight, self._contrastive(batch, rows)
+        if self.state.critic is not None and forward.candidates is not None:
+            with _frozen(self.state.critic.module) as critic:
+                item_rows = forward.candidates.final.detach()
+                loss = generator_loss(critic, forward.fakes, item_rows, sum(batch.user_counts))
+            terms["adversarial"] = losses.adversarial.weight, loss
+        return terms
 
     def _contrastive(self, batch: Batch, rows: Rows) -> Tensor:
         """Sum over modalities of InfoNCE between g and final rows of the global batch's users."""
@@ -169,11 +196,14 @@ class TrainingStep:
         ]).sum()  # fmt: skip
 
     @torch.no_grad()
-    def _update_lists(self, batch: Batch, plain_tower: Mapping[str, Tensor], shared: _Shared) -> None:
+    def _update_lists(self, batch: Batch, forward: Forward) -> None:
+        """Users meet the candidates: their lists keep the best unseen items."""
+        if forward.candidates is None:
+            return
         rows = batch.nodes.index_select(0, batch.batch_users) - self.exchange.first
         for m, lists in self.state.lists.items():
-            scores = plain_tower[m].index_select(0, batch.batch_users) @ shared.plain_tower[m].T
-            scores = scores.masked_fill(batch.known, -torch.inf)
+            users = forward.plain_tower[m].index_select(0, batch.batch_users)
+            scores = (users @ forward.candidates.plain_tower[m].T).masked_fill(batch.known, -torch.inf)
             lists.merge(rows.cpu(), batch.candidates.cpu(), scores.cpu())
 
     def _total(self, shares: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
@@ -187,7 +217,7 @@ class TrainingStep:
             )
         return result
 
-    def _key(self, purpose: Purpose, batch: Batch, position: int) -> int:
+    def _key(self, purpose: Purpose, batch: Batch, position: int = 0) -> int:
         return key(self.job.seed, purpose, batch.epoch, batch.step, position)
 
 

@@ -1,0 +1,93 @@
+"""A small published graph and a training set-up on it, for tests that train in one or several gloo processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.graph.partition import partition
+from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.sampling.batch import Batch, BatchSampler
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.training.state import TrainingState, initial_state
+from mmssl_dist.training.step import TrainingStep
+from tests.artifacts import write_dataset
+
+USERS, ITEMS = 40, 30
+
+
+def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: str) -> Job:
+    """A small model on the data of ``publish_graph``: D = 16, batches of 32, nothing sampled, all losses on."""
+    tree = {
+        "output": str(output), "seed": 3,
+        "data": {"path": "unused", "modalities": {m: {"file": m} for m in ("image", "text", "audio")[:modalities]}},
+        "partition": {"parts": 4, "method": "metis"},
+        "model": {"dimension": 16, "modality_graph": {"size": 4, "fanout": 4}},
+        "losses": {"adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1}},
+        "training": {"batch_size": 32, "fanout": "all"},
+        "scaling": {"workers": workers},
+    }  # fmt: skip
+    return parse_job(tree, sets)
+
+
+def publish_graph(job: Job, seed: int = 0) -> None:
+    """A random dataset, with some items that lack a modality and some without interactions, and its partitions."""
+    rng = np.random.default_rng(seed)
+    pairs = [(int(u), int(i)) for u, i in zip(*np.nonzero(rng.random((USERS, ITEMS - 2)) < 0.25), strict=True)]
+    pairs += [(u, u % (ITEMS - 2)) for u in range(USERS) if (u, u % (ITEMS - 2)) not in set(pairs)]
+    rng.shuffle(pairs)
+    held = len(pairs) // 8
+    features = {}
+    for number, m in enumerate(job.data.modalities):
+        having = np.delete(np.arange(ITEMS), number)  # item 0 lacks the first modality, and so on
+        features[m] = (having, rng.normal(size=(ITEMS - 1, 5 + number)).astype(np.float32))
+    dataset = write_dataset(
+        Path(job.output) / "dataset", pairs[2 * held :], pairs[:held], pairs[held : 2 * held], features,
+        users=range(USERS), items=range(ITEMS),
+    )  # fmt: skip
+    partition(job, dataset)
+
+
+@dataclass
+class Trainer:
+    """One worker's training set-up, step by step under the test's control."""
+
+    job: Job
+    worker: Worker
+    graph: LocalGraph
+    exchange: Exchange
+    state: TrainingState
+    sampler: BatchSampler
+    step: TrainingStep
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        return self.sampler.batch(epoch, step)
+
+    def publish_lists(self) -> None:
+        for lists in self.state.lists.values():
+            lists.publish()
+        self.sampler.publish({m: lists.graph(self.exchange) for m, lists in self.state.lists.items()})
+
+
+def make_worker(rank: int, job: Job) -> Worker:
+    """The worker of this process, whose default process group is the workers'."""
+    return Worker(rank, job.scaling.workers, torch.device("cpu"), Path(job.output) / "cache", dist.group.WORLD)
+
+
+def make_trainer(rank: int, job: Job) -> Trainer:
+    """Everything on ``rank``; lists published, empty."""
+    worker = make_worker(rank, job)
+    graph = load_local_graph(job, worker)
+    exchange = graph.exchange(worker)
+    state = initial_state(job, graph, worker.device)
+    trainer = Trainer(job, worker, graph, exchange, state, BatchSampler(graph, exchange, job),
+                      TrainingStep(job, graph, exchange, state))  # fmt: skip
+    trainer.publish_lists()
+    return trainer
