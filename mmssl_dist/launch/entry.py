@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.distributed as dist
@@ -11,7 +11,8 @@ from torch import Tensor
 from mmssl_dist.config.tree import Job
 from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
-from mmssl_dist.graph.load import load_partition, read_book
+from mmssl_dist.export.export import export_partitions
+from mmssl_dist.graph.load import load_ids, load_partition, read_book
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
@@ -58,6 +59,17 @@ def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, t
     metrics = held_out_metrics(job.evaluation, trained.graph, trained.rows, trained.exchange, splits)
     popularity = popularity_metrics(job.evaluation, trained.graph, trained.exchange, splits)
     return {**metrics, "baselines": {"popularity": popularity}}
+
+
+def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
+           training: Manifest) -> dict[str, dict[str, object]]:  # fmt: skip
+    """Write embeddings and recommendations of the chosen checkpoint. Returns the records of this worker's files."""
+    trained = load_trained(job, worker, checkpoint, training)
+    output = open_location(job.output, job.storage)
+    partitions = require_manifest(output / "partitions", "partitions", "partition")
+    ids = [load_ids(output / "partitions", partitions, part, worker.cache) for part in trained.graph.parts]
+    files = export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, output / "export")
+    return {name: asdict(record) for name, record in files.items()}
 
 
 def load_local_graph(job: Job, worker: Worker) -> LocalGraph:

@@ -1,0 +1,56 @@
+"""Hands back what was learned in the user's own ids: embeddings and recommendation lists, a file per partition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from mmssl_dist.config.tree import Job
+from mmssl_dist.evaluation.evaluate import rank
+from mmssl_dist.export.ids import LocalIds, RankedIds, ranked_ids
+from mmssl_dist.export.writers import write_item_embeddings, write_recommendations, write_user_embeddings
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.storage import FileRecord, Location
+
+
+def export_partitions(job: Job, graph: LocalGraph, rows: Tensor, ids: Sequence[tuple[pa.Array, pa.Array]],
+                      exchange: Exchange, location: Location) -> dict[str, FileRecord]:  # fmt: skip
+    """Write the files of this worker's partitions (collective).
+
+    Recommendations leave out the training items of each user and nothing else.
+
+    Args:
+        rows: [n, D] final rows of the local nodes.
+        ids: per partition held, external ids of its users and of its items, in local order.
+        location: the export artifact's folder.
+
+    Returns:
+        records of the files written, by name below ``location``.
+    """
+    users, items = graph.users, graph.items
+    item_rows = rows.index_select(0, items.to(rows.device))
+    user_rows = rows.index_select(0, users.to(rows.device))
+    ranking = rank(job.evaluation, graph, users, user_rows, item_rows, job.export.k, exchange)
+    item_ids = pa.concat_arrays([part_items for _, part_items in ids])
+    ranked = ranked_ids(ranking.nodes.cpu(), exchange, LocalIds((items + graph.first).numpy(), item_ids))
+    host_rows, scores = rows.cpu().numpy(), ranking.scores.cpu().numpy()
+    files: dict[str, FileRecord] = {}
+    first_user = 0
+    for part, (part_users, part_items) in zip(graph.parts, ids, strict=True):
+        mine = slice(first_user, first_user + len(part_users))
+        first_user = mine.stop
+        lists = RankedIds(ranked.ids, ranked.index[mine])
+        files |= dict([
+            write_user_embeddings(location, part, part_users, _rows(host_rows, graph.user_rows(part))),
+            write_item_embeddings(location, part, part_items, _rows(host_rows, graph.item_rows(part))),
+            write_recommendations(location, part, part_users, lists, scores[mine]),
+        ])  # fmt: skip
+    return files
+
+
+def _rows(rows: np.ndarray, which: range) -> np.ndarray:
+    return rows[which.start : which.stop]
