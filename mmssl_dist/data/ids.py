@@ -41,7 +41,7 @@ def salt(seed: int, purpose: int) -> np.uint64:
 
 
 def hashes(ids: pa.Array) -> np.ndarray:
-    """[n] uint64: a hash of each id that depends on its value alone, never on the process."""
+    """[n] uint64: a hash of each id that depends on its value alone, never on the process; null has 0."""
     encoded = ids.dictionary_encode()
     values = encoded.dictionary
     if pa.types.is_integer(values.type):
@@ -50,7 +50,9 @@ def hashes(ids: pa.Array) -> np.ndarray:
         if not pa.types.is_string(values.type):
             values = values.cast(pa.string()) if not _is_binary(values.type) else values
         hashed = pd.util.hash_array(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False)
-    return np.asarray(hashed[encoded.indices.to_numpy(zero_copy_only=False)], np.uint64)
+    hashed = np.append(np.asarray(hashed, np.uint64), np.uint64(0))
+    indices: np.ndarray = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
+    return np.asarray(hashed[indices], np.uint64)
 
 
 def buckets_of(ids: pa.Array, buckets: int) -> pa.Array:

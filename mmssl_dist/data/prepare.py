@@ -21,7 +21,6 @@ from mmssl_dist.data.columns import BUCKET, SPLITS, TEST, TIME, TRAIN, VALIDATIO
 from mmssl_dist.data.core import k_core
 from mmssl_dist.data.files import RawFiles, find_files
 from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_features, open_interactions
-from mmssl_dist.data.readers.open import split_method
 from mmssl_dist.data.rows import REASONS, read_features, read_interactions
 from mmssl_dist.data.runtime import by_bucket, map_tables, numbers, ray_data
 from mmssl_dist.data.settle import (
@@ -91,11 +90,11 @@ def prepare(job: Job) -> Manifest:
 
 def _fingerprint(job: Job, raw: RawFiles) -> str:
     files = [(file.name, file.size, file.modified) for file in raw.all()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json"), split_method(job.data), job.seed, files)
+    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json"), job.seed, files)
 
 
 def _settle_users(job: Job, source: InteractionSource) -> _Users:
-    buckets, method = job.data.buckets, split_method(job.data)
+    buckets, method = job.data.buckets, job.data.split.method
     rows = map_tables(numbers(len(source.pieces)), partial(read_interactions, source=source, buckets=buckets))
     rare = 0
     if job.data.min_interactions > 1:
@@ -113,7 +112,7 @@ def _settle_users(job: Job, source: InteractionSource) -> _Users:
 
 def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) -> Dataset:
     thresholds = None
-    if split_method(job.data) == "temporal":
+    if job.data.split.method == "temporal":
         split, total = job.data.split, users.counts["interactions"]
         first_validation, first_test = temporal_ranks(total, split.validation, split.test)
         thresholds = (_time_at(users.buckets, first_validation, total), _time_at(users.buckets, first_test, total))
@@ -176,7 +175,7 @@ def _summary(packed: Dataset, names: tuple[str, ...], numbered: str, buckets: in
 
 
 def _require_splits(job: Job, counts: Mapping[str, int]) -> None:
-    method, split = split_method(job.data), job.data.split
+    method, split = job.data.split.method, job.data.split
     shares = {VALIDATION: split.validation, TEST: split.test}
     for name in SPLITS:
         asked = name == TRAIN or method in ("given", "leave_last_out") or shares[name] > 0
@@ -211,6 +210,5 @@ def _facts(job: Job, source: InteractionSource, features: dict[str, FeatureSourc
                        for name, feature in features.items()},
         "user_id_type": str(source.user_type),
         "item_id_type": str(source.item_type),
-        "split_method": split_method(job.data),
         "dropped": {**dropped, "items_below_min_interactions": counts[ITEMS_DROPPED]},
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
+from mmssl_dist.errors import InputError, StorageError
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ class FeatureSource(Protocol):
     @property
     def pieces(self) -> tuple[Piece, ...]: ...
     def read(self, piece: Piece) -> Iterator[FeatureBatch]: ...
+
+
+def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> InputError:
+    """The error for a file that could not be read: its content's fault by ``rule``, or the storage's."""
+    found = str(error).split("\n")[0]
+    if isinstance(error, OSError) and not file.location.is_local:
+        return StorageError(file.name, found, "the storage must answer",
+                            "Check the URL, the credentials of every node and the `storage` section.")
+    return InputError(file.name, found, rule, remedy)
 
 
 def place(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:

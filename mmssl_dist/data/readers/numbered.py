@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import FeatureBatch, Piece, place
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, unreadable
 from mmssl_dist.errors import InputError
 
 _HEADER_BYTES = 1 << 14
@@ -45,8 +45,7 @@ class NumberedFeatures:
             with location.filesystem.open_input_file(location.path) as stream:
                 content = stream.read_at((piece.last - piece.first) * size, self.offset + piece.first * size)
         except OSError as error:
-            raise InputError(self.files[0].name, str(error).split("\n")[0], "the file must be readable",
-                             "Check the storage.") from error
+            raise unreadable(self.files[0], error, "the file must be readable", "Check its permissions.") from error
         raw = np.frombuffer(content, self.raw)
         shape = (piece.last - piece.first, self.dimension)
         raw = raw.reshape(shape[::-1]).T if self.by_columns else raw.reshape(shape)
@@ -63,8 +62,11 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
     Raises:
         InputError: no matrix of real numbers, or fewer bytes than the header says.
     """
-    with file.location.filesystem.open_input_file(file.location.path) as stream:
-        start = io.BytesIO(stream.read_at(min(_HEADER_BYTES, file.size), 0))
+    try:
+        with file.location.filesystem.open_input_file(file.location.path) as stream:
+            start = io.BytesIO(stream.read_at(min(_HEADER_BYTES, file.size), 0))
+    except OSError as error:
+        raise unreadable(file, error, "the file must be readable", "Check its permissions.") from error
     try:
         version = np.lib.format.read_magic(start)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

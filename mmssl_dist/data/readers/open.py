@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmssl_dist.config.tree import Data
+from mmssl_dist.config.tree import Columns, Data
 from mmssl_dist.data.columns import ITEM_ID, SPLIT, TIME, USER_ID
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
 from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
@@ -23,33 +23,25 @@ _INTER_NAMES = {
 """Names that RecBole and MMRec give their columns."""
 
 
-def split_method(data: Data) -> str:
-    """The split's method; the mmssl layout carries its own split, so there ``given`` is the default."""
-    if data.layout == "mmssl" and "method" not in data.split.model_fields_set:
-        return "given"
-    return data.split.method
-
-
 def open_interactions(data: Data, files: tuple[RawFile, ...]) -> InteractionSource:
     """The reader of a job's interactions.
 
     Raises:
-        InputError: settings and files do not fit together, or a header cannot be used.
+        InputError: a header cannot be used.
     """
-    method = split_method(data)
+    method = data.split.method
     if data.layout == "mmssl":
-        if method in TIME_METHODS:
-            raise InputError("data.split.method", method, "the mmssl layout has no times", "Use given or ratio.")
+        assert method not in TIME_METHODS
         return ReleaseInteractions(files, given=method == "given")
     if data.layout == "inter":
         return open_text(files, _inter_names(data, files[0], method), "\t")
     names = {USER_ID: data.columns.user, ITEM_ID: data.columns.item}
-    if method in TIME_METHODS:
-        names[TIME] = _required(data.columns.time, "data.columns.time", method)
-    elif data.columns.time is not None:
+    assert data.columns.time or method not in TIME_METHODS
+    if data.columns.time:
         names[TIME] = data.columns.time
     if method == "given":
-        names[SPLIT] = _required(data.columns.split, "data.columns.split", method)
+        assert data.columns.split
+        names[SPLIT] = data.columns.split
     if files[0].location.path.endswith(PARQUET_SUFFIXES):
         _require_alike(files, PARQUET_SUFFIXES)
         return open_parquet(files, names)
@@ -90,7 +82,7 @@ def open_features(data: Data, files: RawFiles, item_type: object) -> dict[str, F
 
 
 def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
-    """Column names of an ``.inter`` file: those set in the job, else the first customary one that is there."""
+    """Column names of an ``.inter`` file: those the job changes, else the first customary one that is there."""
     wanted = {USER_ID: "user", ITEM_ID: "item"}
     if method in TIME_METHODS or data.columns.time is not None:
         wanted[TIME] = "time"
@@ -99,15 +91,10 @@ def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
     there = [bare(name) for name in header(file, "\t")]
     names = {}
     for name, field in wanted.items():
-        chosen = getattr(data.columns, field) if field in data.columns.model_fields_set else None
-        names[name] = chosen or next((known for known in _INTER_NAMES[name] if known in there), _INTER_NAMES[name][0])
+        chosen = getattr(data.columns, field)
+        customary = next((known for known in _INTER_NAMES[name] if known in there), _INTER_NAMES[name][0])
+        names[name] = customary if chosen == getattr(Columns(), field) else chosen
     return names
-
-
-def _required(name: str | None, key: str, method: str) -> str:
-    if name is None:
-        raise InputError(key, "nothing", f"the {method} split of tables needs a column", f"Set {key}.")
-    return name
 
 
 def _require_alike(files: tuple[RawFile, ...], suffixes: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import canonical_type
-from mmssl_dist.data.readers.base import Piece, place
+from mmssl_dist.data.readers.base import Piece, place, unreadable
 from mmssl_dist.data.readers.values import canonical_table, time_type
 from mmssl_dist.errors import InputError
 
@@ -104,7 +104,7 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
         with _opened(file) as parquet:
             yield from parquet.iter_batches(rows, row_groups=range(piece.first, piece.last), columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(file, error) from error
+        raise _not_parquet(file, error) from error
 
 
 def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
@@ -132,8 +132,8 @@ def mixed_types(file: RawFile, column: str, kind: pa.DataType, first: pa.DataTyp
                       "Write all files with the same types.")
 
 
-def unreadable(file: RawFile, error: Exception) -> InputError:
-    return InputError(file.name, str(error).split("\n")[0], "the file must be readable Parquet", "Write it again.")
+def _not_parquet(file: RawFile, error: Exception) -> InputError:
+    return unreadable(file, error, "the file must be readable Parquet", "Write it again.")
 
 
 def _opened(file: RawFile) -> pq.ParquetFile:
@@ -147,7 +147,7 @@ def _footer(file: RawFile) -> Footer:
             groups = tuple(meta.row_group(group).num_rows for group in range(meta.num_row_groups))
             return Footer(parquet.schema_arrow, groups)
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(file, error) from error
+        raise _not_parquet(file, error) from error
 
 
 def _first_rows(file: RawFile, column: str) -> pa.ChunkedArray:

@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import Piece, place
+from mmssl_dist.data.readers.base import Piece, place, unreadable
 from mmssl_dist.data.readers.values import INTEGER_PATTERN, canonical_table, time_type
 from mmssl_dist.errors import InputError
 
@@ -78,7 +78,7 @@ def header(file: RawFile, delimiter: str) -> list[str]:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
             start = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file, error) from error
+        raise _not_text(file, error) from error
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quotes(file) else csv.QUOTE_NONE
     line = next(csv.reader(io.StringIO(start), delimiter=delimiter, quoting=quoting), [])
     if not line:
@@ -119,7 +119,7 @@ def _batches(file: RawFile, names: dict[str, str], delimiter: str) -> Iterator[d
                 if batch.num_rows:
                     yield {name: pa.chunked_array([batch.column(column)]) for name, column in raw.items()}
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file, error) from error
+        raise _not_text(file, error) from error
 
 
 def _quotes(file: RawFile) -> bool:
@@ -127,6 +127,5 @@ def _quotes(file: RawFile) -> bool:
     return not file.location.path.endswith(".inter")
 
 
-def _unreadable(file: RawFile, error: Exception) -> InputError:
-    return InputError(file.name, str(error).split("\n")[0], "every line has the header's columns, as UTF-8 text",
-                      "Mend the file.")
+def _not_text(file: RawFile, error: Exception) -> InputError:
+    return unreadable(file, error, "every line has the header's columns, as UTF-8 text", "Mend the file.")

@@ -1,0 +1,219 @@
+"""Bad raw files: one message each, with the file and row, the value, the rule and what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.errors import InputError
+from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
+
+
+def _read_all(job):
+    files = find_files(job)
+    source = open_interactions(job.data, files.interactions)
+    features = open_features(job.data, files, source.item_type)
+    for reader in (source, *features.values()):
+        for piece in reader.pieces:
+            list(reader.read(piece))
+
+
+def _message(job):
+    with pytest.raises(InputError) as caught:
+        _read_all(job)
+    assert caught.value.exit_status == 2
+    assert caught.value.remedy.endswith(".")
+    return str(caught.value).replace(job.data.path, "raw")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_table(tmp_path, "interactions.parquet", user_id=[1, 1], item_id=[0, 1])
+    write_table(tmp_path, "image.parquet", item_id=[0, 1], vector=vectors([[1, 2], [3, 4]]))
+    return tmp_path
+
+
+NPY = {"image": "image.npy"}
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_matrix_with_a_value_that_is_not_finite(folder, value, shown):
+    matrix = np.zeros((5, 3), np.float32)
+    matrix[3, 1] = value
+    write_matrix(folder, "image.npy", matrix)
+    assert _message(make_job(folder, modalities=NPY)) == (
+        f"raw/image.npy, row 3: found {shown} in column 1; features are finite numbers of type float32. "
+        "Replace the value."
+    )
+
+
+def test_a_double_too_large_for_float32(folder):
+    write_matrix(folder, "image.npy", np.array([[1.0], [1e39]]))
+    assert "raw/image.npy, row 1: found inf in column 0" in _message(make_job(folder, modalities=NPY))
+
+
+def test_a_matrix_with_too_few_rows(folder):
+    write_matrix(folder, "image.npy", np.zeros((5, 3), np.float32))
+    write_matrix(folder, "audio.npy", np.zeros((4, 2), np.float32))
+    assert _message(make_job(folder, modalities={"image": "image.npy", "audio": "audio.npy"})).startswith(
+        "raw/audio.npy: found 4 rows; row-numbered features have one row per item, 5 as in raw/image.npy."
+    )
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        (np.zeros(5), "found shape (5,); features are a matrix"),
+        (np.zeros((0, 5)), "found shape (0, 5); features are a matrix"),
+        (np.zeros((2, 2), complex), "found values of type complex128; features are real numbers"),
+        (np.array([["a"]]), "found values of type <U1; features are real numbers"),
+        (
+            np.array([[{}]], dtype=object),
+            "found values of type object; features are real numbers (pickled objects are refused)",
+        ),
+    ],
+)
+def test_arrays_that_are_no_matrix_of_numbers(folder, matrix, expected):
+    np.save(folder / "raw" / "image.npy", matrix, allow_pickle=True)
+    assert f"raw/image.npy: {expected}" in _message(make_job(folder, modalities=NPY))
+
+
+def test_a_matrix_cut_short(folder):
+    path = write_matrix(folder, "image.npy", np.zeros((5, 3), np.float32))
+    path.write_bytes(path.read_bytes()[:-4])
+    assert "raw/image.npy: found 184 bytes; shape (5, 3) of float32 makes 188 bytes" in _message(
+        make_job(folder, modalities=NPY)
+    )
+    path.write_bytes(b"no array")
+    assert "raw/image.npy: found" in _message(make_job(folder, modalities=NPY))
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1, 2], [3, np.nan]], "row 1: found nan in column 1; features are finite"),
+        ([[1, 2], None, [3, None]], "row 2: found nan in column 1; features are finite"),
+        ([[1, 2], None, [3]], "row 2: found 1 values; vectors of a modality have one length, here 2"),
+    ],
+)
+def test_vectors_in_parquet(folder, rows, expected):
+    write_table(folder, "image.parquet", item_id=range(len(rows)), vector=vectors(rows))
+    assert f"raw/image.parquet, {expected}" in _message(make_job(folder))
+
+
+def test_vectors_without_an_item(folder):
+    write_table(folder, "image.parquet", item_id=[0, None], vector=vectors([[1, 2], [3, 4]]))
+    assert "raw/image.parquet, row 1: found no item id; every vector belongs to an item" in _message(make_job(folder))
+
+
+def test_a_column_that_is_no_list(folder):
+    write_table(folder, "image.parquet", item_id=[0], vector=[1.0])
+    assert "raw/image.parquet, column vector: found type double; features are a list column" in _message(
+        make_job(folder)
+    )
+
+
+def test_ids_of_two_types(folder):
+    write_table(folder, "image.parquet", item_id=["0", "1"], vector=vectors([[1, 2], [3, 4]]))
+    assert _message(make_job(folder)).startswith(
+        "data.modalities.image.file: found image.parquet: its item ids are string; item ids have one type; the "
+        "interactions' are int64."
+    )
+    write_table(folder, "interactions.parquet", user_id=[1], item_id=["a"])
+    write_matrix(folder, "image.npy", np.zeros((5, 3), np.float32))
+    assert "image.npy: row numbers of a .npy are int64; item ids have one type" in _message(
+        make_job(folder, modalities=NPY)
+    )
+
+
+def test_interaction_files_of_two_types(folder):
+    write_table(folder, "e/a.parquet", user_id=[1], item_id=[1])
+    write_table(folder, "e/b.parquet", user_id=["1"], item_id=[1])
+    assert "raw/e/b.parquet, column user_id: found ids of type string; ids of a column have one type in all files" in (
+        _message(make_job(folder, interactions="e"))
+    )
+
+
+def test_a_missing_column(folder):
+    assert _message(make_job(folder, columns={"user": "who"})).startswith(
+        "raw/interactions.parquet: found columns user_id, item_id; a column who is needed."
+    )
+    write_text(folder, "log.csv", ["user_id,item"])
+    assert "raw/log.csv, line 1: found columns user_id, item; a column item_id is needed" in _message(
+        make_job(folder, interactions="log.csv")
+    )
+    write_text(folder, "a.inter", ["user_id:token\titem_id:token"])
+    assert "raw/a.inter, line 1: found columns user_id:token, item_id:token; a column x_label is needed" in _message(
+        make_job(folder, layout="inter", split={"method": "given"})
+    )
+
+
+def test_files_that_are_not_what_they_are_called(folder):
+    write_text(folder, "interactions.parquet", ["text"])
+    assert "raw/interactions.parquet: found" in _message(make_job(folder))
+    write_text(folder, "log.csv", ["user_id,item_id", "1,2", "1,2,3"])
+    assert "raw/log.csv: found" in _message(make_job(folder, interactions="log.csv"))
+    write_text(folder, "empty.csv", [])
+    assert "raw/empty.csv, line 1: found nothing; the first line names the columns" in _message(
+        make_job(folder, interactions="empty.csv")
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("3,2,x", "line 8: found 'x'; times are numbers, dates or ISO timestamps, all of one kind"),
+        ("3,2,", "line 8: found nothing; every interaction has a time"),
+        ("x3,2,5", "line 8: found 'x3'; ids of this column are integers, as in its first rows"),
+    ],
+)
+def test_bad_values_in_csv(folder, monkeypatch, row, expected):
+    monkeypatch.setattr("mmssl_dist.data.readers.text._BLOCK_BYTES", 32)  # the first rows alone decide on types
+    write_text(folder, "log.csv", ["user_id,item_id,at", *["1,2,1"] * 6, row])
+    assert f"raw/log.csv, {expected}" in _message(make_job(folder, interactions="log.csv", columns={"time": "at"}))
+
+
+def test_a_time_that_is_not_finite(folder):
+    write_table(folder, "interactions.parquet", user_id=[1, 1], item_id=[1, 2], at=[1.0, float("inf")])
+    assert "raw/interactions.parquet, row 1: found inf; times are finite" in _message(
+        make_job(folder, columns={"time": "at"})
+    )
+
+
+@pytest.mark.parametrize("value", [3, 1.5, "dev", None])
+def test_a_split_that_is_none(folder, value):
+    write_table(
+        folder, "interactions.parquet", user_id=[1, 1], item_id=[1, 2], part=pa.array([type(value or 0)(0), value])
+    )
+    shown = "nothing" if value is None else repr(value)
+    assert f"raw/interactions.parquet, row 1: found {shown}; a split is 0, 1, 2 or train, validation, test" in _message(
+        make_job(folder, columns={"split": "part"}, split={"method": "given"})
+    )
+
+
+def test_an_id_too_large(folder):
+    write_table(folder, "interactions.parquet", user_id=pa.array([1, 2**63], pa.uint64()), item_id=[1, 2])
+    assert "raw/interactions.parquet, row 1: found 9223372036854775808; ids fit into int64. Write them as text." == (
+        _message(make_job(folder))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[1]", "raw/train.json: found list; the file maps users to lists of items"),
+        ("{", "raw/train.json: found "),
+        ('{"a": [1]}', "raw/train.json: found key 'a'; users are numbers of rows"),
+        ('{"3": 1}', "raw/train.json, user 3: found 1; a user has a list of item rows, whole numbers"),
+        ('{"3": [1, 2.5]}', "raw/train.json, user 3: found [1, 2.5]; a user has a list"),
+        ('{"3": [true]}', "raw/train.json, user 3: found [True]; a user has a list"),
+        ('{"3": [99999999999999999999]}', "raw/train.json, user 3: found [99999999999999999999]; a user has a list"),
+    ],
+)
+def test_bad_json(folder, text, expected):
+    for name in ("train", "val", "test"):
+        write_text(folder, f"{name}.json", [text if name == "train" else "{}"])
+    assert expected in _message(make_job(folder, layout="mmssl"))

@@ -1,0 +1,87 @@
+"""Names in the job become the files that are there, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.prepare import dataset_fingerprint
+from mmssl_dist.errors import InputError
+from tests.unit.data.raw import make_job, write_table, write_text
+
+
+def _names(files):
+    return [file.name.rsplit("/raw/", 1)[1] for file in files]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("day=1/a.parquet", "day=2/b.parquet", "day=2/_SUCCESS.parquet", ".hidden.parquet", "image.parquet"):
+        write_table(tmp_path, name, user_id=[1])
+    write_text(tmp_path, "day=2/notes.txt", ["x"])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("day=1/a.parquet", ["day=1/a.parquet"]),
+        ("day=2", ["day=2/b.parquet"]),
+        ("day=*/*.parquet", ["day=1/a.parquet", "day=2/b.parquet"]),
+        ("day=[2-9]/?.parquet", ["day=2/b.parquet"]),
+        ("*.parquet", ["image.parquet"]),
+    ],
+)
+def test_a_file_a_folder_and_a_glob(folder, pattern, expected):
+    assert _names(find_files(make_job(folder, interactions=pattern)).interactions) == expected
+
+
+def test_a_missing_file_is_named_with_its_key(folder):
+    with pytest.raises(InputError) as caught:
+        find_files(make_job(folder, interactions="nowhere.csv"))
+    assert str(caught.value).startswith(f"{folder}/raw/nowhere.csv: found no such file; data.interactions names")
+    with pytest.raises(InputError, match=r"nope.npy: found no such file; data.modalities.image.file names"):
+        find_files(make_job(folder, interactions="day=1", modalities={"image": "nope.npy"}))
+
+
+def test_a_missing_folder_is_data_path(tmp_path):
+    with pytest.raises(InputError, match=r"^data.path: found .*/raw; the folder must exist"):
+        find_files(make_job(tmp_path))
+
+
+def test_names_cannot_leave_the_folder(folder):
+    with pytest.raises(InputError, match="may not leave it"):
+        find_files(make_job(folder, interactions="../run/x.parquet"))
+
+
+def test_several_inter_files_need_a_name(folder):
+    write_text(folder, "a.inter", ["user_id:token"])
+    assert _names(find_files(make_job(folder, layout="inter")).interactions) == ["a.inter"]
+    write_text(folder, "b.inter", ["user_id:token"])
+    with pytest.raises(InputError, match=r"data.interactions: found a.inter, b.inter"):
+        find_files(make_job(folder, layout="inter"))
+    assert _names(find_files(make_job(folder, layout="inter", interactions="b.inter")).interactions) == ["b.inter"]
+
+
+def test_the_release_layout_needs_all_three_files(folder):
+    write_text(folder, "train.json", ["{}"])
+    write_text(folder, "val.json", ["{}"])
+    with pytest.raises(InputError, match=r"test.json: found no such file; data.layout"):
+        find_files(make_job(folder, layout="mmssl"))
+
+
+def test_the_fingerprint_follows_data_and_seed_and_nothing_else(folder):
+    def of(seed=0, extra=(), **data):
+        from mmssl_dist.config import parse_job
+
+        tree = make_job(folder, seed=seed, interactions="day=*/*.parquet", **data).model_dump(mode="json")
+        return dataset_fingerprint(parse_job(tree, extra))
+
+    first = of()
+    assert of() == first
+    assert of(extra=("scaling.workers=3", "training.epochs=2", "partition.parts=7", "model.dimension=8")) == first
+    assert of(seed=1) != first
+    assert of(min_interactions=2) != first
+    assert of(split={"method": "ratio", "test": 0.3}) != first
+    write_table(folder, "day=2/b.parquet", user_id=[1, 2])
+    assert of() != first

@@ -1,0 +1,201 @@
+"""Every layout comes out as the same columns, with the row each interaction came from."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.rows import apart, read_interactions, tallied
+from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
+
+
+def _read(job):
+    source = open_interactions(job.data, find_files(job).interactions)
+    tables = [table for piece in source.pieces for table in source.read(piece)]
+    return source, pa.concat_tables(tables).to_pydict()
+
+
+def _features(job, item_type=None):
+    files = find_files(job)
+    sources = open_features(job.data, files, item_type or pa.int64())
+    read = {}
+    for name, source in sources.items():
+        batches = [batch for piece in source.pieces for batch in source.read(piece)]
+        read[name] = (
+            [item for b in batches for item in b.items.to_pylist()],
+            np.concatenate([b.vectors for b in batches]),
+        )
+    return sources, read
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_table(tmp_path, "image.parquet", item_id=[1, 2], vector=vectors([[1, 2], [3, 4]]))
+    return tmp_path
+
+
+def test_parquet_of_several_files_and_types(folder):
+    write_table(
+        folder, "events/a.parquet", who=pa.array(["x", "y"], pa.large_string()), what=pa.array([1, 2], pa.int16())
+    )
+    write_table(folder, "events/b.parquet", who=pa.array(["z"]).dictionary_encode(), what=pa.array([3], pa.uint64()))
+    source, read = _read(make_job(folder, interactions="events", columns={"user": "who", "item": "what"}))
+    assert read == {"user_id": ["x", "y", "z"], "item_id": [1, 2, 3], "row": [0, 1, 0]}
+    assert (source.user_type, source.item_type, source.unit) == (pa.string(), pa.int64(), "row")
+
+
+def test_parquet_row_numbers_go_on_over_row_groups(folder, monkeypatch):
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr("mmssl_dist.data.readers.parquet._PIECE_ROWS", 4)
+    pq.write_table(
+        pa.table({"user_id": range(10), "item_id": range(10)}),
+        folder / "raw" / "interactions.parquet",
+        row_group_size=3,
+    )
+    source, read = _read(make_job(folder))
+    assert len(source.pieces) == 2
+    assert read["row"] == read["user_id"] == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (pa.array([3, 1], pa.int32()), [3, 1]),
+        (pa.array([3.5, 1.0]), [3.5, 1.0]),
+        (
+            pa.array([datetime.datetime(1970, 1, 1, 0, 0, 2), datetime.datetime(1970, 1, 1)], pa.timestamp("ns")),
+            [2000000, 0],
+        ),
+        (pa.array([datetime.date(1970, 1, 2), datetime.date(1970, 1, 1)]), [86400000000, 0]),
+        (pa.array(["1970-01-01T00:00:01", "1970-01-01 00:00:00"]), [1000000, 0]),
+    ],
+)
+def test_times_of_any_kind_become_numbers(folder, times, expected):
+    write_table(folder, "interactions.parquet", user_id=[1, 1], item_id=[1, 2], at=times)
+    _, read = _read(make_job(folder, columns={"time": "at"}, split={"method": "temporal"}))
+    assert read["time"] == expected
+
+
+def test_csv_keeps_ids_that_only_look_like_numbers(folder):
+    write_text(folder, "log.csv", ["user_id,noise,item_id,at", '007,"a,b",1,0.5', "12,c,2,7", '"x ""y""",d,1,1e3'])
+    source, read = _read(make_job(folder, interactions="log.csv", columns={"time": "at"}))
+    assert read == {
+        "user_id": ["007", "12", 'x "y"'],
+        "item_id": [1, 2, 1],
+        "time": [0.5, 7.0, 1000.0],
+        "row": [2, 3, 4],
+    }
+    assert source.unit == "line"
+
+
+def test_csv_may_be_compressed_and_tsv_has_tabs(folder):
+    with gzip.open(folder / "raw" / "log.csv.gz", "wt") as stream:
+        stream.write("user_id,item_id\n1,2\n")
+    assert _read(make_job(folder, interactions="log.csv.gz"))[1] == {"user_id": [1], "item_id": [2], "row": [2]}
+    write_text(folder, "log.tsv", ["user_id\titem_id", "a,b\t2"])
+    assert _read(make_job(folder, interactions="log.tsv"))[1]["user_id"] == ["a,b"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\tx_label:token",
+        "userID\titemID\trating\ttimestamp\tx_label",
+    ],
+)
+def test_inter_files_of_recbole_and_mmrec(folder, header):
+    write_text(folder, "baby.inter", [header, "0\t1\t5.0\t100\t0", "0\t2\t4.0\t200\t1", '1\t1\t"\t300\t2'])
+    _, read = _read(make_job(folder, layout="inter", split={"method": "given"}))
+    assert read == {"user_id": [0, 0, 1], "item_id": [1, 2, 1], "split": [0, 1, 2], "row": [2, 3, 4]}
+    _, read = _read(make_job(folder, layout="inter", split={"method": "leave_last_out"}))
+    assert read["time"] == [100, 200, 300]
+
+
+def test_inter_columns_can_be_named(folder):
+    write_text(folder, "a.inter", ["session:token\tuser_id:token\titem_id:token", "s\t1\t2"])
+    assert _read(make_job(folder, layout="inter", columns={"user": "session"}))[1]["user_id"] == ["s"]
+
+
+def test_the_release_layout_carries_its_split(folder):
+    for name, text in (("train", '{"0": [1, 2], "5": []}'), ("val", '{"0": [3]}'), ("test", '{"7": [1]}')):
+        write_text(folder, f"{name}.json", [text])
+    source, read = _read(make_job(folder, layout="mmssl", split={"method": "given"}))
+    assert read == {"user_id": [0, 0, 0, 7], "item_id": [1, 2, 3, 1], "row": [0, 0, 0, 7], "split": [0, 0, 1, 2]}
+    assert source.unit == "user"
+    assert "split" not in _read(make_job(folder, layout="mmssl"))[1]
+
+
+def test_splits_by_name_or_number(folder):
+    write_table(
+        folder, "interactions.parquet", user_id=[1, 1, 1], item_id=[1, 2, 3], part=["train", " test", "validation"]
+    )
+    job = make_job(folder, columns={"split": "part"}, split={"method": "given"})
+    assert _read(job)[1]["split"] == [0, 2, 1]
+    write_table(folder, "interactions.parquet", user_id=[1, 1, 1], item_id=[1, 2, 3], part=[0.0, 2.0, 1.0])
+    assert _read(job)[1]["split"] == [0, 2, 1]
+
+
+def test_rows_without_an_id_become_a_tally(folder):
+    write_table(
+        folder, "interactions.parquet", user_id=["a", None, "b", "c"], item_id=pa.array([1.0, 1.0, None, np.nan])
+    )
+    job = make_job(folder)
+    source = open_interactions(job.data, find_files(job).interactions)
+    rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, 4))
+    live, tallies = apart(rows)
+    assert live["user_id"].to_pylist() == ["a"]
+    assert tallied(tallies) == {"null_id": 3, "duplicate": 0}
+
+
+@pytest.mark.parametrize(("raw", "kept"), [("f2", "f2"), ("f4", "f4"), ("f8", "f4"), ("i8", "f4"), (">f4", "f4")])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
+    monkeypatch.setattr("mmssl_dist.data.readers.numbered.PIECE_BYTES", 20)
+    matrix = np.arange(21).reshape(7, 3)
+    write_matrix(folder, "image.npy", np.asarray(matrix, dtype=raw, order=order))
+    sources, read = _features(make_job(folder, modalities={"image": "image.npy"}, interactions="image.parquet"))
+    items, values = read["image"]
+    assert items == list(range(7))
+    np.testing.assert_array_equal(values, matrix)
+    assert values.dtype == sources["image"].dtype == np.dtype(kept)
+    assert (sources["image"].rows, sources["image"].dimension) == (7, 3)
+    assert len(sources["image"].pieces) == (
+        1
+        if order == "F"
+        else 7 // max(1, 20 // (3 * np.dtype(raw).itemsize)) + (7 % max(1, 20 // (3 * np.dtype(raw).itemsize)) > 0)
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.float32()),
+        pa.large_list(pa.float64()),
+        pa.list_(pa.float32(), 2),
+        pa.list_(pa.float16()),
+        pa.list_(pa.int32(), 2),
+    ],
+)
+def test_vectors_in_parquet_of_any_list_type(folder, kind):
+    column = pa.array([[np.float16(1), np.float16(2)], None, [np.float16(5), np.float16(6)]], pa.list_(pa.float16()))
+    values = column.cast(pa.list_(pa.float32())).cast(kind) if kind != pa.list_(pa.float16()) else column
+    write_table(folder, "image.parquet", item_id=["a", "b", "c"], vector=values)
+    _, read = _features(make_job(folder, interactions="image.parquet"), pa.string())
+    items, values = read["image"]
+    assert items == ["a", "c"]
+    np.testing.assert_array_equal(values, [[1, 2], [5, 6]])
+    assert values.dtype == (np.float16 if kind == pa.list_(pa.float16()) else np.float32)
+
+
+def test_pandas_writes_what_is_read(folder):
+    frame = pd.DataFrame({"item_id": ["a", "b"], "vector": [np.ones(2), np.zeros(2)]})
+    frame.to_parquet(folder / "raw" / "image.parquet")
+    assert _features(make_job(folder, interactions="image.parquet"), pa.string())[1]["image"][0] == ["a", "b"]
