@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
-from mmssl_dist.data.files import find_files
+from mmssl_dist.data.files import RawFile, find_files
 from mmssl_dist.data.readers import open_features, open_interactions
-from mmssl_dist.errors import InputError
+from mmssl_dist.data.readers.numbered import open_numbered
+from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.storage import Location
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
 
 
@@ -217,3 +220,13 @@ def test_bad_json(folder, text, expected):
     for name in ("train", "val", "test"):
         write_text(folder, f"{name}.json", [text if name == "train" else "{}"])
     assert expected in _message(make_job(folder, layout="mmssl"))
+
+
+def test_a_storage_that_does_not_answer_is_not_called_a_bad_file(tmp_path):
+    elsewhere = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())  # not local, as far as Location can tell
+    file = RawFile(Location(elsewhere, "gone.npy", "s3://data/gone.npy"), 100, None)
+    with pytest.raises(StorageError, match=r"^s3://data/gone.npy: found .*; the storage must answer. Check the URL"):
+        open_numbered(file)
+    file = RawFile(Location(pafs.LocalFileSystem(), f"{tmp_path}/gone.npy", "gone.npy"), 100, None)
+    with pytest.raises(InputError, match=r"^gone.npy: found .*; the file must be readable"):
+        open_numbered(file)
