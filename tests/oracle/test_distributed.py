@@ -1,0 +1,215 @@
+"""The partitioned, sampled, several-process implementation against the dense oracle: with all neighbours, all items as
+candidates and no dropout, every row and loss within 1e-5, after training has moved the weights and filled the lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mmssl_dist.config import Job
+from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.sampling.draws import Purpose, key, uniform
+from mmssl_dist.sharding.lists import EMPTY
+from tests.oracle.dense import load_oracle
+from tests.processes import run_workers
+from tests.training import ITEMS, USERS, make_job, make_trainer, publish_graph
+
+TOLERANCE = 1e-5
+FULL = (
+    "losses.adversarial.candidates=all", "model.dropout=0", "losses.adversarial.gumbel_scale=0.001",
+    "training.rows.learning_rate=0.01", "training.dense.learning_rate=0.003",
+)  # fmt: skip
+oracle = load_oracle()
+
+
+@dataclass
+class Observed:
+    """What one worker computed; rows are by node id."""
+
+    nodes: np.ndarray
+    final: np.ndarray
+    tower: dict[str, np.ndarray]
+    views: dict[str, np.ndarray]
+    pairs: np.ndarray
+    batch_users: np.ndarray
+    candidates: np.ndarray
+    fakes: list[np.ndarray]
+    real: np.ndarray
+    uniform: np.ndarray
+    losses: dict[str, float]
+    first: int
+    id_rows: np.ndarray
+    lists: dict[str, np.ndarray]
+    exact: np.ndarray
+    weights: dict[str, np.ndarray]
+
+
+def observe(rank: int, job: Job) -> Observed:
+    """Train for an epoch and a half, then look into one step."""
+    trainer = make_trainer(rank, job)
+    steps = trainer.sampler.steps
+    for epoch, count in ((0, steps), (1, steps // 2)):
+        trainer.publish_lists()
+        for step in range(count):
+            trainer.step(trainer.batch(epoch, step))
+    trainer.publish_lists()
+    batch = trainer.batch(2, 0)
+    state, views = trainer.state, {m: each.graph(trainer.exchange) for m, each in trainer.state.lists.items()}
+    exact = exact_rows(state.model, state.table.rows, trainer.graph.propagated, trainer.graph.training, views,
+                       trainer.exchange)  # fmt: skip
+    forward = trainer.step.forward(batch)
+    assert forward.candidates is not None
+    users = batch.nodes[batch.batch_users]
+    draw = key(job.seed, Purpose.GUMBEL, batch.epoch, batch.step, 0)
+    numpy = lambda x: x.detach().numpy().copy()  # noqa: E731
+    pairs = torch.stack([batch.nodes[p] for p in (batch.users, batch.positives, batch.negatives)], 1)
+    return Observed(
+        nodes=numpy(batch.nodes), final=numpy(forward.rows.final),
+        tower={m: numpy(x) for m, x in forward.rows.tower.items()},
+        views={m: numpy(x) for m, x in forward.rows.views.items()},
+        pairs=numpy(pairs), batch_users=numpy(users), candidates=numpy(batch.candidates),
+        fakes=[numpy(x) for x in forward.fakes],
+        real=numpy(trainer.step.real_rows(batch, forward.rows, forward.candidates)),
+        uniform=numpy(uniform(draw, users[:, None], batch.candidates[None])),
+        first=trainer.exchange.first, id_rows=numpy(state.table.rows),
+        lists={m: numpy(each.published) for m, each in state.lists.items()}, exact=numpy(exact),
+        weights={n: numpy(p) for n, p in state.model.named_parameters()},
+        losses=trainer.step(batch),  # last: it moves the weights
+    )  # fmt: skip
+
+
+@dataclass
+class Dense:
+    """The same graph as matrices, in dataset order, and each node's place there: users 0..U-1, then items."""
+
+    place: np.ndarray
+    adjacency: np.ndarray
+    features: dict[str, np.ndarray]
+    has: dict[str, np.ndarray]
+
+    @property
+    def user_of(self) -> np.ndarray:
+        return self.place
+
+    def item(self, nodes: np.ndarray) -> np.ndarray:
+        return self.place[nodes] - USERS
+
+
+def read_dense(output: Path, modalities: list[str]) -> Dense:
+    """From the published dataset and the partitions' id files."""
+    place = []
+    for folder in sorted((output / "partitions").glob("part-*")):
+        place.append(pq.read_table(folder / "user_ids.parquet").column("user").to_numpy())
+        place.append(pq.read_table(folder / "item_ids.parquet").column("item").to_numpy() + USERS)
+    adjacency = np.zeros((USERS, ITEMS))
+    table = pq.read_table(output / "dataset" / "interactions" / "train")
+    adjacency[table.column("user").to_numpy(), table.column("item").to_numpy()] = 1
+    features, has = {}, {}
+    for m in modalities:
+        table = pq.read_table(output / "dataset" / "features" / m)
+        items, x = table.column("item").to_numpy(), np.stack(table.column("vector").to_pylist()).astype(float)
+        x = (x - x.mean(0)) / x.std(0)  # partition.standardize
+        features[m], has[m] = np.zeros((ITEMS, x.shape[1])), np.zeros(ITEMS)
+        features[m][items], has[m][items] = x, 1
+    return Dense(np.concatenate(place), adjacency, features, has)
+
+
+def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
+    """The oracle with the trained weights and lists. An item that lacks a modality projects to zero, bias included, and
+    one without interactions keeps its own projection, which the oracle's sums leave at zero."""
+    ids = np.zeros((USERS + ITEMS, workers[0].id_rows.shape[1]))
+    graphs = {m: np.zeros((USERS, ITEMS)) for m in dense.features}
+    for w in workers:
+        nodes = np.arange(w.first, w.first + len(w.id_rows))
+        ids[dense.place[nodes]] = w.id_rows
+        for m, lists in w.lists.items():
+            row, slot = np.nonzero(lists != EMPTY)
+            graphs[m][dense.place[nodes[row]], dense.item(lists[row, slot])] = 1
+            assert len(row) > 0
+    weights = {name: value.astype(float) for name, value in workers[0].weights.items()}
+    dimension = ids.shape[1]
+    square = np.eye(dimension)  # one modality has no query and key; any will do
+    projections = {}
+    for m in dense.features:
+        weight, bias = weights[f"projections.modality_{m}.weight"], weights[f"projections.modality_{m}.bias"]
+        projections[m] = np.concatenate([weight, bias[:, None]], 1), np.zeros(dimension)
+    p = {
+        "user_id": ids[:USERS], "item_id": ids[USERS:], "w_q": weights.get("attention.w_q", square),
+        "w_k": weights.get("attention.w_k", square), "w_cat": weights["attention.w_cat"], "proj": projections,
+    }  # fmt: skip
+    extended = {m: np.concatenate([x, dense.has[m][:, None]], 1) for m, x in dense.features.items()}
+    rows = oracle.forward(p, dense.adjacency, extended, graphs, heads=4)
+    cold = dense.adjacency.sum(0) == 0
+    assert cold.any()
+    for m, (_, item) in rows["features"].items():
+        own = extended[m] @ projections[m][0].T
+        rows["item"][cold] += 0.55 * (oracle.l2_normalize(own[cold]) - oracle.l2_normalize(item[cold]))
+        item[cold] = own[cold]
+    return rows
+
+
+@pytest.mark.parametrize("method", ["metis", "random"])
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_rows_and_losses_equal_the_oracles(tmp_path, modalities, method):
+    sets = (*FULL, f"partition.method={method}")
+    publish_graph(make_job(tmp_path, modalities, 1, *sets))
+    names = sorted(make_job(tmp_path, modalities).data.modalities)
+    dense = read_dense(tmp_path, names)
+    for workers in (1, 2):
+        check(run_workers(workers, observe, make_job(tmp_path, modalities, workers, *sets), timeout=120), dense, names)
+
+
+def check(workers: list[Observed], dense: Dense, names: list[str]) -> None:
+    truth = oracle_rows(dense, workers)
+    everything = {
+        "final": np.concatenate([truth["user"], truth["item"]]),
+        **{f"tower {m}": np.concatenate(truth["features"][m]) for m in names},
+        **{f"views {m}": np.concatenate(truth["modality_ids"][m]) for m in names},
+    }
+    for w in workers:
+        where = dense.place[w.nodes]
+        close(w.final, everything["final"][where])
+        for m in names:
+            close(w.tower[m], everything[f"tower {m}"][where])
+            close(w.views[m], everything[f"views {m}"][where])
+        own = dense.place[np.arange(w.first, w.first + len(w.exact))]
+        close(w.exact, everything["final"][own])
+        check_critic_rows(w, dense, truth, names)
+    check_losses(workers, dense, everything, truth, names)
+
+
+def check_critic_rows(w: Observed, dense: Dense, truth: dict, names: list[str]) -> None:
+    users, items = dense.place[w.batch_users], dense.item(w.candidates)
+    assert sorted(items) == list(range(ITEMS))
+    known = dense.adjacency[users][:, items]
+    for m, fake in zip(names, w.fakes, strict=True):
+        tower_user, tower_item = truth["features"][m]
+        close(fake, oracle.generator_rows(tower_user[users], tower_item[items], known))
+    collaborative = oracle.generator_rows(truth["user"][users], truth["item"][items], known)
+    close(w.real, oracle.real_rows(known, collaborative, w.uniform.astype(float), gumbel_scale=0.001))
+
+
+def check_losses(workers: list[Observed], dense: Dense, rows: dict, truth: dict, names: list[str]) -> None:
+    pairs = dense.place[np.concatenate([w.pairs for w in workers])]
+    users = dense.place[np.concatenate([w.batch_users for w in workers])]
+    assert len(set(users)) == len(users)
+    final = rows["final"]
+    bpr = oracle.bpr(*(final[pairs[:, side]] for side in range(3)))
+    contrastive = sum(oracle.contrastive(rows[f"views {m}"][users], final[users]) for m in names)
+    ids = np.zeros_like(final)
+    for w in workers:
+        ids[dense.place[np.arange(w.first, w.first + len(w.id_rows))]] = w.id_rows
+    l2 = 0.5 * (ids[pairs] ** 2).sum() / len(pairs)
+    tower_l2 = 0.5 * sum((rows[f"tower {m}"][pairs] ** 2).sum() for m in names) / ITEMS
+    for w in workers:
+        for name, value in (("bpr", bpr), ("contrastive", contrastive), ("l2", l2), ("tower_l2", tower_l2)):
+            assert abs(w.losses[name] - value) < TOLERANCE * max(1.0, abs(value)), name
+
+
+def close(actual: np.ndarray, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(actual, wanted, rtol=0, atol=TOLERANCE)
