@@ -73,9 +73,10 @@ def find_known(error: BaseException) -> MmsslError | None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
+        cause = getattr(current, "cause", None)  # Ray's RayTaskError is both its own kind and the error it wraps
         if isinstance(current, MmsslError):
-            return current
-        pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+            return cause if isinstance(cause, MmsslError) else current
+        pending += [current.__cause__, current.__context__, cause]
         failures = getattr(current, "worker_failures", None)  # Ray Train's WorkerGroupError: rank -> exception
         if isinstance(failures, dict):
             pending += list(failures.values())

@@ -113,7 +113,7 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
     """One line per problem: those of single values first, then those between values that are valid alone."""
     alone: dict[str, list[str]] = {}
     for problem in error.errors():
-        if problem["type"] != "disagreement":
+        if problem["type"] not in ("disagreement", "default_factory_not_called"):  # the latter follows from another
             alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
     for path, texts in alone.items():
         if any(other.startswith(f"{path}.") for other in alone):

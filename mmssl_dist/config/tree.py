@@ -67,6 +67,10 @@ class Split(Section):
     """Share of the interactions for the test (ratio, temporal)."""
 
 
+def _usual_split(layout: str) -> Split:
+    return Split(method="given" if layout == "mmssl" else "ratio")
+
+
 class Data(Section):
     """The raw files."""
 
@@ -80,8 +84,8 @@ class Data(Section):
     """Column names of the interaction files; ``inter`` files name their own, unless set here."""
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
-    split: Split = Split()
-    """How interactions are split."""
+    split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
+    """How interactions are split; by default given in the layout mmssl, whose files are splits, else ratio."""
     min_interactions: Annotated[int, Field(ge=0)] = 0
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
     buckets: Count = 4
