@@ -33,8 +33,8 @@ class Manifest:
 
 
 def fingerprint(*inputs: object) -> str:
-    """SHA-256 of ``inputs`` as canonical JSON."""
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), default=str)
+    """SHA-256 of ``inputs``, which are JSON values, as canonical JSON."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
