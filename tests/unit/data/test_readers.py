@@ -130,7 +130,7 @@ def test_the_release_layout_carries_its_split(folder):
     source, read = _read(make_job(folder, layout="mmssl", split={"method": "given"}))
     assert read == {"user_id": [0, 0, 0, 7], "item_id": [1, 2, 3, 1], "row": [0, 0, 0, 7], "split": [0, 0, 1, 2]}
     assert source.unit == "user"
-    assert "split" not in _read(make_job(folder, layout="mmssl"))[1]
+    assert "split" not in _read(make_job(folder, layout="mmssl", split={"method": "ratio"}))[1]
 
 
 def test_splits_by_name_or_number(folder):
