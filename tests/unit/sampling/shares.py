@@ -1,0 +1,51 @@
+"""Jobs and stand-in exchanges for sampling in one process, as any worker of any number would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.sampling.seeds import SeedSampler
+from mmssl_dist.sharding.exchange import Exchange
+from tests.graphs import Pairs, cut, local_graph
+
+
+def sampling_job(parts: int, *sets: str) -> Job:
+    """Only what sampling asks for matters."""
+    tree = {
+        "output": "unused", "seed": 5, "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
+        "partition": {"parts": parts},
+    }  # fmt: skip
+    return parse_job(tree, sets)
+
+
+class Announced(Exchange):
+    """What a seed sampler hears of the other workers: how many pairs each partition has."""
+
+    def __init__(self, book: PartitionBook, pairs: Pairs, rank: int, workers: int) -> None:
+        super().__init__(None, np.array([0, book.num_nodes]), 0)
+        parts = cut(book, pairs)
+        self._pairs = torch.tensor([int(p.indptr[p.users]) for p in parts])
+        self._counts = tuple(len(book.worker_parts(r, workers)) for r in range(workers))
+        self._own = book.worker_parts(rank, workers)
+
+    def gather_counts(self, count: int) -> tuple[int, ...]:
+        assert count == len(self._own)
+        return self._counts
+
+    def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        assert rows.tolist() == self._pairs[self._own.start : self._own.stop].tolist()
+        return self._pairs
+
+
+def seed_samplers(book: PartitionBook, pairs: Pairs, workers: int, job: Job) -> list[SeedSampler]:
+    """The seed sampler of each worker."""
+    return [
+        SeedSampler(local_graph(book, pairs, rank, workers), Announced(book, pairs, rank, workers), job)
+        for rank in range(workers)
+    ]

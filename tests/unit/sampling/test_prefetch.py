@@ -1,0 +1,95 @@
+"""Batches made ahead: in order, from one thread, never past an epoch's end, and errors arrive."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from mmssl_dist.sampling.batch import BatchSampler
+from mmssl_dist.sampling.prefetch import Prefetcher
+
+
+@dataclass
+class Recorder:
+    """Stands in for a sampler: its batches are (epoch, step)."""
+
+    steps: int = 5
+    fails_at: int | None = None
+    calls: list[tuple[int, int]] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+    gate: threading.Event | None = None
+
+    def batch(self, epoch: int, step: int) -> tuple[int, int]:
+        self.threads.add(threading.get_ident())
+        self.calls.append((epoch, step))
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        if step == self.fails_at:
+            raise ValueError(f"step {step}")
+        return epoch, step
+
+
+def prefetcher(recorder: Recorder, depth: int) -> Prefetcher:
+    return Prefetcher(cast(BatchSampler, recorder), depth)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 9])
+def test_in_order_from_one_thread(depth):
+    recorder = Recorder()
+    batches = prefetcher(recorder, depth)
+    wanted = [(epoch, step) for epoch in range(3) for step in range(5)]
+    found = [batch for epoch in range(3) for batch in batches.epoch(epoch)]
+    assert found == recorder.calls == wanted
+    assert len(recorder.threads) == 1
+    assert recorder.threads != {threading.get_ident()}
+    batches.close()
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_never_further_ahead_than_its_depth(depth):
+    recorder = Recorder(steps=6)
+    batches = prefetcher(recorder, depth)
+    for number, _ in enumerate(batches.epoch(0)):
+        batches._thread.submit(int).result()  # what was asked for so far is made
+        assert len(recorder.calls) == min(number + 1 + depth, 6)
+    assert len(recorder.calls) == 6  # the epoch is over: nothing of the next one
+    batches.close()
+
+
+def test_an_error_arrives_at_its_step():
+    batches = prefetcher(Recorder(fails_at=3), 2)
+    found = []
+    with pytest.raises(ValueError, match="step 3"):
+        for batch in batches.epoch(0):
+            found.append(batch)
+    assert found == [(0, 0), (0, 1), (0, 2)]
+    batches.close()
+
+
+def test_close_ends_what_waits_after_the_batch_in_progress():
+    recorder = Recorder(steps=8)
+    batches = prefetcher(recorder, 4)
+    epoch = batches.epoch(0)
+    next(epoch)
+    batches._thread.submit(int).result()
+    assert len(recorder.calls) == 5
+    recorder.gate = threading.Event()
+    next(epoch)  # batch 5 is in progress now, held by the gate
+    next(epoch)  # and 6 waits
+    release = threading.Timer(0.2, recorder.gate.set)
+    release.start()
+    batches.close()
+    assert recorder.gate.is_set()
+    assert len(recorder.calls) <= 6
+    release.join()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        list(epoch)
+
+
+def test_an_empty_epoch():
+    batches = prefetcher(Recorder(steps=0), 2)
+    assert list(batches.epoch(0)) == []
+    batches.close()

@@ -1,0 +1,118 @@
+"""Seeds: every training pair once per epoch, negatives uniform over what a user does not know, and the same global
+draws whoever owns which partition."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.sampling.seeds import SeedSampler
+from tests.graphs import item_nodes, local_graph, neighbours_of, small_graphs, user_nodes
+from tests.unit.sampling.shares import sampling_job, seed_samplers
+
+
+def drawn(samplers: list[SeedSampler], epoch: int, step: int) -> dict[str, list[tuple[int, ...]]]:
+    """The global batch, by node ids."""
+    batch: dict[str, list[tuple[int, ...]]] = {"pairs": [], "candidates": []}
+    for sampler in samplers:
+        seeds = sampler.draw(epoch, step)
+        users = seeds.users + sampler.graph.first
+        batch["pairs"] += zip(users.tolist(), seeds.positives.tolist(), seeds.negatives.tolist(), strict=True)
+        batch["candidates"] += [(item,) for item in seeds.candidates.tolist()]
+        assert seeds.pairs == sampler.pairs(step)
+    return batch
+
+
+@given(small_graphs(), st.integers(1, 12), st.data())
+def test_an_epoch_deals_every_pair_once_whoever_owns_it(case, batch_size, data):
+    book, pairs = case
+    job = sampling_job(book.parts, f"training.batch_size={batch_size}", "losses.adversarial.candidates=7")
+    workers = data.draw(st.integers(1, book.parts))
+    one, several = seed_samplers(book, pairs, 1, job), seed_samplers(book, pairs, workers, job)
+    lists, items = neighbours_of(book, pairs), set(item_nodes(book))
+    steps, epoch = one[0].steps, data.draw(st.integers(0, 2))
+    assert steps == -(-len(pairs) // batch_size)
+    assert {sampler.steps for sampler in several} == {steps}
+    found = []
+    for step in range(steps):
+        batch = drawn(several, epoch, step)
+        assert batch == drawn(one, epoch, step)
+        assert len(batch["pairs"]) == one[0].pairs(step)
+        # whole shares of each partition: at most one pair per partition away from even
+        assert abs(len(batch["pairs"]) - len(pairs) / steps) <= book.parts
+        assert len(batch["candidates"]) == 7
+        assert {item for (item,) in batch["candidates"]} <= items
+        for user, positive, negative in batch["pairs"]:
+            assert positive in lists[user]
+            assert negative in items
+            assert negative not in lists[user]
+        found += [(user, positive) for user, positive, _ in batch["pairs"]]
+    users, ranks = user_nodes(book), item_nodes(book)
+    assert sorted(found) == sorted((users[u], ranks[i]) for u, i in pairs)
+
+
+def test_epochs_differ_and_any_step_can_be_drawn_first():
+    book, pairs = PartitionBook((5, 5), (6, 6)), [(u, i) for u in range(10) for i in range(12) if (u + i) % 3]
+    job = sampling_job(2, "training.batch_size=8")
+    one, again = seed_samplers(book, pairs, 1, job), seed_samplers(book, pairs, 1, job)
+    batches = {(epoch, step): drawn(one, epoch, step) for epoch in range(3) for step in range(4)}
+    for at in reversed(batches):
+        assert drawn(again, *at) == batches[at]
+    assert len({str(batch) for batch in batches.values()}) == len(batches)
+
+
+def test_candidates_are_half_positives_of_the_partitions_share():
+    book = PartitionBook((3, 0, 3), (4, 8, 4))
+    pairs = [(u, u) for u in range(3)] + [(3 + u, 13 + u) for u in range(3)]
+    job = sampling_job(3, "training.batch_size=6", "losses.adversarial.candidates=100")
+    sampler = seed_samplers(book, pairs, 1, job)[0]
+    seeds = sampler.draw(0, 0)
+    assert len(seeds.candidates) == 100
+    shares = seeds.candidates.split([33, 33, 34])  # the second partition has no pairs: all of its share is uniform
+    for share, part, count in ((shares[0], 0, 16), (shares[2], 2, 17)):
+        assert set(share[:count].tolist()) <= set(range(*book.item_range(part)))
+    outside = {part: sum(item not in range(*book.item_range(part)) for item in shares[part].tolist()) for part in (0, 2)}
+    assert min(outside.values()) > 5
+    assert len(set(shares[1].tolist())) > 8
+
+
+def test_no_candidates_of_its_own_when_all_items_are():
+    job = sampling_job(1, "losses.adversarial.candidates=all")
+    sampler = seed_samplers(PartitionBook((2,), (3,)), [(0, 0), (1, 1)], 1, job)[0]
+    assert len(sampler.draw(0, 0).candidates) == 0
+
+
+@pytest.mark.parametrize("unknown", [1, 2, 10, 60])
+def test_negatives_are_uniform_over_unknown_items(unknown):
+    """Also where 64 items hide one or two unknown ones, so that rejection gives up and the complement is listed."""
+    book = PartitionBook((1, 1), (40, 24))
+    chosen = torch.randperm(64, generator=torch.Generator().manual_seed(unknown))
+    left = sorted(chosen[:unknown].tolist())
+    pairs = [(0, item) for item in range(64) if item not in left] + [(1, 63)]
+    sampler = seed_samplers(book, pairs, 1, sampling_job(2, "training.batch_size=1000"))[0]
+    items = item_nodes(book)
+    counts: Counter[int] = Counter()
+    while counts.total() < 3000:
+        seeds = sampler.draw(counts.total(), 0)  # every total is another epoch
+        counts.update(seeds.negatives[seeds.users == 0].tolist())
+    assert set(counts) == {items[rank] for rank in left}
+    assert unknown == 1 or stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_a_user_that_knows_everything_is_an_error():
+    book = PartitionBook((1, 1), (2, 1))
+    pairs = [(0, 0), (1, 0), (1, 1), (1, 2)]
+    job = sampling_job(2)
+    with pytest.raises(InputError, match="found a user with all 3 items; .* Remove that user, or add items"):
+        seed_samplers(book, pairs, 1, job)
+    with pytest.raises(InputError, match="all 3 items"):
+        seed_samplers(book, pairs, 2, job)
+    assert local_graph(book, pairs[:3]).num_rows == 5
+    assert len(seed_samplers(book, pairs[:3], 2, job)) == 2
