@@ -125,7 +125,7 @@ class Model(Section):
     """Attention heads H; must divide the dimension."""
     id_weight: Weight = 0.36
     """Weight of the attended modality-aware rows in the start rows (equation 4)."""
-    modality_weight: Weight = 0.55
+    modality_weight: Weight = 0.1
     """Weight of the modality tower in the final rows (equation 5)."""
     dropout: Fraction = 0.2
     """Dropout on the projected tower rows, in training only."""
@@ -136,7 +136,7 @@ class Model(Section):
 class Contrastive(Section):
     """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
 
-    weight: Weight = 0.03
+    weight: Weight = 0.001
     """Weight of the term; 0 leaves it out."""
     temperature: Rate = 0.5
     """tau."""
@@ -164,7 +164,7 @@ class Adversarial(Section):
 class Losses(Section):
     """What training minimises beside BPR."""
 
-    l2: Weight = 1e-5
+    l2: Weight = 1e-4
     """L2 on the ID rows of the batch's users, positives and negatives, per pair."""
     tower_l2: Weight = 1e-5
     """L2 on the batch's tower rows, divided by the number of items (equation 9)."""
