@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
-    name="mmssl-dist", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    name="mmssl-dist", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
     help="Train multi-modal recommenders (MMSSL) on one machine or a Ray cluster, from one YAML.",
 )  # fmt: skip
 

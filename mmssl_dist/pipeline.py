@@ -123,15 +123,15 @@ def _published(name: str | None, job: Job) -> Manifest | None:
 def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: Connect, force: bool) -> Manifest:
     location = open_location(job.output, job.storage) / stage.kind
     wanted = stage.fingerprint(job, source)
-    if not force:
-        manifest = read_manifest(location, stage.kind)
-        if manifest is not None and manifest.fingerprint == wanted:
-            _logger.info(skipped_line(stage.name, location.url))
-            return manifest
-    elif stage.name == "train" and source is not None:
-        (location / run_name(job, source)).remove()  # or training would go on where that run stopped
+    published = None if force else read_manifest(location, stage.kind)
+    if published is not None and published.fingerprint == wanted:
+        _logger.info(skipped_line(stage.name, location.url))
+        return published
     _logger.info("%s: started", stage.name)
     started = time.monotonic()
+    cluster()  # before anything is removed
+    if force and stage.name == "train":
+        (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
     manifest = stage.run(cluster, job, source)
     _logger.info(stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started))
     return manifest
@@ -149,7 +149,6 @@ def _dataset_fingerprint(job: Job, source: Manifest | None) -> str:
 def _prepare(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
     from mmssl_dist.data.prepare import prepare
 
-    cluster()
     return prepare(job)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 from mmssl_dist.launch.progress import Relay, carried, follow
 
 _LARGEST_OBJECT_STORE = 1 << 30
+_PROBE_SECONDS = 5.0
 _KEEP_BLOCKS = str(1 << 30)
 
 
@@ -84,6 +87,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         raise InputError(where, target, "a driver joins a cluster by host:port, or `auto` on one of its machines",
                          "From elsewhere, send the job there with `mmssl-dist submit`.")
     if target:
+        probe(where, target)
         options["address"] = target
     else:
         needed = scaling.workers * scaling.cpus_per_worker
@@ -98,10 +102,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
     except (ConnectionError, RuntimeError, ValueError) as error:
         if not target:
             raise
-        raise InputError(
-            where, target, f"a Ray cluster must answer there ({_first_line(error)})",
-            "Start one with `ray start --head`, or leave the address out for a Ray of this machine.",
-        ) from error
+        raise no_cluster(where, target, error) from error
     if not debug:
         _quiet_data()
     try:
@@ -110,6 +111,26 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
     except BaseException:
         ray.shutdown()
         raise
+
+
+def probe(where: str, target: str) -> None:
+    """Check that something listens at ``target``, if that names a port: Ray itself would try for many minutes.
+
+    Raises:
+        InputError: nothing does.
+    """
+    try:
+        parts = urlsplit(target if "://" in target else f"//{target}")
+        if parts.port is not None:
+            socket.create_connection((parts.hostname or "", parts.port), timeout=_PROBE_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise no_cluster(where, target, error) from error
+
+
+def no_cluster(where: str, target: str, error: Exception) -> InputError:
+    """The error to raise when no cluster answers at ``target``."""
+    return InputError(where, target, f"a Ray cluster must answer there ({_first_line(error).rstrip('.')})",
+                      "Start one on this machine with `ray start --head`, or give another one's address.")
 
 
 def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:

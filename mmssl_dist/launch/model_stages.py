@@ -14,7 +14,6 @@ from mmssl_dist.launch.train_stage import checkpoint_of
 from mmssl_dist.storage import FileRecord, Manifest, begin, open_location, publish, require_manifest
 
 METRICS = "metrics.json"
-_SCRATCH = ".runs"
 
 
 def evaluate(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
@@ -48,11 +47,11 @@ def export(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
 def _on_workers(cluster: Cluster, job: Job, stage: str, training: Manifest) -> tuple[Any, ...]:
     """What ``launch.entry`` returned for ``stage`` on each worker, by rank."""
     checkpoint, manifest = checkpoint_of(job, training)
-    scratch = open_location(job.output, job.storage) / _SCRATCH
+    output = open_location(job.output, job.storage)
     # Nothing of such a run is resumed, but Ray Train wants a place that all machines see
-    run = Run(scratch, f"{stage}-{uuid.uuid4().hex[:12]}", job.training.max_failures)
+    run = Run(output, f".{stage}-{uuid.uuid4().hex[:12]}", job.training.max_failures)
     try:
         payload = {"checkpoint": checkpoint, "training": manifest}
         return run_workers(cluster, job, stage, f"mmssl_dist.launch.entry:{stage}", payload, run).returned
     finally:
-        (scratch / run.name).remove()
+        (output / run.name).remove()

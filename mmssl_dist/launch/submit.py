@@ -19,10 +19,12 @@ from typing import Any
 import mmssl_dist
 from mmssl_dist.config import load_job
 from mmssl_dist.errors import EXIT_BAD_INPUT, EXIT_SYSTEM_FAILURE, InputError
+from mmssl_dist.launch.cluster import no_cluster, probe
 from mmssl_dist.launch.preflight import absolute
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _CLI = "from mmssl_dist.app import main\n\nif __name__ == '__main__':\n    main()\n"
+_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 _STATUS_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
 
@@ -72,7 +74,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         try:
             job_id: str = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
         except RuntimeError as error:
-            raise _unreachable(target, error) from error
+            raise no_cluster("--address", target, error) from error
     show(f"submitted {job_id} to {target}")
     try:
         asyncio.run(_follow(client, job_id, show))
@@ -108,19 +110,14 @@ def _connect(target: str) -> Any:
 
     if target.startswith("ray://"):
         raise InputError("--address", target, "jobs go to the dashboard's address", "Use http://host:8265.")
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    probe("--address", target)
+    for name in _LOGGERS:  # they set their own level
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["RAY_API_SERVER_ADDRESS"] = target  # Ray lets its variables win over the argument
     try:
         return JobSubmissionClient(target)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _unreachable(target, error) from error
-
-
-def _unreachable(target: str, error: Exception) -> InputError:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return InputError("--address", target, f"a Ray cluster must answer there ({reason.rstrip('.')})",
-                      "Start one on this machine with `ray start --head`, or give the address of another one's "
-                      "dashboard: --address http://HOST:8265.")
+        raise no_cluster("--address", target, error) from error
 
 
 async def _follow(client: Any, job_id: str, show: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pyarrow.fs as pafs
 import pytest
 
 from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config.tree import Scaling
 from mmssl_dist.errors import InputError, WorkerError
-from mmssl_dist.launch.cluster import Cluster, connect
+from mmssl_dist.launch.cluster import Cluster, connect, require_resources
 from mmssl_dist.launch.train import Run, run_workers
 from mmssl_dist.storage import Location
 
@@ -109,3 +111,13 @@ def test_task_returns_and_logs_to_the_driver(cluster, caplog):
     with caplog.at_level(logging.INFO, "mmssl_dist"):
         assert cluster.run_task(_double, 21) == 42
     assert [r.message for r in caplog.records if r.name == "mmssl_dist.graph"] == ["doubling 21"]
+
+
+def test_workers_that_can_never_start_are_refused_in_seconds(cluster):
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"found 4 worker\(s\) of 2 CPU each; .* room for 1 worker\(s\)"):
+        require_resources(Scaling(workers=4, cpus_per_worker=2))
+    with pytest.raises(InputError, match=r"1 CPU, 1 GPU each; the Ray cluster has 3 CPU, 0 GPU in all"):
+        require_resources(Scaling(gpus_per_worker=1))
+    assert time.monotonic() - started < 5
+    require_resources(Scaling(workers=3))

@@ -1,0 +1,132 @@
+"""The order of stages, what is skipped, what is refused; with stages that only publish."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmssl_dist import pipeline
+from mmssl_dist.config import load_job
+from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.launch.preflight import resolved
+from mmssl_dist.pipeline import Stage, run_all, run_stage
+from mmssl_dist.storage import Manifest, begin, fingerprint, open_location, publish
+from tests.unit.launch.jobs import make_job
+
+
+class Stages:
+    """prepare depends on data and seed, train on it and on the model; both note when they run, and can fail."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.failing: str | None = None
+        self.connected = 0
+        keys = {"prepare": lambda job: [job.data.path, job.seed], "train": lambda job: job.model.dimension}
+        self.all = tuple(
+            Stage(name, kind, after, self._fingerprint(keys[name]), self._run(name, kind, keys[name]), self._summary)
+            for name, kind, after in (("prepare", "dataset", None), ("train", "training", "prepare"))
+        )
+
+    def _summary(self, job: object, facts: object) -> str:
+        return "done"
+
+    def connect(self) -> object:
+        self.connected += 1
+        return self
+
+    def _fingerprint(self, key):
+        return lambda job, source: fingerprint(key(job), source.fingerprint if source else None)
+
+    def _run(self, name, kind, key):
+        def run(cluster, job, source):
+            self.ran.append(name)
+            location = open_location(job.output, job.storage) / kind
+            begin(location)
+            record = (location / "data").write_bytes(b"x")
+            if self.failing == name:
+                raise WorkerError("lost")
+            manifest = Manifest(kind, self._fingerprint(key)(job, source), {}, {"data": record})
+            publish(location, manifest)
+            return manifest
+
+        return run
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    fakes = Stages()
+    monkeypatch.setattr(pipeline, "STAGES", fakes.all)
+    monkeypatch.setattr(pipeline, "find_files", lambda job: None)
+    return fakes
+
+
+@pytest.fixture
+def job_for(tmp_path):
+    return lambda *overrides: make_job(f"output={tmp_path}/out", *overrides)
+
+
+def _ran(stages, function, *arguments, **options):
+    stages.ran.clear()
+    function(*arguments, stages.connect, **options)
+    return stages.ran
+
+
+def test_only_what_is_out_of_date_runs(stages, job_for):
+    assert _ran(stages, run_all, job_for()) == ["prepare", "train"]
+    before = stages.connected
+    assert _ran(stages, run_all, job_for()) == []
+    assert stages.connected == before  # nothing to do needs no Ray
+    assert _ran(stages, run_all, job_for("model.dimension=32")) == ["train"]
+    assert _ran(stages, run_all, job_for("model.dimension=32", "seed=1")) == ["prepare", "train"]
+    assert _ran(stages, run_all, job_for("model.dimension=32", "seed=1"), force=True) == ["prepare", "train"]
+
+
+def test_failed_stage_publishes_nothing_and_is_the_one_to_run_next(stages, job_for, tmp_path):
+    stages.failing = "train"
+    with pytest.raises(WorkerError):
+        run_all(job_for(), stages.connect)
+    assert (tmp_path / "out/training/data").exists()
+    assert not (tmp_path / "out/training/manifest.json").exists()
+    stages.failing = None
+    assert _ran(stages, run_all, job_for()) == ["train"]
+
+
+def test_failure_of_a_stage_run_again_unpublishes_the_old_artifact(stages, job_for, tmp_path):
+    run_all(job_for(), stages.connect)
+    stages.failing = "train"
+    with pytest.raises(WorkerError):
+        run_all(job_for("model.dimension=32"), stages.connect)
+    assert not (tmp_path / "out/training/manifest.json").exists()
+
+
+def test_single_stage_needs_its_predecessor_up_to_date(stages, job_for):
+    with pytest.raises(InputError, match="Run `mmssl-dist prepare`"):
+        run_stage("train", job_for(), stages.connect)
+    assert _ran(stages, run_stage, "prepare", job_for()) == ["prepare"]
+    assert _ran(stages, run_stage, "train", job_for()) == ["train"]
+    assert _ran(stages, run_stage, "train", job_for()) == []
+    assert _ran(stages, run_stage, "train", job_for(), force=True) == ["train"]
+    with pytest.raises(InputError, match=r"other settings or inputs.*Run `mmssl-dist prepare`"):
+        run_stage("train", job_for("seed=1"), stages.connect)
+
+
+def test_resolved_job_is_written_and_means_the_same(stages, job_for, tmp_path):
+    job = resolved(job_for("training.fanout=[5, 3]", "training.dense.learning_rate=1e-3"))
+    run_all(job, stages.connect)
+    assert load_job(tmp_path / "out" / "job.yaml") == job
+
+
+def test_progress_lines(stages, job_for, caplog):
+    with caplog.at_level("INFO", "mmssl_dist"):
+        run_all(job_for(), stages.connect)
+        run_all(job_for(), stages.connect)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "prepare: started"
+    assert lines[1].startswith("prepare: done (")
+    assert lines[4].startswith("prepare: up to date, ")
+    assert len(lines) == 6
+
+
+def test_real_stages_read_each_other_in_order():
+    assert [(stage.name, stage.after) for stage in pipeline.STAGES] == [
+        ("prepare", None), ("partition", "prepare"), ("train", "partition"), ("evaluate", "train"), ("export", "train"),
+    ]  # fmt: skip
