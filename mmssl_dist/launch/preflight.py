@@ -34,7 +34,8 @@ def check_output(job: Job) -> None:
         probe.write_bytes(content)
         same = probe.read_bytes() == content
     except StorageError as error:
-        raise StorageError("output", job.output, f"it must be a folder that can be written ({error.value})",
+        reason = getattr(error.__cause__, "strerror", None) or error.value
+        raise StorageError("output", job.output, f"it must be a folder that can be written ({reason})",
                            "Choose another output, or mend its permissions.") from error
     finally:
         _remove_quietly(probe)
