@@ -193,11 +193,9 @@ def synthesize(
         widths = _widths(modality or ["image=64", "text=32"])
         target = open_location(absolute(folder), Storage())
         with connect(Scaling(), Storage(), address, debug):
-            facts = synthesize(
-                target, users=users, items=items, interactions=interactions, modalities=widths, seed=seed
-            )
-        typer.echo(f"{folder}: {facts['users']} users, {facts['items']} items, {facts['interactions']} interactions, "
-                   f"features " + ", ".join(f"{name} {width} wide" for name, width in widths.items()))
+            facts = synthesize(target, users=users, items=items, interactions=interactions, modalities=widths, seed=seed)
+        features = ", ".join(f"{name} {width} wide" for name, width in widths.items())
+        typer.echo(f"{folder}: {users} users, {items} items, {facts['interactions']} interactions, features {features}")
 
 
 @app.command()

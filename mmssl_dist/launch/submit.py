@@ -24,7 +24,9 @@ from mmssl_dist.launch.preflight import absolute
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _CLI = "from mmssl_dist.app import main\n\nif __name__ == '__main__':\n    main()\n"
-_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
+)  # fmt: skip
 _STATUS_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
 

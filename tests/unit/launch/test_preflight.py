@@ -13,10 +13,10 @@ from tests.unit.launch.jobs import make_job
 
 def test_local_paths_become_absolute_and_urls_stay(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/people/somebody")
     assert absolute("raw/here") == f"{tmp_path}/raw/here"
     assert absolute("/raw") == "/raw"
-    assert absolute("~/raw") == "/home/somebody/raw"
+    assert absolute("~/raw") == "/people/somebody/raw"
     assert absolute("s3://bucket/raw") == "s3://bucket/raw"
     job = resolved(make_job("output=s3://bucket/run"))
     assert (job.data.path, job.output) == (f"{tmp_path}/raw", "s3://bucket/run")
