@@ -193,7 +193,8 @@ def synthesize(
         widths = _widths(modality or ["image=64", "text=32"])
         target = open_location(absolute(folder), Storage())
         with connect(Scaling(), Storage(), address, debug):
-            facts = synthesize(target, users=users, items=items, interactions=interactions, modalities=widths, seed=seed)
+            facts = synthesize(target, users=users, items=items, interactions=interactions, modalities=widths,
+                               seed=seed)  # fmt: skip
         features = ", ".join(f"{name} {width} wide" for name, width in widths.items())
         typer.echo(f"{folder}: {users} users, {items} items, {facts['interactions']} interactions, features {features}")
 
@@ -213,9 +214,9 @@ def doctor(
         from mmssl_dist.launch.doctor import examine
 
         job = None if job_file is None else _load(job_file, overrides)
-        failed = 0
+        failed = False
         for check in examine(address, job):
-            failed += not check.passed
+            failed |= not check.passed
             typer.echo(f"{'ok' if check.passed else 'FAIL':<5} {check.name:<12} {check.found}")
         if failed:
             raise typer.Exit(EXIT_SYSTEM_FAILURE)
