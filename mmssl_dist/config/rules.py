@@ -38,6 +38,12 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
             f"found {workers}; must be at most partition.parts ({parts}), since a partition has one owner. "
             "Raise partition.parts or lower scaling.workers",
         )
+    if job.training.batch_size < parts:
+        yield Disagreement(
+            ("training.batch_size", "partition.parts"),
+            f"found {job.training.batch_size}; must be at least partition.parts ({parts}), since a step takes pairs from "
+            "every partition and would find none. Raise training.batch_size",
+        )
     if job.model.dimension % job.model.heads:
         yield Disagreement(
             ("model.heads", "model.dimension"),

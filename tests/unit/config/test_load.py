@@ -120,6 +120,7 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
     ("tree", "line"),
     [
         (changed(scaling={"workers": 5}), "scaling.workers: found 5; must be at most partition.parts (4)"),
+        (changed(training={"batch_size": 3}), "training.batch_size: found 3; must be at least partition.parts (4)"),
         (changed(model={"heads": 7}), "model.heads: found 7; must divide model.dimension (64)"),
         (changed(model={"layers": 3}), "training.fanout: found 2 number(s); model.layers is 3"),
         (changed(evaluation={"ks": [5]}), "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]"),

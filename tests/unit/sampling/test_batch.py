@@ -128,11 +128,11 @@ def checked(book: PartitionBook, pairs: Pairs, job: Job, fanouts: list[int | Non
 
 
 @settings(max_examples=40)
-@given(small_graphs(), st.integers(1, 12), st.integers(1, 3), st.integers(1, 3))
-def test_small_graphs(case, batch_size, inner, outer):
+@given(small_graphs(), st.integers(0, 12), st.integers(1, 3), st.integers(1, 3))
+def test_small_graphs(case, more, inner, outer):
     book, pairs = case
     job = sampling_job(
-        book.parts, f"training.batch_size={batch_size}", f"training.fanout=[{inner}, {outer}]",
+        book.parts, f"training.batch_size={book.parts + more}", f"training.fanout=[{inner}, {outer}]",
         "losses.adversarial.candidates=5",
     )  # fmt: skip
     checked(book, pairs, job, [inner, outer])
@@ -194,8 +194,8 @@ def test_sampled_sums_are_unbiased():
     """The mean over many draws of two sampled hops, and of a sampled view, is within its standard error of the sum over
     whole neighbourhoods, for every node and dimension."""
     book = PartitionBook((BOOK.num_users,), (BOOK.num_items,))
-    job = sampling_job(1, f"training.batch_size={len(PAIRS)}", "training.fanout=[3, 2]", "model.modality_graph.fanout=2",
-                       "losses.adversarial.candidates=4")  # fmt: skip
+    job = sampling_job(1, f"training.batch_size={len(PAIRS)}", "training.fanout=[3, 2]",
+                       "model.modality_graph.fanout=2", "losses.adversarial.candidates=4")  # fmt: skip
     made_by, view = sampler(book, PAIRS, job), lists_view(book, 4)
     made_by.publish({"image": view})
     rows = torch.randn(book.num_nodes, 3, generator=torch.Generator().manual_seed(0))

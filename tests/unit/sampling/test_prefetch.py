@@ -61,11 +61,10 @@ def test_never_further_ahead_than_its_depth(depth):
 
 def test_an_error_arrives_at_its_step():
     batches = prefetcher(Recorder(fails_at=3), 2)
-    found = []
+    epoch = batches.epoch(0)
+    assert [next(epoch) for _ in range(3)] == [(0, 0), (0, 1), (0, 2)]
     with pytest.raises(ValueError, match="step 3"):
-        for batch in batches.epoch(0):
-            found.append(batch)
-    assert found == [(0, 0), (0, 1), (0, 2)]
+        next(epoch)
     batches.close()
 
 
