@@ -153,15 +153,38 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
     return rows
 
 
-@pytest.mark.parametrize("method", ["metis", "random"])
-@pytest.mark.parametrize("modalities", [1, 2, 3])
-def test_rows_and_losses_equal_the_oracles(tmp_path, modalities, method):
-    sets = (*FULL, f"partition.method={method}")
-    publish_graph(make_job(tmp_path, modalities, 1, *sets))
-    names = sorted(make_job(tmp_path, modalities).data.modalities)
-    dense = read_dense(tmp_path, names)
-    for workers in (1, 2):
-        check(run_workers(workers, observe, make_job(tmp_path, modalities, workers, *sets), timeout=120), dense, names)
+CASES = [(modalities, method) for modalities in (1, 2, 3) for method in ("metis", "random")]
+
+
+def case_job(folder: Path, modalities: int, method: str, workers: int) -> Job:
+    return make_job(folder / f"{modalities}-{method}", modalities, workers, *FULL, f"partition.method={method}")
+
+
+def observe_all(rank: int, folder: Path, workers: int) -> list[Observed]:
+    """Every case one after the other, since starting processes takes longer than any of them."""
+    return [observe(rank, case_job(folder, *case, workers)) for case in CASES]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graphs")
+    for case in CASES:
+        publish_graph(case_job(folder, *case, 1))
+    return folder
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def observed(request, published):
+    """By case, what each worker saw."""
+    results = run_workers(request.param, observe_all, published, request.param, timeout=240)
+    return dict(zip(CASES, zip(*results, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_rows_and_losses_equal_the_oracles(observed, published, case):
+    output = Path(case_job(published, *case, 1).output)
+    names = sorted(make_job(output, case[0]).data.modalities)
+    check(list(observed[case]), read_dense(output, names), names)
 
 
 def check(workers: list[Observed], dense: Dense, names: list[str]) -> None:

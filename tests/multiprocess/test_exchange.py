@@ -1,0 +1,167 @@
+"""The exchange between two and three workers, against the whole tables that only the test has."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.lists import EMPTY, ModalityLists
+from mmssl_dist.sharding.topology import adjacency_from_pairs
+from tests.processes import run_workers
+
+BOUNDS = {
+    2: ([0, 7, 12], [0, 0, 9], [0, 5, 5]),  # also a worker that owns nothing
+    3: ([0, 4, 9, 15], [0, 6, 6, 11], [0, 0, 0, 8]),
+}
+
+
+class Case:
+    """One worker's view of a random round. Every rank draws the same numbers, hence knows what all of them ask for."""
+
+    def __init__(self, bounds: list[int], rank: int, seed: int, group: dist.ProcessGroup | None = None) -> None:
+        self.rng, self.rank, self.workers = np.random.default_rng(seed), rank, len(bounds) - 1
+        self.bounds, self.nodes = bounds, bounds[-1]
+        self.exchange = Exchange(group or dist.group.WORLD, np.array(bounds), rank)
+        self.asks = [np.sort(self.rng.choice(self.nodes, size, replace=False)) for size in self._sizes()]
+        self.ids = torch.from_numpy(self.asks[rank])
+        self.mine = slice(bounds[rank], bounds[rank + 1])
+
+    def _sizes(self) -> list[int]:
+        """How much each worker asks for: at times nothing, at times everything."""
+        some = self.rng.integers(0, self.nodes + 1, self.workers)
+        return [int(self.rng.choice([0, size, self.nodes])) for size in some]
+
+    def table(self, width: int) -> Tensor:
+        return torch.from_numpy(self.rng.normal(size=(self.nodes, width)).astype(np.float32))
+
+
+def check_fetch(case: Case) -> None:
+    """Rows arrive in the order of the ids; gradients are summed over those who asked."""
+    table, factors = case.table(3), [case.table(3) for _ in range(case.workers)]
+    own = table[case.mine].clone().requires_grad_()
+    route = case.exchange.route(case.ids)
+    asked = np.concatenate([each[(each >= case.mine.start) & (each < case.mine.stop)] for each in case.asks])
+    assert route.requested.tolist() == (asked - case.mine.start).tolist()
+    assert sum(route.asked) == len(case.ids)
+    fetched = case.exchange.fetch(route, own.index_select(0, route.requested))
+    assert torch.equal(fetched, table[case.ids])
+    (fetched * factors[case.rank][case.ids]).sum().backward()
+    wanted = torch.zeros_like(table)
+    for ids, factor in zip(case.asks, factors, strict=True):
+        wanted[ids] += factor[ids]
+    torch.testing.assert_close(own.grad, wanted[case.mine], atol=1e-5, rtol=1e-5)
+    numbers = torch.arange(case.mine.start, case.mine.stop)
+    assert torch.equal(case.exchange.fetch(route, numbers.index_select(0, route.requested)), case.ids)
+
+
+def check_ragged(case: Case) -> None:
+    """Row n holds n, n, ... and n + 0.5, ...: as many as its length says."""
+    lengths = torch.from_numpy(case.rng.integers(0, 4, case.nodes))
+    route = case.exchange.route(case.ids)
+    nodes = route.requested + case.exchange.first
+    counts = lengths[nodes]
+    entries = torch.repeat_interleave(nodes, counts)
+    received, (first, second) = case.exchange.fetch_ragged(route, counts, [entries, entries.float()[:, None] + 0.5])
+    assert torch.equal(received, lengths[case.ids])
+    assert torch.equal(first, torch.repeat_interleave(case.ids, received))
+    assert torch.equal(second[:, 0], first.float() + 0.5)
+
+
+def check_gather(case: Case) -> None:
+    """All rows everywhere, and each row's gradients from everywhere summed at home."""
+    counts = [int(size) for size in case.rng.integers(0, 4, case.workers)]
+    case.nodes = sum(counts)
+    whole, factors = case.table(2), [case.table(2) for _ in range(case.workers)]
+    ends = np.cumsum([0, *counts])
+    mine = slice(ends[case.rank], ends[case.rank + 1])
+    own = whole[mine].clone().requires_grad_()
+    assert case.exchange.gather_counts(counts[case.rank]) == tuple(counts)
+    gathered = case.exchange.gather_rows(own, counts)
+    assert torch.equal(gathered, whole)
+    (gathered * factors[case.rank]).sum().backward()
+    torch.testing.assert_close(own.grad, torch.stack(factors).sum(0)[mine])
+
+
+def check_reductions(case: Case) -> None:
+    values = torch.arange(3.0) + case.rank
+    values.requires_grad_()
+    total = case.exchange.sum(values)
+    assert total.tolist() == (torch.arange(3.0) * case.workers + sum(range(case.workers))).tolist()
+    assert not total.requires_grad
+    assert values.tolist() == [case.rank, case.rank + 1, case.rank + 2]
+    assert case.exchange.max(10 - case.rank) == 10
+    outgoing = [10 * case.rank + to for to in range(case.workers)]
+    assert case.exchange.swap_counts(outgoing) == tuple(10 * source + case.rank for source in range(case.workers))
+
+
+def check_lists(case: Case) -> None:
+    """Every node may list any other one here; the graph holds each pair at both ends."""
+    size = 3
+    published = np.full((case.nodes, size), EMPTY)
+    for row in published:
+        chosen = case.rng.choice(case.nodes, min(int(case.rng.integers(0, size + 1)), case.nodes), replace=False)
+        row[: len(chosen)] = chosen
+    lists = ModalityLists(case.exchange.rows, size)
+    lists.items = torch.from_numpy(published[case.mine])
+    lists.publish()
+    graph = lists.graph(case.exchange)
+    row, slot = np.nonzero(published != EMPTY)
+    pairs = np.concatenate([np.stack([row, published[row, slot]], 1), np.stack([published[row, slot], row], 1)])
+    own = torch.from_numpy(pairs[(pairs[:, 0] >= case.mine.start) & (pairs[:, 0] < case.mine.stop)])
+    wanted = adjacency_from_pairs(own[:, 0] - case.mine.start, own[:, 1], case.exchange.rows)
+    assert torch.equal(graph.indptr, wanted.indptr)
+    assert torch.equal(graph.neighbours, wanted.neighbours)
+    assert torch.equal(graph.weight, wanted.weight)
+
+
+CHECKS: list[Callable[[Case], None]] = [check_fetch, check_ragged, check_gather, check_reductions, check_lists]
+
+
+def check_all(rank: int, workers: int) -> int:
+    done = 0
+    for bounds in BOUNDS[workers]:
+        for seed in range(12):
+            for check in CHECKS:
+                check(Case(bounds, rank, seed))
+                done += 1
+    check_two_groups_at_once(rank, workers)
+    return done
+
+
+def check_two_groups_at_once(rank: int, workers: int) -> None:
+    """As in training: one thread samples over a group of its own, while another exchanges rows. The two start in
+    another order on each rank."""
+    groups = [dist.new_group(backend="gloo", timeout=timedelta(seconds=30)) for _ in range(2)]
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for seed in range(60):
+                check_fetch(Case(BOUNDS[workers][0], rank, 100 * number + seed, groups[number]))
+                check_ragged(Case(BOUNDS[workers][0], rank, 100 * number + seed, groups[number]))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads if rank % 2 else threads[::-1]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        raise failure
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_exchange(workers):
+    assert all(list(bounds) == sorted(bounds) for bounds in BOUNDS[workers])
+    assert any(a == b for bounds in BOUNDS[workers] for a, b in pairwise(bounds))
+    assert run_workers(workers, check_all, workers) == [180] * workers
