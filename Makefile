@@ -20,7 +20,7 @@ help:
 	@echo "make lint     ruff alone"
 	@echo "make types    mypy --strict alone"
 	@echo "make pytest   the tests alone; ARGS=... goes to pytest"
-	@echo "make tiktok   train on TikTok, DATA=folder, three seeds (hours on two cores), writes runs/tiktok/"
+	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
 setup: $(STAMP)
@@ -52,6 +52,7 @@ tiktok: $(STAMP)
 	for seed in $(SEEDS); do \
 	    $(MMSSL) run jobs/tiktok.yaml --set data.path=$(DATA) --set seed=$$seed --set output=runs/tiktok/seed-$$seed || exit $$?; \
 	done
+	$(MMSSL) summarize $(SEEDS:%=runs/tiktok/seed-%)
 
 clean:
 	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -200,6 +200,24 @@ def synthesize(
 
 
 @app.command()
+def summarize(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Outputs of evaluated jobs, as a rule by seed.")],
+    debug: Debug = False,
+) -> None:
+    """Show the mean and standard error of several runs' metrics.
+
+    A Markdown table of every metric that all the runs have.
+    """
+    with _reporting(debug):
+        from mmssl_dist.config.tree import Storage
+        from mmssl_dist.report.runs import read_metrics, summary_lines
+        from mmssl_dist.storage import open_location
+
+        metrics = [read_metrics(open_location(run, Storage())) for run in runs]
+        typer.echo("\n".join(summary_lines(metrics)))
+
+
+@app.command()
 def doctor(
     job_file: Annotated[Path | None, typer.Option("--job", help="Try this job's data and output too.")] = None,
     overrides: Overrides = None,

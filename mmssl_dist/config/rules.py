@@ -41,8 +41,8 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
     if job.training.batch_size < parts:
         yield Disagreement(
             ("training.batch_size", "partition.parts"),
-            f"found {job.training.batch_size}; must be at least partition.parts ({parts}), since a step takes pairs from "
-            "every partition and would find none. Raise training.batch_size",
+            f"found {job.training.batch_size}; must be at least partition.parts ({parts}), since a step takes pairs "
+            "from every partition and would find none. Raise training.batch_size",
         )
     if job.model.dimension % job.model.heads:
         yield Disagreement(

@@ -22,7 +22,9 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/**/*.md", "cluster/*", "jobs/*", "Makefile", "Dockerfile")
     for path in ROOT.glob(pattern)
 )
-COMMANDS = {"validate", "prepare", "partition", "train", "evaluate", "export", "run", "submit", "synthesize", "doctor"}
+COMMANDS = set(
+    "validate prepare partition train evaluate export run submit synthesize summarize doctor".split()
+)
 
 
 def commands() -> set[str]:
