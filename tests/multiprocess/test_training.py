@@ -1,27 +1,115 @@
-"""Training in one and in several processes: the same curves, the same draws, and a resume that nobody can tell."""
+"""Training in one and in several processes: the same curves, the same draws, and a resume that nobody can tell.
+
+Starting processes takes longer than what they do here, so each number of workers is started once and does everything.
+"""
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from mmssl_dist.config import Job
+from mmssl_dist.errors import NonFiniteError
+from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession
 from tests.processes import run_workers
-from tests.training import make_job, make_trainer, publish_graph
+from tests.training import Trainer, make_job, make_trainer, make_worker, publish_graph
 
 STEPS = 20
 SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.adversarial.candidates=12")
+CURVES = {
+    "all neighbours": (),
+    "sampled": SAMPLED,
+    "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
+}
+DENSE = {
+    "plain": (),
+    "stage 1": ("training.dense.zero_stage=1",),
+    "stage 2": ("training.dense.zero_stage=2",),
+    "bf16, stage 0": ("training.dense.precision=bf16",),
+    "bf16, stage 1": ("training.dense.zero_stage=1", "training.dense.precision=bf16"),
+    "bf16, stage 2": ("training.dense.zero_stage=2", "training.dense.precision=bf16"),
+}
+BROKEN = {"with a critic": (), "without": ("losses.adversarial.weight=0",)}
+LOOP = (*SAMPLED, "model.modality_graph.refresh_epochs=2")
+
+Losses = dict[str, float]
+Trained = tuple[list[Losses], dict[str, Tensor]]
 
 
-def curve(rank: int, job: Job) -> list[dict[str, float]]:
+@dataclass
+class Drawn:
+    """A worker's part of a batch: pairs with their negatives, all candidates, and the (node, neighbour, weight) sampled
+    around its seeds."""
+
+    pairs: list[tuple[int, ...]]
+    candidates: list[int]
+    edges: set[tuple[int, int, float]]
+
+
+@dataclass
+class Found:
+    """What one worker hands back, by the name of what it ran."""
+
+    curves: dict[str, list[Losses]] = field(default_factory=dict)
+    draws: list[Drawn] = field(default_factory=list)
+    dense: dict[str, list[float]] = field(default_factory=dict)
+    moved: dict[int, dict[str, float]] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    whole: Trained | None = None
+    resumed: dict[int, Trained] = field(default_factory=dict)
+
+
+def run_all(rank: int, folder: Path, workers: int) -> Found:
+    def job(*sets: str, modalities: int = 2) -> Job:
+        return make_job(folder / f"graph-{modalities}", modalities, workers, *sets)
+
+    found = Found()
+    for name, sets in CURVES.items():
+        found.curves[name] = curve(rank, job(*sets))
+    found.draws = draws(rank, job(*SAMPLED))
+    if workers == 2:
+        found.dense = {name: [losses["total"] for losses in curve(rank, job(*sets), 4)] for name, sets in DENSE.items()}
+        found.moved = {modalities: largest_moments(rank, job(modalities=modalities)) for modalities in (1, 3)}
+        found.refusals = {name: refusal(rank, job(*sets)) for name, sets in BROKEN.items()}
+    if workers < 3:
+        found.whole = train(rank, job(*LOOP, "training.epochs=4"), folder / f"whole-{workers}")
+        train(rank, job(*LOOP, "training.epochs=3"), folder / f"until-3-by-{workers}")
+    if workers == 2:
+        found.resumed = {before: resume(rank, job(*LOOP, "training.epochs=4"), folder, before) for before in (1, 2)}
+    return found
+
+
+def resume_all(rank: int, folder: Path) -> dict[int, Trained]:
+    """By one worker in a process of its own."""
+    job = make_job(folder / "graph-2", 2, 1, *LOOP, "training.epochs=4")
+    return {before: resume(rank, job, folder, before) for before in (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[int, list[Found]]:
+    """What each worker of 1, 2 and 3 found. Later ones go on from checkpoints of earlier ones."""
+    folder = tmp_path_factory.mktemp("training")
+    for modalities in (1, 2, 3):
+        publish_graph(make_job(folder / f"graph-{modalities}", modalities))
+    results = {workers: run_workers(workers, run_all, folder, workers, timeout=240) for workers in (1, 2, 3)}
+    results[1][0].resumed = run_workers(1, resume_all, folder, timeout=120)[0]
+    return results
+
+
+def curve(rank: int, job: Job, steps: int = STEPS) -> list[Losses]:
     trainer = make_trainer(rank, job)
     losses = []
-    for number in range(STEPS):
+    for number in range(steps):
         epoch, step = divmod(number, trainer.sampler.steps)
         if step == 0 and epoch:
             trainer.publish_lists()
@@ -29,44 +117,46 @@ def curve(rank: int, job: Job) -> list[dict[str, float]]:
     return losses
 
 
-@pytest.mark.parametrize("sampled", [False, True], ids=["all neighbours", "sampled"])
-def test_loss_curves_do_not_depend_on_the_number_of_workers(tmp_path, sampled):
-    sets = SAMPLED if sampled else ()
-    publish_graph(make_job(tmp_path))
-    curves = {w: run_workers(w, curve, make_job(tmp_path, 2, w, *sets), timeout=120) for w in (1, 2, 3)}
-    one = curves[1][0]
+@pytest.mark.parametrize("name", CURVES)
+def test_loss_curves_do_not_depend_on_the_number_of_workers(runs, name):
+    one = runs[1][0].curves[name]
     assert set(one[0]) == {"critic", "bpr", "l2", "tower_l2", "contrastive", "adversarial", "total"}
     assert one[-1]["bpr"] < one[0]["bpr"]
     for workers in (2, 3):
-        for result in curves[workers]:  # every worker reports the global losses
-            for ours, theirs in zip(result, one, strict=True):
-                for name, value in theirs.items():
-                    assert abs(ours[name] - value) < 1e-4 * max(1.0, abs(value)), name
+        for result in runs[workers]:  # every worker reports the global losses
+            for ours, theirs in zip(result.curves[name], one, strict=True):
+                for loss, value in theirs.items():
+                    assert abs(ours[loss] - value) < 1e-4 * max(1.0, abs(value)), loss
 
 
-def draws(rank: int, job: Job) -> list[tuple[list[int], list[int]]]:
-    """Per owned partition and step: the training pairs and negatives, as node ids; and the candidates."""
+def draws(rank: int, job: Job) -> list[Drawn]:
+    """The first steps' draws, by node ids."""
     trainer = make_trainer(rank, job)
     found = []
     for step in range(4):
         batch = trainer.batch(0, step)
         pairs = torch.stack([batch.nodes[batch.users], batch.nodes[batch.positives], batch.nodes[batch.negatives]], 1)
-        found.append((sorted(map(tuple, pairs.tolist())), batch.candidates.tolist()))
+        hop = trainer.sampler.training.sample(trainer.exchange.route(batch.nodes), 3, step)
+        rows = torch.repeat_interleave(batch.nodes, hop.counts)
+        edges = set(zip(rows.tolist(), hop.nodes.tolist(), hop.weight.tolist(), strict=True))
+        found.append(Drawn(sorted(map(tuple, pairs.tolist())), batch.candidates.tolist(), edges))
     return found
 
 
-def test_the_global_batch_is_the_same_for_any_number_of_workers(tmp_path):
-    publish_graph(make_job(tmp_path))
-    per_workers = {w: run_workers(w, draws, make_job(tmp_path, 2, w, *SAMPLED)) for w in (1, 2, 4)}
+def test_the_global_batch_is_the_same_for_any_number_of_workers(runs):
     for step in range(4):
-        merged = {w: sorted(pair for result in results for pair in result[step][0]) for w, results in per_workers.items()}
-        assert merged[1] == merged[2] == merged[4]
-        assert len(merged[1]) > 0
-        assert all(result[step][1] == per_workers[1][0][step][1] for results in per_workers.values() for result in results)
+        (one,) = (found.draws[step] for found in runs[1])
+        assert len(one.pairs) > 0
+        assert len(one.edges) > 3 * len(one.pairs)
+        for workers in (2, 3):
+            shares = [found.draws[step] for found in runs[workers]]
+            assert sorted(pair for share in shares for pair in share.pairs) == one.pairs
+            assert set.union(*(share.edges for share in shares)) == one.edges
+            assert all(share.candidates == one.candidates for share in shares)
 
 
-def change(rank: int, job: Job) -> dict[str, float]:
-    """Largest gradient moment of every dense parameter, and of rows, after some steps."""
+def largest_moments(rank: int, job: Job) -> dict[str, float]:
+    """Largest gradient moment of every dense parameter, and of the row with the smallest, after some steps."""
     trainer = make_trainer(rank, job)
     for epoch in range(2):
         trainer.publish_lists()
@@ -85,55 +175,88 @@ def change(rank: int, job: Job) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("modalities", [1, 3])
-def test_every_parameter_and_every_row_gets_a_gradient(tmp_path, modalities):
-    publish_graph(make_job(tmp_path, modalities))
-    for result in run_workers(2, change, make_job(tmp_path, modalities, 2), timeout=120):
-        assert len(result) > 10
-        assert [name for name, value in result.items() if value == 0] == []
+def test_every_parameter_and_every_row_gets_a_gradient(runs, modalities):
+    for found in runs[2]:
+        assert len(found.moved[modalities]) > 10
+        assert [name for name, value in found.moved[modalities].items() if value == 0] == []
 
 
-def losses_with(rank: int, job: Job) -> list[float]:
+def test_zero_stages_train_alike_and_bf16_nearly(runs):
+    losses = {name: np.array(values) for name, values in runs[2][0].dense.items()}
+    for name in ("stage 1", "stage 2"):
+        np.testing.assert_allclose(losses[name], losses["plain"], rtol=1e-5)
+    for name in ("bf16, stage 0", "bf16, stage 1", "bf16, stage 2"):
+        assert not np.array_equal(losses[name], losses["plain"])
+        np.testing.assert_allclose(losses[name], losses["plain"], rtol=0.03)
+
+
+def refusal(rank: int, job: Job) -> str:
+    """What a step says when one row of the last worker is not a number; nothing may have moved on any worker."""
     trainer = make_trainer(rank, job)
-    return [trainer.step(trainer.batch(0, step))["total"] for step in range(4)]
+    trainer.step(trainer.batch(0, 0))
+    if rank == job.scaling.workers - 1:
+        trainer.state.table.rows[0, 3] = torch.nan
+    before = everything(trainer)
+    with pytest.raises(NonFiniteError) as caught:
+        trainer.step(trainer.batch(0, 1))
+    after = everything(trainer)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(value.nan_to_num(1e30), after[name].nan_to_num(1e30)), name
+    return str(caught.value)
 
 
-def test_zero_stages_train_alike_and_bf16_nearly(tmp_path):
-    publish_graph(make_job(tmp_path))
-
-    def losses(*sets: str) -> np.ndarray:
-        return np.array(run_workers(2, losses_with, make_job(tmp_path, 2, 2, *sets), timeout=120)[0])
-
-    plain = losses()
-    for stage in (1, 2):
-        np.testing.assert_allclose(losses(f"training.dense.zero_stage={stage}"), plain, rtol=1e-5)
-    for stage in (0, 1, 2):
-        half = losses(f"training.dense.zero_stage={stage}", "training.dense.precision=bf16")
-        assert not np.array_equal(half, plain)
-        np.testing.assert_allclose(half, plain, rtol=0.03)
+def everything(trainer: Trainer) -> dict[str, Tensor]:
+    """A copy of all that training changes."""
+    state = trainer.state
+    named = {"rows": state.table.rows, "first": state.table.first_moment, "second": state.table.second_moment}
+    named |= {f"list {m} {name}": value for m, each in state.lists.items() for name, value in vars(each).items()}
+    named |= {f"generator {name}": value for name, value in state.generator.state().items()}
+    named |= {f"critic {name}": value for name, value in (state.critic.state() if state.critic else {}).items()}
+    return {name: value.clone() for name, value in named.items()} | {"steps": torch.tensor([state.table.steps])}
 
 
-def train(rank: int, job: Job, folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """Train through the loop; the metrics reported, and the rows by node id and dense weights at the end."""
-    session = LocalSession(folder)
-    trainer = make_trainer(rank, job)
-    loop = TrainingLoop(job, trainer.worker, trainer.graph, trainer.exchange, trainer.exchange, session,
+def test_a_number_that_is_not_finite_stops_all_workers_before_the_update(runs):
+    for found in runs[2]:
+        for message in found.refusals.values():
+            assert message.startswith("epoch 0, step 1: a loss is not finite ({")
+            assert "nan" in message
+        assert "'critic': nan" in found.refusals["with a critic"]
+        assert "'bpr': nan" in found.refusals["without"]
+
+
+def train(rank: int, job: Job, folder: Path) -> Trained:
+    """Train through the loop, sampling ahead; the metrics reported, and the rows and dense weights at the end."""
+    worker = make_worker(rank, job)
+    graph, session = load_local_graph(job, worker), LocalSession(folder)
+    sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), rank)
+    loop = TrainingLoop(job, worker, graph, graph.exchange(worker), sampler, session,
                         lambda state: {job.evaluation.metric: float(state.table.steps)})  # fmt: skip
     loop.run()
-    state = {f"row.{rank}": loop.state.table.rows, **loop.state.generator.state()}
+    dist.barrier()  # a checkpoint is complete when all have written
+    assert loop.state.critic is not None
+    state = {"rows": loop.state.table.rows, **loop.state.generator.state()}
+    state |= {f"critic {name}": value for name, value in loop.state.critic.state().items()}
     return session.reports, {name: value.clone() for name, value in state.items()}
 
 
+def resume(rank: int, job: Job, folder: Path, before: int) -> Trained:
+    """Go on from where ``before`` workers stopped, in a copy of their folder."""
+    copy = folder / f"from-{before}-by-{job.scaling.workers}"
+    if rank == 0:
+        shutil.copytree(folder / f"until-3-by-{before}", copy)
+    dist.barrier()
+    return train(rank, job, copy)
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 2), (2, 1), (1, 2)])
-def test_a_resume_goes_on_as_if_nothing_had_happened(tmp_path, before, after):
-    sets = (*SAMPLED, "model.modality_graph.refresh_epochs=2", "training.prefetch=0")
-    publish_graph(make_job(tmp_path))
-    whole = run_workers(after, train, make_job(tmp_path, 2, after, *sets, "training.epochs=4"), tmp_path / "whole",
-                        timeout=120)  # fmt: skip
-    first, rest = (make_job(tmp_path, 2, w, *sets, f"training.epochs={e}") for w, e in ((before, 3), (after, 4)))
-    run_workers(before, train, first, tmp_path / "parts", timeout=120)
-    resumed = run_workers(after, train, rest, tmp_path / "parts", timeout=120)
-    for (reports, state), (all_reports, whole_state) in zip(resumed, whole, strict=True):
+def test_a_resume_goes_on_as_if_nothing_had_happened(runs, before, after):
+    for found in runs[after]:
+        assert found.whole is not None
+        (all_reports, whole), (reports, state) = found.whole, found.resumed[before]
+        assert [report["epoch"] for report in all_reports] == [1.0, 2.0, 3.0, 4.0]
         assert [report["epoch"] for report in reports] == [4.0]
         assert reports[-1]["loss/total"] == pytest.approx(all_reports[-1]["loss/total"], rel=1e-4)
-        for name, value in whole_state.items():
+        assert state.keys() == whole.keys()
+        for name, value in whole.items():
             torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3, msg=name)
