@@ -89,7 +89,7 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     lists = make_lists(job, graph)
     load_rows(checkpoint, graph, table, lists, worker.cache, training.files)
     model = make_model(job, graph)
-    _load_weights(model, load_dense(checkpoint, GENERATOR, worker.cache, training.files))
+    _load_weights(model, load_dense(checkpoint, GENERATOR, model, worker.cache, training.files))
     views = {m: each.graph(exchange) for m, each in lists.items()}
     rows = exact_rows(model.to(worker.device), table.rows, graph.propagated, graph.training, views, exchange)
     return Trained(graph, exchange, rows)

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.sharding.lists import ModalityLists
@@ -26,6 +26,7 @@ from mmssl_dist.training.state import TrainingState
 
 GENERATOR, CRITIC, POSITION = "generator.safetensors", "critic.safetensors", "position.json"
 _SCHEMA = 1
+_REMEDY = "Run train with --force to start anew."
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def load_rows(source: Location, graph: LocalGraph, table: RowTable, lists: Mappi
     """Fill the tables with what ``save_rows`` wrote, from the files of this worker's partitions only."""
     for part, first, last in zip(graph.parts, graph.offsets[:-1], graph.offsets[1:], strict=True):
         stored = _load(source, rows_file(part), cache, files)
-        for name, value in _tables(table, lists).items():
-            if name not in stored or stored[name].shape != value[first:last].shape:
-                raise ArtifactError(f"{source.url}/{rows_file(part)}: {name} is missing or has another shape than this "
-                                    "job's. The checkpoint belongs to another job.")
-            value[first:last] = stored[name].to(value.device)
+        tables = {name: value[first:last] for name, value in _tables(table, lists).items()}
+        shapes = {name: tuple(value.shape) for name, value in tables.items()}
+        _require_shapes(f"{source.url}/{rows_file(part)}", stored, shapes)
+        for name, value in tables.items():
+            value.copy_(stored[name])
 
 
 def save_dense(folder: Path, state: TrainingState, position: Position, rank: int) -> None:
@@ -82,21 +83,27 @@ def save_dense(folder: Path, state: TrainingState, position: Position, rank: int
         (folder / POSITION).write_text(json.dumps({"schema": _SCHEMA, **asdict(position)}, indent=1))
 
 
-def load_dense(source: Location, name: str, cache: Path,
+def load_dense(source: Location, name: str, module: nn.Module, cache: Path,
                files: Mapping[str, FileRecord] | None = None) -> dict[str, Tensor]:  # fmt: skip
-    """Dense weights and optimizer state: GENERATOR or CRITIC."""
-    return _load(source, name, cache, files)
+    """Dense weights and optimizer state of ``module``: GENERATOR or CRITIC."""
+    stored = _load(source, name, cache, files)
+    wanted: dict[str, tuple[int, ...]] = {"steps": (1,)}
+    for parameter, value in module.named_parameters():
+        wanted |= {f"{kind}{parameter}": tuple(value.shape) for kind in ("", "exp_avg.", "exp_avg_sq.")}
+    _require_shapes(f"{source.url}/{name}", stored, wanted)
+    return stored
 
 
 def read_position(source: Location) -> Position:
     """Where the training of this checkpoint stood."""
+    text = _require_file(source, POSITION).read_bytes()
     try:
-        content: dict[str, Any] = json.loads((source / POSITION).read_bytes())
+        content: dict[str, Any] = json.loads(text)
         if content.pop("schema") != _SCHEMA:
             raise ValueError("another schema")
         return Position(**{**content, "history": tuple(content["history"])})
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{source.url}/{POSITION}: not a readable position ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{source.url}/{POSITION}: not a readable position ({error}). {_REMEDY}") from error
 
 
 def resume(source: Location, graph: LocalGraph, state: TrainingState, cache: Path) -> Position:
@@ -104,9 +111,9 @@ def resume(source: Location, graph: LocalGraph, state: TrainingState, cache: Pat
     position = read_position(source)
     load_rows(source, graph, state.table, state.lists, cache)
     state.table.steps = position.row_steps
-    state.generator.load(load_dense(source, GENERATOR, cache))
+    state.generator.load(load_dense(source, GENERATOR, state.generator.module, cache))
     if state.critic is not None:
-        state.critic.load(load_dense(source, CRITIC, cache))
+        state.critic.load(load_dense(source, CRITIC, state.critic.module, cache))
     return position
 
 
@@ -118,14 +125,31 @@ def _tables(table: RowTable, lists: Mapping[str, ModalityLists]) -> dict[str, Te
     return result
 
 
+def _require_shapes(url: str, stored: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in wanted.items():
+        found = tuple(stored[name].shape) if name in stored else None
+        if found != shape:
+            raise ArtifactError(f"{url}: {name} is {'missing' if found is None else list(found)}, where this job has "
+                                f"{list(shape)}. The checkpoint belongs to another job. {_REMEDY}")
+
+
 def _load(source: Location, name: str, cache: Path, files: Mapping[str, FileRecord] | None) -> dict[str, Tensor]:
-    location = source / name
+    location = _require_file(source, name)
+    if files is not None and name not in files:
+        raise ArtifactError(f"{location.url}: its manifest names no such file. {_REMEDY}")
     # Checkpoint folders are never rewritten, but a cached file of another run may have the same URL
     folder = cache / hashlib.sha256(source.url.encode()).hexdigest()[:16]
     path = location.localize(folder, files[name] if files is not None else None)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
-        raise ArtifactError(f"{location.url}: not a readable checkpoint file ({error})") from error
+        raise ArtifactError(f"{location.url}: not a readable checkpoint file ({error}). {_REMEDY}") from error
     return tensors
+
+
+def _require_file(source: Location, name: str) -> Location:
+    location = source / name
+    if not location.exists():
+        raise ArtifactError(f"{location.url}: gone; the checkpoint is not whole. {_REMEDY}")
+    return location
 
