@@ -204,7 +204,7 @@ class Training(Section):
     epochs: Count = 100
     """Most epochs; one epoch takes every training interaction once."""
     batch_size: Count = 1024
-    """Training pairs per step, over all workers."""
+    """Training pairs per step, over all workers; at least partition.parts."""
     fanout: Literal["all"] | Counts = (10, 10)
     """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every neighbour."""
     prefetch: Annotated[int, Field(ge=0)] = 2
