@@ -1,0 +1,108 @@
+"""Errors travel between processes whole, and are found in what Ray wraps them in."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from mmssl_dist import errors
+from mmssl_dist.errors import (
+    ArtifactError,
+    ConfigError,
+    InputError,
+    MmsslError,
+    NonFiniteError,
+    StorageError,
+    find_known,
+)
+
+EXAMPLES = [
+    MmsslError("something"),
+    InputError("data/a.parquet, row 17", -3, "ids are not negative", "Mend the row."),
+    ConfigError(("seed: found -1; must be 0 or more", "zebra: unknown key"), "job.yaml"),
+    StorageError("s3://bucket/key", "no bucket", "the bucket must exist", "Make it."),
+    ArtifactError("part: gone"),
+    NonFiniteError("epoch 3, step 4: a loss is not finite"),
+    errors.WorkerError("worker 1 failed: killed"),
+]
+
+
+def test_every_kind_is_here():
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MmsslError)}
+    assert {type(example) for example in EXAMPLES} == kinds
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_pickling_keeps_everything(error):
+    error.add_note("In worker 1")
+    for _ in range(2):
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        assert vars(copy) == vars(error)
+        assert copy.exit_status == error.exit_status == (2 if isinstance(error, InputError) else 1)
+        error = copy
+
+
+def test_messages():
+    assert str(EXAMPLES[1]) == "data/a.parquet, row 17: found -3; ids are not negative. Mend the row."
+    assert str(EXAMPLES[2]).splitlines() == [
+        "job.yaml: 2 problem(s)", "  seed: found -1; must be 0 or more", "  zebra: unknown key",
+    ]  # fmt: skip
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+class Group(Exception):
+    """As Ray Train's WorkerGroupError."""
+
+    def __init__(self, failures: dict[int, BaseException]) -> None:
+        super().__init__("workers failed")
+        self.worker_failures = failures
+
+
+KNOWN = InputError("x", 1, "rule", "remedy")
+
+
+def in_context() -> BaseException:
+    try:
+        try:
+            raise KNOWN
+        except InputError:
+            raise KeyError("while handling it")  # noqa: B904, the context is what is looked for
+    except KeyError as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KNOWN,
+        raised(RuntimeError("wrapped"), KNOWN),
+        raised(RuntimeError("twice"), raised(ValueError("wrapped"), KNOWN)),
+        in_context(),
+        Group({0: ConnectionError("peer"), 1: raised(RuntimeError("wrapped"), KNOWN)}),
+        raised(RuntimeError("driver"), Group({3: KNOWN})),
+        RayTaskError("work", "traceback", KNOWN),
+        RayTaskError("work", "traceback", KNOWN).as_instanceof_cause(),
+        raised(RuntimeError("driver"), RayTaskError("work", "traceback", KNOWN).as_instanceof_cause()),
+    ],
+)
+def test_found_in_any_wrapping(error):
+    assert find_known(error) is KNOWN
+
+
+def test_nothing_known():
+    loop = ValueError("a circle")
+    loop.__cause__ = RuntimeError("of causes")
+    loop.__cause__.__cause__ = loop
+    other = RayTaskError("work", "traceback", ZeroDivisionError()).as_instanceof_cause()
+    for error in (loop, Group({}), Group({0: OSError()}), KeyboardInterrupt(), other):
+        assert find_known(error) is None
