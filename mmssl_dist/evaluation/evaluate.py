@@ -28,8 +28,11 @@ def held_out_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exch
     Returns:
         split -> {"recall@20": mean over the split's users, ...}.
     """
-    return _metrics(settings, graph, lambda users: rows.index_select(0, users), rows.index_select(0, graph.items),
-                    exchange, splits)  # fmt: skip
+
+    def rows_of(nodes: Tensor) -> Tensor:
+        return rows.index_select(0, nodes.to(rows.device))
+
+    return _metrics(settings, graph, rows_of, rows_of(graph.items), exchange, splits)
 
 
 def popularity_metrics(settings: Evaluation, graph: LocalGraph, exchange: Exchange,

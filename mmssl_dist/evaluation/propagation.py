@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.model import Mmssl
+from mmssl_dist.sampling.block import csr_product
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.topology import Adjacency
 
@@ -52,11 +53,10 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
         nodes, column = torch.unique(adjacency.neighbours[begin:end], return_inverse=True)
         route = exchange.route(nodes.to(rows.device))
         fetched = exchange.fetch(route, rows.index_select(0, route.requested))
-        matrix = torch.sparse_csr_tensor(
-            (indptr - begin).to(rows.device), column.to(rows.device),
-            adjacency.weight[begin:end].to(rows.device), (last - first, len(nodes)), check_invariants=False,
+        result[first:last] = csr_product(
+            (indptr - begin).to(rows.device), column.to(rows.device), adjacency.weight[begin:end].to(rows.device),
+            len(nodes), fetched,
         )  # fmt: skip
-        result[first:last] = matrix @ fetched
     return result
 
 

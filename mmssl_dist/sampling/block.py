@@ -110,16 +110,17 @@ class _Aggregate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: Block) -> Tensor:
         ctx.block = block
-        return _product(block.indptr, block.source, block.weight, block.num_source, x)
+        return csr_product(block.indptr, block.source, block.weight, block.num_source, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         block: Block = ctx.block
-        return _product(block.t_indptr, block.t_source, block.t_weight, block.num_destination, grad.contiguous()), None
+        grad = grad.contiguous()
+        return csr_product(block.t_indptr, block.t_source, block.t_weight, block.num_destination, grad), None
 
 
-def _product(indptr: Tensor, column: Tensor, weight: Tensor, columns: int, x: Tensor) -> Tensor:
-    """CSR matrix [len(indptr) - 1, columns] times x [columns, D]."""
+def csr_product(indptr: Tensor, column: Tensor, weight: Tensor, columns: int, x: Tensor) -> Tensor:
+    """CSR matrix [len(indptr) - 1, columns] times x [columns, D]; on one device, not differentiable."""
     _announce_sparse_csr()
     size = (indptr.shape[0] - 1, columns)
     return torch.sparse_csr_tensor(indptr, column, weight, size, check_invariants=False) @ x
