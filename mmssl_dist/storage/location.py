@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -35,17 +36,27 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Location:
-    """A file or folder: a pyarrow filesystem, the path in it, and the URL to name it by in messages."""
+    """A file or folder: a pyarrow filesystem, the path in it, and the URL to name it by in messages.
+
+    ``storage``: what an S3 filesystem was opened with; None for any other.
+    """
 
     filesystem: pafs.FileSystem
     path: str
     url: str
+    storage: Storage | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., Location], tuple[object, ...]]:
+        # pyarrow forgets an S3 filesystem's retries when it is pickled; a worker opens its own, once
+        if self.storage is None:
+            return Location, (self.filesystem, self.path, self.url)
+        return _reopened, (self.path, self.url, self.storage)
 
     def __truediv__(self, name: str) -> Location:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts:
             raise StorageError(self.url, name, "a name below a folder may not leave it", "Use a relative path.")
-        return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}")
+        return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}", self.storage)
 
     @property
     def is_local(self) -> bool:
@@ -235,6 +246,13 @@ def open_location(url: str, storage: Storage) -> Location:
         raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
+    try:
+        return Location(_s3(storage), path, url.rstrip("/"), storage)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(url, error, "the storage must answer", _ADVICE) from error
+
+
+def _s3(storage: Storage) -> pafs.S3FileSystem:
     options: dict[str, object] = {
         "anonymous": storage.anonymous,
         "force_virtual_addressing": not storage.path_style and storage.endpoint is not None,
@@ -246,10 +264,14 @@ def open_location(url: str, storage: Storage) -> Location:
     if storage.endpoint:
         endpoint = urlsplit(storage.endpoint)
         options |= {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc}
-    try:
-        return Location(pafs.S3FileSystem(**options), path, url.rstrip("/"))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(url, error, "the storage must answer", _ADVICE) from error
+    return pafs.S3FileSystem(**options)
+
+
+_s3_once = cache(_s3)
+
+
+def _reopened(path: str, url: str, storage: Storage) -> Location:
+    return Location(_s3_once(storage), path, url, storage)
 
 
 def _local(name: str, url: str) -> Location:
