@@ -1,0 +1,74 @@
+"""What becomes of a small raw folder: read by the readers, and prepared on Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.prepare import prepare
+from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.storage import open_location, require_manifest
+
+USERS, ITEMS = 12, 9
+
+
+def read(folder: Path, sets: Sequence[str]) -> object:
+    """Rows and vectors as the readers of the job's files give them."""
+    given = ("data.columns.time=time", "data.columns.split=part", "data.split.method=given")
+    job = _job(folder, (*given, *sets))
+    files = find_files(job)
+    interactions = open_interactions(job.data, files.interactions)
+    features = open_features(job.data, files, interactions.item_type)
+    rows = [table.to_pydict() for piece in interactions.pieces for table in interactions.read(piece)]
+    vectors = {
+        name: [(batch.items.to_pylist(), batch.vectors.tolist()) for p in source.pieces for batch in source.read(p)]
+        for name, source in features.items()
+    }
+    return rows, vectors
+
+
+def prepared(folder: Path, sets: Sequence[str]) -> object:
+    """Where the dataset of the job is published, its facts and the content of its files."""
+    job = _job(folder, ("data.columns.time=time", *sets))
+    prepare(job)
+    manifest = require_manifest(open_location(job.output, job.storage) / "dataset", "dataset", "prepare")
+    return job.output, manifest.facts, {name: record.sha256 for name, record in manifest.files.items()}
+
+
+def _job(folder: Path, sets: Sequence[str]) -> Job:
+    """A job with its raw files; in overrides, paths are below ``folder``."""
+    for number, name in enumerate(("raw", "raw-2")):
+        if not (folder / name).exists():
+            _write_raw(folder / name, number)
+    tree = {"output": "run", "seed": 3, "data": {"path": "raw", "modalities": {"image": {"file": "image.parquet"}}}}
+    job = parse_job(tree, sets)
+    data = job.data.model_copy(update={"path": str(folder / job.data.path)})
+    return job.model_copy(update={"output": str(folder / job.output), "data": data})
+
+
+def _write_raw(folder: Path, seed: int) -> None:
+    """One file for every choice: two tables, an ``.inter`` file and two modalities, with two columns of each kind."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    pairs = np.argwhere(rng.random((USERS, ITEMS)) < 0.6)
+    columns = {"user_id": pairs[:, 0], "item_id": pairs[:, 1], "time": rng.permutation(len(pairs)),
+               "part": np.arange(len(pairs)) % 3}  # fmt: skip
+    more = {"user_2": columns["user_id"][::-1], "item_2": columns["item_id"][::-1], "time_2": columns["time"][::-1],
+            "part_2": (columns["part"] + 1) % 3}  # fmt: skip
+    pq.write_table(pa.table(columns | more), folder / "interactions.parquet")
+    pq.write_table(pa.table(columns | more).slice(5), folder / "other.parquet")
+    lines = zip(*columns.values(), strict=True)
+    header = "\t".join(f"{name}:token" for name in columns)
+    text = [header, *("\t".join(str(value) for value in line) for line in lines)]
+    (folder / "log.inter").write_text("".join(f"{line}\n" for line in text[:-3]))
+    for name in ("image", "text"):
+        vectors = [pa.array(rng.random((ITEMS, 2)).astype(np.float32).tolist(), pa.list_(pa.float32())) for _ in "12"]
+        ids = np.arange(ITEMS)
+        table = {"item_id": ids, "item_2": ids[::-1], "vector": vectors[0], "vector_2": vectors[1]}
+        pq.write_table(pa.table(table), folder / f"{name}.parquet")

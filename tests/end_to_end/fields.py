@@ -1,0 +1,111 @@
+"""What every setting of a job changes, and where that is seen: the table that test_config_fields.py walks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting changed, and who looks.
+
+    Attributes:
+        path: the setting, as ``leaves`` names it.
+        probe: key of ``PROBES``: what is done with the job before and after.
+        sets: the override, as for --set.
+        base: overrides of both jobs, where the setting shows only beside other settings.
+    """
+
+    path: str
+    probe: str
+    sets: tuple[str, ...]
+    base: tuple[str, ...] = ()
+
+def _one(probe: str, path: str, value: object, *base: str) -> Change:
+    return Change(path, probe, (f"{path}={value}",), base)
+
+
+_S3 = ("storage.region=eu-west-1", "storage.endpoint=http://127.0.0.1:9000")
+
+CHANGES = (
+    # What the readers make of the raw files.
+    _one("read", "data.path", "raw-2"),
+    _one("read", "data.layout", "inter"),
+    _one("read", "data.interactions", "other.parquet"),
+    _one("read", "data.columns.user", "user_2"),
+    _one("read", "data.columns.item", "item_2"),
+    _one("read", "data.columns.time", "time_2"),
+    _one("read", "data.columns.split", "part_2"),
+    Change("data.modalities", "read", ("data.modalities.text.file=text.parquet",)),
+    Change("data.modalities.*.file", "read", ("data.modalities.image.file=text.parquet",)),
+    Change("data.modalities.*.vector", "read", ("data.modalities.image.vector=vector_2",)),
+    Change("data.modalities.*.item", "read", ("data.modalities.image.item=item_2",)),
+    # What the prepare stage publishes, and where.
+    _one("prepare", "output", "run-2"),
+    _one("prepare", "seed", 4),
+    _one("prepare", "data.split.method", "temporal"),
+    _one("prepare", "data.split.validation", 0.3),
+    _one("prepare", "data.split.test", 0.4),
+    _one("prepare", "data.min_interactions", 4),
+    _one("prepare", "data.buckets", 3),
+    # What the partition stage publishes.
+    _one("partition", "seed", 4, "partition.method=random"),
+    _one("partition", "partition.parts", 2),
+    _one("partition", "partition.method", "random"),
+    _one("partition", "partition.standardize", "false"),
+    # Losses, weights and rows of a few steps.
+    _one("steps", "seed", 4),
+    _one("steps", "model.dimension", 8),
+    Change("model.layers", "steps", ("model.layers=1", "training.fanout=[3]")),
+    _one("steps", "model.heads", 2),
+    _one("steps", "model.id_weight", 0.5),
+    _one("steps", "model.modality_weight", 0.3),
+    _one("steps", "model.dropout", 0.4),
+    _one("steps", "model.modality_graph.size", 2),
+    _one("steps", "model.modality_graph.fanout", 1),
+    _one("steps", "losses.l2", 0.01),
+    _one("steps", "losses.tower_l2", 0.01),
+    _one("steps", "losses.contrastive.weight", 0.1),
+    _one("steps", "losses.contrastive.temperature", 0.2),
+    _one("steps", "losses.adversarial.weight", 0.2),
+    _one("steps", "losses.adversarial.candidates", 12),
+    _one("steps", "losses.adversarial.hidden", "[6, 4]"),
+    _one("steps", "losses.adversarial.penalty", 1.0),
+    _one("steps", "losses.adversarial.gumbel_scale", 1e-3),
+    _one("steps", "losses.adversarial.gumbel_temperature", 1e-4),
+    _one("steps", "losses.adversarial.signal_scale", 1.0),
+    _one("steps", "training.batch_size", 48),
+    _one("steps", "training.fanout", "[2, 2]"),
+    _one("steps", "training.rows.learning_rate", 0.01),
+    _one("steps", "training.rows.second_moment", "row"),
+    _one("steps", "training.dense.learning_rate", 0.01),
+    _one("steps", "training.dense.critic_learning_rate", 0.01),
+    _one("steps", "training.dense.zero_stage", 1),
+    _one("steps", "training.dense.precision", "bf16"),
+    _one("steps", "training.dense.clip", 0.01),
+    # What the loop does when, with validations that follow a script.
+    _one("loop", "training.epochs", 4),
+    _one("loop", "training.prefetch", 0),
+    _one("loop", "model.modality_graph.refresh_epochs", 2),
+    _one("loop", "evaluation.metric", "ndcg@20"),
+    _one("loop", "evaluation.every_epochs", 2),
+    _one("loop", "evaluation.patience", 2),
+    # Metrics, lists, and the score matrices they are made from.
+    _one("ranking", "evaluation.ks", "[20]"),
+    _one("ranking", "evaluation.user_block", 7),
+    _one("ranking", "evaluation.item_block", 3),
+    _one("ranking", "export.k", 3),
+    # What is asked of Ray.
+    _one("launch", "scaling.workers", 2),
+    _one("launch", "scaling.cpus_per_worker", 2),
+    _one("launch", "scaling.gpus_per_worker", 1),
+    _one("launch", "training.keep_checkpoints", 3),
+    _one("launch", "training.max_failures", 5),
+    _one("launch", "training.timeout_seconds", 60),
+    # What is asked of S3.
+    _one("storage", "storage.endpoint", "https://storage.example.com"),
+    _one("storage", "storage.region", "us-west-2", *_S3),
+    _one("storage", "storage.path_style", "true", *_S3),
+    _one("storage", "storage.anonymous", "true", *_S3),
+    _one("retries", "storage.retries", 1),
+)  # fmt: skip

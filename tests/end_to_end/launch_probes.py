@@ -1,0 +1,91 @@
+"""What Ray Train and S3 are asked for: the trainer as Ray gets it, the filesystem as workers get it."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Sequence
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import ray
+from ray.train.torch import TorchTrainer
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.errors import StorageError
+from mmssl_dist.launch.cluster import Cluster, worker_environment
+from mmssl_dist.launch.progress import Relay
+from mmssl_dist.launch.train_stage import train
+from mmssl_dist.storage import Manifest, open_location
+
+
+class _Handed(Exception):
+    """Ends a launch once Ray has the trainer."""
+
+
+def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
+    """What the training stage asks of Ray Train for its workers."""
+    job = _job(folder, sets)
+    cluster = Cluster(worker_environment(job.scaling, job.storage), _relay(), False)
+    trainers = []
+
+    def fit(trainer: TorchTrainer) -> None:
+        trainers.append(trainer)
+        raise _Handed
+
+    with patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
+        train(cluster, job, Manifest("partitions", "any", {}, {}))
+    (trainer,) = trainers
+    scaling, run = trainer.scaling_config, trainer.run_config
+    return (
+        scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker, trainer.backend_config.backend,
+        trainer.backend_config.timeout_s, run.failure_config.max_failures, run.checkpoint_config.num_to_keep,
+        run.worker_runtime_env,
+    )  # fmt: skip
+
+
+@cache
+def _relay() -> Any:
+    return ray.remote(num_cpus=0)(Relay).remote()
+
+
+def filesystem(folder: Path, sets: Sequence[str]) -> object:
+    """The settings of the filesystem behind an s3 URL, in pyarrow's own words."""
+    location = open_location("s3://bucket/run", _job(folder, sets).storage)
+    return location.filesystem.__reduce__()[1]
+
+
+def requests_of_a_failing_store(folder: Path, sets: Sequence[str]) -> int:
+    """How often a request is sent to a store that is out of order, from where a location is sent to: a worker."""
+    requests = []
+
+    class OutOfOrder(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            requests.append(self.path)
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, format: str, *values: object) -> None:  # noqa: A002, the base's name
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OutOfOrder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        endpoint = f"storage.endpoint=http://127.0.0.1:{server.server_port}"
+        base = ("storage.region=us-east-1", "storage.path_style=true", "storage.anonymous=true", "storage.retries=0")
+        location = open_location("s3://bucket/run", _job(folder, (endpoint, *base, *sets)).storage)
+        with pytest.raises(StorageError):
+            pickle.loads(pickle.dumps(location)).info()
+    finally:
+        server.shutdown()
+        server.server_close()
+    return len(requests)
+
+
+def _job(folder: Path, sets: Sequence[str]) -> Job:
+    tree = {"output": str(folder), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}}}
+    return parse_job(tree, sets)

@@ -1,0 +1,114 @@
+"""Every setting of a job changes something: each one is in a table, and what the table says is seen to happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from mmssl_dist.config import Job
+from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.launch.cluster import connect
+from tests.end_to_end import data_probes, launch_probes, training_probes
+from tests.end_to_end.fields import CHANGES, Change
+from tests.processes import run_workers
+
+Sets = tuple[str, ...]
+ANOTHER_PROCESS = "another process"
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was seen: twice before a change, by probe and overrides; and after it."""
+
+    before: dict[tuple[str, Sets], tuple[object, object]]
+    after: dict[Change, object]
+
+
+
+# Each does something with a job made from overrides, in a folder, and gives back what came of it.
+HERE: dict[str, Callable[[Path, Sets], object]] = {
+    "read": data_probes.read,
+    "prepare": data_probes.prepared,
+    "launch": launch_probes.handed_to_ray,
+    "storage": launch_probes.filesystem,
+    "retries": launch_probes.requests_of_a_failing_store,
+}
+
+
+def leaves(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The path of every setting; ``*`` stands for a key of the user's own."""
+    for name, field in section.model_fields.items():
+        path = f"{prefix}{name}"
+        mapping = get_origin(field.annotation) is dict
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if inner is None or mapping:
+            yield path
+        if inner is not None:
+            yield from leaves(inner, f"{path}.*." if mapping else f"{path}.")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_of_this_machine() -> Iterator[None]:
+    with connect(Scaling(), Storage()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Observations]:
+    """What is seen at a place; each is looked at once, whether that works or fails."""
+    seen: dict[str, Future[Observations]] = {}
+
+    def at(place: str) -> Observations:
+        if place not in seen:
+            seen[place] = Future()
+            try:
+                seen[place].set_result(_observe(place, tmp_path_factory.mktemp("observed")))
+            except Exception as error:
+                seen[place].set_exception(error)
+        return seen[place].result()
+
+    return at
+
+
+def _observe(place: str, folder: Path) -> Observations:
+    changes = [change for change in CHANGES if _place(change) == place]
+    bases = list(dict.fromkeys((change.probe, change.base) for change in changes))
+    wanted = [*bases, *bases, *((change.probe, (*change.base, *change.sets)) for change in changes)]
+    if place == ANOTHER_PROCESS:
+        (found,) = run_workers(1, training_probes.walk, folder, wanted, timeout=240)
+    else:
+        found = [HERE[probe](folder, sets) for probe, sets in wanted]
+    before, again, after = found[: len(bases)], found[len(bases) : 2 * len(bases)], found[2 * len(bases) :]
+    return Observations(dict(zip(bases, zip(before, again, strict=True), strict=True)),
+                        dict(zip(changes, after, strict=True)))  # fmt: skip
+
+
+def _place(change: Change) -> str:
+    """Where a change is looked at: in this process, one after the other, or all together in another."""
+    return change.probe if change.probe in HERE else ANOTHER_PROCESS
+
+
+def test_every_setting_has_an_entry_and_every_entry_a_setting():
+    assert {change.path for change in CHANGES} == set(leaves(Job))
+
+
+def test_the_walk_finds_settings_wherever_they_are():
+    found = set(leaves(Job))
+    assert {"output", "data.columns.time", "data.modalities", "data.modalities.*.file", "evaluation.ks",
+            "losses.adversarial.candidates", "storage.endpoint"} <= found  # fmt: skip
+    assert not {"data", "data.columns", "losses.adversarial"} & found
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.path}, {change.probe}")
+def test_a_change_of_the_setting_is_seen(observed, change):
+    found = observed(_place(change))
+    before, again = found.before[change.probe, change.base]
+    assert before == again, "the probe sees a difference where there is none"
+    assert found.after[change] != before
