@@ -109,7 +109,7 @@ class ModalityGraph(Section):
     size: Annotated[int, Field(ge=0)] = 10
     """Items kept per user and modality, K; 0 switches the graph and its attention off."""
     fanout: Count = 10
-    """Users sampled per item from the transposed lists."""
+    """Entries sampled per node and list: of a user's items, and of the users that list an item."""
     refresh_epochs: Count = 1
     """Epochs between two publications of the lists to the sampler."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -40,7 +41,8 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
     """Train to early stop. Returns where training ended."""
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
-    sampler = Exchange(_group_for_sampling(worker), graph.book.worker_bounds(worker.world_size), worker.rank)
+    group = _group_for_sampling(worker, job.training.timeout_seconds)
+    sampler = Exchange(group, graph.book.worker_bounds(worker.world_size), worker.rank)
 
     def validate(state: TrainingState) -> dict[str, float]:
         views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
@@ -101,9 +103,9 @@ def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:
             parameter.copy_(state[name])
 
 
-def _group_for_sampling(worker: Worker) -> dist.ProcessGroup | None:
+def _group_for_sampling(worker: Worker, timeout_seconds: int) -> dist.ProcessGroup | None:
     """Sampling runs beside the step, so its collectives need a group of their own; on hosts, so gloo."""
     if worker.group is None:
         return None
-    group: dist.ProcessGroup = dist.new_group(backend="gloo")
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds))
     return group

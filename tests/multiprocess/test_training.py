@@ -5,11 +5,14 @@ Starting processes takes longer than what they do here, so each number of worker
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,8 +20,9 @@ from torch import Tensor
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import NonFiniteError
-from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.launch.entry import evaluate, export, load_local_graph
 from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession
 from tests.processes import run_workers
@@ -67,6 +71,7 @@ class Found:
     refusals: dict[str, str] = field(default_factory=dict)
     whole: Trained | None = None
     resumed: dict[int, Trained] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
 
 
 def run_all(rank: int, folder: Path, workers: int) -> Found:
@@ -84,6 +89,7 @@ def run_all(rank: int, folder: Path, workers: int) -> Found:
     if workers < 3:
         found.whole = train(rank, job(*LOOP, "training.epochs=4"), folder / f"whole-{workers}")
         train(rank, job(*LOOP, "training.epochs=3"), folder / f"until-3-by-{workers}")
+    found.metrics = evaluate_and_export(rank, job(*LOOP), folder)
     if workers == 2:
         found.resumed = {before: resume(rank, job(*LOOP, "training.epochs=4"), folder, before) for before in (1, 2)}
     return found
@@ -96,12 +102,19 @@ def resume_all(rank: int, folder: Path) -> dict[int, Trained]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> dict[int, list[Found]]:
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def runs(folder) -> dict[int, list[Found]]:
     """What each worker of 1, 2 and 3 found. Later ones go on from checkpoints of earlier ones."""
-    folder = tmp_path_factory.mktemp("training")
     for modalities in (1, 2, 3):
         publish_graph(make_job(folder / f"graph-{modalities}", modalities))
-    results = {workers: run_workers(workers, run_all, folder, workers, timeout=240) for workers in (1, 2, 3)}
+    results = {}
+    for workers in (1, 2, 3):
+        results[workers] = run_workers(workers, run_all, folder, workers, timeout=240)
+        (folder / "graph-2" / "export").rename(folder / f"export-{workers}")
     results[1][0].resumed = run_workers(1, resume_all, folder, timeout=120)[0]
     return results
 
@@ -260,3 +273,41 @@ def test_a_resume_goes_on_as_if_nothing_had_happened(runs, before, after):
         assert state.keys() == whole.keys()
         for name, value in whole.items():
             torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
+    """The stages after training, always on what a single worker trained."""
+    checkpoint = folder / "whole-1" / "checkpoint-00003"
+    files = {}
+    for path in checkpoint.iterdir():
+        content = path.read_bytes()
+        files[path.name] = FileRecord(len(content), hashlib.sha256(content).hexdigest())
+    location, training = open_location(str(checkpoint), job.storage), Manifest("training", "of a test", {}, files)
+    worker, session = make_worker(rank, job), LocalSession(folder / "unused")
+    records = export(job, worker, session, location, training)
+    for name, record in records.items():
+        assert (Path(job.output) / "export" / name).stat().st_size == record["bytes"]
+    return evaluate(job, worker, session, location, training)
+
+
+def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder):
+    one = runs[1][0].metrics
+    assert one.keys() == {"validation", "test", "baselines"}
+    assert 0 < one["validation"]["recall@20"] < 1
+    names = sorted(path.relative_to(folder / "export-1") for path in (folder / "export-1").rglob("*.parquet"))
+    assert len(names) == 3 * 4  # user rows, item rows and recommendations of four partitions
+    for workers in (2, 3):
+        for found in runs[workers]:
+            for split in ("validation", "test"):
+                assert found.metrics[split] == pytest.approx(one[split], abs=1e-6)
+                popular, wanted = (each["baselines"]["popularity"][split] for each in (found.metrics, one))
+                assert popular == pytest.approx(wanted, abs=1e-12)
+        for name in names:
+            ours, theirs = (pq.read_table(folder / f"export-{w}" / name) for w in (workers, 1))
+            assert ours.schema == theirs.schema
+            for column in ours.column_names:
+                if column in ("vector", "scores"):
+                    values = [np.concatenate([[], *table.column(column).to_pylist()]) for table in (ours, theirs)]
+                    np.testing.assert_allclose(*values, atol=1e-5)
+                else:
+                    assert ours.column(column).to_pylist() == theirs.column(column).to_pylist()
