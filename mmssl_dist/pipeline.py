@@ -12,11 +12,10 @@ from functools import partial
 import yaml
 
 from mmssl_dist.config import Job
-from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
-from mmssl_dist.launch.preflight import check_output
+from mmssl_dist.launch.preflight import check_data, check_output
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
@@ -76,7 +75,7 @@ def run_all(job: Job, cluster: Connect, force: bool = False) -> dict[str, Manife
     Raises:
         MmsslError: of the first stage that fails; what it left is not published.
     """
-    find_files(job)
+    check_data(job)
     _begin(job)
     manifests: dict[str, Manifest] = {}
     for stage in STAGES:
@@ -94,7 +93,7 @@ def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Man
     stage = next(stage for stage in STAGES if stage.name == name)
     source = _published(stage.after, job)
     if source is None:
-        find_files(job)
+        check_data(job)
     _begin(job)
     return _bring_up_to_date(stage, job, source, cluster, force)
 

@@ -22,6 +22,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 from mmssl_dist.launch.progress import carried, follow
+from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Location
 from mmssl_dist.training.session import Session
@@ -108,13 +109,14 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
     """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
 
     Raises:
-        MmsslError: as a worker raised it.
+        MmsslError: as a worker raised it; or there was no room for the workers within ``scaling.wait_seconds``.
         WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     scaling = job.scaling
-    resources = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
+    await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
+    resources = {name: amount for name, amount in scaling.each.items() if name in ("CPU", "GPU")}
     trainer = TorchTrainer(
         _enter,
         train_loop_config={
@@ -127,7 +129,8 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
             timeout_s=job.training.timeout_seconds,
         ),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources
+            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources,
+            accelerator_type=scaling.accelerator,
         ),
         run_config=ray.train.RunConfig(
             name=run.name,

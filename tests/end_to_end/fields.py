@@ -99,6 +99,8 @@ CHANGES = (
     _one("launch", "scaling.workers", 2),
     _one("launch", "scaling.cpus_per_worker", 2),
     _one("launch", "scaling.gpus_per_worker", 1),
+    _one("launch", "scaling.accelerator", "L4"),
+    _one("launch", "scaling.wait_seconds", 60),
     _one("launch", "training.keep_checkpoints", 3),
     _one("launch", "training.max_failures", 5),
     _one("launch", "training.timeout_seconds", 60),

@@ -37,14 +37,20 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
         trainers.append(trainer)
         raise _Handed
 
-    with patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
+    waits = []
+
+    def wait(bundles: Sequence[dict[str, float]], limit: float, stage: str) -> None:
+        waits.append((list(bundles), limit, stage))
+
+    waiting = patch("mmssl_dist.launch.train.await_room", wait)  # this machine may not have what the job asks for
+    with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
         train(cluster, job, Manifest("partitions", "any", {}, {}))
     (trainer,) = trainers
     scaling, run = trainer.scaling_config, trainer.run_config
     return (
         scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker, trainer.backend_config.backend,
         trainer.backend_config.timeout_s, run.failure_config.max_failures, run.checkpoint_config.num_to_keep,
-        run.worker_runtime_env,
+        run.worker_runtime_env, scaling.accelerator_type, waits,
     )  # fmt: skip
 
 
