@@ -41,11 +41,12 @@ def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None) -> I
     dashboard, gcs = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
         command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--temp-dir={folder}",
-                   f"--dashboard-port={dashboard}", f"--num-cpus={cpus}", f"--object-store-memory={150_000_000}"]
+                   f"--dashboard-port={dashboard}", f"--num-cpus={cpus}", f"--object-store-memory={150_000_000}",
+                   f"--dashboard-agent-listen-port={free_port()}"]  # or it takes no jobs beside another Ray
         with open(Path(folder) / "head.log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         try:
-            _wait_for(process, dashboard, Path(folder) / "head.log")
+            wait_for(process, dashboard, Path(folder) / "head.log")
             yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
         finally:
             end_session(process)
@@ -89,7 +90,7 @@ def in_session(session: int) -> list[int]:
     return found
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         if "Ray runtime started" in log.read_text():

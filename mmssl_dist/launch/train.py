@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a worker stays in the driver's working directory
 }
 
+_UPLOAD_POLL_SECONDS = 0.1
+_RESIZE_SECONDS = 60.0  # between two looks for machines that an elastic group could grow to
 
 Lines = Callable[[Location | None], Callable[[Mapping[str, float]], str]]
 
@@ -87,15 +90,19 @@ class Outcome:
 
 
 class RaySession:
-    """A session on Ray Train."""
+    """A session on Ray Train; it uploads checkpoints while training goes on."""
 
     def __init__(self, run: Run, stage: str, rank: int) -> None:
         self.run, self.stage = run, stage
+        self._uploading: Path | None = None
         self._line = run.lines(self.latest()) if run.lines and rank == 0 else None
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
-        ray.train.report(dict(metrics), checkpoint=files)
+        while self._uploading is not None and self._uploading.exists():  # Ray Train deletes what it has uploaded
+            time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
+        ray.train.report(dict(metrics), checkpoint=files, checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
+        self._uploading = checkpoint
         if self._line is not None:
             _logger.info("%s: %s", self.stage, self._line(metrics))
 
@@ -130,7 +137,7 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
         ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources,
-            accelerator_type=scaling.accelerator,
+            accelerator_type=scaling.accelerator, elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
         ),
         run_config=ray.train.RunConfig(
             name=run.name,

@@ -19,6 +19,7 @@ import pyarrow.fs as pafs
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError
 from mmssl_dist.storage.answers import explain
+from mmssl_dist.storage.cache import make_room, mark_used
 from mmssl_dist.storage.s3 import s3_filesystem
 
 _CHUNK = 1 << 24
@@ -145,7 +146,9 @@ class Location:
         return FileRecord(len(header) + len(body), digest.hexdigest())
 
     def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
-        """A local file with this content, downloaded below ``cache`` unless it is local already.
+        """A local file with this content, downloaded below ``cache`` unless it is local already; open it soon.
+
+        ``cache`` keeps to ``storage.cache_bytes``: a file that nobody asked for in a while may go.
 
         Raises:
             ArtifactError: the content is not what ``record`` says.
@@ -154,8 +157,10 @@ class Location:
             target = Path(self.path)
         else:
             target = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
-            if not (target.exists() and record is not None and _digest(target) == record.sha256):
-                self._download(target, record)
+            if target.exists() and record is not None and _digest(target) == record.sha256:
+                mark_used(target)
+                return target
+            self._download(cache, target, record)
         if not target.is_file():
             raise self._absent(record)
         if record is not None and _digest(target) != record.sha256:
@@ -165,9 +170,11 @@ class Location:
             )
         return target
 
-    def _download(self, target: Path, record: FileRecord | None) -> None:
-        if not self.exists():
+    def _download(self, cache: Path, target: Path, record: FileRecord | None) -> None:
+        info = self.info()
+        if info.type == pafs.FileType.NotFound:
             raise self._absent(record)
+        make_room(cache, int(info.size or 0), (self.storage or Storage()).cache_bytes)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         local = pafs.LocalFileSystem()
