@@ -16,6 +16,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
 from mmssl_dist.launch.preflight import check_data, check_output
+from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
@@ -64,6 +65,7 @@ def cluster_on_demand(job: Job, address: str | None = None, debug: bool = False)
         def get() -> Cluster:
             if not connected:
                 connected.append(stack.enter_context(connect(job.scaling, job.storage, address, debug)))
+                require_shared(job)
             return connected[0]
 
         yield get

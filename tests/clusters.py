@@ -27,7 +27,7 @@ class Head:
     gcs: str
     environment: Mapping[str, str]
 
-    def command(self, cwd: Path, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    def command(self, cwd: Path, *arguments: str, timeout: float = 580) -> subprocess.CompletedProcess[str]:
         """``python cli.py ARGUMENTS`` in ``cwd``."""
         environment = {**self.environment, "PYTHONPATH": str(ROOT)}
         return subprocess.run([sys.executable, str(ROOT / "cli.py"), *arguments], cwd=cwd, capture_output=True,

@@ -109,5 +109,6 @@ CHANGES = (
     _one("storage", "storage.region", "us-west-2", *_S3),
     _one("storage", "storage.path_style", "true", *_S3),
     _one("storage", "storage.anonymous", "true", *_S3),
+    _one("cache", "storage.cache_bytes", 150),
     _one("retries", "storage.retries", 1),
 )  # fmt: skip

@@ -61,6 +61,7 @@ def folder(tmp_path_factory, head, endpoint) -> Path:
     return path
 
 
+@pytest.mark.timeout(900)  # three jobs, each a minute on two idle cores
 def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, folder, endpoint):
     local = head.command(folder, "submit", "local.yaml", "--address", head.address)
     assert local.returncode == 0, local.stdout + local.stderr
