@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 from mmssl_dist.launch.progress import Relay, carried, follow
-from mmssl_dist.launch.waiting import amounts, await_room
+from mmssl_dist.launch.waiting import amounts, await_room, grows
 
 _LARGEST_OBJECT_STORE = 1 << 30
 _PROBE_SECONDS = 5.0
@@ -164,14 +164,14 @@ def require_resources(scaling: Scaling) -> None:
     import ray
 
     each = scaling.each
-    # what the autoscaler may grow to, None without one; Ray Train asks in the same way
+    # what the cluster may grow to, where something told Ray; Ray Train asks in the same way
     largest = ray._private.state.state.get_max_resources_from_cluster_config()
     if largest:
         room = int(min(largest.get(name, 0) // amount for name, amount in each.items()))
     else:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         room = int(sum(min(m.get(name, 0) // amount for name, amount in each.items()) for m in machines))
-    if room >= scaling.fewest:
+    if room >= scaling.fewest or (not largest and grows()):
         return
     total = largest or ray.cluster_resources()
     there = ", ".join(f"{total.get(name, 0):g} {name}" for name in each)

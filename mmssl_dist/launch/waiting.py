@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ _logger = logging.getLogger(__name__)
 
 _SOON_SECONDS = 2.0
 _SAY_SECONDS = 30.0
+_STATUS_SECONDS = 10
 
 
 def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str) -> None:
@@ -45,6 +47,26 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
     raise InputError("scaling.wait_seconds", f"no room for {need} after {limit:g} s",
                      f"the Ray cluster must have it free by then (free now: {_free(bundles)})",
                      "End other jobs, let the cluster grow further, ask for less, or wait longer.")
+
+
+def grows() -> bool:
+    """Whether an autoscaler that can start machines watches the connected Ray.
+
+    Ray tells nowhere how far. Every Ray has a monitor, but one without machines to start names their kinds after them.
+    """
+    import ray
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.autoscaler.v2.sdk import get_cluster_status
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)  # of the first autoscaler; the second one answers for itself
+    report = json.loads(status).get("autoscaler_report") if status else None
+    if report is not None:
+        kinds = list(report.get("active_nodes") or {})
+    else:
+        found = get_cluster_status(ray.get_runtime_context().gcs_address, _STATUS_SECONDS)
+        kinds = [node.ray_node_type_name for node in (*found.active_nodes, *found.idle_nodes)]
+    return any(kind and not kind.startswith("node_") for kind in kinds)
 
 
 def amounts(resources: Mapping[str, float]) -> str:
