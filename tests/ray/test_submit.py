@@ -20,20 +20,9 @@ import pytest
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
-JOB = """\
-output: out
-data:
-  path: raw data
-  modalities:
-    image: {file: features/image}
-    text: {file: features/text}
-partition: {parts: 2}
-model: {dimension: 8}
-training: {epochs: 2, batch_size: 512, fanout: [3, 3]}
-evaluation: {ks: [10, 20]}
-export: {k: 5}
-scaling: {workers: 2}
-"""
+JOB = ROOT / "jobs" / "demo.yaml"
+SMALLER = ("output=out", "data.path=raw data", "training.epochs=2", "training.batch_size=512",
+           "evaluation.every_epochs=1", "evaluation.ks=[10, 20]", "export.k=5")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,9 +88,8 @@ def _wait_for(process: subprocess.Popen, port: int, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, head) -> Path:
-    """A job's YAML beside its raw files, in a folder with a name that needs quoting."""
+    """The raw files of a small demo, in a folder with a name that needs quoting."""
     path = tmp_path_factory.mktemp("a job")
-    (path / "job.yaml").write_text(JOB)
     made = _command(head, path, "synthesize", "raw data", "--users=120", "--items=60", "--interactions=700",
                     "--modality=image=6", "--modality=text=4")
     assert made.returncode == 0, made.stderr
@@ -114,8 +102,13 @@ def _command(head: Head, cwd: Path, *arguments: str) -> subprocess.CompletedProc
                           env=environment, timeout=280)  # fmt: skip
 
 
-def test_job_runs_on_the_cluster_and_its_files_are_where_the_yaml_says(head, folder):
-    done = _command(head, folder, "submit", "job.yaml", "--address", head.address)
+def _submit(head: Head, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    settings = [part for override in (*SMALLER, *overrides) for part in ("--set", override)]
+    return _command(head, folder, "submit", str(JOB), "--address", head.address, *settings)
+
+
+def test_demo_runs_on_the_cluster_and_its_files_are_where_the_yaml_says(head, folder):
+    done = _submit(head, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "train: epoch 2/2: recall@20" in done.stdout
     assert "popularity" in done.stdout
@@ -128,7 +121,7 @@ def test_job_runs_on_the_cluster_and_its_files_are_where_the_yaml_says(head, fol
 
 
 def test_bad_input_on_the_cluster_is_exit_status_2_here(head, folder):
-    done = _command(head, folder, "submit", "job.yaml", "--address", head.address, "--set", "data.path=nowhere")
+    done = _submit(head, folder, "data.path=nowhere")
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"data.path: found {folder}/nowhere" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
