@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.door import dgl, draw
+from mmssl_dist.graph.ragged import ragged_range
 
 # Edges of the DGL graph go from a neighbour (any node) to a row (a node of this partition).
 _SOURCE, _EDGE, _ROW = "neighbour", "of", "row"
@@ -64,7 +65,7 @@ class PartitionSampler:
         if fanout is not None and fanout < 1:
             raise InputError("fanout", fanout, "a fanout is at least 1", "Raise it, or take all neighbours.")
         if fanout is None or len(rows) == 0 or int(degrees.max()) <= fanout:
-            return Sample(degrees, _ranges(starts, degrees))
+            return Sample(degrees, ragged_range(starts, degrees))
 
         def call() -> Tensor:
             sampled = dgl.sampling.sample_neighbors(self._graph, {_ROW: rows}, fanout, copy_ndata=False)
@@ -72,13 +73,6 @@ class PartitionSampler:
             return edges
 
         return Sample(degrees.clamp(max=fanout), draw(_fold(seed), call))
-
-
-def _ranges(starts: Tensor, lengths: Tensor) -> Tensor:
-    """start, start + 1, ... of each row, one after another."""
-    ends = lengths.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    return torch.arange(total) + torch.repeat_interleave(starts - (ends - lengths), lengths, output_size=total)
 
 
 def _fold(seed: int) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmssl_dist.graph.ragged import ragged_range
+
 
 @dataclass(frozen=True)
 class Adjacency:
@@ -40,14 +42,6 @@ class Adjacency:
             right = (self.neighbours[middle.clamp(max=last)] < nodes) & (low < high)
             low, high = torch.where(right, middle + 1, low), torch.where(right, high, middle)
         return (low < end) & (self.neighbours[low.clamp(max=last)] == nodes)
-
-
-def ragged_range(starts: Tensor, counts: Tensor) -> Tensor:
-    """start, start + 1, ..., start + count - 1 for each pair, one after the other."""
-    total = int(counts.sum())
-    first = torch.cumsum(counts, 0) - counts
-    shift = torch.repeat_interleave(starts - first, counts, output_size=total)
-    return torch.arange(total, device=starts.device) + shift
 
 
 def adjacency_from_pairs(rows: Tensor, nodes: Tensor, num_rows: int) -> Adjacency:

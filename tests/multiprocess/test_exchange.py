@@ -164,4 +164,4 @@ def check_two_groups_at_once(rank: int, workers: int) -> None:
 def test_exchange(workers):
     assert all(list(bounds) == sorted(bounds) for bounds in BOUNDS[workers])
     assert any(a == b for bounds in BOUNDS[workers] for a, b in pairwise(bounds))
-    assert run_workers(workers, check_all, workers) == [180] * workers
+    assert run_workers(workers, check_all, workers, timeout=180) == [180] * workers

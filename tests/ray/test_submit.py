@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.clusters import Head, started_head
+from tests.clusters import ROOT, Head, started_head
 
-JOB = """\
-output: out
-data:
-  path: raw data
-  modalities:
-    image: {file: features/image}
-    text: {file: features/text}
-partition: {parts: 2}
-model: {dimension: 8}
-training: {epochs: 2, batch_size: 512, fanout: [3, 3]}
-evaluation: {ks: [10, 20]}
-export: {k: 5}
-scaling: {workers: 2}
-"""
+JOB = ROOT / "jobs" / "demo.yaml"
+SMALLER = ("output=out", "data.path=raw data", "training.epochs=2", "training.batch_size=512",
+           "evaluation.every_epochs=1", "evaluation.ks=[10, 20]", "export.k=5")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +25,21 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, head) -> Path:
-    """A job's YAML beside its raw files, in a folder with a name that needs quoting."""
+    """The raw files of a small demo, in a folder with a name that needs quoting."""
     path = tmp_path_factory.mktemp("a job")
-    (path / "job.yaml").write_text(JOB)
     made = head.command(path, "synthesize", "raw data", "--users=120", "--items=60", "--interactions=700",
-                    "--modality=image=6", "--modality=text=4")
+                        "--modality=image=6", "--modality=text=4")  # fmt: skip
     assert made.returncode == 0, made.stderr
     return path
 
 
-def test_job_runs_on_the_cluster_and_its_files_are_where_the_yaml_says(head, folder):
-    done = head.command(folder, "submit", "job.yaml", "--address", head.address)
+def _submit(head: Head, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    settings = [part for override in (*SMALLER, *overrides) for part in ("--set", override)]
+    return head.command(folder, "submit", str(JOB), "--address", head.address, *settings)
+
+
+def test_demo_runs_on_the_cluster_and_its_files_are_where_the_yaml_says(head, folder):
+    done = _submit(head, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "train: epoch 2/2: recall@20" in done.stdout
     assert "popularity" in done.stdout
@@ -58,7 +52,7 @@ def test_job_runs_on_the_cluster_and_its_files_are_where_the_yaml_says(head, fol
 
 
 def test_bad_input_on_the_cluster_is_exit_status_2_here(head, folder):
-    done = head.command(folder, "submit", "job.yaml", "--address", head.address, "--set", "data.path=nowhere")
+    done = _submit(head, folder, "data.path=nowhere")
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"data.path: found {folder}/nowhere" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

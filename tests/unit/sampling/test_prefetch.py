@@ -21,12 +21,14 @@ class Recorder:
     calls: list[tuple[int, int]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     gate: threading.Event | None = None
+    inside: threading.Event = field(default_factory=threading.Event)
 
     def batch(self, epoch: int, step: int) -> tuple[int, int]:
         self.threads.add(threading.get_ident())
         self.calls.append((epoch, step))
         if self.gate is not None:
-            assert self.gate.wait(10)
+            self.inside.set()
+            assert self.gate.wait(60)
         if step == self.fails_at:
             raise ValueError(f"step {step}")
         return epoch, step
@@ -76,13 +78,14 @@ def test_close_ends_what_waits_after_the_batch_in_progress():
     batches._thread.submit(int).result()
     assert len(recorder.calls) == 5
     recorder.gate = threading.Event()
-    next(epoch)  # batch 5 is in progress now, held by the gate
-    next(epoch)  # and 6 waits
+    next(epoch)
+    next(epoch)
+    assert recorder.inside.wait(60)  # batch 5 is in progress now, held by the gate, and 6 waits
     release = threading.Timer(0.2, recorder.gate.set)
     release.start()
     batches.close()
     assert recorder.gate.is_set()
-    assert len(recorder.calls) <= 6
+    assert recorder.calls == [(0, step) for step in range(6)]
     release.join()
     with pytest.raises(RuntimeError, match="shutdown"):
         list(epoch)

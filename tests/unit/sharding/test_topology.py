@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.sharding.topology import adjacency_from_pairs, ragged_range
+from mmssl_dist.graph.ragged import ragged_range
+from mmssl_dist.sharding.topology import adjacency_from_pairs
 from tests.graphs import lists_of
 
 rows_of_nodes = st.lists(st.lists(st.integers(0, 12), max_size=8, unique=True).map(sorted), min_size=1, max_size=6)
