@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,8 @@ def client_environment() -> dict[str, str]:
 def end_session(process: subprocess.Popen[bytes]) -> None:
     """End ``process`` and all in its session: this cluster's processes and no other's."""
     for pid in in_session(process.pid):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
