@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok clean
+.PHONY: help setup demo test lint types pytest tiktok rate clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -21,6 +21,7 @@ help:
 	@echo "make types    mypy --strict alone"
 	@echo "make pytest   the tests alone; ARGS=... goes to pytest"
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
+	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
 setup: $(STAMP)
@@ -53,6 +54,9 @@ tiktok: $(STAMP)
 	    $(MMSSL) run jobs/tiktok.yaml --set data.path=$(DATA) --set seed=$$seed --set output=runs/tiktok/seed-$$seed || exit $$?; \
 	done
 	$(MMSSL) summarize $(SEEDS:%=runs/tiktok/seed-%)
+
+rate: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.read_rate
 
 clean:
 	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -66,8 +66,10 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     """
     with _reporting(debug):
         from mmssl_dist.data.files import find_files
+        from mmssl_dist.launch.preflight import check_data
 
         job = _load(job_file, overrides)
+        check_data(job)
         files = find_files(job).all()
         typer.echo(_description(job))
         typer.echo(f"valid; {len(files)} raw files found")
@@ -164,6 +166,56 @@ def submit(
         flags = tuple(name for name, given in (("--force", force), ("--debug", debug)) if given)
         status = submit(Submission(job_file, tuple(overrides or ()), flags, image), address, typer.echo)
         raise typer.Exit(status)
+
+
+jobs = typer.Typer(no_args_is_help=True, help="Jobs sent to a cluster: list, status, logs, stop.")
+app.add_typer(jobs, name="jobs")
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
+Dashboard = Annotated[
+    str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")
+]
+
+
+@jobs.command("list")
+def list_jobs(address: Dashboard = None, debug: Debug = False) -> None:
+    """Show every job, the latest first."""
+    with _reporting(debug):
+        from mmssl_dist.launch.jobs import job_lines
+
+        for line in job_lines(address):
+            typer.echo(line)
+
+
+@jobs.command("status")
+def show_status(job_id: JobId, address: Dashboard = None, debug: Debug = False) -> None:
+    """Show how a job stands."""
+    with _reporting(debug):
+        from mmssl_dist.launch.jobs import job_status
+
+        typer.echo(job_status(address, job_id))
+
+
+@jobs.command("logs")
+def show_logs(
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option(help="Go on until the job ends, and end with its exit status.")] = True,
+    address: Dashboard = None,
+    debug: Debug = False,
+) -> None:
+    """Show a job's log, and follow it."""
+    with _reporting(debug):
+        from mmssl_dist.launch.jobs import job_logs
+
+        raise typer.Exit(job_logs(address, job_id, typer.echo, follow))
+
+
+@jobs.command("stop")
+def end_job(job_id: JobId, address: Dashboard = None, debug: Debug = False) -> None:
+    """End a job; what it published stays."""
+    with _reporting(debug):
+        from mmssl_dist.launch.jobs import stop_job
+
+        typer.echo(stop_job(address, job_id))
 
 
 @app.command()
@@ -271,11 +323,16 @@ def _description(job: Job) -> str:
         "model": f"D {job.model.dimension}, {job.model.layers} layers",
         "training": f"at most {job.training.epochs} epochs, {job.training.batch_size} pairs a step, "
                     f"stops on {job.evaluation.metric}",
-        "scaling": f"{job.scaling.workers} worker(s), {job.scaling.cpus_per_worker} CPU and "
+        "scaling": f"{_workers(job)} worker(s), {job.scaling.cpus_per_worker} CPU and "
                    f"{job.scaling.gpus_per_worker} GPU each",
         "seed": str(job.seed),
     }  # fmt: skip
     return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
+
+
+def _workers(job: Job) -> str:
+    scaling = job.scaling
+    return str(scaling.most) if scaling.fewest == scaling.most else f"{scaling.fewest} to {scaling.most}"
 
 
 def _widths(modalities: list[str]) -> dict[str, int]:

@@ -12,11 +12,11 @@ from functools import partial
 import yaml
 
 from mmssl_dist.config import Job
-from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
-from mmssl_dist.launch.preflight import check_output
+from mmssl_dist.launch.preflight import check_data, check_output
+from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
@@ -65,6 +65,7 @@ def cluster_on_demand(job: Job, address: str | None = None, debug: bool = False)
         def get() -> Cluster:
             if not connected:
                 connected.append(stack.enter_context(connect(job.scaling, job.storage, address, debug)))
+                require_shared(job)
             return connected[0]
 
         yield get
@@ -76,7 +77,7 @@ def run_all(job: Job, cluster: Connect, force: bool = False) -> dict[str, Manife
     Raises:
         MmsslError: of the first stage that fails; what it left is not published.
     """
-    find_files(job)
+    check_data(job)
     _begin(job)
     manifests: dict[str, Manifest] = {}
     for stage in STAGES:
@@ -94,7 +95,7 @@ def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Man
     stage = next(stage for stage in STAGES if stage.name == name)
     source = _published(stage.after, job)
     if source is None:
-        find_files(job)
+        check_data(job)
     _begin(job)
     return _bring_up_to_date(stage, job, source, cluster, force)
 

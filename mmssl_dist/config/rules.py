@@ -31,7 +31,7 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
     """Every rule that ``job`` breaks."""
     yield from _split(job)
     yield from _folders(job)
-    workers, parts = job.scaling.workers, job.partition.parts
+    workers, parts = job.scaling.most, job.partition.parts
     if workers > parts:
         yield Disagreement(
             ("scaling.workers", "partition.parts"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mmssl_dist.config.rules import disagreements
@@ -22,6 +22,15 @@ def _as_tuple(value: object) -> object:
 
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+def _in_order(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] > value[1]:
+        raise PydanticCustomError("order", "must be [fewest, most], in this order", {})
+    return value
+
+
+Range = Annotated[tuple[Count, Count], BeforeValidator(_as_tuple), AfterValidator(_in_order)]
 
 class Section(BaseModel):
     """Frozen, strict about types, and without room for unknown keys."""
@@ -248,12 +257,34 @@ class Export(Section):
 class Scaling(Section):
     """Workers and what each one takes."""
 
-    workers: Count = 1
-    """Workers W; at most partition.parts."""
+    workers: Count | Range = 1
+    """Workers W; at most partition.parts. [2, 8]: starts with 2 and takes more, up to 8, as machines come and go."""
     cpus_per_worker: Count = 1
     """Cores reserved in Ray per worker; also its number of compute threads."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
     """GPUs per worker; 0 trains on the CPU."""
+    accelerator: Text | None = None
+    """Accelerator type the workers need, as Ray names it (such as A100 or L4); any when not given."""
+    wait_seconds: Count = 1800
+    """Seconds to wait for machines or for other jobs to end, before giving up."""
+
+    @property
+    def fewest(self) -> int:
+        """Workers that training starts with."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most(self) -> int:
+        """Workers that training may grow to."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @property
+    def each(self) -> dict[str, float]:
+        """Ray resources of one worker."""
+        devices = {"GPU": float(self.gpus_per_worker)} if self.gpus_per_worker else {}
+        # a sliver of it: Ray's machines have 1 of their accelerator's type
+        kind = {f"accelerator_type:{self.accelerator}": 0.001} if self.accelerator else {}
+        return {"CPU": float(self.cpus_per_worker)} | devices | kind
 
 
 class Storage(Section):
@@ -269,6 +300,8 @@ class Storage(Section):
     """Send no credentials."""
     retries: Annotated[int, Field(ge=0)] = 5
     """Times a failed request is sent again."""
+    cache_bytes: Count = 100_000_000_000
+    """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now stays."""
 
 
 class Job(Section):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 from mmssl_dist.launch.progress import Relay, carried, follow
+from mmssl_dist.launch.waiting import amounts, await_room
 
 _LARGEST_OBJECT_STORE = 1 << 30
 _PROBE_SECONDS = 5.0
@@ -90,7 +91,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         probe(where, target)
         options["address"] = target
     else:
-        needed = scaling.workers * scaling.cpus_per_worker
+        needed = scaling.fewest * scaling.cpus_per_worker
         options |= {
             "address": "local",
             "include_dashboard": False,
@@ -107,6 +108,8 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         _quiet_data()
     try:
         require_resources(scaling)
+        if target:
+            await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")  # a head may run no tasks, and be all there is
         return Cluster(environment, _start_relay(), debug)
     except BaseException:
         ray.shutdown()
@@ -160,20 +163,19 @@ def require_resources(scaling: Scaling) -> None:
     """
     import ray
 
-    each = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
+    each = scaling.each
     # what the autoscaler may grow to, None without one; Ray Train asks in the same way
     largest = ray._private.state.state.get_max_resources_from_cluster_config()
     if largest:
-        room = min(int(largest.get(name, 0)) // amount for name, amount in each.items())
+        room = int(min(largest.get(name, 0) // amount for name, amount in each.items()))
     else:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        room = sum(min(int(m.get(name, 0)) // amount for name, amount in each.items()) for m in machines)
-    if room >= scaling.workers:
+        room = int(sum(min(m.get(name, 0) // amount for name, amount in each.items()) for m in machines))
+    if room >= scaling.fewest:
         return
     total = largest or ray.cluster_resources()
-    there = ", ".join(f"{int(total.get(name, 0))} {name}" for name in each)
-    need = ", ".join(f"{amount} {name}" for name, amount in each.items())
-    raise InputError("scaling", f"{scaling.workers} worker(s) of {need} each",
+    there = ", ".join(f"{total.get(name, 0):g} {name}" for name in each)
+    raise InputError("scaling", f"{scaling.fewest} worker(s) of {amounts(each)} each",
                      f"the Ray cluster has {there} in all, room for {room} worker(s)",
                      "Lower scaling.workers or what each one takes, or add machines to the cluster.")
 

@@ -12,7 +12,7 @@ from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.launch.cluster import connect, describe
-from mmssl_dist.launch.preflight import check_output
+from mmssl_dist.launch.preflight import check_data, check_output
 
 PACKAGES = ("mmssl-dist", "torch", "dgl", "ray", "deepspeed", "pyarrow", "numpy", "pandas", "s3fs", "pydantic")
 
@@ -88,6 +88,7 @@ def _ray(address: str | None, job: Job | None) -> str:
 
 
 def _data(job: Job) -> str:
+    check_data(job)
     files = find_files(job).all()
     return f"{len(files)} files, {sum(file.size for file in files)} bytes below {job.data.path}"
 

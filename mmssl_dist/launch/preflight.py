@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mmssl_dist.config import Job
+from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import StorageError
-from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage import Location, open_location, require_answer
+
+T = TypeVar("T")
 
 
 def resolved(job: Job) -> Job:
@@ -21,26 +27,70 @@ def absolute(url: str) -> str:
     return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
-def check_output(job: Job) -> None:
-    """Check that the output can be written: an object is written there, read back and deleted.
+def check_data(job: Job) -> None:
+    """Check that the raw files are there, that their folder can be listed and a file of each kind be read.
 
     Raises:
-        StorageError: it cannot.
+        InputError: they are not; names the setting, and for object storage the bucket or the missing permission.
+    """
+    root = open_location(job.data.path, job.storage)
+    if not root.is_local:
+        require_answer(job.storage)
+        _named("data.path", root.look)
+    files = _named("data.path", lambda: find_files(job))
+    if not root.is_local:
+        for file in (files.interactions[0], *(each[0] for each in files.features.values())):
+            _named("data.path", partial(file.location.read_start, 1))
+
+
+def check_output(job: Job) -> None:
+    """Check that the output can be listed, and that an object can be written there, read back and deleted.
+
+    Raises:
+        StorageError: it cannot; for object storage it names the bucket or the missing permission.
     """
     folder = open_location(job.output, job.storage)
     probe = folder / f".probe-{uuid.uuid4().hex}"
-    content = uuid.uuid4().bytes
+    content = uuid.uuid4().bytes * 256  # pyarrow cannot show a refusal longer than what it asked for
+    if folder.is_local:
+        _try_local(job.output, probe, content)
+        return
+    require_answer(job.storage)
+    _named("output", folder.look)
+    _named("output", lambda: probe.write_bytes(content), job.output)
+    try:
+        same = _named("output", probe.read_bytes, job.output) == content
+    except StorageError:
+        _remove_quietly(probe)
+        raise
+    _named("output", probe.remove, job.output)
+    _require_same(job.output, same)
+
+
+def _named(key: str, call: Callable[[], T], url: str | None = None) -> T:
+    """``call()``; its error starts with the YAML path of the setting that led there."""
+    try:
+        return call()
+    except StorageError as error:
+        raise StorageError(f"{key} ({url or error.where})", error.value, error.rule, error.remedy) from error
+
+
+def _try_local(output: str, probe: Location, content: bytes) -> None:
     try:
         probe.write_bytes(content)
         same = probe.read_bytes() == content
     except StorageError as error:
         reason = getattr(error.__cause__, "strerror", None) or error.value
-        raise StorageError("output", job.output, f"it must be a folder that can be written ({reason})",
+        raise StorageError("output", output, f"it must be a folder that can be written ({reason})",
                            "Choose another output, or mend its permissions.") from error
     finally:
         _remove_quietly(probe)
+    _require_same(output, same)
+
+
+def _require_same(output: str, same: bool) -> None:
     if not same:
-        raise StorageError("output", job.output, "what is written must be read back the same", "Choose another output.")
+        raise StorageError("output", output, "what is written must be read back the same", "Choose another output.")
 
 
 def _remove_quietly(probe: Location) -> None:

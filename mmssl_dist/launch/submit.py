@@ -27,6 +27,7 @@ _CLI = "from mmssl_dist.app import main\n\nif __name__ == '__main__':\n    main(
 _LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
 )  # fmt: skip
+_NOT_YET = "No available agent"
 _STATUS_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
 
@@ -62,7 +63,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
     """
     overrides = _portable_overrides(submission)
     target = cluster_address(address)
-    client = _connect(target)
+    client = job_client(target)
     with tempfile.TemporaryDirectory(prefix="mmssl-submit-") as name:
         folder = Path(name)
         job_path = _pack(submission, folder)
@@ -73,18 +74,36 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         program = ["mmssl-dist"] if submission.installed else ["python", "cli.py"]
         settings = [part for override in overrides for part in ("--set", override)]
         entrypoint = shlex.join([*program, "run", job_path, *settings, *submission.flags])
-        try:
-            job_id: str = client.submit_job(entrypoint=entrypoint, runtime_env=environment)
-        except RuntimeError as error:
-            raise no_cluster("--address", target, error) from error
+        job_id = _send(client, target, entrypoint, environment)
     show(f"submitted {job_id} to {target}")
+    return follow_job(client, target, job_id, show)
+
+
+def follow_job(client: Any, target: str, job_id: str, show: Callable[[str], None]) -> int:
+    """Give the log of ``job_id`` to ``show`` until the job ends, and return its exit status.
+
+    Raises:
+        KeyboardInterrupt: from the terminal; the job runs on, and ``show`` was told how to follow it again.
+    """
     try:
         asyncio.run(_follow(client, job_id, show))
         return _exit_status(client, job_id, show)
     except KeyboardInterrupt:
-        show(f"detached; {job_id} runs on. Follow it again: ray job logs --address {target} --follow {job_id}")
-        show(f"Stop it: ray job stop --address {target} {job_id}")
+        show(f"detached; {job_id} runs on. Follow it again: mmssl-dist jobs logs {job_id} --address {target}")
+        show(f"Stop it: mmssl-dist jobs stop {job_id} --address {target}")
         raise
+
+
+def _send(client: Any, target: str, entrypoint: str, environment: dict[str, Any]) -> str:
+    """Submit; a cluster that has only just started may not take jobs for some seconds."""
+    started = time.monotonic()
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+        except RuntimeError as error:
+            if _NOT_YET not in str(error) or time.monotonic() - started > _PATIENCE_SECONDS:
+                raise no_cluster("--address", target, error) from error
+        time.sleep(_STATUS_SECONDS)
 
 
 def _portable_overrides(submission: Submission) -> tuple[str, ...]:
@@ -107,7 +126,12 @@ def _pack(submission: Submission, folder: Path) -> str:
     return f"jobs/{submission.job_file.name}"
 
 
-def _connect(target: str) -> Any:
+def job_client(target: str) -> Any:
+    """A client of the jobs at ``target``.
+
+    Raises:
+        InputError: nothing answers there, or it is not a dashboard.
+    """
     from ray.job_submission import JobSubmissionClient
 
     if target.startswith("ray://"):

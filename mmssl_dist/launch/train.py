@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 from mmssl_dist.launch.progress import carried, follow
+from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Location
 from mmssl_dist.training.session import Session
@@ -33,6 +35,8 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a worker stays in the driver's working directory
 }
 
+_UPLOAD_POLL_SECONDS = 0.1
+_RESIZE_SECONDS = 60.0  # between two looks for machines that an elastic group could grow to
 
 Lines = Callable[[Location | None], Callable[[Mapping[str, float]], str]]
 
@@ -86,15 +90,19 @@ class Outcome:
 
 
 class RaySession:
-    """A session on Ray Train."""
+    """A session on Ray Train; it uploads checkpoints while training goes on."""
 
     def __init__(self, run: Run, stage: str, rank: int) -> None:
         self.run, self.stage = run, stage
+        self._uploading: Path | None = None
         self._line = run.lines(self.latest()) if run.lines and rank == 0 else None
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
-        ray.train.report(dict(metrics), checkpoint=files)
+        while self._uploading is not None and self._uploading.exists():  # Ray Train deletes what it has uploaded
+            time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
+        ray.train.report(dict(metrics), checkpoint=files, checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
+        self._uploading = checkpoint
         if self._line is not None:
             _logger.info("%s: %s", self.stage, self._line(metrics))
 
@@ -108,13 +116,14 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
     """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
 
     Raises:
-        MmsslError: as a worker raised it.
+        MmsslError: as a worker raised it; or there was no room for the workers within ``scaling.wait_seconds``.
         WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     scaling = job.scaling
-    resources = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
+    await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
+    resources = {name: amount for name, amount in scaling.each.items() if name in ("CPU", "GPU")}
     trainer = TorchTrainer(
         _enter,
         train_loop_config={
@@ -127,7 +136,8 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
             timeout_s=job.training.timeout_seconds,
         ),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources
+            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources,
+            accelerator_type=scaling.accelerator, elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
         ),
         run_config=ray.train.RunConfig(
             name=run.name,

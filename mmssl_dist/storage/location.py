@@ -1,4 +1,4 @@
-"""One way to files, wherever they are: ``s3://``, ``file://`` or plain paths, through pyarrow's filesystems."""
+"""One way to files, wherever they are: ``s3://``, ``file://`` or plain paths, as pyarrow filesystems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError
+from mmssl_dist.storage.answers import explain
+from mmssl_dist.storage.cache import make_room, mark_used
+from mmssl_dist.storage.s3 import s3_filesystem
 
 _CHUNK = 1 << 24
 
@@ -62,6 +65,11 @@ class Location:
     def is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
+    @property
+    def bucket(self) -> str:
+        """First part of the path; of no meaning for a local file."""
+        return self.path.split("/")[0]
+
     def info(self) -> pafs.FileInfo:
         found: pafs.FileInfo = self._run(lambda: self.filesystem.get_file_info(self.path))
         if found.type == pafs.FileType.NotFound:
@@ -81,6 +89,21 @@ class Location:
         if not found:
             self._require_bucket()
         return sorted((f for f in found if f.type == pafs.FileType.File), key=lambda f: f.path)
+
+    def look(self) -> None:
+        """List this folder's first level, for what the storage says to that; nothing there is fine."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        if not self._run(lambda: self.filesystem.get_file_info(selector)):
+            self._require_bucket()
+
+    def read_start(self, size: int) -> bytes:
+        """The first ``size`` bytes of the file."""
+
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self.path) as stream:
+                return bytes(stream.read(size))
+
+        return self._run(read)
 
     def relative(self, info: pafs.FileInfo) -> str:
         """The name of a file from ``files()`` below this folder."""
@@ -123,7 +146,9 @@ class Location:
         return FileRecord(len(header) + len(body), digest.hexdigest())
 
     def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
-        """A local file with this content, downloaded below ``cache`` unless it is local already.
+        """A local file with this content, downloaded below ``cache`` unless it is local already; open it soon.
+
+        ``cache`` keeps to ``storage.cache_bytes``: a file that nobody asked for in a while may go.
 
         Raises:
             ArtifactError: the content is not what ``record`` says.
@@ -132,8 +157,10 @@ class Location:
             target = Path(self.path)
         else:
             target = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
-            if not (target.exists() and record is not None and _digest(target) == record.sha256):
-                self._download(target, record)
+            if target.exists() and record is not None and _digest(target) == record.sha256:
+                mark_used(target)
+                return target
+            self._download(cache, target, record)
         if not target.is_file():
             raise self._absent(record)
         if record is not None and _digest(target) != record.sha256:
@@ -143,9 +170,11 @@ class Location:
             )
         return target
 
-    def _download(self, target: Path, record: FileRecord | None) -> None:
-        if not self.exists():
+    def _download(self, cache: Path, target: Path, record: FileRecord | None) -> None:
+        info = self.info()
+        if info.type == pafs.FileType.NotFound:
             raise self._absent(record)
+        make_room(cache, int(info.size or 0), (self.storage or Storage()).cache_bytes)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         local = pafs.LocalFileSystem()
@@ -179,13 +208,12 @@ class Location:
         """Tell a bucket that is not there from one with nothing in it; S3 answers both alike when asked for a key."""
         if self.is_local:
             return
-        bucket = self.path.split("/")[0]
         try:
-            kind = self.filesystem.get_file_info(bucket).type
+            kind = self.filesystem.get_file_info(self.bucket).type
         except OSError:
             return  # credentials that may read objects but not look at the bucket: the objects will tell
         if kind == pafs.FileType.NotFound:
-            raise StorageError(self.url, f"no bucket {bucket}", "the bucket must exist", _ADVICE)
+            raise StorageError(self.url, f"no bucket {self.bucket}", "the bucket must exist", _ADVICE)
 
     def _run(self, call: Callable[[], T]) -> T:
         try:
@@ -193,7 +221,22 @@ class Location:
         except FileNotFoundError as error:
             raise StorageError(self.url, "nothing", "the file must exist", "Check the path.") from error
         except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE) from error
+            raise self._refused(error) from error
+        except Exception as error:
+            if not _of_botocore(error):
+                raise
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> StorageError:
+        answer = None if self.is_local else explain(error, self.bucket)
+        if answer is not None and answer.wants_region:
+            try:
+                self.filesystem.get_file_info(self.bucket)
+            except OSError as named:  # pyarrow tells a bucket's region when asked for the bucket
+                answer = explain(named, self.bucket) or answer
+        if answer is None:
+            return StorageError(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
+        return StorageError(self.url, *answer)
 
 
 class _Writer:
@@ -247,27 +290,17 @@ def open_location(url: str, storage: Storage) -> Location:
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
     try:
-        return Location(_s3(storage), path, url.rstrip("/"), storage)
+        return Location(s3_filesystem(storage), path, url.rstrip("/"), storage)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(url, error, "the storage must answer", _ADVICE) from error
 
 
-def _s3(storage: Storage) -> pafs.S3FileSystem:
-    options: dict[str, object] = {
-        "anonymous": storage.anonymous,
-        "force_virtual_addressing": not storage.path_style and storage.endpoint is not None,
-        "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=storage.retries + 1),
-        "allow_bucket_creation": False,
-    }
-    if storage.region:
-        options["region"] = storage.region
-    if storage.endpoint:
-        endpoint = urlsplit(storage.endpoint)
-        options |= {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc}
-    return pafs.S3FileSystem(**options)
+def _of_botocore(error: Exception) -> bool:
+    """Whether it is one of the errors that s3fs lets through as they are: no answer, or no credentials."""
+    return any(kind.__module__.startswith("botocore.") for kind in type(error).__mro__)
 
 
-_s3_once = cache(_s3)
+_s3_once = cache(s3_filesystem)
 
 
 def _reopened(path: str, url: str, storage: Storage) -> Location:

@@ -6,7 +6,6 @@ functions of seed, epoch and step, so the position is all the random state there
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -137,9 +136,7 @@ def _load(source: Location, name: str, cache: Path, files: Mapping[str, FileReco
     location = _require_file(source, name)
     if files is not None and name not in files:
         raise ArtifactError(f"{location.url}: its manifest names no such file. {_REMEDY}")
-    # Checkpoint folders are never rewritten, but a cached file of another run may have the same URL
-    folder = cache / hashlib.sha256(source.url.encode()).hexdigest()[:16]
-    path = location.localize(folder, files[name] if files is not None else None)
+    path = location.localize(cache, files[name] if files is not None else None)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -93,8 +94,11 @@ class TrainingLoop:
             validations_since_best=0 if better else before.validations_since_best + 1,
             history=(*before.history, entry),
         )
-        with tempfile.TemporaryDirectory(prefix="mmssl-checkpoint-") as name:
-            folder = Path(name)
+        folder = Path(tempfile.mkdtemp(prefix="mmssl-checkpoint-"))
+        try:
             save_rows(folder, self.graph, self.state.table, self.state.lists)
             save_dense(folder, self.state, self.position, self.worker.rank)
-            self.session.report(entry, folder)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        self.session.report(entry, folder)

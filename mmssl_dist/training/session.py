@@ -20,7 +20,8 @@ class Session(Protocol):
 
         Every worker calls it, equally often; nobody returns before all have called. The folders of all workers
         become one checkpoint, so file names differ between workers. A report with a checkpoint has
-        ``evaluation.metric`` among its metrics. The folder is the caller's again on return.
+        ``evaluation.metric`` among its metrics. The folder is the session's from then on: its files may still be
+        on their way when this returns, and the session deletes it.
         """
 
     def latest(self) -> Location | None:
@@ -46,6 +47,7 @@ class LocalSession:
         self.reports.append(dict(metrics))
         if checkpoint is not None:
             shutil.copytree(checkpoint, self.folder / f"checkpoint-{self._count:05d}", dirs_exist_ok=True)
+            shutil.rmtree(checkpoint)
             self._count += 1
 
     def latest(self) -> Location | None:

@@ -99,6 +99,8 @@ CHANGES = (
     _one("launch", "scaling.workers", 2),
     _one("launch", "scaling.cpus_per_worker", 2),
     _one("launch", "scaling.gpus_per_worker", 1),
+    _one("launch", "scaling.accelerator", "L4"),
+    _one("launch", "scaling.wait_seconds", 60),
     _one("launch", "training.keep_checkpoints", 3),
     _one("launch", "training.max_failures", 5),
     _one("launch", "training.timeout_seconds", 60),
@@ -107,5 +109,6 @@ CHANGES = (
     _one("storage", "storage.region", "us-west-2", *_S3),
     _one("storage", "storage.path_style", "true", *_S3),
     _one("storage", "storage.anonymous", "true", *_S3),
+    _one("cache", "storage.cache_bytes", 150),
     _one("retries", "storage.retries", 1),
 )  # fmt: skip

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
+import time
 from collections.abc import Sequence
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow.fs as pafs
 import pytest
 import ray
 from ray.train.torch import TorchTrainer
@@ -20,7 +24,7 @@ from mmssl_dist.errors import StorageError
 from mmssl_dist.launch.cluster import Cluster, worker_environment
 from mmssl_dist.launch.progress import Relay
 from mmssl_dist.launch.train_stage import train
-from mmssl_dist.storage import Manifest, open_location
+from mmssl_dist.storage import Location, Manifest, open_location
 
 
 class _Handed(Exception):
@@ -37,14 +41,20 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
         trainers.append(trainer)
         raise _Handed
 
-    with patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
+    waits = []
+
+    def wait(bundles: Sequence[dict[str, float]], limit: float, stage: str) -> None:
+        waits.append((list(bundles), limit, stage))
+
+    waiting = patch("mmssl_dist.launch.train.await_room", wait)  # this machine may not have what the job asks for
+    with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
         train(cluster, job, Manifest("partitions", "any", {}, {}))
     (trainer,) = trainers
     scaling, run = trainer.scaling_config, trainer.run_config
     return (
         scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker, trainer.backend_config.backend,
         trainer.backend_config.timeout_s, run.failure_config.max_failures, run.checkpoint_config.num_to_keep,
-        run.worker_runtime_env,
+        run.worker_runtime_env, scaling.accelerator_type, waits,
     )  # fmt: skip
 
 
@@ -57,6 +67,18 @@ def filesystem(folder: Path, sets: Sequence[str]) -> object:
     """The settings of the filesystem behind an s3 URL, in pyarrow's own words."""
     location = open_location("s3://bucket/run", _job(folder, sets).storage)
     return location.filesystem.__reduce__()[1]
+
+
+def downloads_kept(folder: Path, sets: Sequence[str]) -> int:
+    """How many of two downloads of 100 bytes, an hour between them, are there in the end."""
+    store, cache_folder = folder / "store", Path(mkdtemp(dir=folder))
+    store.mkdir(exist_ok=True)
+    elsewhere = pafs.SubTreeFileSystem(str(store), pafs.LocalFileSystem())
+    for name in ("a", "b"):
+        (store / name).write_bytes(b"x" * 100)
+        copy = Location(elsewhere, name, f"s3://bucket/{name}", _job(folder, sets).storage).localize(cache_folder)
+        os.utime(copy, (time.time() - 3600, time.time() - 3600))
+    return len([path for path in cache_folder.rglob("*") if path.is_file()])
 
 
 def requests_of_a_failing_store(folder: Path, sets: Sequence[str]) -> int:

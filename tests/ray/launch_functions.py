@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import torch
 import torch.distributed as dist
@@ -53,9 +53,9 @@ def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: 
             (Path(folder) / "killed").touch()
             os.kill(os.getpid(), 9)
         dist.barrier()
-        with TemporaryDirectory() as name:
-            (Path(name) / f"shard-{worker.rank}.json").write_text(json.dumps({"epoch": epoch}))
-            session.report({"epoch": epoch, "recall@20": [0.1, 0.4, 0.3, 0.2][epoch]}, Path(name))
+        name = mkdtemp()
+        (Path(name) / f"shard-{worker.rank}.json").write_text(json.dumps({"epoch": epoch}))
+        session.report({"epoch": epoch, "recall@20": [0.1, 0.4, 0.3, 0.2][epoch]}, Path(name))
     return list(range(first, 4))
 
 
@@ -72,3 +72,22 @@ def _wait_for_second_checkpoint(folder: Path) -> None:
             return
         time.sleep(0.2)
     raise TimeoutError("the second checkpoint was not committed")
+
+
+def machines_seen(job: Job, worker: Worker, session: Session, folder: str) -> dict[str, object]:
+    """How many machines the workers are on."""
+    import ray
+
+    nodes: list[object] = [None] * worker.world_size
+    dist.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
+    return {"rank": worker.rank, "machines": len(set(nodes))}
+
+
+def until_there_are_two(job: Job, worker: Worker, session: Session, folder: str) -> int:
+    """Goes on until Ray Train starts it anew in a group of two."""
+    (Path(folder) / f"group-{worker.world_size}").touch()
+    deadline = time.monotonic() + 120
+    while worker.world_size == 1 and time.monotonic() < deadline:
+        session.report({"epoch": 0.0})
+        time.sleep(0.5)
+    return worker.world_size

@@ -14,7 +14,9 @@ from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.tree import Scaling
 from mmssl_dist.errors import InputError, WorkerError
 from mmssl_dist.launch.cluster import Cluster, connect, require_resources
+from mmssl_dist.launch.shared import unseen
 from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.storage import Location
 
 
@@ -121,3 +123,26 @@ def test_workers_that_can_never_start_are_refused_in_seconds(cluster):
         require_resources(Scaling(gpus_per_worker=1))
     assert time.monotonic() - started < 5
     require_resources(Scaling(workers=3))
+    require_resources(Scaling(workers=(3, 9)))
+    with pytest.raises(InputError, match=r"found 1 worker\(s\) of 1 CPU, accelerator_type:L4 each"):
+        require_resources(Scaling(accelerator="L4"))
+
+
+def test_a_path_that_a_machine_does_not_see_is_named_with_the_machine(cluster, tmp_path):
+    found = unseen({"data.path": str(tmp_path), "output": str(tmp_path / "none")})
+    assert list(found) == ["output"]
+    assert found["output"].count(".") == 3  # an address
+    assert unseen({}) == {}
+
+
+def test_room_that_does_not_come_is_waited_for_with_a_line_and_a_limit(cluster, caplog):
+    await_room([{"CPU": 1.0}], 1, "test")
+    assert caplog.records == []
+    started = time.monotonic()
+    with caplog.at_level(logging.INFO, "mmssl_dist"), pytest.raises(InputError) as caught:
+        await_room([{"CPU": 2.0}] * 4, 3, "train")
+    assert time.monotonic() - started < 10
+    assert "train: waiting for room for 4 worker(s) of 2 CPU each; free now: 3 CPU;" in caplog.text
+    assert str(caught.value).startswith("scaling.wait_seconds: found no room for 4 worker(s) of 2 CPU each after 3 s; "
+                                        "the Ray cluster must have it free by then (free now: 3 CPU).")
+    await_room([{"CPU": 1.0}] * 3, 1, "test")  # what was reserved is free again

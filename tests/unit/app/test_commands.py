@@ -44,7 +44,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
             "assert not heavy, heavy\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    commands = "validate prepare partition train evaluate export run submit synthesize summarize doctor".split()
+    commands = "validate prepare partition train evaluate export run submit synthesize summarize doctor jobs".split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == commands
     assert "..." not in done.stdout.partition("Commands:")[2]  # every summary fits its line

@@ -55,7 +55,7 @@ class Stages:
 def stages(monkeypatch):
     fakes = Stages()
     monkeypatch.setattr(pipeline, "STAGES", fakes.all)
-    monkeypatch.setattr(pipeline, "find_files", lambda job: None)
+    monkeypatch.setattr(pipeline, "check_data", lambda job: None)
     return fakes
 
 

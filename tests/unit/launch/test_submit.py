@@ -54,7 +54,7 @@ def job_file(tmp_path, monkeypatch):
 
 def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
     client, shown = FakeClient(list(statuses), code), []
-    monkeypatch.setattr(room, "_connect", lambda target: client)
+    monkeypatch.setattr(room, "job_client", lambda target: client)
     monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
     return submit(submission, "http://127.0.0.1:1", shown.append), client, shown
 
@@ -105,11 +105,11 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(monkeypatch, job_file):
 
     monkeypatch.setattr(room, "_exit_status", interrupted)
     client, shown = FakeClient([], 0), []
-    monkeypatch.setattr(room, "_connect", lambda target: client)
+    monkeypatch.setattr(room, "job_client", lambda target: client)
     with pytest.raises(KeyboardInterrupt):
         submit(Submission(job_file), "http://127.0.0.1:1", shown.append)
     assert shown[-2] == ("detached; job-1 runs on. Follow it again: "
-                         "ray job logs --address http://127.0.0.1:1 --follow job-1")
+                         "mmssl-dist jobs logs job-1 --address http://127.0.0.1:1")
 
 
 def test_invalid_job_is_not_sent(job_file):

@@ -68,7 +68,7 @@ def test_dgl_is_imported_through_its_door_only() -> None:
     ("name", "allowed"),
     [
         ("config", {"pydantic", "pydantic_core", "yaml"}),
-        ("storage", {"numpy", "pyarrow"}),
+        ("storage", {"numpy", "pyarrow", "botocore", "s3fs"}),
         ("model", {"torch", "numpy"}),  # no rank, no Ray, no DGL, no DeepSpeed
         ("losses", {"torch", "numpy"}),
     ],

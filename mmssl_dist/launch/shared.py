@@ -1,0 +1,53 @@
+"""Local paths on a cluster of several machines: every one of them has to see the same folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mmssl_dist.config import Job
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import open_location
+
+_SECONDS = 60.0
+
+
+def require_shared(job: Job) -> None:
+    """Check that each machine of the connected Ray sees the job's local folders; ``output/job.yaml`` is written.
+
+    Raises:
+        InputError: one does not; names the setting and the machine.
+    """
+    import ray
+
+    if sum(bool(node["Alive"]) for node in ray.nodes()) < 2:
+        return
+    data, output = open_location(job.data.path, job.storage), open_location(job.output, job.storage)
+    paths = ({"data.path": data.path} if data.is_local else {}) | (
+        {"output": f"{output.path}/job.yaml"} if output.is_local else {}
+    )
+    for key, machine in unseen(paths).items():
+        raise InputError(key, job.data.path if key == "data.path" else job.output,
+                         f"every machine of the cluster must see it, and {machine} does not",
+                         "Use object storage, or a folder that all machines share.")  # fmt: skip
+
+
+def unseen(paths: Mapping[str, str]) -> dict[str, str]:
+    """Of each path that some machine does not see, by its key: that machine's address."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if not paths:
+        return {}
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            look = ray.remote(num_cpus=0, scheduling_strategy=there)(_missing)
+            asked[look.remote(dict(paths))] = node["NodeManagerAddress"]
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS)
+    return {key: asked[answer] for answer in answered for key in ray.get(answer)}
+
+
+def _missing(paths: dict[str, str]) -> list[str]:
+    return [key for key, path in paths.items() if not os.path.exists(path)]

@@ -1,0 +1,65 @@
+"""Waiting for machines: says what is awaited, and gives up after a while with what was missing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from mmssl_dist.errors import InputError
+
+_logger = logging.getLogger(__name__)
+
+_SOON_SECONDS = 2.0
+_SAY_SECONDS = 30.0
+
+
+def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str) -> None:
+    """Wait until the connected Ray has room for all ``bundles`` of resources at once.
+
+    The demand is a placement group's, so an autoscaler sees it, and it ends with this process whatever happens.
+
+    Args:
+        limit: seconds after which to give up.
+        stage: what the room is for, to start the lines with.
+
+    Raises:
+        InputError: there was no room within ``limit``.
+    """
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    need = _need(bundles)
+    started = time.monotonic()
+    group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
+    try:
+        if group.wait(min(_SOON_SECONDS, limit)):
+            return
+        while (waited := time.monotonic() - started) < limit:
+            _logger.info("%s: waiting for room for %s; free now: %s; %d s of at most %d s", stage, need,
+                         _free(bundles), waited, limit)  # fmt: skip
+            if group.wait(min(_SAY_SECONDS, max(limit - waited, 0.1))):
+                _logger.info("%s: room found after %d s", stage, time.monotonic() - started)
+                return
+    finally:
+        remove_placement_group(group)
+    raise InputError("scaling.wait_seconds", f"no room for {need} after {limit:g} s",
+                     f"the Ray cluster must have it free by then (free now: {_free(bundles)})",
+                     "End other jobs, let the cluster grow further, ask for less, or wait longer.")
+
+
+def amounts(resources: Mapping[str, float]) -> str:
+    """Resources in words."""
+    words = (name if name.startswith("accelerator_type:") else f"{amount:g} {name}"
+             for name, amount in resources.items())  # fmt: skip
+    return ", ".join(words)
+
+
+def _need(bundles: Sequence[Mapping[str, float]]) -> str:
+    return f"{len(bundles)} worker(s) of {amounts(bundles[0])} each" if len(bundles) > 1 else amounts(bundles[0])
+
+
+def _free(bundles: Sequence[Mapping[str, float]]) -> str:
+    import ray
+
+    free = ray.available_resources()
+    return amounts({name: free.get(name, 0.0) for name in bundles[0]})

@@ -1,0 +1,39 @@
+"""A folder of downloads with a size limit: what was not used for longest goes first, what is in use stays."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+IN_USE_SECONDS = 900.0  # a file is opened, or mapped, soon after it was asked for; from then on it may lose its name
+
+
+def mark_used(path: Path) -> None:
+    """Note that ``path`` is wanted now; its time of change stays."""
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+def make_room(folder: Path, wanted: int, limit: int) -> int:
+    """Delete downloads below ``folder`` so that ``wanted`` more bytes stay within ``limit``; returns bytes deleted.
+
+    Those used within the last quarter of an hour stay, even where that exceeds the limit: a worker may be about to
+    open them. Several processes may do this at once.
+    """
+    files = []
+    for path in folder.rglob("*"):
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # another worker was faster
+            continue
+        if path.is_file():
+            files.append((found.st_atime, found.st_size, path))
+    excess = sum(size for _, size, _ in files) + wanted - limit
+    deleted = 0
+    oldest_in_use = time.time() - IN_USE_SECONDS
+    for used, size, path in sorted(files):
+        if deleted >= excess or used > oldest_in_use:
+            break
+        path.unlink(missing_ok=True)
+        deleted += size
+    return deleted

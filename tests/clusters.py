@@ -1,0 +1,101 @@
+"""Clusters of their own for tests: made by ``ray start --head``, and ended with every process they started."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running cluster: its dashboard, its GCS, and the environment that its clients need."""
+
+    address: str
+    gcs: str
+    environment: Mapping[str, str]
+
+    def command(self, cwd: Path, *arguments: str, timeout: float = 580) -> subprocess.CompletedProcess[str]:
+        """``python cli.py ARGUMENTS`` in ``cwd``."""
+        environment = {**self.environment, "PYTHONPATH": str(ROOT)}
+        return subprocess.run([sys.executable, str(ROOT / "cli.py"), *arguments], cwd=cwd, capture_output=True,
+                              text=True, env=environment, timeout=timeout)  # fmt: skip
+
+
+@contextmanager
+def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None) -> Iterator[Head]:
+    """A cluster of one machine with ``variables`` in its environment."""
+    environment = client_environment() | dict(variables or {})
+    dashboard, gcs = free_port(), free_port()
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
+        command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--temp-dir={folder}",
+                   f"--dashboard-port={dashboard}", f"--num-cpus={cpus}", f"--object-store-memory={150_000_000}",
+                   f"--dashboard-agent-listen-port={free_port()}"]  # or it takes no jobs beside another Ray
+        with open(Path(folder) / "head.log", "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            wait_for(process, dashboard, Path(folder) / "head.log")
+            yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
+        finally:
+            end_session(process)
+
+
+def client_environment() -> dict[str, str]:
+    """This process's environment with token authentication of its own and nothing else of Ray's."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    return environment | {
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
+    }  # fmt: skip
+
+
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """End ``process`` and all in its session: this cluster's processes and no other's."""
+    for pid in in_session(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    """A port that is free now, above the range of Ray's workers (10002 to 19999)."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port > 20000:
+            return port
+
+
+def in_session(session: int) -> list[int]:
+    """Processes of the session that process ``session`` leads."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if os.getsid(int(entry.name)) == session:
+                    found.append(int(entry.name))
+            except ProcessLookupError:
+                continue
+    return found
+
+
+def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if "Ray runtime started" in log.read_text():
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+        time.sleep(0.5)
+    raise RuntimeError(f"the cluster did not start:\n{log.read_text()}")

@@ -1,0 +1,99 @@
+"""The whole pipeline with raw files and every artifact on an S3 server over HTTP, as a Ray Job with two workers."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.clusters import Head, started_head
+from tests.servers import client, moto_server, upload
+
+SECRET = "a-secret-that-must-not-show"
+JOB = """\
+output: {output}
+seed: 3
+data:
+  path: {data}
+  modalities:
+    image: {{file: features/image}}
+    text: {{file: features/text}}
+partition: {{parts: 2}}
+model: {{dimension: 8}}
+training: {{epochs: 2, batch_size: 512, fanout: [3, 3]}}
+evaluation: {{ks: [10, 20]}}
+export: {{k: 5}}
+scaling: {{workers: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with moto_server() as started:
+        client(started).create_bucket(Bucket="runs")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    """Its machine has credentials, as cluster machines have; the submitting command is given none."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": SECRET}
+    with started_head(variables=keys) as started:
+        mine = {name: value for name, value in started.environment.items() if name not in keys}
+        yield Head(started.address, started.gcs, mine)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, head, endpoint) -> Path:
+    """The same job twice: on the local disk, and on the server."""
+    path = tmp_path_factory.mktemp("job")
+    made = head.command(path, "synthesize", "raw", "--users=120", "--items=60", "--interactions=700",
+                        "--modality=image=6", "--modality=text=4")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    upload(endpoint, "runs", path / "raw", "raw")
+    (path / "local.yaml").write_text(JOB.format(output="out", data="raw"))
+    storage = f"storage: {{endpoint: '{endpoint}', region: us-east-1, path_style: true}}\n"
+    (path / "remote.yaml").write_text(JOB.format(output="s3://runs/out", data="s3://runs/raw") + storage)
+    return path
+
+
+@pytest.mark.timeout(900)  # three jobs, each a minute on two idle cores
+def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, folder, endpoint):
+    local = head.command(folder, "submit", "local.yaml", "--address", head.address)
+    assert local.returncode == 0, local.stdout + local.stderr
+    remote = head.command(folder, "submit", "remote.yaml", "--address", head.address)
+    assert remote.returncode == 0, remote.stdout + remote.stderr
+    assert ": succeeded" in remote.stdout.splitlines()[-1]
+
+    s3 = client(endpoint)
+    names = [found["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="runs", Prefix="out/")
+             for found in page["Contents"] if not found["Key"].endswith("/")]  # fmt: skip
+    content = {name.removeprefix("out/"): s3.get_object(Bucket="runs", Key=name)["Body"].read() for name in names}
+    assert not [name for name in content if "probe" in name]
+    for stage in ("dataset", "partitions", "training", "evaluation", "export"):
+        ours = json.loads(content[f"{stage}/manifest.json"])
+        theirs = json.loads((folder / "out" / stage / "manifest.json").read_text())
+        assert ours["files"].keys() == theirs["files"].keys() or stage == "training"  # its folders tell the time
+        assert all(len(content[f"{stage}/{name}"]) == record["bytes"] for name, record in ours["files"].items())
+        if stage in ("dataset", "partitions"):
+            assert ours["files"] == theirs["files"]  # the same bytes
+
+    ours, theirs = json.loads(content["evaluation/metrics.json"]), json.loads(
+        (folder / "out/evaluation/metrics.json").read_text()
+    )
+    for split in ("validation", "test"):
+        assert ours[split] == pytest.approx(theirs[split], abs=1e-6)
+    lists = [name for name in content if name.startswith("export/recommendations/")]
+    assert sum(pq.read_table(io.BytesIO(content[name])).num_rows for name in lists) == 120
+
+    shown = remote.stdout + remote.stderr
+    assert SECRET not in shown
+    assert [name for name, data in content.items() if SECRET.encode() in data] == []
+
+    again = head.command(folder, "submit", "remote.yaml", "--address", head.address)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("up to date") == 5

@@ -1,0 +1,81 @@
+"""S3 servers on the loopback interface: moto's, and ones that answer every request with the same refusal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from moto.server import DomainDispatcherApplication, ThreadedMotoServer, create_backend_app
+from werkzeug.serving import make_server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+REGION = "us-east-1"
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """The endpoint of an empty S3 (and IAM and STS) server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def client(endpoint: str, service: str = "s3") -> Any:
+    """A client of a moto server; it takes any key."""
+    return boto3.client(service, endpoint_url=endpoint, region_name=REGION, aws_access_key_id="test",
+                        aws_secret_access_key="test")  # fmt: skip
+
+
+def upload(endpoint: str, bucket: str, folder: Path, prefix: str) -> None:
+    """Put every file of ``folder`` below ``prefix``."""
+    s3 = client(endpoint)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder)}")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An S3 error: ``methods`` and ``matches`` (of the path with its query) tell which requests meet it."""
+
+    status: int
+    code: str
+    methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
+    matches: Callable[[str], bool] = field(default=lambda path: True)
+    region: str | None = None
+
+
+@contextmanager
+def refusing_server(refusal: Refusal, otherwise_moto: bool = False) -> Iterator[str]:
+    """The endpoint of a server that gives ``refusal``; or moto's, with the buckets of every moto server, otherwise."""
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}"
+        if otherwise_moto and not (environ["REQUEST_METHOD"] in refusal.methods and refusal.matches(path)):
+            return moto(environ, start_response)
+        text = f"<Error><Code>{refusal.code}</Code><Message>refused by the test</Message></Error>".encode()
+        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))]
+        if refusal.region:
+            headers.append(("x-amz-bucket-region", refusal.region))
+        start_response(f"{refusal.status} refused", headers)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
