@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,30 +25,31 @@ data:
 """
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
+    """A folder with good raw files, every user with every item but one, and the dataset made from them."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "raw").mkdir()
+    _write_interactions(folder, [(user, item) for user in range(USERS) for item in range(ITEMS) if item != user])
+    np.save(folder / "raw/image.npy", np.ones((ITEMS, 3), np.float32))
+    _write_text(folder, range(ITEMS), [[1.0, 2.0]] * ITEMS)
+    done = _prepare(folder, ray_address)
+    assert done.exit_code == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A job with good raw files: every user with every item but one."""
-    (tmp_path / "job.yaml").write_text(JOB.format(folder=tmp_path))
-    (tmp_path / "raw").mkdir()
-    pairs = [(user, item) for user in range(USERS) for item in range(ITEMS) if item != user]
-    _write_interactions(tmp_path, pairs)
-    np.save(tmp_path / "raw/image.npy", np.ones((ITEMS, 3), np.float32))
-    _write_text(tmp_path, range(ITEMS), [[1.0, 2.0]] * ITEMS)
+def folder(published: Path, tmp_path: Path) -> Path:
+    """A copy of it that the test may spoil."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    assert (tmp_path / "out/dataset/manifest.json").exists()
     return tmp_path
 
 
-@pytest.fixture
-def prepare(folder: Path, ray_address: str) -> Callable[..., Result]:
-    """``mmssl-dist prepare`` on the job, once it has published a dataset."""
-
-    def call(*sets: str) -> Result:
-        arguments = ["prepare", f"{folder}/job.yaml", "--address", ray_address]
-        return CliRunner().invoke(app, arguments + [word for override in sets for word in ("--set", override)])
-
-    done = call()
-    assert done.exit_code == 0, done.stderr
-    assert (folder / "out/dataset/manifest.json").exists()
-    return call
+def _prepare(folder: Path, address: str, *sets: str) -> Result:
+    (folder / "job.yaml").write_text(JOB.format(folder=folder))
+    overrides = [word for override in sets for word in ("--set", override)]
+    return CliRunner().invoke(app, ["prepare", f"{folder}/job.yaml", "--address", address, *overrides])
 
 
 def _write_interactions(folder: Path, pairs: list[tuple[int, int]]) -> None:
@@ -85,9 +86,9 @@ def _one_item_each(folder: Path) -> None:
     (_one_item_each, ("data.split.method=leave_last_out", "data.columns.time=item_id"),
      "data.split: found no validation interactions with method leave_last_out; the validation split may not be empty."),
 ], ids=["NaN", "unknown item", "too few rows", "empty split"])  # fmt: skip
-def test_one_message_and_nothing_that_looks_finished(prepare, folder, spoil, sets, message):
+def test_one_message_and_nothing_that_looks_finished(folder, ray_address, spoil, sets, message):
     spoil(folder)
-    failed = prepare(*sets)
+    failed = _prepare(folder, ray_address, *sets)
     assert failed.exit_code == 2, failed.stderr
     errors = [line for line in failed.stderr.splitlines() if line != "prepare: started"]
     assert len(errors) == 1
