@@ -134,7 +134,8 @@ def curve(rank: int, job: Job, steps: int = STEPS) -> list[Losses]:
 def test_loss_curves_do_not_depend_on_the_number_of_workers(runs, name):
     one = runs[1][0].curves[name]
     assert set(one[0]) == {"critic", "bpr", "l2", "tower_l2", "contrastive", "adversarial", "total"}
-    assert one[-1]["bpr"] < one[0]["bpr"]
+    if name != "small steps":  # of a few pairs each, whose losses differ more by pair than by progress
+        assert one[-1]["bpr"] < one[0]["bpr"]
     for workers in (2, 3):
         for result in runs[workers]:  # every worker reports the global losses
             for ours, theirs in zip(result.curves[name], one, strict=True):
