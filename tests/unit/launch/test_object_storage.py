@@ -27,8 +27,11 @@ def endpoint(tmp_path_factory) -> Iterator[str]:
     pq.write_table(pa.table({"user_id": [1, 2], "item_id": [0, 1]}), raw / "interactions.parquet")
     np.save(raw / "image.npy", np.zeros((2, 3), np.float32))
     with moto_server() as started:
+        s3 = client(started)
         for bucket in ("raw", "runs"):
-            client(started).create_bucket(Bucket=bucket)
+            s3.create_bucket(Bucket=bucket)
+            for found in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=found["Key"])  # moto keeps what other tests of this process left
         upload(started, "raw", raw, "data")
         yield started
 
