@@ -62,6 +62,7 @@ def cut(book: PartitionBook, pairs: Pairs, held_out: Pairs = ()) -> list[Partiti
             indptr=np.cumsum([0, *sizes]).astype(np.int64), neighbours=flat,
             weight=(1 / np.sqrt(degree[own] * degree[flat])).astype(np.float32),
             held_out={"validation": split, "test": split},
+            similar={},
             propagated={"image": np.stack([np.arange(first, last), np.ones(last - first)], 1).astype(np.float32)},
         ))  # fmt: skip
     return parts

@@ -21,6 +21,7 @@ from mmssl_dist.training.step import TrainingStep
 from tests.artifacts import write_dataset
 
 USERS, ITEMS = 40, 30
+ITEM_GRAPH = 0.7  # weight of the item-item graph
 
 
 def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: str) -> Job:
@@ -28,8 +29,9 @@ def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: s
     tree = {
         "output": str(output), "seed": 3,
         "data": {"path": "unused", "modalities": {m: {"file": m} for m in ("image", "text", "audio")[:modalities]}},
-        "partition": {"parts": 4, "method": "metis"},
-        "model": {"dimension": 16, "modality_weight": 0.55, "modality_graph": {"size": 4, "fanout": 4}},
+        "partition": {"parts": 4, "method": "metis", "item_neighbours": 3},
+        "model": {"dimension": 16, "item_graph": {"weight": ITEM_GRAPH}, "modality_weight": 0.55,
+                  "modality_graph": {"size": 4, "fanout": 4}},
         "losses": {"adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1}, "contrastive": {"weight": 0.03}},
         "training": {"batch_size": 32, "fanout": "all"},
         "scaling": {"workers": workers},

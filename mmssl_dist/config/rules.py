@@ -55,6 +55,18 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
             f"found {len(job.training.fanout)} number(s); model.layers is {job.model.layers}. "
             "Give one fanout per layer, or all",
         )
+    if job.model.item_graph.weight > 0 and not job.partition.item_neighbours:
+        yield Disagreement(
+            ("model.item_graph.weight", "partition.item_neighbours"),
+            f"found {job.model.item_graph.weight:g}; partition.item_neighbours is 0, so there is no item-item graph. "
+            "Raise partition.item_neighbours, or set the weight to 0",
+        )
+    if job.model.item_graph.weight > 0 and not job.model.layers:
+        yield Disagreement(
+            ("model.item_graph.weight", "model.layers"),
+            f"found {job.model.item_graph.weight:g}; a user's items are those of its first hop, and model.layers is 0. "
+            "Raise model.layers, or set the weight to 0",
+        )
     if int(job.evaluation.metric.split("@")[1]) not in job.evaluation.ks:
         yield Disagreement(
             ("evaluation.metric", "evaluation.ks"),

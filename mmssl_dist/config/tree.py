@@ -108,8 +108,21 @@ class Partition(Section):
     """Number of partitions P; fixed from then on, while the number of workers may change."""
     method: Literal["metis", "random"] = "metis"
     """metis: small edge cut; random: no graph algorithm, for graphs METIS has no memory for."""
+    item_neighbours: Annotated[int, Field(ge=0)] = 10
+    """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item graph."""
     standardize: bool = True
     """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""
+
+
+class ItemGraph(Section):
+    """The item-item graph of each modality: rows of similar items, averaged over a user's items for users."""
+
+    weight: Weight = 1.0
+    """Weight of its unit rows in the final rows; 0 switches it off."""
+    fanout: Literal["all"] | Count = "all"
+    """Entries sampled per item and modality, of partition.item_neighbours; "all" takes every one."""
+    learned: bool = False
+    """Learn how much each modality counts; otherwise all count alike."""
 
 
 class ModalityGraph(Section):
@@ -138,6 +151,8 @@ class Model(Section):
     """Weight of the modality tower in the final rows (equation 5)."""
     dropout: Fraction = 0.2
     """Dropout on the projected tower rows, in training only."""
+    item_graph: ItemGraph = ItemGraph()
+    """The item-item graph."""
     modality_graph: ModalityGraph = ModalityGraph()
     """The learned modality lists."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,20 +11,21 @@ from torch import Tensor
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sampling.block import csr_product
 from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
 _CHUNK_EDGES = 1 << 21  # edges whose source rows are held at once: at D = 64 at most 512 MiB
 
 
 @torch.no_grad()
-def exact_rows(model: Mmssl, id_rows: Tensor, propagated: Mapping[str, Tensor], training: Adjacency,
-               views: Mapping[str, Adjacency], exchange: Exchange) -> Tensor:  # fmt: skip
+def exact_rows(
+    model: Mmssl, id_rows: Tensor, graph: LocalGraph, views: Mapping[str, Adjacency], exchange: Exchange
+) -> Tensor:
     """Final rows of this worker's nodes, equations 1 to 5 without dropout (collective).
 
     Args:
         id_rows: [n, D] ID rows of the local nodes.
-        propagated: modality -> [n, F + 1].
-        training, views: adjacency lists of the local nodes, over the interactions and per modality.
+        views: the published learned lists of the local nodes per modality.
 
     Returns:
         [n, D] float32 on the device of ``id_rows``.
@@ -32,9 +34,20 @@ def exact_rows(model: Mmssl, id_rows: Tensor, propagated: Mapping[str, Tensor], 
     rows = model.start_rows(id_rows, gathered)
     layers = [rows]
     for _ in range(model.settings.layers):
-        rows = sum_neighbours(training, rows, exchange)
+        rows = sum_neighbours(graph.training, rows, exchange)
         layers.append(rows)
-    return model.combine(layers, {m: _project(model, m, x, id_rows.device) for m, x in propagated.items()})
+    tower = {m: _project(model, m, x, id_rows.device) for m, x in graph.propagated.items()}
+    return model.combine(layers, tower, _similar(model, id_rows, graph, exchange))
+
+
+def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchange) -> Tensor | None:
+    """Rows over the item-item graph [n, D]: of items, and for users the mean of their items'."""
+    if model.settings.item_graph.weight == 0:
+        return None
+    items = model.similar({m: sum_neighbours(lists, id_rows, exchange) for m, lists in graph.similar.items()})
+    lengths = graph.training.indptr.diff()
+    mean = replace(graph.training, weight=torch.repeat_interleave(lengths.float().reciprocal(), lengths))
+    return items + sum_neighbours(mean, items, exchange)  # user rows of ``items`` are zero, item rows of the sum too
 
 
 @torch.no_grad()

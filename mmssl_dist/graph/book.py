@@ -51,6 +51,11 @@ class PartitionBook:
         last = int(self.bounds[part + 1])
         return last - self.items[part], last
 
+    def is_item(self, nodes: np.ndarray) -> np.ndarray:
+        """Whether each of the node ids is an item's: bool, of their shape."""
+        part = np.searchsorted(self.bounds, nodes, side="right") - 1
+        return np.asarray(nodes - self.bounds[part] >= np.asarray(self.users, np.int64)[part], bool)
+
     def item_nodes(self, ranks: np.ndarray) -> np.ndarray:
         """Node ids of items given by their rank 0..num_items - 1 in node order; makes a uniform draw of items."""
         starts = np.concatenate([[0], np.cumsum(self.items)]).astype(np.int64)

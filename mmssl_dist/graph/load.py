@@ -29,6 +29,8 @@ class PartitionData:
         held_out: "validation" and "test": (indptr [users + 1] int64, item node ids [...] int64) of local users.
         propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column carries
             the bias.
+        similar: by modality, the item-item graph of the local items: indptr [items + 1] int64, node ids [...] int64,
+            weights [...] float32. Without modalities when it was not built.
     """
 
     part: int
@@ -39,6 +41,7 @@ class PartitionData:
     weight: np.ndarray
     held_out: Mapping[str, tuple[np.ndarray, np.ndarray]]
     propagated: Mapping[str, np.ndarray]
+    similar: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def read_book(manifest: Manifest) -> PartitionBook:
@@ -68,6 +71,11 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
         indptr, items = names.held_out(split)
         return array(indptr), array(items)
 
+    def graph(modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        indptr, items, weight = names.similar(modality)
+        return array(indptr), array(items), array(weight)
+
+    similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
     return PartitionData(
         part=part,
         users=book.users[part],
@@ -77,6 +85,7 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
         weight=array(names.WEIGHT),
         held_out={split: rows(split) for split in names.HELD_OUT},
         propagated={modality: array(names.propagated(modality)) for modality in manifest.facts["modalities"]},
+        similar={modality: graph(modality) for modality in similar},
     )
 
 

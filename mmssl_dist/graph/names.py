@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 1
+FORMAT = 2
 HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"
@@ -20,6 +20,11 @@ def part_folder(part: int) -> str:
 def held_out(split: str) -> tuple[str, str]:
     """Files with row starts and item node ids of a held-out split."""
     return f"{split}_indptr.npy", f"{split}_items.npy"
+
+
+def similar(modality: str) -> tuple[str, str, str]:
+    """Files with row starts, node ids and weights of a modality's item-item graph."""
+    return f"similar_{modality}_indptr.npy", f"similar_{modality}_items.npy", f"similar_{modality}_weight.npy"
 
 
 def propagated(modality: str) -> str:

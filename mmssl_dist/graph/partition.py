@@ -20,6 +20,7 @@ from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, lists
 from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.cut import crossing_fraction, metis_cut, random_cut, unevenness
 from mmssl_dist.graph.propagate import propagate, standardize
+from mmssl_dist.graph.similar import nearest_items, symmetric_weights
 from mmssl_dist.graph.source import DatasetReader
 from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprint, open_location, publish
 
@@ -62,9 +63,11 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
             reader.features(modality, rows[shape[0] :])
             if job.partition.standardize:
                 standardize(rows[shape[0] :])
+            if job.partition.item_neighbours:
+                _write_similar(writer, modality, nearest_items(rows[shape[0] :, :-1], job.partition.item_neighbours))
             propagate(graph, rows)
             writer.rows(names.propagated(modality), rows)
-    facts = _facts(dataset, graph, part, writer)
+    facts = _facts(dataset, graph, part, writer, job.partition.item_neighbours)
     manifest = Manifest(names.KIND, partitions_fingerprint(job, dataset), facts, writer.files)
     publish(location, manifest)
     return manifest
@@ -163,12 +166,29 @@ def _write_held_out(writer: _Writer, split: str, of_user: Lists) -> None:
         writer.array(part, items, chosen.values)
 
 
-def _facts(dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Writer) -> Mapping[str, object]:
+def _write_similar(writer: _Writer, modality: str, graph: Lists) -> None:
+    layout = writer.layout
+    to_node = layout.node[layout.book.num_users :]
+    weight = symmetric_weights(graph)
+    indptr_name, items_name, weight_name = names.similar(modality)
+    for part in range(layout.book.parts):
+        own = layout.items_of(part)
+        chosen = graph.take(own)
+        nodes = to_node[chosen.values]
+        order = np.lexsort((nodes, np.repeat(np.arange(len(own)), chosen.lengths)))
+        writer.array(part, indptr_name, chosen.indptr)
+        writer.array(part, items_name, nodes[order])
+        writer.array(part, weight_name, Lists(graph.indptr, weight).take(own).values[order])
+
+
+def _facts(dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Writer,
+           item_neighbours: int) -> Mapping[str, object]:  # fmt: skip
     book = writer.layout.book
     edges = np.bincount(part, graph.degrees, minlength=book.parts)
     return {
         "book": {"users": list(book.users), "items": list(book.items)},
         "modalities": {m: facts["dimension"] for m, facts in dataset.facts["modalities"].items()},
+        "item_neighbours": item_neighbours,
         "edges": 2 * graph.interactions,  # each interaction is in its user's list and in its item's
         "edge_cut": crossing_fraction(graph, part),
         "balance": {  # largest part over the mean part

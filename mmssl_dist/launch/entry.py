@@ -46,7 +46,7 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
 
     def validate(state: TrainingState) -> dict[str, float]:
         views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
-        rows = exact_rows(state.model, state.table.rows, graph.propagated, graph.training, views, exchange)
+        rows = exact_rows(state.model, state.table.rows, graph, views, exchange)
         return held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))["validation"]
 
     position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
@@ -93,7 +93,7 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     model = make_model(job, graph)
     _load_weights(model, load_dense(checkpoint, GENERATOR, model, worker.cache, training.files))
     views = {m: each.graph(exchange) for m, each in lists.items()}
-    rows = exact_rows(model.to(worker.device), table.rows, graph.propagated, graph.training, views, exchange)
+    rows = exact_rows(model.to(worker.device), table.rows, graph, views, exchange)
     return Trained(graph, exchange, rows)
 
 

@@ -22,12 +22,13 @@ class Rows:
     """The seeds' rows, all [|S_0|, D] float32.
 
     final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g over the
-    modality graph; empty when it is off.
+    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off.
     """
 
     final: Tensor
     tower: Mapping[str, Tensor]
     views: Mapping[str, Tensor]
+    similar: Tensor | None
 
 
 class Projection(nn.Module):
@@ -64,6 +65,10 @@ class Mmssl(nn.Module):
         if settings.modality_graph.size > 0:
             self.attention = CrossModalAttention(settings.dimension, settings.heads, len(self.modalities), generator)
 
+        self.item_shares: nn.Parameter | None = None
+        if settings.item_graph.weight > 0 and settings.item_graph.learned:
+            self.item_shares = nn.Parameter(torch.zeros(len(self.modalities)))
+
     def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> Rows:
         """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already applied."""
         views = self.views(id_rows, graph)
@@ -72,9 +77,11 @@ class Mmssl(nn.Module):
         for block, positions in zip(graph.layers, _seeds_within(graph), strict=True):
             rows = aggregate(block, rows)
             layers.append(rows if positions is None else rows.index_select(0, positions))
+        similar = self._similar_of_seeds(id_rows, graph)
         return Rows(
-            final=self.combine(layers, tower),
+            final=self.combine(layers, tower, similar),
             tower=tower,
+            similar=similar,
             views={m: rows.index_select(0, graph.seeds) for m, rows in views.items()},
         )
 
@@ -100,12 +107,33 @@ class Mmssl(nn.Module):
             return own
         return own + self.settings.id_weight * normalize(self.attend(views))
 
-    def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor]) -> Tensor:
-        """Equation 5, end: the mean of L + 1 layers' rows [n, D] plus the weighted unit tower rows -> [n, D]."""
+    def similar(self, gathered: Mapping[str, Tensor]) -> Tensor:
+        """Rows of items over the item-item graph: per modality the ID rows of similar items summed, [n, D] -> [n, D].
+
+        The modalities' sums are added up, each by its share, and brought to unit length; an item without the features
+        of one modality goes by the others.
+        """
+        rows = torch.stack([gathered[m] for m in self.modalities])  # [M, n, D]
+        if self.item_shares is not None:
+            rows = rows * self.item_shares.float().softmax(0)[:, None, None]
+        return normalize(rows.sum(0))
+
+    def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor], similar: Tensor | None = None) -> Tensor:
+        """Equation 5, end: the mean of L + 1 layers' rows [n, D], plus the weighted unit tower rows and the weighted
+        rows over the item-item graph -> [n, D]."""
         final = torch.stack(tuple(layers)).mean(0)
+        if similar is not None:
+            final = final + self.settings.item_graph.weight * similar
         for m in self.modalities:
             final = final + self.settings.modality_weight * normalize(tower[m])
         return final
+
+
+    def _similar_of_seeds(self, id_rows: Tensor, graph: SampledGraph) -> Tensor | None:
+        if graph.similar is None:
+            return None
+        items = self.similar({m: aggregate(block, id_rows) for m, block in graph.similar.lists.items()})
+        return aggregate(graph.similar.gather, items)
 
 
 def _seeds_within(graph: SampledGraph) -> list[Tensor | None]:

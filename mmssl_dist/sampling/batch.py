@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.tree import Job
-from mmssl_dist.sampling.block import Block, SampledGraph, make_block
+from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
 from mmssl_dist.sampling.draws import Purpose, key
 from mmssl_dist.sampling.neighbours import Neighbours, NeighbourSampler
 from mmssl_dist.sampling.seeds import SeedSampler
@@ -81,6 +81,10 @@ class BatchSampler:
         self.use_candidates = job.losses.adversarial.weight > 0 or job.model.modality_graph.size > 0
         self.training = NeighbourSampler(graph.training, graph, exchange)
         self.views: dict[str, NeighbourSampler] = {}
+        self.similar_fanout = None if job.model.item_graph.fanout == "all" else job.model.item_graph.fanout
+        self.similar: dict[str, NeighbourSampler] = {}
+        if job.model.item_graph.weight > 0:
+            self.similar = {m: NeighbourSampler(lists, graph, exchange) for m, lists in graph.similar.items()}
 
     @property
     def steps(self) -> int:
@@ -143,23 +147,28 @@ class BatchSampler:
         """Hops outwards from the seeds; each set holds the one before it."""
         inner = nodes
         seed_route = route = self.exchange.route(inner)
+        hops: list[Neighbours] = []
         layers: list[Block] = []
         for hop, fanout in enumerate(self.fanouts):
             drawn = self.training.sample(route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
             outer = torch.unique(torch.cat([inner, drawn.nodes]))
+            hops.append(drawn)
             layers.append(_block(drawn, inner, outer))
             inner, route = outer, self.exchange.route(outer)
         drawn_views = {
             m: sampler.sample(route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
             for position, (m, sampler) in enumerate(self.views.items())
         }
+        similar = self._similar_items(nodes, hops[0], epoch, step) if self.similar else None
+        further = [*drawn_views.values(), *(similar.lists.values() if similar else ())]
         source = inner
-        if drawn_views:
-            source = torch.unique(torch.cat([inner, *(drawn.nodes for drawn in drawn_views.values())]))
+        if further:
+            source = torch.unique(torch.cat([inner, *(drawn.nodes for drawn in further)]))
             route = self.exchange.route(source)
         graph = SampledGraph(
             layers=tuple(reversed(layers)),
             views={m: _block(drawn, inner, source) for m, drawn in drawn_views.items()},
+            similar=None if similar is None else similar.blocks(source),
             start_keep=torch.searchsorted(source, inner),
             seeds=torch.searchsorted(inner, nodes),
             seeds_source=torch.searchsorted(source, nodes),
@@ -167,7 +176,44 @@ class BatchSampler:
         return graph, seed_route, route
 
 
-def _block(drawn: Neighbours, inner: Tensor, outer: Tensor) -> Block:
+    def _similar_items(self, nodes: Tensor, neighbours: Neighbours, epoch: int, step: int) -> _DrawnSimilar:
+        """Item-item lists of the items among the seeds ``nodes`` and among what was drawn for their users."""
+        seed_is_item = self._is_item(nodes)
+        of_user = ~torch.repeat_interleave(seed_is_item, neighbours.counts, output_size=len(neighbours.nodes))
+        items = torch.unique(torch.cat([nodes[seed_is_item], neighbours.nodes[of_user]]))
+        route = self.exchange.route(items)
+        lists = {
+            m: sampler.sample(route, self.similar_fanout, key(self.seed, Purpose.SIMILAR, epoch, step, position))
+            for position, (m, sampler) in enumerate(sorted(self.similar.items()))
+        }
+        # an item seed has one edge, to its own row; a user has one to each drawn item, all alike
+        counts = torch.where(seed_is_item, 1, neighbours.counts)
+        ends = torch.cumsum(counts, 0)
+        drawn = nodes.new_empty(int(ends[-1]) if len(ends) else 0)
+        of_item = torch.repeat_interleave(seed_is_item, counts, output_size=len(drawn))
+        drawn[of_item], drawn[~of_item] = nodes[seed_is_item], neighbours.nodes[of_user]
+        weight = torch.repeat_interleave(counts.clamp(min=1).float().reciprocal(), counts, output_size=len(drawn))
+        return _DrawnSimilar(items, lists, _block(Neighbours(counts, drawn, weight), None, items))
+
+    def _is_item(self, nodes: Tensor) -> Tensor:
+        return torch.from_numpy(self.graph.book.is_item(nodes.numpy()))
+
+
+@dataclass(frozen=True)
+class _DrawnSimilar:
+    """``SimilarItems`` before its source set is known; items: int64 [|T|] node ids."""
+
+    items: Tensor
+    lists: Mapping[str, Neighbours]
+    gather: Block
+
+    def blocks(self, source: Tensor) -> SimilarItems:
+        return SimilarItems({m: _block(drawn, None, source) for m, drawn in self.lists.items()}, self.gather)
+
+
+def _block(drawn: Neighbours, inner: Tensor | None, outer: Tensor) -> Block:
+    """inner: the destinations' node ids when they are among the sources ``outer``, whose rows they then keep."""
     indptr = torch.cat([drawn.counts.new_zeros(1), torch.cumsum(drawn.counts, 0)])
     source = torch.searchsorted(outer, drawn.nodes)
-    return make_block(indptr, source, drawn.weight, len(outer), torch.searchsorted(outer, inner))
+    keep = indptr.new_empty(0) if inner is None else torch.searchsorted(outer, inner)
+    return make_block(indptr, source, drawn.weight, len(outer), keep)

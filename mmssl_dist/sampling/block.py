@@ -18,7 +18,7 @@ class Block:
     """One bipartite aggregation: row d of the result is the sum of weight * x[source] over the edges of d.
 
     indptr [n_dst + 1] int64, source [E] int64 positions in the source set, weight [E] float32: CSR by destination.
-    keep [n_dst] int64: positions of the destination set's nodes within the source set.
+    keep [n_dst] int64: positions of the destination set's nodes within the source set; empty where they are not in it.
     t_indptr [num_source + 1], t_source [E] positions in the destination set, t_weight [E]: the same edges by source.
     """
 
@@ -50,17 +50,34 @@ class Block:
 
 
 @dataclass(frozen=True)
+class SimilarItems:
+    """The item-item graph around the seeds. T: the items among them and those sampled for their users.
+
+    lists: per modality, S_{L+1} to T. gather: T to S_0; an item seed takes its own row, a user the mean of its items'.
+    """
+
+    lists: Mapping[str, Block]
+    gather: Block
+
+    def to(self, device: torch.device | str) -> SimilarItems:
+        """The graph on ``device``."""
+        return SimilarItems({m: block.to(device) for m, block in self.lists.items()}, self.gather.to(device))
+
+
+@dataclass(frozen=True)
 class SampledGraph:
     """Everything one batch aggregates over, from the outermost set of nodes S_{L+1} to the seeds S_0.
 
     layers: outermost first, S_L to S_{L-1}, ..., S_1 to S_0.
-    views: per modality, S_{L+1} to S_L; empty when the modality graph is off, and then S_{L+1} = S_L.
+    views: per modality, S_{L+1} to S_L; empty when the modality graph is off.
+    similar: None when the item-item graph is off. Without it and views S_{L+1} = S_L.
     start_keep [|S_L|]: positions of S_L in S_{L+1}, 0, 1, ... without views.
     seeds [|S_0|]: positions of S_0 in S_L. seeds_source [|S_0|]: positions of S_0 in S_{L+1}.
     """
 
     layers: tuple[Block, ...]
     views: Mapping[str, Block]
+    similar: SimilarItems | None
     start_keep: Tensor
     seeds: Tensor
     seeds_source: Tensor
@@ -70,6 +87,7 @@ class SampledGraph:
         return SampledGraph(
             layers=tuple(block.to(device) for block in self.layers),
             views={modality: block.to(device) for modality, block in self.views.items()},
+            similar=None if self.similar is None else self.similar.to(device),
             start_keep=_move(self.start_keep, device),
             seeds=_move(self.seeds, device),
             seeds_source=_move(self.seeds_source, device),

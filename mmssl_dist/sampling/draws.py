@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     PENALTY = 10
     BOOTSTRAP = 11
     CRITIC = 12
+    SIMILAR = 13
 
 
 def key(*parts: int) -> int:

@@ -27,6 +27,7 @@ class LocalGraph:
         training: the interaction graph's lists of the local nodes; weights are 1 / sqrt(degree * neighbour's degree).
         held_out: "validation", "test": lists of the local nodes' held-out items; empty for item rows.
         propagated: modality -> float32 [n, F + 1] propagated features and bias column (equation 1).
+        similar: modality -> the item-item graph's lists of the local nodes; empty for user rows.
     """
 
     book: PartitionBook
@@ -35,6 +36,7 @@ class LocalGraph:
     training: Adjacency
     held_out: Mapping[str, Adjacency]
     propagated: Mapping[str, Tensor]
+    similar: Mapping[str, Adjacency]
 
     @property
     def first(self) -> int:
@@ -82,7 +84,8 @@ def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> Loc
     held_out = {split: _held_out(partitions, split) for split in ("validation", "test")}
     modalities = sorted(partitions[0].propagated)
     propagated = {m: _join([p.propagated[m] for p in partitions]) for m in modalities}
-    return LocalGraph(book, parts, offsets, training, held_out, propagated)
+    similar = {m: _similar(partitions, m) for m in sorted(partitions[0].similar)}
+    return LocalGraph(book, parts, offsets, training, held_out, propagated, similar)
 
 
 def _held_out(partitions: list[PartitionData], split: str) -> Adjacency:
@@ -92,6 +95,12 @@ def _held_out(partitions: list[PartitionData], split: str) -> Adjacency:
         indptrs.append(np.concatenate([indptr, np.full(p.items, indptr[-1], np.int64)]))  # items hold nothing out
     items = _join([p.held_out[split][1] for p in partitions])
     return Adjacency(_join_indptr(indptrs), items, torch.ones(len(items)))
+
+
+def _similar(partitions: list[PartitionData], modality: str) -> Adjacency:
+    indptrs = [np.concatenate([np.zeros(p.users, np.int64), p.similar[modality][0]]) for p in partitions]
+    items, weight = (_join([p.similar[modality][i] for p in partitions]) for i in (1, 2))
+    return Adjacency(_join_indptr(indptrs), items, weight)
 
 
 def _rows(ranges: Iterable[range]) -> Tensor:

@@ -53,6 +53,7 @@ CHANGES = (
     _one("partition", "partition.parts", 2),
     _one("partition", "partition.method", "random"),
     _one("partition", "partition.standardize", "false"),
+    _one("partition", "partition.item_neighbours", 5),
     # Losses, weights and rows of a few steps.
     _one("steps", "seed", 4),
     _one("steps", "model.dimension", 8),
@@ -61,6 +62,9 @@ CHANGES = (
     _one("steps", "model.id_weight", 0.5),
     _one("steps", "model.modality_weight", 0.3),
     _one("steps", "model.dropout", 0.4),
+    _one("steps", "model.item_graph.weight", 0.3),
+    _one("steps", "model.item_graph.fanout", 1),
+    _one("steps", "model.item_graph.learned", "true"),
     _one("steps", "model.modality_graph.size", 2),
     _one("steps", "model.modality_graph.fanout", 1),
     _one("steps", "losses.l2", 0.01),

@@ -137,6 +137,7 @@ def sampled_graph(world: World, seeds: Tensor) -> tuple[SampledGraph, Tensor]:
     return SampledGraph(
         layers=tuple(reversed(layers)),
         views=views,
+        similar=None,
         start_keep=torch.searchsorted(outer, sets[-1]),
         seeds=torch.searchsorted(sets[-1], seeds),
         seeds_source=torch.searchsorted(outer, seeds),

@@ -17,7 +17,7 @@ from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.lists import EMPTY
 from tests.oracle.dense import load_oracle
 from tests.processes import run_workers
-from tests.training import ITEMS, USERS, make_job, make_trainer, publish_graph
+from tests.training import ITEM_GRAPH, ITEMS, USERS, make_job, make_trainer, publish_graph
 
 TOLERANCE = 1e-5
 FULL = (
@@ -60,8 +60,7 @@ def observe(rank: int, job: Job) -> Observed:
     trainer.publish_lists()
     batch = trainer.batch(2, 0)
     state, views = trainer.state, {m: each.graph(trainer.exchange) for m, each in trainer.state.lists.items()}
-    exact = exact_rows(state.model, state.table.rows, trainer.graph.propagated, trainer.graph.training, views,
-                       trainer.exchange)  # fmt: skip
+    exact = exact_rows(state.model, state.table.rows, trainer.graph, views, trainer.exchange)
     forward = trainer.step.forward(batch)
     assert forward.candidates is not None
     users = batch.nodes[batch.batch_users]
@@ -150,7 +149,25 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
         own = extended[m] @ projections[m][0].T
         rows["item"][cold] += 0.55 * (oracle.l2_normalize(own[cold]) - oracle.l2_normalize(item[cold]))
         item[cold] = own[cold]
+    items = similar_rows(dense, ids[USERS:])
+    rows["item"] += ITEM_GRAPH * items
+    rows["user"] += ITEM_GRAPH * (dense.adjacency @ items) / np.maximum(dense.adjacency.sum(1, keepdims=True), 1)
     return rows
+
+
+def similar_rows(dense: Dense, item_ids: np.ndarray) -> np.ndarray:
+    """[I, D]: unit sums of the ID rows of each item's three most similar items per modality."""
+    total = np.zeros_like(item_ids)
+    for m, x in dense.features.items():
+        having = np.flatnonzero(dense.has[m])
+        unit = oracle.l2_normalize(x[having])
+        cosine = unit @ unit.T
+        np.fill_diagonal(cosine, -np.inf)
+        nearest = np.zeros((len(item_ids), len(item_ids)))
+        for row, item in enumerate(having):
+            nearest[item, having[np.argsort(-cosine[row])[:3]]] = 1
+        total += nearest @ (item_ids / np.sqrt(np.maximum(nearest.sum(0), 1))[:, None]) / np.sqrt(3)
+    return oracle.l2_normalize(total)
 
 
 CASES = [(modalities, method) for modalities in (1, 2, 3) for method in ("metis", "random")]

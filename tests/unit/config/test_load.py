@@ -132,6 +132,8 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
         (changed(data={"path": "raw", "modalities": {}}), "data.modalities: found {}; "),
         (changed(data={"path": "raw", "modalities": 3}), "data.modalities: found 3; this is a section"),
         (changed(data={**SMALL["data"], "path": ""}), "data.path: found ''; "),
+        (changed(partition={"item_neighbours": 0}), "model.item_graph.weight: found 1; partition.item_neighbours is 0"),
+        (changed(model={"layers": 0}, training={"fanout": "all"}), "model.item_graph.weight: found 1; a user's items"),
         (changed(seed=-1), "seed: found -1; "),
         (changed(seed=1.0), "seed: found 1.0; input should be a valid integer"),
         (changed(seed=True), "seed: found True; input should be a valid integer"),

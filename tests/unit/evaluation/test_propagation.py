@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from mmssl_dist.config.tree import Evaluation, ModalityGraph, Model
+from mmssl_dist.config.tree import Evaluation, ItemGraph, ModalityGraph, Model
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation import propagation
 from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank
@@ -31,6 +33,13 @@ def view(seed: int) -> Adjacency:
     return adjacency_from_pairs(rows, nodes[other], BOOK.num_nodes)
 
 
+def similar() -> Adjacency:
+    """Each item's next item, with weights that differ; the last has none."""
+    items = torch.arange(BOOK.num_nodes)[torch.from_numpy(BOOK.is_item(np.arange(BOOK.num_nodes)))]
+    lists = adjacency_from_pairs(items[:-1], items[1:], BOOK.num_nodes)
+    return replace(lists, weight=torch.linspace(0.5, 1.5, len(items) - 1))
+
+
 def matrix(adjacency: Adjacency) -> torch.Tensor:
     whole = torch.zeros(BOOK.num_nodes, BOOK.num_nodes)
     rows = torch.repeat_interleave(torch.arange(BOOK.num_nodes), adjacency.indptr.diff())
@@ -44,11 +53,13 @@ def matrix(adjacency: Adjacency) -> torch.Tensor:
 def test_equal_dense_products_in_chunks_of_any_size(monkeypatch, chunk, layers, views):
     monkeypatch.setattr(propagation, "_CHUNK_EDGES", chunk)
     graph = local_graph(BOOK, PAIRS)
-    settings = Model(dimension=8, layers=layers, modality_graph=ModalityGraph(size=views))
+    settings = Model(dimension=8, layers=layers, modality_graph=ModalityGraph(size=views),
+                     item_graph=ItemGraph(weight=0.5))  # fmt: skip
+    graph = replace(graph, similar={"image": similar()})
     model = Mmssl(settings, {"image": 1}, seed=1)
     ids = torch.randn(BOOK.num_nodes, 8, generator=torch.Generator().manual_seed(2))
     graphs = {"image": view(3)} if views else {}
-    actual = exact_rows(model, ids, graph.propagated, graph.training, graphs, ALONE)
+    actual = exact_rows(model, ids, graph, graphs, ALONE)
     assert not actual.requires_grad
     weights = dense(BOOK, PAIRS).float()
     rows = ids
@@ -59,7 +70,13 @@ def test_equal_dense_products_in_chunks_of_any_size(monkeypatch, chunk, layers, 
         power = weights @ power
         total = total + power
     tower = normalize(model.project("image", graph.propagated["image"]))
-    torch.testing.assert_close(actual, (total / (layers + 1) + settings.modality_weight * tower).detach())
+    items = normalize(matrix(similar()) @ ids)
+    interactions = (weights > 0).float()
+    users = interactions @ items / interactions.sum(1, keepdim=True).clamp(min=1)
+    assert items.any()
+    assert users.any()
+    expected = total / (layers + 1) + settings.modality_weight * tower + 0.5 * (items + users)
+    torch.testing.assert_close(actual, expected.detach())
 
 
 def test_chunks_are_bounded_but_for_single_rows(monkeypatch):

@@ -89,7 +89,7 @@ def test_from_several_threads():
 
 def test_moves_to_a_device():
     block = by_hand()
-    graph = SampledGraph((block,), {"image": block}, torch.arange(4), torch.arange(3), torch.arange(3))
+    graph = SampledGraph((block,), {"image": block}, None, torch.arange(4), torch.arange(3), torch.arange(3))
     moved = graph.to("meta")
     for each in (moved.layers[0], moved.views["image"]):
         assert each.num_source == 4

@@ -80,6 +80,7 @@ def mapped(data: PartitionData, folder: Path) -> PartitionData:
             for split, (indptr, items) in data.held_out.items()
         },
         propagated={m: array(m, rows) for m, rows in data.propagated.items()},
+        similar={},
     )  # fmt: skip
 
 
