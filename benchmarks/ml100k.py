@@ -6,8 +6,9 @@ The first argument is RecBole's wheel, which ships the atomic files, or a folder
 ml-100k.item. Ratings of 4 and more count as interactions. Written: `interactions.parquet` (user_id, item_id,
 timestamp) and `text.parquet`, `genre.parquet`, `year.parquet` (item_id, vector of float32) of all items.
 
-The data are GroupLens' MovieLens 100K, for research and not to be redistributed, so neither they nor what this writes is
-in the repository. Its terms ask for a citation of Harper and Konstan, "The MovieLens Datasets: History and Context", 2015.
+The data are GroupLens' MovieLens 100K, for research and not to be redistributed, so neither they nor what this writes
+is in the repository. Its terms ask for a citation: Harper and Konstan, "The MovieLens Datasets: History and Context",
+2015.
 """
 
 from __future__ import annotations
