@@ -20,9 +20,9 @@ def rows_of_split(metrics: Mapping[str, Any], split: str) -> dict[str, dict[str,
             to find, and by baseline under "baselines".
         split: "validation" or "test".
     """
-    baselines = metrics.get("baselines", {})
-    groups = {f"{MODEL}, {group}": metrics[group][split] for group in ("cold", "warm") if split in metrics.get(group, {})}
-    return {MODEL: metrics[split]} | groups | {name: found[split] for name, found in baselines.items() if split in found}
+    groups = {f"{MODEL}, {group}": metrics.get(group, {}) for group in ("cold", "warm")}
+    others = groups | metrics.get("baselines", {})
+    return {MODEL: metrics[split]} | {name: found[split] for name, found in others.items() if split in found}
 
 
 def metrics_table(rows: Rows, title: str) -> Table:
