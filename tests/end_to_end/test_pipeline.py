@@ -171,7 +171,7 @@ def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
     worker, session = make_worker(rank, job), LocalSession(folder)
     training = require_manifest(open_location(f"{job.output}/training", job.storage), "training", "train")
     export(job, worker, session, *checkpoint_of(job, training))
-    return evaluate(job, worker, session, *checkpoint_of(job, training))
+    return evaluate(job, worker, session, *checkpoint_of(job, training))["metrics"]
 
 
 def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
@@ -179,7 +179,7 @@ def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
     (metrics,) = run_workers(1, _use_model, folder, copy, timeout=120)
     expected = _metrics(folder / "out")
     for split in ("validation", "test"):
-        assert metrics["metrics"][split] == pytest.approx(expected[split], abs=1e-9)
+        assert metrics[split] == pytest.approx(expected[split], abs=1e-9)
         popularity, same = (found["baselines"]["popularity"][split] for found in (metrics, expected))
         assert popularity == pytest.approx(same, abs=1e-9)
     ours, theirs = _lists(folder / copy), _lists(folder / "out")
