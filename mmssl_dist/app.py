@@ -67,11 +67,12 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     with _reporting(debug):
         from mmssl_dist.data.files import find_files
         from mmssl_dist.launch.preflight import check_data
+        from mmssl_dist.report.job import description
 
         job = _load(job_file, overrides)
         check_data(job)
         files = find_files(job).all()
-        typer.echo(_description(job))
+        typer.echo(description(job))
         typer.echo(f"valid; {len(files)} raw files found")
 
 
@@ -270,6 +271,33 @@ def summarize(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Outputs of evaluated jobs; NAME=RUN,RUN,... joins seeds.")
+    ],
+    metric: Annotated[str, typer.Option(help="Metric to compare.")] = "recall@20",
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Run or name to compare with. Default: the first.")
+    ] = None,
+    popularity: Annotated[bool, typer.Option("--popularity", help="Compare the ranking by popularity too.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs user by user, with intervals and tests.
+
+    A Markdown table: means with bootstrap intervals over users, differences to the baseline with a paired test.
+    """
+    with _reporting(debug):
+        from mmssl_dist.config.tree import Storage
+        from mmssl_dist.report.compare import compare, comparison_lines, parse_contenders, read_contenders
+        from mmssl_dist.storage import open_location
+
+        contenders = parse_contenders(runs, baseline)
+        values = read_contenders(contenders, lambda run: open_location(run, Storage()), metric, split, popularity)
+        typer.echo("\n".join(comparison_lines(compare(values), metric, len(values[0].users), split)))
+
+
+@app.command()
 def doctor(
     job_file: Annotated[Path | None, typer.Option("--job", help="Try this job's data and output too.")] = None,
     overrides: Overrides = None,
@@ -310,29 +338,6 @@ def _load(job_file: Path, overrides: list[str] | None) -> Job:
     from mmssl_dist.launch.preflight import resolved
 
     return resolved(load_job(job_file, overrides or ()))
-
-
-def _description(job: Job) -> str:
-    split = job.data.split
-    shares = f" {split.validation:g}/{split.test:g}" if split.method in ("ratio", "temporal") else ""
-    lines = {
-        "output": job.output,
-        "data": f"{job.data.path} ({job.data.layout}), split {split.method}{shares}",
-        "modalities": ", ".join(f"{name} ({modality.file})" for name, modality in job.data.modalities.items()),
-        "partition": f"{job.partition.parts} parts, {job.partition.method}",
-        "model": f"D {job.model.dimension}, {job.model.layers} layers",
-        "training": f"at most {job.training.epochs} epochs, {job.training.batch_size} pairs a step, "
-                    f"stops on {job.evaluation.metric}",
-        "scaling": f"{_workers(job)} worker(s), {job.scaling.cpus_per_worker} CPU and "
-                   f"{job.scaling.gpus_per_worker} GPU each",
-        "seed": str(job.seed),
-    }  # fmt: skip
-    return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
-
-
-def _workers(job: Job) -> str:
-    scaling = job.scaling
-    return str(scaling.most) if scaling.fewest == scaling.most else f"{scaling.fewest} to {scaling.most}"
 
 
 def _widths(modalities: list[str]) -> dict[str, int]:

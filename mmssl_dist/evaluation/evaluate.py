@@ -1,14 +1,15 @@
-"""Metrics of held-out interactions under exact full ranking, for the model and for popularity."""
+"""Metrics of held-out interactions under exact full ranking, for the model and for popularity; by user or as means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmssl_dist.config.tree import Evaluation
-from mmssl_dist.evaluation.metrics import metric_sums
+from mmssl_dist.evaluation.metrics import sums_of, user_metrics
 from mmssl_dist.evaluation.ranking import Ranking, Seen, hits_of, top_k
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
@@ -17,62 +18,105 @@ from mmssl_dist.sharding.topology import Adjacency
 Metrics = dict[str, float]
 
 
-def held_out_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange,
-                     splits: Sequence[str]) -> dict[str, Metrics]:  # fmt: skip
-    """Metrics of the ranking by ``rows`` for each of ``splits`` (collective).
+@dataclass(frozen=True)
+class UserMetrics:
+    """Metrics of this worker's users that have held-out items in one split.
+
+    Attributes:
+        rows: int64 [u] their local rows, ascending.
+        positives: int64 [u] how many items are held out.
+        values: float64 [u, len(metric_names(ks))].
+    """
+
+    rows: Tensor
+    positives: Tensor
+    values: Tensor
+
+
+def held_out_users(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange,
+                   splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
+    """Each local user's metrics of the ranking by ``rows``, by split (collective).
 
     Args:
         rows: [n, D] final rows of the local nodes.
         splits: among "validation" and "test"; training items are masked in both.
-
-    Returns:
-        split -> {"recall@20": mean over the split's users, ...}.
     """
 
     def rows_of(nodes: Tensor) -> Tensor:
         return rows.index_select(0, nodes.to(rows.device))
 
-    return _metrics(settings, graph, rows_of, rows_of(graph.items), exchange, splits)
+    return _users(settings, graph, rows_of, rows_of(graph.items), exchange, splits)
+
+
+def popularity_users(settings: Evaluation, graph: LocalGraph, exchange: Exchange,
+                     splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
+    """The same for everybody: items ranked by their number of training interactions (collective)."""
+    degree = graph.training.degrees(graph.items).to(torch.float32)[:, None]
+    return _users(settings, graph, lambda users: torch.ones(len(users), 1), degree, exchange, splits)
+
+
+def means_of(settings: Evaluation, found: Mapping[str, UserMetrics], exchange: Exchange) -> dict[str, Metrics]:
+    """split -> {"recall@20": mean over the split's users of all workers, ...} (collective).
+
+    Raises:
+        InputError: no user has held-out items in a split.
+    """
+    return {s: sums_of(users.values, settings.ks).over_workers(exchange).means() for s, users in found.items()}
+
+
+def held_out_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange,
+                     splits: Sequence[str]) -> dict[str, Metrics]:  # fmt: skip
+    """The means of ``held_out_users`` (collective)."""
+    return means_of(settings, held_out_users(settings, graph, rows, exchange, splits), exchange)
 
 
 def popularity_metrics(settings: Evaluation, graph: LocalGraph, exchange: Exchange,
                        splits: Sequence[str]) -> dict[str, Metrics]:  # fmt: skip
-    """The same for everybody: items ranked by their number of training interactions (collective)."""
-    degree = graph.training.degrees(graph.items).to(torch.float32)[:, None]
-    return _metrics(settings, graph, lambda users: torch.ones(len(users), 1), degree, exchange, splits)
+    """The means of ``popularity_users`` (collective)."""
+    return means_of(settings, popularity_users(settings, graph, exchange, splits), exchange)
 
 
 def rank(settings: Evaluation, graph: LocalGraph, users: Tensor, user_rows: Tensor, item_rows: Tensor, k: int,
-         exchange: Exchange) -> Ranking:  # fmt: skip
+         exchange: Exchange, items: Tensor | None = None) -> Ranking:  # fmt: skip
     """The k best unseen items for the local ``users`` (collective).
 
     Args:
-        users: int64 [u] local rows. user_rows: [u, D]. item_rows: [m, D] of all local items, in node order.
+        users: int64 [u] local rows. user_rows: [u, D].
+        item_rows: [m, D] of the local items that are ranked, in node order.
+        items: int64 [m] their local rows, ascending; None: all.
     """
-    seen = _select(graph.training, users)
+    items = graph.items if items is None else items
+    seen = select_lists(graph.training, users)
     return top_k(user_rows, Seen(seen.indptr.to(user_rows.device), seen.neighbours.to(user_rows.device)), item_rows,
-                 (graph.items + graph.first).to(item_rows.device), k, settings.user_block, settings.item_block,
+                 (items + graph.first).to(item_rows.device), k, settings.user_block, settings.item_block,
                  exchange)  # fmt: skip
 
 
-def _metrics(settings: Evaluation, graph: LocalGraph, rows_of: Callable[[Tensor], Tensor], item_rows: Tensor,
-             exchange: Exchange, splits: Sequence[str]) -> dict[str, Metrics]:  # fmt: skip
+def metrics_of(ranking: Ranking, users: Tensor, held_out: Adjacency, ks: Sequence[int]) -> UserMetrics:
+    """Metrics of ranked lists.
+
+    Args:
+        users: int64 [u] local rows of the ranking's users.
+        held_out: lists of these users, in the same order; those with an empty one are left out of the result.
+    """
+    hits, positives = hits_of(ranking.nodes.cpu(), held_out.indptr, held_out.neighbours)
+    counted = positives > 0
+    return UserMetrics(users[counted], positives[counted], user_metrics(hits[counted], positives[counted], ks))
+
+
+def select_lists(lists: Adjacency, rows: Tensor) -> Adjacency:
+    """The lists of some rows, as lists of their own."""
+    counts, edges = lists.edges(rows)
+    indptr = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
+    return Adjacency(indptr, lists.neighbours[edges], lists.weight[edges])
+
+
+def _users(settings: Evaluation, graph: LocalGraph, rows_of: Callable[[Tensor], Tensor], item_rows: Tensor,
+           exchange: Exchange, splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
     users = graph.users
     asked = torch.zeros(len(users), dtype=torch.bool)
     for split in splits:
         asked |= graph.held_out[split].degrees(users) > 0
     users = users[asked]
     ranking = rank(settings, graph, users, rows_of(users), item_rows, max(settings.ks), exchange)
-    result = {}
-    for split in splits:
-        held_out = _select(graph.held_out[split], users)
-        hits, positives = hits_of(ranking.nodes.cpu(), held_out.indptr, held_out.neighbours)
-        result[split] = metric_sums(hits, positives, settings.ks).over_workers(exchange).means()
-    return result
-
-
-def _select(lists: Adjacency, rows: Tensor) -> Adjacency:
-    """The lists of some rows, as lists of their own."""
-    counts, edges = lists.edges(rows)
-    indptr = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
-    return Adjacency(indptr, lists.neighbours[edges], lists.weight[edges])
+    return {s: metrics_of(ranking, users, select_lists(graph.held_out[s], users), settings.ks) for s in splits}

@@ -67,34 +67,50 @@ class MetricSums:
 
 
 def metric_sums(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> MetricSums:
-    """Sums of all metrics at all cut-offs.
-
-    Recall divides a user's hits by its held-out items, precision by K; a hit at rank r gains 1 / log2(r + 1) of DCG;
-    hit rate is 1 with any hit; MRR is 1 / r of the first hit, 0 without one.
+    """Sums of all metrics at all cut-offs over the users with held-out items; see ``user_metrics``.
 
     Args:
         hits: bool [B, K] which ranked items were held out, best first; K at least max(ks).
         positives: int [B] held-out items of each user.
         ks: cut-offs.
     """
+    counted = positives > 0
+    return sums_of(user_metrics(hits[counted], positives[counted], ks), ks)
+
+
+def sums_of(values: Tensor, ks: Sequence[int]) -> MetricSums:
+    """The sums of what ``user_metrics`` gave for some users."""
+    return MetricSums(tuple(ks), torch.cat([values.sum(0), values.new_tensor([len(values)])]))
+
+
+def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
+    """All metrics of each user at all cut-offs: float64 [B, len(metric_names(ks))], in the order of the names.
+
+    Recall divides a user's hits by its held-out items, precision by K; a hit at rank r gains 1 / log2(r + 1) of DCG;
+    hit rate is 1 with any hit; MRR is 1 / r of the first hit, 0 without one.
+
+    Args:
+        hits: bool [B, K] which ranked items were held out, best first; K at least max(ks).
+        positives: int [B] held-out items of each user, at least 1.
+        ks: cut-offs.
+    """
     if hits.shape[1] < max(ks):
         raise ValueError(f"lists of {hits.shape[1]} items have no metrics at {max(ks)}")
-    counted = positives > 0
-    gained, held = hits[counted, : max(ks)].double(), positives[counted]
+    gained = hits[:, : max(ks)].double()
     rank = torch.arange(1, max(ks) + 1, dtype=torch.float64, device=hits.device)
     discount = 1.0 / torch.log2(rank + 1.0)
     ideal = discount.cumsum(0)
     found = gained.cumsum(1)  # [B, K] hits up to each rank
     dcg = (gained * discount).cumsum(1)
     reciprocal = (gained / rank).cummax(1).values  # the first hit's is the largest
-    totals: list[Tensor] = []
+    columns: list[Tensor] = []
     for k in ks:
         at = found[:, k - 1]
-        totals += [
-            (at / held).sum(),
-            (at / k).sum(),
-            (dcg[:, k - 1] / ideal[held.clamp(max=k) - 1]).sum(),
-            (at > 0).double().sum(),
-            reciprocal[:, k - 1].sum(),
+        columns += [
+            at / positives,
+            at / k,
+            dcg[:, k - 1] / ideal[positives.clamp(max=k) - 1],
+            (at > 0).double(),
+            reciprocal[:, k - 1],
         ]
-    return MetricSums(tuple(ks), torch.stack([*totals, counted.double().sum()]))
+    return torch.stack(columns, 1)

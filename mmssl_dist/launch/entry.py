@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
+import pyarrow as pa
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from mmssl_dist.config.tree import Job
-from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics
+from mmssl_dist.evaluation.evaluate import held_out_metrics, held_out_users, means_of, popularity_users
+from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.graph.load import load_ids, load_partition, read_book
 from mmssl_dist.model import Mmssl
@@ -19,7 +23,7 @@ from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.sharding.table import RowTable
 from mmssl_dist.sharding.worker import Worker
-from mmssl_dist.storage import Location, Manifest, open_location, require_manifest
+from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import Session
@@ -55,23 +59,33 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
 
 
 def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest) -> dict[str, object]:
-    """Metrics of the chosen checkpoint on validation and test, beside popularity's."""
+    """Metrics of the chosen checkpoint on validation and test, beside popularity's; writes those of each user.
+
+    Returns:
+        "metrics", those of all users, and "files", the records of this worker's files.
+    """
     trained = load_trained(job, worker, checkpoint, training)
-    splits = [s for s in HELD_OUT if trained.exchange.max(len(trained.graph.held_out[s].neighbours)) > 0]
-    metrics = held_out_metrics(job.evaluation, trained.graph, trained.rows, trained.exchange, splits)
-    popularity = popularity_metrics(job.evaluation, trained.graph, trained.exchange, splits)
-    return {**metrics, "baselines": {"popularity": popularity}}
+    settings, graph, exchange = job.evaluation, trained.graph, trained.exchange
+    splits = [s for s in HELD_OUT if exchange.max(len(graph.held_out[s].neighbours)) > 0]
+    found = {
+        MODEL: held_out_users(settings, graph, trained.rows, exchange, splits),
+        POPULARITY: popularity_users(settings, graph, exchange, splits),
+    }
+    means = {who: means_of(settings, by_split, exchange) for who, by_split in found.items()}
+    groups = group_metrics(settings, graph, trained.rows, exchange, splits)
+    user_ids = [users for users, _ in _external_ids(job, worker, graph)]
+    files = write_users(open_location(job.output, job.storage) / "evaluation", graph, user_ids, found, settings.ks)
+    metrics = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
+    return {"metrics": metrics, "files": _records(files)}
 
 
 def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
            training: Manifest) -> dict[str, dict[str, object]]:  # fmt: skip
     """Write embeddings and recommendations of the chosen checkpoint. Returns the records of this worker's files."""
     trained = load_trained(job, worker, checkpoint, training)
-    output = open_location(job.output, job.storage)
-    partitions = require_manifest(output / "partitions", "partitions", "partition")
-    ids = [load_ids(output / "partitions", partitions, part, worker.cache) for part in trained.graph.parts]
-    files = export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, output / "export")
-    return {name: asdict(record) for name, record in files.items()}
+    ids = _external_ids(job, worker, trained.graph)
+    location = open_location(job.output, job.storage) / "export"
+    return _records(export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, location))
 
 
 def load_local_graph(job: Job, worker: Worker) -> LocalGraph:
@@ -101,6 +115,17 @@ def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state[name])
+
+
+def _external_ids(job: Job, worker: Worker, graph: LocalGraph) -> list[tuple[pa.Array, pa.Array]]:
+    """External ids of the users and of the items of each partition held."""
+    location = open_location(job.output, job.storage) / "partitions"
+    manifest = require_manifest(location, "partitions", "partition")
+    return [load_ids(location, manifest, part, worker.cache) for part in graph.parts]
+
+
+def _records(files: Mapping[str, FileRecord]) -> dict[str, dict[str, object]]:
+    return {name: asdict(record) for name, record in files.items()}
 
 
 def _group_for_sampling(worker: Worker, timeout_seconds: int) -> dist.ProcessGroup | None:

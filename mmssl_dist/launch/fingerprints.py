@@ -6,6 +6,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.storage import Manifest, fingerprint
 
 _FORMAT = 1
+_EVALUATION_FORMAT = 2  # since 2: metrics of each user, cold and warm items
 # They change how training runs, not what it computes; W is not here either, so a resume may have another.
 _NEUTRAL = {"keep_checkpoints", "max_failures", "timeout_seconds", "prefetch"}
 _RANKING = {"metric", "every_epochs", "patience", "ks"}
@@ -26,7 +27,7 @@ def run_name(job: Job, partitions: Manifest) -> str:
 
 def evaluation_fingerprint(job: Job, training: Manifest) -> str:
     """Equal for equal metrics: the checkpoint's content and the cut-offs."""
-    return fingerprint("evaluation", _FORMAT, _content(training), job.evaluation.ks)
+    return fingerprint("evaluation", _EVALUATION_FORMAT, _content(training), job.evaluation.ks)
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmssl_dist.config import Job
@@ -17,12 +18,17 @@ METRICS = "metrics.json"
 
 
 def evaluate(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
-    """Metrics of the published checkpoint: ``evaluation/metrics.json``, also the facts of the manifest."""
+    """Metrics of the published checkpoint: ``evaluation/metrics.json``, also the facts of the manifest.
+
+    Beside it those of each user, written by the workers.
+    """
     location = open_location(job.output, job.storage) / "evaluation"
     begin(location)
-    metrics = _on_workers(cluster, job, "evaluate", training)[0]
-    record = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
-    manifest = Manifest("evaluation", evaluation_fingerprint(job, training), metrics, {METRICS: record})
+    returned = _on_workers(cluster, job, "evaluate", training)
+    metrics = returned[0]["metrics"]
+    files = _files(worker["files"] for worker in returned)
+    files[METRICS] = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
+    manifest = Manifest("evaluation", evaluation_fingerprint(job, training), metrics, files)
     publish(location, manifest)
     return manifest
 
@@ -33,7 +39,7 @@ def export(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
     location = output / "export"
     begin(location)
     returned = _on_workers(cluster, job, "export", training)
-    files = {name: FileRecord(**record) for records in returned for name, record in records.items()}
+    files = _files(returned)
     book = require_manifest(output / "partitions", "partitions", "partition").facts["book"]
     facts = {
         "users": sum(book["users"]), "items": sum(book["items"]), "k": job.export.k,
@@ -42,6 +48,11 @@ def export(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
     manifest = Manifest("export", export_fingerprint(job, training), facts, files)
     publish(location, manifest)
     return manifest
+
+
+def _files(returned: Iterable[Mapping[str, Any]]) -> dict[str, FileRecord]:
+    """The files of all workers, from the records that each returned."""
+    return {name: FileRecord(**record) for records in returned for name, record in records.items()}
 
 
 def _on_workers(cluster: Cluster, job: Job, stage: str, training: Manifest) -> tuple[Any, ...]:

@@ -71,13 +71,16 @@ def training_summary(facts: Facts, metric: str) -> str:
 
 
 def evaluation_summary(metrics: Facts, metric: str) -> str:
-    """What evaluate published: metrics by split, and popularity's under "baselines"."""
+    """What evaluate published: metrics by split, popularity's under "baselines", those of cold items under "cold"."""
     lines = []
     for split in ("validation", "test"):
         if split in metrics:
             popular = metrics.get("baselines", {}).get("popularity", {}).get(split)
             beside = f" (popularity {popular[metric]:.4f})" if popular else ""
             lines.append(f"{split} {metric} {metrics[split][metric]:.4f}{beside}")
+    for split, cold in metrics.get("cold", {}).items():
+        counts = f"{count(cold['users'])} users, {count(cold['items'])} items"
+        lines.append(f"cold {split} {metric} {cold[metric]:.4f} ({counts})")
     return ", ".join(lines)
 
 

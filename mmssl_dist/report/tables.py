@@ -13,14 +13,16 @@ Rows = Mapping[str, Mapping[str, float]]
 
 
 def rows_of_split(metrics: Mapping[str, Any], split: str) -> dict[str, dict[str, float]]:
-    """The metrics of one split by who ranked: the model, then each baseline that has them.
+    """The metrics of one split by who ranked: the model, on all items and on cold and warm ones apart, then baselines.
 
     Args:
-        metrics: content of metrics.json: metrics by split, and the same by baseline under "baselines".
+        metrics: content of metrics.json: metrics by split, the same under "cold" and "warm" where there are cold items
+            to find, and by baseline under "baselines".
         split: "validation" or "test".
     """
-    baselines = metrics.get("baselines", {})
-    return {MODEL: metrics[split]} | {name: found[split] for name, found in baselines.items() if split in found}
+    groups = {f"{MODEL}, {group}": metrics.get(group, {}) for group in ("cold", "warm")}
+    others = groups | metrics.get("baselines", {})
+    return {MODEL: metrics[split]} | {name: found[split] for name, found in others.items() if split in found}
 
 
 def metrics_table(rows: Rows, title: str) -> Table:

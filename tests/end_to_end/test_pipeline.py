@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -107,6 +108,17 @@ def test_metrics_file_has_every_metric_of_both_splits_and_popularitys_beside(fol
     assert f"{found['test']['recall@20']:.4f}" in said.partition("Test metrics")[2]
 
 
+def test_metrics_are_the_means_of_the_users(folder):
+    found, users = _metrics(folder / "out"), pq.read_table(folder / "out/evaluation/users")
+    for split in ("validation", "test"):
+        for who, means in (("model", found[split]), ("popularity", found["baselines"]["popularity"][split])):
+            mine = users.filter((pc.field("split") == split) & (pc.field("who") == who))
+            held = {user for user, items in _split(folder / "out", split).items() if items}
+            assert set(mine["user_id"].to_pylist()) == held
+            for name, mean in means.items():
+                assert pc.mean(mine[name]).as_py() == pytest.approx(mean, abs=1e-6), name
+
+
 def test_planted_structure_is_found_as_popularity_cannot(folder):
     found = _metrics(folder / "out")
     for split in ("validation", "test"):
@@ -159,7 +171,7 @@ def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
     worker, session = make_worker(rank, job), LocalSession(folder)
     training = require_manifest(open_location(f"{job.output}/training", job.storage), "training", "train")
     export(job, worker, session, *checkpoint_of(job, training))
-    return evaluate(job, worker, session, *checkpoint_of(job, training))
+    return evaluate(job, worker, session, *checkpoint_of(job, training))["metrics"]
 
 
 def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):

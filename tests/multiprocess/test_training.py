@@ -288,7 +288,7 @@ def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
     records = export(job, worker, session, location, training)
     for name, record in records.items():
         assert (Path(job.output) / "export" / name).stat().st_size == record["bytes"]
-    return evaluate(job, worker, session, location, training)
+    return evaluate(job, worker, session, location, training)["metrics"]
 
 
 def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder):

@@ -44,13 +44,16 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
             "assert not heavy, heavy\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    commands = "validate prepare partition train evaluate export run submit synthesize summarize doctor jobs".split()
+    commands = ("validate prepare partition train evaluate export run submit synthesize summarize compare doctor "
+                "jobs").split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == commands
     assert "..." not in done.stdout.partition("Commands:")[2]  # every summary fits its line
 
 
-@pytest.mark.parametrize("command", ["validate", "run", "train", "submit", "synthesize", "summarize", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["validate", "run", "train", "submit", "synthesize", "summarize", "compare", "doctor"]
+)
 def test_each_command_explains_itself(command):
     done = call(command, "--help")
     assert done.exit_code == 0

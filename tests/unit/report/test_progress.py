@@ -73,6 +73,9 @@ def test_evaluation() -> None:
                "baselines": {"popularity": {"test": {"recall@20": 0.012}}}}
     assert progress.evaluation_summary(metrics, "recall@20") == (
         "validation recall@20 0.0900, test recall@20 0.0850 (popularity 0.0120)")
+    cold = {"cold": {"test": {"recall@20": 0.03, "users": 1200, "items": 57}}}
+    assert progress.evaluation_summary({**metrics, **cold}, "recall@20").endswith(
+        ", cold test recall@20 0.0300 (1,200 users, 57 items)")
 
 
 def test_export() -> None:

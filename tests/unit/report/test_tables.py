@@ -46,6 +46,13 @@ def test_baselines_without_the_split_are_left_out() -> None:
     assert list(rows_of_split(METRICS, "test")) == ["mmssl", "popularity"]
 
 
+def test_cold_and_warm_items_have_lines_of_their_own() -> None:
+    cold = {"recall@10": 0.1, "recall@20": 0.2, "ndcg@10": 0.0, "ndcg@20": 0.0, "users": 3, "items": 2}
+    rows = rows_of_split({**METRICS, "cold": {"test": cold}, "warm": {"test": cold}}, "test")
+    assert list(rows) == ["mmssl", "mmssl, cold", "mmssl, warm", "popularity"]
+    assert "mmssl, cold  10  0.1000  0.0000" in metrics_text(rows, "t").split("\n")
+
+
 def test_table_has_the_same_cells() -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(metrics_table(rows_of_split(METRICS, "test"), "Test metrics"))

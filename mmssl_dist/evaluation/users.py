@@ -1,0 +1,73 @@
+"""Metrics of each user as Parquet, a file per partition, in external ids: what comparisons over users are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mmssl_dist.data.columns import SPLIT, USER_ID
+from mmssl_dist.evaluation.evaluate import UserMetrics
+from mmssl_dist.evaluation.metrics import metric_names
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.storage import FileRecord, Location
+
+USERS = "users"
+"""Folder of the files."""
+WHO = "who"
+"""Who ranked: ``MODEL`` or ``POPULARITY``."""
+POSITIVES = "positives"
+"""How many of a user's items are held out in the split, int32."""
+MODEL, POPULARITY = "model", "popularity"
+_ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
+
+
+def write_users(evaluation: Location, graph: LocalGraph, ids: Sequence[pa.Array],
+                found: Mapping[str, Mapping[str, UserMetrics]],
+                ks: Sequence[int]) -> dict[str, FileRecord]:  # fmt: skip
+    """Write `users/part-XXXXX.parquet` of this worker's partitions.
+
+    A row for each who, split and user with held-out items: user_id, split, who, positives, and each metric as float32.
+
+    Args:
+        evaluation: the evaluation artifact's folder.
+        ids: per partition held, external ids of its users in local order.
+        found: who -> split -> metrics.
+
+    Returns:
+        records of the files written, by name below ``evaluation``.
+    """
+    text = pa.dictionary(pa.int32(), pa.string())
+    metrics = [(name, pa.float32()) for name in metric_names(ks)]
+    files = {}
+    for part, part_ids in zip(graph.parts, ids, strict=True):
+        columns = [(USER_ID, part_ids.type), (SPLIT, text), (WHO, text), (POSITIVES, pa.int32())]
+        schema = pa.schema([*columns, *metrics])
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, schema) as writer:
+            for who, by_split in found.items():
+                for split, users in by_split.items():
+                    for group in _groups(users, graph.user_rows(part)):
+                        writer.write_table(_table(schema, part_ids, who, split, group))
+        name = f"{USERS}/part-{part:05d}.parquet"
+        files[name] = (evaluation / name).write_bytes(sink.getvalue())
+    return files
+
+
+def _groups(users: UserMetrics, rows: range) -> Iterator[UserMetrics]:
+    """Those of one partition, row group by row group; their rows from its first user on."""
+    first, last = torch.searchsorted(users.rows, torch.tensor([rows.start, rows.stop])).tolist()
+    for start in range(first, last, _ROW_GROUP):
+        some = slice(start, min(start + _ROW_GROUP, last))
+        yield UserMetrics(users.rows[some] - rows.start, users.positives[some], users.values[some])
+
+
+def _table(schema: pa.Schema, ids: pa.Array, who: str, split: str, users: UserMetrics) -> pa.Table:
+    n = len(users.rows)
+    same = [pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), [text]) for text in (split, who)]
+    values = users.values.float().numpy().T
+    columns = [ids.take(pa.array(users.rows.numpy())), *same, pa.array(users.positives.numpy(), pa.int32())]
+    return pa.Table.from_arrays([*columns, *(pa.array(column) for column in values)], schema=schema)

@@ -1,0 +1,153 @@
+"""Runs beside each other, user by user: a Markdown table of means, differences to a baseline, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.evaluation.users import MODEL, POPULARITY
+from mmssl_dist.report.paired import Interval, holm, interval, resampled_means, sign_flip_p
+from mmssl_dist.report.runs import Summary
+from mmssl_dist.report.users import UserValues, read_users, require_same_users
+from mmssl_dist.storage import Location
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Runs under one name, as a rule of one setting by seed: their values are averaged user by user."""
+
+    name: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Values:
+    """One metric of a contender.
+
+    Attributes:
+        name: the contender's.
+        users: float64 [n] of each user, averaged over the runs.
+        seeds: mean over users of each run.
+    """
+
+    name: str
+    users: np.ndarray
+    seeds: Summary
+
+
+@dataclass(frozen=True)
+class Line:
+    """One contender beside the baseline; what is None does not apply to the baseline itself.
+
+    Attributes:
+        p: of the paired sign-flip test. corrected: the same by Holm, None unless there are several.
+    """
+
+    name: str
+    seeds: Summary
+    mean_interval: Interval
+    difference: float | None = None
+    difference_interval: Interval | None = None
+    p: float | None = None
+    corrected: float | None = None
+
+
+def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Contender]:
+    """From RUN or NAME=RUN,RUN,..., the baseline first: the one of that name, or the first given.
+
+    Raises:
+        InputError: a name without runs, a name given twice, no such baseline.
+    """
+    found: dict[str, Contender] = {}
+    for argument in arguments:
+        name, sign, runs = argument.partition("=")
+        named = bool(sign) and "/" not in name  # a path may hold "=" too
+        contender = Contender(name, tuple(runs.split(","))) if named else Contender(argument, (argument,))
+        if not contender.name or not all(contender.runs):
+            raise InputError("RUN", argument, "runs read RUN or NAME=RUN,RUN,...",
+                             "Write a run's output after each comma.")
+        if contender.name in found or contender.name == POPULARITY:
+            raise InputError("RUN", contender.name, "each name is given once, and popularity is --popularity's",
+                             "Name the runs differently: NAME=RUN.")
+        found[contender.name] = contender
+    if baseline is not None and baseline not in found:
+        raise InputError("--baseline", baseline, f"the baseline is one of {', '.join(found)}",
+                         "Give its name, or the run as it is given.")
+    return sorted(found.values(), key=lambda contender: contender.name != baseline)
+
+
+def read_contenders(contenders: Sequence[Contender], open_run: Callable[[str], Location], metric: str, split: str,
+                    popularity: bool) -> list[Values]:  # fmt: skip
+    """The metric of each contender over the same users; of popularity too, as the first one's runs ranked by it.
+
+    Raises:
+        InputError: what ``read_users`` and ``require_same_users`` refuse.
+    """
+    asked = [(contender.name, contender.runs, MODEL) for contender in contenders]
+    if popularity:
+        asked.append((POPULARITY, contenders[0].runs, POPULARITY))
+    first: UserValues | None = None
+    values: list[Values] = []
+    for name, runs, who in asked:
+        total: np.ndarray | float = 0.0
+        means: list[float] = []
+        for run in runs:  # one run's users at a time beside the sum
+            users = read_users(open_run(run), metric, split, who)
+            first = first or users
+            require_same_users(first, users)
+            total = total + users.values
+            means.append(float(users.values.mean()))
+        values.append(Values(name, np.asarray(total / len(runs)), Summary(tuple(means))))
+    return values
+
+
+def compare(values: Sequence[Values]) -> list[Line]:
+    """Each contender beside the first: resampled intervals over users, and a paired test."""
+    resampled = resampled_means(np.stack([each.users for each in values]))
+    differences = [each.users - values[0].users for each in values[1:]]
+    p_values = [sign_flip_p(difference) for difference in differences]
+    corrected: Sequence[float | None] = holm(p_values) if len(p_values) > 1 else [None] * len(p_values)
+    lines = [Line(values[0].name, values[0].seeds, interval(resampled[:, 0]))]
+    for place, difference in enumerate(differences):
+        column = resampled[:, place + 1]
+        lines.append(Line(
+            values[place + 1].name, values[place + 1].seeds, interval(column), float(difference.mean()),
+            interval(column - resampled[:, 0]), p_values[place], corrected[place],
+        ))  # fmt: skip
+    return lines
+
+
+def comparison_lines(lines: Sequence[Line], metric: str, users: int, split: str) -> list[str]:
+    """A Markdown table, and one line on how to read it. Columns that apply to no line are left out."""
+    columns: list[tuple[str, Callable[[Line], str]]] = [
+        ("name", lambda line: line.name),
+        ("runs", lambda line: str(len(line.seeds.values))),
+        (metric, lambda line: f"{line.seeds.mean:.4f}"),
+        ("95 % interval", lambda line: _interval(line.mean_interval, "")),
+    ]
+    if any(line.seeds.error is not None for line in lines):
+        columns.append(("standard error over runs", lambda line: _number(line.seeds.error, ".4f")))
+    if len(lines) > 1:
+        columns += [
+            (f"difference to {lines[0].name}", lambda line: _number(line.difference, "+.4f")),
+            ("95 % interval", lambda line: _interval(line.difference_interval, "+")),
+            ("p", lambda line: _number(line.p, ".4f")),
+        ]
+    if any(line.corrected is not None for line in lines):
+        columns.append(("p (Holm)", lambda line: _number(line.corrected, ".4f")))
+    rows = [[cell(line) for _, cell in columns] for line in lines]
+    head = [name for name, _ in columns]
+    table = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    note = f"{users:,} users of {split}; intervals: bootstrap over users, paired; p: sign-flip test over users."
+    return [table[0], "|" + "---|" * len(head), *table[1:], "", note]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _interval(bounds: Interval | None, sign: str) -> str:
+    return "" if bounds is None else f"{bounds[0]:{sign}.4f} to {bounds[1]:{sign}.4f}"

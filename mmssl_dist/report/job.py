@@ -1,0 +1,29 @@
+"""A job in a few lines: what ``validate`` shows."""
+
+from __future__ import annotations
+
+from mmssl_dist.config import Job
+
+
+def description(job: Job) -> str:
+    """Where, what, how and on how many workers."""
+    split = job.data.split
+    shares = f" {split.validation:g}/{split.test:g}" if split.method in ("ratio", "temporal") else ""
+    lines = {
+        "output": job.output,
+        "data": f"{job.data.path} ({job.data.layout}), split {split.method}{shares}",
+        "modalities": ", ".join(f"{name} ({modality.file})" for name, modality in job.data.modalities.items()),
+        "partition": f"{job.partition.parts} parts, {job.partition.method}",
+        "model": f"D {job.model.dimension}, {job.model.layers} layers",
+        "training": f"at most {job.training.epochs} epochs, {job.training.batch_size} pairs a step, "
+                    f"stops on {job.evaluation.metric}",
+        "scaling": f"{_workers(job)} worker(s), {job.scaling.cpus_per_worker} CPU and "
+                   f"{job.scaling.gpus_per_worker} GPU each",
+        "seed": str(job.seed),
+    }  # fmt: skip
+    return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
+
+
+def _workers(job: Job) -> str:
+    scaling = job.scaling
+    return str(scaling.most) if scaling.fewest == scaling.most else f"{scaling.fewest} to {scaling.most}"

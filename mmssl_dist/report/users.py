@@ -1,0 +1,81 @@
+"""Reads what evaluate published of each user: one metric of one split, in the order of the users' ids."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmssl_dist.data.columns import SPLIT, USER_ID
+from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.evaluation.users import POSITIVES, USERS, WHO
+from mmssl_dist.storage import Location, require_manifest
+
+
+@dataclass(frozen=True)
+class UserValues:
+    """One metric of each user with held-out items.
+
+    Attributes:
+        url: the run's, for messages.
+        ids: [n] external ids, ascending.
+        positives: int32 [n] held-out items.
+        values: float64 [n].
+    """
+
+    url: str
+    ids: pa.Array
+    positives: np.ndarray
+    values: np.ndarray
+
+
+def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
+    """``metric`` of each user of ``split`` in an evaluated run, as ranked by ``who``.
+
+    Raises:
+        InputError: the run has no such files, metric or split.
+        ArtifactError: a file is not what the manifest says.
+    """
+    evaluation = run / "evaluation"
+    manifest = require_manifest(evaluation, "evaluation", "evaluate")
+    names = sorted(name for name in manifest.files if name.startswith(f"{USERS}/"))
+    if not names:
+        raise InputError(evaluation.url, "no metrics of each user", "runs are compared user by user",
+                         "Run `mmssl-dist evaluate` on the job with this version.")
+    tables = []
+    for name in names:
+        content = (evaluation / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest.files[name].sha256:
+            raise ArtifactError(f"{evaluation.url}/{name}: not what the manifest says. Run evaluate --force.")
+        file = pq.ParquetFile(pa.BufferReader(content))
+        if metric not in file.schema_arrow.names or "@" not in metric:
+            known = ", ".join(column for column in file.schema_arrow.names if "@" in column)
+            raise InputError("--metric", metric, f"{run.url} has {known}",
+                             "Choose one of these, or evaluate with other `evaluation.ks`.")
+        table = file.read([USER_ID, SPLIT, WHO, POSITIVES, metric])
+        tables.append(table.filter((pc.field(SPLIT) == split) & (pc.field(WHO) == who)))
+    table = pa.concat_tables(tables).sort_by(USER_ID)
+    if not len(table):
+        raise InputError("--split", split, f"{run.url} has no users with held-out items there",
+                         "Choose the other one of validation and test.")
+    ids = table[USER_ID].combine_chunks()
+    return UserValues(run.url, ids, table[POSITIVES].to_numpy(), table[metric].to_numpy().astype(np.float64))
+
+
+def require_same_users(first: UserValues, other: UserValues) -> None:
+    """Both are of the same users with as many held-out items.
+
+    Raises:
+        InputError: they are not, so nothing pairs them.
+    """
+    rule = f"runs are paired by user, so users and held-out items must be those of {first.url}"
+    remedy = "Compare runs of the same data and the same split."
+    if first.ids.type != other.ids.type or not first.ids.equals(other.ids):
+        raise InputError(other.url, f"other users ({len(other.ids)} here, {len(first.ids)} there)", rule, remedy)
+    differing = int((first.positives != other.positives).sum())
+    if differing:
+        raise InputError(other.url, f"another number of held-out items for {differing} users", rule, remedy)
