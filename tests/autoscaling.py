@@ -6,61 +6,53 @@ expects its GCS at port 6379, and it stops every Ray of the machine.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from tests.clusters import BIN, Head, client_environment, end_session, free_port, wait_for
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+
+from tests.clusters import Head, started_head
 
 _INTERVAL_SECONDS = 1
 _IDLE_MINUTES = 0.2
 
 
 @contextmanager
-def autoscaling_head(workers: int, head_cpus: int = 1) -> Iterator[Head]:
-    """A head with ``head_cpus``, and up to ``workers`` machines of 1 CPU that come on demand and go when idle."""
-    environment = client_environment() | {
-        "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": str(_INTERVAL_SECONDS),
-    }  # fmt: skip
-    dashboard, gcs = free_port(), free_port()
-    configuration = {
-        "cluster_name": "grows", "max_workers": workers, "idle_timeout_minutes": _IDLE_MINUTES,
-        "upscaling_speed": 10, "auth": {}, "docker": {}, "initialization_commands": [], "setup_commands": [],
-        "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
-        "worker_start_ray_commands": [], "file_mounts": {}, "cluster_synced_files": [],
-        "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
-        "provider": {
-            "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
-            "disable_launch_config_check": True, "gcs_address": f"127.0.0.1:{gcs}",
-        },
-        "head_node_type": "ray.head.default",
-        "available_node_types": {
-            "ray.head.default": {"resources": {"CPU": head_cpus}, "node_config": {}, "max_workers": 0},
-            "worker": {
-                "resources": {"CPU": 1, "object_store_memory": 100_000_000}, "node_config": {}, "min_workers": 0,
-                "max_workers": workers,
+def autoscaling_head(workers: int, head_cpus: int = 1, second: bool = False) -> Iterator[Head]:
+    """A head with ``head_cpus``, and up to ``workers`` machines of 1 CPU that come on demand and go when idle.
+
+    Args:
+        second: use Ray's second autoscaler, as ``ray up`` and KubeRay do, rather than the first.
+    """
+    variables = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": str(_INTERVAL_SECONDS)}
+    if second:  # it knows the head by the id that the provider gives it
+        variables |= {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+                      "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}  # fmt: skip
+
+    def configuration(gcs: str) -> dict[str, object]:
+        return {
+            "cluster_name": "grows", "max_workers": workers, "idle_timeout_minutes": _IDLE_MINUTES,
+            "upscaling_speed": 10, "auth": {}, "docker": {}, "initialization_commands": [], "setup_commands": [],
+            "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
+            "worker_start_ray_commands": [], "file_mounts": {}, "cluster_synced_files": [],
+            "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
+            "provider": {
+                "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+                "disable_launch_config_check": True, "gcs_address": gcs,
             },
-        },
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
-        (Path(folder) / "autoscaling.json").write_text(json.dumps(configuration))
-        command = [
-            str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            "--node-ip-address=127.0.0.1", f"--temp-dir={folder}", f"--num-cpus={head_cpus}",
-            f"--object-store-memory={100_000_000}", f"--autoscaling-config={folder}/autoscaling.json",
-            f"--dashboard-agent-listen-port={free_port()}",
-        ]  # fmt: skip
-        with open(Path(folder) / "head.log", "w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        try:
-            wait_for(process, dashboard, Path(folder) / "head.log")
-            yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
-        finally:
-            end_session(process)
+            "head_node_type": "ray.head.default",
+            "available_node_types": {
+                "ray.head.default": {"resources": {"CPU": head_cpus}, "node_config": {}, "max_workers": 0},
+                "worker": {
+                    "resources": {"CPU": 1, "object_store_memory": 100_000_000}, "node_config": {}, "min_workers": 0,
+                    "max_workers": workers,
+                },
+            },
+        }  # fmt: skip
+
+    with started_head(head_cpus, variables, configuration) as head:
+        yield head
 
 
 def wait_until(condition: object, seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,19 +36,40 @@ class Head:
 
 
 @contextmanager
-def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None) -> Iterator[Head]:
-    """A cluster of one machine with ``variables`` in its environment."""
+def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None,
+                 autoscaling: Callable[[str], Mapping[str, object]] | None = None) -> Iterator[Head]:  # fmt: skip
+    """A cluster of one machine with ``variables`` in its environment.
+
+    Args:
+        autoscaling: makes, from the GCS's address, the configuration of an autoscaler that adds machines.
+    """
     environment = client_environment() | dict(variables or {})
     dashboard, gcs = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
         command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--temp-dir={folder}",
                    f"--dashboard-port={dashboard}", f"--num-cpus={cpus}", f"--object-store-memory={150_000_000}",
                    f"--dashboard-agent-listen-port={free_port()}"]  # or it takes no jobs beside another Ray
+        if autoscaling is not None:
+            (Path(folder) / "autoscaling.json").write_text(json.dumps(autoscaling(f"127.0.0.1:{gcs}")))
+            command += [f"--autoscaling-config={folder}/autoscaling.json", "--node-ip-address=127.0.0.1"]
         with open(Path(folder) / "head.log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         try:
             wait_for(process, dashboard, Path(folder) / "head.log")
             yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
+        finally:
+            end_session(process)
+
+
+@contextmanager
+def added_machine(head: Head, cpus: int = 1) -> Iterator[None]:
+    """One more machine of the cluster: a raylet of its own, which joins within seconds."""
+    command = [str(BIN / "ray"), "start", f"--address={head.gcs}", "--block", f"--num-cpus={cpus}",
+               f"--object-store-memory={100_000_000}", f"--dashboard-agent-listen-port={free_port()}"]  # fmt: skip
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=head.environment, start_new_session=True)
+        try:
+            yield
         finally:
             end_session(process)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Location
 from mmssl_dist.training.session import Session
 
 
@@ -83,11 +85,24 @@ def machines_seen(job: Job, worker: Worker, session: Session, folder: str) -> di
     return {"rank": worker.rank, "machines": len(set(nodes))}
 
 
-def until_there_are_two(job: Job, worker: Worker, session: Session, folder: str) -> int:
-    """Goes on until Ray Train starts it anew in a group of two."""
-    (Path(folder) / f"group-{worker.world_size}").touch()
-    deadline = time.monotonic() + 120
-    while worker.world_size == 1 and time.monotonic() < deadline:
-        session.report({"epoch": 0.0})
-        time.sleep(0.5)
-    return worker.world_size
+def train_and_hold_alone(job: Job, worker: Worker, session: Session) -> dict[str, object]:
+    """The training of ``launch.entry``; a group of one holds after its second epoch until it is started anew."""
+    from mmssl_dist.launch import entry
+
+    logging.getLogger("mmssl_dist.training").info("a group of %d", worker.world_size)
+    return entry.train(job, worker, _Held(session) if worker.world_size == 1 else session)
+
+
+class _Held:
+    """A session whose second epoch is the last that it lets go on, within two minutes."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        self.session.report(metrics, checkpoint)
+        if metrics["epoch"] == 2:
+            time.sleep(120)
+
+    def latest(self) -> Location | None:
+        return self.session.latest()

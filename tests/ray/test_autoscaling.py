@@ -1,8 +1,9 @@
-"""Clusters that grow for a job and shrink after it; the nodes are processes of this machine (see tests.autoscaling)."""
+"""Clusters that grow: for a job, and shrink after it; by hand, under an elastic job. All machines are processes."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.autoscaling import autoscaling_head, wait_until
-from tests.clusters import ROOT, Head
+from tests.clusters import ROOT, Head, added_machine, started_head
+
+PATH = f"{ROOT}:{Path(__file__).parent}"  # machines inherit it: workers import launch_functions by name
 
 _ALIVE = """
 import ray
@@ -31,19 +34,39 @@ logging.getLogger("mmssl_dist").setLevel(logging.INFO)
 address, folder, workers = sys.argv[1:4]
 job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
                  "scaling": {"workers": json.loads(workers), "wait_seconds": 120}})
-from mmssl_dist.launch import train
-train._RESIZE_SECONDS = 5.0
 storage = Location(pafs.LocalFileSystem(), folder, folder)
 with connect(job.scaling, job.storage, address) as cluster:
     outcome = run_workers(cluster, job, "test", sys.argv[4], {"folder": folder}, Run(storage, "run"))
 print(json.dumps(outcome.returned))
 """
 
+_ELASTIC = """
+import logging, sys
+from functools import partial
+from mmssl_dist import pipeline
+from mmssl_dist.launch import model_stages, train, train_stage
+from mmssl_dist.launch.cluster import connect
+from mmssl_dist.storage import open_location, read_manifest
+from tests.training import make_job, publish_graph
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+logging.getLogger("mmssl_dist").setLevel(logging.INFO)
+train._RESIZE_SECONDS = 3.0
+def run_workers(cluster, job, stage, function, payload, run):
+    return train.run_workers(cluster, job, stage, "launch_functions:train_and_hold_alone", payload, run)
+train_stage.run_workers = run_workers
+job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4", "evaluation.every_epochs=1",
+               "evaluation.ks=[20]")
+publish_graph(job)
+partitions = read_manifest(open_location(job.output, job.storage) / "partitions", "partitions")
+with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
+    lines = partial(pipeline._epoch_lines, job.training.epochs, job.evaluation.metric)
+    model_stages.evaluate(cluster, job, train_stage.train(cluster, job, partitions, lines))
+"""
+
 
 def _python(head: Head, code: str, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    path = f"{ROOT}:{Path(__file__).parent}"
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=timeout,
-                          env={**head.environment, "PYTHONPATH": path})  # fmt: skip
+                          env={**head.environment, "PYTHONPATH": PATH})  # fmt: skip
 
 
 def _machines(head: Head) -> int:
@@ -55,8 +78,7 @@ def _machines(head: Head) -> int:
 @pytest.fixture(scope="module")
 def head():
     with pytest.MonkeyPatch.context() as patch:
-        # the machines inherit it: workers import launch_functions by name
-        patch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
+        patch.setenv("PYTHONPATH", PATH)
         with autoscaling_head(workers=2) as started:
             yield started
 
@@ -73,10 +95,21 @@ def test_the_cluster_grows_for_a_job_and_shrinks_after_it(head, tmp_path):
     assert wait_until(lambda: _machines(head) == 1, 120)
 
 
-def test_an_elastic_job_takes_machines_that_come(head, tmp_path):
-    """Begun with room for one worker, ended with two: in a new group, unless the machine came before the first."""
-    assert wait_until(lambda: _machines(head) == 1, 120)
-    done = _python(head, _TRAIN, head.gcs, str(tmp_path), "[1, 2]", "launch_functions:until_there_are_two")
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout.splitlines()[-1])) == 2
-    assert (tmp_path / "group-2").exists()
+def test_an_elastic_job_starts_with_the_fewest_workers_and_takes_a_machine_that_appears(tmp_path):
+    """A real training: two epochs on the only machine, then a machine joins, and two workers train the other two."""
+    log, output = tmp_path / "log", tmp_path / "out"
+    with started_head(cpus=1, variables={"PYTHONPATH": PATH}) as head, log.open("w") as stream:
+        job = subprocess.Popen([sys.executable, "-c", _ELASTIC, head.gcs, str(output)], stdout=stream, stderr=stream,
+                               env=head.environment)  # fmt: skip
+        try:
+            assert wait_until(lambda: "epoch 2/4" in log.read_text() or job.poll() is not None, 120), log.read_text()
+            assert "a group of 2" not in log.read_text()
+            with added_machine(head):
+                assert job.wait(200) == 0, log.read_text()
+        finally:
+            job.kill()
+    happened = re.findall(r"a group of \d|epoch \d/4", log.read_text())
+    assert happened == ["a group of 1", "epoch 1/4", "epoch 2/4", "a group of 2", "epoch 3/4", "epoch 4/4"]
+    history = json.loads((output / "training/manifest.json").read_text())["facts"]["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
+    assert 0 < json.loads((output / "evaluation/metrics.json").read_text())["test"]["recall@20"] <= 1
