@@ -10,7 +10,7 @@ import numpy as np
 
 from mmssl_dist.graph.bipartite import Lists, offsets
 
-_EXACT = 100_000  # items up to which every pair is compared; beyond, an inverted file with about 0.95 or more of the same
+_EXACT = 100_000  # items up to which every pair is compared; beyond, an inverted file finds most of the same
 _TRAINED_WITH = 64  # items per cell that the inverted file's cells are learned from
 _PROBED = 1 / 16  # share of the cells looked into
 _QUERIES = 4096  # searched at once; bounds memory
