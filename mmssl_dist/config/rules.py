@@ -55,6 +55,7 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
             f"found {len(job.training.fanout)} number(s); model.layers is {job.model.layers}. "
             "Give one fanout per layer, or all",
         )
+    yield from _contrastive(job)
     if job.model.item_graph.weight > 0 and not job.partition.item_neighbours:
         yield Disagreement(
             ("model.item_graph.weight", "partition.item_neighbours"),
@@ -96,6 +97,23 @@ def _split(job: Job) -> Iterator[Disagreement]:
         yield Disagreement(
             ("data.columns.split", "data.split.method", "data.layout"),
             "missing; the split given needs it. Name the column that tells the split",
+        )
+
+
+def _contrastive(job: Job) -> Iterator[Disagreement]:
+    """The term needs the rows it pulls together."""
+    term = job.losses.contrastive
+    if term.weight > 0 and term.rows == "lists" and not job.model.modality_graph.size:
+        yield Disagreement(
+            ("losses.contrastive.rows", "losses.contrastive.weight", "model.modality_graph.size"),
+            "found lists; model.modality_graph.size is 0, so there are none. "
+            "Take item_graph, raise the size, or set losses.contrastive.weight to 0",
+        )
+    if term.weight > 0 and term.rows == "item_graph" and not job.model.item_graph.weight:
+        yield Disagreement(
+            ("losses.contrastive.rows", "losses.contrastive.weight", "model.item_graph.weight"),
+            "found item_graph; model.item_graph.weight is 0, so there are no such rows. "
+            "Take lists, raise that weight, or set losses.contrastive.weight to 0",
         )
 
 

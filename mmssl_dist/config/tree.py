@@ -157,8 +157,20 @@ class Model(Section):
     """The learned modality lists."""
 
 
+class Ranking(Section):
+    """The loss that ranks a user's items above others (equation 6)."""
+
+    loss: Literal["bpr", "softmax"] = "bpr"
+    """bpr: one negative per pair; softmax: cosines with the positive and every candidate item the user doesn't know."""
+    temperature: Rate = 0.15
+    """softmax only: divisor of the cosines."""
+
+
 class Contrastive(Section):
     """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
+
+    rows: Literal["lists", "item_graph"] = "lists"
+    """lists: each modality's rows over its learned lists, as published; item_graph: rows over the item-item graph."""
 
     weight: Weight = 0.001
     """Weight of the term; 0 leaves it out."""
@@ -172,7 +184,8 @@ class Adversarial(Section):
     weight: Weight = 1e-4
     """Weight of the generator's term; 0 leaves the critic out."""
     candidates: Annotated[int, Field(ge=2)] | Literal["all"] = 512
-    """Candidate items C of the global batch: half positives, half uniform draws; "all": the catalogue."""
+    """Candidate items C of the global batch, for this term, the softmax and the learned lists: half positives, half
+    uniform draws; "all": the catalogue."""
     hidden: Counts = (64, 32)
     """Widths of the critic's hidden layers."""
     penalty: Weight = 0.3
@@ -186,8 +199,10 @@ class Adversarial(Section):
 
 
 class Losses(Section):
-    """What training minimises beside BPR."""
+    """What training minimises."""
 
+    ranking: Ranking = Ranking()
+    """Ranking term, with weight 1."""
     l2: Weight = 1e-4
     """L2 on the ID rows of the batch's users, positives and negatives, per pair."""
     tower_l2: Weight = 1e-5

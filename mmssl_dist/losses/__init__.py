@@ -4,5 +4,15 @@ from mmssl_dist.losses.adversarial import critic_loss, generator_loss, generator
 from mmssl_dist.losses.bpr import bpr
 from mmssl_dist.losses.contrastive import contrastive
 from mmssl_dist.losses.regularization import l2
+from mmssl_dist.losses.softmax import sampled_softmax
 
-__all__ = ["bpr", "contrastive", "critic_loss", "generator_loss", "generator_rows", "l2", "real_rows"]
+__all__ = [
+    "bpr",
+    "contrastive",
+    "critic_loss",
+    "generator_loss",
+    "generator_rows",
+    "l2",
+    "real_rows",
+    "sampled_softmax",
+]

@@ -78,7 +78,11 @@ class BatchSampler:
         self.fanouts = (None,) * job.model.layers if job.training.fanout == "all" else job.training.fanout
         self.view_fanout = None if full else job.model.modality_graph.fanout
         self.all_candidates = job.losses.adversarial.candidates == "all"
-        self.use_candidates = job.losses.adversarial.weight > 0 or job.model.modality_graph.size > 0
+        self.use_candidates = (
+            job.losses.adversarial.weight > 0
+            or job.model.modality_graph.size > 0
+            or job.losses.ranking.loss == "softmax"
+        )
         self.training = NeighbourSampler(graph.training, graph, exchange)
         self.views: dict[str, NeighbourSampler] = {}
         self.similar_fanout = None if job.model.item_graph.fanout == "all" else job.model.item_graph.fanout

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from mmssl_dist.config.tree import Job
 from mmssl_dist.errors import NonFiniteError
-from mmssl_dist.losses import bpr, contrastive, critic_loss, generator_loss, generator_rows, l2, real_rows
+from mmssl_dist.losses import (
+    bpr,
+    contrastive,
+    critic_loss,
+    generator_loss,
+    generator_rows,
+    l2,
+    real_rows,
+    sampled_softmax,
+)
 from mmssl_dist.model import Rows, dropout
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
@@ -164,9 +173,8 @@ class TrainingStep:
         losses, rows = self.job.losses, forward.rows
         pairs = (batch.users, batch.positives, batch.negatives)
         own = forward.id_rows.index_select(0, batch.graph.seeds_source)
-        user, positive, negative = (rows.final.index_select(0, p) for p in pairs)
         terms = {
-            "bpr": (1.0, bpr(user, positive, negative, batch.pairs)),
+            self.job.losses.ranking.loss: (1.0, self._ranking(batch, forward)),
             "l2": (losses.l2, l2(*(own.index_select(0, p) for p in pairs), count=batch.pairs)),
         }
         if losses.tower_l2 > 0:
@@ -181,9 +189,23 @@ class TrainingStep:
             terms["adversarial"] = losses.adversarial.weight, loss
         return terms
 
+    def _ranking(self, batch: Batch, forward: Forward) -> Tensor:
+        """Equation 6: a pair's positive against its negative, or against the candidates."""
+        final = forward.rows.final
+        user, positive = final.index_select(0, batch.users), final.index_select(0, batch.positives)
+        if self.job.losses.ranking.loss == "bpr":
+            return bpr(user, positive, final.index_select(0, batch.negatives), batch.pairs)
+        assert forward.candidates is not None
+        known = batch.known.index_select(0, torch.searchsorted(batch.batch_users, batch.users))
+        temperature = self.job.losses.ranking.temperature
+        return sampled_softmax(user, positive, forward.candidates.final, known, temperature, batch.pairs)
+
     def _contrastive(self, batch: Batch, rows: Rows) -> Tensor:
-        """Sum over modalities of InfoNCE between g and final rows of the global batch's users."""
-        local = [rows.final, *(rows.views[m] for m in self.modalities)]
+        """Sum of InfoNCE between modality-aware and final rows of the global batch's users: each modality's over the
+        learned lists, or those over the item-item graph."""
+        lists = self.job.losses.contrastive.rows == "lists"
+        aware = [rows.views[m] for m in self.modalities] if lists else [rows.similar]
+        local = [rows.final, *(x for x in aware if x is not None)]
         wide = torch.cat([x.index_select(0, batch.batch_users) for x in local], 1)
         final, *views = wide.tensor_split(len(local), 1)
         all_final, *all_views = self.exchange.gather_rows(wide, batch.user_counts).tensor_split(len(local), 1)

@@ -1,0 +1,27 @@
+"""Sampled softmax over cosines (equation 6 with many negatives at once): this worker's share of the loss."""
+
+# b pairs of this worker, C candidate items, D width
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.model.rows import normalize
+
+
+def sampled_softmax(
+    user: Tensor, positive: Tensor, candidates: Tensor, known: Tensor, temperature: float, count: int
+) -> Tensor:
+    """Cross entropy of the positive among itself and the candidates, by cosine / temperature.
+
+    Args:
+        user, positive: [b, D]. candidates: [C, D].
+        known: bool [b, C], candidates among the user's training items, which are no negatives of it.
+        count: pairs of all workers together, so that the workers' shares sum to the loss.
+    """
+    x = normalize(user)
+    own = (x * normalize(positive)).sum(-1, keepdim=True)  # [b, 1]
+    others = (x @ normalize(candidates).T).masked_fill(known, -torch.inf)  # [b, C]
+    scores = torch.cat([own, others], 1) / temperature
+    return (scores.logsumexp(1) - scores[:, 0]).sum() / count
