@@ -110,6 +110,8 @@ class Partition(Section):
     """metis: small edge cut; random: no graph algorithm, for graphs METIS has no memory for."""
     item_neighbours: Annotated[int, Field(ge=0)] = 10
     """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item graph."""
+    shuffle_features: bool = False
+    """Give each item another item's features, at random: a control, which must lose what features are worth."""
     standardize: bool = True
     """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""
 

@@ -61,6 +61,8 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
         for modality, facts in dataset.facts["modalities"].items():
             rows = np.zeros((sum(shape), facts["dimension"] + 1), np.float32)
             reader.features(modality, rows[shape[0] :])
+            if job.partition.shuffle_features:  # every modality alike, so that they still belong together
+                rows[shape[0] :] = rows[shape[0] + np.random.default_rng(job.seed).permutation(shape[1])]
             if job.partition.standardize:
                 standardize(rows[shape[0] :])
             if job.partition.item_neighbours:

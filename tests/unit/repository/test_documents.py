@@ -19,7 +19,7 @@ from mmssl_dist.errors import ConfigError
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "cluster/*", "jobs/*", "Makefile", "Dockerfile")
+    for pattern in ("*.md", "docs/**/*.md", "cluster/*", "jobs/**/*.yaml", "Makefile", "Dockerfile")
     for path in ROOT.glob(pattern)
 )
 COMMANDS = set(

@@ -8,7 +8,7 @@ import pytest
 
 from mmssl_dist.config import load_job
 
-JOBS = sorted((Path(__file__).parents[3] / "jobs").glob("*.yaml"))
+JOBS = sorted((Path(__file__).parents[3] / "jobs").rglob("*.yaml"))
 
 
 def test_the_jobs_are_all_there() -> None:
