@@ -72,10 +72,10 @@ def run(experiment: Experiment, seed: int, out: Path, sets: list[str]) -> None:
         if there and not (folder / stage).exists():
             shutil.copytree(there[0].parent, folder / stage)
     overrides = [*experiment.sets, *sets, f"seed={seed}", f"output={folder}"]
-    print(f"{experiment.name}, seed {seed}", flush=True)
-    subprocess.run(
-        [*COMMAND, "run", experiment.job, *(x for each in overrides for x in ("--set", each))], check=True
-    )  # fmt: skip
+    sys.stdout.write(f"{experiment.name}, seed {seed}\n")
+    sys.stdout.flush()
+    command = [*COMMAND, "run", experiment.job, *(x for each in overrides for x in ("--set", each))]
+    subprocess.run(command, check=True)  # noqa: S603
 
 
 def compare(experiments: list[Experiment], out: Path) -> None:
@@ -87,7 +87,7 @@ def compare(experiments: list[Experiment], out: Path) -> None:
         if done:
             groups.append(f"{experiment.name}={','.join(done)}")
     for metric in ("recall@20", "ndcg@20"):
-        subprocess.run([*COMMAND, "compare", *groups, "--metric", metric, "--popularity"], check=True)
+        subprocess.run([*COMMAND, "compare", *groups, "--metric", metric, "--popularity"], check=True)  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class ItemGraph(Section):
 class ModalityGraph(Section):
     """The learned user-item graph of each modality (equation 2)."""
 
-    size: Annotated[int, Field(ge=0)] = 10
+    size: Annotated[int, Field(ge=0)] = 0
     """Items kept per user and modality, K; 0 switches the graph and its attention off."""
     fanout: Count = 10
     """Entries sampled per node and list: of a user's items, and of the users that list an item."""
@@ -162,16 +162,16 @@ class Model(Section):
 class Ranking(Section):
     """The loss that ranks a user's items above others (equation 6)."""
 
-    loss: Literal["bpr", "softmax"] = "bpr"
+    loss: Literal["bpr", "softmax"] = "softmax"
     """bpr: one negative per pair; softmax: cosines with the positive and every candidate item the user doesn't know."""
-    temperature: Rate = 0.15
+    temperature: Rate = 0.2
     """softmax only: divisor of the cosines."""
 
 
 class Contrastive(Section):
     """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
 
-    rows: Literal["lists", "item_graph"] = "lists"
+    rows: Literal["lists", "item_graph"] = "item_graph"
     """lists: each modality's rows over its learned lists, as published; item_graph: rows over the item-item graph."""
 
     weight: Weight = 0.001
@@ -218,7 +218,7 @@ class Losses(Section):
 class RowOptimizer(Section):
     """Lazy Adam on ID rows, at their owner."""
 
-    learning_rate: Rate = 1e-3
+    learning_rate: Rate = 2e-3
     """Step size."""
     second_moment: Literal["element", "row"] = "element"
     """element: as Adam; row: one second moment per row, which saves D - 1 floats a node."""
