@@ -32,8 +32,9 @@ def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: s
         "partition": {"parts": 4, "method": "metis", "item_neighbours": 3},
         "model": {"dimension": 16, "item_graph": {"weight": ITEM_GRAPH}, "modality_weight": 0.55,
                   "modality_graph": {"size": 4, "fanout": 4}},
-        "losses": {"adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1}, "contrastive": {"weight": 0.03}},
-        "training": {"batch_size": 32, "fanout": "all"},
+        "losses": {"ranking": {"loss": "bpr"}, "contrastive": {"rows": "lists", "weight": 0.03},
+                   "adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1}},
+        "training": {"batch_size": 32, "fanout": "all", "rows": {"learning_rate": 0.001}},
         "scaling": {"workers": workers},
     }  # fmt: skip
     return parse_job(tree, sets)

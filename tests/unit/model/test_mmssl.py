@@ -14,7 +14,7 @@ DIMENSIONS = {"text": 5, "image": 7}
 
 
 def settings(**changes) -> tree.Model:
-    return tree.Model(dimension=8, heads=2, **changes)
+    return tree.Model(**{"dimension": 8, "heads": 2, "modality_graph": tree.ModalityGraph(size=10), **changes})
 
 
 def test_projection_by_hand():
@@ -63,6 +63,8 @@ def test_parameters_present():
     off = tree.ModalityGraph(size=0)
     assert names() == {"weight", "bias", "w_q", "w_k", "w_cat"}
     assert names(modality_graph=off) == {"weight", "bias"}
+    learned = tree.ItemGraph(learned=True)
+    assert names(modality_graph=off, item_graph=learned) == {"weight", "bias", "item_shares"}
     with pytest.raises(ValueError, match="size is 0"):
         Mmssl(settings(modality_graph=off), DIMENSIONS, 0).attend({})
 
@@ -131,3 +133,23 @@ def test_bf16_weights_give_float32_rows_near_the_float32_ones():
         found.append(rows.final)
     assert torch.allclose(*found, atol=0.03)
     assert not torch.equal(*found)
+
+
+def test_rows_over_the_item_graph_by_hand():
+    model = Mmssl(settings(dimension=2, heads=1, item_graph=tree.ItemGraph(weight=2.0)), DIMENSIONS, seed=0)
+    gathered = {"image": torch.tensor([[2.0, 0], [0, 1], [0, 0]]), "text": torch.tensor([[4.0, 8], [0, 0], [0, 0]])}
+    similar = model.similar(gathered)
+    torch.testing.assert_close(similar, torch.tensor([[0.6, 0.8], [0, 1], [0, 0]]))
+    tower = {m: torch.zeros(3, 2) for m in DIMENSIONS}
+    final = model.combine([torch.ones(3, 2)], tower, similar)
+    torch.testing.assert_close(final, torch.tensor([[2.2, 2.6], [1, 3], [1, 1]]))
+
+
+def test_learned_shares_weigh_the_modalities():
+    model = Mmssl(settings(dimension=2, heads=1, item_graph=tree.ItemGraph(learned=True)), DIMENSIONS, seed=0)
+    gathered = {"image": torch.tensor([[1.0, 0]]), "text": torch.tensor([[0.0, 1]])}
+    equal = model.similar(gathered)
+    torch.testing.assert_close(equal, torch.full((1, 2), 0.5**0.5))
+    with torch.no_grad():
+        model.item_shares.copy_(torch.tensor([3.0, 1.0]).log())
+    torch.testing.assert_close(model.similar(gathered), torch.nn.functional.normalize(torch.tensor([[3.0, 1]])))

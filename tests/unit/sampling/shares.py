@@ -19,7 +19,7 @@ def sampling_job(parts: int, *sets: str) -> Job:
     """Only what sampling asks for matters."""
     tree = {
         "output": "unused", "seed": 5, "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
-        "partition": {"parts": parts},
+        "partition": {"parts": parts}, "model": {"modality_graph": {"size": 10}},
     }  # fmt: skip
     return parse_job(tree, sets)
 

@@ -151,8 +151,8 @@ def test_with_views(candidates, fanout):
 
 def test_no_layers_and_no_candidates():
     job = sampling_job(2, "training.fanout=all", "model.layers=0", "model.item_graph.weight=0",
-                       "model.modality_graph.size=0", "losses.adversarial.weight=0",
-                       "training.batch_size=9")  # fmt: skip
+                       "model.modality_graph.size=0", "losses.adversarial.weight=0", "losses.ranking.loss=bpr",
+                       "losses.contrastive.weight=0", "training.batch_size=9")  # fmt: skip
     for batch in checked(BOOK, PAIRS, job, []):
         assert len(batch.candidates) == 0
         assert batch.known.shape == (len(batch.batch_users), 0)
