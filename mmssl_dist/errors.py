@@ -52,6 +52,12 @@ class StorageError(InputError):
     """A URL cannot be reached, read or written with what the user configured."""
 
 
+class StorageFault(StorageError):
+    """An object store did not answer, or broke off, and asking again did not help: it may well answer later."""
+
+    exit_status = EXIT_SYSTEM_FAILURE
+
+
 class ArtifactError(MmsslError):
     """A published artifact is incomplete, corrupt or of another schema than this version reads."""
 

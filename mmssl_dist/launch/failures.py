@@ -1,4 +1,5 @@
-"""What becomes of a failed worker: errors that would come again end the run at once, lost machines are replaced."""
+"""What becomes of a failed worker: errors that would come again end the run at once; lost machines and storage that did
+not answer make the workers start again, from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 
-from mmssl_dist.errors import MmsslError, WorkerError, find_known
+from mmssl_dist.errors import MmsslError, StorageFault, WorkerError, find_known
 from mmssl_dist.launch.cluster import describe
 
 # A worker whose neighbour died sees a broken connection (RuntimeError, OSError); these say that the program is wrong.
@@ -21,6 +22,8 @@ class StopOnLasting(UserCallback):  # type: ignore[misc]
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for rank, error in sorted(worker_exceptions.items()):
             known = find_known(error)
+            if isinstance(known, StorageFault):
+                continue
             if known is not None:
                 raise known
             if isinstance(error, _PROGRAM):

@@ -25,6 +25,7 @@ _DENIED = re.compile(r"Access_?Denied|Access Denied|Forbidden|HTTP status 403", 
 _SILENT = re.compile(r"NETWORK_CONNECTION|Could not connect|timed? ?out|REQUEST_TIMEOUT", re.IGNORECASE)
 _OPERATION = re.compile(r"(?:during|calling the) (\w+) operation")
 _REGION = re.compile(r"bucket is located in '([\w-]+)'")
+_SILENCE = "no answer"
 _RENEW = "Renew them: sign in again, or fetch a new token."
 
 
@@ -39,6 +40,11 @@ class Answer(NamedTuple):
     def wants_region(self) -> bool:
         """Whether the bucket is elsewhere, and the error did not say where."""
         return self.found.endswith("in another region")
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether nothing is wrong with what was asked, so that it may be answered later."""
+        return self.found == _SILENCE
 
 
 def explain(error: BaseException, bucket: str) -> Answer | None:
@@ -69,6 +75,6 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
                       f"the credentials in use must have {permission} on bucket {bucket}",
                       "Grant it to their identity, or use other credentials.")
     if _SILENT.search(text):
-        return Answer("no answer", "the storage must answer",
+        return Answer(_SILENCE, "the storage must answer",
                       "Check storage.endpoint and the network between here and there.")
     return None

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mmssl_dist.config.tree import Storage
-from mmssl_dist.errors import ArtifactError, MmsslError, StorageError
+from mmssl_dist.errors import ArtifactError, MmsslError, StorageError, StorageFault
 from mmssl_dist.storage.answers import explain
 from mmssl_dist.storage.cache import make_room, mark_used
 from mmssl_dist.storage.s3 import s3_filesystem
@@ -235,8 +235,9 @@ class Location:
             except OSError as named:  # pyarrow tells a bucket's region when asked for the bucket
                 answer = explain(named, self.bucket) or answer
         if answer is None:
-            return StorageError(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
-        return StorageError(self.url, *answer)
+            kind = StorageError if self.is_local else StorageFault
+            return kind(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
+        return StorageFault(self.url, *answer) if answer.may_pass else StorageError(self.url, *answer)
 
 
 class _Writer:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.sharding.worker import Worker
-from mmssl_dist.storage import Location
+from mmssl_dist.storage import Location, open_location
 from mmssl_dist.training.session import Session
 
 
@@ -42,6 +42,11 @@ def second_worker_has_a_bug(job: Job, worker: Worker, session: Session, folder: 
     if worker.rank == 1:
         raise KeyError("no such modality")
     dist.barrier()
+
+
+def reads_from_object_storage(job: Job, worker: Worker, session: Session, folder: str, url: str) -> str:
+    _count_start(folder, worker)
+    return open_location(url, job.storage).read_bytes().decode()
 
 
 def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: str) -> list[int]:

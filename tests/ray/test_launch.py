@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -12,12 +13,13 @@ import pytest
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.tree import Scaling
-from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.errors import InputError, StorageFault, WorkerError
 from mmssl_dist.launch.cluster import Cluster, connect, require_resources
 from mmssl_dist.launch.shared import unseen
 from mmssl_dist.launch.train import Run, run_workers
 from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.storage import Location
+from tests.servers import Refusal, client, refusing_server
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,39 @@ def test_input_error_of_one_worker_ends_the_run_at_once(cluster, job, tmp_path):
     assert caught.value.exit_status == 2
     assert str(caught.value) == "data/a.parquet, row 17: found NaN; features are finite. Remove the row."
     assert _starts(tmp_path, 1) == 1
+
+
+def _stored(tmp_path: Path, cluster: Cluster, fails_while: Callable[[], bool], failures: int) -> tuple[str, ...]:
+    """What two workers read from an S3 server that answers 503 while ``fails_while()``."""
+    refusal = Refusal(503, "SlowDown", ("GET", "HEAD"), lambda path: fails_while())
+    with refusing_server(refusal, otherwise_moto=True) as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        s3 = client(endpoint)
+        s3.create_bucket(Bucket="faults")
+        s3.put_object(Bucket="faults", Key="greeting", Body=b"hello")
+        job = parse_job({
+            "output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+            "scaling": {"workers": 2}, "training": {"timeout_seconds": 60},
+            "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True, "retries": 0},
+        })
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+        with_keys = replace(cluster, environment={**cluster.environment, **keys})
+        payload = {"folder": str(tmp_path), "url": "s3://faults/greeting"}
+        run = _run(tmp_path, max_failures=failures)
+        return run_workers(with_keys, job, "test", "launch_functions:reads_from_object_storage", payload, run).returned
+
+
+def test_storage_that_does_not_answer_for_a_while_starts_the_workers_again(cluster, tmp_path):
+    assert _stored(tmp_path, cluster, lambda: _starts(tmp_path, 0) < 2, 3) == ("hello", "hello")
+    assert _starts(tmp_path, 0) == 2
+
+
+def test_storage_that_never_answers_ends_the_run_when_the_failures_are_used_up(cluster, tmp_path):
+    with pytest.raises(StorageFault, match=r"s3://faults/greeting: found .*503") as caught:
+        _stored(tmp_path, cluster, lambda: True, 1)
+    assert caught.value.exit_status == 1
+    assert _starts(tmp_path, 0) == 2
 
 
 def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, job, tmp_path):

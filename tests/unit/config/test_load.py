@@ -134,7 +134,7 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
         (changed(data={**SMALL["data"], "path": ""}), "data.path: found ''; "),
         (changed(partition={"item_neighbours": 0}), "model.item_graph.weight: found 1; partition.item_neighbours is 0"),
         (changed(model={"layers": 0}, training={"fanout": "all"}), "model.item_graph.weight: found 1; a user's items"),
-        (changed(losses={"contrastive": {"rows": "lists"}}), "losses.contrastive.rows: found lists; model.modality_graph"),
+        (changed(losses={"contrastive": {"rows": "lists"}}), "losses.contrastive.rows: found lists; model."),
         (changed(model={"item_graph": {"weight": 0.0}}, losses={"contrastive": {"weight": 0.1}}),
          "losses.contrastive.rows: found item_graph; model.item_graph.weight is 0"),
         (changed(seed=-1), "seed: found -1; "),

@@ -8,7 +8,7 @@ import pytest
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from mmssl_dist.errors import InputError, NonFiniteError, WorkerError
+from mmssl_dist.errors import InputError, NonFiniteError, StorageFault, WorkerError
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 
 REJECTED = InputError("a.csv, row 3", "NaN", "values are finite", "Mend it.")
@@ -24,7 +24,10 @@ def test_what_would_come_again_ends_the_run(errors, kind):
         StopOnLasting().after_exception(None, errors)
 
 
-@pytest.mark.parametrize("error", [BROKEN, OSError("reset"), WorkerHealthCheckFailedError("died", BROKEN)])
+SILENT = StorageFault("s3://b/k", "HTTP status 503", "the storage must answer", "Check it.")
+
+
+@pytest.mark.parametrize("error", [BROKEN, OSError("reset"), WorkerHealthCheckFailedError("died", BROKEN), SILENT])
 def test_what_a_lost_machine_causes_is_left_to_the_retries(error):
     StopOnLasting().after_exception(None, {0: error})
 
