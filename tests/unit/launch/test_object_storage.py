@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -15,7 +16,15 @@ import pytest
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
-from tests.servers import Refusal, client, moto_server, refusing_server, upload
+from tests.servers import (
+    Refusal,
+    client,
+    moto_server,
+    moto_with_permissions,
+    refusing_server,
+    require_permissions,
+    upload,
+)
 
 SECONDS = 20
 
@@ -94,6 +103,36 @@ def test_a_missing_permission_is_named(tmp_path, endpoint, refusal, setting, per
     for found in s3.list_objects_v2(Bucket="runs").get("Contents", []):
         assert permission in ("s3:DeleteObject", "s3:GetObject") or found["Key"] == "out/"  # refused when cleaning up
         s3.delete_object(Bucket="runs", Key=found["Key"])
+
+
+def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
+    """Signed requests of users whose policies the server knows and checks."""
+    actions = {"ListBucket", "GetObject", "PutObject", "DeleteObject"}
+    with moto_with_permissions() as endpoint:
+        s3, iam = client(endpoint), client(endpoint, "iam")
+        raw = tmp_path / "raw"
+        raw.mkdir()
+        np.save(raw / "image.npy", np.zeros((2, 3), np.float32))
+        pq.write_table(pa.table({"user_id": [1, 2], "item_id": [0, 1]}), raw / "interactions.parquet")
+        for bucket in ("raw", "runs"):
+            s3.create_bucket(Bucket=bucket)
+        upload(endpoint, "raw", raw, "data")
+        keys = {}
+        for missing in actions:
+            allowed = [f"s3:{action}" for action in actions - {missing}]
+            policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": allowed, "Resource": "*"}]}
+            iam.create_user(UserName=missing)
+            iam.put_user_policy(UserName=missing, PolicyName="some", PolicyDocument=json.dumps(policy))
+            keys[missing] = iam.create_access_key(UserName=missing)["AccessKey"]
+        require_permissions(endpoint)
+        for missing, key in keys.items():
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+            said = _run(tmp_path, endpoint)
+            assert f"found no permission (s3:{missing})" in said
+            assert key["SecretAccessKey"] not in said
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+        assert "found credentials that the storage does not know" in _run(tmp_path, endpoint)
 
 
 @pytest.mark.parametrize(("refusal", "message"), [
