@@ -99,7 +99,7 @@ def train_and_hold_alone(job: Job, worker: Worker, session: Session) -> dict[str
 
 
 class _Held:
-    """A session whose second epoch is the last that it lets go on, within two minutes."""
+    """A session whose second epoch is the last that it lets go on, within five minutes."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -107,7 +107,7 @@ class _Held:
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         self.session.report(metrics, checkpoint)
         if metrics["epoch"] == 2:
-            time.sleep(120)
+            time.sleep(300)
 
     def latest(self) -> Location | None:
         return self.session.latest()
