@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
-
 from tests.clusters import Head, started_head
 
 _INTERVAL_SECONDS = 1
@@ -19,16 +17,9 @@ _IDLE_MINUTES = 0.2
 
 
 @contextmanager
-def autoscaling_head(workers: int, head_cpus: int = 1, second: bool = False) -> Iterator[Head]:
-    """A head with ``head_cpus``, and up to ``workers`` machines of 1 CPU that come on demand and go when idle.
-
-    Args:
-        second: use Ray's second autoscaler, as ``ray up`` and KubeRay do, rather than the first.
-    """
+def autoscaling_head(workers: int, head_cpus: int = 1) -> Iterator[Head]:
+    """A head with ``head_cpus``, and up to ``workers`` machines of 1 CPU that come on demand and go when idle."""
     variables = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": str(_INTERVAL_SECONDS)}
-    if second:  # it knows the head by the id that the provider gives it
-        variables |= {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
-                      "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}  # fmt: skip
 
     def configuration(gcs: str) -> dict[str, object]:
         return {
