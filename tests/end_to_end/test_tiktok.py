@@ -1,4 +1,4 @@
-"""A shortened run on real data, through the command line; docs/tiktok.md has the full one."""
+"""A shortened run on real data, through the command line; docs/accuracy.md has full ones."""
 
 from __future__ import annotations
 
