@@ -33,7 +33,7 @@ def partitions_fingerprint(job: Job, dataset: Manifest) -> str:
 def partition(job: Job, dataset: Manifest) -> Manifest:
     """Partition the dataset of ``job`` and publish the result below its output.
 
-    Peak memory is the graph and the rows of one modality.
+    Peak memory is the graph and the rows of one modality, with the item-item graph three times its items' rows more.
 
     Raises:
         InputError: there are more parts than nodes.
