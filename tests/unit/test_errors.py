@@ -15,6 +15,7 @@ from mmssl_dist.errors import (
     MmsslError,
     NonFiniteError,
     StorageError,
+    StorageFault,
     find_known,
 )
 
@@ -23,6 +24,7 @@ EXAMPLES = [
     InputError("data/a.parquet, row 17", -3, "ids are not negative", "Mend the row."),
     ConfigError(("seed: found -1; must be 0 or more", "zebra: unknown key"), "job.yaml"),
     StorageError("s3://bucket/key", "no bucket", "the bucket must exist", "Make it."),
+    StorageFault("s3://bucket/key", "HTTP status 503", "the storage must answer", "Try again."),
     ArtifactError("part: gone"),
     NonFiniteError("epoch 3, step 4: a loss is not finite"),
     errors.WorkerError("worker 1 failed: killed"),
@@ -42,7 +44,8 @@ def test_pickling_keeps_everything(error):
         assert type(copy) is type(error)
         assert str(copy) == str(error)
         assert vars(copy) == vars(error)
-        assert copy.exit_status == error.exit_status == (2 if isinstance(error, InputError) else 1)
+        mendable = isinstance(error, InputError) and not isinstance(error, StorageFault)
+        assert copy.exit_status == error.exit_status == (2 if mendable else 1)
         error = copy
 
 
