@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy rate clean
+.PHONY: help setup demo test lint types pytest tiktok accuracy rate chaos soak clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -23,6 +23,8 @@ help:
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
+	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (half an hour)"
+	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
 setup: $(STAMP)
@@ -62,6 +64,12 @@ accuracy: $(STAMP)
 
 rate: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.read_rate
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.reliability.campaign --out runs/chaos.json
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.reliability.soak --out runs/soak.json
 
 clean:
 	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +20,15 @@ from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
-    epoch_line,
     evaluation_summary,
     export_summary,
     partitions_summary,
     skipped_line,
     stage_line,
+    training_line,
     training_summary,
 )
-from mmssl_dist.storage import Location, Manifest, open_location, read_manifest, require_manifest
+from mmssl_dist.storage import Manifest, open_location, read_manifest, require_manifest
 
 _logger = logging.getLogger(__name__)
 
@@ -169,23 +169,8 @@ def _partition(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
 def _train(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
     from mmssl_dist.launch.train_stage import train
 
-    lines = partial(_epoch_lines, job.training.epochs, job.evaluation.metric)
-    return train(cluster(), job, _given(source), lines)
-
-
-def _epoch_lines(epochs: int, metric: str, latest: Location | None) -> Callable[[Mapping[str, float]], str]:
-    """In the first worker: words each validated epoch, and knows the best one before this start."""
-    from mmssl_dist.training.checkpoint import read_position
-
-    best = None if latest is None else read_position(latest).best
-
-    def line(entry: Mapping[str, float]) -> str:
-        nonlocal best
-        better = best is None or entry[metric] > best
-        best = entry[metric] if better else best
-        return epoch_line(entry, epochs, metric, better)
-
-    return line
+    line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
+    return train(cluster(), job, _given(source), line)
 
 
 def _evaluate(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:

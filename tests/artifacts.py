@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,3 +76,8 @@ def _write_table(location: Location, table: pa.Table) -> FileRecord:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     return location.write_bytes(sink.getvalue())
+
+
+def signed(content: Mapping[str, object]) -> str:
+    """The text of a manifest with ``content``, right or wrong, and the hash of it."""
+    return json.dumps({**content, "sha256": fingerprint(content)})

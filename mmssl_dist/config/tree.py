@@ -256,9 +256,12 @@ class Training(Section):
     """Optimizer of the dense weights."""
     keep_checkpoints: Count = 2
     """Checkpoints kept: the best ones by the stopping metric; the latest stays besides."""
+    checkpoint_minutes: Rate = 15.0
+    """Longest time between two checkpoints; every validation makes one as well."""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """Times a lost worker group is started again from the last checkpoint."""
-    timeout_seconds: Count = 1800
+    """Times a lost worker group is started again from the last checkpoint; machines that the cloud takes away on notice
+    do not count."""
+    timeout_seconds: Count = 600
     """Longest a worker waits for another in one collective."""
 
 

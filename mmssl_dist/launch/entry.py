@@ -24,7 +24,7 @@ from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.sharding.table import RowTable
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
-from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows
+from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, initial_rows, make_lists, make_model
@@ -103,9 +103,11 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     exchange = graph.exchange(worker)
     table = RowTable(initial_rows(job, graph).to(worker.device), job.training.rows)
     lists = make_lists(job, graph)
-    load_rows(checkpoint, graph, table, lists, worker.cache, training.files)
+    names = [*map(rows_file, graph.parts), GENERATOR]
+    files = verified(checkpoint, names, training.files, worker.cache)
+    load_rows(files, graph, table, lists)
     model = make_model(job, graph)
-    _load_weights(model, load_dense(checkpoint, GENERATOR, model, worker.cache, training.files))
+    _load_weights(model, load_dense(files, GENERATOR, model))
     views = {m: each.graph(exchange) for m, each in lists.items()}
     rows = exact_rows(model.to(worker.device), table.rows, graph, views, exchange)
     return Trained(graph, exchange, rows)

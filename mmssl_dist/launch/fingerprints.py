@@ -8,7 +8,7 @@ from mmssl_dist.storage import Manifest, fingerprint
 _FORMAT = 1
 _EVALUATION_FORMAT = 2  # since 2: metrics of each user, cold and warm items
 # They change how training runs, not what it computes; W is not here either, so a resume may have another.
-_NEUTRAL = {"keep_checkpoints", "max_failures", "timeout_seconds", "prefetch"}
+_NEUTRAL = {"keep_checkpoints", "checkpoint_minutes", "max_failures", "timeout_seconds", "prefetch"}
 _RANKING = {"metric", "every_epochs", "patience", "ks"}
 
 

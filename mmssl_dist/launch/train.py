@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, cast
 
 import ray
@@ -23,6 +25,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 from mmssl_dist.launch.progress import carried, follow
+from mmssl_dist.launch.pulse import pulse
 from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Location
@@ -37,8 +40,10 @@ _SETTINGS = {
 
 _UPLOAD_POLL_SECONDS = 0.1
 _RESIZE_SECONDS = 60.0  # between two looks for machines that an elastic group could grow to
+_NOTICE_SECONDS = 5.0  # between two looks for a notice that a machine will go; clouds give 30 s or more
+_CHECKPOINTS = "checkpoint_*"  # Ray Train's names of their folders, which sort by age
 
-Lines = Callable[[Location | None], Callable[[Mapping[str, float]], str]]
+Line = Callable[[Mapping[str, float]], str]
 
 
 class WorkerFunction(Protocol):
@@ -57,7 +62,8 @@ class Run:
         max_failures: times a lost worker group is started again.
         keep: checkpoints kept, the best by ``metric``; the latest stays besides.
         metric: the reported metric that tells better checkpoints, larger being better.
-        lines: makes, from the checkpoint gone on from, what words each report's metrics for the log.
+        every_minutes: longest time between two checkpoints of a session.
+        line: words each report's metrics for the log.
     """
 
     storage: Location
@@ -65,7 +71,8 @@ class Run:
     max_failures: int = 0
     keep: int | None = None
     metric: str | None = None
-    lines: Lines | None = None
+    every_minutes: float = math.inf
+    line: Line | None = None
 
 
 @dataclass(frozen=True)
@@ -93,22 +100,50 @@ class RaySession:
     """A session on Ray Train; it uploads checkpoints while training goes on."""
 
     def __init__(self, run: Run, stage: str, rank: int) -> None:
-        self.run, self.stage = run, stage
+        self.run, self.stage, self.rank = run, stage, rank
         self._uploading: Path | None = None
-        self._line = run.lines(self.latest()) if run.lines and rank == 0 else None
+        self._reported = self._looked = time.monotonic()
+        self._leaving: set[str] = set()
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
         while self._uploading is not None and self._uploading.exists():  # Ray Train deletes what it has uploaded
             time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
-        ray.train.report(dict(metrics), checkpoint=files, checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
-        self._uploading = checkpoint
-        if self._line is not None:
-            _logger.info("%s: %s", self.stage, self._line(metrics))
+        # within an epoch nothing was validated: such a checkpoint is kept as the latest only
+        unvalidated = {} if self.run.metric is None or self.run.metric in metrics else {self.run.metric: -math.inf}
+        ray.train.report({**metrics, **unvalidated}, checkpoint=files,
+                         checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)  # fmt: skip
+        self._uploading, self._reported = checkpoint, time.monotonic()
+        if self.run.line is not None and self.rank == 0:
+            _logger.info("%s: %s", self.stage, self.run.line(metrics))
 
-    def latest(self) -> Location | None:
-        found = ray.train.get_checkpoint()
-        return None if found is None else at_path(self.run.storage, found.path)
+    def checkpoints(self) -> Sequence[Location]:
+        latest = ray.train.get_checkpoint()
+        if latest is None:
+            return ()
+        run, name = self.run.storage / self.run.name, PurePosixPath(latest.path).name
+        folders = {run.relative(info).split("/")[0] for info in run.files()}
+        older = sorted((f for f in folders if fnmatch(f, _CHECKPOINTS) and f < name), reverse=True)
+        return [run / folder for folder in (name, *older)]
+
+    def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
+        """When the time is up, or once for each machine that is about to be taken away."""
+        now, wish = time.monotonic(), 0
+        if self.rank == 0 and now - self._reported >= 60 * self.run.every_minutes:
+            wish = 2
+        elif self.rank == 0 and now - self._looked >= _NOTICE_SECONDS:
+            wish = 1
+        agreed = agree(wish)
+        if agreed != 1:
+            return agreed == 2
+        self._looked = now
+        notice = ray.train.get_preemption_info()  # the same on all workers, who all ask
+        leaving = set(notice.preempted_node_to_ranks) - self._leaving if notice else set()
+        self._leaving |= leaving
+        if notice and leaving and self.rank == 0:
+            _logger.warning("%s: a machine with worker(s) %s is about to go; a checkpoint is written", self.stage,
+                            ", ".join(map(str, notice.preempted_ranks)))  # fmt: skip
+        return bool(leaving)
 
 
 def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object],
@@ -197,7 +232,8 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     with carried(config["relay"], worker.rank):
         try:
             session = RaySession(config["run"], config["stage"], worker.rank)
-            returned = _find(config["function"])(job, worker, session, **config["payload"])
+            with pulse(worker, dist.distributed_c10d._get_default_store()):
+                returned = _find(config["function"])(job, worker, session, **config["payload"])
         except Exception as error:
             error.add_note(f"In worker {worker.rank}:\n{traceback.format_exc()}")  # tracebacks don't travel
             raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,30 +12,32 @@ from mmssl_dist.config import Job
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
-from mmssl_dist.launch.train import Checkpoint, Lines, Outcome, Run, at_path, run_workers
-from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, publish
+from mmssl_dist.launch.train import Checkpoint, Line, Outcome, Run, at_path, run_workers
+from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, publish, require_manifest
 from mmssl_dist.storage.manifest import MANIFEST
 
+_logger = logging.getLogger(__name__)
+
 KIND = "training"
-_CHUNK = 1 << 24
 
 
-def train(cluster: Cluster, job: Job, partitions: Manifest, lines: Lines | None = None) -> Manifest:
+def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = None) -> Manifest:
     """Train, or go on with a run of the same fingerprint, and publish its best checkpoint.
 
     The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch, epochs
     (in all) and history (one entry per validated epoch).
 
     Args:
-        lines: see ``Run``.
+        line: see ``Run``.
     """
     location = open_location(job.output, job.storage) / "training"
     name = run_name(job, partitions)
     (location / MANIFEST).remove()
-    run = Run(location, name, job.training.max_failures, job.training.keep_checkpoints, job.evaluation.metric, lines)
+    settings = job.training
+    run = Run(location, name, settings.max_failures, settings.keep_checkpoints, job.evaluation.metric,
+              settings.checkpoint_minutes, line)  # fmt: skip
     outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.entry:train", {}, run)
-    best = _best(outcome, job.evaluation.metric, location)
-    files = cluster.run_task(file_records, location, at_path(location, best.path))
+    best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary: Mapping[str, Any] = outcome.returned[0]
     facts = {
         "checkpoint": at_path(location, best.path).path.removeprefix(location.path).strip("/"),
@@ -55,23 +58,38 @@ def checkpoint_of(job: Job, training: Manifest) -> tuple[Location, Manifest]:
     return location, replace(training, files=files)
 
 
-def file_records(artifact: Location, folder: Location) -> dict[str, FileRecord]:
-    """Record of every file below ``folder``, by its path below ``artifact``; reads each file once, in pieces."""
-    records = {}
-    for info in folder.files():
-        digest = hashlib.sha256()
-        with artifact.filesystem.open_input_stream(info.path) as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-        records[artifact.relative(info)] = FileRecord(info.size, digest.hexdigest())
-    return records
+def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRecord]:
+    """Record of every file of the checkpoint in ``folder``, by its path below ``artifact``.
+
+    Raises:
+        ArtifactError: a file is gone, or is not what its manifest says.
+    """
+    records = require_manifest(folder, "checkpoint", "train").files
+    for name, record in records.items():
+        file = folder / name
+        if not file.exists() or file.record() != record:
+            raise ArtifactError(f"{file.url}: gone, or not what was written (SHA-256).")
+    prefix = folder.path.removeprefix(artifact.path).strip("/")
+    return {f"{prefix}/{name}": record for name, record in {**records, MANIFEST: (folder / MANIFEST).record()}.items()}
 
 
-def _best(outcome: Outcome, metric: str, location: Location) -> Checkpoint:
-    """The kept checkpoint with the largest metric; of equal ones the earliest, as early stopping counts."""
-    if not outcome.checkpoints:
-        raise ArtifactError(f"{location.url}: training ended without a checkpoint. Run it again with --force.")
-    return max(outcome.checkpoints, key=lambda c: (c.metrics[metric], -c.metrics["epoch"]))
+def _best_whole(cluster: Cluster, outcome: Outcome, metric: str,
+                location: Location) -> tuple[Checkpoint, dict[str, FileRecord]]:  # fmt: skip
+    """The best kept checkpoint whose files are what was written, and their records."""
+    for checkpoint in _best_first(outcome, metric):
+        try:
+            return checkpoint, cluster.run_task(checkpoint_records, location, at_path(location, checkpoint.path))
+        except ArtifactError as error:
+            _logger.warning("train: the checkpoint of epoch %d is damaged, the next best is published: %s",
+                            checkpoint.metrics["epoch"], error)  # fmt: skip
+    raise ArtifactError(f"{location.url}: training ended without a whole checkpoint. Run it again with --force.")
+
+
+def _best_first(outcome: Outcome, metric: str) -> list[Checkpoint]:
+    """The validated checkpoints, those with the largest metric first; of equal ones the earliest, as early stopping
+    counts."""
+    validated = [c for c in outcome.checkpoints if c.metrics[metric] > -math.inf]
+    return sorted(validated, key=lambda c: (-c.metrics[metric], c.metrics["epoch"]))
 
 
 def _remove_other_runs(location: Location, name: str) -> None:

@@ -19,21 +19,23 @@ def skipped_line(stage: str, url: str) -> str:
     return f"{stage}: up to date, {url}"
 
 
-def epoch_line(entry: Mapping[str, float], epochs: int, metric: str, best: bool) -> str:
-    """A validated epoch.
+def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
+    """What training reports: a validated epoch, or a checkpoint within one.
 
     Args:
-        entry: one entry of the training history: "epoch" from 1, "train_seconds", "validation_seconds",
-            "loss/<term>" and the validation metrics.
+        entry: one entry of the training history: "epoch" from 1, "best_epoch", "train_seconds", "validation_seconds",
+            "loss/<term>" and the validation metrics; or "epoch", "step" from 1 and "steps" of a checkpoint.
         epochs: most epochs of the run.
         metric: the metric that stops training.
-        best: whether it is the best so far.
     """
+    epoch = f"epoch {int(entry['epoch'])}/{epochs}"
+    if "step" in entry:
+        return f"{epoch}: checkpoint after step {int(entry['step'])} of {int(entry['steps'])}"
     terms = {name.removeprefix("loss/"): value for name, value in entry.items() if name.startswith("loss/")}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-    star = " (best so far)" if best else ""
+    star = " (best so far)" if entry["best_epoch"] == entry["epoch"] else ""
     return (
-        f"epoch {int(entry['epoch'])}/{epochs}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
+        f"{epoch}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
         f"trained {duration(entry['train_seconds'])}, validated {duration(entry['validation_seconds'])}"
     )
 

@@ -20,10 +20,10 @@ class Prefetcher:
         self.sampler, self.depth = sampler, depth
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of ``epoch``, in order."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of ``epoch`` from step ``first`` on, in order."""
         pending: deque[Future[Batch]] = deque()
-        for step in range(self.sampler.steps):
+        for step in range(first, self.sampler.steps):
             pending.append(self._thread.submit(self.sampler.batch, epoch, step))
             if len(pending) > self.depth:
                 yield pending.popleft().result()

@@ -116,6 +116,19 @@ class Location:
 
         return self._run(read)
 
+    def record(self) -> FileRecord:
+        """Size and SHA-256 of the file as it is now; reads it in pieces."""
+
+        def read() -> FileRecord:
+            digest, size = hashlib.sha256(), 0
+            with self.filesystem.open_input_stream(self.path) as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+            return FileRecord(size, digest.hexdigest())
+
+        return self._run(read)
+
     def write_bytes(self, data: bytes | memoryview | pa.Buffer) -> FileRecord:
         """Write a whole file; a local one appears under its name only when complete."""
         view = memoryview(data).cast("B")

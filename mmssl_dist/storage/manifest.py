@@ -1,4 +1,7 @@
-"""Publishing: data first, ``manifest.json`` last. What has no manifest is not there, however many files it has."""
+"""Publishing: data first, ``manifest.json`` last. What has no manifest is not there, however many files it has.
+
+A manifest has the SHA-256 of every file, and of itself.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.storage.location import FileRecord, Location
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
+_OWN = "sha256"
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def begin(location: Location) -> None:
 
 def publish(location: Location, manifest: Manifest) -> None:
     """Write the manifest; from here on the artifact is complete."""
-    content = {"schema": SCHEMA, **asdict(manifest)}
-    (location / MANIFEST).write_bytes(json.dumps(content, indent=1).encode())
+    content = json.loads(json.dumps({"schema": SCHEMA, **asdict(manifest)}))  # what will be read: lists, string keys
+    (location / MANIFEST).write_bytes(json.dumps({**content, _OWN: fingerprint(content)}, indent=1).encode())
 
 
 def read_manifest(location: Location, kind: str) -> Manifest | None:
@@ -61,8 +65,11 @@ def read_manifest(location: Location, kind: str) -> Manifest | None:
         return None
     try:
         content = json.loads(source.read_bytes())
-        if content.pop("schema") != SCHEMA or content["kind"] != kind:
+        if content["schema"] != SCHEMA or content["kind"] != kind:
             raise ValueError(f"expected a {kind} manifest of schema {SCHEMA}")
+        if content.pop(_OWN) != fingerprint(content):
+            raise ValueError("it was changed after it was written (SHA-256)")
+        del content["schema"]
         files = {name: FileRecord(**record) for name, record in content.pop("files").items()}
         return Manifest(files=files, **content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

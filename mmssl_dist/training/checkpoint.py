@@ -1,4 +1,5 @@
-"""Checkpoints: one file of rows per partition, one of dense weights, one JSON that says where training stood.
+"""Checkpoints: one file of rows per partition, one per engine of dense weights, and a manifest with their hashes and
+where training stood.
 
 Nothing in a checkpoint depends on the number of workers, so another number of them can go on from it. Draws are
 functions of seed, epoch and step, so the position is all the random state there is.
@@ -6,25 +7,33 @@ functions of seed, epoch and step, so the position is all the random state there
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError
+from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.lists import ModalityLists
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.table import RowTable
-from mmssl_dist.storage import FileRecord, Location
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, publish, read_manifest
+from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.training.state import TrainingState
 
-GENERATOR, CRITIC, POSITION = "generator.safetensors", "critic.safetensors", "position.json"
-_SCHEMA = 1
+_logger = logging.getLogger(__name__)
+
+KIND = "checkpoint"
+GENERATOR, CRITIC = "generator.safetensors", "critic.safetensors"
 _REMEDY = "Run train with --force to start anew."
 
 
@@ -33,24 +42,108 @@ class Position:
     """Where training stood.
 
     Attributes:
-        epochs: epochs finished.
+        epochs: epochs finished. steps: steps taken of the next one.
         row_steps: updates of the ID rows.
+        losses, seconds: sum of each loss over those steps, and what they took.
         best: best value of the stopping metric, None before the first validation. best_epoch: when it was seen.
         validations_since_best: validations without improvement.
         history: one entry per validated epoch: losses, metrics, seconds.
     """
 
     epochs: int = 0
+    steps: int = 0
     row_steps: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
     best: float | None = None
     best_epoch: int = 0
     validations_since_best: int = 0
     history: tuple[dict[str, float], ...] = field(default=())
 
 
+_POSITION = TypeAdapter(Position)
+
+
 def rows_file(part: int) -> str:
     """File name of the rows of ``part``."""
     return f"rows-part-{part:05d}.safetensors"
+
+
+def save_checkpoint(folder: Path, graph: LocalGraph, state: TrainingState, position: Position, worker: Worker) -> None:
+    """Write this worker's share to the local ``folder``; on rank 0 the manifest too (collective).
+
+    The folders of all workers together are the checkpoint.
+    """
+    save_rows(folder, graph, state.table, state.lists)
+    save_dense(folder, state, worker.rank)
+    location = open_location(str(folder), Storage())
+    records = [{location.relative(info): (location / info.base_name).record() for info in location.files()}]
+    if worker.world_size > 1:
+        mine, records = records[0], [{}] * worker.world_size
+        dist.all_gather_object(records, mine, group=worker.group)
+    if worker.rank == 0:
+        files = {name: record for share in records for name, record in share.items()}
+        publish(location, Manifest(KIND, "", asdict(position), files))
+
+
+def resume(checkpoints: Sequence[Location], graph: LocalGraph, state: TrainingState, exchange: Exchange,
+           cache: Path) -> Position:  # fmt: skip
+    """Bring ``state`` to where the first of ``checkpoints`` stood that is whole for every worker (collective).
+
+    Returns:
+        Where it stood; the start without any checkpoints.
+
+    Raises:
+        ArtifactError: none is whole, or one belongs to another job.
+    """
+    engines = {GENERATOR: state.generator} | ({CRITIC: state.critic} if state.critic else {})
+    names = [*map(rows_file, graph.parts), *engines]
+    damage: ArtifactError | None = None
+    for checkpoint in checkpoints:
+        try:
+            position, files = read_checkpoint(checkpoint, names, cache)
+            mine = None
+        except ArtifactError as error:
+            mine = damage = error
+            _logger.warning("a checkpoint is damaged, the one before it is taken: %s", error)
+        if exchange.max(mine is not None):
+            continue
+        load_rows(files, graph, state.table, state.lists)
+        state.table.steps = position.row_steps
+        for name, engine in engines.items():
+            engine.load(load_dense(files, name, engine.module))
+        return position
+    if checkpoints:
+        cause = f" ({damage})" if damage else ""
+        raise ArtifactError(f"{checkpoints[0].url}: no checkpoint of this run is whole{cause}. {_REMEDY}")
+    return Position()
+
+
+def read_checkpoint(source: Location, names: Iterable[str], cache: Path) -> tuple[Position, dict[str, Path]]:
+    """Where training stood, and local copies of the files ``names``, checked against the manifest.
+
+    Raises:
+        ArtifactError: no readable manifest, a file is gone, or its content is not what was written.
+    """
+    manifest = read_manifest(source, KIND)
+    if manifest is None:
+        raise ArtifactError(f"{source.url}/{MANIFEST}: gone; the checkpoint is not whole. {_REMEDY}")
+    try:
+        position = _POSITION.validate_python(manifest.facts)
+    except ValidationError as error:
+        raise ArtifactError(f"{source.url}/{MANIFEST}: not a readable position ({error}). {_REMEDY}") from error
+    return position, verified(source, names, manifest.files, cache)
+
+
+def verified(source: Location, names: Iterable[str], records: Mapping[str, FileRecord],
+             cache: Path) -> dict[str, Path]:  # fmt: skip
+    """Local copies of the files ``names`` below ``source``, each with the content that ``records`` says."""
+    found = {}
+    for name in names:
+        if name not in records:
+            raise ArtifactError(f"{source.url}/{name}: its manifest names no such file. {_REMEDY}")
+        found[name] = (source / name).localize(cache, records[name])
+    return found
 
 
 def save_rows(folder: Path, graph: LocalGraph, table: RowTable, lists: Mapping[str, ModalityLists]) -> None:
@@ -61,92 +154,55 @@ def save_rows(folder: Path, graph: LocalGraph, table: RowTable, lists: Mapping[s
         save_file(on_host, folder / rows_file(part))
 
 
-def load_rows(source: Location, graph: LocalGraph, table: RowTable, lists: Mapping[str, ModalityLists], cache: Path,
-              files: Mapping[str, FileRecord] | None = None) -> None:  # fmt: skip
+def load_rows(files: Mapping[str, Path], graph: LocalGraph, table: RowTable,
+              lists: Mapping[str, ModalityLists]) -> None:  # fmt: skip
     """Fill the tables with what ``save_rows`` wrote, from the files of this worker's partitions only."""
     for part, first, last in zip(graph.parts, graph.offsets[:-1], graph.offsets[1:], strict=True):
-        stored = _load(source, rows_file(part), cache, files)
+        path = files[rows_file(part)]
+        stored = _load(path)
         tables = {name: value[first:last] for name, value in _tables(table, lists).items()}
-        shapes = {name: tuple(value.shape) for name, value in tables.items()}
-        _require_shapes(f"{source.url}/{rows_file(part)}", stored, shapes)
+        _require_shapes(path, stored, {name: tuple(value.shape) for name, value in tables.items()})
         for name, value in tables.items():
             value.copy_(stored[name])
 
 
-def save_dense(folder: Path, state: TrainingState, position: Position, rank: int) -> None:
-    """Write dense weights with their optimizer and the position; rank 0 writes, all take part (collective)."""
+def save_dense(folder: Path, state: TrainingState, rank: int) -> None:
+    """Write dense weights with their optimizer; rank 0 writes, all take part (collective)."""
     engines = {GENERATOR: state.generator.state()} | ({CRITIC: state.critic.state()} if state.critic else {})
     if rank == 0:
         for name, tensors in engines.items():
             save_file(tensors, folder / name)
-        (folder / POSITION).write_text(json.dumps({"schema": _SCHEMA, **asdict(position)}, indent=1))
 
 
-def load_dense(source: Location, name: str, module: nn.Module, cache: Path,
-               files: Mapping[str, FileRecord] | None = None) -> dict[str, Tensor]:  # fmt: skip
+def load_dense(files: Mapping[str, Path], name: str, module: nn.Module) -> dict[str, Tensor]:
     """Dense weights and optimizer state of ``module``: GENERATOR or CRITIC."""
-    stored = _load(source, name, cache, files)
+    stored = _load(files[name])
     wanted: dict[str, tuple[int, ...]] = {"steps": (1,)}
     for parameter, value in module.named_parameters():
         wanted |= {f"{kind}{parameter}": tuple(value.shape) for kind in ("", "exp_avg.", "exp_avg_sq.")}
-    _require_shapes(f"{source.url}/{name}", stored, wanted)
+    _require_shapes(files[name], stored, wanted)
     return stored
-
-
-def read_position(source: Location) -> Position:
-    """Where the training of this checkpoint stood."""
-    text = _require_file(source, POSITION).read_bytes()
-    try:
-        content: dict[str, Any] = json.loads(text)
-        if content.pop("schema") != _SCHEMA:
-            raise ValueError("another schema")
-        return Position(**{**content, "history": tuple(content["history"])})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{source.url}/{POSITION}: not a readable position ({error}). {_REMEDY}") from error
-
-
-def resume(source: Location, graph: LocalGraph, state: TrainingState, cache: Path) -> Position:
-    """Bring ``state`` to where the checkpoint stood (collective)."""
-    position = read_position(source)
-    load_rows(source, graph, state.table, state.lists, cache)
-    state.table.steps = position.row_steps
-    state.generator.load(load_dense(source, GENERATOR, state.generator.module, cache))
-    if state.critic is not None:
-        state.critic.load(load_dense(source, CRITIC, state.critic.module, cache))
-    return position
 
 
 def _tables(table: RowTable, lists: Mapping[str, ModalityLists]) -> dict[str, Tensor]:
     result = {"rows": table.rows, "first_moment": table.first_moment, "second_moment": table.second_moment}
     for m, each in lists.items():
-        named = {"items": each.items, "scores": each.scores, "published": each.published}
+        named: dict[str, Any] = {"items": each.items, "scores": each.scores, "published": each.published}
         result |= {f"list.{m}.{name}": value for name, value in named.items()}
     return result
 
 
-def _require_shapes(url: str, stored: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _require_shapes(path: Path, stored: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in wanted.items():
         found = tuple(stored[name].shape) if name in stored else None
         if found != shape:
-            raise ArtifactError(f"{url}: {name} is {'missing' if found is None else list(found)}, where this job has "
+            raise ArtifactError(f"{path}: {name} is {'missing' if found is None else list(found)}, where this job has "
                                 f"{list(shape)}. The checkpoint belongs to another job. {_REMEDY}")
 
 
-def _load(source: Location, name: str, cache: Path, files: Mapping[str, FileRecord] | None) -> dict[str, Tensor]:
-    location = _require_file(source, name)
-    if files is not None and name not in files:
-        raise ArtifactError(f"{location.url}: its manifest names no such file. {_REMEDY}")
-    path = location.localize(cache, files[name] if files is not None else None)
+def _load(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
-        raise ArtifactError(f"{location.url}: not a readable checkpoint file ({error}). {_REMEDY}") from error
+        raise ArtifactError(f"{path}: not a readable checkpoint file ({error}). {_REMEDY}") from error
     return tensors
-
-
-def _require_file(source: Location, name: str) -> Location:
-    location = source / name
-    if not location.exists():
-        raise ArtifactError(f"{location.url}: gone; the checkpoint is not whole. {_REMEDY}")
-    return location
-

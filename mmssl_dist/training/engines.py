@@ -6,6 +6,7 @@ DeepSpeed's own checkpoints are pickles cut for one number of workers; these are
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,14 @@ class Engine:
                 self._set_moment(parameter, moment, state[f"{moment}.{name}"])
         for entry in self._adam().state.values():
             entry["step"] = torch.tensor(float(steps))
+
+    def gradients(self) -> Iterator[Tensor]:
+        """Those that the next ``wrapped.step()`` will use: of all parameters, or with ZeRO of this worker's share."""
+        if not self._sharded():
+            yield from (parameter.grad for parameter in self.module.parameters() if parameter.grad is not None)
+            return
+        for share in self.wrapped.optimizer.averaged_gradients.values():
+            yield from share if isinstance(share, list) else [share]
 
     def _adam(self) -> torch.optim.Adam:
         optimizer = self.wrapped.optimizer

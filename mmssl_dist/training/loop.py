@@ -1,11 +1,11 @@
-"""The loop over epochs: publish lists, steps, validation, checkpoint, early stop."""
+"""The loop over epochs: publish lists, steps, checkpoints on the way, validation, checkpoint, early stop."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.worker import Worker
-from mmssl_dist.training.checkpoint import Position, resume, save_dense, save_rows
+from mmssl_dist.training.checkpoint import Position, resume, save_checkpoint
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
@@ -24,7 +24,7 @@ Validate = Callable[[TrainingState], dict[str, float]]
 
 
 class TrainingLoop:
-    """Trains from the run's latest checkpoint, or from the start, until no improvement or the last epoch.
+    """Trains from the run's latest whole checkpoint, or from the start, until no improvement or the last epoch.
 
     Args:
         sampler_exchange: on CPU, over a group of its own.
@@ -34,12 +34,11 @@ class TrainingLoop:
     def __init__(self, job: Job, worker: Worker, graph: LocalGraph, exchange: Exchange, sampler_exchange: Exchange,
                  session: Session, validate: Validate) -> None:  # fmt: skip
         self.job, self.worker, self.graph, self.session, self.validate = job, worker, graph, session, validate
-        self.sampler_exchange = sampler_exchange
+        self.exchange, self.sampler_exchange = exchange, sampler_exchange
         self.state = initial_state(job, graph, worker.device)
         self.sampler = BatchSampler(graph, sampler_exchange, job)
         self.step = TrainingStep(job, graph, exchange, self.state)
-        latest = session.latest()
-        self.position = resume(latest, graph, self.state, worker.cache) if latest else Position()
+        self.position = resume(session.checkpoints(), graph, self.state, exchange, worker.cache)
 
     def run(self) -> Position:
         """Train. Returns where training ended; every validated epoch was reported with a checkpoint."""
@@ -49,28 +48,39 @@ class TrainingLoop:
         try:
             while self.position.epochs < self.job.training.epochs and not self._stalled():
                 epoch = self.position.epochs
-                started = time.monotonic()
-                if epoch % self.job.model.modality_graph.refresh_epochs == 0:
+                if self.position.steps == 0 and epoch % self.job.model.modality_graph.refresh_epochs == 0:
                     self._publish_lists()
-                losses = self._epoch(batches, epoch)
-                self.position = replace(self.position, epochs=epoch + 1, row_steps=self.state.table.steps)
+                losses, trained = self._epoch(batches, epoch)
+                self.position = replace(self.position, epochs=epoch + 1, steps=0, losses={}, seconds=0.0)
                 if (epoch + 1) % evaluation.every_epochs == 0 or epoch + 1 == self.job.training.epochs:
-                    trained = time.monotonic() - started
+                    started = time.monotonic()
                     metrics = self.validate(self.state)
-                    seconds = time.monotonic() - started - trained
+                    seconds = time.monotonic() - started
                     self._finish({"epoch": float(epoch + 1), "train_seconds": trained, "validation_seconds": seconds}
                                  | {f"loss/{name}": value for name, value in losses.items()} | metrics)  # fmt: skip
         finally:
             batches.close()
         return self.position
 
-    def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
-        """One pass over the training interactions; the mean of each loss over the steps."""
-        totals: dict[str, float] = {}
-        for batch in batches.epoch(epoch):
+    def _epoch(self, batches: Prefetcher, epoch: int) -> tuple[dict[str, float], float]:
+        """One pass over the training interactions, or what is left of it.
+
+        Returns:
+            The mean of each loss over the steps, and the seconds they took.
+        """
+        started = time.monotonic() - self.position.seconds
+        totals = dict(self.position.losses)
+        for batch in batches.epoch(epoch, self.position.steps):
             for name, value in self.step(batch.to(self.worker.device)).items():
                 totals[name] = totals.get(name, 0.0) + value
-        return {name: value / self.sampler.steps for name, value in totals.items()}
+            self.position = replace(
+                self.position, steps=batch.step + 1, row_steps=self.state.table.steps, losses=dict(totals),
+                seconds=time.monotonic() - started,
+            )  # fmt: skip
+            if batch.step + 1 < self.sampler.steps and self.session.checkpoint_due(self.exchange.max):
+                where = {"epoch": epoch + 1, "step": batch.step + 1, "steps": self.sampler.steps}
+                self._hand_in({name: float(value) for name, value in where.items()})
+        return {name: value / self.sampler.steps for name, value in totals.items()}, self.position.seconds
 
     def _publish_lists(self) -> None:
         for lists in self.state.lists.values():
@@ -87,17 +97,22 @@ class TrainingLoop:
         """Note a validated epoch, and hand in its checkpoint."""
         before, value = self.position, entry[self.job.evaluation.metric]
         better = before.best is None or value > before.best
+        best_epoch = before.epochs if better else before.best_epoch
+        entry = {**entry, "best_epoch": float(best_epoch)}
         self.position = replace(
             before,
             best=value if better else before.best,
-            best_epoch=before.epochs if better else before.best_epoch,
+            best_epoch=best_epoch,
             validations_since_best=0 if better else before.validations_since_best + 1,
             history=(*before.history, entry),
         )
+        self._hand_in(entry)
+
+    def _hand_in(self, entry: Mapping[str, float]) -> None:
+        """A checkpoint of the present state, reported with ``entry``."""
         folder = Path(tempfile.mkdtemp(prefix="mmssl-checkpoint-"))
         try:
-            save_rows(folder, self.graph, self.state.table, self.state.lists)
-            save_dense(folder, self.state, self.position, self.worker.rank)
+            save_checkpoint(folder, self.graph, self.state, self.position, self.worker)
         except BaseException:
             shutil.rmtree(folder)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,13 +19,20 @@ class Session(Protocol):
         """Hand in figures and, from each worker, the files of its share of a checkpoint.
 
         Every worker calls it, equally often; nobody returns before all have called. The folders of all workers
-        become one checkpoint, so file names differ between workers. A report with a checkpoint has
-        ``evaluation.metric`` among its metrics. The folder is the session's from then on: its files may still be
-        on their way when this returns, and the session deletes it.
+        become one checkpoint, so file names differ between workers. The report of a validated epoch has
+        ``evaluation.metric`` among its metrics; one without hands in a checkpoint within an epoch. The folder is the
+        session's from then on: its files may still be on their way when this returns, and the session deletes it.
         """
 
-    def latest(self) -> Location | None:
-        """The newest complete checkpoint of this run, as it was when the worker started, or None."""
+    def checkpoints(self) -> Sequence[Location]:
+        """The complete checkpoints of this run as they were when the worker started, newest first."""
+
+    def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
+        """Whether to hand in a checkpoint now, in the middle of an epoch; the same answer on every worker (collective).
+
+        Args:
+            agree: the largest value over the workers of what each one passes.
+        """
 
 
 class LocalSession:
@@ -33,15 +40,19 @@ class LocalSession:
 
     It doesn't wait for the others: a checkpoint is complete when all of them have reported it.
 
+    Args:
+        every: a checkpoint is due every so many times that the loop asks; never when 0.
+
     Attributes:
         reports: metrics of every report, oldest first.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, every: int = 0) -> None:
+        self.folder, self.every = folder, every
         self.reports: list[dict[str, float]] = []
         self._found = sorted(folder.glob("checkpoint-*"))
         self._count = len(self._found)
+        self._asked = 0
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         self.reports.append(dict(metrics))
@@ -50,8 +61,10 @@ class LocalSession:
             shutil.rmtree(checkpoint)
             self._count += 1
 
-    def latest(self) -> Location | None:
-        if not self._found:
-            return None
-        path = str(self._found[-1].absolute())
-        return Location(pafs.LocalFileSystem(), path, path)
+    def checkpoints(self) -> Sequence[Location]:
+        paths = [str(folder.absolute()) for folder in reversed(self._found)]
+        return [Location(pafs.LocalFileSystem(), path, path) for path in paths]
+
+    def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
+        self._asked += 1
+        return self.every > 0 and self._asked % self.every == 0

@@ -6,7 +6,8 @@ shares are multiplied by W before backward; row gradients are summed at their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,11 +81,11 @@ class TrainingStep:
             The losses of the global batch, unweighted, by name; "total" is what the generator minimised.
 
         Raises:
-            NonFiniteError: a loss is not finite; on all workers together, before the update it would spoil.
+            NonFiniteError: a loss or a gradient is not finite; on all workers together, before the update it would
+                spoil. Names term, step and worker.
         """
         forward = self.forward(batch)
         losses = self._critic_step(batch, forward) | self._generator_step(batch, forward)
-        self.state.table.update(batch.id_route, _gradient(forward.id_leaf) / self.exchange.world_size)
         self._update_lists(batch, forward)
         return losses
 
@@ -153,19 +154,23 @@ class TrainingStep:
         # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on an engine's output
         loss = critic_loss(critic.module, real, forward.fakes, candidates.final.detach(), between,
                            self.job.losses.adversarial.penalty, sum(batch.user_counts))  # fmt: skip
-        losses = self._total({"critic": loss}, batch)
         critic.wrapped.backward(loss * self.exchange.world_size)
+        losses = self._agreed({"critic": loss}, {"the critic's weights": critic.gradients()}, batch)
         critic.wrapped.step()
         return losses
 
     def _generator_step(self, batch: Batch, forward: Forward) -> dict[str, float]:
-        """Backward through everything and the dense update; row gradients arrive at their owners on the way."""
+        """Backward through everything, then the dense and the row update; row gradients arrive at their owners on the
+        way."""
         terms = self._generator_terms(batch, forward)
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
-        losses = self._total({name: term for name, (_, term) in terms.items()} | {"total": total}, batch)
-        engine = self.state.generator.wrapped
-        engine.backward(total * self.exchange.world_size)
-        engine.step()
+        engine = self.state.generator
+        engine.wrapped.backward(total * self.exchange.world_size)
+        row_gradient = _gradient(forward.id_leaf) / self.exchange.world_size
+        gradients = {"the generator's weights": engine.gradients(), "the generator's ID rows": [row_gradient]}
+        losses = self._agreed({name: term for name, (_, term) in terms.items()} | {"total": total}, gradients, batch)
+        engine.wrapped.step()
+        self.state.table.update(batch.id_route, row_gradient)
         return losses
 
     def _generator_terms(self, batch: Batch, forward: Forward) -> dict[str, tuple[float, Tensor]]:
@@ -228,16 +233,23 @@ class TrainingStep:
             scores = (users @ forward.candidates.plain_tower[m].T).masked_fill(batch.known, -torch.inf)
             lists.merge(rows.cpu(), batch.candidates.cpu(), scores.cpu())
 
-    def _total(self, shares: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
-        """The losses over all workers, by name; checked before anything is updated with them."""
-        sums = self.exchange.sum(torch.stack([share.detach() for share in shares.values()]).float())
-        result = dict(zip(shares, sums.tolist(), strict=True))
-        if not bool(torch.isfinite(sums).all()):
-            raise NonFiniteError(
-                f"epoch {batch.epoch}, step {batch.step}: a loss is not finite ({result}). Lower the learning rates, "
-                "or train in fp32 with training.dense.clip."
-            )
-        return result
+    def _agreed(self, shares: Mapping[str, Tensor], gradients: Mapping[str, Iterable[Tensor]],
+                batch: Batch) -> dict[str, float]:  # fmt: skip
+        """The losses over all workers, by name; every worker's losses and gradients are checked before an update."""
+        mine = [share.detach().float() for share in shares.values()]
+        mine += [_worst(each, mine[0].device) for each in gradients.values()]
+        everyone = self.exchange.gather_rows(torch.stack(mine)[None], (1,) * self.exchange.world_size)
+        values = everyone.tolist()  # the one wait for the device of this half of the step
+        names = [*(f"loss {name}" for name in shares), *(f"the gradient of {name}" for name in gradients)]
+        for name, column in zip(names, zip(*values, strict=True), strict=True):
+            wrong = [rank for rank, value in enumerate(column) if not math.isfinite(value)]
+            if wrong:
+                raise NonFiniteError(
+                    f"epoch {batch.epoch}, step {batch.step}: {name} is {column[wrong[0]]} on worker "
+                    f"{', '.join(map(str, wrong))}. Lower the learning rates, or train in fp32 with "
+                    "training.dense.clip."
+                )
+        return {name: math.fsum(column) for name, column in zip(shares, zip(*values, strict=True), strict=False)}
 
     def _key(self, purpose: Purpose, batch: Batch, position: int = 0) -> int:
         return key(self.job.seed, purpose, batch.epoch, batch.step, position)
@@ -254,6 +266,12 @@ def _frozen(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _worst(tensors: Iterable[Tensor], device: torch.device) -> Tensor:
+    """A finite number if all entries of ``tensors`` are, else one that is not."""
+    largest = [tensor.abs().max().float() for tensor in tensors if tensor.numel()]
+    return torch.stack(largest).sum() if largest else torch.zeros((), device=device)
 
 
 def _gradient(leaf: Tensor) -> Tensor:

@@ -110,6 +110,7 @@ CHANGES = (
     _one("launch", "scaling.accelerator", "L4"),
     _one("launch", "scaling.wait_seconds", 60),
     _one("launch", "training.keep_checkpoints", 3),
+    _one("launch", "training.checkpoint_minutes", 2.5),
     _one("launch", "training.max_failures", 5),
     _one("launch", "training.timeout_seconds", 60),
     # What is asked of S3.

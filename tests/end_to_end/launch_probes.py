@@ -55,6 +55,7 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
         scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker, trainer.backend_config.backend,
         trainer.backend_config.timeout_s, run.failure_config.max_failures, run.checkpoint_config.num_to_keep,
         run.worker_runtime_env, scaling.accelerator_type, waits,
+        trainer.train_loop_config["run"].every_minutes,
     )  # fmt: skip
 
 

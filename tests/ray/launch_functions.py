@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -53,7 +55,7 @@ def reads_from_object_storage(job: Job, worker: Worker, session: Session, folder
 def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: str) -> list[int]:
     """Four epochs, each reported with a checkpoint; at its first start worker 1 dies before the third."""
     _count_start(folder, worker)
-    latest = session.latest()
+    latest = next(iter(session.checkpoints()), None)
     first = 0 if latest is None else json.loads((latest / f"shard-{worker.rank}.json").read_bytes())["epoch"] + 1
     for epoch in range(first, 4):
         if epoch == 2 and worker.rank == 1 and latest is None:
@@ -67,6 +69,40 @@ def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: 
     return list(range(first, 4))
 
 
+def second_worker_stops(job: Job, worker: Worker, session: Session) -> None:
+    """Its process stays, and does nothing more."""
+    dist.barrier()
+    if worker.rank == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    dist.barrier()
+
+
+def counts_until_told_to_leave(job: Job, worker: Worker, session: Session, folder: str) -> list[int]:
+    """Counts on from its last checkpoint, four times a second; a checkpoint is made when the session says it is due.
+
+    Its second group of workers ends.
+    """
+    again = bool(session.checkpoints())
+    first = json.loads((session.checkpoints()[0] / f"shard-{worker.rank}.json").read_bytes()) if again else 0
+    for count in range(first, first + 480):
+        dist.barrier()
+        if again and count == first + 2:
+            break
+        if session.checkpoint_due(_largest):
+            (Path(folder) / f"due-{count}").touch()
+            name = mkdtemp()
+            (Path(name) / f"shard-{worker.rank}.json").write_text(json.dumps(count))
+            session.report({"epoch": 1, "step": count}, Path(name))
+        time.sleep(0.25)
+    return [first, count]
+
+
+def _largest(value: int) -> int:
+    tensor = torch.tensor(value)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return int(tensor)
+
+
 def _count_start(folder: str, worker: Worker) -> None:
     (Path(folder) / f"start-{worker.rank}-{os.getpid()}").touch()
 
@@ -75,9 +111,10 @@ def _wait_for_second_checkpoint(folder: Path) -> None:
     """Until Ray Train has committed it; a death before that goes back to the first."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        snapshots = list(folder.glob("storage/*/checkpoint_manager_snapshot.json"))
-        if snapshots and json.loads(snapshots[0].read_text())["latest_checkpoint_result"]["metrics"]["epoch"] == 1:
-            return
+        for snapshot in folder.glob("storage/*/checkpoint_manager_snapshot.json"):
+            with suppress(json.JSONDecodeError):  # read while Ray Train writes it
+                if json.loads(snapshot.read_text())["latest_checkpoint_result"]["metrics"]["epoch"] == 1:
+                    return
         time.sleep(0.2)
     raise TimeoutError("the second checkpoint was not committed")
 
@@ -110,5 +147,8 @@ class _Held:
         if metrics["epoch"] == 2:
             time.sleep(300)
 
-    def latest(self) -> Location | None:
-        return self.session.latest()
+    def checkpoints(self) -> Sequence[Location]:
+        return self.session.checkpoints()
+
+    def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
+        return self.session.checkpoint_due(agree)

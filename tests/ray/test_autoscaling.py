@@ -6,12 +6,13 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.autoscaling import autoscaling_head, wait_until
-from tests.clusters import ROOT, Head, added_machine, started_head
+from tests.clusters import BIN, ROOT, Head, added_machine, started_head
 
 PATH = f"{ROOT}:{Path(__file__).parent}"  # machines inherit it: workers import launch_functions by name
 
@@ -43,9 +44,9 @@ print(json.dumps(outcome.returned))
 _ELASTIC = """
 import logging, sys
 from functools import partial
-from mmssl_dist import pipeline
 from mmssl_dist.launch import model_stages, train, train_stage
 from mmssl_dist.launch.cluster import connect
+from mmssl_dist.report.progress import training_line
 from mmssl_dist.storage import open_location, read_manifest
 from tests.training import make_job, publish_graph
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -59,8 +60,30 @@ job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4",
 publish_graph(job)
 partitions = read_manifest(open_location(job.output, job.storage) / "partitions", "partitions")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
-    lines = partial(pipeline._epoch_lines, job.training.epochs, job.evaluation.metric)
-    model_stages.evaluate(cluster, job, train_stage.train(cluster, job, partitions, lines))
+    line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
+    model_stages.evaluate(cluster, job, train_stage.train(cluster, job, partitions, line))
+"""
+
+_NOTICE = """
+import json, sys
+import pyarrow.fs as pafs
+from mmssl_dist.config import parse_job
+from mmssl_dist.launch.cluster import connect
+from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.storage import Location
+job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+                 "scaling": {"workers": 2}, "training": {"timeout_seconds": 60}})
+run = Run(Location(pafs.LocalFileSystem(), sys.argv[2], sys.argv[2]), "run", 0, 1, "recall@20")
+with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
+    function = "launch_functions:counts_until_told_to_leave"
+    outcome = run_workers(cluster, job, "test", function, {"folder": sys.argv[2]}, run)
+print(json.dumps(outcome.returned))
+"""
+
+_NODES = """
+import json, ray
+ray.init(address="{gcs}", log_to_driver=False, logging_level="ERROR")
+print(json.dumps([node["NodeID"] for node in ray.nodes() if node["Alive"]]))
 """
 
 
@@ -93,6 +116,40 @@ def test_the_cluster_grows_for_a_job_and_shrinks_after_it(head, tmp_path):
     assert len(returned) == 3
     assert returned[0]["machines"] == 3
     assert wait_until(lambda: _machines(head) == 1, 120)
+
+
+def _nodes(head: Head) -> set[str]:
+    done = _python(head, _NODES.format(gcs=head.gcs))
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.timeout(500)
+def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(tmp_path):
+    """The cloud takes a worker's machine, half a minute after it said so; another machine is there. No failures are
+    allowed, and the workers go on from a checkpoint made after the notice."""
+    with started_head(cpus=1, variables={"PYTHONPATH": PATH}) as head:
+        first = _nodes(head)
+        with added_machine(head):
+            assert wait_until(lambda: len(_nodes(head)) == 2, 60)
+            (leaving,) = _nodes(head) - first
+            job = subprocess.Popen([sys.executable, "-c", _NOTICE, head.gcs, str(tmp_path)], stdout=subprocess.PIPE,
+                                   text=True, env=head.environment)  # fmt: skip
+            try:
+                assert wait_until(lambda: any(tmp_path.glob("run*")), 120)
+                time.sleep(10)
+                assert not list(tmp_path.glob("due-*"))
+                with added_machine(head):
+                    drain = [str(BIN / "ray"), "drain-node", f"--address={head.gcs}", f"--node-id={leaving}",
+                             "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot",
+                             "--deadline-remaining-seconds=30"]  # fmt: skip
+                    subprocess.run(drain, check=True, env=head.environment, capture_output=True)
+                    output, _ = job.communicate(timeout=240)
+            finally:
+                job.kill()
+    assert job.returncode == 0
+    (due,) = [int(path.name.removeprefix("due-")) for path in tmp_path.glob("due-*")]
+    assert json.loads(output.splitlines()[-1]) == [[due, due + 2]] * 2
 
 
 @pytest.mark.timeout(700)

@@ -25,7 +25,8 @@ def test_another_training(override):
 
 @pytest.mark.parametrize("override", [
     "scaling.workers=3", "scaling.cpus_per_worker=2", "training.keep_checkpoints=5", "training.max_failures=0",
-    "training.timeout_seconds=9", "training.prefetch=0", "evaluation.user_block=7", "export.k=9", "output=elsewhere",
+    "training.timeout_seconds=9", "training.checkpoint_minutes=2",
+    "training.prefetch=0", "evaluation.user_block=7", "export.k=9", "output=elsewhere",
 ])  # fmt: skip
 def test_the_same_training(override):
     assert run_name(make_job(override), PARTITIONS) == run_name(make_job(), PARTITIONS)

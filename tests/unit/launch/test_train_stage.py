@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError
+from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.train import Checkpoint, Outcome, at_path
-from mmssl_dist.launch.train_stage import _best, _remove_other_runs, checkpoint_of, file_records
-from mmssl_dist.storage import FileRecord, Manifest, open_location
+from mmssl_dist.launch.train_stage import (
+    _best_first,
+    _best_whole,
+    _remove_other_runs,
+    checkpoint_of,
+    checkpoint_records,
+)
+from mmssl_dist.storage import FileRecord, Manifest, open_location, publish
 from tests.unit.launch.jobs import make_job
 
 
@@ -19,23 +30,59 @@ def _outcome(*scored: tuple[float, float]) -> Outcome:
     return Outcome((), tuple(checkpoints))
 
 
-def test_best_checkpoint_and_the_earliest_of_equals(tmp_path):
-    location = open_location(str(tmp_path), Storage())
-    assert _best(_outcome((1, 0.2), (2, 0.5), (3, 0.4)), "recall@20", location).path == "c2"
-    assert _best(_outcome((4, 0.5), (2, 0.5), (3, 0.4)), "recall@20", location).path == "c2"
-    with pytest.raises(ArtifactError, match="without a checkpoint"):
-        _best(_outcome(), "recall@20", location)
+def test_best_checkpoints_first_and_the_earliest_of_equals():
+    def order(*scored: tuple[float, float]) -> list[str]:
+        return [checkpoint.path for checkpoint in _best_first(_outcome(*scored), "recall@20")]
+
+    assert order((1, 0.2), (2, 0.5), (3, 0.4)) == ["c2", "c3", "c1"]
+    assert order((4, 0.5), (2, 0.5), (3, 0.4)) == ["c2", "c4", "c3"]
+    assert order((4, -math.inf), (2, 0.5)) == ["c2"]  # a checkpoint within an epoch is no result
+
+
+def _checkpoint(folder: Path) -> dict[str, FileRecord]:
+    location = open_location(str(folder), Storage())
+    files = {name: (location / name).write_bytes(name.encode()) for name in ("rows", "generator")}
+    publish(location, Manifest("checkpoint", "", {}, files))
+    return files
+
+
+class _Here:
+    """A cluster that runs its tasks here."""
+
+    def run_task(self, function: Callable[..., Any], *arguments: object) -> Any:
+        return function(*arguments)
 
 
 def test_records_of_a_checkpoint_by_path_below_the_artifact(tmp_path):
-    folder = tmp_path / "run-1" / "checkpoint"
-    folder.mkdir(parents=True)
-    (folder / "rows").write_bytes(b"abc")
-    (tmp_path / "run-1" / "other").write_bytes(b"not of the checkpoint")
+    files = _checkpoint(tmp_path / "run-1/checkpoint")
     location = open_location(str(tmp_path), Storage())
-    assert at_path(location, str(folder)).url == f"{tmp_path}/run-1/checkpoint"
-    expected = {"run-1/checkpoint/rows": FileRecord(3, hashlib.sha256(b"abc").hexdigest())}
-    assert file_records(location, at_path(location, str(folder))) == expected
+    folder = at_path(location, f"{tmp_path}/run-1/checkpoint")
+    assert folder.url == f"{tmp_path}/run-1/checkpoint"
+    found = checkpoint_records(location, folder)
+    manifest = found.pop("run-1/checkpoint/manifest.json")
+    assert manifest.bytes == (tmp_path / "run-1/checkpoint/manifest.json").stat().st_size
+    assert found == {f"run-1/checkpoint/{name}": record for name, record in files.items()}
+
+
+def test_the_next_best_is_published_when_the_best_is_damaged(tmp_path, caplog):
+    for name in ("c1", "c2", "c3"):
+        _checkpoint(tmp_path / name)
+    (tmp_path / "c2/rows").write_bytes(b"rowz")
+    (tmp_path / "c3/generator").unlink()
+    location, outcome = open_location(str(tmp_path), Storage()), _outcome((1, 0.2), (2, 0.5), (3, 0.4))
+    outcome = replace(outcome, checkpoints=tuple(
+        replace(c, path=f"{tmp_path}/{c.path}") for c in outcome.checkpoints
+    ))  # fmt: skip
+    best, files = _best_whole(cast(Cluster, _Here()), outcome, "recall@20", location)
+    assert best.metrics["epoch"] == 1
+    assert sorted(files) == ["c1/generator", "c1/manifest.json", "c1/rows"]
+    assert [record.message.split(": ")[1] for record in caplog.records] == [
+        f"the checkpoint of epoch {epoch} is damaged, the next best is published" for epoch in (2, 3)
+    ]
+    assert f"{tmp_path}/c2/rows: gone, or not what was written" in caplog.text
+    (tmp_path / "c1/rows").write_bytes(b"")
+    with pytest.raises(ArtifactError, match="without a whole checkpoint"):
+        _best_whole(cast(Cluster, _Here()), outcome, "recall@20", location)
 
 
 def test_published_checkpoint_with_files_by_their_names_in_it():

@@ -31,12 +31,14 @@ def test_stage_lines() -> None:
 
 
 def test_epoch() -> None:
-    entry = {"epoch": 3.0, "train_seconds": 4.21, "validation_seconds": 0.5, "loss/critic": -0.25,
+    entry = {"epoch": 3.0, "best_epoch": 3.0, "train_seconds": 4.21, "validation_seconds": 0.5, "loss/critic": -0.25,
              "loss/bpr": 0.6931472, "recall@20": 0.081234, "ndcg@20": 0.03}
     rest = "; loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s"
-    assert progress.epoch_line(entry, 100, "recall@20", True) == (
-        "epoch 3/100: recall@20 0.0812 (best so far)" + rest)
-    assert progress.epoch_line(entry, 100, "ndcg@20", False) == "epoch 3/100: ndcg@20 0.0300" + rest
+    assert progress.training_line(entry, 100, "recall@20") == "epoch 3/100: recall@20 0.0812 (best so far)" + rest
+    before = entry | {"best_epoch": 2.0}
+    assert progress.training_line(before, 100, "ndcg@20") == "epoch 3/100: ndcg@20 0.0300" + rest
+    within = {"epoch": 3.0, "step": 20.0, "steps": 59.0}
+    assert progress.training_line(within, 100, "ndcg@20") == "epoch 3/100: checkpoint after step 20 of 59"
 
 
 def test_dataset() -> None:

@@ -22,6 +22,8 @@ from mmssl_dist.storage import (
     read_manifest,
     require_manifest,
 )
+from mmssl_dist.storage.manifest import SCHEMA
+from tests.artifacts import signed
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -86,6 +88,9 @@ def test_a_tampered_file_is_found(folder: Location, tmp_path: Path) -> None:
         (folder / "users/part-0").localize(tmp_path / "c", manifest.files["users/part-0"])
 
 
+CONTENT: dict[str, object] = {"schema": SCHEMA, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -94,12 +99,15 @@ def test_a_tampered_file_is_found(folder: Location, tmp_path: Path) -> None:
         "[]",
         "3",
         "{}",
-        '{"schema": 1, "kind": "partitions", "fingerprint": "", "facts": {}, "files": {}}',
-        '{"schema": 99, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}}',
-        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}}',
-        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}, "files": []}',
-        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {"a": {"bytes": 1}}}',
-        '{"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}, "more": 1}',
+        *[
+            signed(CONTENT | wrong)
+            for wrong in (
+                {"kind": "partitions"}, {"schema": 99}, {"files": []}, {"files": {"a": {"bytes": 1}}}, {"more": 1}
+            )
+        ],
+        signed({name: value for name, value in CONTENT.items() if name != "files"}),
+        signed(CONTENT | {"facts": {"users": 7}}).replace('"users": 7', '"users": 8'),
+        json.dumps(CONTENT),
         "[" * 100_000,
         "\udcff",
     ],
@@ -112,10 +120,9 @@ def test_a_manifest_of_another_kind_or_shape_is_refused(tmp_path: Path, text: st
 
 
 def test_a_manifest_that_names_a_file_elsewhere_reaches_nothing(tmp_path: Path) -> None:
-    content = {"schema": 1, "kind": "dataset", "fingerprint": "", "facts": {},
-               "files": {"../secret": {"bytes": 1, "sha256": ""}}}  # fmt: skip
+    content = CONTENT | {"files": {"../secret": {"bytes": 1, "sha256": ""}}}
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/manifest.json").write_text(json.dumps(content))
+    (tmp_path / "run/manifest.json").write_text(signed(content))
     folder = open_location(str(tmp_path / "run"), Storage())
     manifest = require_manifest(folder, "dataset", "prepare")
     assert manifest.files["../secret"] == FileRecord(1, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -16,24 +17,30 @@ from torch import Tensor, nn
 from mmssl_dist.config.tree import RowOptimizer, Storage
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.lists import ModalityLists
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.table import RowTable
-from mmssl_dist.storage import FileRecord, Location, open_location
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage.manifest import MANIFEST, SCHEMA
 from mmssl_dist.training.checkpoint import (
     CRITIC,
     GENERATOR,
-    POSITION,
     Position,
     load_dense,
     load_rows,
-    read_position,
+    read_checkpoint,
+    resume,
     rows_file,
+    save_checkpoint,
     save_dense,
     save_rows,
+    verified,
 )
 from mmssl_dist.training.engines import Engine
 from mmssl_dist.training.state import TrainingState
+from tests.artifacts import signed
 from tests.graphs import local_graph
 
 BOOK = PartitionBook((2, 0, 3), (3, 0, 2))  # 5, 0 and 5 nodes
@@ -78,16 +85,22 @@ def engine(seed: int, width: int = 3) -> Engine:
     for name, value in module.named_parameters():
         for kind in ("", "exp_avg.", "exp_avg_sq."):
             state[f"{kind}{name}"] = torch.randn(value.shape, generator=numbers)
-    return cast(Engine, SimpleNamespace(module=module, state=lambda: state))
+    found = SimpleNamespace(module=module, state=lambda: state)
+    found.load = lambda stored: vars(found).update(state=lambda: stored)
+    return cast(Engine, found)
 
 
-def dense_state(critic: bool = True) -> TrainingState:
-    table, lists = tables(graph(), 0)
-    return TrainingState(table, lists, engine(1), engine(2) if critic else None)
+def dense_state(critic: bool = True, seed: int = 0) -> TrainingState:
+    table, lists = tables(graph(), seed)
+    return TrainingState(table, lists, engine(seed + 1), engine(seed + 2) if critic else None)
 
 
 def at(folder: Path) -> Location:
     return open_location(str(folder), Storage())
+
+
+def here(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in folder.iterdir()}
 
 
 def test_rows_come_back_for_any_number_of_workers(tmp_path):
@@ -99,30 +112,63 @@ def test_rows_come_back_for_any_number_of_workers(tmp_path):
         for rank in range(workers):
             mine = graph(rank, workers)
             found = tables(mine, 2)
-            load_rows(at(tmp_path), mine, *found, tmp_path / "cache")
+            load_rows(here(tmp_path), mine, *found)
             for ours, theirs in zip(contents(*found), contents(*tables(mine, 1)), strict=True):
                 assert torch.equal(ours, theirs)
 
 
-def test_dense_weights_and_position_come_back(tmp_path):
-    position = Position(3, 77, 0.25, 2, 1, ({"epoch": 1.0, "loss/bpr": 0.7}, {"epoch": 2.0, "loss/bpr": 0.1 + 0.2}))
-    state = dense_state()
-    save_dense(tmp_path, state, position, rank=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([GENERATOR, CRITIC, POSITION])
-    assert read_position(at(tmp_path)) == position
-    assert state.critic is not None
-    for name, each in ((GENERATOR, state.generator), (CRITIC, state.critic)):
-        stored, wanted = load_dense(at(tmp_path), name, each.module, tmp_path / "cache"), each.state()
-        assert stored.keys() == wanted.keys()
-        assert all(torch.equal(stored[key], wanted[key]) for key in wanted)
+POSITION = Position(
+    epochs=3, steps=5, row_steps=77, losses={"bpr": 0.1 + 0.2}, seconds=1.5, best=0.25, best_epoch=2,
+    validations_since_best=1, history=({"epoch": 1.0, "loss/bpr": 0.7}, {"epoch": 2.0, "loss/bpr": 0.1 + 0.2}),
+)  # fmt: skip
+ALL = sorted([*map(rows_file, range(3)), GENERATOR, CRITIC])
+
+
+def save(folder: Path, seed: int = 1, position: Position = POSITION) -> TrainingState:
+    """A checkpoint in ``folder``, which is made."""
+    state = dense_state(seed=seed)
+    folder.mkdir()
+    save_checkpoint(folder, graph(), state, position, Worker(0, 1, torch.device("cpu"), folder / "cache", None))
+    return state
+
+
+def go_on(folder: Path, *checkpoints: str, seed: int = 7, critic: bool = True) -> tuple[Position, TrainingState]:
+    state = dense_state(seed=seed, critic=critic)
+    sources = [at(folder / name) for name in checkpoints]
+    return resume(sources, graph(), state, Exchange(None, BOOK.worker_bounds(1), 0), folder / "cache"), state
+
+
+def same(ours: TrainingState, theirs: TrainingState) -> bool:
+    pairs = [*zip(contents(ours.table, dict(ours.lists)), contents(theirs.table, dict(theirs.lists)), strict=True)]
+    for mine, other in ((ours.generator, theirs.generator), (ours.critic, theirs.critic)):
+        assert mine is not None
+        assert other is not None
+        assert mine.state().keys() == other.state().keys()
+        pairs += [(value, other.state()[name]) for name, value in mine.state().items()]
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_all_comes_back(tmp_path):
+    state = save(tmp_path / "c")
+    assert sorted(here(tmp_path / "c")) == sorted([*ALL, MANIFEST])
+    assert read_checkpoint(at(tmp_path / "c"), [], tmp_path / "cache") == (POSITION, {})
+    position, found = go_on(tmp_path, "c")
+    assert position == POSITION
+    assert found.table.steps == 77
+    assert same(found, state)
+
+
+def test_without_checkpoints_training_starts_anew(tmp_path):
+    position, found = go_on(tmp_path)
+    assert position == Position()
+    assert same(found, dense_state(seed=7))
 
 
 def test_only_the_first_rank_writes_dense_weights(tmp_path):
-    save_dense(tmp_path, dense_state(), Position(), rank=1)
+    save_dense(tmp_path, dense_state(), rank=1)
     assert list(tmp_path.iterdir()) == []
-    save_dense(tmp_path, dense_state(critic=False), Position(), rank=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([GENERATOR, POSITION])
-    assert read_position(at(tmp_path)) == Position()
+    save_dense(tmp_path, dense_state(critic=False), rank=0)
+    assert sorted(here(tmp_path)) == [GENERATOR]
 
 
 def truncate(path: Path) -> None:
@@ -137,6 +183,56 @@ def scramble(path: Path) -> None:
     path.write_bytes(b"\x80\x04 not a checkpoint file, but longer than a header's eight bytes")
 
 
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, scramble, flip, Path.unlink])
+@pytest.mark.parametrize("name", ALL)
+def test_the_checkpoint_before_a_damaged_one_is_taken_with_a_warning(tmp_path, caplog, name, damage):
+    good = save(tmp_path / "old", 1)
+    save(tmp_path / "new", 2, replace(POSITION, epochs=4))
+    damage(tmp_path / "new" / name)
+    position, found = go_on(tmp_path, "new", "old")
+    assert position == POSITION
+    assert same(found, good)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith(f"a checkpoint is damaged, the one before it is taken: {tmp_path}/new/{name}: ")
+
+
+EMPTY = {"schema": SCHEMA, "kind": "checkpoint", "fingerprint": "", "files": {}, "facts": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *[(text, "not a readable manifest") for text in ("", "{", "[]", "7", "\xff", "[" * 100_000, '{"schema": 1}')],
+        (signed({**EMPTY, "facts": {"epochs": "three"}}), "not a readable position"),
+        (signed(EMPTY), "its manifest names no such file"),
+        (signed(EMPTY).replace("checkpoint", "training"), "expected a checkpoint manifest"),
+        (json.dumps(EMPTY), "not a readable manifest"),
+        (None, "gone; the checkpoint is not whole"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none(tmp_path, caplog, text, message):
+    save(tmp_path / "old", 1)
+    save(tmp_path / "new", 2)
+    manifest = tmp_path / "new" / MANIFEST
+    manifest.unlink() if text is None else manifest.write_text(text, encoding="latin-1")
+    assert go_on(tmp_path, "new", "old")[0] == POSITION
+    assert message in caplog.text
+
+
+def test_no_whole_checkpoint(tmp_path):
+    save(tmp_path / "only")
+    flip(tmp_path / "only" / GENERATOR)
+    with pytest.raises(ArtifactError, match=rf"only: no checkpoint of this run is whole \(.*{GENERATOR}: content"):
+        go_on(tmp_path, "only")
+
+
 def without(name: str) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         tensors = load_file(path)
@@ -147,75 +243,40 @@ def without(name: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("name", "damage", "message"),
     [
-        (truncate, "not a readable checkpoint file"), (empty, "not a readable checkpoint file"),
-        (scramble, "not a readable checkpoint file"),
-        (without("second_moment"), r"second_moment is missing, where this job has \[5, 1\]. The checkpoint belongs to"),
-        (without("list.text.scores"), r"list.text.scores is missing, where this job has \[5, 3\]"),
+        (rows_file(2), truncate, "not a readable checkpoint file"),
+        (rows_file(2), empty, "not a readable checkpoint file"),
+        (rows_file(2), scramble, "not a readable checkpoint file"),
+        (rows_file(2), without("second_moment"), r"second_moment is missing, where this job has \[5, 1\]. The"),
+        (rows_file(2), without("list.text.scores"), r"list.text.scores is missing, where this job has \[5, 3\]"),
+        (GENERATOR, truncate, "not a readable checkpoint file"),
+        (GENERATOR, empty, "not a readable checkpoint file"),
+        (GENERATOR, without("steps"), r"steps is missing, where this job has \[1\]"),
+        (GENERATOR, without("exp_avg.bias"), r"exp_avg.bias is missing, where this job has \[2\]"),
     ],
 )  # fmt: skip
-def test_damaged_rows(tmp_path, damage, message):
-    save_rows(tmp_path, graph(), *tables(graph(), 1))
-    damage(tmp_path / rows_file(2))
-    with pytest.raises(ArtifactError, match=rf"{rows_file(2)}: {message}"):
-        load_rows(at(tmp_path), graph(), *tables(graph(), 2), tmp_path / "cache")
+def test_files_of_another_kind(tmp_path, name, damage, message):
+    save(tmp_path / "c")
+    damage(tmp_path / "c" / name)
+    files = here(tmp_path / "c")
+    with pytest.raises(ArtifactError, match=rf"{name}: {message}"):
+        load_rows(files, graph(), *tables(graph(), 2)) if name != GENERATOR else load_dense(
+            files, GENERATOR, engine(1).module
+        )
 
 
-def test_rows_of_another_job(tmp_path):
-    save_rows(tmp_path, graph(), *tables(graph(), 1))
+def test_files_of_another_job(tmp_path):
+    save(tmp_path / "c")
+    files = here(tmp_path / "c")
     with pytest.raises(ArtifactError, match=r"rows is \[5, 4\], where this job has \[5, 6\]"):
-        load_rows(at(tmp_path), graph(), *tables(graph(), 2, dimension=6), tmp_path / "cache")
+        load_rows(files, graph(), *tables(graph(), 2, dimension=6))
     with pytest.raises(ArtifactError, match=r"second_moment is \[5, 1\], where this job has \[5, 4\]"):
-        load_rows(at(tmp_path), graph(), *tables(graph(), 2, kind="element"), tmp_path / "cache")
-
-
-def test_content_that_differs_from_the_manifest(tmp_path):
-    save_rows(tmp_path, graph(), *tables(graph(), 1))
-    records = {rows_file(part): FileRecord(1, "0" * 64) for part in range(3)}
-    with pytest.raises(ArtifactError, match="content differs from its manifest"):
-        load_rows(at(tmp_path), graph(), *tables(graph(), 2), tmp_path / "cache", records)
-    with pytest.raises(ArtifactError, match=r"its manifest names no such file\. Run train with --force"):
-        load_rows(at(tmp_path), graph(), *tables(graph(), 2), tmp_path / "cache", {})
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (truncate, "not a readable checkpoint file"), (empty, "not a readable checkpoint file"),
-        (without("steps"), r"steps is missing, where this job has \[1\]"),
-        (without("exp_avg.bias"), r"exp_avg.bias is missing, where this job has \[2\]"),
-    ],
-)  # fmt: skip
-def test_damaged_dense_weights(tmp_path, damage, message):
-    save_dense(tmp_path, dense_state(), Position(), rank=0)
-    damage(tmp_path / GENERATOR)
-    with pytest.raises(ArtifactError, match=f"{GENERATOR}: {message}"):
-        load_dense(at(tmp_path), GENERATOR, engine(1).module, tmp_path / "cache")
-
-
-def test_dense_weights_of_another_job(tmp_path):
-    save_dense(tmp_path, dense_state(), Position(), rank=0)
+        load_rows(files, graph(), *tables(graph(), 2, kind="element"))
     with pytest.raises(ArtifactError, match=r"weight is \[2, 3\], where this job has \[2, 5\]"):
-        load_dense(at(tmp_path), GENERATOR, engine(1, width=5).module, tmp_path / "cache")
+        load_dense(files, GENERATOR, engine(1, width=5).module)
 
 
-def test_an_absent_file(tmp_path):
-    with pytest.raises(ArtifactError, match=f"{GENERATOR}: gone; the checkpoint is not whole"):
-        load_dense(at(tmp_path), GENERATOR, engine(1).module, tmp_path / "cache")
-    with pytest.raises(ArtifactError, match=f"{POSITION}: gone; the checkpoint is not whole"):
-        read_position(at(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "{", "[]", "7", "\xff", json.dumps({"schema": 2, "history": []}), json.dumps({"history": []}),
-        json.dumps({"schema": 1}), json.dumps({"schema": 1, "history": [], "zebra": 1}),
-        json.dumps({"schema": 1, "history": 4}), "[" * 100_000,
-    ],
-)  # fmt: skip
-def test_a_position_that_is_none(tmp_path, text):
-    (tmp_path / POSITION).write_text(text, encoding="latin-1")
-    with pytest.raises(ArtifactError, match=f"{POSITION}: not a readable position"):
-        read_position(at(tmp_path))
+def test_a_file_that_the_manifest_does_not_name(tmp_path):
+    with pytest.raises(ArtifactError, match=r"its manifest names no such file\. Run train with --force"):
+        verified(at(tmp_path), [GENERATOR], {}, tmp_path / "cache")

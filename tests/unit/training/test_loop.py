@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Location
+from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.training import loop
-from mmssl_dist.training.checkpoint import POSITION, Position, read_position
+from mmssl_dist.training.checkpoint import Position, read_checkpoint
 from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState
 from tests.graphs import local_graph
@@ -70,22 +72,12 @@ def stage(monkeypatch) -> Stage:
     return played
 
 
-def make_loop(stage: Stage, folder: Path, *sets: str) -> Any:
+def make_loop(stage: Stage, folder: Path, *sets: str, every: int = 0) -> Any:
     job = sampling_job(BOOK.parts, *sets)
     graph = local_graph(BOOK, PAIRS)
     worker = Worker(0, 1, torch.device("cpu"), folder / "cache", None)
     exchange = graph.exchange(worker)
-    return loop.TrainingLoop(job, worker, graph, exchange, exchange, LocalSession(folder), stage.validate)
-
-
-def resumable(monkeypatch) -> None:
-    """The engines here are stand-ins that cannot load."""
-    def position_only(source: Any, graph: object, state: TrainingState, cache: Path) -> Position:
-        position = read_position(source)
-        state.table.steps = position.row_steps
-        return position
-
-    monkeypatch.setattr(loop, "resume", position_only)
+    return loop.TrainingLoop(job, worker, graph, exchange, exchange, LocalSession(folder, every), stage.validate)
 
 
 def test_the_order_of_an_epoch(stage, tmp_path):
@@ -150,16 +142,44 @@ def test_each_report_has_a_checkpoint_that_says_the_same(stage, tmp_path):
     names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
     assert names == ["checkpoint-00000", "checkpoint-00001"]
     files = {path.name for path in (tmp_path / names[1]).iterdir()}
-    assert POSITION in files
+    assert MANIFEST in files
     assert len(files) == BOOK.parts + 3
-    latest = LocalSession(tmp_path).latest()
-    assert latest is not None
-    assert read_position(latest) == position
+    assert positions(tmp_path)[-1] == position
     assert position.validations_since_best == 1
 
 
-def test_going_on_counts_on(stage, tmp_path, monkeypatch):
-    resumable(monkeypatch)
+def positions(folder: Path) -> list[Position]:
+    """Of the checkpoints, oldest first."""
+    found: list[Location] = list(LocalSession(folder).checkpoints())
+    return [read_checkpoint(each, [], folder)[0] for each in reversed(found)]
+
+
+def test_checkpoints_within_an_epoch(stage, tmp_path):
+    stage.values = [0.1, 0.2]
+    trained = make_loop(stage, tmp_path, "training.epochs=2", every=2)  # asked after each step but an epoch's last
+    end = trained.run()
+    found = positions(tmp_path)
+    assert [(p.epochs, p.steps, p.row_steps) for p in found] == [(0, 2, 2), (1, 0, 3), (1, 2, 5), (2, 0, 6)]
+    assert found[-1] == end
+    assert [p.losses for p in found] == [{"bpr": 1.0}, {}, {"bpr": 21.0}, {}]
+    assert trained.session.reports[0] == {"epoch": 1, "step": 2, "steps": 3}
+
+
+def test_going_on_within_an_epoch_repeats_and_skips_nothing(stage, tmp_path):
+    def fail(epoch: int, step: int) -> None:
+        if (epoch, step) == (1, 2):
+            raise ValueError("in the step")
+
+    stage.values, stage.at_step = [0.1], fail
+    with pytest.raises(ValueError, match="in the step"):
+        make_loop(stage, tmp_path, "training.epochs=2", every=2).run()
+    stage.values, stage.events, stage.at_step = [0.2], [], lambda epoch, step: None
+    position = make_loop(stage, tmp_path, "training.epochs=2").run()
+    assert stage.events == ["show", "1.2", "validate"]  # the epoch's lists were published before
+    assert [entry["loss/bpr"] for entry in position.history] == [1.0, 11.0]  # means over all steps of each epoch
+
+
+def test_going_on_counts_on(stage, tmp_path):
     stage.values = [0.3, 0.1]
     make_loop(stage, tmp_path, "training.epochs=2", "evaluation.patience=3").run()
     stage.values, stage.events = [0.2, 0.2, 0.9], []

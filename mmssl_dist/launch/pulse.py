@@ -1,0 +1,90 @@
+"""Signs of life between the workers, so that a worker whose collective fails can say which other one is gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+
+from mmssl_dist.sharding.worker import Worker
+
+_BEAT_SECONDS = 1.0
+_SILENT_SECONDS = 10.0
+_KEY = "mmssl/pulse"
+
+
+class LostWorkerError(RuntimeError):
+    """Other workers stopped, without ending: a collective with them failed or took too long."""
+
+
+@contextmanager
+def pulse(worker: Worker, store: Store) -> Iterator[None]:
+    """Beat while the body runs; when it fails in a collective, look who doesn't beat any more.
+
+    Args:
+        store: shared by all workers, kept by the first of them.
+
+    Raises:
+        LostWorkerError: from the body's RuntimeError, if there are such workers.
+    """
+    own = _line(store)
+    ended = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while True:
+            try:
+                own.set(f"{_KEY}/{worker.rank}", str(count))
+            except dist.DistError:
+                return  # the first worker is gone, and this one will hear of it in its next collective
+            if ended.wait(_BEAT_SECONDS):
+                return
+            count += 1
+
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    except RuntimeError as error:
+        # torch's collectives raise plain RuntimeErrors and DistErrors; anything more special is the program's
+        if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
+            raise
+        silent = silent_workers(_line(store), worker)
+        if not silent:
+            raise
+        names = ", ".join(map(str, silent))
+        raise LostWorkerError(
+            f"worker {names} gave no sign of life for {_SILENT_SECONDS:g} s, and worker {worker.rank} waited for it in "
+            f"vain ({str(error).splitlines()[0]})"
+        ) from error
+    finally:
+        ended.set()
+        thread.join(_SILENT_SECONDS)
+
+
+def silent_workers(store: Store, worker: Worker) -> Sequence[int]:
+    """Ranks that don't beat while this call looks, for some seconds; the first alone when the store doesn't answer."""
+
+    def beats() -> dict[int, bytes]:
+        keys = {rank: f"{_KEY}/{rank}" for rank in range(worker.world_size) if rank != worker.rank}
+        return {rank: store.get(key) if store.check([key]) else b"" for rank, key in keys.items()}
+
+    try:
+        before = beats()
+        time.sleep(_SILENT_SECONDS)
+        after = beats()
+    except dist.DistError:
+        return [0]
+    return [rank for rank, count in before.items() if count == after[rank]]
+
+
+def _line(store: Store) -> Store:
+    """A connection of its own: a store serves one call at a time, and a rendezvous may wait in one."""
+    own: Store = store.clone()  # type: ignore[attr-defined]  # torch's stubs lack it
+    own.set_timeout(timedelta(seconds=_SILENT_SECONDS))
+    return own

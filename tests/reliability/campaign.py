@@ -1,0 +1,382 @@
+"""The fault campaign: seeded faults at every stage, and what came of each.
+
+    python -m tests.reliability.campaign [--seed 1] [--only KIND ...] [--few] [--out FILE]
+
+Each case starts from artifacts of an undisturbed run, disturbs one stage, repeats the command if it failed, and
+compares what is published with what the undisturbed run published: same hashes, same curve. Prints a table, and exits 1
+when anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from tests.clusters import added_machine, started_head
+from tests.reliability import faults
+from tests.reliability.target import (
+    ARTIFACTS,
+    EPOCHS,
+    STAGES,
+    Command,
+    Failed,
+    Published,
+    left_over,
+    local,
+    prepare_target,
+)
+from tests.servers import REGION, client, upload
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+BUCKET = "campaign"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault: its kind, the stage and the number of workers it meets, and the seed of what is left to chance."""
+
+    kind: str
+    stage: str
+    workers: int
+    seed: int
+    what: str = ""
+
+
+@dataclass
+class Result:
+    """What came of a case.
+
+    Attributes:
+        injected: the fault as it happened.
+        detected: how it showed.
+        recovered: "by itself" or by what was done.
+        lost: 0, or 1 when what is published in the end isn't what the undisturbed run published.
+        seconds: what the fault cost: time of all commands less that of the undisturbed one, at least 0.
+        error: what the system did that it must not.
+    """
+
+    case: Case
+    injected: str = ""
+    detected: str = ""
+    recovered: str = "by itself"
+    lost: int = 1
+    seconds: float = 0.0
+    error: str = ""
+
+    def __str__(self) -> str:
+        case = self.case
+        return (f"{case.kind}, {case.stage}, W = {case.workers}: {self.injected}; {self.detected}; recovered "
+                f"{self.recovered}; lost {self.lost}; {self.seconds:.1f} s {self.error}").rstrip()  # fmt: skip
+
+
+def cases(seed: int, few: bool) -> list[Case]:
+    """The campaign, or a case of most kinds."""
+    plan = [
+        *[("worker", "train", workers, "") for workers in (1, 2, 1, 2, 2, 2)],
+        *[("worker", stage, 2, "") for stage in ("evaluate", "export", "evaluate", "export")],
+        *[("task", stage, 1, "") for stage in ("prepare", "partition", "prepare", "partition")],
+        *[("driver", stage, workers, "") for stage in STAGES for workers in (1, 2)],
+        *[("driver", "train", workers, "") for workers in (1, 2)],
+        *[("raylet", stage, 2, "") for stage in STAGES],
+        *[("machine", "train", 2, "")] * 2,
+        *[("store, some requests", stage, 1 + (stage == "train"), "") for stage in STAGES],
+        *[("store, outage", stage, 1, "") for stage in ("partition", "train", "export")],
+        *[("full disk", stage, 1, "") for stage in STAGES],
+        *[("damage", stage, 1, how) for stage in STAGES[1:] for how in faults.DAMAGES],
+        *[("damaged checkpoint", "train", 1 + number % 2, how) for number, how in enumerate(faults.DAMAGES)],
+    ]
+    if few:
+        plan = [("worker", "train", 2, ""), ("driver", "train", 1, ""), ("store, some requests", "export", 1, ""),
+                ("damage", "evaluate", 1, "flipped"), ("damaged checkpoint", "train", 2, "flipped")]  # fmt: skip
+    return [Case(kind, stage, workers, seed * 1000 + n, what) for n, (kind, stage, workers, what) in enumerate(plan)]
+
+
+class Campaign:
+    """Undisturbed runs in ``folder``, and cases beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seconds: dict[tuple[str, int], float] = {}
+        self.commands: list[Command] = []
+        prepare_target(folder)
+
+    def reference(self, workers: int) -> Path:
+        """The folder of an undisturbed run, made once."""
+        path = self.folder / f"reference-{workers}"
+        for stage in STAGES:
+            if (stage, workers) not in self.seconds:
+                command = self.command(stage, path, workers)
+                if command.end() != 0:
+                    raise Failed(f"undisturbed {stage}:\n" + "\n".join(command.lines))
+                self.seconds[stage, workers] = command.seconds
+        return path
+
+    def command(self, stage: str, output: Path | str, workers: int, *more: str, **variables: str) -> Command:
+        sets = [f"output={output}", f"scaling.workers={workers}"]
+        sets += [word for word in more if not word.startswith("-")]
+        self.commands.append(Command(self.folder, stage, sets, variables, [w for w in more if w.startswith("-")]))
+        return self.commands[-1]
+
+    def run(self, case: Case) -> Result:
+        """The case, with nothing left of it."""
+        result = Result(case)
+        reference = self.reference(case.workers)
+        output = self.folder / f"case-{case.seed}"
+        kinds: dict[str, Callable[..., None]] = {
+            "worker": self._processes, "task": self._processes, "driver": self._processes, "raylet": self._processes,
+            "machine": self._machine, "store, some requests": self._store, "store, outage": self._store,
+            "full disk": self._full_disk, "damage": self._damage, "damaged checkpoint": self._damaged_checkpoint,
+        }
+        try:
+            kinds[case.kind](case, result, reference, output)
+        except Failed as error:
+            result.error = str(error)
+        shutil.rmtree(output, ignore_errors=True)
+        return result
+
+    def _before(self, case: Case, reference: Path, output: Path) -> None:
+        """Copy what the stages before this one published."""
+        output.mkdir(exist_ok=True)
+        for stage in STAGES[: STAGES.index(case.stage)]:
+            shutil.copytree(reference / ARTIFACTS[stage], output / ARTIFACTS[stage])
+
+    def _moment(self, command: Command, case: Case, rng: random.Random) -> None:
+        """Wait until the stage works, and a while that is left to chance."""
+        if case.stage == "train":
+            mark = f"epoch {rng.randint(1, EPOCHS - 2)}/"
+        else:
+            mark = "started"
+        if not command.wait_for(f"{case.stage}: {mark}"):
+            raise Failed(f"{case.stage} ended before the fault:\n" + "\n".join(command.lines))
+        if case.stage == "train":
+            time.sleep(rng.uniform(0.0, 0.5))
+        else:  # after its line a stage takes some seconds to start its Ray
+            time.sleep(rng.uniform(0.2, 0.7) * self.seconds[case.stage, case.workers])
+
+    def _processes(self, case: Case, result: Result, reference: Path, output: Path) -> None:
+        rng = random.Random(case.seed)
+        for _ in range(5):
+            shutil.rmtree(output, ignore_errors=True)
+            self._before(case, reference, output)
+            command = self.command(case.stage, output, case.workers)
+            self._moment(command, case, rng)
+            injected = self._kill(case, command, rng)
+            if injected is not None:
+                break
+            command.end()  # too early or too late for this fault
+        else:
+            raise Failed("no process to kill was found at any of five moments")
+        result.injected = injected
+        self._settle(case, result, command, command.end(), local(output),
+                     lambda: self.command(case.stage, output, case.workers))  # fmt: skip
+
+    def _kill(self, case: Case, command: Command, rng: random.Random) -> str | None:
+        if command.process.poll() is not None:
+            return None
+        if case.kind == "driver":
+            return faults.kill_driver(command)
+        if case.kind == "raylet":
+            return faults.kill_raylet(command, rng)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and command.process.poll() is None:
+            if (injected := faults.kill_worker(command, rng)) is not None:
+                return injected
+            time.sleep(0.02)
+        return None
+
+    def _settle(self, case: Case, result: Result, command: Command, status: int, published: Published,
+                again: Callable[[], Command], remedy: str = "the same command again") -> None:  # fmt: skip
+        """After the fault: what is there must be whole or nothing; then repeat until done, and compare."""
+        expected = local(self.reference(case.workers)).essence(case.stage)
+        there = published.essence(case.stage)
+        if there not in (None, expected) or (status == 0 and there is None):
+            raise Failed(f"status {status}, and what is published is wrong:\n" + "\n".join(command.lines))
+        seconds = command.seconds
+        if status != 0:
+            told = [line for line in command.lines if line.startswith("error: ")]
+            if status > 0 and len(told) != 1:
+                raise Failed(f"status {status} without one message:\n" + "\n".join(command.lines))
+            result.detected = told[0].removeprefix("error: ") if told else f"status {status}, nothing published"
+            result.recovered = remedy
+            second = again()
+            if second.end() != 0:
+                raise Failed("the remedy did not help:\n" + "\n".join(second.lines))
+            seconds += second.seconds
+        elif not result.detected:
+            result.detected = "workers or tasks started again"
+        result.lost = int(published.essence(case.stage) != expected)
+        result.seconds = max(0.0, seconds - self.seconds[case.stage, case.workers])
+
+    def _machine(self, case: Case, result: Result, reference: Path, output: Path) -> None:
+        """One of two machines of a cluster dies; another one joins."""
+        self._before(case, reference, output)
+        rng = random.Random(case.seed)
+        with started_head(cpus=2) as head, ExitStack() as machines:
+            first = machines.enter_context(ExitStack())
+            first.enter_context(added_machine(head, cpus=1))
+            variables = {name: value for name, value in head.environment.items() if name.startswith("RAY_")}
+            command = self.command(case.stage, output, case.workers, f"--address={head.gcs}", **variables)
+            self._moment(command, case, rng)
+            first.close()
+            result.injected = "SIGKILL of a machine's processes"
+            machines.enter_context(added_machine(head, cpus=1))
+            status = command.end()
+            self._settle(case, result, command, status, local(output),
+                         lambda: self.command(case.stage, output, case.workers))  # fmt: skip
+
+    def _store(self, case: Case, result: Result, reference: Path, output: Path) -> None:
+        rng = random.Random(case.seed)
+        store = faults.FaultyStore(case.seed)
+        with store.serving() as endpoint:
+            client(endpoint).create_bucket(Bucket=BUCKET)
+            for stage in STAGES[: STAGES.index(case.stage)]:
+                upload(endpoint, BUCKET, reference / ARTIFACTS[stage], f"run/{ARTIFACTS[stage]}")
+            sets = [f"storage.endpoint={endpoint}", f"storage.region={REGION}", "storage.path_style=true"]
+
+            def command() -> Command:
+                return self.command(case.stage, f"s3://{BUCKET}/run", case.workers, *sets, **KEYS)
+
+            first = command()
+            if not first.wait_for(f"{case.stage}: started"):
+                raise Failed("no start:\n" + "\n".join(first.lines))
+            if case.kind == "store, outage":
+                time.sleep(rng.uniform(0.2, 0.7) * self.seconds[case.stage, case.workers])
+                store.kinds, store.share = ("503", "reset"), 1.0
+            else:
+                store.share = 0.15
+            status = first.end()
+            store.share = 0.0
+            kinds = ", ".join(f"{count} {kind}" for kind, count in store.spoiled.items() if count)
+            result.injected = f"requests spoiled: {kinds or 'none'}"
+            result.detected = "requests sent again"
+            if not kinds:
+                raise Failed("no request was spoiled")
+            filesystem = pafs.S3FileSystem(access_key="testing", secret_key="testing", endpoint_override=endpoint,
+                                           region=REGION, force_virtual_addressing=False)  # fmt: skip
+            self._settle(case, result, first, status, Published(filesystem, f"{BUCKET}/run"), command)
+
+    def _full_disk(self, case: Case, result: Result, reference: Path, output: Path) -> None:
+        rng = random.Random(case.seed)
+        with faults.small_disk(output):
+            self._before(case, reference, output)
+            command = self.command(case.stage, output, case.workers)
+            command.wait_for(f"{case.stage}: started")
+            if case.stage == "train":
+                command.wait_for(f"epoch {rng.randint(1, EPOCHS - 3)}/")
+            ballast = faults.fill_disk(output)
+            result.injected = "no space left on the output's disk"
+            status = command.end()
+            ballast.unlink()
+            if status == 0:
+                raise Failed("a full disk was not noticed")
+            self._settle(case, result, command, status, local(output),
+                         lambda: self.command(case.stage, output, case.workers), "space, and again")  # fmt: skip
+
+    def _damage(self, case: Case, result: Result, reference: Path, output: Path) -> None:
+        """A file of the stage before is damaged: this stage refuses it, and that stage makes it again."""
+        self._before(case, reference, output)
+        rng = random.Random(case.seed)
+        before = {"partition": "prepare", "train": "partition", "evaluate": "train", "export": "train"}[case.stage]
+        manifest = local(output).manifest(before)
+        assert manifest is not None
+        name = rng.choice([f for f in sorted(manifest["files"]) if self._used(case.stage, f)])
+        faults.damage(output / ARTIFACTS[before] / name, case.what, rng)
+        result.injected = f"{ARTIFACTS[before]}/{name} {case.what}"
+        command = self.command(case.stage, output, case.workers)
+        status = command.end()
+        if status == 0 or not any(name in line for line in command.lines):
+            raise Failed(f"damage of {name} was not told:\n" + "\n".join(command.lines))
+        mended = self.command(before, output, case.workers, "--force")
+        if mended.end() != 0:
+            raise Failed(f"{before} --force:\n" + "\n".join(mended.lines))
+        self._settle(case, result, command, status, local(output),
+                     lambda: self.command(case.stage, output, case.workers), f"{before} --force")  # fmt: skip
+        result.seconds += mended.seconds
+
+    @staticmethod
+    def _used(stage: str, name: str) -> bool:
+        """Whether ``stage`` reads the file; evaluation needs no critic, say."""
+        return stage == "partition" or (stage == "train" and "ids" not in name) or (
+            stage in ("evaluate", "export") and ("rows-" in name or "generator" in name)
+        )
+
+    def _damaged_checkpoint(self, case: Case, result: Result, reference: Path, output: Path) -> None:
+        """The latest checkpoint of an interrupted training is damaged: the one before it is taken."""
+        self._before(case, reference, output)
+        rng = random.Random(case.seed)
+        command = self.command(case.stage, output, case.workers)
+        if not command.wait_for(f"epoch {EPOCHS - 1}/"):
+            raise Failed("no second checkpoint:\n" + "\n".join(command.lines))
+        faults.kill_driver(command)
+        command.end()
+        (run,) = (output / "training").glob("run-*")
+        snapshot = json.loads((run / "checkpoint_manager_snapshot.json").read_text())
+        latest = run / snapshot["latest_checkpoint_result"]["checkpoint_dir_name"]
+        name = rng.choice(sorted(p.name for p in latest.iterdir() if not p.name.startswith(".")))
+        faults.damage(latest / name, case.what, rng)
+        result.injected = f"SIGKILL of the driver; {name} of the latest checkpoint {case.what}"
+        second = self.command(case.stage, output, case.workers)
+        status = second.end()
+        told = [line for line in second.lines if "damaged" in line and name in line]
+        if not told:
+            raise Failed(f"damage of {name} was not told:\n" + "\n".join(second.lines))
+        result.detected = told[0].split(": ", 2)[-1]
+        result.recovered = "the checkpoint before it"
+        second.seconds += command.seconds
+        self._settle(case, result, second, status, local(output),
+                     lambda: self.command(case.stage, output, case.workers))  # fmt: skip
+
+
+def table(results: Sequence[Result]) -> Iterator[str]:
+    """Markdown: one row per kind and stage."""
+    yield "| fault | stage | injected | detected | recovered by itself | by a command | lost | worst recovery |"
+    yield "|---|---|---|---|---|---|---|---|"
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.case.kind, result.case.stage), []).append(result)
+    for (kind, stage), group in [*groups.items(), (("all", ""), list(results))]:
+        itself = sum(not r.lost and r.recovered in ("by itself", "the checkpoint before it") for r in group)
+        told, lost = sum(bool(r.detected) for r in group), sum(r.lost for r in group)
+        yield (f"| {kind} | {stage} | {len(group)} | {told} | {itself} | {len(group) - itself - lost} | {lost} | "
+               f"{max(r.seconds for r in group):.0f} s |")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", help="kinds of faults")
+    parser.add_argument("--stage", nargs="*", help="stages")
+    parser.add_argument("--few", action="store_true")
+    parser.add_argument("--out", type=Path, help="a JSON file with every result")
+    arguments = parser.parse_args()
+    chosen = [
+        case for case in cases(arguments.seed, arguments.few)
+        if case.kind in (arguments.only or [case.kind]) and case.stage in (arguments.stage or [case.stage])
+    ]  # fmt: skip
+    results = []
+    with tempfile.TemporaryDirectory(prefix="campaign-") as name:
+        campaign = Campaign(Path(name))
+        for number, case in enumerate(chosen, 1):
+            results.append(campaign.run(case))
+            sys.stdout.write(f"{number}/{len(chosen)} {results[-1]}\n")
+            sys.stdout.flush()
+        left = left_over(campaign.commands)
+    if arguments.out:
+        arguments.out.write_text(json.dumps([asdict(result) for result in results], indent=1))
+    sys.stdout.write("\n".join([*table(results), f"{len(left)} processes left over", *left]) + "\n")
+    sys.exit(bool(left) or any(result.lost for result in results))
+
+
+if __name__ == "__main__":
+    main()
