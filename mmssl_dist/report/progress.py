@@ -24,7 +24,8 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
 
     Args:
         entry: one entry of the training history: "epoch" from 1, "best_epoch", "train_seconds", "validation_seconds",
-            "loss/<term>" and the validation metrics; or "epoch", "step" from 1 and "steps" of a checkpoint.
+            "loss/<term>", the validation metrics and the figures of ``training.phases``; or "epoch", "step" from 1 and
+            "steps" of a checkpoint.
         epochs: most epochs of the run.
         metric: the metric that stops training.
     """
@@ -33,10 +34,13 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
         return f"{epoch}: checkpoint after step {int(entry['step'])} of {int(entry['steps'])}"
     terms = {name.removeprefix("loss/"): value for name, value in entry.items() if name.startswith("loss/")}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    rate = ""
+    if "rate/pairs" in entry:
+        rate = f" ({entry['rate/pairs']:,.0f} pairs/s, {percent(entry['share/waiting'])} waiting)"
     star = " (best so far)" if entry["best_epoch"] == entry["epoch"] else ""
     return (
         f"{epoch}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
-        f"trained {duration(entry['train_seconds'])}, validated {duration(entry['validation_seconds'])}"
+        f"trained {duration(entry['train_seconds'])}{rate}, validated {duration(entry['validation_seconds'])}"
     )
 
 

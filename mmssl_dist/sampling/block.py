@@ -82,6 +82,14 @@ class SampledGraph:
     seeds: Tensor
     seeds_source: Tensor
 
+    @property
+    def num_edges(self) -> int:
+        """Edges of all blocks."""
+        blocks = [*self.layers, *self.views.values()]
+        if self.similar is not None:
+            blocks += [*self.similar.lists.values(), self.similar.gather]
+        return sum(len(block.source) for block in blocks)
+
     def to(self, device: torch.device | str) -> SampledGraph:
         """The graph on ``device``."""
         return SampledGraph(

@@ -6,7 +6,9 @@ W binary searches. With one worker each call is plain indexing and nothing is se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -34,6 +36,28 @@ class Route:
         return replace(self, requested=self.requested.to(device))
 
 
+@dataclass
+class Traffic:
+    """What an exchange did since it was last asked.
+
+    Attributes:
+        seconds: in collectives, waiting for the other workers included.
+        bytes_sent: to other workers.
+        rows, local_rows: rows asked for, and those of them that this worker owns.
+    """
+
+    seconds: float = 0.0
+    bytes_sent: int = 0
+    rows: int = 0
+    local_rows: int = 0
+
+    def take(self) -> Traffic:
+        """What was counted; counting starts anew."""
+        taken = replace(self)
+        self.seconds, self.bytes_sent, self.rows, self.local_rows = 0.0, 0, 0, 0
+        return taken
+
+
 class Exchange:
     """Moves rows between the W workers of a process group.
 
@@ -41,10 +65,14 @@ class Exchange:
         group: the process group; None for a single worker.
         bounds: [W + 1] int64, first node id of each worker, then the number of nodes.
         rank: this worker.
+
+    Attributes:
+        traffic: what it has moved; not what DeepSpeed reduces.
     """
 
     def __init__(self, group: dist.ProcessGroup | None, bounds: np.ndarray, rank: int) -> None:
         self.group, self.rank, self.world_size = group, rank, len(bounds) - 1
+        self.traffic = Traffic()
         self.bounds = torch.from_numpy(np.ascontiguousarray(bounds, dtype=np.int64))
         if self.world_size > 1 and group is None:
             raise ValueError(f"{self.world_size} workers need a process group")
@@ -65,12 +93,15 @@ class Exchange:
         Args:
             ids: int64 node ids, sorted and unique.
         """
+        self.traffic.rows += len(ids)
         if self.world_size == 1:
+            self.traffic.local_rows += len(ids)
             return Route((len(ids),), ids, (len(ids),))
         cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
         asked = tuple(b - a for a, b in pairwise(cuts))
+        self.traffic.local_rows += asked[self.rank]
         requested_counts = self.swap_counts(asked)
-        requested = _all_to_all(ids, asked, requested_counts, self.group)
+        requested = self.all_to_all(ids, asked, requested_counts)
         return Route(asked, requested - self.first, requested_counts)
 
     def fetch(self, route: Route, rows: Tensor) -> Tensor:
@@ -99,18 +130,16 @@ class Exchange:
         """Send ``rows``, cut by ``outgoing`` [W], and return what arrives, cut by ``incoming`` [W]; differentiable."""
         if self.world_size == 1:
             return rows
-        result: Tensor = _Send.apply(rows, tuple(outgoing), tuple(incoming), self.group)  # type: ignore[no-untyped-call]
+        result: Tensor = _Send.apply(rows, tuple(outgoing), tuple(incoming), self)  # type: ignore[no-untyped-call]
         return result
 
     def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
         """How many rows each worker will send here, given how many this one sends to each of them."""
         if self.world_size == 1:
             return tuple(outgoing)
-        device = self._device()
-        sent = torch.tensor(outgoing, dtype=torch.int64, device=device)
-        received = torch.empty_like(sent)
-        dist.all_to_all_single(received, sent, group=self.group)
-        return tuple(received.tolist())
+        sent = torch.tensor(outgoing, dtype=torch.int64, device=self.device)
+        ones = (1,) * self.world_size
+        return tuple(self.all_to_all(sent, ones, ones).tolist())
 
     def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
         """Rows of all workers, worker by worker; differentiable: gradients from everywhere are summed at home.
@@ -120,7 +149,7 @@ class Exchange:
         """
         if self.world_size == 1:
             return rows
-        result: Tensor = _GatherRows.apply(rows, tuple(counts), self.group)  # type: ignore[no-untyped-call]
+        result: Tensor = _GatherRows.apply(rows, tuple(counts), self)  # type: ignore[no-untyped-call]
         return result
 
     def gather_counts(self, count: int) -> tuple[int, ...]:
@@ -132,30 +161,40 @@ class Exchange:
         if self.world_size == 1:
             return values.detach()
         total = values.detach().clone()
-        dist.all_reduce(total, group=self.group)
+        with self._timed():
+            dist.all_reduce(total, group=self.group)
         return total
 
     def max(self, value: int) -> int:
         """The largest ``value`` of any worker."""
         if self.world_size == 1:
             return value
-        largest = torch.tensor([value], dtype=torch.int64, device=self._device())
-        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
+        largest = torch.tensor([value], dtype=torch.int64, device=self.device)
+        with self._timed():
+            dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
         return int(largest)
 
-    def _device(self) -> torch.device:
-        assert self.group is not None
-        if dist.get_backend(self.group) == "nccl":
+    def all_to_all(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
+        """``send`` without a gradient, for more than one worker."""
+        received = rows.new_empty((sum(incoming), *rows.shape[1:]))
+        per_row = rows[:1].numel() * rows.element_size()
+        self.traffic.bytes_sent += per_row * (sum(outgoing) - outgoing[self.rank])
+        with self._timed():
+            dist.all_to_all_single(received, rows.contiguous(), list(incoming), list(outgoing), group=self.group)
+        return received
+
+    @property
+    def device(self) -> torch.device:
+        """Where the group's own numbers have to be."""
+        if self.group is not None and dist.get_backend(self.group) == "nccl":
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("cpu")
 
-
-def _all_to_all(
-    rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int], group: dist.ProcessGroup | None
-) -> Tensor:
-    received = rows.new_empty((sum(incoming), *rows.shape[1:]))
-    dist.all_to_all_single(received, rows.contiguous(), list(incoming), list(outgoing), group=group)
-    return received
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.traffic.seconds += time.perf_counter() - started
 
 
 def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:
@@ -168,28 +207,27 @@ class _Send(torch.autograd.Function):
     """Rows out, gradients back by the same road."""
 
     @staticmethod
-    def forward(ctx, rows, outgoing, incoming, group):  # type: ignore[no-untyped-def]
-        ctx.road = incoming, outgoing, group
-        return _all_to_all(rows, outgoing, incoming, group)
+    def forward(ctx, rows, outgoing, incoming, exchange):  # type: ignore[no-untyped-def]
+        ctx.road, ctx.exchange = (incoming, outgoing), exchange
+        return exchange.all_to_all(rows, outgoing, incoming)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        incoming, outgoing, group = ctx.road
-        return _all_to_all(gradient, incoming, outgoing, group), None, None, None
+        return ctx.exchange.all_to_all(gradient, *ctx.road), None, None, None
 
 
 class _GatherRows(torch.autograd.Function):
     """All rows to everybody; in backward each worker sends home what it has for the others."""
 
     @staticmethod
-    def forward(ctx, rows, counts, group):  # type: ignore[no-untyped-def]
-        ctx.counts, ctx.group = counts, group
+    def forward(ctx, rows, counts, exchange):  # type: ignore[no-untyped-def]
+        ctx.counts, ctx.exchange = counts, exchange
         workers = len(counts)
         copies = rows.expand(workers, *rows.shape).reshape(workers * rows.shape[0], *rows.shape[1:])
-        return _all_to_all(copies, (rows.shape[0],) * workers, counts, group)
+        return exchange.all_to_all(copies, (rows.shape[0],) * workers, counts)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        workers, own = len(ctx.counts), ctx.counts[dist.get_rank(ctx.group)]
-        received = _all_to_all(gradient, ctx.counts, (own,) * workers, ctx.group)
+        workers, own = len(ctx.counts), ctx.counts[ctx.exchange.rank]
+        received = ctx.exchange.all_to_all(gradient, ctx.counts, (own,) * workers)
         return received.reshape(workers, own, *gradient.shape[1:]).sum(0), None, None

@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from mmssl_dist.config.tree import Job
-from mmssl_dist.sampling.batch import BatchSampler
+from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.training.checkpoint import Position, resume, save_checkpoint
+from mmssl_dist.training.phases import epoch_figures
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
@@ -38,6 +41,7 @@ class TrainingLoop:
         self.state = initial_state(job, graph, worker.device)
         self.sampler = BatchSampler(graph, sampler_exchange, job)
         self.step = TrainingStep(job, graph, exchange, self.state)
+        self.phases, self._pairs = self.step.phases, 0
         self.position = resume(session.checkpoints(), graph, self.state, exchange, worker.cache)
 
     def run(self) -> Position:
@@ -53,11 +57,12 @@ class TrainingLoop:
                 losses, trained = self._epoch(batches, epoch)
                 self.position = replace(self.position, epochs=epoch + 1, steps=0, losses={}, seconds=0.0)
                 if (epoch + 1) % evaluation.every_epochs == 0 or epoch + 1 == self.job.training.epochs:
+                    figures = self._figures(batches)
                     started = time.monotonic()
                     metrics = self.validate(self.state)
                     seconds = time.monotonic() - started
-                    self._finish({"epoch": float(epoch + 1), "train_seconds": trained, "validation_seconds": seconds}
-                                 | {f"loss/{name}": value for name, value in losses.items()} | metrics)  # fmt: skip
+                    times = {"epoch": float(epoch + 1), "train_seconds": trained, "validation_seconds": seconds}
+                    self._finish(times | {f"loss/{name}": x for name, x in losses.items()} | metrics | figures)
         finally:
             batches.close()
         return self.position
@@ -70,17 +75,39 @@ class TrainingLoop:
         """
         started = time.monotonic() - self.position.seconds
         totals = dict(self.position.losses)
-        for batch in batches.epoch(epoch, self.position.steps):
+        for batch in self._waited(batches.epoch(epoch, self.position.steps)):
             for name, value in self.step(batch.to(self.worker.device)).items():
                 totals[name] = totals.get(name, 0.0) + value
             self.position = replace(
                 self.position, steps=batch.step + 1, row_steps=self.state.table.steps, losses=dict(totals),
                 seconds=time.monotonic() - started,
             )  # fmt: skip
+            self._pairs += batch.pairs
+            self.phases.end_step()
             if batch.step + 1 < self.sampler.steps and self.session.checkpoint_due(self.exchange.max):
                 where = {"epoch": epoch + 1, "step": batch.step + 1, "steps": self.sampler.steps}
                 self._hand_in({name: float(value) for name, value in where.items()})
         return {name: value / self.sampler.steps for name, value in totals.items()}, self.position.seconds
+
+    def _waited(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """``batches``; getting each one is the phase "wait"."""
+        while True:
+            with self.phases("wait"):
+                batch = next(batches, None)
+            if batch is None:
+                self.phases.forget()
+                return
+            yield batch
+
+    def _figures(self, batches: Prefetcher) -> dict[str, float]:
+        """What the steps since the last call took (collective)."""
+        steps = self.phases.take()
+        if not steps:  # resumed where an epoch had ended
+            return {}
+        seconds, edges = batches.take()
+        pairs, self._pairs = self._pairs, 0
+        sample = {"sample": np.array(seconds)}
+        return epoch_figures(steps, sample, self.exchange, self.sampler_exchange, pairs, edges)
 
     def _publish_lists(self) -> None:
         for lists in self.state.lists.values():

@@ -31,6 +31,7 @@ from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.training.phases import Phases
 from mmssl_dist.training.state import TrainingState
 
 
@@ -73,6 +74,7 @@ class TrainingStep:
     def __init__(self, job: Job, graph: LocalGraph, exchange: Exchange, state: TrainingState) -> None:
         self.job, self.graph, self.exchange, self.state = job, graph, exchange, state
         self.modalities = tuple(sorted(graph.propagated))
+        self.phases = Phases()
 
     def __call__(self, batch: Batch) -> dict[str, float]:
         """One step.
@@ -84,16 +86,22 @@ class TrainingStep:
             NonFiniteError: a loss or a gradient is not finite; on all workers together, before the update it would
                 spoil. Names term, step and worker.
         """
-        forward = self.forward(batch)
-        losses = self._critic_step(batch, forward) | self._generator_step(batch, forward)
-        self._update_lists(batch, forward)
+        with self.phases("forward"):
+            forward = self.forward(batch)
+        with self.phases("critic"):
+            losses = self._critic_step(batch, forward)
+        with self.phases("generator"):
+            losses |= self._generator_step(batch, forward)
+        with self.phases("update"):
+            self._update_lists(batch, forward)
         return losses
 
     def forward(self, batch: Batch) -> Forward:
         """Fetch rows and run the generator."""
-        id_leaf = self.state.table.read(batch.id_route)
-        id_rows = self.exchange.fetch(batch.id_route, id_leaf)
-        plain_tower = self._tower(batch)
+        with self.phases("fetch"):
+            id_leaf = self.state.table.read(batch.id_route)
+            id_rows = self.exchange.fetch(batch.id_route, id_leaf)
+            plain_tower = self._tower(batch)
         rate = self.job.model.dropout
         tower = {
             m: dropout(rows, batch.nodes, self._key(Purpose.DROPOUT, batch, position), rate)
@@ -169,8 +177,9 @@ class TrainingStep:
         row_gradient = _gradient(forward.id_leaf) / self.exchange.world_size
         gradients = {"the generator's weights": engine.gradients(), "the generator's ID rows": [row_gradient]}
         losses = self._agreed({name: term for name, (_, term) in terms.items()} | {"total": total}, gradients, batch)
-        engine.wrapped.step()
-        self.state.table.update(batch.id_route, row_gradient)
+        with self.phases("update"):
+            engine.wrapped.step()
+            self.state.table.update(batch.id_route, row_gradient)
         return losses
 
     def _generator_terms(self, batch: Batch, forward: Forward) -> dict[str, tuple[float, Tensor]]:
@@ -238,8 +247,9 @@ class TrainingStep:
         """The losses over all workers, by name; every worker's losses and gradients are checked before an update."""
         mine = [share.detach().float() for share in shares.values()]
         mine += [_worst(each, mine[0].device) for each in gradients.values()]
-        everyone = self.exchange.gather_rows(torch.stack(mine)[None], (1,) * self.exchange.world_size)
-        values = everyone.tolist()  # the one wait for the device of this half of the step
+        with self.phases("agree"):
+            everyone = self.exchange.gather_rows(torch.stack(mine)[None], (1,) * self.exchange.world_size)
+            values = everyone.tolist()  # the one wait for the device of this half of the step
         names = [*(f"loss {name}" for name in shares), *(f"the gradient of {name}" for name in gradients)]
         for name, column in zip(names, zip(*values, strict=True), strict=True):
             wrong = [rank for rank, value in enumerate(column) if not math.isfinite(value)]

@@ -97,8 +97,8 @@ def cases(seed: int, few: bool) -> list[Case]:
         *[("damaged checkpoint", "train", 1 + number % 2, how) for number, how in enumerate(faults.DAMAGES)],
     ]
     if few:
-        plan = [("worker", "train", 2, ""), ("driver", "train", 1, ""), ("store, some requests", "export", 1, ""),
-                ("damage", "evaluate", 1, "flipped"), ("damaged checkpoint", "train", 2, "flipped")]  # fmt: skip
+        plan = [("worker", "train", 1, ""), ("store, some requests", "export", 1, ""),
+                ("damage", "evaluate", 1, "flipped"), ("damaged checkpoint", "train", 1, "flipped")]  # fmt: skip
     return [Case(kind, stage, workers, seed * 1000 + n, what) for n, (kind, stage, workers, what) in enumerate(plan)]
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sampling.prefetch import Prefetcher
+
+
+class Made(tuple[int, int]):
+    """A batch: (epoch, step), with as many edges as they say."""
+
+    @property
+    def graph(self) -> SimpleNamespace:
+        return SimpleNamespace(num_edges=10 * self[0] + self[1])
 
 
 @dataclass
@@ -23,7 +32,7 @@ class Recorder:
     gate: threading.Event | None = None
     inside: threading.Event = field(default_factory=threading.Event)
 
-    def batch(self, epoch: int, step: int) -> tuple[int, int]:
+    def batch(self, epoch: int, step: int) -> Made:
         self.threads.add(threading.get_ident())
         self.calls.append((epoch, step))
         if self.gate is not None:
@@ -31,7 +40,7 @@ class Recorder:
             assert self.gate.wait(60)
         if step == self.fails_at:
             raise ValueError(f"step {step}")
-        return epoch, step
+        return Made((epoch, step))
 
 
 def prefetcher(recorder: Recorder, depth: int) -> Prefetcher:
@@ -47,6 +56,10 @@ def test_in_order_from_one_thread(depth):
     assert found == recorder.calls == wanted
     assert len(recorder.threads) == 1
     assert recorder.threads != {threading.get_ident()}
+    seconds, edges = batches.take()
+    assert (len(seconds), edges) == (15, sum(10 * epoch + step for epoch, step in wanted))
+    assert min(seconds) >= 0
+    assert batches.take() == ([], 0)
     batches.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmssl_dist.storage import Location
 from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.training import loop
 from mmssl_dist.training.checkpoint import Position, read_checkpoint
+from mmssl_dist.training.phases import Phases
 from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState
 from tests.graphs import local_graph
@@ -49,7 +51,7 @@ def stage(monkeypatch) -> Stage:
         def __init__(self, *_: object) -> None: ...
 
         def batch(self, epoch: int, step: int) -> SimpleNamespace:
-            batch = SimpleNamespace(epoch=epoch, step=step)
+            batch = SimpleNamespace(epoch=epoch, step=step, pairs=4, graph=SimpleNamespace(num_edges=7))
             batch.to = lambda device: batch
             return batch
 
@@ -58,11 +60,12 @@ def stage(monkeypatch) -> Stage:
 
     class Step:
         def __init__(self, job: object, graph: object, exchange: object, state: TrainingState) -> None:
-            self.state = state
+            self.state, self.phases = state, Phases()
 
         def __call__(self, batch: SimpleNamespace) -> dict[str, float]:
             played.events.append(f"{batch.epoch}.{batch.step}")
-            played.at_step(batch.epoch, batch.step)
+            with self.phases("generator"):
+                played.at_step(batch.epoch, batch.step)
             self.state.table.steps += 1
             return {"bpr": 10.0 * batch.epoch + batch.step}
 
@@ -93,6 +96,21 @@ def test_the_order_of_an_epoch(stage, tmp_path):
         assert entry["ndcg@20"] == 0.5
         assert entry["train_seconds"] >= 0
         assert entry["validation_seconds"] >= 0
+
+
+def test_an_entry_tells_what_the_steps_took(stage, tmp_path):
+    stage.values, stage.at_step = [0.1, 0.2], lambda epoch, step: time.sleep(0.02 * (1 + (step == 2)))
+    first, second = make_loop(stage, tmp_path, "training.epochs=3", "evaluation.every_epochs=2").run().history
+    assert 0.02 <= first["seconds/generator/p50"] < 0.04 <= first["seconds/generator/p95"]
+    assert first["seconds/step/p50"] == pytest.approx(first["seconds/generator/p50"], abs=0.01)
+    assert first["seconds/wait/p50"] < 0.01
+    assert 0 <= first["share/waiting"] < 0.5
+    for entry, steps in ((first, 6), (second, 3)):  # two epochs, then one
+        longest = 4 * steps / entry["rate/pairs"]
+        assert 0.02 * steps < longest < 0.02 * steps + 1
+        assert entry["rate/edges"] / entry["rate/pairs"] == pytest.approx(7 / 4)
+    assert first["exchange/bytes"] == 0
+    assert first["memory/resident"] > 1e7
 
 
 def test_lists_are_published_as_often_as_asked(stage, tmp_path):

@@ -1,0 +1,60 @@
+"""What a step's parts take: nested phases count once, and figures hold over all workers."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.training.phases import Phases, epoch_figures
+
+
+def test_a_phase_within_a_phase_counts_once():
+    phases = Phases()
+    for _ in range(2):
+        with phases("outer"):
+            time.sleep(0.02)
+            with phases("inner"):
+                time.sleep(0.05)
+            time.sleep(0.02)
+        phases.end_step()
+    with phases("outer"):
+        time.sleep(0.01)
+    phases.forget()
+    taken = phases.take()
+    assert sorted(taken) == ["inner", "outer"]
+    for name, least in (("inner", 0.05), ("outer", 0.04)):
+        assert taken[name].shape == (2,)
+        assert least <= taken[name].min()
+    assert phases.take() == {}
+
+
+def test_a_phase_ends_with_an_error():
+    phases = Phases()
+    with pytest.raises(ValueError, match="wrong"), phases("outer"), phases("inner"):
+        raise ValueError("wrong")
+    with phases("after"):
+        pass
+    phases.end_step()
+    assert sorted(phases.take()) == ["after", "inner", "outer"]
+
+
+def test_figures_of_one_worker():
+    step = {"wait": np.array([0.1, 0.1, 0.2]), "generator": np.array([0.3, 0.4, 0.9])}
+    exchange, sampler = (Exchange(None, np.array([0, 10]), 0) for _ in range(2))
+    exchange.traffic.seconds, exchange.traffic.bytes_sent, exchange.traffic.rows = 0.6, 300, 10
+    sampler.traffic.bytes_sent, sampler.traffic.rows, sampler.traffic.local_rows = 600, 10, 5
+    found = epoch_figures(step, {"sample": np.array([0.2] * 3)}, exchange, sampler, pairs=100, edges=1000)
+    assert found["seconds/step/p50"] == pytest.approx(0.5)
+    assert found["seconds/generator/p50"] == pytest.approx(0.4)
+    assert found["seconds/generator/p95"] == pytest.approx(0.85)
+    assert found["seconds/sample/p50"] == pytest.approx(0.2)
+    assert found["share/waiting"] == pytest.approx((0.4 + 0.6) / 2.0)
+    assert found["rate/pairs"] == pytest.approx(50)
+    assert found["rate/edges"] == pytest.approx(500)
+    assert found["exchange/bytes"] == pytest.approx(300)
+    assert found["exchange/local"] == pytest.approx(0.25)
+    assert found["memory/resident"] > 1e7
+    assert exchange.traffic.bytes_sent == sampler.traffic.rows == 0
