@@ -28,7 +28,7 @@ from mmssl_dist.report.progress import (
     stage_line,
     training_summary,
 )
-from mmssl_dist.storage import Location, Manifest, open_location, read_manifest, require_manifest
+from mmssl_dist.storage import Location, Manifest, open_location, read_manifest, require_intact, require_manifest
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Stage:
     Attributes:
         name: its command.
         kind: of the artifact it publishes, and the artifact's folder below the output.
-        after: the stage whose artifact it reads, None for the raw files.
+        after: the stage whose artifact it is made from, None for the raw files.
+        reads: kinds of all artifacts it reads.
         fingerprint: of what it would publish, from the job and the artifact it reads.
         run: does the work and publishes.
         summary: one line about the artifact, from the job and the manifest's facts.
@@ -51,6 +52,7 @@ class Stage:
     name: str
     kind: str
     after: str | None
+    reads: tuple[str, ...]
     fingerprint: Callable[[Job, Manifest | None], str]
     run: Callable[[Connect, Job, Manifest | None], Manifest]
     summary: Callable[[Job, Facts], str]
@@ -106,6 +108,10 @@ def _begin(job: Job) -> None:
     (open_location(job.output, job.storage) / "job.yaml").write_bytes(text.encode())
 
 
+def _stage_of(kind: str) -> str:
+    return next(stage.name for stage in STAGES if stage.kind == kind)
+
+
 def _published(name: str | None, job: Job) -> Manifest | None:
     """The artifact of stage ``name``, current from the raw files on."""
     if name is None:
@@ -130,7 +136,10 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
         return published
     _logger.info("%s: started", stage.name)
     started = time.monotonic()
-    cluster()  # before anything is removed
+    for kind in stage.reads:  # before anything is removed
+        artifact = open_location(job.output, job.storage) / kind
+        cluster().run_task(require_intact, artifact, require_manifest(artifact, kind, _stage_of(kind)))
+    cluster()
     if force and stage.name == "train":
         (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
     manifest = stage.run(cluster, job, source)
@@ -209,14 +218,15 @@ def _given(source: Manifest | None) -> Manifest:
     return source
 
 
+_TRAINED = ("partitions", "training")
 STAGES = (
-    Stage("prepare", "dataset", None, _dataset_fingerprint, _prepare, lambda job, facts: dataset_summary(facts)),
-    Stage("partition", "partitions", "prepare", _partitions_fingerprint, _partition,
+    Stage("prepare", "dataset", None, (), _dataset_fingerprint, _prepare, lambda job, facts: dataset_summary(facts)),
+    Stage("partition", "partitions", "prepare", ("dataset",), _partitions_fingerprint, _partition,
           lambda job, facts: partitions_summary(facts)),
-    Stage("train", "training", "partition", _of_source(training_fingerprint), _train,
+    Stage("train", "training", "partition", ("partitions",), _of_source(training_fingerprint), _train,
           lambda job, facts: training_summary(facts, job.evaluation.metric)),
-    Stage("evaluate", "evaluation", "train", _of_source(evaluation_fingerprint), _evaluate,
+    Stage("evaluate", "evaluation", "train", _TRAINED, _of_source(evaluation_fingerprint), _evaluate,
           lambda job, facts: evaluation_summary(facts, job.evaluation.metric)),
-    Stage("export", "export", "train", _of_source(export_fingerprint), _export,
+    Stage("export", "export", "train", _TRAINED, _of_source(export_fingerprint), _export,
           lambda job, facts: export_summary(facts["users"], facts["items"], facts["k"], facts["bytes"])),
 )  # fmt: skip

@@ -34,7 +34,7 @@ class DatasetReader:
         """Columns ``external`` and ``index`` of the "users" or "items", by ascending index."""
         table = self._table(side, [external, index]).sort_by(index)
         count = self.manifest.facts[side]
-        if not np.array_equal(table[index].to_numpy(), np.arange(count)):
+        if len(table) != count or not np.array_equal(table[index].to_numpy(), np.arange(len(table))):
             raise ArtifactError(f"{self.location.url}/{side}: the indices are not 0 to {count - 1}. Run prepare again.")
         return table
 

@@ -59,6 +59,8 @@ class Location:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts:
             raise StorageError(self.url, name, "a name below a folder may not leave it", "Use a relative path.")
+        if "\0" in name:
+            raise StorageError(self.url, name, "a name holds no NUL", "Use another name.")
         return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}", self.storage)
 
     @property
@@ -105,6 +107,13 @@ class Location:
 
         return self._run(read)
 
+    def holds(self, other: Location) -> bool:
+        """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
+        if self.is_local != other.is_local:
+            return False
+        mine, theirs = ((os.path.realpath(each.path) if each.is_local else each.path) for each in (self, other))
+        return mine == theirs or theirs.startswith(f"{mine.rstrip('/')}/")
+
     def relative(self, info: pafs.FileInfo) -> str:
         """The name of a file from ``files()`` below this folder."""
         return str(info.path).removeprefix(self.path).lstrip("/")
@@ -113,6 +122,18 @@ class Location:
         def read() -> bytes:
             with self.filesystem.open_input_file(self.path) as stream:
                 return bytes(stream.read())
+
+        return self._run(read)
+
+    def sha256(self) -> str:
+        """Hash of the file's content, read in pieces."""
+
+        def read() -> str:
+            digest = hashlib.sha256()
+            with self.filesystem.open_input_stream(self.path) as stream:
+                while piece := stream.read(_CHUNK):
+                    digest.update(piece)
+            return digest.hexdigest()
 
         return self._run(read)
 

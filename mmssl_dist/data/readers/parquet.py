@@ -19,6 +19,7 @@ from mmssl_dist.errors import InputError
 
 BATCH_ROWS = 1 << 18
 _PIECE_ROWS = 1 << 20
+_FIRST_ROWS = 1024
 _FOOTER_THREADS = 16
 
 
@@ -112,6 +113,9 @@ def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
     if name not in schema.names:
         raise InputError(file.name, f"columns {', '.join(schema.names)}", f"a column {name} is needed",
                          "Name the right column in the job (data.columns, data.modalities).")
+    if schema.names.count(name) > 1:
+        raise InputError(file.name, f"{schema.names.count(name)} columns {name}", "a column has a name of its own",
+                         "Rename one of them.")
     return schema.field(name).type
 
 
@@ -152,8 +156,7 @@ def _footer(file: RawFile) -> Footer:
 
 def _first_rows(file: RawFile, column: str) -> pa.ChunkedArray:
     """A few values of a column; none where the file is empty."""
-    with _opened(file) as parquet:
-        kind = parquet.schema_arrow.field(column).type
-        for batch in parquet.iter_batches(1024, columns=[column]):
-            return pa.chunked_array([batch.column(column)])
-    return pa.chunked_array([], kind)
+    footer = _footer(file)
+    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), [column], _FIRST_ROWS):
+        return pa.chunked_array([batch.column(column)])
+    return pa.chunked_array([], footer.schema.field(column).type)

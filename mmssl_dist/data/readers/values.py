@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, SPLITS, TIME, USER_ID
-from mmssl_dist.data.ids import canonical_type, one_array
+from mmssl_dist.data.ids import canonical_type, one_array, shown
 from mmssl_dist.errors import InputError
 
 Where = Callable[[int], str]
@@ -17,6 +17,7 @@ Where = Callable[[int], str]
 
 INTEGER_PATTERN = r"^(0|-?[1-9][0-9]{0,17})$"
 _SPLIT_NAMES = {"0": 0, "1": 1, "2": 2, **{name: code for code, name in enumerate(SPLITS)}}
+_SPLIT_RULE = "a split is 0, 1, 2 or train, validation, test"
 
 
 def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
@@ -25,6 +26,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
     if pa.types.is_floating(ids.type):
         ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), ids)
     if ids.type == wanted:
+        _require_text(ids, where)
         return ids
     if pa.types.is_string(ids.type) and wanted == pa.int64():
         _require(pc.match_substring_regex(ids, INTEGER_PATTERN), ids, where,
@@ -49,7 +51,7 @@ def to_times(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.A
         times = _times(raw, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         bad = next((i for i in range(len(raw)) if not _is_time(raw[i : i + 1], wanted)), 0)
-        raise InputError(where(bad), _shown(raw[bad]), "times are numbers, dates or ISO timestamps, all of one kind",
+        raise InputError(where(bad), shown(raw[bad]), "times are numbers, dates or ISO timestamps, all of one kind",
                          "Mend the time.") from error
     if pa.types.is_floating(wanted):
         _require(pc.is_finite(times), raw, where, "times are finite", "Mend the time.")
@@ -70,12 +72,15 @@ def time_type(raw: pa.ChunkedArray) -> pa.DataType:
 def to_splits(column: pa.ChunkedArray, where: Where) -> pa.Array:
     """``column`` as int8 codes of the splits."""
     raw = _plain(column)
+    if not (_is_text(raw.type) or pa.types.is_integer(raw.type) or pa.types.is_floating(raw.type)):
+        raise InputError(where(0), f"a split of type {raw.type}", _SPLIT_RULE, "Write the column as numbers or text.")
+    texts = raw
     if pa.types.is_floating(raw.type):
-        raw = pc.if_else(pc.equal(raw, pc.floor(raw)), raw, pa.scalar(None, raw.type)).cast(pa.int64(), safe=False)
-    texts = raw.cast(pa.string())
-    codes = pc.index_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(list(_SPLIT_NAMES)))
-    _require(pc.is_valid(codes), _plain(column), where, "a split is 0, 1, 2 or train, validation, test",
-             "Mend the value.")
+        numbers = raw.cast(pa.float64())
+        whole = pc.equal(numbers, pc.floor(numbers))
+        texts = pc.if_else(whole, numbers, pa.scalar(None, pa.float64())).cast(pa.int64(), safe=False)
+    codes = pc.index_in(pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_NAMES)))
+    _require(pc.is_valid(codes), raw, where, _SPLIT_RULE, "Mend the value.")
     return pa.array(np.asarray(list(_SPLIT_NAMES.values()), np.int8)[codes.to_numpy(zero_copy_only=False)])
 
 
@@ -92,7 +97,7 @@ def canonical_table(
     """
 
     def at(index: int) -> str:
-        return where(int(rows[index]))
+        return where(int(rows[index]) if len(rows) else 0)
 
     made = {name: to_ids(columns[name], types[name], at) for name in (USER_ID, ITEM_ID)}
     if TIME in columns:
@@ -133,13 +138,18 @@ def _is_time(raw: pa.Array | pa.ChunkedArray, wanted: pa.DataType) -> bool:
     return True
 
 
+def _require_text(ids: pa.Array, where: Where) -> None:
+    """Ids that are neither integers, text nor bytes are told apart by their text, so they need to have one."""
+    if pa.types.is_temporal(ids.type):
+        try:
+            ids.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise InputError(where(0), f"{ids.type} values out of range ({str(error)[:80]})",
+                             "ids of dates and times lie in a known calendar", "Write them as text.") from error
+
+
 def _require(holds: pa.Array, values: pa.Array, where: Where, rule: str, remedy: str) -> None:
     """Raise for the first value for which ``holds`` is false; nulls in it pass."""
     if pc.all(holds).as_py() is False:
         first = int(pc.index(holds, pa.scalar(False)).as_py())
-        raise InputError(where(first), _shown(values[first]), rule, remedy)
-
-
-def _shown(value: pa.Scalar) -> str:
-    text = repr(value.as_py()) if value.is_valid else "nothing"
-    return text if len(text) <= 80 else text[:77] + "..."
+        raise InputError(where(first), shown(values[first]), rule, remedy)

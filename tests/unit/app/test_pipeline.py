@@ -6,7 +6,7 @@ import pytest
 
 from mmssl_dist import pipeline
 from mmssl_dist.config import load_job
-from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.errors import ArtifactError, InputError, WorkerError
 from mmssl_dist.launch.preflight import resolved
 from mmssl_dist.pipeline import Stage, run_all, run_stage
 from mmssl_dist.storage import Manifest, begin, fingerprint, open_location, publish
@@ -22,8 +22,11 @@ class Stages:
         self.connected = 0
         keys = {"prepare": lambda job: [job.data.path, job.seed], "train": lambda job: job.model.dimension}
         self.all = tuple(
-            Stage(name, kind, after, self._fingerprint(keys[name]), self._run(name, kind, keys[name]), self._summary)
-            for name, kind, after in (("prepare", "dataset", None), ("train", "training", "prepare"))
+            Stage(name, kind, after, reads, self._fingerprint(keys[name]), self._run(name, kind, keys[name]),
+                  self._summary)
+            for name, kind, after, reads in (
+                ("prepare", "dataset", None, ()), ("train", "training", "prepare", ("dataset",))
+            )
         )
 
     def _summary(self, job: object, facts: object) -> str:
@@ -32,6 +35,9 @@ class Stages:
     def connect(self) -> object:
         self.connected += 1
         return self
+
+    def run_task(self, function, *arguments):
+        return function(*arguments)
 
     def _fingerprint(self, key):
         return lambda job, source: fingerprint(key(job), source.fingerprint if source else None)
@@ -98,6 +104,20 @@ def test_failure_of_a_stage_run_again_unpublishes_the_old_artifact(stages, job_f
     assert not (tmp_path / "out/training/manifest.json").exists()
 
 
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda path: path.write_bytes(b"y"), "dataset/data: content differs from its manifest"),
+    (lambda path: path.write_bytes(b""), "dataset/data: 0 bytes, where its manifest says 1"),
+    (lambda path: path.unlink(), "dataset/data: gone, though its manifest names it"),
+], ids=["flipped", "truncated", "gone"])  # fmt: skip
+def test_what_a_stage_reads_is_checked_before_anything_is_removed(stages, job_for, tmp_path, damage, message):
+    run_all(job_for(), stages.connect)
+    damage(tmp_path / "out/dataset/data")
+    with pytest.raises(ArtifactError, match=message):
+        run_stage("train", job_for("model.dimension=32"), stages.connect)
+    assert (tmp_path / "out/training/manifest.json").exists()
+    assert stages.ran == ["prepare", "train"]
+
+
 def test_single_stage_needs_its_predecessor_up_to_date(stages, job_for):
     with pytest.raises(InputError, match="Run `mmssl-dist prepare`"):
         run_stage("train", job_for(), stages.connect)
@@ -127,6 +147,10 @@ def test_progress_lines(stages, job_for, caplog):
 
 
 def test_real_stages_read_each_other_in_order():
-    assert [(stage.name, stage.after) for stage in pipeline.STAGES] == [
-        ("prepare", None), ("partition", "prepare"), ("train", "partition"), ("evaluate", "train"), ("export", "train"),
-    ]  # fmt: skip
+    assert [(stage.name, stage.after, stage.reads) for stage in pipeline.STAGES] == [
+        ("prepare", None, ()),
+        ("partition", "prepare", ("dataset",)),
+        ("train", "partition", ("partitions",)),
+        ("evaluate", "train", ("partitions", "training")),
+        ("export", "train", ("partitions", "training")),
+    ]
