@@ -14,6 +14,7 @@ import yaml
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
+from mmssl_dist.launch.facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
 from mmssl_dist.launch.preflight import check_data, check_output
 from mmssl_dist.launch.shared import require_shared
@@ -119,7 +120,7 @@ def _published(name: str | None, job: Job) -> Manifest | None:
     stage = next(stage for stage in STAGES if stage.name == name)
     source = _published(stage.after, job)
     location = open_location(job.output, job.storage) / stage.kind
-    manifest = require_manifest(location, stage.kind, stage.name)
+    manifest = require_facts(location, require_manifest(location, stage.kind, stage.name))
     if manifest.fingerprint != stage.fingerprint(job, source):
         raise InputError(location.url, f"the {stage.kind} of other settings or inputs",
                          "a stage reads what its own job's stages published",
@@ -133,7 +134,7 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     published = None if force else read_manifest(location, stage.kind)
     if published is not None and published.fingerprint == wanted:
         _logger.info(skipped_line(stage.name, location.url))
-        return published
+        return require_facts(location, published)
     _logger.info("%s: started", stage.name)
     started = time.monotonic()
     for kind in stage.reads:  # before anything is removed

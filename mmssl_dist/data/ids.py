@@ -15,7 +15,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def canonical_type(raw: pa.DataType) -> pa.DataType | None:
-    """The type ids of column type ``raw`` get: integers int64, text string, the rest its own; None if it can't be one."""
+    """The type of ids from a column of type ``raw``: integers int64, text string, others their own; None: no ids."""
     if pa.types.is_dictionary(raw):
         return canonical_type(raw.value_type)
     if pa.types.is_integer(raw):
