@@ -22,6 +22,8 @@ def canonical_type(raw: pa.DataType) -> pa.DataType | None:
         return pa.int64()
     if pa.types.is_string(raw) or pa.types.is_large_string(raw) or pa.types.is_string_view(raw):
         return pa.string()
+    if pa.types.is_float16(raw):
+        return pa.float32()  # Arrow does not sort halves
     return raw if any(holds(raw) for holds in _PLAIN) or _is_binary(raw) else None
 
 

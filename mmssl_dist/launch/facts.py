@@ -45,7 +45,9 @@ def _is_book(value: object) -> bool:
     if not isinstance(value, Mapping) or set(value) != {"users", "items"}:
         return False
     sides = (value["users"], value["items"])
-    return all(isinstance(side, list) for side in sides) and len(sides[0]) == len(sides[1]) and all(_is_count(each) for side in sides for each in side)
+    if not all(isinstance(side, list) for side in sides) or len(sides[0]) != len(sides[1]):
+        return False
+    return all(_is_count(each) for side in sides for each in side)
 
 
 _FACTS: dict[str, dict[str, Callable[[object], bool]]] = {

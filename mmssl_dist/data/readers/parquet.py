@@ -20,6 +20,8 @@ from mmssl_dist.errors import InputError
 BATCH_ROWS = 1 << 18
 _PIECE_ROWS = 1 << 20
 _FIRST_ROWS = 1024
+# Beside Arrow's own: what it lets through for footers with names that are no text and numbers that do not fit
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 _FOOTER_THREADS = 16
 
 
@@ -104,7 +106,7 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
     try:
         with _opened(file) as parquet:
             yield from parquet.iter_batches(rows, row_groups=range(piece.first, piece.last), columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
 
 
@@ -150,7 +152,7 @@ def _footer(file: RawFile) -> Footer:
             meta = parquet.metadata
             groups = tuple(meta.row_group(group).num_rows for group in range(meta.num_row_groups))
             return Footer(parquet.schema_arrow, groups)
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
 
 

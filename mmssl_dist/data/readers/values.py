@@ -21,10 +21,10 @@ _SPLIT_RULE = "a split is 0, 1, 2 or train, validation, test"
 
 
 def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
-    """``column`` as ids of type ``wanted``; NaN becomes null."""
+    """``column`` as ids of type ``wanted``; NaN becomes null, and the two zeros one."""
     ids = _plain(column)
     if pa.types.is_floating(ids.type):
-        ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), ids)
+        ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), pc.add(ids, pa.scalar(0.0, ids.type)))  # -0 is 0
     if ids.type == wanted:
         _require_text(ids, where)
         return ids
@@ -111,6 +111,8 @@ def _plain(column: pa.ChunkedArray) -> pa.Array:
     array = one_array(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if pa.types.is_float16(array.type):
+        return array.cast(pa.float32())  # Arrow computes little with halves
     return array.cast(pa.string()) if _is_text(array.type) else array
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmssl_dist.config.tree import Storage
-from mmssl_dist.storage import fingerprint, open_location
+from mmssl_dist.storage import fingerprint, open_location, require_manifest
 from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named
 
 DATASET, PARTITIONS = "out/dataset/manifest.json", "out/partitions/manifest.json"
@@ -45,6 +45,15 @@ def flipped(name: str, place: int = -20) -> Spoil:
     return write
 
 
+def replaced(name: str, old: str, new: str) -> Spoil:
+    def write(folder: Path) -> None:
+        content = (folder / name).read_text()
+        assert old in content
+        (folder / name).write_text(content.replace(old, new))
+
+    return write
+
+
 def truncated(name: str) -> Spoil:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-7])
 
@@ -60,8 +69,7 @@ def _names_outside(content: dict[str, Any]) -> None:
 CASES = [
     Case("a truncated manifest", f"{DATASET}: {NOT} (", PARTITION, truncated(DATASET), status=1),
     Case("a flipped bit in it", f"{DATASET}: {NOT} (its content is not what was written)", PARTITION,
-         lambda folder: (folder / DATASET).write_text((folder / DATASET).read_text().replace('"users": 12', '"users": 13')),
-         status=1),
+         replaced(DATASET, '"users": 12', '"users": 13'), status=1),
     Case("no JSON", f"{DATASET}: {NOT} (Expecting value", PARTITION, text(DATASET, b"hello"), status=1),
     Case("no text", f"{DATASET}: {NOT} ('utf-8' codec can't decode", PARTITION, text(DATASET, b"{\xff"), status=1),
     Case("deep JSON", f"{DATASET}: {NOT} (maximum recursion depth", PARTITION, text(DATASET, b"[" * 100_000), status=1),
@@ -76,7 +84,8 @@ CASES = [
          forged(DATASET, lambda content: content["files"]["users/part-00001.parquet"].update(bytes=1 << 60)), status=1),
     Case("an artifact of another job", "out/dataset: found the dataset of other settings or inputs; a stage reads",
          PARTITION, forged(DATASET, lambda content: content.update(fingerprint="0" * 64))),
-    Case("no manifest", "out/dataset: found no manifest; the dataset must be published first", PARTITION, gone(DATASET)),
+    Case("no manifest", "out/dataset: found no manifest; the dataset must be published first", PARTITION,
+         gone(DATASET)),
     Case("a truncated shard", f"{SHARD}: ", PARTITION, truncated(SHARD), status=1),
     Case("a flipped bit in a shard", f"{SHARD}: content differs from its manifest (SHA-256)", PARTITION, flipped(SHARD),
          status=1),
@@ -102,6 +111,4 @@ def test_the_good_one_is_read(bench: Bench) -> None:
     bench.restore()
     forged(DATASET, lambda content: None)(bench.folder)
     location = open_location(f"{bench.folder}/out/dataset", Storage())
-    from mmssl_dist.storage import require_manifest
-
     assert require_manifest(location, "dataset", "prepare").facts["users"] == 12

@@ -51,7 +51,8 @@ CASES = [
     Case("a million values", f"job.yaml: {_SIZE}", spoil=_bytes(b"a: [" + b"1," * 400_000 + b"]")),
     Case("a python object", "job.yaml, line 1: found could not determine a constructor for the tag",
          spoil=_bytes(b"output: !!python/object/apply:os.system ['false']\n")),
-    Case("a key twice", "job.yaml, line 2: found the key output a second time", spoil=_bytes(b"output: x\noutput: y\n")),
+    Case("a key twice", "job.yaml, line 2: found the key output a second time",
+         spoil=_bytes(b"output: x\noutput: y\n")),
     Case("an unknown key", _one("scaling.wrokers: unknown key; did you mean workers?"), _set("scaling.wrokers=2")),
     Case("a value for a section", _one("data.modalities: found 3; this is a section"), _set("data.modalities=3")),
     Case("text for a number", _one("training.epochs: found '1'; input should be a valid integer"),
@@ -68,7 +69,7 @@ CASES = [
          _set("data.columns.item=user_id")),
     Case("no override", "--set: found seed; an override reads a.b=c", _set("seed")),
     Case("an expression", _one("seed: found '${HOME}'; input should be a valid integer"), _set("seed=${HOME}")),
-    Case("a modality's name that is a path", "job.yaml: 1 problem(s)\n  data.modalities.../x: found '../x'; string should",
+    Case("a modality's name that is a path", _one("data.modalities.../x: found '../x'; string should match pattern"),
          spoil=_job("text:", "../x:")),
 ]  # fmt: skip
 
