@@ -16,7 +16,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
-from mmssl_dist.launch.preflight import check_data, check_output
+from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.report.progress import (
     Facts,
@@ -29,7 +29,15 @@ from mmssl_dist.report.progress import (
     stage_line,
     training_summary,
 )
-from mmssl_dist.storage import Location, Manifest, open_location, read_manifest, require_intact, require_manifest
+from mmssl_dist.storage import (
+    Location,
+    Manifest,
+    open_location,
+    read_manifest,
+    require_intact,
+    require_manifest,
+    require_whole,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -109,8 +117,17 @@ def _begin(job: Job) -> None:
     (open_location(job.output, job.storage) / "job.yaml").write_bytes(text.encode())
 
 
-def _stage_of(kind: str) -> str:
-    return next(stage.name for stage in STAGES if stage.kind == kind)
+def _check_inputs(stage: Stage, job: Job, cluster: Connect) -> None:
+    """What can be seen of a stage's inputs before anything is removed, and first what needs no Ray."""
+    if not stage.reads:
+        check_headers(job)
+    output = open_location(job.output, job.storage)
+    producers = [(output / other.kind, other) for other in STAGES if other.kind in stage.reads]
+    artifacts = [(location, require_manifest(location, other.kind, other.name)) for location, other in producers]
+    for location, manifest in artifacts:
+        require_whole(location, manifest)
+    for location, manifest in artifacts:
+        cluster().run_task(require_intact, location, manifest)
 
 
 def _published(name: str | None, job: Job) -> Manifest | None:
@@ -137,10 +154,8 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
         return require_facts(location, published)
     _logger.info("%s: started", stage.name)
     started = time.monotonic()
-    for kind in stage.reads:  # before anything is removed
-        artifact = open_location(job.output, job.storage) / kind
-        cluster().run_task(require_intact, artifact, require_manifest(artifact, kind, _stage_of(kind)))
-    cluster()
+    _check_inputs(stage, job, cluster)
+    cluster()  # before anything is removed
     if force and stage.name == "train":
         (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
     manifest = stage.run(cluster, job, source)

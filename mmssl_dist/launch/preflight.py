@@ -11,6 +11,7 @@ from typing import TypeVar
 from mmssl_dist.config import Job
 from mmssl_dist.config.rules import STAGE_FOLDERS
 from mmssl_dist.data.files import RawFiles, find_files
+from mmssl_dist.data.readers import open_features, open_interactions
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, open_location, require_answer
 
@@ -44,6 +45,16 @@ def check_data(job: Job) -> None:
     if not root.is_local:
         for file in (files.interactions[0], *(each[0] for each in files.features.values())):
             _named("data.path", partial(file.location.read_start, 1))
+
+
+def check_headers(job: Job) -> None:
+    """Open every raw file and look at its header, for what needs no row to be seen.
+
+    Raises:
+        InputError: a file is not what its name says, or has not the columns, types or shapes that the job needs.
+    """
+    files = find_files(job)
+    open_features(job.data, files, open_interactions(job.data, files.interactions).item_type)
 
 
 def check_output(job: Job) -> None:

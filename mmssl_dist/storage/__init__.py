@@ -9,10 +9,11 @@ from mmssl_dist.storage.manifest import (
     read_manifest,
     require_intact,
     require_manifest,
+    require_whole,
 )
 from mmssl_dist.storage.s3 import require_answer
 
 __all__ = [
     "FileRecord", "Location", "Manifest", "begin", "fingerprint", "open_location", "publish", "read_manifest",
-    "require_answer", "require_intact", "require_manifest",
+    "require_answer", "require_intact", "require_manifest", "require_whole",
 ]

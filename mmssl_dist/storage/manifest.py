@@ -93,11 +93,11 @@ def require_manifest(location: Location, kind: str, command: str) -> Manifest:
     return manifest
 
 
-def require_intact(location: Location, manifest: Manifest) -> None:
-    """Check every file of an artifact, by size first and then by content; reads each once, some at a time.
+def require_whole(location: Location, manifest: Manifest) -> None:
+    """Check that every file of an artifact is there in its size; reads none.
 
     Raises:
-        ArtifactError: one is gone, or is not what the manifest says.
+        ArtifactError: one is gone, or of another size than the manifest says.
     """
     sizes = {location.relative(info): info.size for info in location.files()}
     for name, record in manifest.files.items():
@@ -106,6 +106,14 @@ def require_intact(location: Location, manifest: Manifest) -> None:
         if sizes[name] != record.bytes:
             raise ArtifactError(f"{location.url}/{name}: {sizes[name]} bytes, where its manifest says {record.bytes}; "
                                 f"the file was truncated or changed after it was published. {_AGAIN}")
+
+
+def require_intact(location: Location, manifest: Manifest) -> None:
+    """Check the content of every file of an artifact; reads each once, some at a time.
+
+    Raises:
+        ArtifactError: one is not what the manifest says.
+    """
     with ThreadPoolExecutor(_CHECKS) as pool:
         for name, digest in pool.map(lambda name: (name, (location / name).sha256()), manifest.files):
             if digest != manifest.files[name].sha256:

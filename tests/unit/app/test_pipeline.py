@@ -62,6 +62,7 @@ def stages(monkeypatch):
     fakes = Stages()
     monkeypatch.setattr(pipeline, "STAGES", fakes.all)
     monkeypatch.setattr(pipeline, "check_data", lambda job: None)
+    monkeypatch.setattr(pipeline, "check_headers", lambda job: None)
     return fakes
 
 

@@ -23,6 +23,7 @@ from mmssl_dist.storage import (
     read_manifest,
     require_intact,
     require_manifest,
+    require_whole,
 )
 
 
@@ -175,16 +176,18 @@ def test_a_manifest_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
 
 def test_an_intact_artifact_passes_and_each_damage_is_named(folder: Location) -> None:
     manifest = made(folder)
+    require_whole(folder, manifest)
     require_intact(folder, manifest)
     (folder / "items/part-0").write_bytes(b"items/part-1")
+    require_whole(folder, manifest)
     with pytest.raises(ArtifactError, match="items/part-0: content differs from its manifest"):
         require_intact(folder, manifest)
     (folder / "items/part-0").write_bytes(b"items/part")
     with pytest.raises(ArtifactError, match="items/part-0: 10 bytes, where its manifest says 12; the file was trunc"):
-        require_intact(folder, manifest)
+        require_whole(folder, manifest)
     (folder / "items/part-0").remove()
     with pytest.raises(ArtifactError, match="items/part-0: gone, though its manifest names it"):
-        require_intact(folder, manifest)
+        require_whole(folder, manifest)
 
 
 JSON = st.recursive(
