@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -22,7 +23,7 @@ _SPLIT_RULE = "a split is 0, 1, 2 or train, validation, test"
 
 def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
     """``column`` as ids of type ``wanted``; NaN becomes null, and the two zeros one."""
-    ids = _plain(column)
+    ids = _plain(column, where)
     if pa.types.is_floating(ids.type):
         ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), pc.add(ids, pa.scalar(0.0, ids.type)))  # -0 is 0
     if ids.type == wanted:
@@ -45,7 +46,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
 
 def to_times(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
     """``column`` as int64 or float64 times without nulls; dates and timestamps become microseconds since 1970."""
-    raw = _plain(column)
+    raw = _plain(column, where)
     _require(pc.is_valid(raw), raw, where, "every interaction has a time", "Fill in the time or drop the row.")
     try:
         times = _times(raw, wanted)
@@ -71,7 +72,7 @@ def time_type(raw: pa.ChunkedArray) -> pa.DataType:
 
 def to_splits(column: pa.ChunkedArray, where: Where) -> pa.Array:
     """``column`` as int8 codes of the splits."""
-    raw = _plain(column)
+    raw = _plain(column, where)
     if not (_is_text(raw.type) or pa.types.is_integer(raw.type) or pa.types.is_floating(raw.type)):
         raise InputError(where(0), f"a split of type {raw.type}", _SPLIT_RULE, "Write the column as numbers or text.")
     texts = raw
@@ -107,13 +108,22 @@ def canonical_table(
     return pa.table({**made, ROW: pa.array(rows, pa.int64())})
 
 
-def _plain(column: pa.ChunkedArray) -> pa.Array:
+def _plain(column: pa.ChunkedArray, where: Where) -> pa.Array:
     array = one_array(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_float16(array.type):
         return array.cast(pa.float32())  # Arrow computes little with halves
-    return array.cast(pa.string()) if _is_text(array.type) else array
+    if not _is_text(array.type):
+        return array
+    try:  # Parquet promises UTF-8, and its readers believe it
+        array = array.cast(pa.string())
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        place = re.search(r"index (\d+)", str(error))
+        raise InputError(where(int(place[1]) if place else 0), "bytes that are no UTF-8", "texts are UTF-8",
+                         "Write the file again.") from error
+    return array
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 
+patient = pytest.mark.timeout(600)  # the first case waits for the job that all of them spoil
 Spoil = Callable[[Path], object]
+
 _CHECKPOINT = r"out/training/run-[^/]*/checkpoint_[^/]*/"
 _PROGRESS = re.compile(r"(prepare|partition|train|evaluate|export): ")
 

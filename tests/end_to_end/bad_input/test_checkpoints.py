@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
 from tests.end_to_end.bad_input.test_manifests import flipped, forged, gone, truncated
 
 MANIFEST = "out/training/manifest.json"
@@ -70,6 +70,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_a_bad_checkpoint(bench: Bench, case: Case) -> None:
     bench.check(case)

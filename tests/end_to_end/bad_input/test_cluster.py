@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.end_to_end.bad_input.matrix import Bench, Case, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
 
 
 def _at(address: str) -> tuple[str, ...]:
@@ -36,6 +36,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_a_bad_cluster(bench: Bench, case: Case) -> None:
     bench.check(case)

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pyarrow as pa
 
-from tests.end_to_end.bad_input.matrix import Bench, Case, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
 from tests.end_to_end.bad_input.raw import ITEMS, VECTORS, content, npy, parquet, write_text
 
 PREPARE = ("prepare", "JOB", "--address", "RAY")
@@ -81,6 +81,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_bad_features(bench: Bench, case: Case) -> None:
     bench.check(case)

@@ -6,7 +6,7 @@ import gzip
 
 import pyarrow as pa
 
-from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
 from tests.end_to_end.bad_input.raw import ITEMS, content, parquet, write_interactions
 
 FILE = "interactions.parquet"
@@ -80,6 +80,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_bad_interactions(bench: Bench, case: Case) -> None:
     bench.check(case)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.storage import fingerprint, open_location, require_manifest
-from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
 
 DATASET, PARTITIONS = "out/dataset/manifest.json", "out/partitions/manifest.json"
 PARTITION = ("partition", "JOB", "--force", "--address", "RAY")
@@ -102,6 +102,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_a_bad_artifact(bench: Bench, case: Case) -> None:
     bench.check(case)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.end_to_end.bad_input.matrix import Bench, Case, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
 
 
 def _to(key: str, value: str, command: str = "prepare") -> tuple[str, ...]:
@@ -72,6 +72,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_a_bad_place(bench: Bench, case: Case) -> None:
     bench.check(case)

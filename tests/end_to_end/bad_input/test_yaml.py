@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.end_to_end.bad_input.matrix import Bench, Case, named
+from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
 from tests.end_to_end.bad_input.raw import content
 
 
@@ -74,6 +74,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@patient
 @named(CASES)
 def test_a_bad_job(bench: Bench, case: Case) -> None:
     bench.check(case)

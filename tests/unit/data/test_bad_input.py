@@ -274,3 +274,19 @@ def test_a_time_column_that_cannot_be_read(folder):
     content[first : first + 20] = b"\xff" * 20
     path.write_bytes(content)
     assert "raw/interactions.parquet: found" in _message(make_job(folder, columns={"time": "at"}))
+
+
+def test_text_that_is_no_utf_8(folder):
+    path = write_table(folder, "interactions.parquet", user_id=["a", "zebra", "c"], item_id=[0, 1, 1])
+    path.write_bytes(path.read_bytes().replace(b"zebra", b"z\xffbra"))
+    assert "raw/interactions.parquet, row 1: found bytes that are no UTF-8; texts are UTF-8" in _message(
+        make_job(folder)
+    )
+
+
+@pytest.mark.parametrize("kind", [pa.binary_view(), pa.null(), pa.list_(pa.int64()), pa.uuid()])
+def test_columns_that_cannot_hold_ids(folder, kind):
+    write_table(folder, "interactions.parquet", user_id=pa.array([None], kind), item_id=[0])
+    assert f"raw/interactions.parquet, column user_id: found type {kind}; ids are integers, text" in _message(
+        make_job(folder)
+    ).replace("list<element:", "list<item:")
