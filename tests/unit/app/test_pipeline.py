@@ -12,6 +12,12 @@ from mmssl_dist.pipeline import Stage, run_all, run_stage
 from mmssl_dist.storage import Manifest, begin, fingerprint, open_location, publish
 from tests.unit.launch.jobs import make_job
 
+FACTS = {
+    "dataset": {"users": 1, "items": 1, "interactions": {}, "modalities": {}, "user_id_type": "int64",
+                "item_id_type": "int64"},
+    "training": {"checkpoint": "run"},
+}  # fmt: skip
+
 
 class Stages:
     """prepare depends on data and seed, train on it and on the model; both note when they run, and can fail."""
@@ -47,10 +53,10 @@ class Stages:
             self.ran.append(name)
             location = open_location(job.output, job.storage) / kind
             begin(location)
-            record = (location / "data").write_bytes(b"x")
+            record = (location / "run/data").write_bytes(b"x")
             if self.failing == name:
                 raise WorkerError("lost")
-            manifest = Manifest(kind, self._fingerprint(key)(job, source), {}, {"data": record})
+            manifest = Manifest(kind, self._fingerprint(key)(job, source), FACTS[kind], {"run/data": record})
             publish(location, manifest)
             return manifest
 
@@ -91,7 +97,7 @@ def test_failed_stage_publishes_nothing_and_is_the_one_to_run_next(stages, job_f
     stages.failing = "train"
     with pytest.raises(WorkerError):
         run_all(job_for(), stages.connect)
-    assert (tmp_path / "out/training/data").exists()
+    assert (tmp_path / "out/training/run/data").exists()
     assert not (tmp_path / "out/training/manifest.json").exists()
     stages.failing = None
     assert _ran(stages, run_all, job_for()) == ["train"]
@@ -106,13 +112,13 @@ def test_failure_of_a_stage_run_again_unpublishes_the_old_artifact(stages, job_f
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    (lambda path: path.write_bytes(b"y"), "dataset/data: content differs from its manifest"),
-    (lambda path: path.write_bytes(b""), "dataset/data: 0 bytes, where its manifest says 1"),
-    (lambda path: path.unlink(), "dataset/data: gone, though its manifest names it"),
+    (lambda path: path.write_bytes(b"y"), "dataset/run/data: content differs from its manifest"),
+    (lambda path: path.write_bytes(b""), "dataset/run/data: 0 bytes, where its manifest says 1"),
+    (lambda path: path.unlink(), "dataset/run/data: gone, though its manifest names it"),
 ], ids=["flipped", "truncated", "gone"])  # fmt: skip
 def test_what_a_stage_reads_is_checked_before_anything_is_removed(stages, job_for, tmp_path, damage, message):
     run_all(job_for(), stages.connect)
-    damage(tmp_path / "out/dataset/data")
+    damage(tmp_path / "out/dataset/run/data")
     with pytest.raises(ArtifactError, match=message):
         run_stage("train", job_for("model.dimension=32"), stages.connect)
     assert (tmp_path / "out/training/manifest.json").exists()
