@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy rate chaos soak clean
+.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -22,6 +22,7 @@ help:
 	@echo "make pytest   the tests alone; ARGS=... goes to pytest"
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
+	@echo "make fuzz     feed 2,000 random examples each to the readers of jobs, tables, features and ids (an hour or less)"
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
 	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (half an hour)"
 	@echo "make soak     an hour of training with a kill every five minutes"
@@ -61,6 +62,9 @@ tiktok: $(STAMP)
 accuracy: $(STAMP)
 	@test -d "$(DATA)" || { echo "no folder $(DATA); call: make accuracy DATA=folder (MMSSL's release of TikTok)" >&2; exit 2; }
 	$(BIN)/python benchmarks/accuracy.py benchmarks/accuracy.yaml runs/accuracy --set data.path=$(DATA)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=fuzz --durations=0 --timeout=3600 $(ARGS)
 
 rate: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.read_rate

@@ -60,17 +60,18 @@ def _options(
 
 @app.command()
 def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = False) -> None:
-    """Check the YAML and that the raw files exist.
+    """Check the YAML, and that the raw files are what it says.
 
     Shows all problems of the YAML at once, each with its path.
     """
     with _reporting(debug):
         from mmssl_dist.data.files import find_files
-        from mmssl_dist.launch.preflight import check_data
+        from mmssl_dist.launch.preflight import check_data, check_headers
         from mmssl_dist.report.job import description
 
         job = _load(job_file, overrides)
         check_data(job)
+        check_headers(job)
         files = find_files(job).all()
         typer.echo(description(job))
         typer.echo(f"valid; {len(files)} raw files found")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 EXIT_SYSTEM_FAILURE = 1
 EXIT_BAD_INPUT = 2
+_LONGEST_SHOWN = 300
 
 
 class MmsslError(Exception):
@@ -33,7 +34,8 @@ class InputError(MmsslError):
         self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
 
     def __str__(self) -> str:
-        return f"{self.where}: found {self.value}; {self.rule}. {self.remedy}"
+        where, found = shown(self.where), shown(self.value)
+        return f"{where}: found {found}; {self.rule}. {self.remedy}"
 
 
 class ConfigError(InputError):
@@ -68,6 +70,12 @@ class NonFiniteError(MmsslError):
 
 class WorkerError(MmsslError):
     """A worker failed; carries rank and cause."""
+
+
+def shown(value: object) -> str:
+    """``value`` on one line of limited length: what files hold may neither break a message nor command a terminal."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def find_known(error: BaseException) -> MmsslError | None:

@@ -14,8 +14,9 @@ import yaml
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
+from mmssl_dist.launch.facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
-from mmssl_dist.launch.preflight import check_data, check_output
+from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.report.progress import (
     Facts,
@@ -28,7 +29,14 @@ from mmssl_dist.report.progress import (
     training_line,
     training_summary,
 )
-from mmssl_dist.storage import Manifest, open_location, read_manifest, require_manifest
+from mmssl_dist.storage import (
+    Manifest,
+    open_location,
+    read_manifest,
+    require_intact,
+    require_manifest,
+    require_whole,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +50,8 @@ class Stage:
     Attributes:
         name: its command.
         kind: of the artifact it publishes, and the artifact's folder below the output.
-        after: the stage whose artifact it reads, None for the raw files.
+        after: the stage whose artifact it is made from, None for the raw files.
+        reads: kinds of all artifacts it reads.
         fingerprint: of what it would publish, from the job and the artifact it reads.
         run: does the work and publishes.
         summary: one line about the artifact, from the job and the manifest's facts.
@@ -51,6 +60,7 @@ class Stage:
     name: str
     kind: str
     after: str | None
+    reads: tuple[str, ...]
     fingerprint: Callable[[Job, Manifest | None], str]
     run: Callable[[Connect, Job, Manifest | None], Manifest]
     summary: Callable[[Job, Facts], str]
@@ -106,6 +116,19 @@ def _begin(job: Job) -> None:
     (open_location(job.output, job.storage) / "job.yaml").write_bytes(text.encode())
 
 
+def _check_inputs(stage: Stage, job: Job, cluster: Connect) -> None:
+    """What can be seen of a stage's inputs before anything is removed, and first what needs no Ray."""
+    if not stage.reads:
+        check_headers(job)
+    output = open_location(job.output, job.storage)
+    producers = [(output / other.kind, other) for other in STAGES if other.kind in stage.reads]
+    artifacts = [(location, require_manifest(location, other.kind, other.name)) for location, other in producers]
+    for location, manifest in artifacts:
+        require_whole(location, manifest)
+    for location, manifest in artifacts:
+        cluster().run_task(require_intact, location, manifest)
+
+
 def _published(name: str | None, job: Job) -> Manifest | None:
     """The artifact of stage ``name``, current from the raw files on."""
     if name is None:
@@ -113,7 +136,7 @@ def _published(name: str | None, job: Job) -> Manifest | None:
     stage = next(stage for stage in STAGES if stage.name == name)
     source = _published(stage.after, job)
     location = open_location(job.output, job.storage) / stage.kind
-    manifest = require_manifest(location, stage.kind, stage.name)
+    manifest = require_facts(location, require_manifest(location, stage.kind, stage.name))
     if manifest.fingerprint != stage.fingerprint(job, source):
         raise InputError(location.url, f"the {stage.kind} of other settings or inputs",
                          "a stage reads what its own job's stages published",
@@ -127,9 +150,10 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     published = None if force else read_manifest(location, stage.kind)
     if published is not None and published.fingerprint == wanted:
         _logger.info(skipped_line(stage.name, location.url))
-        return published
+        return require_facts(location, published)
     _logger.info("%s: started", stage.name)
     started = time.monotonic()
+    _check_inputs(stage, job, cluster)
     cluster()  # before anything is removed
     if force and stage.name == "train":
         (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
@@ -194,14 +218,15 @@ def _given(source: Manifest | None) -> Manifest:
     return source
 
 
+_TRAINED = ("partitions", "training")
 STAGES = (
-    Stage("prepare", "dataset", None, _dataset_fingerprint, _prepare, lambda job, facts: dataset_summary(facts)),
-    Stage("partition", "partitions", "prepare", _partitions_fingerprint, _partition,
+    Stage("prepare", "dataset", None, (), _dataset_fingerprint, _prepare, lambda job, facts: dataset_summary(facts)),
+    Stage("partition", "partitions", "prepare", ("dataset",), _partitions_fingerprint, _partition,
           lambda job, facts: partitions_summary(facts)),
-    Stage("train", "training", "partition", _of_source(training_fingerprint), _train,
+    Stage("train", "training", "partition", ("partitions",), _of_source(training_fingerprint), _train,
           lambda job, facts: training_summary(facts, job.evaluation.metric)),
-    Stage("evaluate", "evaluation", "train", _of_source(evaluation_fingerprint), _evaluate,
+    Stage("evaluate", "evaluation", "train", _TRAINED, _of_source(evaluation_fingerprint), _evaluate,
           lambda job, facts: evaluation_summary(facts, job.evaluation.metric)),
-    Stage("export", "export", "train", _of_source(export_fingerprint), _export,
+    Stage("export", "export", "train", _TRAINED, _of_source(export_fingerprint), _export,
           lambda job, facts: export_summary(facts["users"], facts["items"], facts["k"], facts["bytes"])),
 )  # fmt: skip

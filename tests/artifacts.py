@@ -80,4 +80,4 @@ def _write_table(location: Location, table: pa.Table) -> FileRecord:
 
 def signed(content: Mapping[str, object]) -> str:
     """The text of a manifest with ``content``, right or wrong, and the hash of it."""
-    return json.dumps({**content, "sha256": fingerprint(content)})
+    return json.dumps({**content, "digest": fingerprint(content)})

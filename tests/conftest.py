@@ -23,4 +23,7 @@ for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESS
 settings.register_profile(
     "mmssl", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
+settings.register_profile(
+    "fuzz", settings.get_profile("mmssl"), max_examples=2000, derandomize=False, report_multiple_bugs=True
+)
 settings.load_profile("mmssl")

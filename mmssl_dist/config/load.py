@@ -17,11 +17,34 @@ from mmssl_dist.errors import ConfigError, InputError
 
 _MAX_BYTES = 1 << 20
 _MAX_SHOWN = 80
+_MAX_VALUES = 5000
+_MAX_PROBLEMS = 50
 _PLACEHOLDER = "missing"
 
 
+class _TooManyError(yaml.MarkedYAMLError):
+    """More values than a job can have; small files unfold to any number of them."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader, which reads 1e-4 as text and lets the last of two equal keys win, without the two."""
+    """YAML 1.1's safe loader, which reads 1e-4 as text and lets the last of two equal keys win, without the two.
+
+    It stops at ``_MAX_VALUES``, aliases unfolded, before it builds any.
+    """
+
+    composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.composed += 1
+        if self.composed > _MAX_VALUES:
+            raise _TooManyError(None, None, None, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _unfolded(node, {}) > _MAX_VALUES:
+            raise _TooManyError(None, None, None, node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -40,6 +63,15 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),  # as YAML 1.2 says
     list("-+.0123456789"),
 )
+
+
+def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values below ``node`` when every alias is the tree it stands for; RecursionError for one that holds itself."""
+    if id(node) not in known:
+        below = node.value if isinstance(node, yaml.CollectionNode) else ()
+        children = (child for each in below for child in (each if isinstance(each, tuple) else (each,)))
+        known[id(node)] = 1 + sum(_unfolded(child, known) for child in children)
+    return known[id(node)]
 
 
 def load_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
@@ -72,7 +104,9 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
     try:
         return Job.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(tuple(_problems(error, merged)), source) from error
+        found = tuple(_problems(error, merged))
+        more = len(found) - _MAX_PROBLEMS
+        raise ConfigError(found[:_MAX_PROBLEMS] + ((f"and {more} more",) if more > 0 else ()), source) from error
     except RecursionError as error:
         raise InputError(source, "a tree that holds itself", "a job is finite", "Remove the YAML alias.") from error
 
@@ -80,12 +114,16 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
 def _parse(text: str, where: str) -> object:
     try:
         return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
+    except _TooManyError as error:
+        raise InputError(where, f"more than {_MAX_VALUES} values", "a job has fewer, with every alias unfolded",
+                         "Remove aliases (*) and merges (<<).") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"{where}, line {mark.line + 1}" if mark else where
         raise InputError(at, error.problem or error, "a job is a YAML mapping", "Mend the syntax.") from error
     except RecursionError as error:
-        raise InputError(where, "a tree too deep", "a job is a YAML mapping", "Mend the syntax.") from error
+        raise InputError(where, "a tree too deep, or one that holds itself", "a job is a YAML mapping",
+                         "Mend the syntax.") from error
     # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not fit.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise InputError(where, error, "a job is a YAML mapping", "Quote texts; use no type tags.") from error
@@ -115,8 +153,9 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
     for problem in error.errors():
         if problem["type"] not in ("disagreement", "default_factory_not_called"):  # the latter follows from another
             alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
+    sections = {path[:end] for path in alone for end, letter in enumerate(path) if letter == "."}
     for path, texts in alone.items():
-        if any(other.startswith(f"{path}.") for other in alone):
+        if path in sections:
             continue  # a union of a word and a list says of a list's wrong element that the list is not the word
         first, *others = dict.fromkeys(texts)  # each branch of a union has its say
         yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
@@ -179,7 +218,7 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     """Without the branches of unions, which pydantic names in the location; they are no keys of the user's."""
     branches = ("literal[", "tuple[", "function-", "constrained-")
     keys = []
-    for part, following in zip(location, (*location[1:], 0), strict=True):
+    for part, following in zip(location, (*location, 0)[1:], strict=True):
         if isinstance(part, str) and isinstance(following, int):  # a branch is last, or before a list's index
             if part in ("int", "str", "float", "bool", "[key]") or part.startswith(branches):
                 continue
@@ -190,7 +229,10 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
 def _shown(value: object) -> str:
     printer = reprlib.Repr()  # never the whole value: YAML aliases make small files large
     printer.maxlevel, printer.maxstring, printer.maxother = 2, _MAX_SHOWN, _MAX_SHOWN
-    text = printer.repr(value)
+    try:
+        text = printer.repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        text = "a number too long to show"
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 

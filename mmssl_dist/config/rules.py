@@ -77,6 +77,11 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
 
 def _split(job: Job) -> Iterator[Disagreement]:
     split, columns, layout = job.data.split, job.data.columns, job.data.layout
+    if columns.user == columns.item and layout != "mmssl":
+        yield Disagreement(
+            ("data.columns.item", "data.columns.user"),
+            f"found {columns.item!r}; data.columns.user is the same column. Name the column with the item's id",
+        )
     if split.method in ("ratio", "temporal") and split.validation + split.test >= 1.0:
         yield Disagreement(
             ("data.split.test", "data.split.validation", "data.split.method"),

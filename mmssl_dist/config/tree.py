@@ -20,7 +20,9 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Count = Annotated[int, Field(ge=1)]
+_LIMIT = 2**31  # numbers of this size mean nothing in a job, and overflow further on
+Count = Annotated[int, Field(ge=1, lt=_LIMIT)]
+Natural = Annotated[int, Field(ge=0, lt=_LIMIT)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -95,7 +97,7 @@ class Data(Section):
     """One entry per modality; its key names the modality everywhere else."""
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, else ratio."""
-    min_interactions: Annotated[int, Field(ge=0)] = 0
+    min_interactions: Natural = 0
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
     buckets: Count = 4
     """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split."""
@@ -108,7 +110,7 @@ class Partition(Section):
     """Number of partitions P; fixed from then on, while the number of workers may change."""
     method: Literal["metis", "random"] = "metis"
     """metis: small edge cut; random: no graph algorithm, for graphs METIS has no memory for."""
-    item_neighbours: Annotated[int, Field(ge=0)] = 10
+    item_neighbours: Natural = 10
     """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item graph."""
     shuffle_features: bool = False
     """Give each item another item's features, at random: a control, which must lose what features are worth."""
@@ -130,7 +132,7 @@ class ItemGraph(Section):
 class ModalityGraph(Section):
     """The learned user-item graph of each modality (equation 2)."""
 
-    size: Annotated[int, Field(ge=0)] = 0
+    size: Natural = 0
     """Items kept per user and modality, K; 0 switches the graph and its attention off."""
     fanout: Count = 10
     """Entries sampled per node and list: of a user's items, and of the users that list an item."""
@@ -143,7 +145,7 @@ class Model(Section):
 
     dimension: Count = 64
     """Width D of every row."""
-    layers: Annotated[int, Field(ge=0)] = 2
+    layers: Natural = 2
     """Propagation layers L over the interaction graph."""
     heads: Count = 4
     """Attention heads H; must divide the dimension."""
@@ -185,7 +187,7 @@ class Adversarial(Section):
 
     weight: Weight = 1e-4
     """Weight of the generator's term; 0 leaves the critic out."""
-    candidates: Annotated[int, Field(ge=2)] | Literal["all"] = 512
+    candidates: Annotated[int, Field(ge=2, lt=_LIMIT)] | Literal["all"] = 512
     """Candidate items C of the global batch, for this term, the softmax and the learned lists: half positives, half
     uniform draws; "all": the catalogue."""
     hidden: Counts = (64, 32)
@@ -248,7 +250,7 @@ class Training(Section):
     """Training pairs per step, over all workers; at least partition.parts."""
     fanout: Literal["all"] | Counts = (10, 10)
     """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every neighbour."""
-    prefetch: Annotated[int, Field(ge=0)] = 2
+    prefetch: Natural = 2
     """Batches sampled ahead of the step, per worker; 0 samples within the step."""
     rows: RowOptimizer = RowOptimizer()
     """Optimizer of the ID rows."""
@@ -258,7 +260,7 @@ class Training(Section):
     """Checkpoints kept: the best ones by the stopping metric; the latest stays besides."""
     checkpoint_minutes: Rate = 15.0
     """Longest time between two checkpoints; every validation makes one as well."""
-    max_failures: Annotated[int, Field(ge=0)] = 3
+    max_failures: Natural = 3
     """Times a lost worker group is started again from the last checkpoint; machines that the cloud takes away on notice
     do not count."""
     timeout_seconds: Count = 600
@@ -270,7 +272,7 @@ class Evaluation(Section):
 
     ks: Counts = (10, 20, 50)
     """Cut-offs K of every metric."""
-    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]*$")] = "recall@20"
+    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]{0,8}$")] = "recall@20"
     """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
     every_epochs: Count = 1
     """Epochs between validations."""
@@ -333,9 +335,9 @@ class Storage(Section):
     """Address buckets as path instead of host name, as most S3-compatible stores want."""
     anonymous: bool = False
     """Send no credentials."""
-    retries: Annotated[int, Field(ge=0)] = 5
+    retries: Natural = 5
     """Times a failed request is sent again."""
-    cache_bytes: Count = 100_000_000_000
+    cache_bytes: Annotated[int, Field(ge=1, lt=2**63)] = 100_000_000_000
     """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now stays."""
 
 

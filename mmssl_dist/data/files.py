@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pyarrow.fs as pafs
 
 from mmssl_dist.config.tree import Data, Job
-from mmssl_dist.errors import InputError
+from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, open_location
 
 RELEASE_FILES = ("train.json", "val.json", "test.json")
@@ -63,7 +63,10 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     Raises:
         InputError: there is none with one of ``suffixes``; names the YAML ``key``.
     """
-    target = root / pattern
+    try:
+        target = root / pattern
+    except StorageError as error:
+        raise InputError(key, pattern, "it names what is under data.path", "Use a relative path without ..") from error
     info = None if _is_glob(pattern) else target.info()
     if info is not None and info.type == pafs.FileType.File:
         if not pattern.endswith(suffixes):

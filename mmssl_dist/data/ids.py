@@ -7,21 +7,33 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_LONGEST_SHOWN = 80
+_PLAIN = (pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal, pa.types.is_date, pa.types.is_time,
+          pa.types.is_timestamp, pa.types.is_duration)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def canonical_type(raw: pa.DataType) -> pa.DataType | None:
-    """The type ids of column type ``raw`` get: integers int64, text string, the rest its own; None for nested types."""
+    """The type of ids from a column of type ``raw``: integers int64, text string, others their own; None: no ids."""
     if pa.types.is_dictionary(raw):
         return canonical_type(raw.value_type)
     if pa.types.is_integer(raw):
         return pa.int64()
     if pa.types.is_string(raw) or pa.types.is_large_string(raw) or pa.types.is_string_view(raw):
         return pa.string()
-    if pa.types.is_nested(raw) or pa.types.is_null(raw) or isinstance(raw, pa.BaseExtensionType):
-        return None
-    return raw
+    if pa.types.is_float16(raw):
+        return pa.float32()  # Arrow does not sort halves
+    return raw if any(holds(raw) for holds in _PLAIN) or _is_binary(raw) else None
+
+
+def shown(value: pa.Scalar) -> str:
+    """A value for a message; Python has no dates as late, or times as fine, as Arrow."""
+    try:
+        text = repr(value.as_py()) if value.is_valid else "nothing"
+    except (ValueError, OverflowError, pa.ArrowException):
+        text = f"a {value.type} out of range"
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 
 def mix(values: np.ndarray) -> np.ndarray:

@@ -70,7 +70,6 @@ def prepare(job: Job) -> Manifest:
     interactions = open_interactions(job.data, raw.interactions)
     features = open_features(job.data, raw, interactions.item_type)
     target = open_location(job.output, job.storage) / "dataset"
-    begin(target)
     with ray_data(sum(file.size for file in raw.all())):
         users = _settle_users(job, interactions)
         items = by_bucket(
@@ -82,6 +81,7 @@ def prepare(job: Job) -> Manifest:
                                    job.data.buckets)
         _require_splits(job, counts)
         _require_features(job, features, counts)
+        begin(target)  # all rows are read and checked: what was published stays until there is something better
         files = _write(target, users, items, offsets, tuple(features))
     manifest = Manifest(KIND, inputs, _facts(job, interactions, features, users.counts | counts), files)
     publish(target, manifest)

@@ -31,7 +31,7 @@ from mmssl_dist.data.columns import (
     VECTOR,
 )
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.ids import buckets_of, hashes, mix, one_array, positions, ranked, salt
+from mmssl_dist.data.ids import buckets_of, hashes, mix, one_array, positions, ranked, salt, shown
 from mmssl_dist.data.readers.base import place
 from mmssl_dist.data.rows import DUPLICATE, apart, item_schema, tallied
 from mmssl_dist.errors import InputError
@@ -169,7 +169,7 @@ def _require_known(interactions: pa.Table, found: np.ndarray, catalogue: Catalog
         return
     unknown = interactions.filter(pa.array(found < 0)).sort_by([(FILE, "ascending"), (ROW, "ascending")])
     where = place(catalogue.files, unknown[FILE][0].as_py(), catalogue.unit, unknown[ROW][0].as_py())
-    raise InputError(where, f"the unknown item {unknown[ITEM_ID][0].as_py()!r}", catalogue.rule,
+    raise InputError(where, f"the unknown item {shown(unknown[ITEM_ID][0])}", catalogue.rule,
                      "Add its features, or drop the interaction.")
 
 
@@ -183,7 +183,7 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
     if len(twice):
         second = rows.slice(int(place_of[twice[0] + 1]), 1)
         where = place(catalogue.features[modality], second[FILE][0].as_py(), "row", second[ROW][0].as_py())
-        raise InputError(where, f"a second vector of item {second[ITEM_ID][0].as_py()!r}",
+        raise InputError(where, f"a second vector of item {shown(second[ITEM_ID][0])}",
                          "an item has at most one vector of a modality", "Drop one of the rows.")
     vectors = one_array(rows["vector"]).take(pa.array(place_of))
     values = np.frombuffer(vectors.buffers()[2] or b"", dtype, len(vectors) * dimension)

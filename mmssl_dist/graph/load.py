@@ -76,11 +76,15 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
         return array(indptr), array(items), array(weight)
 
     similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
+    indptr = array(names.INDPTR)
+    if len(indptr) != book.users[part] + book.items[part] + 1:
+        raise ArtifactError(f"{location.url}/{folder}: lists of {len(indptr) - 1} nodes, where the manifest says "
+                            f"{book.users[part] + book.items[part]}. Run partition again.")
     return PartitionData(
         part=part,
         users=book.users[part],
         items=book.items[part],
-        indptr=array(names.INDPTR),
+        indptr=indptr,
         neighbours=array(names.NEIGHBOURS),
         weight=array(names.WEIGHT),
         held_out={split: rows(split) for split in names.HELD_OUT},

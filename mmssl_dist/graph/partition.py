@@ -47,19 +47,21 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
                          "Lower partition.parts.")
     output = open_location(job.output, job.storage)
     location = output / "partitions"
-    begin(location)
     with tempfile.TemporaryDirectory(prefix="dataset-") as cache:
         reader = DatasetReader(output / "dataset", dataset, Path(cache))
+        ids = reader.ids("users", USER_ID, USER), reader.ids("items", ITEM_ID, ITEM)
+        widths = {modality: reader.dimension(modality) for modality in dataset.facts["modalities"]}
         graph = bipartite(*reader.interactions("train"), shape)
         part = _cut(job, graph)
         layout = _layout(part, shape[0], job.partition.parts)
+        begin(location)  # what is read agrees with its manifest: what was published stays until here
         writer = _Writer(location, layout)
-        _write_ids(writer, reader)
+        _write_ids(writer, *ids)
         _write_graph(writer, graph)
         for split in names.HELD_OUT:
             _write_held_out(writer, split, lists(*reader.interactions(split), shape))
-        for modality, facts in dataset.facts["modalities"].items():
-            rows = np.zeros((sum(shape), facts["dimension"] + 1), np.float32)
+        for modality, width in widths.items():
+            rows = np.zeros((sum(shape), width + 1), np.float32)
             reader.features(modality, rows[shape[0] :])
             if job.partition.shuffle_features:  # every modality alike, so that they still belong together
                 rows[shape[0] :] = rows[shape[0] + np.random.default_rng(job.seed).permutation(shape[1])]
@@ -137,8 +139,7 @@ class _Writer:
             self.array(part, name, rows[self.layout.order[bounds[part] : bounds[part + 1]]])
 
 
-def _write_ids(writer: _Writer, reader: DatasetReader) -> None:
-    users, items = reader.ids("users", USER_ID, USER), reader.ids("items", ITEM_ID, ITEM)
+def _write_ids(writer: _Writer, users: pa.Table, items: pa.Table) -> None:
     for part in range(writer.layout.book.parts):
         writer.table(part, names.USER_IDS, users.take(writer.layout.users_of(part)))
         writer.table(part, names.ITEM_IDS, items.take(writer.layout.items_of(part)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import ITEM, USER, VECTOR
@@ -28,15 +29,29 @@ class DatasetReader:
         if self.manifest.facts["interactions"][split] == 0:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         table = self._table(f"interactions/{split}", [USER, ITEM])
+        for name, side in ((USER, "users"), (ITEM, "items")):
+            found = pc.min_max(table[name])
+            if not 0 <= found["min"].as_py() <= found["max"].as_py() < self.manifest.facts[side]:
+                raise ArtifactError(f"{self.location.url}/interactions/{split}: a {name} that is none of the "
+                                    f"{self.manifest.facts[side]} {side}. Run prepare again.")
         return table[USER].to_numpy(), table[ITEM].to_numpy()
 
     def ids(self, side: str, external: str, index: str) -> pa.Table:
         """Columns ``external`` and ``index`` of the "users" or "items", by ascending index."""
         table = self._table(side, [external, index]).sort_by(index)
         count = self.manifest.facts[side]
-        if not np.array_equal(table[index].to_numpy(), np.arange(count)):
+        if len(table) != count or not np.array_equal(table[index].to_numpy(), np.arange(len(table))):
             raise ArtifactError(f"{self.location.url}/{side}: the indices are not 0 to {count - 1}. Run prepare again.")
         return table
+
+    def dimension(self, modality: str) -> int:
+        """Width F of the features of ``modality``, as its files and the manifest have it."""
+        stated = int(self.manifest.facts["modalities"][modality]["dimension"])
+        found = pq.read_schema(next(self._files(f"features/{modality}"))).field(VECTOR).type.list_size
+        if stated != found:
+            raise ArtifactError(f"{self.location.url}/features/{modality}: vectors of {found} values, where the "
+                                f"manifest says {stated}. Run prepare again.")
+        return stated
 
     def features(self, modality: str, rows: np.ndarray) -> None:
         """Write [x, 1] of the items that have the modality to ``rows`` [I, F + 1] float32, by item index."""

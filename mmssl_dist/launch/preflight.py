@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmssl_dist.config import Job
-from mmssl_dist.data.files import find_files
-from mmssl_dist.errors import StorageError
+from mmssl_dist.config.rules import STAGE_FOLDERS
+from mmssl_dist.data.files import RawFiles, find_files
+from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, open_location, require_answer
 
 T = TypeVar("T")
@@ -28,19 +30,31 @@ def absolute(url: str) -> str:
 
 
 def check_data(job: Job) -> None:
-    """Check that the raw files are there, that their folder can be listed and a file of each kind be read.
+    """Check that the raw files are there and stay there, that their folder can be listed and a file of each kind read.
 
     Raises:
-        InputError: they are not; names the setting, and for object storage the bucket or the missing permission.
+        InputError: they are not, or lie where a stage empties its folder; names the setting, and for object storage
+            the bucket or the missing permission.
     """
     root = open_location(job.data.path, job.storage)
     if not root.is_local:
         require_answer(job.storage)
         _named("data.path", root.look)
     files = _named("data.path", lambda: find_files(job))
+    _require_apart(job, files)
     if not root.is_local:
         for file in (files.interactions[0], *(each[0] for each in files.features.values())):
             _named("data.path", partial(file.location.read_start, 1))
+
+
+def check_headers(job: Job) -> None:
+    """Open every raw file and look at its header, for what needs no row to be seen.
+
+    Raises:
+        InputError: a file is not what its name says, or has not the columns, types or shapes that the job needs.
+    """
+    files = find_files(job)
+    open_features(job.data, files, open_interactions(job.data, files.interactions).item_type)
 
 
 def check_output(job: Job) -> None:
@@ -65,6 +79,16 @@ def check_output(job: Job) -> None:
         raise
     _named("output", probe.remove, job.output)
     _require_same(job.output, same)
+
+
+def _require_apart(job: Job, files: RawFiles) -> None:
+    """``config.rules`` compares what the two are called; here links and file names count too."""
+    output = open_location(job.output, job.storage)
+    for file in files.all():
+        for name in STAGE_FOLDERS:
+            if (output / name).holds(file.location):
+                raise InputError("data.path", file.name, f"output/{name} is emptied by its stage",
+                                 "Keep raw files elsewhere.")
 
 
 def _named(key: str, call: Callable[[], T], url: str | None = None) -> T:

@@ -13,7 +13,16 @@ from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
 from mmssl_dist.launch.train import Checkpoint, Line, Outcome, Run, at_path, run_workers
-from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, publish, require_manifest
+from mmssl_dist.storage import (
+    FileRecord,
+    Location,
+    Manifest,
+    open_location,
+    publish,
+    require_intact,
+    require_manifest,
+    require_whole,
+)
 from mmssl_dist.storage.manifest import MANIFEST
 
 _logger = logging.getLogger(__name__)
@@ -64,13 +73,12 @@ def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRe
     Raises:
         ArtifactError: a file is gone, or is not what its manifest says.
     """
-    records = require_manifest(folder, "checkpoint", "train").files
-    for name, record in records.items():
-        file = folder / name
-        if not file.exists() or file.record() != record:
-            raise ArtifactError(f"{file.url}: gone, or not what was written (SHA-256).")
+    manifest = require_manifest(folder, "checkpoint", "train")
+    require_whole(folder, manifest)
+    require_intact(folder, manifest)
+    records = {**manifest.files, MANIFEST: (folder / MANIFEST).record()}
     prefix = folder.path.removeprefix(artifact.path).strip("/")
-    return {f"{prefix}/{name}": record for name, record in {**records, MANIFEST: (folder / MANIFEST).record()}.items()}
+    return {f"{prefix}/{name}": record for name, record in records.items()}
 
 
 def _best_whole(cluster: Cluster, outcome: Outcome, metric: str,

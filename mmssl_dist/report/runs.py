@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import reprlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
+
+_SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,12 @@ def read_metrics(run: Location) -> Mapping[str, Mapping[str, float]]:
         raise InputError(source.url, "no such file", "only evaluated runs have metrics",
                          "Run `mmssl-dist evaluate` on the job.")
     try:
-        metrics: Mapping[str, Mapping[str, float]] = json.loads(source.read_bytes())
-    except ValueError as error:
-        raise InputError(source.url, str(error), "metrics are JSON", "Run `mmssl-dist evaluate --force`.") from error
+        metrics = json.loads(source.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(source.url, error, "metrics are JSON", "Run `mmssl-dist evaluate --force`.") from error
+    if not isinstance(metrics, dict) or not all(_are_numbers(metrics.get(split, {})) for split in _SPLITS):
+        raise InputError(source.url, reprlib.repr(metrics), "metrics are numbers, by split and by name",
+                         "Run `mmssl-dist evaluate --force`.")
     return metrics
 
 
@@ -52,9 +58,13 @@ def summarize(runs: Sequence[Mapping[str, Mapping[str, float]]], split: str) -> 
 def summary_lines(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
     """A Markdown table: a line per split and metric, with mean, standard error and the single values."""
     lines = ["| split | metric | mean | standard error | runs |", "|---|---|---|---|---|"]
-    for split in ("validation", "test"):
+    for split in _SPLITS:
         for name, found in summarize(runs, split).items():
             error = "" if found.error is None else f"{found.error:.4f}"
             values = " ".join(f"{value:.4f}" for value in found.values)
             lines.append(f"| {split} | {name} | {found.mean:.4f} | {error} | {values} |")
     return lines
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())

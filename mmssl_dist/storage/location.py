@@ -59,6 +59,8 @@ class Location:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts:
             raise StorageError(self.url, name, "a name below a folder may not leave it", "Use a relative path.")
+        if "\0" in name:
+            raise StorageError(self.url, name, "a name holds no NUL", "Use another name.")
         return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}", self.storage)
 
     @property
@@ -105,6 +107,13 @@ class Location:
 
         return self._run(read)
 
+    def holds(self, other: Location) -> bool:
+        """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
+        if self.is_local != other.is_local:
+            return False
+        mine, theirs = ((os.path.realpath(each.path) if each.is_local else each.path) for each in (self, other))
+        return mine == theirs or theirs.startswith(f"{mine.rstrip('/')}/")
+
     def relative(self, info: pafs.FileInfo) -> str:
         """The name of a file from ``files()`` below this folder."""
         return str(info.path).removeprefix(self.path).lstrip("/")
@@ -117,14 +126,14 @@ class Location:
         return self._run(read)
 
     def record(self) -> FileRecord:
-        """Size and SHA-256 of the file as it is now; reads it in pieces."""
+        """Size and SHA-256 of the file as it is now, read in pieces."""
 
         def read() -> FileRecord:
             digest, size = hashlib.sha256(), 0
             with self.filesystem.open_input_stream(self.path) as stream:
-                while chunk := stream.read(_CHUNK):
-                    digest.update(chunk)
-                    size += len(chunk)
+                while piece := stream.read(_CHUNK):
+                    digest.update(piece)
+                    size += len(piece)
             return FileRecord(size, digest.hexdigest())
 
         return self._run(read)

@@ -1,22 +1,28 @@
-"""Publishing: data first, ``manifest.json`` last. What has no manifest is not there, however many files it has.
-
-A manifest has the SHA-256 of every file, and of itself.
-"""
+"""Publishing: data first, ``manifest.json`` last. What has no manifest is not there, however many files it has."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
-from mmssl_dist.errors import ArtifactError, InputError
+import pyarrow.fs as pafs
+
+from mmssl_dist.errors import ArtifactError, InputError, shown
 from mmssl_dist.storage.location import FileRecord, Location
 
 MANIFEST = "manifest.json"
 SCHEMA = 2
-_OWN = "sha256"
+_MAX_BYTES = 1 << 28  # of a manifest: a million files
+_CHECKS = 8  # files hashed at once
+_DIGEST = "digest"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_AGAIN = "Run the stage that made it again, with --force."
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,8 @@ def begin(location: Location) -> None:
 
 def publish(location: Location, manifest: Manifest) -> None:
     """Write the manifest; from here on the artifact is complete."""
-    content = json.loads(json.dumps({"schema": SCHEMA, **asdict(manifest)}))  # what will be read: lists, string keys
-    (location / MANIFEST).write_bytes(json.dumps({**content, _OWN: fingerprint(content)}, indent=1).encode())
+    content = json.loads(json.dumps({"schema": SCHEMA, **asdict(manifest)}))
+    (location / MANIFEST).write_bytes(json.dumps({**content, _DIGEST: fingerprint(content)}, indent=1).encode())
 
 
 def read_manifest(location: Location, kind: str) -> Manifest | None:
@@ -61,20 +67,16 @@ def read_manifest(location: Location, kind: str) -> Manifest | None:
         ArtifactError: there is a manifest, but not one this version can read.
     """
     source = location / MANIFEST
-    if not source.exists():
+    info = source.info()
+    if info.type == pafs.FileType.NotFound:
         return None
     try:
-        content = json.loads(source.read_bytes())
-        if content["schema"] != SCHEMA or content["kind"] != kind:
-            raise ValueError(f"expected a {kind} manifest of schema {SCHEMA}")
-        if content.pop(_OWN) != fingerprint(content):
-            raise ValueError("it was changed after it was written (SHA-256)")
-        del content["schema"]
-        files = {name: FileRecord(**record) for name, record in content.pop("files").items()}
-        return Manifest(files=files, **content)
+        if (info.size or 0) > _MAX_BYTES:
+            raise ValueError(f"{info.size} bytes, where a manifest has at most {_MAX_BYTES}")
+        return _parsed(source.read_bytes(), kind)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
-            f"{source.url}: not a readable manifest ({error}). Delete it and run the stage again."
+            f"{source.url}: not a readable manifest ({shown(error)}). Delete it and run the stage again."
         ) from error
 
 
@@ -89,3 +91,55 @@ def require_manifest(location: Location, kind: str, command: str) -> Manifest:
         raise InputError(location.url, "no manifest", f"the {kind} must be published first",
                          f"Run `mmssl-dist {command}` on this job.")
     return manifest
+
+
+def require_whole(location: Location, manifest: Manifest) -> None:
+    """Check that every file of an artifact is there in its size; reads none.
+
+    Raises:
+        ArtifactError: one is gone, or of another size than the manifest says.
+    """
+    sizes = {location.relative(info): info.size for info in location.files()}
+    for name, record in manifest.files.items():
+        if name not in sizes:
+            raise ArtifactError(f"{location.url}/{name}: gone, though its manifest names it. {_AGAIN}")
+        if sizes[name] != record.bytes:
+            raise ArtifactError(f"{location.url}/{name}: {sizes[name]} bytes, where its manifest says {record.bytes}; "
+                                f"the file was truncated or changed after it was published. {_AGAIN}")
+
+
+def require_intact(location: Location, manifest: Manifest) -> None:
+    """Check the content of every file of an artifact; reads each once, some at a time.
+
+    Raises:
+        ArtifactError: one is not what the manifest says.
+    """
+    with ThreadPoolExecutor(_CHECKS) as pool:
+        for name, record in pool.map(lambda name: (name, (location / name).record()), manifest.files):
+            if record != manifest.files[name]:
+                raise ArtifactError(f"{location.url}/{name}: content differs from its manifest (SHA-256); the file was "
+                                    f"changed after it was published. {_AGAIN}")
+
+
+def _parsed(text: bytes, kind: str) -> Manifest:
+    content = json.loads(text)
+    if content["schema"] != SCHEMA or content["kind"] != kind:
+        raise ValueError(f"expected a {kind} manifest of schema {SCHEMA}")
+    if content.pop(_DIGEST) != fingerprint(content):
+        raise ValueError("its content is not what was written")
+    del content["schema"]
+    if not isinstance(content["fingerprint"], str) or not isinstance(content["facts"], dict):
+        raise ValueError("the fingerprint is text, and facts are a mapping")
+    files = dict(_records(content.pop("files")))
+    return Manifest(files=files, **content)
+
+
+def _records(files: Mapping[str, Any]) -> Iterator[tuple[str, FileRecord]]:
+    for name, fields in files.items():
+        record = FileRecord(**fields)
+        parts = PurePosixPath(name).parts
+        if not parts or parts[0] == "/" or ".." in parts or not name.isprintable():
+            raise ValueError(f"the file {name!r} is not below the artifact's folder")
+        if type(record.bytes) is not int or record.bytes < 0 or not _SHA256.fullmatch(str(record.sha256)):
+            raise ValueError(f"the record of {name!r} has no size and SHA-256")
+        yield name, record

@@ -109,3 +109,11 @@ def test_nothing_known():
     other = RayTaskError("work", "traceback", ZeroDivisionError()).as_instanceof_cause()
     for error in (loop, Group({}), Group({0: OSError()}), KeyboardInterrupt(), other):
         assert find_known(error) is None
+
+
+def test_what_a_file_holds_cannot_break_a_message():
+    text = str(InputError("a\nb", "\x1b[2J\u202e" + "x" * 1000, "rule", "Remedy."))
+    assert text.startswith(r"a\nb: found \x1b[2J\u202exxx")
+    assert text.endswith("xxx...; rule. Remedy.")
+    assert text.isprintable()
+    assert len(text) < 400

@@ -12,6 +12,9 @@ import pyarrow as pa
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.errors import InputError, StorageError
 
+MAX_DIMENSION = 1 << 20
+"""Values of the longest feature vector: memory is set aside by the first one's length, or by what a header says."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -77,6 +80,13 @@ def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> Input
         return StorageError(file.name, found, "the storage must answer",
                             "Check the URL, the credentials of every node and the `storage` section.")
     return InputError(file.name, found, rule, remedy)
+
+
+def require_dimension(where: str, dimension: int) -> None:
+    """Raise an InputError unless vectors of this many values can be features."""
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise InputError(where, f"vectors of {dimension} values", f"a vector has 1 to {MAX_DIMENSION} values",
+                         "Check how the file was written.")
 
 
 def place(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:

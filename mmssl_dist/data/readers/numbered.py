@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,11 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, unreadable
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension, unreadable
 from mmssl_dist.errors import InputError
 
 _HEADER_BYTES = 1 << 14
 PIECE_BYTES = 1 << 25
+_MAX_WHOLE_BYTES = 1 << 30  # a matrix by columns is read at once
+_VERSIONS = ((1, 0), (2, 0), (3, 0))
+# What NumPy's parser of headers lets through for texts that are no header
+_NO_HEADER = (ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, tokenize.TokenError, MemoryError,
+              RecursionError)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,9 @@ class NumberedFeatures:
                 content = stream.read_at((piece.last - piece.first) * size, self.offset + piece.first * size)
         except OSError as error:
             raise unreadable(self.files[0], error, "the file must be readable", "Check its permissions.") from error
+        if len(content) != (piece.last - piece.first) * size:
+            raise InputError(self.files[0].name, "fewer bytes than when it was opened", "raw files stay as they are "
+                             "while they are read", "Run it again when the file is complete.")
         raw = np.frombuffer(content, self.raw)
         shape = (piece.last - piece.first, self.dimension)
         raw = raw.reshape(shape[::-1]).T if self.by_columns else raw.reshape(shape)
@@ -60,7 +69,7 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
     """The matrix in a ``.npy`` file, from its header.
 
     Raises:
-        InputError: no matrix of real numbers, or fewer bytes than the header says.
+        InputError: no matrix of real numbers, or another number of bytes than the header says.
     """
     try:
         with file.location.filesystem.open_input_file(file.location.path) as stream:
@@ -68,22 +77,34 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
     except OSError as error:
         raise unreadable(file, error, "the file must be readable", "Check its permissions.") from error
     try:
-        version = np.lib.format.read_magic(start)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, raw = read(start)
-    except ValueError as error:
-        raise InputError(file.name, str(error).split("\n")[0], "the file must be a NumPy array",
+        shape, by_columns, raw = _read_header(start)
+    except _NO_HEADER as error:
+        raise InputError(file.name, str(error).split("\n")[0] or "no header", "the file must be a NumPy array",
                          "Write it with numpy.save.") from error
     if raw.kind not in "fiu":
         raise InputError(file.name, f"values of type {raw}", "features are real numbers (pickled objects are refused)",
                          "Save the array as float32.")
-    if len(shape) != 2 or 0 in shape:
+    if len(shape) != 2 or not all(type(length) is int and length > 0 for length in shape):
         raise InputError(file.name, f"shape {shape}", "features are a matrix, one row per item", "Save it as a matrix.")
     expected = start.tell() + shape[0] * shape[1] * raw.itemsize
     if file.size != expected:
         raise InputError(file.name, f"{file.size} bytes", f"shape {shape} of {raw} makes {expected} bytes",
                          "Write the file again.")
+    require_dimension(file.name, shape[1])
+    if by_columns and min(shape) > 1 and file.size > _MAX_WHOLE_BYTES:
+        raise InputError(file.name, f"a matrix of {file.size} bytes written by columns",
+                         f"one of more than {_MAX_WHOLE_BYTES} bytes is written by rows, so that it is read in pieces",
+                         "Save numpy.ascontiguousarray of it.")
     return NumberedFeatures((file,), shape[0], shape[1], raw, start.tell(), bool(by_columns and min(shape) > 1))
+
+
+def _read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(start)
+    if version not in _VERSIONS:
+        raise ValueError(f"version {version[0]}.{version[1]} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, raw = read(start)
+    return shape, by_columns, raw
 
 
 def require_finite(vectors: np.ndarray, rows: np.ndarray, files: tuple[RawFile, ...], file: int) -> None:

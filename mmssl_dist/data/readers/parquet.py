@@ -19,6 +19,9 @@ from mmssl_dist.errors import InputError
 
 BATCH_ROWS = 1 << 18
 _PIECE_ROWS = 1 << 20
+_FIRST_ROWS = 1024
+# Beside Arrow's own: what it lets through for footers with names that are no text and numbers that do not fit
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 _FOOTER_THREADS = 16
 
 
@@ -103,7 +106,7 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
     try:
         with _opened(file) as parquet:
             yield from parquet.iter_batches(rows, row_groups=range(piece.first, piece.last), columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
 
 
@@ -112,6 +115,9 @@ def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
     if name not in schema.names:
         raise InputError(file.name, f"columns {', '.join(schema.names)}", f"a column {name} is needed",
                          "Name the right column in the job (data.columns, data.modalities).")
+    if schema.names.count(name) > 1:
+        raise InputError(file.name, f"{schema.names.count(name)} columns {name}", "a column has a name of its own",
+                         "Rename one of them.")
     return schema.field(name).type
 
 
@@ -146,14 +152,13 @@ def _footer(file: RawFile) -> Footer:
             meta = parquet.metadata
             groups = tuple(meta.row_group(group).num_rows for group in range(meta.num_row_groups))
             return Footer(parquet.schema_arrow, groups)
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
 
 
 def _first_rows(file: RawFile, column: str) -> pa.ChunkedArray:
     """A few values of a column; none where the file is empty."""
-    with _opened(file) as parquet:
-        kind = parquet.schema_arrow.field(column).type
-        for batch in parquet.iter_batches(1024, columns=[column]):
-            return pa.chunked_array([batch.column(column)])
-    return pa.chunked_array([], kind)
+    footer = _footer(file)
+    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), [column], _FIRST_ROWS):
+        return pa.chunked_array([batch.column(column)])
+    return pa.chunked_array([], footer.schema.field(column).type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, USER_ID
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import Piece, place
 from mmssl_dist.errors import InputError
+
+_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class ReleaseInteractions:
                                  "Write users as \"0\", \"1\", ...")
             rows = _item_rows(items)
             if rows is None:
-                raise InputError(place(self.files, piece.file, self.unit, int(key)), repr(items)[:80],
+                raise InputError(place(self.files, piece.file, self.unit, int(key)), reprlib.repr(items),
                                  "a user has a list of item rows, whole numbers", "Mend the list.")
             users.append(int(key))
             lists.append(rows)
@@ -51,13 +54,26 @@ class ReleaseInteractions:
 
 
 def _load(file: RawFile) -> dict[str, object]:
+    if file.size > _MAX_BYTES:
+        raise InputError(file.name, f"{file.size} bytes", f"JSON is read whole, so a file has at most {_MAX_BYTES}",
+                         "Use Parquet and the layout table.")
     try:
-        tree = json.loads(file.location.read_bytes())
+        tree = json.loads(file.location.read_bytes(), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise InputError(file.name, str(error), "the file must be JSON", "Mend the file.") from error
     if not isinstance(tree, dict):
         raise InputError(file.name, type(tree).__name__, "the file maps users to lists of items", "Mend the file.")
     return tree
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, which may name no key twice: Python would keep the last one and say nothing."""
+    made: dict[str, object] = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(f"the key {key[:80]!r} a second time")
+        made[key] = value
+    return made
 
 
 def _item_rows(items: object) -> np.ndarray | None:

@@ -58,17 +58,20 @@ def open_text(files: tuple[RawFile, ...], names: dict[str, str], delimiter: str)
     """Interactions in ``files``; the first rows decide which columns hold integers.
 
     Raises:
-        InputError: a column is missing, or the text cannot be read.
+        InputError: a column is missing, there is no row, or the text cannot be read.
     """
     for file in files:
         _raw_names(file, names, delimiter)
     first = next((columns for file in files for columns in _batches(file, names, delimiter)), None)
+    if first is None:
+        raise InputError(files[0].name, "no row below the header", "interactions have at least one row",
+                         "Check the file.")
     types = {USER_ID: pa.string(), ITEM_ID: pa.string()}
     for name in types:
-        if first is not None and pc.all(pc.match_substring_regex(first[name], INTEGER_PATTERN)).as_py():
+        if pc.all(pc.match_substring_regex(first[name], INTEGER_PATTERN)).as_py():
             types[name] = pa.int64()
     if TIME in names:
-        types[TIME] = pa.int64() if first is None else time_type(first[TIME])
+        types[TIME] = time_type(first[TIME])
     return TextInteractions(files, names, types, delimiter)
 
 
@@ -80,7 +83,10 @@ def header(file: RawFile, delimiter: str) -> list[str]:
     except (pa.ArrowException, OSError) as error:
         raise _not_text(file, error) from error
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quotes(file) else csv.QUOTE_NONE
-    line = next(csv.reader(io.StringIO(start), delimiter=delimiter, quoting=quoting), [])
+    try:  # newline=None: lines may end as on any system
+        line = next(csv.reader(io.StringIO(start, newline=None), delimiter=delimiter, quoting=quoting), [])
+    except csv.Error as error:
+        raise _not_text(file, error) from error
     if not line:
         raise InputError(f"{file.name}, line 1", "nothing", "the first line names the columns", "Add a header line.")
     return line
@@ -99,6 +105,9 @@ def _raw_names(file: RawFile, names: dict[str, str], delimiter: str) -> dict[str
         if name not in found:
             raise InputError(f"{file.name}, line 1", f"columns {', '.join(written)}", f"a column {name} is needed",
                              "Name the right column in data.columns.")
+        if written.count(found[name]) > 1:
+            raise InputError(f"{file.name}, line 1", f"{written.count(found[name])} columns {name}",
+                             "a column has a name of its own", "Rename one of them.")
     return {name: found[raw] for name, raw in names.items()}
 
 

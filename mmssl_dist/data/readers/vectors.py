@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config.tree import Modality
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import FeatureBatch, Piece, place
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension
 from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
 from mmssl_dist.data.readers.parquet import (
     Footer,
@@ -98,6 +98,8 @@ def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:
     if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise InputError(f"{file.name}, column {column}", f"type {kind}", "features are a list column of numbers",
                          "Write the column as list<float>.")
+    if pa.types.is_fixed_size_list(kind):  # rows without a vector take its memory too
+        require_dimension(f"{file.name}, column {column}", kind.list_size)
     return kind.value_type
 
 
@@ -106,8 +108,7 @@ def _dimension(files: tuple[RawFile, ...], footers: list[Footer], column: str) -
     for number, (file, footer) in enumerate(zip(files, footers, strict=True)):
         for batch in batches(file, Piece(number, 0, len(footer.group_rows)), [column], 64):
             lengths = pc.drop_null(pc.list_value_length(batch.column(0)))
-            if len(lengths) and lengths[0].as_py() > 0:
-                return int(lengths[0].as_py())
             if len(lengths):
-                raise InputError(file.name, "an empty vector", "a vector has at least one value", "Use null instead.")
+                require_dimension(f"{file.name}, column {column}", lengths[0].as_py())
+                return int(lengths[0].as_py())
     raise InputError(files[0].name, "no vector", "a modality has features of at least one item", "Check the files.")

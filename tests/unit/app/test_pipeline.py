@@ -6,11 +6,17 @@ import pytest
 
 from mmssl_dist import pipeline
 from mmssl_dist.config import load_job
-from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.errors import ArtifactError, InputError, WorkerError
 from mmssl_dist.launch.preflight import resolved
 from mmssl_dist.pipeline import Stage, run_all, run_stage
 from mmssl_dist.storage import Manifest, begin, fingerprint, open_location, publish
 from tests.unit.launch.jobs import make_job
+
+FACTS = {
+    "dataset": {"users": 1, "items": 1, "interactions": {}, "modalities": {}, "user_id_type": "int64",
+                "item_id_type": "int64"},
+    "training": {"checkpoint": "run"},
+}  # fmt: skip
 
 
 class Stages:
@@ -22,8 +28,11 @@ class Stages:
         self.connected = 0
         keys = {"prepare": lambda job: [job.data.path, job.seed], "train": lambda job: job.model.dimension}
         self.all = tuple(
-            Stage(name, kind, after, self._fingerprint(keys[name]), self._run(name, kind, keys[name]), self._summary)
-            for name, kind, after in (("prepare", "dataset", None), ("train", "training", "prepare"))
+            Stage(name, kind, after, reads, self._fingerprint(keys[name]), self._run(name, kind, keys[name]),
+                  self._summary)
+            for name, kind, after, reads in (
+                ("prepare", "dataset", None, ()), ("train", "training", "prepare", ("dataset",))
+            )
         )
 
     def _summary(self, job: object, facts: object) -> str:
@@ -33,6 +42,9 @@ class Stages:
         self.connected += 1
         return self
 
+    def run_task(self, function, *arguments):
+        return function(*arguments)
+
     def _fingerprint(self, key):
         return lambda job, source: fingerprint(key(job), source.fingerprint if source else None)
 
@@ -41,10 +53,10 @@ class Stages:
             self.ran.append(name)
             location = open_location(job.output, job.storage) / kind
             begin(location)
-            record = (location / "data").write_bytes(b"x")
+            record = (location / "run/data").write_bytes(b"x")
             if self.failing == name:
                 raise WorkerError("lost")
-            manifest = Manifest(kind, self._fingerprint(key)(job, source), {}, {"data": record})
+            manifest = Manifest(kind, self._fingerprint(key)(job, source), FACTS[kind], {"run/data": record})
             publish(location, manifest)
             return manifest
 
@@ -56,6 +68,7 @@ def stages(monkeypatch):
     fakes = Stages()
     monkeypatch.setattr(pipeline, "STAGES", fakes.all)
     monkeypatch.setattr(pipeline, "check_data", lambda job: None)
+    monkeypatch.setattr(pipeline, "check_headers", lambda job: None)
     return fakes
 
 
@@ -84,7 +97,7 @@ def test_failed_stage_publishes_nothing_and_is_the_one_to_run_next(stages, job_f
     stages.failing = "train"
     with pytest.raises(WorkerError):
         run_all(job_for(), stages.connect)
-    assert (tmp_path / "out/training/data").exists()
+    assert (tmp_path / "out/training/run/data").exists()
     assert not (tmp_path / "out/training/manifest.json").exists()
     stages.failing = None
     assert _ran(stages, run_all, job_for()) == ["train"]
@@ -96,6 +109,20 @@ def test_failure_of_a_stage_run_again_unpublishes_the_old_artifact(stages, job_f
     with pytest.raises(WorkerError):
         run_all(job_for("model.dimension=32"), stages.connect)
     assert not (tmp_path / "out/training/manifest.json").exists()
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda path: path.write_bytes(b"y"), "dataset/run/data: content differs from its manifest"),
+    (lambda path: path.write_bytes(b""), "dataset/run/data: 0 bytes, where its manifest says 1"),
+    (lambda path: path.unlink(), "dataset/run/data: gone, though its manifest names it"),
+], ids=["flipped", "truncated", "gone"])  # fmt: skip
+def test_what_a_stage_reads_is_checked_before_anything_is_removed(stages, job_for, tmp_path, damage, message):
+    run_all(job_for(), stages.connect)
+    damage(tmp_path / "out/dataset/run/data")
+    with pytest.raises(ArtifactError, match=message):
+        run_stage("train", job_for("model.dimension=32"), stages.connect)
+    assert (tmp_path / "out/training/manifest.json").exists()
+    assert stages.ran == ["prepare", "train"]
 
 
 def test_single_stage_needs_its_predecessor_up_to_date(stages, job_for):
@@ -127,6 +154,10 @@ def test_progress_lines(stages, job_for, caplog):
 
 
 def test_real_stages_read_each_other_in_order():
-    assert [(stage.name, stage.after) for stage in pipeline.STAGES] == [
-        ("prepare", None), ("partition", "prepare"), ("train", "partition"), ("evaluate", "train"), ("export", "train"),
-    ]  # fmt: skip
+    assert [(stage.name, stage.after, stage.reads) for stage in pipeline.STAGES] == [
+        ("prepare", None, ()),
+        ("partition", "prepare", ("dataset",)),
+        ("train", "partition", ("partitions",)),
+        ("evaluate", "train", ("partitions", "training")),
+        ("export", "train", ("partitions", "training")),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
         (changed(training={"rows": {"learning_rate": float("inf")}}), "training.rows.learning_rate: found inf; "),
         (changed(storage={"endpoint": "127.0.0.1:9000"}), "storage.endpoint: found '127.0.0.1:9000'; "),
         (changed(data={**SMALL["data"], "interactions": 5}), "data.interactions: found 5; "),
+        (changed(data={**SMALL["data"], "columns": {"user": "a", "item": "a"}}), "data.columns.item: found 'a'; data."),
         (changed(zebra=1), "zebra: unknown key; known here: output, seed, data, "),
     ],
 )
@@ -219,12 +221,35 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_job(tmp_path / "large.yaml")
 
 
-def test_a_yaml_that_unfolds_without_end_is_shown_short(tmp_path: Path) -> None:
-    doubled = (f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))
-    lines = ["output: x", "a0: &a0 [1, 1]", *doubled, "data: *a39"]
-    with pytest.raises(ConfigError) as caught:
-        load_job(write(tmp_path, "\n".join(lines)))
-    assert len(str(caught.value)) < 20_000
+@pytest.mark.parametrize("text", [
+    "\n".join(["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]),
+    "\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))]),
+    "a: [" + "1," * 5000 + "]",
+], ids=["billion laughs", "merges", "as it is"])  # fmt: skip
+def test_a_yaml_of_more_values_than_a_job_has_is_refused_before_it_unfolds(tmp_path: Path, text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(InputError, match="found more than 5000 values; a job has fewer, with every alias unfolded"):
+        load_job(write(tmp_path, text))
+    assert time.monotonic() - started < 10
+
+
+def test_aliases_and_merges_within_reason_are_read(tmp_path: Path) -> None:
+    job = load_job(write(tmp_path, "output: x\ndata:\n  path: raw\n  modalities:\n    image: &m {file: i.parquet}\n"
+                                   "    text: {<<: *m, vector: v}\n    audio: *m\n"))  # fmt: skip
+    assert job.data.modalities["text"].file == job.data.modalities["audio"].file == "i.parquet"
+
+
+def test_of_very_many_problems_some_are_shown() -> None:
+    found = problems(changed(evaluation={"ks": ["x"] * 3000}))
+    assert found[0].startswith("evaluation.ks.0: found 'x'")
+    assert found[-1] == "and 2950 more"
+
+
+@pytest.mark.parametrize("text", ["seed=0x" + "f" * 5000, "training.epochs=0x" + "f" * 5000, "scaling.workers=[1, 0x"
+                                  + "f" * 5000 + "]", f"evaluation.metric=recall@{'9' * 5000}", "training.epochs=1" +
+                                  "0" * 4000])  # fmt: skip
+def test_numbers_without_end_are_refused(text: str) -> None:
+    assert problems(SMALL, text)[0].startswith(text.split("=")[0])
 
 
 def test_errors_survive_pickling() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.data.files import RawFile, find_files
@@ -230,3 +231,62 @@ def test_a_storage_that_does_not_answer_is_not_called_a_bad_file(tmp_path):
     file = RawFile(Location(pafs.LocalFileSystem(), f"{tmp_path}/gone.npy", "gone.npy"), 100, None)
     with pytest.raises(InputError, match=r"^gone.npy: found .*; the file must be readable"):
         open_numbered(file)
+
+
+def test_a_large_matrix_by_columns_is_refused_before_it_is_read(folder, monkeypatch):
+    monkeypatch.setattr("mmssl_dist.data.readers.numbered._MAX_WHOLE_BYTES", 400)
+    write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32, order="F"))
+    assert "raw/image.npy: found a matrix of 528 bytes written by columns; one of more than 400 bytes is" in _message(
+        make_job(folder, modalities=NPY)
+    )
+    write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32))
+    _read_all(make_job(folder, modalities=NPY))
+
+
+def test_a_matrix_that_shrinks_while_it_is_read(folder):
+    path = write_matrix(folder, "image.npy", np.zeros((5, 2), np.float32))
+    source = open_features(make_job(folder, modalities=NPY).data, find_files(make_job(folder, modalities=NPY)),
+                           pa.int64())["image"]  # fmt: skip
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match="found fewer bytes than when it was opened; raw files stay as they are"):
+        list(source.read(source.pieces[0]))
+
+
+def test_json_too_large_to_be_read_whole(folder, monkeypatch):
+    monkeypatch.setattr("mmssl_dist.data.readers.release._MAX_BYTES", 10)
+    for name in ("train", "val", "test"):
+        write_text(folder, f"{name}.json", ['{"1": [1, 2, 3]}'])
+    assert "raw/train.json: found 17 bytes; JSON is read whole, so a file has at most 10" in _message(
+        make_job(folder, layout="mmssl")
+    )
+
+
+def test_lines_may_end_as_on_any_system(folder):
+    (folder / "raw/log.csv").write_bytes(b"user_id,item_id\r1,1\r")
+    _read_all(make_job(folder, interactions="log.csv"))
+
+
+def test_a_time_column_that_cannot_be_read(folder):
+    path = write_table(folder, "interactions.parquet", user_id=[1, 1], item_id=[0, 1], at=[3, 4])
+    start = pq.ParquetFile(path).metadata.row_group(0).column(2)
+    content = bytearray(path.read_bytes())
+    first = min(offset for offset in (start.dictionary_page_offset, start.data_page_offset) if offset)
+    content[first : first + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    assert "raw/interactions.parquet: found" in _message(make_job(folder, columns={"time": "at"}))
+
+
+def test_text_that_is_no_utf_8(folder):
+    path = write_table(folder, "interactions.parquet", user_id=["a", "zebra", "c"], item_id=[0, 1, 1])
+    path.write_bytes(path.read_bytes().replace(b"zebra", b"z\xffbra"))
+    assert "raw/interactions.parquet, row 1: found bytes that are no UTF-8; texts are UTF-8" in _message(
+        make_job(folder)
+    )
+
+
+@pytest.mark.parametrize("kind", [pa.binary_view(), pa.null(), pa.list_(pa.int64()), pa.uuid()])
+def test_columns_that_cannot_hold_ids(folder, kind):
+    write_table(folder, "interactions.parquet", user_id=pa.array([None], kind), item_id=[0])
+    assert f"raw/interactions.parquet, column user_id: found type {kind}; ids are integers, text" in _message(
+        make_job(folder)
+    ).replace("list<element:", "list<item:")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -240,14 +241,25 @@ def test_a_changed_file_is_refused(dataset: Manifest, make_job: MakeJob) -> None
         load_ids(location(job), manifest, 1, Path(job.output))
 
 
-def test_a_changed_dataset_leaves_nothing_published(dataset: Manifest, make_job: MakeJob) -> None:
+def test_a_dataset_found_changed_while_it_is_written_leaves_nothing_published(dataset, make_job: MakeJob) -> None:
     job = make_job(method="random", parts=2)
     partition(job, dataset)
-    shard = next(Path(job.output).glob("dataset/features/text/*.parquet"))
+    shard = sorted(Path(job.output).glob("dataset/features/text/*.parquet"))[-1]
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="features/text"):
         partition(job, dataset)
     assert read_manifest(location(job), "partitions") is None
+
+
+@pytest.mark.parametrize("name", ["users", "items", "interactions/train", "features/text"])
+def test_a_dataset_found_changed_before_leaves_what_was_published(dataset, make_job: MakeJob, name: str) -> None:
+    job = make_job(method="random", parts=2)
+    published = partition(job, dataset)
+    shard = min(Path(job.output).glob(f"dataset/{name}/*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=name):
+        partition(job, dataset)
+    assert read_manifest(location(job), "partitions") == published
 
 
 def test_fingerprint_names_what_the_partitions_are_made_of(dataset: Manifest, make_job: MakeJob) -> None:
@@ -276,3 +288,21 @@ def test_a_user_without_training_items_has_zero_rows(dataset: Manifest, make_job
     node = names_by_node(job, manifest).index(f"user user/{COLD_USER}")
     rows = np.concatenate([data.propagated["text"] for data in load_all(job, manifest)])
     assert (rows[node] == 0).all()
+
+
+@pytest.mark.parametrize(("facts", "message"), [
+    ({"users": 1 << 40}, "users: the indices are not 0 to 1099511627775"),
+    ({"users": USERS - 1}, f"users: the indices are not 0 to {USERS - 2}"),
+    ({"modalities": {"image": {"dimension": 1 << 40}}}, "features/image: vectors of 5 values, where the"),
+], ids=["absurd users", "fewer users", "absurd width"])  # fmt: skip
+def test_facts_that_the_files_deny_are_refused_before_memory_is_taken(dataset, make_job, facts, message) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        partition(make_job(), replace(dataset, facts={**dataset.facts, **facts}))
+
+
+def test_partitions_of_another_size_than_their_book(dataset: Manifest, make_job: MakeJob) -> None:
+    job = make_job()
+    manifest = partition(job, dataset)
+    book = {"users": [n + 1 for n in manifest.facts["book"]["users"]], "items": manifest.facts["book"]["items"]}
+    with pytest.raises(ArtifactError, match=r"part-00000: lists of \d+ nodes, where the manifest says \d+"):
+        load_all(job, replace(manifest, facts={**manifest.facts, "book": book}))

@@ -174,6 +174,11 @@ def test_a_local_file_appears_only_when_complete(tmp_path: Path, monkeypatch: py
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_name_with_nul_is_refused(folder: Location) -> None:
+    with pytest.raises(StorageError, match="a name holds no NUL"):
+        _ = folder / "a\0b"
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "..", "a/.."])
 def test_a_name_does_not_leave_its_folder(folder: Location, name: str) -> None:
     with pytest.raises(StorageError, match="may not leave it"):
@@ -258,3 +263,23 @@ def test_other_clients_see_the_same_objects(s3: Storage) -> None:
     assert client.get_object(Bucket="runs", Key="run/a/x")["Body"].read() == b"ours"
     client.put_object(Bucket="runs", Key="run/b", Body=b"theirs")
     assert (open_location("s3://runs/run", s3) / "b").read_bytes() == b"theirs"
+
+
+def test_a_folder_holds_what_is_below_it_by_whatever_name(tmp_path: Path) -> None:
+    (tmp_path / "out/dataset").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    folder = open_location(f"{tmp_path}/out", LOCAL)
+    for inside in ("out", "out/dataset/x", "link/dataset", "link/../out/x", "out/../out"):
+        assert folder.holds(open_location(f"{tmp_path}/{inside}", LOCAL)), inside
+    for outside in ("outer", "o", "", "out/../x", "link2"):
+        assert not folder.holds(open_location(f"{tmp_path}/{outside}", LOCAL)), outside
+    bucket = open_location("s3://b/out", Storage(region="us-east-1"))
+    assert bucket.holds(open_location("s3://b/out/x", Storage(region="us-east-1")))
+    assert not bucket.holds(open_location("s3://b/outer", Storage(region="us-east-1")))
+    assert not bucket.holds(folder)
+    assert open_location("/", LOCAL).holds(folder)
+
+
+def test_the_size_and_hash_of_a_file(folder: Location) -> None:
+    record = (folder / "a").write_bytes(b"content")
+    assert (folder / "a").record() == record

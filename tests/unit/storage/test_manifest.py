@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.storage import (
-    FileRecord,
     Location,
     Manifest,
     begin,
@@ -20,7 +20,9 @@ from mmssl_dist.storage import (
     open_location,
     publish,
     read_manifest,
+    require_intact,
     require_manifest,
+    require_whole,
 )
 from mmssl_dist.storage.manifest import SCHEMA
 from tests.artifacts import signed
@@ -88,7 +90,11 @@ def test_a_tampered_file_is_found(folder: Location, tmp_path: Path) -> None:
         (folder / "users/part-0").localize(tmp_path / "c", manifest.files["users/part-0"])
 
 
-CONTENT: dict[str, object] = {"schema": SCHEMA, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}}
+HASH = "0" * 64
+
+
+def content_with(**changes: object) -> dict[str, object]:
+    return {"schema": SCHEMA, "kind": "dataset", "fingerprint": "", "facts": {}, "files": {}, **changes}
 
 
 @pytest.mark.parametrize(
@@ -99,15 +105,11 @@ CONTENT: dict[str, object] = {"schema": SCHEMA, "kind": "dataset", "fingerprint"
         "[]",
         "3",
         "{}",
-        *[
-            signed(CONTENT | wrong)
-            for wrong in (
-                {"kind": "partitions"}, {"schema": 99}, {"files": []}, {"files": {"a": {"bytes": 1}}}, {"more": 1}
-            )
-        ],
-        signed({name: value for name, value in CONTENT.items() if name != "files"}),
-        signed(CONTENT | {"facts": {"users": 7}}).replace('"users": 7', '"users": 8'),
-        json.dumps(CONTENT),
+        *[signed(content_with(**wrong)) for wrong in (
+            {"kind": "partitions"}, {"schema": 99}, {"files": []}, {"files": {"a": {"bytes": 1}}}, {"more": 1}
+        )],
+        signed({name: value for name, value in content_with().items() if name != "files"}),
+        json.dumps(content_with()),
         "[" * 100_000,
         "\udcff",
     ],
@@ -119,15 +121,67 @@ def test_a_manifest_of_another_kind_or_shape_is_refused(tmp_path: Path, text: st
     assert caught.value.exit_status == 1
 
 
-def test_a_manifest_that_names_a_file_elsewhere_reaches_nothing(tmp_path: Path) -> None:
-    content = CONTENT | {"files": {"../secret": {"bytes": 1, "sha256": ""}}}
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/manifest.json").write_text(signed(content))
-    folder = open_location(str(tmp_path / "run"), Storage())
-    manifest = require_manifest(folder, "dataset", "prepare")
-    assert manifest.files["../secret"] == FileRecord(1, "")
-    with pytest.raises(InputError, match="may not leave it"):
-        _ = folder / next(iter(manifest.files))
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"files": {"../secret": {"bytes": 1, "sha256": HASH}}}, "'../secret' is not below the artifact's folder"),
+    ({"files": {"a/../../x": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+    ({"files": {"/etc/passwd": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+    ({"files": {"": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+    ({"files": {"a\0b": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+    ({"files": {"a": {"bytes": -1, "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
+    ({"files": {"a": {"bytes": True, "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
+    ({"files": {"a": {"bytes": "1", "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
+    ({"files": {"a": {"bytes": 1, "sha256": "x"}}}, "the record of 'a' has no size and SHA-256"),
+    ({"files": {"a": {"bytes": 1, "sha256": None}}}, "the record of 'a' has no size and SHA-256"),
+    ({"facts": []}, "facts are a mapping"),
+    ({"fingerprint": 3}, "the fingerprint is text"),
+    ({"digest": HASH}, "its content is not what was written"),
+    ({"digest": 3}, "its content is not what was written"),
+])  # fmt: skip
+def test_a_manifest_with_a_value_that_cannot_be_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({**json.loads(signed(content_with(**changes))), **changes}))
+    with pytest.raises(ArtifactError, match=f"not a readable manifest .*{message}"):
+        read_manifest(open_location(str(tmp_path), Storage()), "dataset")
+
+
+@given(st.data())
+def test_no_flipped_byte_of_a_manifest_goes_unseen(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = open_location(name, Storage())
+        manifest = made(folder)
+        publish(folder, manifest)
+        path = Path(name) / "manifest.json"
+        text = bytearray(path.read_bytes())
+        place = data.draw(st.integers(0, len(text) - 1))
+        text[place] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(text)
+        try:
+            found = read_manifest(folder, "dataset")
+        except ArtifactError:
+            return
+        assert found == manifest  # one kind of space for another
+
+
+def test_a_manifest_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "manifest.json").open("wb") as stream:
+        stream.truncate((1 << 28) + 1)  # no such space is taken on the disk
+    with pytest.raises(ArtifactError, match=r"268435457 bytes, where a manifest has at most 268435456"):
+        read_manifest(open_location(str(tmp_path), Storage()), "dataset")
+
+
+def test_an_intact_artifact_passes_and_each_damage_is_named(folder: Location) -> None:
+    manifest = made(folder)
+    require_whole(folder, manifest)
+    require_intact(folder, manifest)
+    (folder / "items/part-0").write_bytes(b"items/part-1")
+    require_whole(folder, manifest)
+    with pytest.raises(ArtifactError, match="items/part-0: content differs from its manifest"):
+        require_intact(folder, manifest)
+    (folder / "items/part-0").write_bytes(b"items/part")
+    with pytest.raises(ArtifactError, match="items/part-0: 10 bytes, where its manifest says 12; the file was trunc"):
+        require_whole(folder, manifest)
+    (folder / "items/part-0").remove()
+    with pytest.raises(ArtifactError, match="items/part-0: gone, though its manifest names it"):
+        require_whole(folder, manifest)
 
 
 JSON = st.recursive(

@@ -1,0 +1,58 @@
+"""What the facts of an artifact have to be for the stages that read them; a manifest alone says only that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mmssl_dist.errors import ArtifactError
+from mmssl_dist.storage import Location, Manifest
+
+
+def require_facts(location: Location, manifest: Manifest) -> Manifest:
+    """``manifest``, of the artifact at ``location``.
+
+    Raises:
+        ArtifactError: a fact that a stage would read is missing, or is none.
+    """
+    for name, holds in _FACTS.get(manifest.kind, {}).items():
+        if name not in manifest.facts or not holds(manifest.facts[name]):
+            raise ArtifactError(f"{location.url}/manifest.json: the fact {name} is missing or cannot be. "
+                                "Run the stage that made it again, with --force.")
+    checkpoint = manifest.facts.get("checkpoint") if manifest.kind == "training" else None
+    if checkpoint is not None and not all(file.startswith(f"{checkpoint}/") for file in manifest.files):
+        raise ArtifactError(f"{location.url}/manifest.json: it names files outside of its checkpoint. "
+                            "Run train again, with --force.")
+    return manifest
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(_is_count(each) for each in value.values())
+
+
+def _are_sections(value: object) -> bool:
+    return isinstance(value, Mapping) and all(_are_counts(each) for each in value.values())
+
+
+def _is_book(value: object) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"users", "items"}:
+        return False
+    sides = (value["users"], value["items"])
+    if not all(isinstance(side, list) for side in sides) or len(sides[0]) != len(sides[1]):
+        return False
+    return all(_is_count(each) for side in sides for each in side)
+
+
+_FACTS: dict[str, dict[str, Callable[[object], bool]]] = {
+    "dataset": {"users": _is_count, "items": _is_count, "interactions": _are_counts, "modalities": _are_sections,
+                "user_id_type": _is_text, "item_id_type": _is_text},
+    "partitions": {"book": _is_book, "modalities": _are_counts, "item_neighbours": _is_count},
+    "training": {"checkpoint": _is_text},
+}  # fmt: skip

@@ -1,0 +1,85 @@
+"""What every case of the matrix is, and what every one of them has to show."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mmssl_dist.app import app
+
+patient = pytest.mark.timeout(600)  # the first case waits for the job that all of them spoil
+Spoil = Callable[[Path], object]
+
+_CHECKPOINT = r"out/training/run-[^/]*/checkpoint_[^/]*/"
+_PROGRESS = re.compile(r"(prepare|partition|train|evaluate|export): ")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that is wrong.
+
+    Attributes:
+        name: what.
+        message: how the error begins, with the folder's path left out; CHECKPOINT stands for that of the training.
+        command: the command line; ``JOB`` and ``RAY`` stand for the job's file and the cluster's address.
+        spoil: makes it wrong, given the folder with raw/, job.yaml and all that a run of it published in out/.
+        status: exit status.
+    """
+
+    name: str
+    message: str
+    command: Sequence[str] = ("validate", "JOB")
+    spoil: Spoil = lambda folder: None
+    status: int = 2
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder whose published output is good, restored for each case, and a cluster."""
+
+    folder: Path
+    pristine: Path
+    ray: str
+
+    def restore(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.pristine, self.folder)  # with times: fingerprints have them
+
+    def check(self, case: Case) -> None:
+        """Exit status, one message with place and rule, and every file of the output as it was."""
+        self.restore()
+        case.spoil(self.folder)
+        before = contents(self.folder / "out")
+        words = {"JOB": f"{self.folder}/job.yaml", "RAY": self.ray}
+        done = CliRunner().invoke(app, [words.get(word, word.replace("FOLDER", str(self.folder)))
+                                        for word in case.command])  # fmt: skip
+        said = done.stderr.replace(f"{self.folder}/", "")
+        assert done.exit_code == case.status, said
+        lines = [line for line in said.splitlines() if not _PROGRESS.match(line)]
+        assert re.sub(_CHECKPOINT, "CHECKPOINT/", "\n".join(lines)).startswith(f"error: {case.message}"), said
+        assert all(line.startswith("  ") for line in lines[1:]), said  # a job's problems are one message, a line each
+        assert "Traceback" not in done.output
+        assert contents(self.folder / "out", "--set" in case.command) == without_job(before, "--set" in case.command)
+
+
+def contents(folder: Path, but_job: bool = False) -> dict[str, bytes | None]:
+    """Every file and folder below ``folder`` with its bytes."""
+    found = {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+             for path in sorted(folder.rglob("*"))}  # fmt: skip
+    return without_job(found, but_job)
+
+
+def without_job(found: dict[str, bytes | None], apply: bool) -> dict[str, bytes | None]:
+    """``job.yaml`` in the output is what was last asked for, so settings that were tried out show there."""
+    return {name: content for name, content in found.items() if not (apply and name == "job.yaml")}
+
+
+def named(cases: Sequence[Case]) -> pytest.MarkDecorator:
+    """Parametrizes a test by ``case``."""
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])

@@ -1,0 +1,88 @@
+"""Features that cannot be used, among them files made to harm whoever opens them."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pyarrow as pa
+
+from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
+from tests.end_to_end.bad_input.raw import ITEMS, VECTORS, content, npy, parquet, write_text
+
+PREPARE = ("prepare", "JOB", "--address", "RAY")
+IMAGE, TEXT = "raw/image.npy", "raw/text.parquet"
+IDS = list(range(ITEMS))
+
+
+class _Harmful:
+    def __reduce__(self):
+        return (open, ("harmed", "w"))
+
+
+def _header(descr: str, shape: str, fortran: bool = False) -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}}}"
+
+
+def _array(array: np.ndarray) -> object:
+    return lambda folder: np.save(folder / IMAGE, array)
+
+
+CASES = [
+    Case("NaN in Parquet", f"{TEXT}, row 4: found nan in column 1; features are finite numbers of type", PREPARE,
+         lambda folder: write_text(folder, IDS, [*VECTORS[:4], [1.0, float("nan")], *VECTORS[5:]])),
+    Case("a null in a vector", f"{TEXT}, row 4: found nan in column 0; features are finite numbers", PREPARE,
+         lambda folder: write_text(folder, IDS, [*VECTORS[:4], [None, 1.0], *VECTORS[5:]])),
+    Case("vectors of two lengths", f"{TEXT}, row 4: found 3 values; vectors of a modality have one length, here 2",
+         PREPARE, lambda folder: write_text(folder, IDS, [*VECTORS[:4], [1.0, 2.0, 3.0], *VECTORS[5:]])),
+    Case("an empty vector", f"{TEXT}, column vector: found vectors of 0 values; a vector has 1 to 1048576 values",
+         PREPARE, lambda folder: write_text(folder, IDS, [[]] * ITEMS)),
+    Case("no vector at all", f"{TEXT}: found no vector; a modality has features of at least one item", PREPARE,
+         lambda folder: write_text(folder, IDS, [None] * ITEMS)),
+    Case("two vectors of one item", f"{TEXT}, row {ITEMS}: found a second vector of item 0; an item has at most one",
+         PREPARE, lambda folder: write_text(folder, [*IDS, 0], [*VECTORS, [0.0, 0.0]])),
+    Case("a vector of no item", f"{TEXT}, row 1: found no item id; every vector belongs to an item", PREPARE,
+         lambda folder: write_text(folder, [0, None], VECTORS[:2])),
+    Case("texts for vectors", f"{TEXT}, column vector: found type string; features are a list column of numbers",
+         PREPARE, parquet("text.parquet", item_id=IDS, vector=["1 2"] * ITEMS)),
+    Case("an absurd width", f"{TEXT}, column vector: found vectors of 1073741824 values; a vector has 1 to", PREPARE,
+         parquet("text.parquet", item_id=pa.array([], pa.int64()),
+                 vector=pa.array([], pa.list_(pa.float32(), 1 << 30)))),
+    Case("infinity in .npy", f"{IMAGE}, row 3: found inf in column 0; features are finite numbers", PREPARE,
+         _array(np.where(np.arange(ITEMS)[:, None] == 3, np.inf, np.ones((ITEMS, 2), np.float32)))),
+    Case("too few rows", "raw/interactions.parquet, row ", PREPARE,
+         lambda folder: (np.save(folder / IMAGE, np.ones((5, 2))), write_text(folder, IDS[:5], VECTORS[:5]))),
+    Case("a vector, no matrix", f"{IMAGE}: found shape (10,); features are a matrix", PREPARE, _array(np.ones(ITEMS))),
+    Case("no dimension", f"{IMAGE}: found shape (); features are a matrix", PREPARE, _array(np.float32(1.0))),
+    Case("objects", f"{IMAGE}: found values of type object; features are real numbers (pickled objects are refused)",
+         PREPARE, _array(np.array([[_Harmful()]], object))),
+    Case("a pickle", f"{IMAGE}: found the magic string is not correct", PREPARE,
+         content(IMAGE, pickle.dumps(_Harmful()))),
+    Case("records", f"{IMAGE}: found values of type [('a', '<f4')]; features are real numbers", PREPARE,
+         _array(np.zeros((ITEMS, 2), [("a", "<f4")]))),
+    Case("texts", f"{IMAGE}: found values of type <U1; features are real numbers", PREPARE,
+         _array(np.full((ITEMS, 2), "x"))),
+    Case("complex numbers", f"{IMAGE}: found values of type complex128; features are real numbers", PREPARE,
+         _array(np.zeros((ITEMS, 2), complex))),
+    Case("an absurd shape", f"{IMAGE}: found 99 bytes; shape (1152921504606846976, 1048576) of float32 makes", PREPARE,
+         npy(_header("'<f4'", f"({1 << 60}, {1 << 20})"), b"\0" * 8)),
+    Case("a shape that wraps around", f"{IMAGE}: found shape (-2, -4); features are a matrix", PREPARE,
+         npy(_header("'<f4'", "(-2, -4)"), b"\0" * 32)),
+    Case("a shape of truths", f"{IMAGE}: found shape (True, True); features are a matrix", PREPARE,
+         npy(_header("'<f4'", "(True, True)"), b"\0" * 4)),
+    Case("a header that is a program", f"{IMAGE}: found malformed node or string on line 1", PREPARE,
+         npy("__import__('os').system('touch harmed')")),
+    Case("a header without end", f"{IMAGE}: found ('EOF in multi-line statement'", PREPARE, npy("(" * 9000)),
+    Case("a truncated .npy", f"{IMAGE}: found 244 bytes; shape (10, 3) of float32 makes 248 bytes", PREPARE,
+         lambda folder: (folder / IMAGE).write_bytes((folder / IMAGE).read_bytes()[:-4])),
+    Case("an empty .npy", f"{IMAGE}: found EOF: reading magic string", PREPARE, content(IMAGE, b"")),
+    Case("a version to come", f"{IMAGE}: found version 9.9 of the format", PREPARE,
+         npy(_header("'<f4'", "(1, 1)"), b"\0" * 4, version=(9, 9))),
+]  # fmt: skip
+
+
+@patient
+@named(CASES)
+def test_bad_features(bench: Bench, case: Case) -> None:
+    bench.check(case)
+    assert not (bench.folder / "harmed").exists()

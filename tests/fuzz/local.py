@@ -1,0 +1,105 @@
+"""The prepare stage without Ray: the same functions of readers, rows and buckets, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl_dist.config import Job
+from mmssl_dist.data.bundle import unpack
+from mmssl_dist.data.columns import BUCKET, ITEM, ITEM_ID, SPLITS, USER, USER_ID
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.ids import one_array
+from mmssl_dist.data.prepare import _catalogue
+from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.rows import read_features, read_interactions
+from mmssl_dist.data.settle import feature_table, rows_by_item, settle_items, settle_users
+from mmssl_dist.data.write import write_items, write_users
+from mmssl_dist.storage import open_location
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset as its files have it.
+
+    Attributes:
+        users, items: external ids by dataset number.
+        pairs: (user, item) numbers of each split.
+        vectors: item number -> vector, of the modality "image".
+        dropped: rows without an id and repetitions.
+    """
+
+    users: pa.Array
+    items: pa.Array
+    pairs: dict[str, list[tuple[int, int]]]
+    vectors: dict[int, list[float]]
+    dropped: int
+
+
+def prepared(job: Job, folder: Path) -> Prepared:
+    """Reads, settles and writes the data of ``job`` below ``folder``, then reads what was written."""
+    files, buckets = find_files(job), job.data.buckets
+    source = open_interactions(job.data, files.interactions)
+    features = open_features(job.data, files, source.item_type)
+    read = [table for piece in range(len(source.pieces))
+            for table in read_interactions(_numbers(piece), source, buckets)]  # fmt: skip
+    users = [settle_users(rows, job.seed, job.data.split, job.data.split.method) for rows in _by_bucket(read)]
+    user_offsets = _offsets(users, "users", buckets)
+    rows = [table for packed in users
+            for table in rows_by_item(packed, user_offsets, None, source.item_type, buckets)]  # fmt: skip
+    pieces = tuple((kind, index) for kind, each in enumerate(features.values()) for index in range(len(each.pieces)))
+    rows += [table for piece in range(len(pieces))
+             for table in read_features(_numbers(piece), features, pieces, source.item_type, buckets)]  # fmt: skip
+    catalogue = _catalogue(job, source, features)
+    items = [settle_items(table, catalogue) for table in _by_bucket(rows)]
+    target = open_location(str(folder / "dataset"), job.storage)
+    item_offsets = _offsets(items, "items", buckets)
+    for packed in users:
+        list(write_users(packed, target, user_offsets))
+    for packed in items:
+        list(write_items(packed, target, item_offsets, tuple(features)))
+    dropped = sum(packed["null_id"][0].as_py() + packed["duplicate"][0].as_py() for packed in users)
+    assert {feature_table(name) for name in features} <= set(items[0].column_names)
+    assert unpack(users[0], "users").column_names == [USER_ID]
+    return _written(folder / "dataset", dropped)
+
+
+def _numbers(piece: int) -> pa.Table:
+    return pa.table({"id": [piece]})
+
+
+def _by_bucket(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    rows = pa.concat_tables(tables)
+    numbers = rows[BUCKET].to_numpy()
+    return [rows.filter(pa.array(numbers == bucket)) for bucket in np.unique(numbers)]
+
+
+def _offsets(packed: list[pa.Table], name: str, buckets: int) -> np.ndarray:
+    sizes = np.zeros(buckets, np.int64)
+    for row in packed:
+        sizes[row[BUCKET][0].as_py()] = row[name][0].as_py()
+    return np.cumsum(sizes) - sizes
+
+
+def _written(folder: Path, dropped: int) -> Prepared:
+    def table(name: str) -> pa.Table:
+        return pa.concat_tables(pq.read_table(path, partitioning=None) for path in sorted((folder / name).glob("*")))
+
+    def ids(name: str, external: str, number: str) -> pa.Array:
+        found = table(name).sort_by(number)
+        assert found[number].to_pylist() == list(range(len(found)))
+        return one_array(found[external])
+
+    def columns(name: str, *wanted: str) -> list[list[Any]]:
+        found = table(name)
+        return [found[column].to_pylist() for column in wanted]
+
+    pairs = {split: list(zip(*columns(f"interactions/{split}", USER, ITEM), strict=True)) for split in SPLITS}
+    vectors = dict(zip(*columns("features/image", ITEM, "vector"), strict=True))
+    return Prepared(ids("users", USER_ID, USER), ids("items", ITEM_ID, ITEM), pairs, vectors, dropped)

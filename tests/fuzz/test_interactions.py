@@ -1,0 +1,139 @@
+"""Interaction tables of any ids: what was read is in the dataset, each pair once, or one message says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmssl_dist.data.ids import canonical_type
+from mmssl_dist.errors import InputError, MmsslError
+from tests.fuzz.amount import amount
+from tests.fuzz.local import Prepared, prepared
+from tests.fuzz.messages import message
+from tests.fuzz.values import KINDS, columns
+from tests.unit.data.raw import make_job, vectors
+
+CELLS = st.text(max_size=5) | st.integers().map(str) | st.sampled_from(
+    ["", " 1", "01", "-0", "1e5", 'q"', "a,b", "NULL", "\ufeff", "\x00", "\r", "x\ny"]
+)
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
+        (Path(name) / "raw").mkdir()
+        yield Path(name)
+
+
+def key(value: Any) -> Any:
+    """Equal for equal ids: of floats their bits' meaning, so that no two zeros differ and NaN is null."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else value + 0.0
+    return value
+
+
+def told(call: Callable[[], Prepared]) -> Prepared | str:
+    try:
+        return call()
+    except InputError as error:
+        return message(error)
+    except MmsslError as error:
+        raise AssertionError(f"input is to blame, and {error!r} says that the system is") from error
+
+
+def as_written(array: pa.Array) -> list[Any]:
+    """Ids as comparable Python values: dates and moments as numbers, since Python has none as late or as fine."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_temporal(array.type):
+        array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
+    return [key(value) for value in array.to_pylist()]
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Texts as Arrow computes with them."""
+    return array.cast(pa.string()) if pa.types.is_string_view(array.type) else array
+
+
+def check(found: Prepared, users: list[Any], items: list[Any], catalogue: set[Any]) -> None:
+    pairs = [(user, item) for user, item in zip(users, items, strict=True) if user is not None and item is not None]
+    numbers = [pair for split in found.pairs.values() for pair in split]
+    known = as_written(found.users), as_written(found.items)
+    assert sorted(map(repr, known[0])) == sorted({repr(user) for user, _ in pairs})
+    assert sorted(map(repr, known[1])) == sorted(map(repr, catalogue))
+    made = [(known[0][user], known[1][item]) for user, item in numbers]
+    assert len(made) == len(set(made)) == len(set(pairs))
+    assert set(made) == set(pairs)
+    assert found.dropped == len(users) - len(made)
+    assert len(found.vectors) == len(catalogue)
+
+
+@amount
+@given(st.data())
+def test_tables(data: st.DataObject) -> None:
+    size = data.draw(st.integers(0, 12))
+    kinds = [data.draw(st.sampled_from(sorted(KINDS))) for _ in range(2)]
+    users, items = (data.draw(columns(kind, size)) for kind in kinds)
+    with folder() as place:
+        try:
+            pq.write_table(pa.table({"user_id": users, "item_id": items}), place / "raw/interactions.parquet",
+                           row_group_size=data.draw(st.integers(1, 12)))  # fmt: skip
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return  # Parquet cannot hold it
+        read = pq.read_table(place / "raw/interactions.parquet")
+        users, items = (plain(read[name].combine_chunks()) for name in ("user_id", "item_id"))
+        distinct = items.drop_null().unique() if canonical_type(items.type) else pa.array([0])
+        if pa.types.is_floating(distinct.type):
+            distinct = pa.array(sorted({key(v) for v in distinct.to_pylist()} - {None}), distinct.type)
+        pq.write_table(pa.table({"item_id": distinct, "vector": vectors([[1.0, 2.0]] * len(distinct))}),
+                       place / "raw/image.parquet")  # fmt: skip
+        found = told(lambda: prepared(make_job(place, buckets=2), place))
+        if isinstance(found, Prepared):
+            check(found, as_written(users), as_written(items), set(as_written(distinct)))
+        else:
+            assert re.match(r"\S+/(interactions|image)\.parquet|data\.", found), found
+
+
+@amount
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=12))
+def test_csv(rows: list[tuple[str, str]]) -> None:
+    with folder() as place:
+        with (place / "raw/log.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writerows([("user_id", "item_id"), *rows])
+        integers = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", item) for _, item in rows if item)
+        distinct = sorted({int(item) if integers else item for _, item in rows if item})
+        kind = pa.int64() if integers else pa.string()
+        table = {"item_id": pa.array(distinct, kind), "vector": vectors([[1.0, 2.0]] * len(distinct))}
+        pq.write_table(pa.table(table), place / "raw/image.parquet")
+        found = told(lambda: prepared(make_job(place, interactions="log.csv", buckets=2), place))
+        if isinstance(found, Prepared):
+            user_integers = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", user) for user, _ in rows if user)
+            users = [(int(user) if user_integers else user) if user else None for user, _ in rows]
+            items = [(int(item) if integers else item) if item else None for _, item in rows]
+            check(found, users, items, set(distinct))
+
+
+@amount
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=4), st.booleans())
+def test_flipped_parquet(flips: list[tuple[int, int]], of_features: bool) -> None:
+    with folder() as place:
+        pq.write_table(pa.table({"user_id": ["a", "b", "a"], "item_id": [0, 1, 1]}), place / "raw/interactions.parquet")
+        pq.write_table(pa.table({"item_id": [0, 1], "vector": vectors([[1, 2], [3, 4]])}), place / "raw/image.parquet")
+        path = place / "raw" / ("image.parquet" if of_features else "interactions.parquet")
+        content = bytearray(path.read_bytes())
+        for at, change in flips:
+            content[at % len(content)] ^= change
+        path.write_bytes(content)
+        told(lambda: prepared(make_job(place, buckets=2), place))
