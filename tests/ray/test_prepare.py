@@ -1,4 +1,4 @@
-"""prepare and synthesize on a real Ray: every layout, the same bytes each time, bad input without a manifest."""
+"""prepare and synthesize on a real Ray: every layout, the same bytes each time, bad input that changes nothing."""
 
 from __future__ import annotations
 
@@ -55,10 +55,12 @@ def _features(job, modality):
 
 
 def _fails(job):
+    dataset = open_location(job.output, job.storage) / "dataset"
+    before = read_manifest(dataset, "dataset")
     with pytest.raises(InputError) as caught:
         prepare(job)
     assert type(caught.value) is InputError
-    assert read_manifest(open_location(job.output, job.storage) / "dataset", "dataset") is None
+    assert read_manifest(dataset, "dataset") == before
     return str(caught.value).replace(job.data.path, "raw")
 
 
@@ -193,7 +195,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
     assert "no interactions; 8 went because of data.min_interactions" in _fails(make_job(tmp_path, min_interactions=3))
 
 
-def test_bad_input_is_one_error_and_no_manifest(tmp_path):
+def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     write_table(tmp_path, "interactions.parquet", **_grid(4, 6))
     matrix = np.zeros((6, 2), np.float32)
     write_matrix(tmp_path, "image.npy", matrix)
