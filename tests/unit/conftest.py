@@ -10,12 +10,12 @@ from mmssl_dist.serving.run import Run, open_run
 from tests.exported import Exported, publish_run
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return publish_run(tmp_path_factory.mktemp("run"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def output(exported: Exported) -> Path:
     return Path(exported.job.output)
 
