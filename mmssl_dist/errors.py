@@ -36,6 +36,10 @@ class InputError(MmsslError):
         return f"{self.where}: found {self.value}; {self.rule}. {self.remedy}"
 
 
+class UnknownIdError(InputError):
+    """An external id that the run does not know."""
+
+
 class ConfigError(InputError):
     """One or several problems of a job's YAML, shown together, one line each."""
 

@@ -1,4 +1,4 @@
-"""Commands that use an exported run: recommend, similar."""
+"""Commands that use an exported run: recommend, similar, serve."""
 
 from __future__ import annotations
 
@@ -86,6 +86,29 @@ def similar(
 
         ranked = cast("Ranked", open_run(url, parse_storage({}, sets or ())).similar(item, k))
         _show(ranked, {"item": item}, "cosine", as_json)
+
+
+@app.command()
+def serve(
+    url: RunUrl,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="Processes that answer; each holds the run.")] = 1,
+    sets: StorageSets = None,
+    address: Address = None,
+    debug: Debug = False,
+) -> None:
+    """Answer over HTTP until SIGTERM or Ctrl-C.
+
+    GET and POST /recommend, GET /similar and /health; /docs has the OpenAPI description. A Ray Serve deployment, which
+    answers what is under way before it ends.
+    """
+    with reporting(debug):
+        from mmssl_dist.config.load import parse_storage
+        from mmssl_dist.serving.serve import Listening, serve_until_stopped
+
+        where = Listening(host, port, replicas)
+        serve_until_stopped(url, parse_storage({}, sets or ()), where, address, debug, typer.echo)
 
 
 def _show(ranked: Ranked, asked: dict[str, object], measure: str, as_json: bool) -> None:

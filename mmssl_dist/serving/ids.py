@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.errors import InputError
+from mmssl_dist.errors import UnknownIdError
 
 
 class Ids:
@@ -34,15 +34,15 @@ class Ids:
         """The place of an id, given as a value of the ids' type or as text.
 
         Raises:
-            InputError: there is no such id.
+            UnknownIdError: there is no such id.
         """
         value = self._value(given)
         at = len(self) if value is None else bisect_left(range(len(self)), value, key=self._in_order)
         if at == len(self) or self._in_order(at) != value:
             example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
-            raise InputError(f"{self.kind} id", repr(given),
-                             f"the run knows {len(self):,} {self.kind}s, with ids of type {self.array.type}{example}",
-                             f"Give the id of a {self.kind} that was in the data.")  # fmt: skip
+            known = f"the run knows {len(self):,} {self.kind}s, with ids of type {self.array.type}{example}"
+            remedy = f"Give the id of a {self.kind} that was in the data."
+            raise UnknownIdError(f"{self.kind} id", repr(given), known, remedy)
         return int(self._order[at])
 
     def places(self, given: Iterable[object]) -> np.ndarray:

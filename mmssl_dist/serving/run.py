@@ -36,6 +36,7 @@ from mmssl_dist.serving.ids import Ids
 from mmssl_dist.serving.seen import SeenItems, read_seen
 from mmssl_dist.storage import Location, downloads_folder, open_location, require_manifest
 
+NOTHING = np.empty(0, np.int64)
 _DEEPEST = 2048  # results up to which an approximate index is asked; beyond, every item is scored
 _SHORTEST = 1e-12  # a row not longer than this has no direction
 
@@ -95,8 +96,8 @@ class Run:
         """
         alone = not isinstance(users, list | tuple | np.ndarray)
         places = self.users.places([users] if alone else cast(Iterable[object], users))
-        seen = [self.seen.of(place) if exclude_seen else _NOTHING for place in places]
-        ranked = self._rank(self.user_embeddings[places], seen, k, exact)
+        seen = [self.seen.of(place) if exclude_seen else NOTHING for place in places]
+        ranked = self.rank(self.user_embeddings[places], seen, k, exact)
         return ranked[0] if alone else ranked
 
     def recommend_new(
@@ -112,9 +113,9 @@ class Run:
         self, baskets: Sequence[Sequence[object]], k: int, exclude_seen: bool = True, exact: bool = False
     ) -> list[Ranked]:
         """``recommend_new`` of several."""
-        places = [self._basket(items) for items in baskets]
+        places = [self.basket(items) for items in baskets]
         rows = np.stack([self.fold_in(each) for each in places])
-        return self._rank(rows, [each if exclude_seen else _NOTHING for each in places], k, exact)
+        return self.rank(rows, [each if exclude_seen else NOTHING for each in places], k, exact)
 
     def similar(self, items: object, k: int = 20) -> Ranked | list[Ranked]:
         """The ``k`` items whose embeddings have the highest cosine with an item's, or with each of several items'.
@@ -173,13 +174,18 @@ class Run:
             names.append(SIMILAR)
         return {name: self._export.rows(fold_in_file, name) for name in names}
 
-    def _basket(self, items: Sequence[object]) -> np.ndarray:
+    def basket(self, items: Sequence[object]) -> np.ndarray:
+        """Places of a new user's items, each once, ascending.
+
+        Raises:
+            InputError: there are none, or one is unknown.
+        """
         if not len(items):
             raise InputError("items", "none", "a new user is known by at least one item", "Give some item ids.")
         return np.unique(self.items.places(items))
 
-    def _rank(self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool) -> list[Ranked]:
-        """The k best items of each row [q, D], without its ``left_out`` places."""
+    def rank(self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False) -> list[Ranked]:
+        """The ``k`` best items of each row [q, D], without those at its ``left_out`` places."""
         import faiss
 
         _require_k(k)
@@ -236,6 +242,3 @@ def _require_k(k: int) -> None:
 
 def _artifact(location: Location, kind: str, cache: Path, command: str) -> Artifact:
     return Artifact(location, require_manifest(location, kind, command), cache)
-
-
-_NOTHING = np.empty(0, np.int64)
