@@ -121,18 +121,20 @@ def export(job_file: JobFile, overrides: Overrides = None, address: Address = No
 @app.command()
 def run(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
         debug: Debug = False) -> None:  # fmt: skip
-    """Run all stages in order, and show the metrics.
+    """Run all stages in order, show the metrics, write report.html.
 
     A stage whose published output matches its inputs is skipped, unless --force is given.
     """
     with reporting(debug):
         from mmssl_dist.pipeline import cluster_on_demand, run_all
+        from mmssl_dist.report.html import write_report
         from mmssl_dist.report.tables import show_metrics
 
         job = _load(job_file, overrides)
         with cluster_on_demand(job, address, debug) as cluster:
             manifests = run_all(job, cluster, force)
         show_metrics(manifests["evaluate"].facts, sys.stdout)
+        typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
 
 
 @app.command()

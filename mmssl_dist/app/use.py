@@ -1,4 +1,4 @@
-"""Commands that use an exported run: recommend, similar, serve."""
+"""Commands that use an exported run: recommend, similar, serve, report."""
 
 from __future__ import annotations
 
@@ -109,6 +109,19 @@ def serve(
 
         where = Listening(host, port, replicas)
         serve_until_stopped(url, parse_storage({}, sets or ()), where, address, debug, typer.echo)
+
+
+@app.command()
+def report(url: RunUrl, sets: StorageSets = None, debug: Debug = False) -> None:
+    """Write report.html, as `run` does at its end.
+
+    One file that needs nothing else: curves, metrics, the graph, for whom the lists are good, examples, the job.
+    """
+    with reporting(debug):
+        from mmssl_dist.config.load import parse_storage
+        from mmssl_dist.report.html import write_report
+
+        typer.echo(write_report(url, parse_storage({}, sets or ())))
 
 
 def _show(ranked: Ranked, asked: dict[str, object], measure: str, as_json: bool) -> None:

@@ -50,35 +50,35 @@ class Ranked:
 
 
 class Run:
-    """An exported run; ``open_run`` makes it."""
+    """An exported run; ``open_run`` makes it. ``export``, ``partitions``: the artifacts that it is read from."""
 
     def __init__(self, export: Artifact, partitions: Artifact) -> None:
-        self._export, self._partitions = export, partitions
+        self.export, self.partitions = export, partitions
 
     @cached_property
     def users(self) -> Ids:
         """External ids of the users, by place."""
-        return Ids(self._export.column(partial(parquet_file, USER_EMBEDDINGS), USER_ID), "user")
+        return Ids(self.export.column(partial(parquet_file, USER_EMBEDDINGS), USER_ID), "user")
 
     @cached_property
     def items(self) -> Ids:
         """External ids of the items, by place."""
-        return Ids(self._export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID), "item")
+        return Ids(self.export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID), "item")
 
     @cached_property
     def user_embeddings(self) -> np.ndarray:
         """float32 [U, D], by place. A user's score of an item is the dot product of their rows."""
-        return self._export.rows(embeddings_file, USER_ROWS)
+        return self.export.rows(embeddings_file, USER_ROWS)
 
     @cached_property
     def item_embeddings(self) -> np.ndarray:
         """float32 [I, D], by place."""
-        return self._export.rows(embeddings_file, ITEM_ROWS)
+        return self.export.rows(embeddings_file, ITEM_ROWS)
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the export's manifest says: sizes, the index and its recall."""
-        return self._export.manifest.facts
+        return self.export.manifest.facts
 
     def recommend(
         self, users: object, k: int = 20, exclude_seen: bool = True, exact: bool = False
@@ -155,13 +155,13 @@ class Run:
     @cached_property
     def seen(self) -> SeenItems:
         """The training interactions, by place."""
-        return read_seen(self._partitions)
+        return read_seen(self.partitions)
 
     @cached_property
     def _index(self) -> Any:
         import faiss
 
-        return faiss.read_index(str(self._export.path(INDEX)))
+        return faiss.read_index(str(self.export.path(INDEX)))
 
     @cached_property
     def _units(self) -> np.ndarray:
@@ -169,10 +169,10 @@ class Run:
 
     @cached_property
     def _fold_in_rows(self) -> dict[str, np.ndarray]:
-        names = [LAYERS, *(tower(modality) for modality in sorted(self._partitions.manifest.facts["modalities"]))]
+        names = [LAYERS, *(tower(modality) for modality in sorted(self.partitions.manifest.facts["modalities"]))]
         if self.facts["fold_in"]["similar_weight"] > 0:
             names.append(SIMILAR)
-        return {name: self._export.rows(fold_in_file, name) for name in names}
+        return {name: self.export.rows(fold_in_file, name) for name in names}
 
     def basket(self, items: Sequence[object]) -> np.ndarray:
         """Places of a new user's items, each once, ascending.

@@ -24,7 +24,7 @@ DOCUMENTS = sorted(
 )
 COMMANDS = set(
     "validate prepare partition train evaluate export run submit synthesize summarize compare doctor jobs recommend "
-    "similar serve".split()
+    "similar serve report".split()
 )
 
 
