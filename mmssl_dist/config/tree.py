@@ -283,7 +283,7 @@ class Index(Section):
     """The FAISS index of the items, searched by dot product."""
 
     kind: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
-    """flat: exact; hnsw: a graph; ivf: cells, an inverted file; auto: flat up to exact_up_to items, hnsw beyond."""
+    """flat: exact; hnsw: a graph; ivf: cells, an inverted file; auto: flat up to exact_up_to items, ivf beyond."""
     exact_up_to: Count = 100_000
     """auto only: items up to which the index is exact."""
     links: Annotated[int, Field(ge=2)] = 32

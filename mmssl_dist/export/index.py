@@ -51,7 +51,7 @@ def kind_of(items: int, settings: Index) -> str:
     """flat, hnsw or ivf."""
     if settings.kind != "auto":
         return settings.kind
-    return "flat" if items <= settings.exact_up_to else "hnsw"
+    return "flat" if items <= settings.exact_up_to else "ivf"
 
 
 def make_index(rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-def]

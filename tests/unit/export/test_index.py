@@ -57,8 +57,8 @@ def test_items_are_numbered_file_by_file_and_found(export, kind, least):
 
 def test_auto_changes_kind_at_the_size_given():
     settings = Index(exact_up_to=100)
-    assert [kind_of(n, settings) for n in (100, 101)] == ["flat", "hnsw"]
-    assert kind_of(10**9, Index(kind="ivf")) == "ivf"
+    assert [kind_of(n, settings) for n in (100, 101)] == ["flat", "ivf"]
+    assert kind_of(10**9, Index(kind="hnsw")) == "hnsw"
 
 
 def test_recall_by_hand():
