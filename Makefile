@@ -1,4 +1,4 @@
-# Every target makes its own virtual environment first: `make demo` and `make test` work on a machine with Python only.
+# Every target makes its own virtual environment first: `make demo` works on a machine with Python only, `make test` with Chromium besides.
 # Python 3.11 or 3.12 (DGL has no wheels for newer ones). Choose one with `make PYTHON=python3.12 test`.
 
 PYTHON ?= python3

@@ -38,6 +38,10 @@ class InputError(MmsslError):
         return f"{where}: found {found}; {self.rule}. {self.remedy}"
 
 
+class UnknownIdError(InputError):
+    """An external id that the run does not know."""
+
+
 class ConfigError(InputError):
     """One or several problems of a job's YAML, shown together, one line each."""
 

@@ -228,5 +228,5 @@ STAGES = (
     Stage("evaluate", "evaluation", "train", _TRAINED, _of_source(evaluation_fingerprint), _evaluate,
           lambda job, facts: evaluation_summary(facts, job.evaluation.metric)),
     Stage("export", "export", "train", _TRAINED, _of_source(export_fingerprint), _export,
-          lambda job, facts: export_summary(facts["users"], facts["items"], facts["k"], facts["bytes"])),
+          lambda job, facts: export_summary(facts)),
 )  # fmt: skip

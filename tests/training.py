@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: s
     return parse_job(tree, sets)
 
 
-def publish_graph(job: Job, seed: int = 0) -> None:
+def publish_graph(
+    job: Job, seed: int = 0, users: Sequence[int | str] = range(USERS), items: Sequence[int | str] = range(ITEMS)
+) -> None:
     """A random dataset, with some items that lack a modality and some without interactions, and its partitions."""
     rng = np.random.default_rng(seed)
     pairs = [(int(u), int(i)) for u, i in zip(*np.nonzero(rng.random((USERS, ITEMS - 2)) < 0.25), strict=True)]
@@ -53,7 +56,7 @@ def publish_graph(job: Job, seed: int = 0) -> None:
         features[m] = (having, rng.normal(size=(ITEMS - 1, 5 + number)).astype(np.float32))
     dataset = write_dataset(
         Path(job.output) / "dataset", pairs[2 * held :], pairs[:held], pairs[held : 2 * held], features,
-        users=range(USERS), items=range(ITEMS),
+        users=users, items=items,
     )  # fmt: skip
     partition(job, dataset)
 

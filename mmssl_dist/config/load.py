@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.tree import Job, Storage
 from mmssl_dist.errors import ConfigError, InputError
 
 _MAX_BYTES = 1 << 20
@@ -109,6 +109,16 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
         raise ConfigError(found[:_MAX_PROBLEMS] + ((f"and {more} more",) if more > 0 else ()), source) from error
     except RecursionError as error:
         raise InputError(source, "a tree that holds itself", "a job is finite", "Remove the YAML alias.") from error
+
+
+def parse_storage(section: Mapping[str, object], overrides: Iterable[str] = ()) -> Storage:
+    """A ``storage`` section without a job, with ``storage.a=b`` overrides applied; raises as ``load_job`` does."""
+    others = [override for override in overrides if not override.startswith("storage.")]
+    if others:
+        raise InputError("--set", others[0], "only storage.* can be set here", "Write, for example, "
+                         "storage.endpoint=http://127.0.0.1:9000.")  # fmt: skip
+    elsewhere = {"output": _PLACEHOLDER, "data": {"path": _PLACEHOLDER, "modalities": {_PLACEHOLDER: {"file": "x"}}}}
+    return parse_job({**elsewhere, "storage": dict(section)}, overrides, source="storage").storage
 
 
 def _parse(text: str, where: str) -> object:

@@ -284,11 +284,34 @@ class Evaluation(Section):
     """Items scored at once, per worker; bounds memory."""
 
 
+class Index(Section):
+    """The FAISS index of the items, searched by dot product."""
+
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
+    """flat: exact; hnsw: a graph; ivf: cells, an inverted file; auto: flat up to exact_up_to items, ivf beyond."""
+    exact_up_to: Count = 100_000
+    """auto only: items up to which the index is exact."""
+    links: Annotated[int, Field(ge=2)] = 32
+    """hnsw: links of an item; bounds memory (8 bytes each) and quality."""
+    build_width: Count = 100
+    """hnsw: candidates looked at for the links of an item."""
+    search_width: Count = 128
+    """hnsw: candidates looked at in a search."""
+    cells: Count | Literal["auto"] = "auto"
+    """ivf: cells that items are sorted into; auto: four times the root of their number."""
+    probes: Count = 64
+    """ivf: cells looked into in a search."""
+    recall_users: Count = 1000
+    """Users whose exact top 20 the index's is compared with; the share found is in the manifest."""
+
+
 class Export(Section):
     """What is handed back."""
 
     k: Count = 50
     """Length of each user's recommendation list."""
+    index: Index = Index()
+    """The index of the items."""
 
 
 class Scaling(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,18 +17,31 @@ from mmssl_dist.sharding.topology import Adjacency
 _CHUNK_EDGES = 1 << 21  # edges whose source rows are held at once: at D = 64 at most 512 MiB
 
 
+@dataclass(frozen=True)
+class ExactRows:
+    """Rows of this worker's nodes, each [n, D] float32.
+
+    final: what is ranked with. layers: the start rows, then those of each propagation step. similar: rows over the
+    item-item graph; None when it is off.
+    """
+
+    final: Tensor
+    layers: tuple[Tensor, ...]
+    similar: Tensor | None
+
+
 @torch.no_grad()
-def exact_rows(
+def exact_layers(
     model: Mmssl, id_rows: Tensor, graph: LocalGraph, views: Mapping[str, Adjacency], exchange: Exchange
-) -> Tensor:
-    """Final rows of this worker's nodes, equations 1 to 5 without dropout (collective).
+) -> ExactRows:
+    """Rows of this worker's nodes, equations 1 to 5 without dropout (collective).
 
     Args:
         id_rows: [n, D] ID rows of the local nodes.
         views: the published learned lists of the local nodes per modality.
 
     Returns:
-        [n, D] float32 on the device of ``id_rows``.
+        rows on the device of ``id_rows``.
     """
     gathered = {m: sum_neighbours(view, id_rows, exchange) for m, view in views.items()}
     rows = model.start_rows(id_rows, gathered)
@@ -37,7 +50,15 @@ def exact_rows(
         rows = sum_neighbours(graph.training, rows, exchange)
         layers.append(rows)
     tower = {m: _project(model, m, x, id_rows.device) for m, x in graph.propagated.items()}
-    return model.combine(layers, tower, _similar(model, id_rows, graph, exchange))
+    similar = _similar(model, id_rows, graph, exchange)
+    return ExactRows(model.combine(layers, tower, similar), tuple(layers), similar)
+
+
+def exact_rows(
+    model: Mmssl, id_rows: Tensor, graph: LocalGraph, views: Mapping[str, Adjacency], exchange: Exchange
+) -> Tensor:
+    """The final rows of ``exact_layers`` alone, [n, D]; takes the same."""
+    return exact_layers(model, id_rows, graph, views, exchange).final
 
 
 def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchange) -> Tensor | None:

@@ -11,7 +11,12 @@ from torch import Tensor
 from mmssl_dist.config.tree import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.export.ids import LocalIds, RankedIds, ranked_ids
-from mmssl_dist.export.writers import write_item_embeddings, write_recommendations, write_user_embeddings
+from mmssl_dist.export.writers import (
+    write_item_embeddings,
+    write_recommendations,
+    write_safetensors,
+    write_user_embeddings,
+)
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
@@ -44,9 +49,12 @@ def export_partitions(job: Job, graph: LocalGraph, rows: Tensor, ids: Sequence[t
         mine = slice(first_user, first_user + len(part_users))
         first_user = mine.stop
         lists = RankedIds(ranked.ids, ranked.index[mine])
+        part_user_rows = _rows(host_rows, graph.user_rows(part))
+        part_item_rows = _rows(host_rows, graph.item_rows(part))
         files |= dict([
-            write_user_embeddings(location, part, part_users, _rows(host_rows, graph.user_rows(part))),
-            write_item_embeddings(location, part, part_items, _rows(host_rows, graph.item_rows(part))),
+            write_user_embeddings(location, part, part_users, part_user_rows),
+            write_item_embeddings(location, part, part_items, part_item_rows),
+            write_safetensors(location, part, part_user_rows, part_item_rows),
             write_recommendations(location, part, part_users, lists, scores[mine]),
         ])  # fmt: skip
     return files

@@ -7,16 +7,23 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.numpy
 
 from mmssl_dist.data.columns import ITEM_ID, USER_ID, VECTOR
 from mmssl_dist.export.ids import RankedIds
+from mmssl_dist.export.names import (
+    ITEM_EMBEDDINGS,
+    ITEM_ROWS,
+    ITEMS,
+    RECOMMENDATIONS,
+    SCORES,
+    USER_EMBEDDINGS,
+    USER_ROWS,
+    embeddings_file,
+    parquet_file,
+)
 from mmssl_dist.storage import FileRecord, Location
 
-RECOMMENDATIONS = "recommendations"
-USER_EMBEDDINGS = "user_embeddings"
-ITEM_EMBEDDINGS = "item_embeddings"
-ITEMS = "items"
-SCORES = "scores"
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
 
 
@@ -38,6 +45,22 @@ def write_user_embeddings(export: Location, part: int, ids: pa.Array, rows: np.n
 def write_item_embeddings(export: Location, part: int, ids: pa.Array, rows: np.ndarray) -> tuple[str, FileRecord]:
     """Write `item_embeddings/part-XXXXX.parquet`: item_id and vector; as ``write_user_embeddings``."""
     return _write_embeddings(export, ITEM_EMBEDDINGS, part, ITEM_ID, ids, rows)
+
+
+def write_safetensors(export: Location, part: int, users: np.ndarray, items: np.ndarray) -> tuple[str, FileRecord]:
+    """Write `safetensors/part-XXXXX.safetensors`: "users" [n, D] and "items" [m, D], float32, in the Parquet's order.
+
+    Args:
+        export: the export artifact's folder.
+        part: number of the partition.
+        users, items: final rows.
+
+    Returns:
+        the file's name below ``export``, and its record.
+    """
+    tensors = {USER_ROWS: users, ITEM_ROWS: items}
+    content = safetensors.numpy.save({name: np.ascontiguousarray(rows, np.float32) for name, rows in tensors.items()})
+    return embeddings_file(part), (export / embeddings_file(part)).write_bytes(content)
 
 
 def write_recommendations(
@@ -102,5 +125,5 @@ def _write(
     with pq.ParquetWriter(sink, schema, use_dictionary=repeated or False) as writer:
         for group in groups:
             writer.write_table(group)
-    name = f"{folder}/part-{part:05d}.parquet"
+    name = parquet_file(folder, part)
     return name, (export / name).write_bytes(sink.getvalue())

@@ -106,6 +106,19 @@ def load_ids(location: Location, manifest: Manifest, part: int, cache: Path) -> 
     return columns[0], columns[1]
 
 
+def load_features(location: Location, manifest: Manifest, part: int, modality: str, cache: Path) -> np.ndarray:
+    """[items, F + 1] float32, the features of the items of ``part`` as training saw them; zeros where they are missing.
+
+    The last column carries the bias. Memory-mapped, read-only.
+
+    Raises:
+        ArtifactError: as ``load_partition``.
+    """
+    name = f"{names.part_folder(part)}/{names.features(modality)}"
+    loaded: np.ndarray = np.load(_localize(location, manifest, name, cache), mmap_mode="r", allow_pickle=False)
+    return loaded
+
+
 def _localize(location: Location, manifest: Manifest, name: str, cache: Path) -> Path:
     record = manifest.files.get(name)
     if record is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 2
+FORMAT = 3  # since 3: items' features, which fold-in needs
 HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"
@@ -25,6 +25,11 @@ def held_out(split: str) -> tuple[str, str]:
 def similar(modality: str) -> tuple[str, str, str]:
     """Files with row starts, node ids and weights of a modality's item-item graph."""
     return f"similar_{modality}_indptr.npy", f"similar_{modality}_items.npy", f"similar_{modality}_weight.npy"
+
+
+def features(modality: str) -> str:
+    """File with a modality's features of the items as training saw them, [items, F + 1], the last column the bias's."""
+    return f"features_{modality}.npy"
 
 
 def propagated(modality: str) -> str:

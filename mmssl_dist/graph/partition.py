@@ -69,6 +69,7 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
                 standardize(rows[shape[0] :])
             if job.partition.item_neighbours:
                 _write_similar(writer, modality, nearest_items(rows[shape[0] :, :-1], job.partition.item_neighbours))
+            writer.item_rows(names.features(modality), rows[shape[0] :])
             propagate(graph, rows)
             writer.rows(names.propagated(modality), rows)
     facts = _facts(dataset, graph, part, writer, job.partition.item_neighbours)
@@ -137,6 +138,11 @@ class _Writer:
         bounds = self.layout.book.bounds
         for part in range(self.layout.book.parts):
             self.array(part, name, rows[self.layout.order[bounds[part] : bounds[part + 1]]])
+
+    def item_rows(self, name: str, rows: np.ndarray) -> None:
+        """Each part's share of one row per dataset item."""
+        for part in range(self.layout.book.parts):
+            self.array(part, name, rows[self.layout.items_of(part)])
 
 
 def _write_ids(writer: _Writer, users: pa.Table, items: pa.Table) -> None:

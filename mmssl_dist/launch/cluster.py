@@ -18,7 +18,11 @@ from mmssl_dist.launch.waiting import amounts, await_room, grows
 
 _LARGEST_OBJECT_STORE = 1 << 30
 _PROBE_SECONDS = 5.0
+_STARTS = 3
+_LATE = "timed out during startup"
 _KEEP_BLOCKS = str(1 << 30)
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,13 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
             "num_cpus": max(needed + 1, os.cpu_count() or 1),  # one more for data tasks beside waiting workers
             "object_store_memory": min(_LARGEST_OBJECT_STORE, _physical_memory() // 8),
         }
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if not target:
-            raise
-        raise no_cluster(where, target, error) from error
+    if target:
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise no_cluster(where, target, error) from error
+    else:
+        _start_here(options)
     if not debug:
         _quiet_data()
     try:
@@ -188,6 +193,28 @@ def describe(error: BaseException) -> str:
 def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:
     with carried(relay):
         return function(*arguments)
+
+
+def _start_here(options: Mapping[str, Any]) -> None:
+    """Start a Ray on this machine; again if it isn't up within the half minute that Ray itself allows.
+
+    Raises:
+        WorkerError: it never was.
+    """
+    import ray
+
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if _LATE not in str(error):  # Ray has no kind of its own for it
+                raise
+            if attempt == _STARTS:
+                raise WorkerError(f"Ray did not start on this machine in {_STARTS} tries of half a minute; is it "
+                                  f"overloaded? ({_first_line(error)})") from error  # fmt: skip
+            _logger.warning("Ray did not start within half a minute; trying again")
 
 
 def _start_relay() -> Any:

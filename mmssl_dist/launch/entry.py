@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import torch
 import torch.distributed as dist
@@ -14,10 +15,11 @@ from torch import Tensor
 from mmssl_dist.config.tree import Job
 from mmssl_dist.evaluation.evaluate import held_out_metrics, held_out_users, means_of, popularity_users
 from mmssl_dist.evaluation.groups import group_metrics
-from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.propagation import ExactRows, exact_layers, exact_rows
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
 from mmssl_dist.export.export import export_partitions
-from mmssl_dist.graph.load import load_ids, load_partition, read_book
+from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
+from mmssl_dist.graph.load import load_features, load_ids, load_partition, read_book
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
@@ -34,11 +36,17 @@ HELD_OUT = ("validation", "test")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model on this worker's partitions, and its final rows [n, D]."""
+    """A trained model on this worker's partitions, and its rows."""
 
     graph: LocalGraph
     exchange: Exchange
-    rows: Tensor
+    model: Mmssl
+    exact: ExactRows
+
+    @property
+    def rows(self) -> Tensor:
+        """[n, D], what is ranked with."""
+        return self.exact.final
 
 
 def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
@@ -81,11 +89,17 @@ def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, t
 
 def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
            training: Manifest) -> dict[str, dict[str, object]]:  # fmt: skip
-    """Write embeddings and recommendations of the chosen checkpoint. Returns the records of this worker's files."""
+    """Write embeddings, recommendations and fold-in rows of the chosen checkpoint.
+
+    Returns:
+        the records of this worker's files.
+    """
     trained = load_trained(job, worker, checkpoint, training)
     ids = _external_ids(job, worker, trained.graph)
     location = open_location(job.output, job.storage) / "export"
-    return _records(export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, location))
+    files = export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, location)
+    fold_in = fold_in_rows(trained.model, trained.exact, trained.graph, _features(job, worker, trained))
+    return _records(files | write_fold_in(location, trained.graph, fold_in))
 
 
 def load_local_graph(job: Job, worker: Worker) -> LocalGraph:
@@ -109,8 +123,8 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     model = make_model(job, graph)
     _load_weights(model, load_dense(files, GENERATOR, model))
     views = {m: each.graph(exchange) for m, each in lists.items()}
-    rows = exact_rows(model.to(worker.device), table.rows, graph, views, exchange)
-    return Trained(graph, exchange, rows)
+    model = model.to(worker.device)
+    return Trained(graph, exchange, model, exact_layers(model, table.rows, graph, views, exchange))
 
 
 def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:
@@ -124,6 +138,17 @@ def _external_ids(job: Job, worker: Worker, graph: LocalGraph) -> list[tuple[pa.
     location = open_location(job.output, job.storage) / "partitions"
     manifest = require_manifest(location, "partitions", "partition")
     return [load_ids(location, manifest, part, worker.cache) for part in graph.parts]
+
+
+def _features(job: Job, worker: Worker, trained: Trained) -> dict[str, Iterator[np.ndarray]]:
+    """Per modality, the features [m, F + 1] of the items of each partition held, one partition at a time."""
+    location = open_location(job.output, job.storage) / "partitions"
+    manifest = require_manifest(location, "partitions", "partition")
+
+    def of(modality: str) -> Iterator[np.ndarray]:
+        return (load_features(location, manifest, part, modality, worker.cache) for part in trained.graph.parts)
+
+    return {modality: of(modality) for modality in trained.model.modalities}
 
 
 def _records(files: Mapping[str, FileRecord]) -> dict[str, dict[str, object]]:

@@ -6,6 +6,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.storage import Manifest, fingerprint
 
 _FORMAT = 1
+_EXPORT_FORMAT = 2  # since 2: safetensors, fold-in rows, index
 _EVALUATION_FORMAT = 2  # since 2: metrics of each user, cold and warm items
 # They change how training runs, not what it computes; W is not here either, so a resume may have another.
 _NEUTRAL = {"keep_checkpoints", "checkpoint_minutes", "max_failures", "timeout_seconds", "prefetch"}
@@ -31,8 +32,8 @@ def evaluation_fingerprint(job: Job, training: Manifest) -> str:
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal exports: the checkpoint's content and the length of the lists."""
-    return fingerprint("export", _FORMAT, _content(training), job.export.model_dump())
+    """Equal for equal exports: the checkpoint's content and what is made of it."""
+    return fingerprint("export", _EXPORT_FORMAT, _content(training), job.export.model_dump())
 
 
 def _content(training: Manifest) -> list[str]:

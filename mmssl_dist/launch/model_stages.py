@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmssl_dist.config import Job
+from mmssl_dist.export.index import build_index
+from mmssl_dist.export.names import INDEX
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint
 from mmssl_dist.launch.train import Run, run_workers
@@ -34,16 +36,26 @@ def evaluate(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
 
 
 def export(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
-    """Embeddings and recommendation lists of the published checkpoint, written by the workers."""
+    """Rows and lists of the published checkpoint, written by the workers, and the index, by one task."""
+    begin(open_location(job.output, job.storage) / "export")
+    returned = _on_workers(cluster, job, "export", training)
+    manifest: Manifest = cluster.run_task(publish_export, job, training, _files(returned))
+    return manifest
+
+
+def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecord]) -> Manifest:
+    """Publish what the workers have ``written``, by name below export/, and the index of their items."""
     output = open_location(job.output, job.storage)
     location = output / "export"
-    begin(location)
-    returned = _on_workers(cluster, job, "export", training)
-    files = _files(returned)
-    book = require_manifest(output / "partitions", "partitions", "partition").facts["book"]
+    record, index = build_index(location, written, job.export.index)
+    files = {**written, INDEX: record}
+    partitions = require_manifest(output / "partitions", "partitions", "partition")
+    book = partitions.facts["book"]
     facts = {
         "users": sum(book["users"]), "items": sum(book["items"]), "k": job.export.k,
-        "bytes": sum(record.bytes for record in files.values()),
+        "bytes": sum(record.bytes for record in files.values()), "index": index,
+        "partitions": partitions.fingerprint, "dimension": job.model.dimension,
+        "fold_in": {"modality_weight": job.model.modality_weight, "similar_weight": job.model.item_graph.weight},
     }  # fmt: skip
     manifest = Manifest("export", export_fingerprint(job, training), facts, files)
     publish(location, manifest)

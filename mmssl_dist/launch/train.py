@@ -6,7 +6,6 @@ import importlib
 import logging
 import math
 import os
-import tempfile
 import threading
 import time
 import traceback
@@ -28,7 +27,7 @@ from mmssl_dist.launch.progress import carried, follow
 from mmssl_dist.launch.pulse import pulse
 from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.sharding.worker import Worker
-from mmssl_dist.storage import Location
+from mmssl_dist.storage import Location, downloads_folder
 from mmssl_dist.training.session import Session
 
 _logger = logging.getLogger(__name__)
@@ -228,7 +227,8 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     """The way in of each worker; returns every worker's result, by rank."""
     job = Job.model_validate_json(config["job"])
     context = ray.train.get_context()
-    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), _cache(), dist.group.WORLD)
+    rank, size = context.get_world_rank(), context.get_world_size()
+    worker = Worker(rank, size, get_device(), downloads_folder(), dist.group.WORLD)
     with carried(config["relay"], worker.rank):
         try:
             session = RaySession(config["run"], config["stage"], worker.rank)
@@ -245,12 +245,3 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
 def _find(name: str) -> WorkerFunction:
     module, _, attribute = name.partition(":")
     return cast(WorkerFunction, getattr(importlib.import_module(module), attribute))
-
-
-def _cache() -> Path:
-    """Folder for downloads, shared by this machine's workers and by the stages of a run."""
-    folder = Path(tempfile.gettempdir()) / f"mmssl-dist-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
-    return folder

@@ -90,10 +90,14 @@ def evaluation_summary(metrics: Facts, metric: str) -> str:
     return ", ".join(lines)
 
 
-def export_summary(users: int, items: int, k: int, total_bytes: int) -> str:
-    """What export published."""
-    embeddings = f"embeddings of {count(users)} users and {count(items)} items"
-    return f"top {k} for {count(users)} users, {embeddings}, {size(total_bytes)}"
+def export_summary(facts: Facts) -> str:
+    """What export published: the facts of an "export" manifest."""
+    users, index = count(facts["users"]), facts["index"]
+    recall = index["recall"]
+    return (
+        f"top {facts['k']} for {users} users, embeddings of {users} users and {count(facts['items'])} items, "
+        f"{index['kind']} index with recall@{recall['at']} {recall['value']:.4f}, {size(facts['bytes'])}"
+    )
 
 
 def count(number: int) -> str:

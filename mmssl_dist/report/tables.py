@@ -32,7 +32,7 @@ def metrics_table(rows: Rows, title: str) -> Table:
         rows: "mmssl", "popularity", ... -> {"recall@20": 0.08, ...}.
         title: line above the table.
     """
-    head, body = _cells(rows)
+    head, body = cells(rows)
     table = Table(title=title, title_justify="left")
     for column, name in enumerate(head):
         table.add_column(name, justify="left" if column == 0 else "right")
@@ -44,7 +44,7 @@ def metrics_table(rows: Rows, title: str) -> Table:
 
 def metrics_text(rows: Rows, title: str) -> str:
     """The same table as lines of plain text, without trailing blanks."""
-    head, body = _cells(rows)
+    head, body = cells(rows)
     widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
     lines = [title]
     for line in (head, *body):
@@ -65,7 +65,7 @@ def show_metrics(metrics: Mapping[str, Any], stream: TextIO) -> None:
             stream.write(metrics_text(rows, title) + "\n")
 
 
-def _cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
+def cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """Column names and lines of cells; cut-offs ascending, metrics in the order of the first row."""
     names = [name.rsplit("@", 1) for name in next(iter(rows.values()))]
     kinds = list(dict.fromkeys(kind for kind, _ in names))

@@ -1,5 +1,6 @@
 """Files by URL, and artifacts that are complete exactly when their manifest exists."""
 
+from mmssl_dist.storage.cache import downloads_folder
 from mmssl_dist.storage.location import FileRecord, Location, open_location
 from mmssl_dist.storage.manifest import (
     Manifest,
@@ -14,6 +15,6 @@ from mmssl_dist.storage.manifest import (
 from mmssl_dist.storage.s3 import require_answer
 
 __all__ = [
-    "FileRecord", "Location", "Manifest", "begin", "fingerprint", "open_location", "publish", "read_manifest",
-    "require_answer", "require_intact", "require_manifest", "require_whole",
+    "FileRecord", "Location", "Manifest", "begin", "downloads_folder", "fingerprint", "open_location", "publish",
+    "read_manifest", "require_answer", "require_intact", "require_manifest", "require_whole",
 ]

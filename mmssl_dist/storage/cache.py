@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
 IN_USE_SECONDS = 900.0  # a file is opened, or mapped, soon after it was asked for; from then on it may lose its name
+
+
+def downloads_folder() -> Path:
+    """Folder for downloads, shared by this user's processes on this machine.
+
+    Raises:
+        PermissionError: it belongs to another user.
+    """
+    folder = Path(tempfile.gettempdir()) / f"mmssl-dist-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+    return folder
 
 
 def mark_used(path: Path) -> None:

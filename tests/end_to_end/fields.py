@@ -103,6 +103,15 @@ CHANGES = (
     _one("ranking", "evaluation.user_block", 7),
     _one("ranking", "evaluation.item_block", 3),
     _one("ranking", "export.k", 3),
+    # The index of the items.
+    _one("index", "export.index.kind", "hnsw"),
+    _one("index", "export.index.exact_up_to", 100),
+    _one("index", "export.index.links", 8, "export.index.kind=hnsw"),
+    _one("index", "export.index.build_width", 20, "export.index.kind=hnsw"),
+    _one("index", "export.index.search_width", 20, "export.index.kind=hnsw"),
+    _one("index", "export.index.cells", 5, "export.index.kind=ivf"),
+    _one("index", "export.index.probes", 2, "export.index.kind=ivf"),
+    _one("index", "export.index.recall_users", 3),
     # What is asked of Ray.
     _one("launch", "scaling.workers", 2),
     _one("launch", "scaling.cpus_per_worker", 2),

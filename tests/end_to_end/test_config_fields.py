@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from mmssl_dist.config import Job
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.launch.cluster import connect
-from tests.end_to_end import data_probes, launch_probes, training_probes
+from tests.end_to_end import data_probes, export_probes, launch_probes, training_probes
 from tests.end_to_end.fields import CHANGES, Change
 from tests.processes import run_workers
 
@@ -35,6 +35,7 @@ class Observations:
 HERE: dict[str, Callable[[Path, Sets], object]] = {
     "read": data_probes.read,
     "prepare": data_probes.prepared,
+    "index": export_probes.index,
     "launch": launch_probes.handed_to_ray,
     "storage": launch_probes.filesystem,
     "cache": launch_probes.downloads_kept,

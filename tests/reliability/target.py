@@ -21,7 +21,7 @@ from mmssl_dist.storage.manifest import MANIFEST
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("prepare", "partition", "train", "evaluate", "export")
 ARTIFACTS = dict(zip(STAGES, ("dataset", "partitions", "training", "evaluation", "export"), strict=True))
-EPOCHS = 6
+EPOCHS = 8
 USERS, ITEMS, INTERACTIONS = 600, 240, 9000
 JOB = f"""\
 output: unused

@@ -16,12 +16,14 @@ from mmssl_dist.errors import (
     NonFiniteError,
     StorageError,
     StorageFault,
+    UnknownIdError,
     find_known,
 )
 
 EXAMPLES = [
     MmsslError("something"),
     InputError("data/a.parquet, row 17", -3, "ids are not negative", "Mend the row."),
+    UnknownIdError("user id", "'u9'", "the run knows 3 users", "Give another."),
     ConfigError(("seed: found -1; must be 0 or more", "zebra: unknown key"), "job.yaml"),
     StorageError("s3://bucket/key", "no bucket", "the bucket must exist", "Make it."),
     StorageFault("s3://bucket/key", "HTTP status 503", "the storage must answer", "Try again."),
@@ -51,7 +53,7 @@ def test_pickling_keeps_everything(error):
 
 def test_messages():
     assert str(EXAMPLES[1]) == "data/a.parquet, row 17: found -3; ids are not negative. Mend the row."
-    assert str(EXAMPLES[2]).splitlines() == [
+    assert str(EXAMPLES[3]).splitlines() == [
         "job.yaml: 2 problem(s)", "  seed: found -1; must be 0 or more", "  zebra: unknown key",
     ]  # fmt: skip
 

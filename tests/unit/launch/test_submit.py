@@ -63,7 +63,7 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
     submission = Submission(job_file, ("seed=3", "data.columns.user=a b"), ("--force",))
     status, client, shown = _submit(monkeypatch, submission)
     assert status == 0
-    assert {"cli.py", "jobs/my job.yaml", "mmssl_dist/app.py", "mmssl_dist/config/tree.py"} <= client.folder
+    assert {"cli.py", "jobs/my job.yaml", "mmssl_dist/app/__init__.py", "mmssl_dist/config/tree.py"} <= client.folder
     assert not any("__pycache__" in name for name in client.folder)
     assert client.version.startswith("mmssl-dist ")
     words = shlex.split(client.entrypoint)

@@ -81,5 +81,8 @@ def test_evaluation() -> None:
 
 
 def test_export() -> None:
-    assert progress.export_summary(9308, 6710, 50, 4_200_000) == (
-        "top 50 for 9,308 users, embeddings of 9,308 users and 6,710 items, 4.2 MB")
+    index = {"kind": "hnsw", "recall": {"value": 0.98765, "at": 20, "users": 1000}}
+    facts = {"users": 9308, "items": 6710, "k": 50, "bytes": 4_200_000, "index": index}
+    assert progress.export_summary(facts) == (
+        "top 50 for 9,308 users, embeddings of 9,308 users and 6,710 items, "
+        "hnsw index with recall@20 0.9877, 4.2 MB")

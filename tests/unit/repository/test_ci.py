@@ -23,6 +23,7 @@ def machine(tmp_path: Path) -> Path:
     program(tmp_path, "id", "echo 0")
     program(tmp_path, "ldconfig", "echo '	libgomp.so.1 (libc6,x86-64) => /usr/lib/libgomp.so.1'")
     program(tmp_path, "make", 'echo "make $*"')
+    program(tmp_path, "chromium", "exit 0")
     program(tmp_path, "apt-get", 'echo "apt-get $*"')
     return tmp_path
 
@@ -64,6 +65,12 @@ def test_what_is_missing_is_installed_first(machine: Path) -> None:
         "apt-get install -y -q --no-install-recommends libgomp1",
         "make test PYTHON=python3",
     ]
+
+
+def test_a_browser_is_installed_for_the_report(machine: Path) -> None:
+    (machine / "chromium").unlink()
+    program(machine, "python3", f"exit {FITS}")
+    assert run(machine).stdout.splitlines()[0] == "installing chromium"
 
 
 def test_a_python_too_new_ends_with_a_reason(machine: Path) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmssl_dist import __version__
-from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, InputError, MmsslError
+from mmssl_dist.app import use
+from mmssl_dist.app.options import Address, Debug
+from mmssl_dist.app.reporting import reporting
+from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, InputError
 
 if TYPE_CHECKING:
     from mmssl_dist.config import Job
-
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="mmssl-dist", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
@@ -30,11 +27,6 @@ JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job's YAML fil
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a YAML value; may be given several times.")
 ]
-Address = Annotated[
-    str | None,
-    typer.Option(help="Ray cluster to run on, host:port or auto. Default: RAY_ADDRESS, else a Ray of this machine."),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what the libraries log.")]
 Force = Annotated[bool, typer.Option("--force", help="Do the work again, though what is published matches the job.")]
 
 
@@ -64,7 +56,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
 
     Shows all problems of the YAML at once, each with its path.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.data.files import find_files
         from mmssl_dist.launch.preflight import check_data, check_headers
         from mmssl_dist.report.job import description
@@ -130,18 +122,20 @@ def export(job_file: JobFile, overrides: Overrides = None, address: Address = No
 @app.command()
 def run(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
         debug: Debug = False) -> None:  # fmt: skip
-    """Run all stages in order, and show the metrics.
+    """Run all stages in order, show the metrics, write report.html.
 
     A stage whose published output matches its inputs is skipped, unless --force is given.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.pipeline import cluster_on_demand, run_all
+        from mmssl_dist.report.html import write_report
         from mmssl_dist.report.tables import show_metrics
 
         job = _load(job_file, overrides)
         with cluster_on_demand(job, address, debug) as cluster:
             manifests = run_all(job, cluster, force)
         show_metrics(manifests["evaluate"].facts, sys.stdout)
+        typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
 
 
 @app.command()
@@ -162,7 +156,7 @@ def submit(
     Follows the job's log and ends with its exit status; Ctrl-C detaches and the job runs on. `ray start --head` starts
     a cluster on this machine. Relative paths in the YAML are taken from here.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.launch.submit import Submission, submit
 
         flags = tuple(name for name, given in (("--force", force), ("--debug", debug)) if given)
@@ -172,6 +166,7 @@ def submit(
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs sent to a cluster: list, status, logs, stop.")
 app.add_typer(jobs, name="jobs")
+app.add_typer(use.app)
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
 Dashboard = Annotated[
     str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")
@@ -181,7 +176,7 @@ Dashboard = Annotated[
 @jobs.command("list")
 def list_jobs(address: Dashboard = None, debug: Debug = False) -> None:
     """Show every job, the latest first."""
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.launch.jobs import job_lines
 
         for line in job_lines(address):
@@ -191,7 +186,7 @@ def list_jobs(address: Dashboard = None, debug: Debug = False) -> None:
 @jobs.command("status")
 def show_status(job_id: JobId, address: Dashboard = None, debug: Debug = False) -> None:
     """Show how a job stands."""
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.launch.jobs import job_status
 
         typer.echo(job_status(address, job_id))
@@ -205,7 +200,7 @@ def show_logs(
     debug: Debug = False,
 ) -> None:
     """Show a job's log, and follow it."""
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.launch.jobs import job_logs
 
         raise typer.Exit(job_logs(address, job_id, typer.echo, follow))
@@ -214,7 +209,7 @@ def show_logs(
 @jobs.command("stop")
 def end_job(job_id: JobId, address: Dashboard = None, debug: Debug = False) -> None:
     """End a job; what it published stays."""
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.launch.jobs import stop_job
 
         typer.echo(stop_job(address, job_id))
@@ -237,7 +232,7 @@ def synthesize(
 
     Interactions follow communities that the features reveal.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.config.tree import Scaling, Storage
         from mmssl_dist.data.synthesize import synthesize
         from mmssl_dist.launch.cluster import connect
@@ -262,7 +257,7 @@ def summarize(
 
     A Markdown table of every metric that all the runs have.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.config.tree import Storage
         from mmssl_dist.report.runs import read_metrics, summary_lines
         from mmssl_dist.storage import open_location
@@ -288,7 +283,7 @@ def compare(
 
     A Markdown table: means with bootstrap intervals over users, differences to the baseline with a paired test.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.config.tree import Storage
         from mmssl_dist.report.compare import compare, comparison_lines, parse_contenders, read_contenders
         from mmssl_dist.storage import open_location
@@ -309,7 +304,7 @@ def doctor(
 
     Exit status 1 when something is missing.
     """
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.launch.doctor import examine
 
         job = None if job_file is None else _load(job_file, overrides)
@@ -323,7 +318,7 @@ def doctor(
 
 def _stage(name: str, job_file: Path, overrides: list[str] | None, address: str | None, force: bool,
            debug: bool) -> None:  # fmt: skip
-    with _reporting(debug):
+    with reporting(debug):
         from mmssl_dist.pipeline import cluster_on_demand, run_stage
         from mmssl_dist.report.tables import show_metrics
 
@@ -349,34 +344,3 @@ def _widths(modalities: list[str]) -> dict[str, int]:
             raise InputError("--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64.")
         widths[name] = int(width)
     return widths
-
-
-@contextmanager
-def _reporting(debug: bool) -> Iterator[None]:
-    """Progress on stderr; every failure as one message there, and as the exit status of its kind."""
-    handler = logging.StreamHandler(sys.stderr)
-    logger = logging.getLogger("mmssl_dist")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    except MmsslError as error:
-        _fail(error, str(error), debug)
-        raise typer.Exit(error.exit_status) from error
-    except KeyboardInterrupt as error:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from error
-    except typer.Exit:
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
-        _fail(error, f"{text} (run with --debug for the traceback)", debug)
-        raise typer.Exit(EXIT_SYSTEM_FAILURE) from error
-    finally:
-        logger.removeHandler(handler)
-
-
-def _fail(error: Exception, message: str, debug: bool) -> None:
-    if debug:
-        typer.echo("".join(traceback.format_exception(error)), err=True)
-    typer.echo(f"error: {message}", err=True)

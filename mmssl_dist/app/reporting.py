@@ -1,0 +1,46 @@
+"""How a command ends: every failure as one message and as the exit status of its kind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, MmsslError
+
+EXIT_INTERRUPTED = 130
+
+
+@contextmanager
+def reporting(debug: bool) -> Iterator[None]:
+    """Progress on stderr; every failure as one message there, and as the exit status of its kind."""
+    handler = logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger("mmssl_dist")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except MmsslError as error:
+        _fail(error, str(error), debug)
+        raise typer.Exit(error.exit_status) from error
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except typer.Exit:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
+        _fail(error, f"{text} (run with --debug for the traceback)", debug)
+        raise typer.Exit(EXIT_SYSTEM_FAILURE) from error
+    finally:
+        logger.removeHandler(handler)
+
+
+def _fail(error: Exception, message: str, debug: bool) -> None:
+    if debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+    typer.echo(f"error: {message}", err=True)

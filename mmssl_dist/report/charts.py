@@ -1,0 +1,106 @@
+"""Charts as inline SVG: nothing is fetched, nothing runs, and they print as they look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+_WIDTH, _HEIGHT = 420, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 30, 42
+_COLOURS = ("#3366cc", "#dc3912", "#109618", "#ff9900", "#990099", "#0099c6", "#dd4477", "#66aa00")
+_TICKS = 4
+
+
+def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[float]], x_label: str) -> str:
+    """One line per series over ``x``; values that are not finite are left out.
+
+    Args:
+        series: name -> as many values as ``x`` has.
+    """
+    values = [value for line in series.values() for value in line if math.isfinite(value)]
+    if not values:
+        return ""
+    low, high = _span(min(values), max(values))
+    first, last = _span(min(x), max(x)) if len(set(x)) == 1 else (min(x), max(x))
+    parts = [_frame(title, low, high, x_label)]
+    parts += [_label(_across(at, first, last), f"{at:g}") for at in _some(x)]
+    for place, line in enumerate(series.values()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        points = [(_across(at, first, last), _up(value, low, high))
+                  for at, value in zip(x, line, strict=True) if math.isfinite(value)]  # fmt: skip
+        path = " ".join(f"{across:.1f},{up:.1f}" for across, up in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.5" fill="{colour}"/>' for across, up in points]
+    return _svg(title, parts) + (_legend(list(series)) if len(series) > 1 else "")
+
+
+def bar_chart(title: str, bars: Mapping[str, float], x_label: str, note: Mapping[str, str] | None = None) -> str:
+    """One bar per entry, from zero up; ``note``: text above a bar, by default its value."""
+    finite = {name: value for name, value in bars.items() if math.isfinite(value)}
+    if not finite:
+        return ""
+    high = max(*finite.values(), 0.0) or 1.0
+    parts = [_frame(title, 0.0, high * 1.1, x_label)]
+    step = (_WIDTH - _LEFT - _RIGHT) / len(finite)
+    for place, (name, value) in enumerate(finite.items()):
+        left, top = _LEFT + step * (place + 0.15), _up(value, 0.0, high * 1.1)
+        parts.append(f'<rect x="{left:.1f}" y="{top:.1f}" width="{step * 0.7:.1f}" '
+                     f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}"/>')  # fmt: skip
+        middle = left + step * 0.35
+        parts.append(_label(middle, name))
+        said = (note or {}).get(name, _number(value))
+        parts.append(f'<text x="{middle:.1f}" y="{top - 3:.1f}" text-anchor="middle">{escape(said)}</text>')
+    return _svg(title, parts)
+
+
+def _frame(title: str, low: float, high: float, x_label: str) -> str:
+    lines = [f'<text x="{_LEFT}" y="16" class="title">{escape(title)}</text>']
+    for tick in range(_TICKS + 1):
+        value = low + (high - low) * tick / _TICKS
+        up = _up(value, low, high)
+        lines.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up:.1f}" y2="{up:.1f}" class="grid"/>')
+        lines.append(f'<text x="{_LEFT - 5}" y="{up + 4:.1f}" text-anchor="end">{_number(value)}</text>')
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    lines.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
+    return "".join(lines)
+
+
+def _svg(title: str, parts: Sequence[str]) -> str:
+    return (f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">' + "".join(parts)
+            + "</svg>")  # fmt: skip
+
+
+def _legend(names: Sequence[str]) -> str:
+    entries = (f'<span><i style="background:{_COLOURS[place % len(_COLOURS)]}"></i>{escape(name)}</span>'
+               for place, name in enumerate(names))  # fmt: skip
+    return f'<p class="legend">{"".join(entries)}</p>'
+
+
+def _label(across: float, text: str) -> str:
+    return f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle">{escape(text)}</text>'
+
+
+def _some(x: Sequence[float]) -> list[float]:
+    """At most six of the values, the ends among them."""
+    ordered = sorted(set(x))
+    count = min(6, len(ordered))
+    return [ordered[round(place * (len(ordered) - 1) / max(1, count - 1))] for place in range(count)]
+
+
+def _span(low: float, high: float) -> tuple[float, float]:
+    """A range that is not empty and leaves some air."""
+    air = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
+    return low - air, high + air
+
+
+def _across(value: float, first: float, last: float) -> float:
+    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (value - first) / (last - first)
+
+
+def _up(value: float, low: float, high: float) -> float:
+    return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - (value - low) / (high - low))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,193 @@
+"""The report as one HTML file that needs nothing else: no script, no font, no request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from mmssl_dist.report.charts import bar_chart, line_chart
+from mmssl_dist.report.findings import Findings, Group, Sample
+from mmssl_dist.report.progress import count, percent, size
+from mmssl_dist.report.tables import cells, rows_of_split
+
+_STYLE = """
+body{font:14px/1.45 system-ui,sans-serif;color:#222;max-width:1320px;margin:1.5em auto;padding:0 1em}
+h1{font-size:1.5em;margin:0}h2{font-size:1.15em;margin:1.6em 0 .5em;border-bottom:1px solid #ddd}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(380px,1fr));gap:8px 18px}
+.charts>div{break-inside:avoid}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}
+svg .title{font-weight:600;font-size:13px;fill:#222}.grid{stroke:#e4e4e4}
+.legend{margin:0 0 0 4em;font-size:12px}.legend span{margin-right:1em}
+.legend i{display:inline-block;width:10px;height:10px;margin-right:4px}
+h3{margin:.3em 0}.side{display:flex;flex-wrap:wrap;gap:0 3em}
+table{border-collapse:collapse}td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #eee}
+td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align:left;vertical-align:top}
+.hit{background:#d8f0d8;font-weight:600}.ids span{display:inline-block;margin:0 6px 2px 0;padding:0 3px}
+.big{display:flex;flex-wrap:wrap;gap:10px;margin:1em 0}.big div{background:#f4f6fa;padding:8px 14px;border-radius:6px}
+.big b{display:block;font-size:1.35em}pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:12px}
+@media print{body{max-width:none}pre{white-space:pre-wrap}}
+"""
+Facts = Mapping[str, Mapping[str, Any]]
+
+
+def page(title: str, facts: Facts, findings: Findings, job: str, versions: Mapping[str, str], stamp: str) -> str:
+    """The whole file.
+
+    Args:
+        title: the run's URL.
+        facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest.
+        job: the resolved job, as YAML.
+        versions: package -> version.
+        stamp: says what the report was made from; ``stamp_of`` finds it again.
+    """
+    training, metrics = facts["training"], facts["evaluation"]
+    sections = [
+        ("Metrics", _metrics(metrics)),
+        ("Training", _charts(_curves(training["history"]))),
+        ("For whom, and which items", _charts(_groups(findings)) + _cold(metrics, facts["partitions"])),
+        ("Graph", _charts(_graph(facts["partitions"], findings))),
+        ("Examples", _samples(findings)),
+        ("Versions", _table(("package", "version"), versions.items())),
+        ("Job", f"<pre>{escape(job)}</pre>"),
+    ]
+    body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in sections)
+    return (
+        f'<!DOCTYPE html>\n<!-- {stamp} -->\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; '
+        'img-src data:"><link rel="icon" href="data:,">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"{_headline(facts, findings)}{body}</body></html>\n"
+    )
+
+
+def stamp_of(content: str) -> str | None:
+    """What a report was made from, or None for what is none."""
+    lines = content.split("\n", 2)
+    is_one = len(lines) > 2 and lines[1].startswith("<!-- ")
+    return lines[1].removeprefix("<!-- ").removesuffix(" -->") if is_one else None
+
+
+def _headline(facts: Facts, findings: Findings) -> str:
+    metric, dataset = facts["training"]["metric"], facts["dataset"]
+    split = "test" if "test" in facts["evaluation"] else "validation"
+    popular = facts["evaluation"]["baselines"]["popularity"].get(split, {}).get(metric)
+    ours = facts["evaluation"].get(split, {}).get(metric)
+    figures = {
+        f"{split} {metric}": "-" if ours is None else f"{ours:.4f}",
+        f"popularity's {metric}": "-" if popular is None else f"{popular:.4f}",
+        "best epoch": f"{facts['training']['best_epoch']} of {facts['training']['epochs']}",
+        "users": count(dataset["users"]), "items": count(dataset["items"]),
+        "training interactions": count(dataset["interactions"]["train"]),
+        f"items in some top {findings.k}": percent(findings.coverage),
+        "novelty": f"{findings.novelty:.1f} bits",
+        "edge cut": percent(facts["partitions"]["edge_cut"]),
+        "export": size(facts["export"]["bytes"]),
+    }  # fmt: skip
+    return '<div class="big">' + "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>"
+                                         for name, value in figures.items()) + "</div>"  # fmt: skip
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    parts = []
+    for split in ("validation", "test"):
+        if split in metrics:
+            head, lines = cells(rows_of_split(metrics, split))
+            parts.append(f"<div><h3>{split}</h3>{_table(head, lines)}</div>")
+    return f'<div class="side">{"".join(parts)}</div>'
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """Every loss by itself, every kind of metric with its cut-offs together, and the times."""
+    if not history:
+        return []
+    epochs = [entry["epoch"] for entry in history]
+    names = [name for name in history[0] if name != "epoch"]
+    charts = []
+    kinds = dict.fromkeys(name.split("@")[0] for name in names if "@" in name)
+    for kind in kinds:
+        lines = {name: [entry[name] for entry in history] for name in names if name.startswith(f"{kind}@")}
+        charts.append(line_chart(f"validation {kind}", epochs, lines, "epoch"))
+    for name in names:
+        if name.startswith("loss/"):
+            values = [entry[name] for entry in history]
+            charts.append(line_chart(f"loss: {name.removeprefix('loss/')}", epochs, {name: values}, "epoch"))
+    times = {name.removesuffix("_seconds"): [entry[name] for entry in history] for name in names
+             if name.endswith("_seconds")}  # fmt: skip
+    charts.append(line_chart("seconds since the last validation", epochs, times, "epoch"))
+    return charts
+
+
+def _groups(findings: Findings) -> list[str]:
+    recall = f"recall@{findings.k}"
+
+    def chart(title: str, groups: Sequence[Group], x_label: str) -> str:
+        bars = {group.name: group.recall for group in groups}
+        notes = {group.name: f"{group.recall:.3f} ({count(group.members)})" for group in groups}
+        return bar_chart(title, bars, x_label, notes)
+
+    return [
+        chart(f"test {recall} by user activity (users)", findings.by_activity, "training items of the user"),
+        chart(f"test {recall} by item popularity (items)", findings.by_popularity, "training users of the item"),
+    ]
+
+
+def _cold(metrics: Mapping[str, Any], partitions: Mapping[str, Any]) -> str:
+    lines = []
+    for split, found in metrics.get("cold", {}).items():
+        values = (f"{found[name]:.4f}" for name in found if "@" in name)
+        lines.append((split, *values, count(found["users"]), count(found["items"])))
+    said = f"<p>{count(partitions['cold_items'])} items have no training interactions (cold).</p>"
+    if not lines:
+        return said
+    names = [name for name in next(iter(metrics["cold"].values())) if "@" in name]
+    return said + _table(("cold items ranked among themselves", *names, "users", "items"), lines)
+
+
+def _graph(partitions: Mapping[str, Any], findings: Findings) -> list[str]:
+    cut = partitions["edge_cut"]
+    return [
+        bar_chart("edges", {"within a partition": 1 - cut, "cut": cut}, f"{count(partitions['edges'])} directed edges"),
+        bar_chart("balance: largest over mean partition", partitions["balance"], "1 is even"),
+        bar_chart("users by number of training items", _histogram(findings.user_degrees), "training items"),
+        bar_chart("items by number of training users", _histogram(findings.item_degrees), "training users"),
+    ]
+
+
+def _histogram(degrees: np.ndarray) -> dict[str, float]:
+    """Counts by powers of two, zero apart."""
+    bars = {"0": float((degrees == 0).sum())} if (degrees == 0).any() else {}
+    exponents = np.floor(np.log2(np.maximum(degrees, 1))).astype(int)
+    positive = exponents[degrees > 0]
+    for exponent in range(int(positive.min(initial=99)), int(positive.max(initial=0)) + 1):
+        low, high = 2**exponent, 2 ** (exponent + 1) - 1
+        name = str(low) if low == high else f"{low}-{high}"
+        bars[name] = float(((exponents == exponent) & (degrees > 0)).sum())
+    return bars
+
+
+def _samples(findings: Findings) -> str:
+    rows = "".join(_sample(sample) for sample in findings.samples)
+    return ('<p>Green: in the held-out test items.</p><table class="samples"><tr><th>user</th><th>history</th>'
+            f"<th>recommended, best first</th></tr>{rows}</table>")  # fmt: skip
+
+
+def _sample(sample: Sample) -> str:
+    more = sample.known - len(sample.history)
+    history = "".join(f"<span>{escape(str(item))}</span>" for item in sample.history)
+    history += f"and {more} more" if more else ""
+    marked = "".join(f'<span{" class=hit" if hit else ""}>{escape(str(item))}</span>'
+                     for item, hit in zip(sample.recommended, sample.hits, strict=True))  # fmt: skip
+    return (f'<tr><td>{escape(str(sample.user))}</td><td class="ids">{history}</td>'
+            f'<td class="ids">{marked}</td></tr>')  # fmt: skip
+
+
+def _charts(charts: Iterable[str]) -> str:
+    return '<div class="charts">' + "".join(f"<div>{chart}</div>" for chart in charts if chart) + "</div>"
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    rows = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in line) + "</tr>" for line in lines)
+    return "<table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr>{rows}</table>"

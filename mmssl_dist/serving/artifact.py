@@ -1,0 +1,50 @@
+"""Files of a published artifact: none is handed out whose content differs from the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+
+from mmssl_dist.errors import ArtifactError
+from mmssl_dist.storage import Location, Manifest
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published artifact. ``cache``: local folder for what has to be downloaded."""
+
+    location: Location
+    manifest: Manifest
+    cache: Path
+
+    def path(self, name: str) -> Path:
+        """A local path with the verified content of a file.
+
+        Raises:
+            ArtifactError: the manifest names no such file, or the file is not what it says.
+        """
+        record = self.manifest.files.get(name)
+        if record is None:
+            raise ArtifactError(f"{self.location.url}/{name}: the manifest names no such file; it was made by another "
+                                f"version. Run `mmssl-dist {self.manifest.kind} --force` on the job.")  # fmt: skip
+        return (self.location / name).localize(self.cache, record)
+
+    def count(self, file_of: Callable[[int], str]) -> int:
+        """Number of partitions that have the file named by ``file_of``."""
+        return sum(file_of(part) in self.manifest.files for part in range(len(self.manifest.files)))
+
+    def column(self, file_of: Callable[[int], str], name: str) -> pa.Array:
+        """One column of a table, over all partitions."""
+        tables = [pq.read_table(self.path(file_of(part)), columns=[name]) for part in range(self.count(file_of))]
+        return pa.concat_tables(tables)[name].combine_chunks()
+
+    def rows(self, file_of: Callable[[int], str], name: str) -> np.ndarray:
+        """float32 [n, D], one tensor of the safetensors files, over all partitions."""
+        parts = range(self.count(file_of))
+        return np.concatenate([safetensors.numpy.load_file(self.path(file_of(part)))[name] for part in parts])

@@ -1,0 +1,126 @@
+"""The HTTP service: a Ray Serve deployment whose replicas each hold the run, and answer what came together at once."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+
+from mmssl_dist import __version__
+from mmssl_dist.config.tree import Storage
+from mmssl_dist.errors import InputError, UnknownIdError
+from mmssl_dist.serving.questions import Question, alike, answers
+from mmssl_dist.serving.run import Ranked, Run, open_run
+
+LONGEST = 1000  # items of one answer
+_BATCH = 64  # questions answered together
+_WAIT_SECONDS = 0.002  # that the first of them waits for others
+
+Id = int | str | float
+Length = Annotated[int, Query(ge=1, le=LONGEST, description="Items wanted.")]
+
+
+class Asked(BaseModel):
+    """Either a user of the data, or items known of somebody who is not in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: Id | None = Field(None, description="A user of the data.")
+    items: list[Id] = Field([], max_length=LONGEST, description="Without a user: items known of somebody new.")
+    k: int = Field(20, ge=1, le=LONGEST, description="Items wanted.")
+    exclude_seen: bool = Field(True, description="Leave out the user's items of training, or the items given.")
+
+
+class Item(BaseModel):
+    """An item and its score: the dot product with the user, or the cosine with the item asked about."""
+
+    item: Any
+    score: float
+
+
+class Answer(BaseModel):
+    """Items, best first."""
+
+    items: list[Item]
+
+
+class Health(BaseModel):
+    """What is served."""
+
+    status: str
+    run: str
+    users: int
+    items: int
+    index: dict[str, Any]
+
+
+def answer(found: Ranked | InputError) -> Answer:
+    """The response, or the HTTP error that says what is wrong."""
+    if isinstance(found, InputError):
+        raise HTTPException(404 if isinstance(found, UnknownIdError) else 422, str(found))
+    pairs = zip(found.items, found.scores, strict=True)
+    return Answer(items=[Item(item=item if isinstance(item, int | str | float) else str(item), score=float(score))
+                         for item, score in pairs])  # fmt: skip
+
+
+def warm(run: Run) -> None:
+    """Read everything that an answer needs: a replica that is ready answers at once."""
+    if len(run.users) and len(run.items):
+        run.recommend(run.users.array[0].as_py(), k=1)
+        run.similar(run.items.array[0].as_py(), k=1)
+        run.recommend_new([run.items.array[0].as_py()], k=1)
+
+
+# Serve packs the class with what it refers to as it is made: all of that stands above it
+api = FastAPI(title="mmssl-dist", version=__version__, description="Recommendations of one exported run.")
+
+
+def _batched(function: Any) -> Any:
+    return serve.batch(function, max_batch_size=_BATCH, batch_wait_timeout_s=_WAIT_SECONDS)
+
+
+@serve.deployment
+@serve.ingress(api)
+class Service:
+    """One replica."""
+
+    def __init__(self, url: str, storage: Storage) -> None:
+        self.url, self.run = url, open_run(url, storage)
+        warm(self.run)
+
+    @api.get("/recommend")
+    async def recommend_user(
+        self,
+        user: Annotated[str, Query(description="A user of the data.")],
+        k: Length = 20,
+        exclude_seen: Annotated[bool, Query(description="Leave out the user's items of training.")] = True,
+    ) -> Answer:
+        """The best items of a user. 404: no such user."""
+        return answer(await self._ask(Question(user, (), k, exclude_seen)))
+
+    @api.post("/recommend")
+    async def recommend(self, asked: Asked) -> Answer:
+        """The best items of a user, or of somebody new by the items known of them. 404: an id is unknown."""
+        if (asked.user is None) == (not asked.items):
+            raise HTTPException(422, "give either user or items")
+        return answer(await self._ask(Question(asked.user, asked.items, asked.k, asked.exclude_seen)))
+
+    @api.get("/similar")
+    async def similar(self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20) -> Answer:
+        """The items whose embeddings have the highest cosine with an item's. 404: no such item."""
+        return answer(await self._like(item, k))
+
+    @api.get("/health")
+    async def health(self) -> Health:
+        """What is served."""
+        facts = self.run.facts
+        return Health(status="ok", run=self.url, users=facts["users"], items=facts["items"], index=facts["index"])
+
+    @_batched
+    async def _ask(self, questions: list[Question]) -> list[Ranked | InputError]:
+        return await asyncio.to_thread(answers, self.run, questions)
+
+    @_batched
+    async def _like(self, items: list[str], ks: list[int]) -> list[Ranked | InputError]:
+        return await asyncio.to_thread(alike, self.run, items, ks)

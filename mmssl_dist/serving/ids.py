@@ -1,0 +1,87 @@
+"""External ids and places, back and forth, for ids of any type that an export may hold."""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.errors import UnknownIdError
+
+
+class Ids:
+    """The external ids of all users, or of all items, by place.
+
+    Args:
+        ids: [n] ids, without nulls or duplicates.
+        kind: "user" or "item", for messages.
+    """
+
+    def __init__(self, ids: pa.Array, kind: str) -> None:
+        self.array: pa.Array = ids.dictionary_decode() if isinstance(ids, pa.DictionaryArray) else ids
+        self.kind = kind
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def place(self, given: object) -> int:
+        """The place of an id, given as a value of the ids' type or as text.
+
+        Raises:
+            UnknownIdError: there is no such id.
+        """
+        value = self._value(given)
+        at = len(self) if value is None else bisect_left(range(len(self)), value, key=self._in_order)
+        if at == len(self) or self._in_order(at) != value:
+            example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
+            known = f"the run knows {len(self):,} {self.kind}s, with ids of type {self.array.type}{example}"
+            remedy = f"Give the id of a {self.kind} that was in the data."
+            raise UnknownIdError(f"{self.kind} id", repr(given), known, remedy)
+        return int(self._order[at])
+
+    def places(self, given: Iterable[object]) -> np.ndarray:
+        """int64 places of several ids; raises as ``place`` does."""
+        return np.fromiter((self.place(each) for each in given), np.int64)
+
+    def at(self, places: np.ndarray) -> list[Any]:
+        """The ids at ``places``, as Python values."""
+        found: list[Any] = self.array.take(pa.array(places, pa.int64())).to_pylist()
+        return found
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        plain = self.array.storage if isinstance(self.array, pa.ExtensionArray) else self.array
+        order: np.ndarray = pc.sort_indices(plain).to_numpy()
+        return order
+
+    @cached_property
+    def _sorted(self) -> pa.Array:
+        return self.array.take(pa.array(self._order))
+
+    def _in_order(self, rank: int) -> Any:
+        return self._sorted[rank].as_py()
+
+    def _value(self, given: object) -> Any:
+        """``given`` as a value of the ids' type; None for what cannot be one."""
+        kind = self.array.type
+        try:
+            if isinstance(kind, pa.UuidType):
+                return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
+            if isinstance(given, str) and not _is_text(kind):
+                return pa.scalar(given).cast(kind).as_py()
+            if isinstance(given, bool) != pa.types.is_boolean(kind):
+                return None  # or True would be the id 1
+            value = pa.scalar(given, kind).as_py()
+            return value if value == given else None  # Arrow makes 1 of 1.5
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

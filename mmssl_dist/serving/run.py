@@ -1,0 +1,244 @@
+"""An exported run, read from its published files as they are needed: ids, embeddings, recommendations, similar items.
+
+Users and items have places 0, 1, ...: the order of the export's files. Everything here is numpy, Arrow and FAISS.
+"""
+
+# U users, I items, D embedding, q queries
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from mmssl_dist.config.tree import Storage
+from mmssl_dist.data.columns import ITEM_ID, USER_ID
+from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.export.names import (
+    INDEX,
+    ITEM_EMBEDDINGS,
+    ITEM_ROWS,
+    LAYERS,
+    SIMILAR,
+    USER_EMBEDDINGS,
+    USER_ROWS,
+    embeddings_file,
+    fold_in_file,
+    parquet_file,
+    tower,
+)
+from mmssl_dist.serving.artifact import Artifact
+from mmssl_dist.serving.ids import Ids
+from mmssl_dist.serving.seen import SeenItems, read_seen
+from mmssl_dist.storage import Location, downloads_folder, open_location, require_manifest
+
+NOTHING = np.empty(0, np.int64)
+_DEEPEST = 2048  # results up to which an approximate index is asked; beyond, every item is scored
+_SHORTEST = 1e-12  # a row not longer than this has no direction
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Items, best first. ``items``: external ids. ``scores``: float32, as many."""
+
+    items: list[Any]
+    scores: np.ndarray
+
+
+class Run:
+    """An exported run; ``open_run`` makes it. ``export``, ``partitions``: the artifacts that it is read from."""
+
+    def __init__(self, export: Artifact, partitions: Artifact) -> None:
+        self.export, self.partitions = export, partitions
+
+    @cached_property
+    def users(self) -> Ids:
+        """External ids of the users, by place."""
+        return Ids(self.export.column(partial(parquet_file, USER_EMBEDDINGS), USER_ID), "user")
+
+    @cached_property
+    def items(self) -> Ids:
+        """External ids of the items, by place."""
+        return Ids(self.export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID), "item")
+
+    @cached_property
+    def user_embeddings(self) -> np.ndarray:
+        """float32 [U, D], by place. A user's score of an item is the dot product of their rows."""
+        return self.export.rows(embeddings_file, USER_ROWS)
+
+    @cached_property
+    def item_embeddings(self) -> np.ndarray:
+        """float32 [I, D], by place."""
+        return self.export.rows(embeddings_file, ITEM_ROWS)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the export's manifest says: sizes, the index and its recall."""
+        return self.export.manifest.facts
+
+    def recommend(
+        self, users: object, k: int = 20, exclude_seen: bool = True, exact: bool = False
+    ) -> Ranked | list[Ranked]:
+        """The ``k`` best items of a user, or of each of a list, tuple or array of users.
+
+        Args:
+            users: an external id, or several; of the type in the data, or as text.
+            exclude_seen: leave out the items of the user's training interactions.
+            exact: score every item, whatever the index; a flat index does so anyhow.
+
+        Raises:
+            InputError: an unknown id, or k below 1.
+            ArtifactError: a file is not what its manifest says.
+        """
+        alone = not isinstance(users, list | tuple | np.ndarray)
+        places = self.users.places([users] if alone else cast(Iterable[object], users))
+        seen = [self.seen.of(place) if exclude_seen else NOTHING for place in places]
+        ranked = self.rank(self.user_embeddings[places], seen, k, exact)
+        return ranked[0] if alone else ranked
+
+    def recommend_new(
+        self, items: Sequence[object], k: int = 20, exclude_seen: bool = True, exact: bool = False
+    ) -> Ranked:
+        """The ``k`` best items of a user training never saw, by the items known of them; raises as ``recommend`` does.
+
+        The row is ``fold_in``'s. ``exclude_seen`` leaves out ``items``.
+        """
+        return self.recommend_new_many([items], k, exclude_seen, exact)[0]
+
+    def recommend_new_many(
+        self, baskets: Sequence[Sequence[object]], k: int, exclude_seen: bool = True, exact: bool = False
+    ) -> list[Ranked]:
+        """``recommend_new`` of several."""
+        places = [self.basket(items) for items in baskets]
+        rows = np.stack([self.fold_in(each) for each in places])
+        return self.rank(rows, [each if exclude_seen else NOTHING for each in places], k, exact)
+
+    def similar(self, items: object, k: int = 20) -> Ranked | list[Ranked]:
+        """The ``k`` items whose embeddings have the highest cosine with an item's, or with each of several items'.
+
+        Every item is compared; the item itself is left out. Raises as ``recommend`` does.
+        """
+        import faiss
+
+        _require_k(k)
+        alone = not isinstance(items, list | tuple | np.ndarray)
+        places = self.items.places([items] if alone else cast(Iterable[object], items))
+        wanted = min(k + 1, len(self.items))
+        scores, found = faiss.knn(self._units[places], self._units, wanted, faiss.METRIC_INNER_PRODUCT)
+        ranked = self._chosen(scores, found, [np.asarray([place]) for place in places], k)
+        return ranked[0] if alone else ranked
+
+    def history(self, user: object) -> list[Any]:
+        """The items of a user's training interactions; raises as ``recommend`` does."""
+        return self.items.at(self.seen.of(self.users.place(user)))
+
+    def fold_in(self, items: np.ndarray) -> np.ndarray:
+        """float32 [D], the row of a user of these items, given by place: what the model's propagation makes of them.
+
+        It is the final row that the user would have if they were added to the training graph with the weights and the
+        items' rows as they are: the mean of all layers, the mean of the items' rows over the item-item graph, the unit
+        tower rows. Missing is the user's own ID row, which nobody has learned: it counts as zero.
+        """
+        rows, facts = self._fold_in_rows, self.facts["fold_in"]
+        row = rows[LAYERS][items].sum(0) / len(items) ** 0.5
+        if SIMILAR in rows:
+            row = row + facts["similar_weight"] * rows[SIMILAR][items].mean(0)
+        for name in rows:
+            if name not in (LAYERS, SIMILAR):
+                row = row + facts["modality_weight"] * unit(rows[name][items].sum(0))
+        return np.asarray(row, np.float32)
+
+    @cached_property
+    def seen(self) -> SeenItems:
+        """The training interactions, by place."""
+        return read_seen(self.partitions)
+
+    @cached_property
+    def _index(self) -> Any:
+        import faiss
+
+        return faiss.read_index(str(self.export.path(INDEX)))
+
+    @cached_property
+    def _units(self) -> np.ndarray:
+        return unit(self.item_embeddings)
+
+    @cached_property
+    def _fold_in_rows(self) -> dict[str, np.ndarray]:
+        names = [LAYERS, *(tower(modality) for modality in sorted(self.partitions.manifest.facts["modalities"]))]
+        if self.facts["fold_in"]["similar_weight"] > 0:
+            names.append(SIMILAR)
+        return {name: self.export.rows(fold_in_file, name) for name in names}
+
+    def basket(self, items: Sequence[object]) -> np.ndarray:
+        """Places of a new user's items, each once, ascending.
+
+        Raises:
+            InputError: there are none, or one is unknown.
+        """
+        if not len(items):
+            raise InputError("items", "none", "a new user is known by at least one item", "Give some item ids.")
+        return np.unique(self.items.places(items))
+
+    def rank(self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False) -> list[Ranked]:
+        """The ``k`` best items of each row [q, D], without those at its ``left_out`` places."""
+        import faiss
+
+        _require_k(k)
+        wanted = min(k + max(map(len, left_out), default=0), len(self.items))
+        if exact or wanted > _DEEPEST:
+            scores, found = faiss.knn(rows, self.item_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
+        else:
+            scores, found = self._index.search(rows, wanted)
+        return self._chosen(scores, found, left_out, k)
+
+    def _chosen(
+        self, scores: np.ndarray, found: np.ndarray, left_out: Sequence[np.ndarray], k: int
+    ) -> list[Ranked]:
+        ranked = []
+        for value, place, leave in zip(scores, found, left_out, strict=True):
+            kept = np.flatnonzero((place >= 0) & ~np.isin(place, leave))
+            best = kept[np.lexsort((place[kept], -value[kept]))][:k]  # of equals the first place first, as exported
+            ranked.append(Ranked(self.items.at(place[best]), value[best]))
+        return ranked
+
+
+def open_run(url: str, storage: Storage | None = None) -> Run:
+    """The exported run whose job has the output ``url``.
+
+    Args:
+        url: folder or s3:// URL.
+        storage: how s3:// is reached, as the ``storage`` section of a job; by default its defaults.
+
+    Raises:
+        InputError: nothing is exported there.
+        ArtifactError: what is there does not belong together, or another version made it.
+    """
+    location, cache = open_location(url, storage or Storage()), downloads_folder()
+    export = _artifact(location / "export", "export", cache, "export")
+    partitions = _artifact(location / "partitions", "partitions", cache, "partition")
+    if "index" not in export.manifest.facts:
+        raise ArtifactError(f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again.")
+    if export.manifest.facts["partitions"] != partitions.manifest.fingerprint:
+        raise ArtifactError(f"{partitions.location.url}: partitioned anew since the export was made. "
+                            "Run `mmssl-dist run` on the job.")  # fmt: skip
+    return Run(export, partitions)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows [..., D] at unit length; a zero row stays zero."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(np.where(length > _SHORTEST, rows / np.maximum(length, _SHORTEST), 0.0), np.float32)
+
+
+def _require_k(k: int) -> None:
+    if k < 1:
+        raise InputError("k", k, "a list has at least one item", "Give a number from 1 on.")
+
+
+def _artifact(location: Location, kind: str, cache: Path, command: str) -> Artifact:
+    return Artifact(location, require_manifest(location, kind, command), cache)

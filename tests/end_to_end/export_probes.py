@@ -1,0 +1,37 @@
+"""What the export's index is made with: read from the published file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+import faiss
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.config import parse_job
+from mmssl_dist.config.tree import Storage
+from mmssl_dist.export.index import build_index
+from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
+from mmssl_dist.storage import open_location
+
+
+def index(folder: Path, sets: Sequence[str]) -> object:
+    """How the index of 300 items is built and searched, and with how many users it was compared."""
+    tree = {"output": str(folder), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}}}
+    settings = parse_job(tree, sets).export.index
+    export = open_location(mkdtemp(dir=folder), Storage())
+    rng = np.random.default_rng(0)
+    users, items = (rng.normal(size=(n, 8)).astype(np.float32) for n in (40, 300))
+    files = dict([
+        write_safetensors(export, 0, users, items), write_user_embeddings(export, 0, pa.array(range(40)), users),
+    ])  # fmt: skip
+    _, facts = build_index(export, files, settings)
+    made = faiss.read_index(f"{export.path}/index/items.faiss")
+    if isinstance(made, faiss.IndexHNSW):
+        graph = made.hnsw
+        return "hnsw", graph.nb_neighbors(1), graph.efConstruction, graph.efSearch
+    if isinstance(made, faiss.IndexIVF):
+        return "ivf", made.nlist, made.nprobe
+    return "flat", made.ntotal, facts["recall"]

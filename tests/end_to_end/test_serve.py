@@ -1,0 +1,166 @@
+"""The service over real HTTP: answers as the run gives them, many at once, mistakes by status, and a clean drain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmssl_dist.serving.run import Run, open_run
+from tests.clusters import free_port
+from tests.end_to_end.commands import ROOT, command
+from tests.exported import publish_run
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of its own process, and the run that it serves."""
+
+    process: subprocess.Popen[str]
+    port: int
+    run: Run
+    folder: Path
+
+    def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Status and JSON of a GET, or of a POST of ``body``."""
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            return error.code, json.loads(text) if text.startswith("{") else text
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("serve")
+    publish_run(folder / "run")
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", f"--address={ray_address}"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"serving run on http://127.0.0.1:{port};")
+        yield Service(process, port, open_run(str(folder / "run")), folder)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def items_of(answer: Any) -> list[Any]:
+    return [each["item"] for each in answer["items"]]
+
+
+def test_answers_are_those_of_the_run(service):
+    run = service.run
+    status, answer = service.ask("/recommend?user=u3&k=5")
+    ranked = run.recommend("u3", k=5)
+    assert status == 200
+    assert items_of(answer) == ranked.items
+    assert [each["score"] for each in answer["items"]] == pytest.approx(ranked.scores.tolist())
+    everything = run.recommend("u3", k=5, exclude_seen=False).items
+    assert items_of(service.ask("/recommend?user=u3&k=5&exclude_seen=false")[1]) == everything
+    assert items_of(service.ask("/recommend", {"user": "u3", "k": 5, "exclude_seen": False})[1]) == everything
+    known = service.ask("/recommend", {"items": [103, "104"], "k": 4})[1]
+    assert items_of(known) == run.recommend_new([103, 104], 4).items
+    assert items_of(service.ask("/similar?item=110&k=6")[1]) == run.similar(110, k=6).items
+    status, health = service.ask("/health")
+    assert (status, health["status"], health["users"], health["items"]) == (200, "ok", 40, 30)
+    paths = service.ask("/openapi.json")[1]["paths"]
+    assert {path: set(methods) for path, methods in paths.items()} == {
+        "/recommend": {"get", "post"}, "/similar": {"get"}, "/health": {"get"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "status", "message"), [
+    ("/recommend?user=nobody", None, 404, "user id: found 'nobody'; the run knows 40 users"),
+    ("/similar?item=x", None, 404, "item id: found 'x';"),
+    ("/recommend", {"items": [103, 5]}, 404, "item id: found 5;"),
+    ("/recommend", {}, 422, "give either user or items"),
+    ("/recommend", {"user": "u1", "items": [103]}, 422, "give either user or items"),
+    ("/recommend?user=u1&k=0", None, 422, "greater than or equal to 1"),
+    ("/recommend", {"user": "u1", "kk": 3}, 422, "kk"),
+    ("/nowhere", None, 404, "Not Found"),
+])  # fmt: skip
+def test_mistakes_are_told_by_status_and_message(service, path, body, status, message):
+    found, answer = service.ask(path, body)
+    assert found == status
+    assert message in json.dumps(answer)
+
+
+def test_many_at_once_each_get_their_own_and_one_s_mistake_is_no_other_s(service):
+    users = [f"u{n % 44}" for n in range(120)]  # u40 to u43 are unknown
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda n: service.ask(f"/recommend?user={users[n]}&k={n % 7 + 1}"), range(120)))
+        alike = list(pool.map(lambda n: service.ask(f"/similar?item={100 + n % 32}&k=3"), range(60)))
+    for n, (status, answer) in enumerate(answers):
+        if n % 44 >= 40:
+            assert status == 404
+        else:
+            assert items_of(answer) == service.run.recommend(users[n], k=n % 7 + 1).items
+    for n, (status, answer) in enumerate(alike):
+        if n % 32 >= 30:
+            assert status == 404
+        else:
+            assert items_of(answer) == service.run.similar(100 + n % 32, k=3).items
+
+
+def test_what_cannot_be_served_is_told_before_ray_is_asked(service, tmp_path):
+    taken = command(service.folder, "serve", "run", f"--port={service.port}", "--address=127.0.0.1:1")
+    assert taken.returncode == 2
+    assert f"--port: found 127.0.0.1:{service.port}; it must be free on this machine" in taken.stderr
+    nothing = command(tmp_path, "serve", "run", f"--port={free_port()}")
+    assert nothing.returncode == 2
+    assert "the export must be published first" in nothing.stderr
+
+
+def test_sigterm_answers_what_is_under_way_and_ends_with_status_0(service):
+    """The last test: requests come without a pause while the service goes."""
+    outcomes: list[tuple[float, int | str]] = []  # when it was asked, and what came
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            asked = time.monotonic()
+            try:
+                outcomes.append((asked, service.ask("/recommend?user=u3&k=5")[0]))
+            except OSError as error:
+                outcomes.append((asked, repr(error)))
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    told = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(60) == 0
+    over.set()
+    for thread in threads:
+        thread.join(60)
+    assert service.process.stdout is not None
+    said = service.process.stdout.read().splitlines()
+    assert (said[0], said[-1]) == ("draining", "stopped")  # a line of Ray's own may stand between
+    before = [outcome for asked, outcome in outcomes if asked < told]
+    assert len(before) > 5
+    assert set(before) == {200}  # answered all, those under way too
+    after = {outcome for asked, outcome in outcomes if asked >= told and isinstance(outcome, int)}
+    assert after <= {200, 404}

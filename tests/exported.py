@@ -1,0 +1,59 @@
+"""A small published run, with an untrained model, exported in this process: no Ray, two seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmssl_dist.config import Job
+from mmssl_dist.evaluation.propagation import ExactRows, exact_layers
+from mmssl_dist.export.export import export_partitions
+from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
+from mmssl_dist.graph.load import load_features, load_ids
+from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.launch.model_stages import publish_export
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
+from mmssl_dist.training.state import initial_rows, make_model
+from tests.training import ITEMS, USERS, make_job, publish_graph
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported, and what it was made from."""
+
+    job: Job
+    graph: LocalGraph
+    id_rows: torch.Tensor
+    exact: ExactRows
+
+
+def export_run(job: Job) -> Exported:
+    """Export a model with initial weights and rows on the partitions that ``job`` has published."""
+    worker = Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None)
+    graph = load_local_graph(job, worker)
+    exchange = graph.exchange(worker)
+    model, id_rows = make_model(job, graph), initial_rows(job, graph)
+    exact = exact_layers(model, id_rows, graph, {}, exchange)
+    output = open_location(job.output, job.storage)
+    partitions = require_manifest(output / "partitions", "partitions", "partition")
+    source = output / "partitions"
+    ids = [load_ids(source, partitions, part, worker.cache) for part in graph.parts]
+    features = {m: [load_features(source, partitions, part, m, worker.cache) for part in graph.parts]
+                for m in model.modalities}  # fmt: skip
+    files = export_partitions(job, graph, exact.final, ids, exchange, output / "export")
+    files |= write_fold_in(output / "export", graph, fold_in_rows(model, exact, graph, features))
+    training = Manifest("training", "made by a test", {}, {})
+    publish(output / "training", training)
+    publish_export(job, training, files)
+    return Exported(job, graph, id_rows, exact)
+
+
+def publish_run(output: Path, *sets: str) -> Exported:
+    """A run whose users are texts and whose items are numbers, from raw pairs to the export."""
+    job = make_job(output, 2, 1, "model.modality_graph.size=0", "losses.contrastive.weight=0", *sets)
+    publish_graph(job, users=[f"u{user}" for user in range(USERS)], items=[100 + item for item in range(ITEMS)])
+    return export_run(job)

@@ -1,0 +1,110 @@
+"""recommend and similar as a user meets them: tables, JSON, and one message for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mmssl_dist.app import app
+from mmssl_dist.serving.run import open_run
+
+ROOT = Path(__file__).parents[3]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_recommend_as_json_is_what_the_run_recommends(output):
+    done = call("recommend", output, "--user", "u3", "--k", 5, "--json")
+    assert done.exit_code == 0, done.stderr
+    ranked = open_run(str(output)).recommend("u3", k=5)
+    expected = [{"item": item, "score": float(score)} for item, score in zip(ranked.items, ranked.scores, strict=True)]
+    assert json.loads(done.stdout) == {"user": "u3", "items": expected}
+
+
+def test_recommend_without_a_terminal_writes_lines(output):
+    done = call("recommend", output, "--user", "u3", "--k", 3, "--include-seen")
+    ranked = open_run(str(output)).recommend("u3", k=3, exclude_seen=False)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert lines[0] == ["rank", "item", "score"]
+    assert [line[1] for line in lines[1:]] == [str(item) for item in ranked.items]
+    assert done.stdout != call("recommend", output, "--user", "u3", "--k", 3).stdout
+
+
+def test_a_new_user_by_items(output):
+    done = call("recommend", output, "--item", 103, "--item", 104, "--k", 4, "--json")
+    found = json.loads(done.stdout)
+    assert found["items_known"] == ["103", "104"]
+    assert [each["item"] for each in found["items"]] == open_run(str(output)).recommend_new([103, 104], k=4).items
+
+
+def test_similar(output):
+    done = call("similar", output, "--item", 110, "--k", 4, "--json")
+    found = json.loads(done.stdout)
+    ranked = open_run(str(output)).similar(110, k=4)
+    assert found["item"] == "110"
+    assert [each["item"] for each in found["items"]] == ranked.items
+    assert [each["cosine"] for each in found["items"]] == pytest.approx(ranked.scores.tolist())
+    lines = call("similar", output, "--item", 110, "--k", 1).stdout.splitlines()
+    assert lines[1].split("\t")[1] == str(ranked.items[0])
+
+
+def test_a_table_on_a_terminal(output):
+    main, other = pty.openpty()
+    command = [sys.executable, str(ROOT / "cli.py"), "similar", str(output), "--item", "110", "--k", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "80"}
+    done = subprocess.run(command, stdout=other, stderr=subprocess.PIPE, env=environment)
+    os.close(other)
+    shown = os.read(main, 10_000).decode()
+    os.close(main)
+    assert done.returncode == 0, done.stderr
+    assert "┃ rank ┃ item ┃ cosine ┃" in re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    for rank, item in enumerate(open_run(str(output)).similar(110, k=2).items, 1):
+        assert f"│    {rank} │ {item}  │ 0." in shown
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("recommend", "--user", "nobody"),
+     "error: user id: found 'nobody'; the run knows 40 users, with ids of type string, such as "),
+    (("recommend", "--item", "5"),
+     "error: item id: found '5'; the run knows 30 items, with ids of type int64, such as "),
+    (("similar", "--item", "x"), "error: item id: found 'x';"),
+    (("recommend", "--user", "u1", "--k", "0"), "error: k: found 0; a list has at least one item"),
+    (("recommend",), "error: options: found another choice of --user, --item, --users and --to; one of"),
+    (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
+    (("recommend", "--users", "f.csv"), "error: options:"),
+    (("recommend", "--user", "u1", "--set", "seed=1"), "error: --set: found seed=1; only storage.* can be set here"),
+    (("similar", "--item", "101", "--set", "storage.endpoint=x"), "error: storage: 1 problem(s)"),
+])  # fmt: skip
+def test_bad_questions_exit_2_with_one_message(output, arguments, message):
+    command, *rest = arguments
+    done = call(command, output, *rest)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(message)
+    assert done.stdout == ""
+
+
+def test_no_run_there(tmp_path):
+    for command in (("recommend", tmp_path, "--user", "u1"), ("similar", tmp_path, "--item", "1")):
+        done = call(*command)
+        assert done.exit_code == 2
+        assert "the export must be published first. Run `mmssl-dist export` on this job." in done.stderr
+
+
+def test_a_corrupt_run_exits_1(output, tmp_path):
+    shutil.copytree(output, tmp_path / "copy")
+    (tmp_path / "copy/export/index/items.faiss").write_bytes(b"nothing")
+    done = call("recommend", tmp_path / "copy", "--user", "u1")
+    assert done.exit_code == 1
+    assert "index/items.faiss: content differs from its manifest" in done.stderr

@@ -1,0 +1,46 @@
+"""Folding in the items of a user of the training graph gives that user's final row, but for the ID row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from mmssl_dist.export.names import fold_in_file
+from tests.exported import export_run
+from tests.training import make_job, publish_graph
+
+GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0")
+
+
+@pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.layers=1", "training.fanout=[3]"),
+                                  ("model.layers=0", "model.item_graph.weight=0", "training.fanout=all")],
+                         ids=["all", "no item graph", "one layer", "no layers"])  # fmt: skip
+def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_path, sets):
+    job = make_job(tmp_path, 2, 1, *GRAPHS, *sets)
+    publish_graph(job)
+    made = export_run(job)
+    graph = made.graph
+    tensors = [safetensors.numpy.load_file(tmp_path / "export" / fold_in_file(part)) for part in graph.parts]
+    rows = {name: torch.from_numpy(np.concatenate([each[name] for each in tensors])) for name in tensors[0]}
+    similar = {"similar"} if made.exact.similar is not None else set()
+    assert set(rows) == {"layers", "tower/image", "tower/text"} | similar
+    place = {node: row for row, node in enumerate((graph.items + graph.first).tolist())}
+    compared = 0
+    for user in graph.users.tolist():
+        first, last = graph.training.indptr[user : user + 2].tolist()
+        items = [place[node] for node in graph.training.neighbours[first:last].tolist()]
+        if not items:
+            continue
+        folded = rows["layers"][items].sum(0) / len(items) ** 0.5
+        if made.exact.similar is not None:
+            folded = folded + job.model.item_graph.weight * rows["similar"][items].mean(0)
+        for modality in ("image", "text"):
+            folded = folded + job.model.modality_weight * torch.nn.functional.normalize(
+                rows[f"tower/{modality}"][items].sum(0), dim=0
+            )
+        own = made.id_rows[user] / (job.model.layers + 1)
+        torch.testing.assert_close(folded, made.exact.final[user] - own, rtol=1e-5, atol=1e-5)
+        compared += 1
+    assert compared > 30

@@ -1,0 +1,96 @@
+"""The index: exact where it says so, near enough elsewhere, and its recall is counted as it is."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mmssl_dist.config.tree import Index, Storage
+from mmssl_dist.errors import ArtifactError
+from mmssl_dist.export.index import build_index, kind_of, make_index, measure
+from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
+from mmssl_dist.storage import FileRecord, Location, open_location
+
+USERS, ITEMS, WIDTH = 60, 2000, 16
+
+
+def rows(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float32)
+
+
+@pytest.fixture
+def export(tmp_path) -> Location:
+    return open_location(str(tmp_path / "export"), Storage())
+
+
+def write(export: Location, parts: int = 2) -> dict[str, FileRecord]:
+    files = {}
+    for part in range(parts):
+        users, items = rows(USERS // parts, part), rows(ITEMS // parts, 10 + part)
+        ids = pa.array(range(len(users)))
+        files |= dict([write_safetensors(export, part, users, items), write_user_embeddings(export, part, ids, users)])
+    return files
+
+
+def best(query: np.ndarray, items: np.ndarray, k: int) -> list[int]:
+    return np.argsort(-(items @ query))[:k].tolist()
+
+
+@pytest.mark.parametrize(("kind", "least"), [("flat", 1.0), ("hnsw", 0.97), ("ivf", 0.9)])
+def test_items_are_numbered_file_by_file_and_found(export, kind, least):
+    record, facts = build_index(export, write(export), Index(kind=kind, probes=64, recall_users=40))
+    assert facts["kind"] == kind
+    assert (facts["items"], facts["bytes"]) == (ITEMS, record.bytes)
+    assert facts["recall"]["at"] == 20
+    assert facts["recall"]["users"] == 40
+    assert least <= facts["recall"]["value"] <= 1.0
+    items = np.concatenate([rows(ITEMS // 2, 10), rows(ITEMS // 2, 11)])
+    query = rows(1, 99)
+    _, found = faiss.read_index(f"{export.path}/index/items.faiss").search(query, 20)
+    shared = len(set(found[0].tolist()) & set(best(query[0], items, 20)))
+    assert shared >= 20 * least - 1
+    if kind == "flat":
+        assert found[0].tolist() == best(query[0], items, 20)
+
+
+def test_auto_changes_kind_at_the_size_given():
+    settings = Index(exact_up_to=100)
+    assert [kind_of(n, settings) for n in (100, 101)] == ["flat", "ivf"]
+    assert kind_of(10**9, Index(kind="hnsw")) == "hnsw"
+
+
+def test_recall_by_hand():
+    items = np.asarray([[3.0], [2.0], [1.0], [1.0]], np.float32)
+
+    class Partial:
+        """Finds the first and the last item alone."""
+
+        def search(self, queries: np.ndarray, k: int) -> tuple[None, np.ndarray]:
+            return None, np.tile([0, 3, -1, -1], (len(queries), 1))[:, :k]
+
+    assert measure(Partial(), items, np.ones((2, 1), np.float32))["value"] == 0.5
+    assert measure(make_index(items, Index()), items, np.ones((2, 1), np.float32))["value"] == 1.0
+
+
+def test_a_search_too_narrow_is_seen_in_the_recall(export):
+    _, narrow = build_index(export, write(export), Index(kind="ivf", cells=100, probes=1))
+    _, wide = build_index(export, write(export), Index(kind="ivf", cells=100, probes=100))
+    assert narrow["recall"]["value"] < 0.5
+    assert wide["recall"]["value"] == 1.0
+
+
+def test_fewer_items_than_the_list_is_long(export):
+    files = dict([write_safetensors(export, 0, rows(3, 0), rows(5, 1)),
+                  write_user_embeddings(export, 0, pa.array([1, 2, 3]), rows(3, 0))])  # fmt: skip
+    for kind in ("flat", "hnsw", "ivf"):
+        _, facts = build_index(export, files, Index(kind=kind))
+        assert facts["recall"] == {"value": 1.0, "at": 5, "users": 3}
+
+
+def test_rows_that_were_changed_are_noticed(export, tmp_path):
+    files = write(export)
+    (tmp_path / "export/safetensors/part-00001.safetensors").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match="part-00001"):
+        build_index(export, files, Index())

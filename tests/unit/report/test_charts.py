@@ -1,0 +1,49 @@
+"""Charts place values where they belong, and hold up for what is odd."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from mmssl_dist.report.charts import bar_chart, line_chart
+
+
+def drawing(text: str) -> ET.Element:
+    return ET.fromstring(text.partition("</svg>")[0] + "</svg>")
+
+
+def test_lines_go_from_left_to_right_and_higher_is_higher():
+    svg = line_chart("loss", [1, 2, 4], {"a": [1.0, 3.0, 2.0], "b": [2.0, 2.0, 2.0]}, "epoch")
+    first, second = (line.get("points") for line in drawing(svg).iter("polyline"))
+    points = [tuple(map(float, point.split(","))) for point in first.split()]
+    across, up = zip(*points, strict=True)
+    assert (across[1] - across[0]) * 2 == pytest.approx(across[2] - across[1], abs=0.2)
+    assert up[1] < up[2] < up[0]
+    assert up[0] - up[2] == pytest.approx(up[2] - up[1], abs=0.2)
+    assert len({point.split(",")[1] for point in second.split()}) == 1
+    assert re.findall(r"</i>(\w)</span>", svg) == ["a", "b"]
+
+
+def test_bars_are_as_high_as_their_values_and_say_them():
+    svg = drawing(bar_chart("recall", {"low": 0.1, "high": 0.4}, "group", {"low": "0.1 (7)"}))
+    low, high = (float(bar.get("height", "")) for bar in svg.iter("rect"))
+    assert high == pytest.approx(4 * low, rel=0.02)
+    assert {"0.1 (7)", "0.4"} <= {text.text for text in svg.iter("text")}
+
+
+@pytest.mark.parametrize("values", [[5.0], [0.0, 0.0], [float("nan"), 1.0], [1e12, -1e12], [1e-9, 2e-9]])
+def test_odd_values_still_give_a_drawing(values):
+    svg = line_chart("x", list(range(len(values))), {"x": values}, "epoch")
+    points = [line.get("points", "") for line in drawing(svg).iter("polyline")]
+    numbers = [float(each) for each in re.split("[ ,]", " ".join(points))]
+    assert numbers
+    assert all(0 <= number <= 420 for number in numbers)
+
+
+def test_nothing_to_draw_and_names_that_are_markup():
+    assert line_chart("x", [1], {"x": [float("inf")]}, "epoch") == ""
+    assert bar_chart("x", {}, "group") == ""
+    assert "<b>" not in line_chart("<b>", [1, 2], {"<b>": [1, 2], "c": [2, 1]}, "<b>")
+    drawing(bar_chart("a & <b>", {"<i>": 1.0}, "&"))

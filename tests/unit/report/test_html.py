@@ -1,0 +1,133 @@
+"""report.html: right figures, nothing outside it, and no complaint of a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from mmssl_dist.app import app
+from mmssl_dist.config.tree import Storage
+from mmssl_dist.errors import InputError
+from mmssl_dist.report.findings import find
+from mmssl_dist.report.html import write_report
+from mmssl_dist.serving.run import open_run
+from mmssl_dist.storage import Manifest, open_location, publish
+from tests.browser import console_of
+from tests.unit.serving.test_run import dataset_items
+
+METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
+
+
+@pytest.fixture(scope="module")
+def reported(output, tmp_path_factory) -> Path:
+    """The exported run with a history and metrics of our own making, and its report."""
+    run = tmp_path_factory.mktemp("reported") / "run"
+    shutil.copytree(output, run)
+    history = [{"epoch": float(n), "train_seconds": 1.0, "validation_seconds": 0.1, "loss/bpr": 1 / n, "loss/l2": 0.5,
+                "recall@10": 0.1 * n, "ndcg@10": 0.05 * n} for n in (1, 2, 3)]  # fmt: skip
+    training = {"metric": "recall@10", "best": 0.3, "best_epoch": 3, "epochs": 3, "history": history}
+    cold = {"test": {**METRICS, "users": 3, "items": 2}}
+    evaluation = {"validation": METRICS, "test": METRICS, "cold": cold,
+                  "baselines": {"popularity": {"validation": METRICS, "test": METRICS}}}  # fmt: skip
+    for kind, facts in (("training", training), ("evaluation", evaluation)):
+        publish(open_location(f"{run}/{kind}", Storage()), Manifest(kind, "made by a test", facts, {}))
+    (run / "job.yaml").write_text("seed: 3\nname: '<script>alert(1)</script>'\n")
+    write_report(str(run), Storage())
+    return run
+
+
+def test_the_groups_are_those_of_the_data(reported):
+    findings = find(open_run(str(reported)), 10)
+    train, test = dataset_items(reported, "train"), dataset_items(reported, "test")
+    table = pq.read_table(reported / "export/recommendations").to_pydict()
+    lists = {user: items[:10] for user, items in zip(table["user_id"], table["items"], strict=True)}
+    recall = {user: np.mean([item in lists[user] for item in items]) for user, items in test.items() if items}
+    assert sum(group.members for group in findings.by_activity) == len(recall)
+    total = sum(group.members * group.recall for group in findings.by_activity)
+    assert total / len(recall) == pytest.approx(np.mean(list(recall.values())))
+    for group in findings.by_activity:
+        low, _, high = group.name.partition("-")
+        inside = [recall[user] for user in recall if int(low) <= len(train[user]) <= int(high or low)]
+        assert (group.members, group.recall) == (len(inside), pytest.approx(np.mean(inside)))
+    popularity: dict[int, int] = {}
+    for items in train.values():
+        for item in items:
+            popularity[item] = popularity.get(item, 0) + 1
+    pairs = [(popularity.get(item, 0), item in lists[user]) for user, items in test.items() for item in items]
+    counted = 0
+    for group in findings.by_popularity:
+        low, _, high = group.name.partition("-")
+        inside = [hit for degree, hit in pairs if int(low) <= degree <= int(high or low)]
+        members = [item for item in range(100, 130) if int(low) <= popularity.get(item, 0) <= int(high or low)]
+        assert (group.members, group.recall) == (len(members), pytest.approx(np.mean(inside)))
+        counted += len(inside)
+    assert counted == len(pairs)
+    assert findings.coverage == len({item for items in lists.values() for item in items}) / 30
+    shares = [max(1, popularity.get(item, 0)) / 40 for items in lists.values() for item in items]
+    assert findings.novelty == pytest.approx(-np.log2(shares).mean())
+    for sample in findings.samples:
+        assert sample.recommended == lists[sample.user]
+        assert set(sample.history) <= train[sample.user]
+        assert sample.hits == [item in test[sample.user] for item in sample.recommended]
+
+
+def test_lists_shorter_than_the_metric_s_cut_off_are_taken_as_they_are(reported):
+    assert find(open_run(str(reported)), 1000).k == 50
+
+
+def test_the_page_holds_everything_and_reaches_for_nothing(reported):
+    page = (reported / "report.html").read_text()
+    titles = set(re.findall(r'class="title">([^<]*)<', page))
+    assert {"validation recall", "validation ndcg", "loss: bpr", "loss: l2", "edges",
+            "seconds since the last validation", "test recall@10 by user activity (users)",
+            "test recall@10 by item popularity (items)",
+            "balance: largest over mean partition"} <= titles  # fmt: skip
+    assert "0.2500" in page
+    assert "cold items ranked among themselves" in page
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert re.findall(r"(?:src|href|url) *[=(]", page) == ["href="]
+    assert 'href="data:,"' in page
+    assert re.search(r"<td>torch</td><td>\d", page)
+
+
+def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
+    said, picture = console_of(reported / "report.html", tmp_path)
+    assert said == []
+    assert picture > 50_000
+
+
+def test_the_browser_would_tell_of_errors_and_requests(tmp_path):
+    page = tmp_path / "bad.html"
+    page.write_text('<img src="http://elsewhere.example/a.png"><script>console.error("wrong"); missing()</script>')
+    said, _ = console_of(page, tmp_path)
+    assert "wrong" in said
+    assert any("missing is not defined" in text for text in said)
+    page.write_text('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
+                    '<img src="http://elsewhere.example/a.png">')  # fmt: skip
+    said, _ = console_of(page, tmp_path)
+    assert any("violates the following Content Security Policy" in text for text in said)
+
+
+def test_it_is_written_again_when_the_run_has_changed_and_only_then(reported, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(reported, copy)
+    report = copy / "report.html"
+    before = report.stat().st_mtime_ns
+    done = CliRunner().invoke(app, ["report", str(copy)])
+    assert (done.exit_code, done.stdout) == (0, f"{report}\n")
+    assert report.stat().st_mtime_ns == before
+    (copy / "job.yaml").write_text("seed: 4\n")
+    write_report(str(copy), Storage())
+    assert "<pre>seed: 4" in report.read_text()
+
+
+def test_a_run_that_was_not_evaluated(output):
+    with pytest.raises(InputError, match="the evaluation must be published first"):
+        write_report(str(output), Storage())

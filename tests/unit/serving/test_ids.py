@@ -1,0 +1,65 @@
+"""Ids of every type are found by value and by text, and what is not an id is refused by name."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.serving.ids import Ids
+
+NUMBERS = np.random.default_rng(0).permutation(50)
+DAY = datetime.date(2024, 2, 1)
+KINDS: dict[str, pa.Array] = {
+    "int64": pa.array([int(n) - 20 for n in NUMBERS], pa.int64()),
+    "uint64": pa.array([2**64 - 1 - int(n) for n in NUMBERS], pa.uint64()),
+    "double": pa.array([float(n) / 4 for n in NUMBERS]),
+    "string": pa.array([f"é{n}😀" if n % 3 else f"{n}" for n in NUMBERS]),
+    "large_string": pa.array([f"{n}" for n in NUMBERS], pa.large_string()),
+    "date": pa.array([DAY + datetime.timedelta(days=int(n)) for n in NUMBERS]),
+    "timestamp": pa.array([datetime.datetime(2024, 1, 1, int(n) % 24, int(n), tzinfo=datetime.UTC) for n in NUMBERS],
+                          pa.timestamp("us", "UTC")),
+    "decimal": pa.array([decimal.Decimal(f"{n}.25") for n in NUMBERS], pa.decimal128(10, 2)),
+    "bool": pa.array([True, False]),
+    "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([uuid.UUID(int=int(n)).bytes for n in NUMBERS],
+                                                               pa.binary(16))),
+    "dictionary": pa.array([f"x{n}" for n in NUMBERS]).dictionary_encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_id_is_found_where_it_is_as_value_and_as_text(kind):
+    ids = Ids(KINDS[kind], "user")
+    values = KINDS[kind].to_pylist()
+    assert ids.places(values).tolist() == list(range(len(values)))
+    assert ids.places([str(value) for value in values]).tolist() == list(range(len(values)))
+    assert ids.at(np.asarray([1, 0])) == [values[1], values[0]]
+
+
+@pytest.mark.parametrize(("kind", "given"), [
+    ("int64", 99), ("int64", "x"), ("int64", None), ("int64", 1.5), ("int64", True), ("int64", [1]), ("int64", 2**70),
+    ("uint64", -1), ("string", "é1"), ("string", 3), ("string", ""), ("double", "nan"), ("date", "yesterday"),
+    ("uuid", "x"), ("bool", 1), ("decimal", "1.1234567"),
+])  # fmt: skip
+def test_what_is_no_id_is_named_with_what_ids_are_like(kind, given):
+    with pytest.raises(InputError) as caught:
+        Ids(KINDS[kind], "item").place(given)
+    text = str(caught.value)
+    assert text.startswith(f"item id: found {given!r}; the run knows {len(KINDS[kind])} items, with ids of type ")
+    assert f"such as {KINDS[kind][0].as_py()}" in text
+
+
+def test_no_ids_at_all():
+    with pytest.raises(InputError, match="the run knows 0 users"):
+        Ids(pa.array([], pa.string()), "user").place("a")
+
+
+def test_numbers_of_numpy_and_a_look_up_among_many():
+    many = Ids(pa.array(np.random.default_rng(1).permutation(200_000)), "user")
+    assert many.array[many.place(np.int64(777))].as_py() == 777
+    assert many.array[many.place("199999")].as_py() == 199_999

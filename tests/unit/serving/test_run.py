@@ -1,0 +1,177 @@
+"""What a run gives back in a notebook is what was exported, by external id, and nothing changed or missing passes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import mmssl_dist
+from mmssl_dist.errors import ArtifactError, ConfigError, InputError
+from mmssl_dist.serving.run import Ranked, open_run
+from tests.exported import publish_run
+from tests.training import ITEMS, USERS
+
+ROOT = Path(__file__).parents[3]
+
+
+def dataset_items(output: Path, split: str) -> dict[str, set[int]]:
+    """Items of each user, from the dataset itself."""
+    tables = {kind: pq.read_table(output / f"dataset/{kind}s").to_pydict() for kind in ("user", "item")}
+    users, items = (dict(zip(t[kind], t[f"{kind}_id"], strict=True)) for kind, t in tables.items())
+    found: dict[str, set[int]] = {user: set() for user in users.values()}
+    pairs = pq.read_table(output / f"dataset/interactions/{split}").to_pydict()
+    for user, item in zip(pairs["user"], pairs["item"], strict=True):
+        found[users[user]].add(items[item])
+    return found
+
+
+def test_embeddings_are_those_of_the_parquet_files(run, output):
+    for kind, ids, rows in (("user", run.users, run.user_embeddings), ("item", run.items, run.item_embeddings)):
+        table = pq.read_table(output / f"export/{kind}_embeddings")
+        assert ids.array.to_pylist() == table[f"{kind}_id"].to_pylist()
+        np.testing.assert_array_equal(rows, np.stack(table["vector"].to_numpy()))
+    assert run.user_embeddings.shape == (USERS, 16)
+    assert run.item_embeddings.shape == (ITEMS, 16)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_recommendations_are_the_exported_lists(run, output, exact):
+    table = pq.read_table(output / "export/recommendations").to_pydict()
+    ranked = run.recommend(table["user_id"], k=7, exact=exact)
+    for found, items, scores in zip(ranked, table["items"], table["scores"], strict=True):
+        assert found.items == items[:7]
+        np.testing.assert_allclose(found.scores, scores[:7], rtol=1e-5, atol=1e-6)
+
+
+def test_one_user_several_users_and_texts_for_numbers(run):
+    one = run.recommend("u3", k=4)
+    assert isinstance(one, Ranked)
+    assert len(one.items) == len(one.scores) == 4
+    assert [each.items for each in run.recommend(["u3", "u5"], k=4)] == [one.items, run.recommend("u5", k=4).items]
+    assert run.similar("107", k=3).items == run.similar(107, k=3).items
+    assert [each.items for each in run.similar(np.asarray([107]), k=3)] == [run.similar(107, k=3).items]
+
+
+def test_seen_items_are_those_of_training_and_left_out_unless_wanted(run, output):
+    train = dataset_items(output, "train")
+    for user in ("u0", "u17", "u39"):
+        assert set(run.history(user)) == train[user]
+        without, everything = (run.recommend(user, k=ITEMS, exclude_seen=choice).items for choice in (True, False))
+        assert set(everything) == set(run.items.array.to_pylist())
+        assert set(without) == set(everything) - train[user]
+        assert [item for item in everything if item in set(without)] == without
+
+
+def test_similar_items_by_hand(run):
+    units = run.item_embeddings / np.linalg.norm(run.item_embeddings, axis=1, keepdims=True)
+    place = run.items.place(111)
+    cosine = units @ units[place]
+    cosine[place] = -2
+    best = np.argsort(-cosine)[:5]
+    found = run.similar(111, k=5)
+    assert found.items == [run.items.array[int(i)].as_py() for i in best]
+    np.testing.assert_allclose(found.scores, cosine[best], rtol=1e-5)
+    assert len(run.similar(111, k=ITEMS + 5).items) == ITEMS - 1
+
+
+def test_a_new_user_with_the_items_of_a_known_one_gets_the_row_but_for_its_own_part(run, exported):
+    graph = exported.graph
+    nodes = (graph.users + graph.first).tolist()
+    assert len(nodes) == USERS
+    for place in (0, 9, USERS - 1):
+        items = run.seen.of(place)
+        own = exported.id_rows[nodes[place]].numpy() / (exported.job.model.layers + 1)
+        np.testing.assert_allclose(run.fold_in(items), run.user_embeddings[place] - own, rtol=1e-4, atol=1e-5)
+
+
+def test_recommendations_for_a_new_user_leave_out_the_items_given(run):
+    found = run.recommend_new([103, "104", 103], k=ITEMS)
+    assert set(found.items) == set(run.items.array.to_pylist()) - {103, 104}
+    np.testing.assert_allclose(found.scores, run.item_embeddings[run.items.places(found.items)] @ run.fold_in(
+        run.items.places([103, 104])), rtol=1e-4, atol=1e-5)  # fmt: skip
+    assert set(run.recommend_new([103], k=ITEMS, exclude_seen=False).items) == set(run.items.array.to_pylist())
+    with pytest.raises(InputError, match="a new user is known by at least one item"):
+        run.recommend_new([])
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda run: run.recommend("nobody"), "user id: found 'nobody'; the run knows 40 users, with ids of type string"),
+    (lambda run: run.recommend(["u1", 7]), "user id: found 7;"),
+    (lambda run: run.similar(5), "item id: found 5; the run knows 30 items, with ids of type int64"),
+    (lambda run: run.recommend("u1", k=0), "k: found 0; a list has at least one item"),
+    (lambda run: run.similar(101, k=-1), "k: found -1;"),
+    (lambda run: run.history("x"), "user id: found 'x';"),
+])  # fmt: skip
+def test_bad_questions_are_answered_in_one_sentence(run, call, message):
+    with pytest.raises(InputError) as caught:
+        call(run)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_approximate_index_is_asked_and_exact_goes_past_it(tmp_path):
+    publish_run(tmp_path, "export.index.kind=ivf", "export.index.cells=10", "export.index.probes=1")
+    run = open_run(str(tmp_path))
+    exact = run.recommend("u1", k=10, exact=True).items
+    assert len(exact) == 10
+    assert len(run.recommend("u1", k=10).items) < 10  # one cell of ten has not so many
+    assert exact == run.recommend(["u1"], k=10, exact=True)[0].items
+    assert run.facts["index"]["recall"]["value"] < 1
+
+
+def test_nothing_exported(tmp_path):
+    with pytest.raises(InputError, match="the export must be published first"):
+        mmssl_dist.open_run(str(tmp_path))
+
+
+def test_wrong_storage_settings(output):
+    with pytest.raises(ConfigError, match=r"storage\.endpoints: unknown key; did you mean endpoint\?"):
+        mmssl_dist.open_run(str(output), storage={"endpoints": "http://127.0.0.1:1"})
+
+
+@pytest.mark.parametrize("name", ["safetensors/part-00002.safetensors", "index/items.faiss",
+                                  "user_embeddings/part-00001.parquet", "fold_in/part-00000.safetensors"])  # fmt: skip
+def test_a_changed_file_is_noticed_when_it_is_read(output, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    content = bytearray((copy / "export" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "export" / name).write_bytes(content)
+    run = open_run(str(copy))
+    with pytest.raises(ArtifactError, match=name):
+        run.recommend("u1"), run.recommend_new([101])
+
+
+def test_partitions_of_another_run_are_noticed(output, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    manifest = json.loads((copy / "partitions/manifest.json").read_text())
+    (copy / "partitions/manifest.json").write_text(json.dumps(manifest | {"fingerprint": "another"}))
+    with pytest.raises(ArtifactError, match="partitioned anew since the export"):
+        open_run(str(copy))
+
+
+def test_an_export_of_an_earlier_version_is_noticed(output, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    manifest = json.loads((copy / "export/manifest.json").read_text())
+    del manifest["facts"]["index"]
+    (copy / "export/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="exported by an earlier version"):
+        open_run(str(copy))
+
+
+def test_neither_importing_nor_ranking_loads_torch_or_ray(output):
+    code = ("import sys\nimport mmssl_dist\nlight = set(sys.modules)\n"
+            f"run = mmssl_dist.open_run({str(output)!r})\n"
+            "run.recommend('u1')\nrun.similar(101)\nrun.recommend_new([101])\n"
+            "heavy = {'torch', 'ray', 'dgl', 'deepspeed'} & set(sys.modules)\nassert not heavy, heavy\n"
+            "assert not {'numpy', 'pyarrow', 'faiss', 'pydantic'} & light\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
