@@ -16,6 +16,7 @@ from mmssl_dist.sharding.table import RowTable
 from mmssl_dist.training.engines import Engine, make_engine
 
 _ROW_DEVIATION = 0.1  # of initial ID rows, whatever the catalogue: LightGCN's choice
+_ROWS_AT_ONCE = 1 << 16  # whose draws take several times the memory of the rows
 _ADAM = (0.9, 0.999)
 _ADAM_CRITIC = (0.5, 0.9)  # as published, and usual for WGANs
 
@@ -50,9 +51,13 @@ def make_model(job: Job, graph: LocalGraph) -> Mmssl:
 
 def initial_rows(job: Job, graph: LocalGraph) -> torch.Tensor:
     """[n, D] float32 normal draws that depend on the node, not on who owns it."""
-    nodes = torch.arange(graph.first, graph.first + graph.num_rows)
-    draw = key(job.seed, Purpose.INIT, 1)
-    return normal(draw, nodes[:, None], torch.arange(job.model.dimension)[None]) * _ROW_DEVIATION
+    draw, columns = key(job.seed, Purpose.INIT, 1), torch.arange(job.model.dimension)[None]
+    rows = torch.empty(graph.num_rows, job.model.dimension)
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        chunk = rows[first : first + _ROWS_AT_ONCE]
+        nodes = torch.arange(len(chunk)) + graph.first + first
+        torch.mul(normal(draw, nodes[:, None], columns), _ROW_DEVIATION, out=chunk)
+    return rows
 
 
 def make_lists(job: Job, graph: LocalGraph) -> dict[str, ModalityLists]:

@@ -146,10 +146,11 @@ def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, 
         assert "in fail" in debug.stderr
 
 
-def test_a_real_process_ends_with_the_status_and_without_traceback(tmp_path):
+@pytest.mark.parametrize("words", [(str(ROOT / "cli.py"),), ("-m", "mmssl_dist")])
+def test_a_real_process_ends_with_the_status_and_without_traceback(tmp_path, words):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, str(ROOT / "cli.py"), "run", "nowhere.yaml"], cwd=tmp_path,
-                          capture_output=True, text=True, env=environment)  # fmt: skip
+    done = subprocess.run([sys.executable, *words, "run", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True,
+                          env=environment)  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == "error: nowhere.yaml: found no such file; a job is a YAML file. Check the path.\n"
     assert done.stdout == ""
