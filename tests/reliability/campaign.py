@@ -83,9 +83,9 @@ class Result:
 def cases(seed: int, few: bool) -> list[Case]:
     """The campaign, or a case of most kinds."""
     plan = [
-        *[("worker", "train", workers, "") for workers in (1, 2, 1, 2, 2, 2)],
-        *[("worker", stage, 2, "") for stage in ("evaluate", "export", "evaluate", "export")],
-        *[("task", stage, 1, "") for stage in ("prepare", "partition", "prepare", "partition")],
+        *[("worker", "train", workers, "") for workers in (1, 2, 1, 2)],
+        *[("worker", stage, 2, "") for stage in ("evaluate", "export")],
+        *[("task", stage, 1, "") for stage in ("prepare", "partition")],
         *[("driver", stage, workers, "") for stage in STAGES for workers in (1, 2)],
         *[("driver", "train", workers, "") for workers in (1, 2)],
         *[("raylet", stage, 2, "") for stage in STAGES],
