@@ -46,6 +46,7 @@ def page(title: str, facts: Facts, findings: Findings, job: str, versions: Mappi
     sections = [
         ("Metrics", _metrics(metrics)),
         ("Training", _charts(_curves(training["history"]))),
+        ("Speed", _charts(_speed(training["history"]))),
         ("For whom, and which items", _charts(_groups(findings)) + _cold(metrics, facts["partitions"])),
         ("Graph", _charts(_graph(facts["partitions"], findings))),
         ("Examples", _samples(findings)),
@@ -118,6 +119,26 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
              if name.endswith("_seconds")}  # fmt: skip
     charts.append(line_chart("seconds since the last validation", epochs, times, "epoch"))
     return charts
+
+
+def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """What a step's phases took, and rates, of the epochs that tell them."""
+    told = [entry for entry in history if "share/waiting" in entry]
+    if not told:
+        return []
+    epochs = [entry["epoch"] for entry in told]
+
+    def chart(title: str, lines: Mapping[str, str]) -> str:
+        return line_chart(title, epochs, {label: [e[name] for e in told] for label, name in lines.items()}, "epoch")
+
+    medians = {name.split("/")[1]: name for name in told[0] if name.startswith("seconds/") and name.endswith("/p50")}
+    del medians["step"]
+    return [
+        chart("seconds of a step by phase, median (sample goes on beside)", medians),
+        chart("training pairs per second", {"pairs": "rate/pairs"}),
+        chart("share of a step spent waiting", {"for a batch or another worker": "share/waiting"}),
+        chart("share of rows that are local", {"rows": "exchange/local"}),
+    ]
 
 
 def _groups(findings: Findings) -> list[str]:

@@ -31,6 +31,9 @@ def reported(output, tmp_path_factory) -> Path:
     shutil.copytree(output, run)
     history = [{"epoch": float(n), "train_seconds": 1.0, "validation_seconds": 0.1, "loss/bpr": 1 / n, "loss/l2": 0.5,
                 "recall@10": 0.1 * n, "ndcg@10": 0.05 * n} for n in (1, 2, 3)]  # fmt: skip
+    speed = {"seconds/step/p50": 0.3, "seconds/step/p95": 0.5, "seconds/wait/p50": 0.1, "seconds/critic/p50": 0.2,
+             "rate/pairs": 900.0, "share/waiting": 0.4, "exchange/local": 0.5}  # fmt: skip
+    history[1:] = [entry | speed for entry in history[1:]]  # an epoch that was resumed at its end tells nothing
     training = {"metric": "recall@10", "best": 0.3, "best_epoch": 3, "epochs": 3, "history": history}
     cold = {"test": {**METRICS, "users": 3, "items": 2}}
     evaluation = {"validation": METRICS, "test": METRICS, "cold": cold,
@@ -87,7 +90,9 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
     assert {"validation recall", "validation ndcg", "loss: bpr", "loss: l2", "edges",
             "seconds since the last validation", "test recall@10 by user activity (users)",
             "test recall@10 by item popularity (items)",
-            "balance: largest over mean partition"} <= titles  # fmt: skip
+            "balance: largest over mean partition", "training pairs per second",
+            "seconds of a step by phase, median (sample goes on beside)"} <= titles  # fmt: skip
+    assert re.search(r"</i>wait</span><span><i[^>]*></i>critic</span></p>", page)
     assert "0.2500" in page
     assert "cold items ranked among themselves" in page
     assert "<script" not in page
