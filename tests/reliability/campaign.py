@@ -96,6 +96,7 @@ def cases(seed: int, few: bool) -> list[Case]:
         *[("damage", stage, 1, how) for stage in STAGES[1:] for how in faults.DAMAGES],
         *[("damaged checkpoint", "train", 1 + number % 2, how) for number, how in enumerate(faults.DAMAGES)],
     ]
+    random.Random(seed).shuffle(plan)  # what is cut short has met most kinds
     if few:
         plan = [("worker", "train", 1, ""), ("store, some requests", "export", 1, ""),
                 ("damage", "evaluate", 1, "flipped"), ("damaged checkpoint", "train", 1, "flipped")]  # fmt: skip
