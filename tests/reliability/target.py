@@ -129,7 +129,7 @@ def left_over(commands: Sequence[Command], seconds: float = 150) -> list[str]:
     """What still runs of the Rays of these commands; a killed driver's agents look once a minute whether it lives."""
     processes = [process for command in commands for process in command.processes.values()]
     _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return [f"{process.pid} {' '.join(process.cmdline())[:80]}" for process in alive]
+    return [str(process) for process in alive]  # with pid and name
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmssl_dist
+from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError, ConfigError, InputError
 from mmssl_dist.serving.run import Ranked, open_run
+from mmssl_dist.storage import open_location, publish, require_manifest
 from tests.exported import publish_run
 from tests.training import ITEMS, USERS
 
@@ -151,8 +153,8 @@ def test_a_changed_file_is_noticed_when_it_is_read(output, tmp_path, name):
 def test_partitions_of_another_run_are_noticed(output, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
-    manifest = json.loads((copy / "partitions/manifest.json").read_text())
-    (copy / "partitions/manifest.json").write_text(json.dumps(manifest | {"fingerprint": "another"}))
+    location = open_location(f"{copy}/partitions", Storage())
+    publish(location, replace(require_manifest(location, "partitions", "partition"), fingerprint="another"))
     with pytest.raises(ArtifactError, match="partitioned anew since the export"):
         open_run(str(copy))
 
@@ -160,9 +162,10 @@ def test_partitions_of_another_run_are_noticed(output, tmp_path):
 def test_an_export_of_an_earlier_version_is_noticed(output, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
-    manifest = json.loads((copy / "export/manifest.json").read_text())
-    del manifest["facts"]["index"]
-    (copy / "export/manifest.json").write_text(json.dumps(manifest))
+    location = open_location(f"{copy}/export", Storage())
+    manifest = require_manifest(location, "export", "export")
+    facts = {name: value for name, value in manifest.facts.items() if name != "index"}
+    publish(location, replace(manifest, facts=facts))
     with pytest.raises(ArtifactError, match="exported by an earlier version"):
         open_run(str(copy))
 
