@@ -98,8 +98,8 @@ def cases(seed: int, few: bool) -> list[Case]:
     ]
     random.Random(seed).shuffle(plan)  # what is cut short has met most kinds
     if few:
-        plan = [("worker", "train", 1, ""), ("store, some requests", "export", 1, ""),
-                ("damage", "evaluate", 1, "flipped"), ("damaged checkpoint", "train", 1, "flipped")]  # fmt: skip
+        plan = [("worker", "train", 1, ""), ("damage", "evaluate", 1, "flipped"),
+                ("damaged checkpoint", "train", 1, "flipped")]  # fmt: skip
     return [Case(kind, stage, workers, seed * 1000 + n, what) for n, (kind, stage, workers, what) in enumerate(plan)]
 
 
