@@ -59,7 +59,8 @@ class StorageError(InputError):
 
 
 class StorageFault(StorageError):
-    """An object store did not answer, or broke off, and asking again did not help: it may well answer later."""
+    """An object store did not answer, or broke off, and asking again did not help, or a disk is full: it may well work
+    later."""
 
     exit_status = EXIT_SYSTEM_FAILURE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -24,6 +25,7 @@ from mmssl_dist.storage.s3 import s3_filesystem
 
 _CHUNK = 1 << 24
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = "Check the URL, the credentials and the `storage` section."
 
 T = TypeVar("T")
@@ -256,6 +258,9 @@ class Location:
                 self.filesystem.get_file_info(self.bucket)
             except OSError as named:  # pyarrow tells a bucket's region when asked for the bucket
                 answer = explain(named, self.bucket) or answer
+        if self.is_local and isinstance(error, OSError) and error.errno in _FULL:
+            return StorageFault(self.url, os.strerror(error.errno), "the disk must have room for what is written",
+                                "Free some and give the command again, or choose another output.")
         if answer is None:
             kind = StorageError if self.is_local else StorageFault
             return kind(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)

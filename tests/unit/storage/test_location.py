@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.config.tree import Storage
-from mmssl_dist.errors import ArtifactError, StorageError
+from mmssl_dist.errors import ArtifactError, StorageError, StorageFault
 from mmssl_dist.storage import FileRecord, Location, open_location
 
 LOCAL = Storage()
@@ -283,3 +284,18 @@ def test_a_folder_holds_what_is_below_it_by_whatever_name(tmp_path: Path) -> Non
 def test_the_size_and_hash_of_a_file(folder: Location) -> None:
     record = (folder / "a").write_bytes(b"content")
     assert (folder / "a").record() == record
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_fault_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Filling a disk takes the right to mount one, so the answer of a full one is played; `make chaos` fills one."""
+    def full(location: Location) -> None:
+        raise OSError(number, "Error writing bytes to file. Detail: something long")
+
+    monkeypatch.setattr(Location, "_writing", full)
+    with pytest.raises(StorageFault) as caught:
+        (open_location(str(tmp_path), Storage()) / "file").write_bytes(b"content")
+    assert caught.value.exit_status == 1
+    assert str(caught.value) == (f"{tmp_path}/file: found {os.strerror(number)}; the disk must have room for what is "
+                                 "written. Free some and give the command again, or choose another output.")
+    assert list(tmp_path.iterdir()) == []
