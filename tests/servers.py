@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from moto.server import DomainDispatcherApplication, ThreadedMotoServer, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 REGION = "us-east-1"
 
@@ -103,10 +103,22 @@ def refusing_server(refusal: Refusal, otherwise_moto: bool = False) -> Iterator[
         start_response(f"{refusal.status} refused", headers)
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
 
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    with serving(application) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serving(application: WSGIApplication) -> Iterator[str]:
+    """The endpoint of a server on the loopback interface that runs ``application``, and logs nothing."""
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002, the base's name
+        return

@@ -36,7 +36,7 @@ from tests.reliability.target import (
     local,
     prepare_target,
 )
-from tests.servers import REGION, client, upload
+from tests.servers import REGION, client, serving, upload
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 BUCKET = "campaign"
@@ -239,7 +239,7 @@ class Campaign:
     def _store(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)
         store = faults.FaultyStore(case.seed)
-        with store.serving() as endpoint:
+        with serving(store) as endpoint:
             client(endpoint).create_bucket(Bucket=BUCKET)
             for stage in STAGES[: STAGES.index(case.stage)]:
                 upload(endpoint, BUCKET, reference / ARTIFACTS[stage], f"run/{ARTIFACTS[stage]}")

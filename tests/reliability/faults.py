@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.reliability.target import Command
 
@@ -94,13 +93,8 @@ def fill_disk(folder: Path) -> Path:
             return ballast
 
 
-class _Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002, the base's name
-        return
-
-
 class FaultyStore:
-    """moto's S3 behind a server that, while ``share`` is above 0, spoils that share of the requests.
+    """moto's S3 as an application to serve, which, while ``share`` is above 0, spoils that share of the requests.
 
     Attributes:
         share: share of the requests.
@@ -115,18 +109,7 @@ class FaultyStore:
         self._rng, self._lock = random.Random(seed), threading.Lock()
         self._moto = DomainDispatcherApplication(create_backend_app)
 
-    @contextmanager
-    def serving(self) -> Iterator[str]:
-        """Its endpoint."""
-        server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._lock:
             kind = self._rng.choice(self.kinds) if self._rng.random() < self.share else None
             if kind:
