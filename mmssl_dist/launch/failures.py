@@ -1,8 +1,9 @@
-"""What becomes of a failed worker: errors that would come again end the run at once; lost machines and storage that did
-not answer make the workers start again, from the last checkpoint."""
+"""What becomes of a failed worker: errors that would come again end the run at once; lost machines, and storage that
+did not answer once, make the workers start again, from the last checkpoint."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from ray.train import ControllerError, TrainingFailedError, UserCallback, Worker
 
 from mmssl_dist.errors import MmsslError, StorageFault, WorkerError, find_known
 from mmssl_dist.launch.cluster import describe
+from mmssl_dist.launch.progress import carried
+from mmssl_dist.storage import Location
+
+_logger = logging.getLogger(__name__)
 
 # A worker whose neighbour died sees a broken connection (RuntimeError, OSError); these say that the program is wrong.
 _PROGRAM = (TypeError, ValueError, LookupError, AttributeError, NameError, ImportError, AssertionError,
@@ -17,17 +22,48 @@ _PROGRAM = (TypeError, ValueError, LookupError, AttributeError, NameError, Impor
 
 
 class StopOnLasting(UserCallback):  # type: ignore[misc]
-    """In Ray Train's controller: ends a run whose error starting the workers again would not mend."""
+    """In Ray Train's controller: tells each failure, and ends a run that starting the workers again would not mend.
+
+    Storage that did not answer has been asked several times already. When it does not answer the workers started again
+    either, the run ends: it goes on from its last checkpoint when its command is given again.
+
+    Args:
+        stage: to start the lines with.
+        storage: where the run's checkpoints go.
+        relay: takes lines to the driver; see ``carried``.
+    """
+
+    def __init__(self, stage: str, storage: Location, relay: Any) -> None:
+        self.stage, self.storage, self.relay = stage, storage, relay
+        self._unanswered = False
+
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
+        self._unanswered = False
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        faults = []
         for rank, error in sorted(worker_exceptions.items()):
-            known = find_known(error)
+            known = find_known(error) or self._of_upload(error)
             if isinstance(known, StorageFault):
+                faults.append(known)
                 continue
             if known is not None:
                 raise known
             if isinstance(error, _PROGRAM):
                 raise worker_error(rank, error) from error
+        if faults and self._unanswered:
+            raise faults[0]
+        self._unanswered = bool(faults)
+        with carried(self.relay):
+            _logger.warning("%s: %s; if failures are left, the workers start again from the last checkpoint",
+                            self.stage, faults[0] if faults else worker_error(*_root(worker_exceptions)))  # fmt: skip
+
+    def _of_upload(self, error: Exception) -> StorageFault | None:
+        """Ray Train uploads checkpoints by itself, and passes on what pyarrow said."""
+        if isinstance(error, OSError) and "AWS Error" in str(error):
+            return StorageFault(self.storage.url, str(error).split("\n")[0], "the storage must answer",
+                                "Check storage.endpoint and the network between here and there.")  # fmt: skip
+        return None
 
 
 def worker_error(rank: int, error: BaseException) -> WorkerError:

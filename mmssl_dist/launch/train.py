@@ -181,7 +181,7 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=run.keep, checkpoint_score_attribute=run.metric, checkpoint_score_order="max"
             ),
-            callbacks=[StopOnLasting()],
+            callbacks=[StopOnLasting(stage, run.storage, cluster.relay)],
             worker_runtime_env={"env_vars": dict(cluster.environment)},
             logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
         ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +25,10 @@ from mmssl_dist.storage.answers import explain
 from mmssl_dist.storage.cache import make_room, mark_used
 from mmssl_dist.storage.s3 import s3_filesystem
 
+_logger = logging.getLogger(__name__)
+
 _CHUNK = 1 << 24
+_SILENT_SECONDS = 10.0
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = "Check the URL, the credentials and the `storage` section."
@@ -75,7 +80,7 @@ class Location:
         return self.path.split("/")[0]
 
     def info(self) -> pafs.FileInfo:
-        found: pafs.FileInfo = self._run(lambda: self.filesystem.get_file_info(self.path))
+        found: pafs.FileInfo = self._ask(lambda: self.filesystem.get_file_info(self.path))
         if found.type == pafs.FileType.NotFound:
             self._require_bucket()
         return found
@@ -89,7 +94,7 @@ class Location:
     def files(self) -> list[pafs.FileInfo]:
         """Every file below this folder, sorted by path; empty when there is no such folder."""
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        found: list[pafs.FileInfo] = self._run(lambda: self.filesystem.get_file_info(selector))
+        found: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
         if not found:
             self._require_bucket()
         return sorted((f for f in found if f.type == pafs.FileType.File), key=lambda f: f.path)
@@ -97,7 +102,7 @@ class Location:
     def look(self) -> None:
         """List this folder's first level, for what the storage says to that; nothing there is fine."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
-        if not self._run(lambda: self.filesystem.get_file_info(selector)):
+        if not self._ask(lambda: self.filesystem.get_file_info(selector)):
             self._require_bucket()
 
     def read_start(self, size: int) -> bytes:
@@ -223,7 +228,7 @@ class Location:
         if kind == pafs.FileType.Directory:
             self._run(lambda: self.filesystem.delete_dir(self.path))
         elif kind == pafs.FileType.File:
-            self._run(lambda: self.filesystem.delete_file(self.path))
+            self._ask(lambda: self.filesystem.delete_file(self.path))
 
     def _writing(self) -> _Writer:
         return _Writer(self)
@@ -250,6 +255,23 @@ class Location:
             if not _of_botocore(error):
                 raise
             raise self._refused(error) from error
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """``_run`` for requests that take milliseconds, unless they are sent again and again, for up to minutes: then
+        it says so."""
+        if self.is_local:
+            return self._run(call)
+        again = self.storage.retries if self.storage else 0
+        timer = threading.Timer(_SILENT_SECONDS, _logger.warning, (
+            "%s: waiting for the storage's answer for %g s now; what fails is sent up to %d times again", self.url,
+            _SILENT_SECONDS, again,
+        ))  # fmt: skip
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._run(call)
+        finally:
+            timer.cancel()
 
     def _refused(self, error: Exception) -> StorageError:
         answer = None if self.is_local else explain(error, self.bucket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -91,11 +92,13 @@ def test_storage_that_does_not_answer_for_a_while_starts_the_workers_again(clust
     assert _starts(tmp_path, 0) == 2
 
 
-def test_storage_that_never_answers_ends_the_run_when_the_failures_are_used_up(cluster, tmp_path):
+def test_storage_that_does_not_answer_twice_ends_the_run(cluster, tmp_path, caplog):
     with pytest.raises(StorageFault, match=r"s3://faults/greeting: found .*503") as caught:
-        _stored(tmp_path, cluster, lambda: True, 1)
+        _stored(tmp_path, cluster, lambda: True, 3)
     assert caught.value.exit_status == 1
     assert _starts(tmp_path, 0) == 2
+    (told,) = [r.message for r in caplog.records if "start again" in r.message]
+    assert re.match(r"test: s3://faults/greeting: found .*503", told)
 
 
 def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, job, tmp_path):

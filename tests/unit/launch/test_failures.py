@@ -4,32 +4,69 @@ from __future__ import annotations
 
 import pickle
 
+import pyarrow.fs as pafs
 import pytest
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from mmssl_dist.errors import InputError, NonFiniteError, StorageFault, WorkerError
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
+from mmssl_dist.storage import Location
 
 REJECTED = InputError("a.csv, row 3", "NaN", "values are finite", "Mend it.")
 BROKEN = RuntimeError("Connection closed by peer [127.0.0.1]:1234")
+
+
+class _Relay:
+    """Takes the lines that would go to the driver."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.write = self
+
+    def remote(self, name: str, level: int, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture
+def relay() -> _Relay:
+    return _Relay()
+
+
+@pytest.fixture
+def policy(relay) -> StopOnLasting:
+    return StopOnLasting("train", Location(pafs.LocalFileSystem(), "/b/runs", "s3://b/runs"), relay)
 
 
 @pytest.mark.parametrize(("errors", "kind"), [
     ({1: REJECTED}, InputError), ({0: BROKEN, 1: NonFiniteError("loss/bpr is nan")}, NonFiniteError),
     ({0: TypeError("no")}, WorkerError), ({1: KeyError("image")}, WorkerError),
 ])  # fmt: skip
-def test_what_would_come_again_ends_the_run(errors, kind):
+def test_what_would_come_again_ends_the_run(policy, errors, kind):
     with pytest.raises(kind):
-        StopOnLasting().after_exception(None, errors)
+        policy.after_exception(None, errors)
 
 
 SILENT = StorageFault("s3://b/k", "HTTP status 503", "the storage must answer", "Check it.")
+UPLOAD = OSError("When uploading part: AWS Error SLOW_DOWN during UploadPart operation")
 
 
-@pytest.mark.parametrize("error", [BROKEN, OSError("reset"), WorkerHealthCheckFailedError("died", BROKEN), SILENT])
-def test_what_a_lost_machine_causes_is_left_to_the_retries(error):
-    StopOnLasting().after_exception(None, {0: error})
+@pytest.mark.parametrize("error", [BROKEN, OSError("reset"), WorkerHealthCheckFailedError("died", BROKEN)])
+def test_what_a_lost_machine_causes_is_told_and_left_to_the_retries(policy, relay, error):
+    policy.after_exception(None, {0: error})
+    policy.after_exception(None, {0: error})
+    (first, _) = relay.lines
+    assert first.startswith(f"train: worker 0 failed: {type(error).__name__}")
+
+
+@pytest.mark.parametrize(("error", "told"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found When up")])
+def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(policy, relay, error, told):
+    policy.after_exception(None, {0: BROKEN, 1: error})
+    assert relay.lines[0].startswith(f"train: {told}")
+    policy.after_report(None, [{}], None)  # it answered in between
+    policy.after_exception(None, {1: error})
+    with pytest.raises(StorageFault, match=told):
+        policy.after_exception(None, {0: error})
 
 
 def test_death_is_shown_rather_than_what_its_neighbour_saw():
