@@ -245,7 +245,10 @@ class Training(Section):
     """The loop."""
 
     epochs: Count = 100
-    """Most epochs; one epoch takes every training interaction once."""
+    """Most epochs."""
+    steps_per_epoch: Count | Literal["all"] = "all"
+    """Steps between two chances of a validation: "all" takes every training interaction once. With fewer, epochs go on
+    through the interactions where the one before ended, so that each is still taken once before any comes again."""
     batch_size: Count = 1024
     """Training pairs per step, over all workers; at least partition.parts."""
     fanout: Literal["all"] | Counts = (10, 10)
@@ -278,6 +281,9 @@ class Evaluation(Section):
     """Epochs between validations."""
     patience: Count = 10
     """Validations without improvement after which training stops."""
+    users: Count | Literal["all"] = "all"
+    """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same every time.
+    The catalogue is always ranked whole."""
     user_block: Count = 1024
     """Users scored at once, per worker; bounds memory."""
     item_block: Count = 65536

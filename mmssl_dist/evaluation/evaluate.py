@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from mmssl_dist.config.tree import Evaluation
 from mmssl_dist.evaluation.metrics import sums_of, user_metrics
 from mmssl_dist.evaluation.ranking import Ranking, Seen, hits_of, top_k
+from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
@@ -92,6 +93,26 @@ def rank(settings: Evaluation, graph: LocalGraph, users: Tensor, user_rows: Tens
                  exchange)  # fmt: skip
 
 
+def ranked_users(settings: Evaluation, graph: LocalGraph, held_out: Iterable[Adjacency],
+                 exchange: Exchange) -> Tensor:  # fmt: skip
+    """The users to rank for (collective): those with an entry in one of the lists, or some of them, drawn at random,
+    the same ones for any number of workers and in every run on the same partitions.
+
+    Returns:
+        int64, ascending local rows.
+    """
+    users = graph.users
+    asked = torch.zeros(len(users), dtype=torch.bool)
+    for lists in held_out:
+        asked |= lists.degrees(users) > 0
+    users = users[asked]
+    if settings.users == "all":
+        return users
+    everyone = int(exchange.sum(torch.tensor([len(users)])))
+    drawn = uniform(key(Purpose.RANKED_USERS), users + graph.first)
+    return users[drawn * everyone < settings.users]
+
+
 def metrics_of(ranking: Ranking, users: Tensor, held_out: Adjacency, ks: Sequence[int]) -> UserMetrics:
     """Metrics of ranked lists.
 
@@ -113,10 +134,6 @@ def select_lists(lists: Adjacency, rows: Tensor) -> Adjacency:
 
 def _users(settings: Evaluation, graph: LocalGraph, rows_of: Callable[[Tensor], Tensor], item_rows: Tensor,
            exchange: Exchange, splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
-    users = graph.users
-    asked = torch.zeros(len(users), dtype=torch.bool)
-    for split in splits:
-        asked |= graph.held_out[split].degrees(users) > 0
-    users = users[asked]
+    users = ranked_users(settings, graph, [graph.held_out[split] for split in splits], exchange)
     ranking = rank(settings, graph, users, rows_of(users), item_rows, max(settings.ks), exchange)
     return {s: metrics_of(ranking, users, select_lists(graph.held_out[s], users), settings.ks) for s in splits}

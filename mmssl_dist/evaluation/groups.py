@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.tree import Evaluation
-from mmssl_dist.evaluation.evaluate import Metrics, means_of, metrics_of, rank, select_lists
+from mmssl_dist.evaluation.evaluate import Metrics, means_of, metrics_of, rank, ranked_users, select_lists
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
@@ -49,11 +49,7 @@ def group_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchang
 def _metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, items: Tensor, held_out: Mapping[str, Adjacency],
              exchange: Exchange) -> dict[str, Metrics]:  # fmt: skip
     """Metrics of the ranking of ``items`` (local rows), with the users and items counted."""
-    users = graph.users
-    asked = torch.zeros(len(users), dtype=torch.bool)
-    for lists in held_out.values():
-        asked |= lists.degrees(users) > 0
-    users = users[asked]
+    users = ranked_users(settings, graph, held_out.values(), exchange)
     user_rows, item_rows = (rows.index_select(0, nodes.to(rows.device)) for nodes in (users, items))
     ranking = rank(settings, graph, users, user_rows, item_rows, max(settings.ks), exchange, items)
     by_split = {s: metrics_of(ranking, users, select_lists(lists, users), settings.ks) for s, lists in held_out.items()}

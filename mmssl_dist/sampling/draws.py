@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 11
     CRITIC = 12
     SIMILAR = 13
+    RANKED_USERS = 14
 
 
 def key(*parts: int) -> int:

@@ -35,10 +35,14 @@ class Seeds:
 
 
 class SeedSampler:
-    """Deals the training interactions of an epoch into steps.
+    """Deals the training interactions into steps.
 
-    An epoch has ceil(E / batch_size) steps; partition p with E_p interactions, permuted, contributes those numbered
-    floor(t E_p / steps) to floor((t + 1) E_p / steps) to step t. Collective at construction.
+    One pass over them has ceil(E / batch_size) steps; partition p with E_p interactions, permuted anew for each pass,
+    contributes those numbered floor(t E_p / steps) to floor((t + 1) E_p / steps) to step t of a pass. An epoch is one
+    pass, or ``training.steps_per_epoch`` steps that go on where the epoch before ended. Collective at construction.
+
+    Attributes:
+        steps: of an epoch.
 
     Raises:
         InputError: a user knows every item, so that no negative exists.
@@ -53,36 +57,44 @@ class SeedSampler:
         counts = exchange.gather_counts(len(users))
         own = torch.tensor([last - first for first, last in self._edges], dtype=torch.int64)
         self._part_pairs: list[int] = exchange.gather_rows(own, counts).tolist()
-        self.steps = -(-sum(self._part_pairs) // job.training.batch_size)
+        self._pass_steps = -(-sum(self._part_pairs) // job.training.batch_size)
+        chosen = job.training.steps_per_epoch
+        self.steps = self._pass_steps if chosen == "all" else chosen
         self._order: dict[int, Tensor] = {}
-        self._epoch = -1
+        self._pass = -1
         _require_negatives(graph)
 
-    def pairs(self, step: int) -> int:
+    def pairs(self, epoch: int, step: int) -> int:
         """Pairs of the whole batch of ``step``."""
-        return sum(self._slice(count, step)[1] - self._slice(count, step)[0] for count in self._part_pairs)
+        _, place = self._place(epoch, step)
+        return sum(self._slice(count, place)[1] - self._slice(count, place)[0] for count in self._part_pairs)
 
     def draw(self, epoch: int, step: int) -> Seeds:
         """This worker's pairs, negatives and candidates of ``step``."""
-        if epoch != self._epoch:
-            self._permute(epoch)
+        number, _ = self._place(epoch, step)
+        if number != self._pass:
+            self._permute(number)
         shares = [self._draw_part(part, epoch, step) for part in self.graph.parts]
         users, positives, negatives, candidates = (torch.cat(tensors) for tensors in zip(*shares, strict=True))
-        return Seeds(users, positives, negatives, candidates, self.pairs(step))
+        return Seeds(users, positives, negatives, candidates, self.pairs(epoch, step))
 
-    def _permute(self, epoch: int) -> None:
-        self._epoch = epoch
+    def _place(self, epoch: int, step: int) -> tuple[int, int]:
+        """Number of the pass, and of the step within it."""
+        return divmod(epoch * self.steps + step, self._pass_steps)
+
+    def _permute(self, number: int) -> None:
+        self._pass = number
         for part, (first, last) in zip(self.graph.parts, self._edges, strict=True):
-            order = generator(key(self.seed, Purpose.PERMUTATION, epoch, part)).permutation(last - first)
+            order = generator(key(self.seed, Purpose.PERMUTATION, number, part)).permutation(last - first)
             self._order[part] = torch.from_numpy(order)
 
-    def _slice(self, count: int, step: int) -> tuple[int, int]:
-        return step * count // self.steps, (step + 1) * count // self.steps
+    def _slice(self, count: int, place: int) -> tuple[int, int]:
+        return place * count // self._pass_steps, (place + 1) * count // self._pass_steps
 
     def _draw_part(self, part: int, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         training = self.graph.training
         first, last = self._edges[part - self.graph.parts.start]
-        begin, end = self._slice(last - first, step)
+        begin, end = self._slice(last - first, self._place(epoch, step)[1])
         edges = self._order[part][begin:end] + first
         users = torch.searchsorted(training.indptr, edges, right=True) - 1
         positives = training.neighbours[edges]

@@ -93,6 +93,7 @@ CHANGES = (
     _one("steps", "training.dense.clip", 0.01),
     # What the loop does when, with validations that follow a script.
     _one("loop", "training.epochs", 4),
+    _one("loop", "training.steps_per_epoch", 1),
     _one("loop", "training.prefetch", 0),
     _one("loop", "model.modality_graph.refresh_epochs", 2),
     _one("loop", "evaluation.metric", "ndcg@20"),
@@ -100,6 +101,7 @@ CHANGES = (
     _one("loop", "evaluation.patience", 2),
     # Metrics, lists, and the score matrices they are made from.
     _one("ranking", "evaluation.ks", "[20]"),
+    _one("ranking", "evaluation.users", 3),
     _one("ranking", "evaluation.user_block", 7),
     _one("ranking", "evaluation.item_block", 3),
     _one("ranking", "export.k", 3),

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from mmssl_dist.config.tree import Evaluation, Storage
-from mmssl_dist.evaluation.evaluate import held_out_users, means_of, popularity_users
+from mmssl_dist.evaluation.evaluate import held_out_users, means_of, popularity_users, ranked_users
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.metrics import metric_names
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
@@ -87,3 +87,24 @@ def test_two_workers_publish_the_same(tmp_path):
     for part in range(2):
         name = f"users/part-0000{part}.parquet"
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("wanted", [1, 40, 200, 1000])
+def test_some_users_are_drawn_and_the_same_ones_for_any_number_of_workers(wanted):
+    book = PartitionBook((300, 100), (2, 2))
+    held = [(user, user % 4) for user in range(0, 400, 2)]
+    settings = Evaluation(users=wanted)
+
+    class Counted(Exchange):
+        def sum(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([200])
+
+    def drawn(rank: int, workers: int) -> list[int]:
+        graph = local_graph(book, [(0, 0)], rank, workers, held)
+        exchange = Counted(None, book.worker_bounds(1), 0)
+        return (ranked_users(settings, graph, [graph.held_out["test"]], exchange) + graph.first).tolist()
+
+    together = drawn(0, 1)
+    assert drawn(0, 2) + drawn(1, 2) == together
+    assert abs(len(together) - min(wanted, 200)) <= 3 * wanted**0.5
+    assert set(together) < set(range(400 + 4))

@@ -26,7 +26,7 @@ def drawn(samplers: list[SeedSampler], epoch: int, step: int) -> dict[str, list[
         users = seeds.users + sampler.graph.first
         batch["pairs"] += zip(users.tolist(), seeds.positives.tolist(), seeds.negatives.tolist(), strict=True)
         batch["candidates"] += [(item,) for item in seeds.candidates.tolist()]
-        assert seeds.pairs == sampler.pairs(step)
+        assert seeds.pairs == sampler.pairs(epoch, step)
     return batch
 
 
@@ -45,7 +45,7 @@ def test_an_epoch_deals_every_pair_once_whoever_owns_it(case, more, data):
     for step in range(steps):
         batch = drawn(several, epoch, step)
         assert batch == drawn(one, epoch, step)
-        assert 0 < len(batch["pairs"]) == one[0].pairs(step)
+        assert 0 < len(batch["pairs"]) == one[0].pairs(epoch, step)
         # whole shares of each partition: at most one pair per partition away from even
         assert abs(len(batch["pairs"]) - len(pairs) / steps) <= book.parts
         assert len(batch["candidates"]) == 7
@@ -67,6 +67,21 @@ def test_epochs_differ_and_any_step_can_be_drawn_first():
     for at in reversed(batches):
         assert drawn(again, *at) == batches[at]
     assert len({str(batch) for batch in batches.values()}) == len(batches)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 11])
+def test_epochs_of_some_steps_go_on_where_the_one_before_ended(steps):
+    book, pairs = PartitionBook((5, 5), (6, 6)), [(u, i) for u in range(10) for i in range(12) if (u + i) % 3]
+    whole = seed_samplers(book, pairs, 1, sampling_job(2, "training.batch_size=16"))[0]
+    job = sampling_job(2, "training.batch_size=16", f"training.steps_per_epoch={steps}")
+    some = seed_samplers(book, pairs, 1, job)[0]
+    assert (whole.steps, some.steps) == (5, steps)
+
+    def dealt(sampler: SeedSampler, count: int) -> list[list[tuple[int, int]]]:
+        seeds = [sampler.draw(*divmod(number, sampler.steps)) for number in range(count)]
+        return [sorted(zip(s.users.tolist(), s.positives.tolist(), strict=True)) for s in seeds]
+
+    assert dealt(some, 15) == dealt(whole, 15)  # three passes
 
 
 def test_candidates_are_half_positives_of_the_partitions_share():
