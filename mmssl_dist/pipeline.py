@@ -110,6 +110,14 @@ def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Man
     return _bring_up_to_date(stage, job, source, cluster, force)
 
 
+def published(name: str, job: Job) -> Manifest | None:
+    """What stage ``name`` published, if it is current from the raw files on."""
+    try:
+        return _published(name, job)
+    except InputError:
+        return None
+
+
 def _begin(job: Job) -> None:
     check_output(job)
     text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mmssl_dist import __version__
-from mmssl_dist.app import use
-from mmssl_dist.app.options import Address, Debug
+from mmssl_dist.app import plan, use
+from mmssl_dist.app.options import Address, Debug, JobFile, Overrides, loaded, widths
 from mmssl_dist.app.reporting import reporting
-from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, InputError
-
-if TYPE_CHECKING:
-    from mmssl_dist.config import Job
+from mmssl_dist.errors import EXIT_SYSTEM_FAILURE
 
 app = typer.Typer(
     name="mmssl-dist", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
@@ -23,10 +20,6 @@ app = typer.Typer(
     help="Train multi-modal recommenders (MMSSL) on one machine or a Ray cluster, from one YAML.",
 )  # fmt: skip
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job's YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a YAML value; may be given several times.")
-]
 Force = Annotated[bool, typer.Option("--force", help="Do the work again, though what is published matches the job.")]
 
 
@@ -61,7 +54,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
         from mmssl_dist.launch.preflight import check_data, check_headers
         from mmssl_dist.report.job import description
 
-        job = _load(job_file, overrides)
+        job = loaded(job_file, overrides)
         check_data(job)
         check_headers(job)
         files = find_files(job).all()
@@ -131,7 +124,7 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
         from mmssl_dist.report.html import write_report
         from mmssl_dist.report.tables import show_metrics
 
-        job = _load(job_file, overrides)
+        job = loaded(job_file, overrides)
         with cluster_on_demand(job, address, debug) as cluster:
             manifests = run_all(job, cluster, force)
         show_metrics(manifests["evaluate"].facts, sys.stdout)
@@ -167,6 +160,7 @@ def submit(
 jobs = typer.Typer(no_args_is_help=True, help="Jobs sent to a cluster: list, status, logs, stop.")
 app.add_typer(jobs, name="jobs")
 app.add_typer(use.app)
+app.add_typer(plan.app)
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
 Dashboard = Annotated[
     str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")
@@ -239,12 +233,12 @@ def synthesize(
         from mmssl_dist.launch.preflight import absolute
         from mmssl_dist.storage import open_location
 
-        widths = _widths(modality or ["image=64", "text=32"])
+        of_modality = widths(modality or ["image=64", "text=32"])
         target = open_location(absolute(folder), Storage())
         with connect(Scaling(), Storage(), address, debug):
-            facts = synthesize(target, users=users, items=items, interactions=interactions, modalities=widths,
+            facts = synthesize(target, users=users, items=items, interactions=interactions, modalities=of_modality,
                                seed=seed)  # fmt: skip
-        features = ", ".join(f"{name} {width} wide" for name, width in widths.items())
+        features = ", ".join(f"{name} {width} wide" for name, width in of_modality.items())
         typer.echo(f"{folder}: {users} users, {items} items, {facts['interactions']} interactions, features {features}")
 
 
@@ -307,7 +301,7 @@ def doctor(
     with reporting(debug):
         from mmssl_dist.launch.doctor import examine
 
-        job = None if job_file is None else _load(job_file, overrides)
+        job = None if job_file is None else loaded(job_file, overrides)
         failed = False
         for check in examine(address, job):
             failed |= not check.passed
@@ -322,25 +316,8 @@ def _stage(name: str, job_file: Path, overrides: list[str] | None, address: str 
         from mmssl_dist.pipeline import cluster_on_demand, run_stage
         from mmssl_dist.report.tables import show_metrics
 
-        job = _load(job_file, overrides)
+        job = loaded(job_file, overrides)
         with cluster_on_demand(job, address, debug) as cluster:
             manifest = run_stage(name, job, cluster, force)
         if name == "evaluate":
             show_metrics(manifest.facts, sys.stdout)
-
-
-def _load(job_file: Path, overrides: list[str] | None) -> Job:
-    from mmssl_dist.config import load_job
-    from mmssl_dist.launch.preflight import resolved
-
-    return resolved(load_job(job_file, overrides or ()))
-
-
-def _widths(modalities: list[str]) -> dict[str, int]:
-    widths = {}
-    for modality in modalities:
-        name, _, width = modality.partition("=")
-        if not name or not width.isdecimal() or int(width) == 0:
-            raise InputError("--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64.")
-        widths[name] = int(width)
-    return widths

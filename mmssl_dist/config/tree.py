@@ -4,42 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mmssl_dist.config.rules import disagreements
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Weight = Annotated[float, Field(ge=0.0)]
-Rate = Annotated[float, Field(gt=0.0)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-_LIMIT = 2**31  # numbers of this size mean nothing in a job, and overflow further on
-Count = Annotated[int, Field(ge=1, lt=_LIMIT)]
-Natural = Annotated[int, Field(ge=0, lt=_LIMIT)]
-Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-
-
-def _in_order(value: tuple[int, int]) -> tuple[int, int]:
-    if value[0] > value[1]:
-        raise PydanticCustomError("order", "must be [fewest, most], in this order", {})
-    return value
-
-
-Range = Annotated[tuple[Count, Count], BeforeValidator(_as_tuple), AfterValidator(_in_order)]
-
-class Section(BaseModel):
-    """Frozen, strict about types, and without room for unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Name, Natural, Range, Rate, Section, Text, Weight
 
 
 class Columns(Section):
@@ -108,8 +77,11 @@ class Partition(Section):
 
     parts: Count = 4
     """Number of partitions P; fixed from then on, while the number of workers may change."""
-    method: Literal["metis", "random"] = "metis"
-    """metis: small edge cut; random: no graph algorithm, for graphs METIS has no memory for."""
+    method: Literal["auto", "metis", "streaming", "random"] = "auto"
+    """metis: smallest edge cut; streaming: passes over the edges with little memory beyond the graph; random: no graph
+    algorithm; auto: metis where its estimated memory is at most metis_gigabytes, else streaming."""
+    metis_gigabytes: Rate = 16.0
+    """auto only: memory METIS may take, in GB."""
     item_neighbours: Natural = 10
     """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item graph."""
     shuffle_features: bool = False
@@ -187,7 +159,7 @@ class Adversarial(Section):
 
     weight: Weight = 1e-4
     """Weight of the generator's term; 0 leaves the critic out."""
-    candidates: Annotated[int, Field(ge=2, lt=_LIMIT)] | Literal["all"] = 512
+    candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
     """Candidate items C of the global batch, for this term, the softmax and the learned lists: half positives, half
     uniform draws; "all": the catalogue."""
     hidden: Counts = (64, 32)
@@ -331,6 +303,9 @@ class Scaling(Section):
     """GPUs per worker; 0 trains on the CPU."""
     accelerator: Text | None = None
     """Accelerator type the workers need, as Ray names it (such as A100 or L4); any when not given."""
+    memory_gb: Rate | None = None
+    """Memory each worker may take, in GB: training refuses a job whose plan needs more. By default a worker's share of
+    what Ray finds on the machines there are; not looked at where an autoscaler brings others."""
     wait_seconds: Count = 1800
     """Seconds to wait for machines or for other jobs to end, before giving up."""
 

@@ -59,6 +59,13 @@ class Bipartite:
         return np.concatenate([self.of_user.lengths, self.of_item.lengths])
 
 
+def degree_counts(degrees: np.ndarray) -> list[list[int]]:
+    """How degrees are distributed: [number of nodes, sum of their degrees] of those below 1, 2, 4, 8, ..."""
+    place = np.frexp(degrees.astype(np.float64))[1]  # 0 for 0, b for 2^(b-1) <= degree < 2^b
+    nodes = np.bincount(place)
+    return [[int(n), int(total)] for n, total in zip(nodes, np.bincount(place, degrees), strict=True)]
+
+
 def offsets(lengths: np.ndarray) -> np.ndarray:
     """[rows + 1] int64 row starts, then the total."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

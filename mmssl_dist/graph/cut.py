@@ -1,11 +1,28 @@
-"""Cuts the graph into parts: even in users, in items and in the edges of both; METIS also makes few edges cross."""
+"""Cuts the graph into parts: even in users, in items and in the edges of both; all but the random one also make few
+edges cross."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from mmssl_dist.config.tree import Partition
 from mmssl_dist.graph.bipartite import Bipartite
+from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.metis import metis
+
+_METIS_EDGE, _METIS_NODE = 85, 180  # bytes METIS takes at its peak, per directed edge and per node, as measured
+
+
+def metis_bytes(nodes: int, interactions: int) -> int:
+    """Estimated peak memory of ``metis_cut``, without that of the graph it is given."""
+    return 2 * interactions * _METIS_EDGE + nodes * _METIS_NODE
+
+
+def chosen_method(settings: Partition, nodes: int, interactions: int) -> str:
+    """"metis", "streaming" or "random": what ``settings`` comes to for a graph of this size."""
+    if settings.method != "auto":
+        return settings.method
+    return "metis" if metis_bytes(nodes, interactions) <= settings.metis_gigabytes * 1e9 else "streaming"
 
 
 def random_cut(users: int, items: int, parts: int, seed: int) -> np.ndarray:
@@ -34,6 +51,19 @@ def crossing_fraction(graph: Bipartite, part: np.ndarray) -> float:
     of_user = np.repeat(part[: graph.users], graph.of_user.lengths)
     of_item = part[graph.users :][graph.of_user.values]
     return float(np.mean(of_user != of_item)) if graph.interactions else 0.0
+
+
+def crossing_between_workers(graph: Bipartite, part: np.ndarray, book: PartitionBook) -> list[float]:
+    """For W = 1..P workers, the fraction of the interactions whose user and item are held by different ones."""
+    parts = book.parts
+    pair = np.repeat(part[: graph.users], graph.of_user.lengths) * parts + part[graph.users :][graph.of_user.values]
+    between = np.bincount(pair, minlength=parts * parts).reshape(parts, parts)
+    fractions = []
+    for workers in range(1, parts + 1):
+        held = [book.worker_parts(rank, workers) for rank in range(workers)]
+        within = sum(int(between[each.start : each.stop, each.start : each.stop].sum()) for each in held)
+        fractions.append(1.0 - within / graph.interactions if graph.interactions else 0.0)
+    return fractions
 
 
 def unevenness(amounts: np.ndarray) -> float:

@@ -50,7 +50,7 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: i
         if done.returncode or not (folder / _PART).exists():
             said = (done.stderr.strip() or "nothing").splitlines()[-1]
             raise MmsslError(f"METIS could not cut the graph into {parts} parts (exit status {done.returncode}, last "
-                             f"words: {said}). Give it more memory, or set partition.method to random.")
+                             f"words: {said}). Give it more memory, or set partition.method to streaming.")
         return np.asarray(np.load(folder / _PART, allow_pickle=False), np.int64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 3  # since 3: items' features, which fold-in needs
+FORMAT = 4  # since 4: facts about degrees, and about the cut between workers
 HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"

@@ -4,7 +4,6 @@ exactly one part, and what a part holds does not depend on the cut but for the n
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +15,20 @@ from mmssl_dist.config.tree import Job
 from mmssl_dist.data.columns import ITEM, ITEM_ID, USER, USER_ID
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph import names
-from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, lists
+from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, degree_counts, lists
 from mmssl_dist.graph.book import PartitionBook
-from mmssl_dist.graph.cut import crossing_fraction, metis_cut, random_cut, unevenness
+from mmssl_dist.graph.cut import (
+    chosen_method,
+    crossing_between_workers,
+    crossing_fraction,
+    metis_cut,
+    random_cut,
+    unevenness,
+)
 from mmssl_dist.graph.propagate import propagate, standardize
 from mmssl_dist.graph.similar import nearest_items, symmetric_weights
 from mmssl_dist.graph.source import DatasetReader
+from mmssl_dist.graph.streaming import streaming_cut
 from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprint, open_location, publish
 
 
@@ -52,7 +59,8 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
         ids = reader.ids("users", USER_ID, USER), reader.ids("items", ITEM_ID, ITEM)
         widths = {modality: reader.dimension(modality) for modality in dataset.facts["modalities"]}
         graph = bipartite(*reader.interactions("train"), shape)
-        part = _cut(job, graph)
+        method = chosen_method(job.partition, sum(shape), graph.interactions)
+        part = _cut(job, graph, method)
         layout = _layout(part, shape[0], job.partition.parts)
         begin(location)  # what is read agrees with its manifest: what was published stays until here
         writer = _Writer(location, layout)
@@ -72,7 +80,7 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
             writer.item_rows(names.features(modality), rows[shape[0] :])
             propagate(graph, rows)
             writer.rows(names.propagated(modality), rows)
-    facts = _facts(dataset, graph, part, writer, job.partition.item_neighbours)
+    facts = {"method": method} | _facts(dataset, graph, part, writer, job.partition.item_neighbours)
     manifest = Manifest(names.KIND, partitions_fingerprint(job, dataset), facts, writer.files)
     publish(location, manifest)
     return manifest
@@ -98,9 +106,11 @@ class _Layout:
         return self.order[slice(*self.book.item_range(part))] - self.book.num_users
 
 
-def _cut(job: Job, graph: Bipartite) -> np.ndarray:
-    if job.partition.method == "random":
+def _cut(job: Job, graph: Bipartite, method: str) -> np.ndarray:
+    if method == "random":
         return random_cut(graph.users, graph.items, job.partition.parts, job.seed)
+    if method == "streaming":
+        return streaming_cut(graph, job.partition.parts, job.seed)
     return metis_cut(graph, job.partition.parts)
 
 
@@ -191,7 +201,7 @@ def _write_similar(writer: _Writer, modality: str, graph: Lists) -> None:
 
 
 def _facts(dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Writer,
-           item_neighbours: int) -> Mapping[str, object]:  # fmt: skip
+           item_neighbours: int) -> dict[str, object]:  # fmt: skip
     book = writer.layout.book
     edges = np.bincount(part, graph.degrees, minlength=book.parts)
     return {
@@ -200,6 +210,8 @@ def _facts(dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Write
         "item_neighbours": item_neighbours,
         "edges": 2 * graph.interactions,  # each interaction is in its user's list and in its item's
         "edge_cut": crossing_fraction(graph, part),
+        "edge_cut_of_workers": crossing_between_workers(graph, part, book),  # for 1, 2, ... P of them
+        "degrees": {"users": degree_counts(graph.of_user.lengths), "items": degree_counts(graph.of_item.lengths)},
         "balance": {  # largest part over the mean part
             "users": unevenness(np.asarray(book.users)),
             "items": unevenness(np.asarray(book.items)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.storage import Location, Manifest
@@ -50,9 +51,26 @@ def _is_book(value: object) -> bool:
     return all(_is_count(each) for side in sides for each in side)
 
 
+def _are_degrees(value: object) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"users", "items"}:
+        return False
+    return all(isinstance(side, list) and all(isinstance(each, list) and len(each) == 2 and all(map(_is_count, each))
+                                              for each in side) for side in value.values())  # fmt: skip
+
+
+def _are_shares(value: object) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(x, float) and 0.0 <= x <= 1.0 for x in value)
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, float) and isfinite(each) for each in value.values())
+
+
 _FACTS: dict[str, dict[str, Callable[[object], bool]]] = {
     "dataset": {"users": _is_count, "items": _is_count, "interactions": _are_counts, "modalities": _are_sections,
                 "user_id_type": _is_text, "item_id_type": _is_text},
-    "partitions": {"book": _is_book, "modalities": _are_counts, "item_neighbours": _is_count},
+    "partitions": {"book": _is_book, "modalities": _are_counts, "item_neighbours": _is_count,
+                   "interactions": _are_counts, "degrees": _are_degrees, "edge_cut_of_workers": _are_shares,
+                   "balance": _are_numbers, "method": _is_text},
     "training": {"checkpoint": _is_text},
 }  # fmt: skip

@@ -13,6 +13,9 @@ from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
 from mmssl_dist.launch.train import Checkpoint, Line, Outcome, Run, at_path, run_workers
+from mmssl_dist.launch.waiting import grows, memory_found
+from mmssl_dist.planning.plan import Terms, make_plan, require_room
+from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import (
     FileRecord,
     Location,
@@ -41,6 +44,7 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     """
     location = open_location(job.output, job.storage) / "training"
     name = run_name(job, partitions)
+    _require_room(job, partitions)
     (location / MANIFEST).remove()
     settings = job.training
     run = Run(location, name, settings.max_failures, settings.keep_checkpoints, job.evaluation.metric,
@@ -57,6 +61,15 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     _remove_other_runs(location, name)
     publish(location, manifest)
     return manifest
+
+
+def _require_room(job: Job, partitions: Manifest) -> None:
+    """Refuse a job that the plan says will not fit; Ray has been connected to."""
+    plan = make_plan(job, sizes_of_partitions(partitions), Terms())
+    if job.scaling.memory_gb is not None:
+        require_room(plan, job.scaling.memory_gb * 1e9, "scaling.memory_gb")
+    elif not grows() and (found := memory_found()):
+        require_room(plan, found / job.scaling.fewest, "the memory Ray finds")
 
 
 def checkpoint_of(job: Job, training: Manifest) -> tuple[Location, Manifest]:

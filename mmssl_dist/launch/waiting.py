@@ -69,6 +69,14 @@ def grows() -> bool:
     return any(kind and not kind.startswith("node_") for kind in kinds)
 
 
+def memory_found() -> float:
+    """Bytes that Ray counts as memory on all machines of the connected cluster, without what its object stores take;
+    0 when it was told not to count."""
+    import ray
+
+    return float(ray.cluster_resources().get("memory", 0.0))
+
+
 def amounts(resources: Mapping[str, float]) -> str:
     """Resources in words."""
     words = (name if name.startswith("accelerator_type:") else f"{amount:g} {name}"

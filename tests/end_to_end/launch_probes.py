@@ -20,11 +20,16 @@ import ray
 from ray.train.torch import TorchTrainer
 
 from mmssl_dist.config import Job, parse_job
-from mmssl_dist.errors import StorageError
+from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.launch.cluster import Cluster, worker_environment
 from mmssl_dist.launch.progress import Relay
 from mmssl_dist.launch.train_stage import train
 from mmssl_dist.storage import Location, Manifest, open_location
+
+_PARTITIONS = Manifest("partitions", "any", {
+    "degrees": {"users": [[2, 2]], "items": [[1, 2]]}, "interactions": {"train": 2}, "modalities": {"image": 2},
+    "edge_cut_of_workers": [0.0], "method": "metis", "balance": {"edges": 1.0},
+}, {})  # fmt: skip
 
 
 class _Handed(Exception):
@@ -48,7 +53,7 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
 
     waiting = patch("mmssl_dist.launch.train.await_room", wait)  # this machine may not have what the job asks for
     with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
-        train(cluster, job, Manifest("partitions", "any", {}, {}))
+        train(cluster, job, _PARTITIONS)
     (trainer,) = trainers
     scaling, run = trainer.scaling_config, trainer.run_config
     return (
@@ -57,6 +62,14 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
         run.worker_runtime_env, scaling.accelerator_type, waits,
         trainer.train_loop_config["run"].every_minutes,
     )  # fmt: skip
+
+
+def room(folder: Path, sets: Sequence[str]) -> str:
+    """What training says that will not fit."""
+    job = _job(folder, sets)
+    with pytest.raises(InputError) as caught:
+        train(Cluster({}, _relay(), False), job, _PARTITIONS)
+    return str(caught.value)
 
 
 @cache

@@ -31,6 +31,9 @@ CASES = [
          _scaled("scaling.workers=2", "scaling.cpus_per_worker=64")),
     Case("no GPU", "scaling: found 1 worker(s) of 1 CPU, 1 GPU each; the Ray cluster has 3 CPU, 0 GPU in all",
          _scaled("scaling.gpus_per_worker=1")),
+    Case("less memory than the plan needs",
+         "scaling.memory_gb: found 0.1 GB per worker; the plan for 1 worker(s) needs",
+         ("train", "JOB", "--force", "--set", "scaling.memory_gb=0.1")),
     Case("no such accelerator", "scaling: found 1 worker(s) of 1 CPU, accelerator_type:Z9 each; the Ray cluster has",
          _scaled("scaling.accelerator=Z9")),
 ]  # fmt: skip

@@ -96,7 +96,7 @@ losses: {adversarial: {candidates: some}}
     assert "otput: unknown key; did you mean output?" in lines
     assert "data.modalities.image.vektor: unknown key; did you mean vector?" in lines
     assert any(line.startswith("data.modalities.no good: found 'no good'; ") for line in lines)
-    assert "partition.method: found 'metiz'; input should be 'metis' or 'random'" in lines
+    assert "partition.method: found 'metiz'; input should be 'auto', 'metis', 'streaming' or 'random'" in lines
     assert "scaling.cpus_per_worker: found 'two'; input should be a valid integer" in lines
     assert "training.fanout: found 'none'; input should be 'all' or input should be a valid tuple" in lines
     assert any(line.startswith("losses.adversarial.candidates: found 'some'; ") for line in lines)

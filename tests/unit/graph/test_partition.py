@@ -52,7 +52,8 @@ def dense_truth(oracle: ModuleType, x: np.ndarray, having: list[int], *, standar
 
 @pytest.mark.parametrize(
     ("method", "parts", "standardized"),
-    [("metis", 4, True), ("random", 4, True), ("random", 4, False), ("metis", 1, True), ("metis", 1, False)],
+    [("metis", 4, True), ("streaming", 4, True), ("random", 4, True), ("random", 4, False), ("metis", 1, True),
+     ("metis", 1, False)],
 )
 def test_propagated_rows_are_the_dense_towers(
     dataset: Manifest, make_job: MakeJob, oracle: ModuleType, method: str, parts: int, standardized: bool
@@ -160,6 +161,17 @@ def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
         mine = data.neighbours[: data.indptr[data.users]]
         crossing += int(((mine < book.bounds[part]) | (mine >= book.bounds[part + 1])).sum())
     assert manifest.facts["edge_cut"] == pytest.approx(crossing / len(training_pairs()))
+    bounds = book.worker_bounds(2)
+    mine = [np.searchsorted(bounds, data.neighbours[: data.indptr[data.users]], side="right") - 1 for data in parts]
+    between = sum(int((part // 2 != holders).sum()) for part, holders in enumerate(mine))
+    by_workers = manifest.facts["edge_cut_of_workers"]
+    assert (by_workers[0], by_workers[3]) == (0.0, manifest.facts["edge_cut"])
+    assert by_workers[1] == pytest.approx(between / len(training_pairs()))
+    degrees = np.bincount([item for _, item in training_pairs()], minlength=ITEMS)
+    told = manifest.facts["degrees"]["items"]
+    assert told[:3] == [[int(chosen.sum()), int(degrees[chosen].sum())]
+                        for chosen in (degrees == 0, degrees == 1, (degrees >= 2) & (degrees < 4))]  # fmt: skip
+    assert np.sum(told, 0).tolist() == [ITEMS, len(training_pairs())]
     edges = np.array([len(data.neighbours) for data in parts])
     assert manifest.facts["balance"]["edges"] == pytest.approx(edges.max() / edges.mean())
     assert manifest.facts["balance"]["users"] == max(book.users) / (USERS / 4)
@@ -186,7 +198,7 @@ def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob
 
 
 def test_metis_that_fails_says_so() -> None:
-    with pytest.raises(MmsslError, match=r"METIS could not cut the graph into 2 parts \(exit status [1-9-].*random"):
+    with pytest.raises(MmsslError, match=r"METIS could not cut the graph into 2 parts \(exit status [1-9-].*streaming"):
         metis(np.array([0, 1, 2]), np.array([7, 0]), np.array([0, 1]), 2)  # there is no node 7
 
 
@@ -306,3 +318,4 @@ def test_partitions_of_another_size_than_their_book(dataset: Manifest, make_job:
     book = {"users": [n + 1 for n in manifest.facts["book"]["users"]], "items": manifest.facts["book"]["items"]}
     with pytest.raises(ArtifactError, match=r"part-00000: lists of \d+ nodes, where the manifest says \d+"):
         load_all(job, replace(manifest, facts={**manifest.facts, "book": book}))
+

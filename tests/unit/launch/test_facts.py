@@ -14,7 +14,9 @@ from mmssl_dist.storage import FileRecord, Manifest, open_location
 GOOD: dict[str, dict[str, Any]] = {
     "dataset": {"users": 3, "items": 2, "interactions": {"train": 4}, "modalities": {"image": {"dimension": 2}},
                 "user_id_type": "int64", "item_id_type": "string", "dropped": {}},
-    "partitions": {"book": {"users": [1, 2], "items": [2, 0]}, "modalities": {"image": 2}, "item_neighbours": 0},
+    "partitions": {"book": {"users": [1, 2], "items": [2, 0]}, "modalities": {"image": 2}, "item_neighbours": 0,
+                   "interactions": {"train": 4}, "degrees": {"users": [[0, 0], [2, 2], [1, 2]], "items": [[2, 4]]},
+                   "edge_cut_of_workers": [0.0, 0.5], "balance": {"edges": 1.1}, "method": "metis"},
     "training": {"checkpoint": "run-1/checkpoint"},
     "evaluation": {},
 }  # fmt: skip

@@ -16,7 +16,7 @@ from mmssl_dist.config import Job
 PACKAGE = Path(__file__).parents[3] / "mmssl_dist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = ("config", "storage", "data", "graph", "sharding", "sampling", "model", "losses", "training", "evaluation",
-         "export", "launch", "serving", "report", "pipeline", "app")  # fmt: skip
+         "export", "planning", "launch", "serving", "report", "pipeline", "app")  # fmt: skip
 LARGEST = 400
 
 

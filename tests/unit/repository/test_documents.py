@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -24,7 +25,7 @@ DOCUMENTS = sorted(
 )
 COMMANDS = set(
     "validate prepare partition train evaluate export run submit synthesize summarize compare doctor jobs recommend "
-    "similar serve report".split()
+    "similar serve report plan".split()
 )
 
 
@@ -136,7 +137,8 @@ def test_everything_installed_beside_us_is_pinned_as_tested() -> None:
     from importlib.metadata import distributions
 
     pinned, tested = pins(), {}
-    for distribution in distributions():
+    # what setuptools brings along for itself joins the path where something imported it
+    for distribution in distributions(path=[sysconfig.get_path("purelib")]):
         tested[normal(distribution.metadata["Name"])] = distribution.version.split("+")[0]
     wrong = {name: (tested[name], version) for name, version in pinned.items() if tested.get(name, version) != version}
     assert wrong == {}, "installed version, pinned version"

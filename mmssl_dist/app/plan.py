@@ -1,0 +1,88 @@
+"""The command that says what a job will need."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmssl_dist.app.options import Debug, JobFile, Overrides, loaded, widths
+from mmssl_dist.app.reporting import reporting
+from mmssl_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from mmssl_dist.config import Job
+    from mmssl_dist.planning.sizes import Sizes
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    users: Annotated[int | None, typer.Option(help="With --items, --interactions: a graph that is not there.")] = None,
+    items: Annotated[int | None, typer.Option(help="Number of its items.")] = None,
+    interactions: Annotated[int | None, typer.Option(help="Number of its interactions.")] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=WIDTH", help="Its modalities and their widths.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="GB a worker may take. Default: scaling.memory_gb, else this machine's.")
+    ] = None,
+    bandwidth: Annotated[float, typer.Option(help="GB per second that a worker can send to others.")] = 1.0,
+    price: Annotated[float | None, typer.Option(help="Of one worker for an hour, in any currency.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate/--no-calibrate", help="Time some steps here, for seconds and costs.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a job needs before it runs.
+
+    Memory of each worker by kind, what workers send each other, storage, time and cost, the fewest workers that fit,
+    and what would break first. Sizes are those of the published partitions, else of the published dataset, else those
+    given.
+    """
+    with reporting(debug):
+        from mmssl_dist.planning.plan import GIGA, Terms, machine_memory, make_plan
+        from mmssl_dist.report.plan import plan_lines
+
+        job = loaded(job_file, overrides)
+        numbers = (users, items, interactions)
+        if any(each is not None for each in numbers):
+            sizes = _given(job, numbers, modality)
+        else:
+            sizes = _published(job)
+        limit = memory or job.scaling.memory_gb
+        terms = Terms(machine_memory() if limit is None else limit * GIGA, bandwidth * GIGA, price)
+        speed = None
+        if calibrate:
+            from mmssl_dist.planning.calibrate import calibrate as measure
+
+            speed = measure(job, dict(sizes.modalities), job.scaling.fewest)
+        found = make_plan(job, sizes, terms, speed)
+        typer.echo(json.dumps(found.facts(), indent=1) if as_json else "\n".join(plan_lines(found, terms, speed)))
+
+
+def _given(job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None) -> Sizes:
+    from mmssl_dist.planning.sizes import held_out_share, supposed_sizes
+
+    users, items, interactions = numbers
+    if users is None or items is None or interactions is None or not modality:
+        raise InputError("options", "some of --users, --items, --interactions, --modality",
+                         "a graph that is not there needs all four", "Give the others too, or none of them.")
+    return supposed_sizes(users, items, interactions, widths(modality), held_out_share(job))
+
+
+def _published(job: Job) -> Sizes:
+    from mmssl_dist.pipeline import published
+    from mmssl_dist.planning.sizes import sizes_of_dataset, sizes_of_partitions
+
+    if (partitions := published("partition", job)) is not None:
+        return sizes_of_partitions(partitions)
+    if (dataset := published("prepare", job)) is not None:
+        return sizes_of_dataset(dataset)
+    raise InputError("options", "no sizes", f"nothing of this job is published in {job.output} yet",
+                     "Give --users, --items, --interactions and --modality, or run `mmssl-dist prepare` first.")

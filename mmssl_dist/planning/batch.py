@@ -1,0 +1,173 @@
+"""How much one step samples: expected numbers of distinct nodes and of edges, from degrees alone.
+
+A drawn edge ends at a node with probability in proportion to its degree, so of the nodes of one degree class the share
+1 - exp(-expected draws per node) is met at least once. That holds hop after hop, since draws add up. Each worker's own
+nodes and those of the others are counted apart; the cut says how many draws cross.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmssl_dist.config.tree import Job
+from mmssl_dist.planning.sizes import Degrees, Sizes
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One worker's part of a step.
+
+    Attributes:
+        pairs: training pairs. users: distinct users among them. candidates: of the whole batch, distinct.
+        seeds, away_seeds: nodes of S_0, and those of them that other workers own.
+        outer: nodes of S_L. rows, away_rows: nodes whose ID rows are fetched, and those that others own.
+        edges: sampled, of all layers and views. similar: items whose item-item lists are taken.
+        asked: nodes asked for in all routes that are owned by others. away_edges: edges that others send.
+    """
+
+    pairs: float
+    users: float
+    candidates: float
+    seeds: float
+    away_seeds: float
+    outer: float
+    rows: float
+    away_rows: float
+    edges: float
+    similar: float
+    asked: float
+    away_edges: float
+
+
+class _Met:
+    """Expected draws per node of each class, of the worker's own nodes and of the others'."""
+
+    def __init__(self, degrees: Degrees, workers: int) -> None:
+        self.degree = degrees.degree
+        share = np.array([1.0 / workers, 1.0 - 1.0 / workers])
+        self.nodes = share[:, None] * degrees.nodes  # [2, B]: own, away
+        self.draws = np.zeros_like(self.nodes)
+        self._edges = self.nodes @ degrees.degree
+        self._count = self.nodes.sum(1)
+
+    def by_degree(self, own: float, away: float) -> None:
+        """So many draws fall on own and other nodes, in proportion to degree."""
+        for place, draws in enumerate((own, away)):
+            if self._edges[place] > 0:
+                self.draws[place] += draws * self.degree / self._edges[place]
+
+    def evenly(self, own: float, away: float) -> None:
+        """So many draws, each node alike."""
+        for place, draws in enumerate((own, away)):
+            if self._count[place] > 0:
+                self.draws[place] += draws / self._count[place]
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """[2] nodes met at least once: own, away."""
+        return np.asarray((self.nodes * self.met).sum(1))
+
+    @property
+    def met(self) -> np.ndarray:
+        return np.asarray(-np.expm1(-self.draws))
+
+    def edges(self, fanout: float) -> np.ndarray:
+        """[2] edges drawn for the nodes met: own, away."""
+        return np.asarray((self.nodes * self.met * np.minimum(self.degree, fanout)).sum(1))
+
+
+def expected_batch(job: Job, sizes: Sizes, workers: int) -> Expected:
+    """What each of ``workers`` samples in a step on average."""
+    cut = sizes.cut_between(workers)
+    pairs = min(job.training.batch_size, sizes.interactions) / workers
+    users, items = _Met(sizes.users, workers), _Met(sizes.items, workers)
+    candidates = _seeds(job, sizes, workers, pairs, cut, users, items)
+    batch_users = float(users.distinct.sum())
+    seeds, away_seeds = _total(users, items)
+    fanouts = [np.inf] * job.model.layers if job.training.fanout == "all" else list(job.training.fanout)
+    edges = away_edges = asked = similar = 0.0
+    asked += away_seeds
+    first = (0.0, 0.0)
+    seed_items = items.distinct.copy()
+    for hop, fanout in enumerate(fanouts):
+        of_users, of_items = users.edges(fanout), items.edges(fanout)
+        if hop == 0:
+            first = _landing(of_users, cut, workers)
+        items.by_degree(*_landing(of_users, cut, workers))
+        users.by_degree(*_landing(of_items, cut, workers))
+        edges += float(of_users.sum() + of_items.sum())
+        away_edges += float(of_users[1] + of_items[1])
+        asked += _total(users, items)[1]
+    outer, _ = _total(users, items)
+    if job.model.item_graph.weight > 0:
+        similar, drawn, drawn_away = _similar(job, sizes, workers, first, seed_items, items)
+        edges, away_edges, asked = edges + drawn, away_edges + drawn_away, asked + _total(users, items)[1]
+    if job.model.modality_graph.size:
+        drawn, drawn_away = _views(job, sizes, workers, users, items)
+        edges, away_edges, asked = edges + drawn, away_edges + drawn_away, asked + _total(users, items)[1]
+    rows, away_rows = _total(users, items)
+    return Expected(pairs, batch_users, candidates, seeds, away_seeds, outer, rows, away_rows, edges, similar, asked,
+                    away_edges)  # fmt: skip
+
+
+def _seeds(job: Job, sizes: Sizes, workers: int, pairs: float, cut: float, users: _Met, items: _Met) -> float:
+    """Meet the seeds; gives the number of distinct candidates of the whole batch."""
+    users.by_degree(pairs, 0.0)
+    items.by_degree(pairs * (1 - cut), pairs * cut)
+    items.evenly(pairs / workers, pairs * (1 - 1 / workers))  # negatives
+    wanted = job.losses.adversarial.candidates
+    used = job.losses.adversarial.weight > 0 or job.model.modality_graph.size or job.losses.ranking.loss == "softmax"
+    if not used:
+        return 0.0
+    if wanted == "all":
+        items.draws[0] = np.inf
+        return float(sizes.num_items)
+    # half are drawn from the batch's positives, some of them twice, and are among the seeds of one worker already
+    known = workers * pairs * -np.expm1(-wanted / 2 / (workers * pairs))
+    everyone = _Met(sizes.items, 1)
+    everyone.by_degree(known, 0.0)
+    everyone.evenly(wanted / 2, 0.0)
+    items.by_degree(known / workers * cut, 0.0)
+    items.evenly(wanted / 2 / workers, 0.0)
+    return float(everyone.distinct.sum())
+
+
+def _landing(edges: np.ndarray, cut: float, workers: int) -> tuple[float, float]:
+    """Where edges drawn for own and other nodes end: at own nodes, at others'."""
+    own, away = float(edges[0]), float(edges[1])
+    back = away * cut / (workers - 1) if workers > 1 else 0.0
+    return own * (1 - cut) + back, own * cut + away - back
+
+
+def _similar(job: Job, sizes: Sizes, workers: int, first: tuple[float, float], seed_items: np.ndarray,
+             items: _Met) -> tuple[float, float, float]:  # fmt: skip
+    """Item-item lists of the seeds and of their users' drawn items: lists taken, edges, edges that others send."""
+    around = _Met(sizes.items, workers)
+    around.by_degree(*first)
+    spread = around.distinct
+    lists = np.minimum(around.nodes.sum(1), spread + seed_items * (1 - spread / np.maximum(around.nodes.sum(1), 1)))
+    kept = job.partition.item_neighbours
+    fanout = kept if job.model.item_graph.fanout == "all" else min(kept, job.model.item_graph.fanout)
+    per_item = min(fanout, sizes.num_items - 1) * len(sizes.modalities)
+    drawn = float(lists.sum()) * per_item
+    items.evenly(drawn / workers, drawn * (1 - 1 / workers))
+    return float(lists.sum()), drawn, float(lists[1]) * per_item
+
+
+def _views(job: Job, sizes: Sizes, workers: int, users: _Met, items: _Met) -> tuple[float, float]:
+    """Learned lists of the outermost nodes: edges, edges that others send."""
+    graph, modalities = job.model.modality_graph, len(sizes.modalities)
+    fanout = np.inf if job.training.fanout == "all" else graph.fanout
+    of_users = users.distinct * min(graph.size, fanout) * modalities
+    of_items = items.distinct * min(graph.size * sizes.num_users / sizes.num_items, fanout) * modalities
+    items.evenly(of_users.sum() / workers, of_users.sum() * (1 - 1 / workers))
+    users.evenly(of_items.sum() / workers, of_items.sum() * (1 - 1 / workers))
+    return float(of_users.sum() + of_items.sum()), float(of_users[1] + of_items[1])
+
+
+def _total(users: _Met, items: _Met) -> tuple[float, float]:
+    """Distinct nodes met, and those of them that others own."""
+    own, away = users.distinct + items.distinct
+    return float(own + away), float(away)

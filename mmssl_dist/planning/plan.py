@@ -1,0 +1,182 @@
+"""The plan of a job: what a run takes with the workers it asks for, whether that fits, and what would."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from mmssl_dist.config.tree import Job
+from mmssl_dist.errors import InputError
+from mmssl_dist.planning.batch import Expected, expected_batch
+from mmssl_dist.planning.memory import Memory, partition_memory, storage_bytes, worker_memory
+from mmssl_dist.planning.sizes import Sizes
+from mmssl_dist.planning.traffic import local_share, sent_bytes
+
+GIGA = 1e9
+_MOST_WORKERS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the plan is made for.
+
+    Attributes:
+        memory: bytes one worker may take; None when nobody said.
+        bandwidth: bytes per second that a worker sends to others.
+        price: of one worker for an hour, in any currency; None leaves the cost out.
+    """
+
+    memory: float | None = None
+    bandwidth: float = 1e9
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one worker's step on ``device``: fixed + per_row x ID rows. Sampling is in it, as it is for a worker
+    with one core; with more it runs beside the step."""
+
+    fixed: float
+    per_row: float
+    device: str
+
+    def seconds(self, rows: float) -> float:
+        return self.fixed + self.per_row * rows
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of a step and of an epoch, steps of an epoch, and seconds of all epochs of the job."""
+
+    step: float
+    epoch: float
+    steps: int
+    training: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job's needs.
+
+    Attributes:
+        workers: W. parts: P.
+        memory: of each worker. batch: of each worker and step. sent: bytes each worker sends in a step.
+        local: share of the fetched rows that are the worker's own.
+        partition: memory of the task that cuts the graph, by what takes it. storage: bytes by artifact.
+        time: None without a calibration. cost: of all epochs; None without time or price.
+        least_workers: the smallest W that fits the memory given, and least_parts the P for it; None when none does or
+            no memory is given.
+        breaks: what would not work, the first thing first.
+    """
+
+    sizes: Sizes
+    workers: int
+    parts: int
+    memory: Memory
+    batch: Expected
+    sent: float
+    local: float
+    partition: Mapping[str, int]
+    storage: Mapping[str, int]
+    time: Time | None
+    cost: float | None
+    least_workers: int | None
+    least_parts: int | None
+    breaks: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        """Everything as plain values, for JSON."""
+        found = {name: value for name, value in asdict(self).items() if name != "sizes"}
+        found["memory"]["total"] = self.memory.total
+        return {
+            "users": self.sizes.num_users, "items": self.sizes.num_items, "interactions": self.sizes.interactions,
+            "modalities": dict(self.sizes.modalities), "source": self.sizes.source, **found,
+        }  # fmt: skip
+
+
+def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) -> Plan:
+    """The plan for ``job.scaling``'s fewest workers.
+
+    Args:
+        speed: of a step, see ``calibrate``; None leaves times out.
+    """
+    workers = job.scaling.fewest
+    batch = expected_batch(job, sizes, workers)
+    memory = worker_memory(job, sizes, batch, workers)
+    sent = sent_bytes(job, sizes, batch, workers)
+    time = None if speed is None else _time(job, sizes, speed.seconds(batch.rows) + sent / terms.bandwidth)
+    least = _least_workers(job, sizes, terms.memory)
+    return Plan(
+        sizes=sizes, workers=workers, parts=job.partition.parts, memory=memory, batch=batch, sent=sent,
+        local=local_share(batch), partition=partition_memory(job, sizes), storage=storage_bytes(job, sizes), time=time,
+        cost=None if time is None or terms.price is None else terms.price * workers * time.training / 3600,
+        least_workers=least, least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
+        breaks=tuple(_breaks(job, sizes, memory, least, terms)),
+    )  # fmt: skip
+
+
+def machine_memory() -> float:
+    """Bytes of this machine's memory."""
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def require_room(plan: Plan, limit: float, setting: str) -> None:
+    """Refuse to train what will not fit.
+
+    Args:
+        limit: bytes one worker may take. setting: where that comes from.
+
+    Raises:
+        InputError: the plan's memory is larger.
+    """
+    if plan.memory.total <= limit:
+        return
+    kinds = {**plan.memory.host, **plan.memory.device}
+    largest = ", ".join(f"{name} {kinds[name] / GIGA:.1f}" for name in sorted(kinds, key=kinds.__getitem__)[:-4:-1])
+    remedy = f"scaling.workers: {plan.least_workers} would fit" if plan.least_workers else "More workers do not mend it"
+    raise InputError(
+        setting, f"{limit / GIGA:.1f} GB per worker",
+        f"the plan for {plan.workers} worker(s) needs {plan.memory.total / GIGA:.1f} GB each (most of it: {largest})",
+        f"{remedy}; `mmssl-dist plan` shows all. To train all the same, set scaling.memory_gb to what a worker has.",
+    )  # fmt: skip
+
+
+def _time(job: Job, sizes: Sizes, step: float) -> Time:
+    chosen = job.training.steps_per_epoch
+    steps = -(-sizes.interactions // job.training.batch_size) if chosen == "all" else chosen
+    return Time(step, step * steps, steps, step * steps * job.training.epochs)
+
+
+def _least_workers(job: Job, sizes: Sizes, memory: float | None) -> int | None:
+    """Bisection: memory falls with W, down to what every worker holds."""
+
+    def fits(workers: int) -> bool:
+        return worker_memory(job, sizes, expected_batch(job, sizes, workers), workers).total <= (memory or 0)
+
+    most = min(_MOST_WORKERS, sizes.num_nodes)
+    if memory is None or not fits(most):
+        return None
+    low, high = 0, most  # low does not fit, high does
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _breaks(job: Job, sizes: Sizes, memory: Memory, least: int | None, terms: Terms) -> Iterator[str]:
+    if terms.memory is None:
+        return
+    limit = terms.memory
+    cutting = partition_memory(job, sizes)
+    without_metis = sum(amount for name, amount in cutting.items() if name != "METIS")
+    if without_metis > limit:
+        yield (f"partition: one task holds the graph and one modality, {without_metis / GIGA:,.0f} GB; it needs a "
+               "machine of that size, whatever the number of workers")  # fmt: skip
+    if cutting.get("METIS", 0) > limit:
+        yield f"partition: METIS needs {cutting['METIS'] / GIGA:,.0f} GB. Set partition.method to streaming"
+    if memory.total > limit:
+        mend = f"take {least} workers" if least else "no number of workers mends that: lower batch_size or fanout"
+        yield f"train: {memory.total / GIGA:,.1f} GB per worker; {mend}"
+    if least is not None and least > job.partition.parts:
+        yield f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"

@@ -1,0 +1,32 @@
+"""What workers send each other in a step, in bytes."""
+
+from __future__ import annotations
+
+from mmssl_dist.config.tree import Job
+from mmssl_dist.planning.batch import Expected
+from mmssl_dist.planning.sizes import Sizes
+
+_ID, _FLOAT = 8, 4
+
+
+def sent_bytes(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
+    """Sent by one worker to all others in one step; all workers send about alike, so it receives as much."""
+    if workers == 1:
+        return 0.0
+    row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
+    ids = batch.asked * 2 * _ID  # asked for, and how many neighbours each has
+    neighbours = batch.away_edges * (_ID + _FLOAT)
+    rows = 2 * batch.away_rows * row  # and their gradients
+    towers = 2 * batch.away_seeds * modalities * row
+    wide = (1 + modalities) * row * 2 + (modalities * row if job.model.dropout > 0 else 0)
+    candidates = batch.candidates / workers * (workers - 1) * wide if batch.candidates else 0.0
+    contrastive = 0.0
+    if job.losses.contrastive.weight > 0:
+        views = modalities if job.losses.contrastive.rows == "lists" else 1
+        contrastive = batch.users * (workers - 1) * (1 + views) * row * 2
+    return ids + neighbours + rows + towers + candidates + contrastive
+
+
+def local_share(batch: Expected) -> float:
+    """Share of the ID rows fetched in a step that are the asking worker's own."""
+    return 1.0 - batch.away_rows / batch.rows if batch.rows else 1.0

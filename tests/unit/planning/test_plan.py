@@ -1,0 +1,152 @@
+"""The plan: batches against the real sampler, needs that fall with workers, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.errors import InputError
+from mmssl_dist.graph.bipartite import degree_counts
+from mmssl_dist.planning import calibrate as calibration
+from mmssl_dist.planning.batch import expected_batch
+from mmssl_dist.planning.calibrate import calibrate, synthetic_graph
+from mmssl_dist.planning.memory import worker_memory
+from mmssl_dist.planning.plan import Speed, Terms, make_plan, require_room
+from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions, supposed_sizes
+from mmssl_dist.planning.traffic import sent_bytes
+from mmssl_dist.sampling.batch import BatchSampler
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.storage import Manifest
+
+WIDTHS = {"image": 6, "text": 4}
+USERS, ITEMS, INTERACTIONS = 8000, 2500, 150_000
+
+
+def make_job(*sets: str) -> Job:
+    modalities = {name: {"file": name} for name in WIDTHS}
+    return parse_job({"output": "unused", "data": {"path": "unused", "modalities": modalities},
+                      "training": {"batch_size": 512}}, sets)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def graph() -> LocalGraph:
+    return synthetic_graph(USERS, ITEMS, INTERACTIONS, WIDTHS, 10)
+
+
+def sizes_of(graph: LocalGraph, cut: tuple[float, ...] = ()) -> Sizes:
+    degrees = graph.training.indptr.diff().numpy()
+    facts = {
+        "degrees": {"users": degree_counts(degrees[:USERS]), "items": degree_counts(degrees[USERS:])},
+        "interactions": {"train": int(degrees[:USERS].sum()), "validation": 7, "test": 5}, "modalities": WIDTHS,
+        "edge_cut_of_workers": list(cut), "method": "metis", "balance": {"edges": 1.0},
+    }  # fmt: skip
+    return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
+
+
+@pytest.mark.parametrize("sets", [
+    (), ("training.fanout=[3, 5]",), ("model.item_graph.weight=0", "losses.contrastive.weight=0"),
+    ("training.fanout=all", "training.batch_size=32"), ("model.item_graph.fanout=2",), ("training.batch_size=4096",),
+])  # fmt: skip
+def test_a_batch_is_as_large_as_expected(graph, sets):
+    job = make_job(*sets)
+    sampler = BatchSampler(graph, Exchange(None, np.array([0, graph.num_rows]), 0), job)
+    batches = [sampler.batch(0, step) for step in range(3)]
+    expected = expected_batch(job, sizes_of(graph), 1)
+
+    def mean(of: list[int]) -> float:
+        return sum(of) / len(of)
+
+    assert expected.seeds == pytest.approx(mean([len(b.nodes) for b in batches]), rel=0.1)
+    assert expected.users == pytest.approx(mean([len(b.batch_users) for b in batches]), rel=0.05)
+    assert expected.candidates == pytest.approx(mean([len(b.candidates) for b in batches]), rel=0.1)
+    assert expected.rows == pytest.approx(mean([len(b.id_route.requested) for b in batches]), rel=0.08)
+    edges = [b.graph.num_edges - (len(b.graph.similar.gather.source) if b.graph.similar else 0) for b in batches]
+    assert expected.edges == pytest.approx(mean(edges), rel=0.1)
+
+
+def test_supposed_degrees_come_to_the_numbers_given():
+    sizes = supposed_sizes(10**6, 3 * 10**5, 2 * 10**7, WIDTHS, held_out=0.1)
+    assert (sizes.num_users, sizes.num_items) == (10**6, 3 * 10**5)
+    assert sizes.interactions == pytest.approx(1.8e7, rel=1e-6)
+    assert sizes.items.edges == pytest.approx(1.8e7, rel=1e-6)
+    assert sizes.held_out == 2 * 10**6
+    dense = supposed_sizes(50, 10, 450, WIDTHS, held_out=0.0)  # almost every pair: nobody has more items than there are
+    assert dense.items.degree.max() <= 50
+    assert dense.items.edges == pytest.approx(450, rel=1e-3)
+
+
+@pytest.mark.parametrize(("numbers", "where"), [((0, 1, 1), "--users"), ((1, 0, 1), "--items"), ((1, 1, 0), "--inter"),
+                                                ((2, 2, 5), "--interactions: found 5; there are 4 pairs")])  # fmt: skip
+def test_sizes_that_cannot_be(numbers, where):
+    with pytest.raises(InputError, match=where):
+        supposed_sizes(*numbers, WIDTHS, held_out=0.0)
+
+
+def test_a_good_cut_keeps_rows_at_home(graph):
+    job = make_job("training.batch_size=32")
+    bad, good = (sizes_of(graph, (0.0, cut)) for cut in (0.5, 0.1))
+    kept = {cut: expected_batch(job, sizes, 2) for cut, sizes in ((0.5, bad), (0.1, good))}
+    assert kept[0.5].away_rows == pytest.approx(0.5 * kept[0.5].rows, rel=0.1)
+    assert kept[0.1].away_rows < 0.8 * kept[0.5].away_rows
+    assert sent_bytes(job, good, kept[0.1], 2) < sent_bytes(job, bad, kept[0.5], 2)
+    assert sent_bytes(job, bad, expected_batch(job, bad, 1), 1) == 0.0
+
+
+def test_what_fits_is_the_fewest_workers(graph):
+    job, sizes = make_job(), supposed_sizes(10**7, 10**6, 10**9, WIDTHS, held_out=0.0)
+
+    def total(workers: int) -> int:
+        return worker_memory(job, sizes, expected_batch(job, sizes, workers), workers).total
+
+    assert total(1) > total(2) > total(8)
+    limit = 20e9
+    plan = make_plan(job, sizes, Terms(memory=limit))
+    assert plan.least_workers is not None
+    assert total(plan.least_workers) <= limit < total(plan.least_workers - 1)
+    assert plan.least_parts >= plan.least_workers
+    assert any(line.startswith(f"train: {total(1) / 1e9:,.1f} GB") for line in plan.breaks)
+    assert make_plan(job, sizes, Terms(memory=4e8)).least_workers is None  # less than an empty worker
+
+
+def test_the_first_thing_that_breaks_is_told_first():
+    job = make_job("partition.method=metis")
+    sizes = supposed_sizes(10**9, 10**8, 10**11, WIDTHS, held_out=0.0)
+    first, second, *_ = make_plan(job, sizes, Terms(memory=64e9)).breaks
+    assert first.startswith("partition: one task holds the graph")
+    assert second == "partition: METIS needs 17,198 GB. Set partition.method to streaming"
+
+
+def test_time_and_cost_are_those_of_all_steps(graph):
+    job = make_job("training.epochs=3", "scaling.workers=2")
+    sizes = sizes_of(graph, (0.0, 0.5))
+    plan = make_plan(job, sizes, Terms(bandwidth=1e6, price=2.0), Speed(0.5, 1e-5, "cpu"))
+    assert plan.time is not None
+    assert plan.time.step == pytest.approx(0.5 + 1e-5 * plan.batch.rows + plan.sent / 1e6)
+    assert plan.time.steps == -(-sizes.interactions // 512)
+    assert plan.time.training == pytest.approx(3 * plan.time.steps * plan.time.step)
+    assert plan.cost == pytest.approx(2.0 * 2 * plan.time.training / 3600)
+    assert json.loads(json.dumps(plan.facts()))["memory"]["total"] == plan.memory.total
+
+
+def test_a_job_that_does_not_fit_is_refused(graph):
+    plan = make_plan(make_job(), sizes_of(graph), Terms())
+    require_room(plan, plan.memory.total, "any")
+    needs = re.escape(f"found 0.1 GB per worker; the plan for 1 worker(s) needs {plan.memory.total / 1e9:.1f} GB each")
+    with pytest.raises(InputError, match=f"^scaling.memory_gb: {needs}"):
+        require_room(plan, 1e8, "scaling.memory_gb")
+    with pytest.raises(InputError, match=r"scaling\.workers: 7 would fit"):
+        require_room(replace(plan, least_workers=7), 1e8, "scaling.memory_gb")
+
+
+def test_calibration_times_real_steps(monkeypatch):
+    monkeypatch.setattr(calibration, "_GRAPHS", ((400, 150, 4000), (3000, 900, 40_000)))
+    speed = calibrate(make_job("losses.adversarial.candidates=32"), WIDTHS, 2)
+    assert speed.device == "cpu"
+    assert 0 < speed.seconds(1000) < 10
+    assert speed.seconds(2000) >= speed.seconds(1000)
