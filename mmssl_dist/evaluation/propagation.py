@@ -66,9 +66,10 @@ def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchang
     if model.settings.item_graph.weight == 0:
         return None
     items = model.similar({m: sum_neighbours(lists, id_rows, exchange) for m, lists in graph.similar.items()})
-    lengths = graph.training.indptr.diff()
-    mean = replace(graph.training, weight=torch.repeat_interleave(lengths.float().reciprocal(), lengths))
-    return items + sum_neighbours(mean, items, exchange)  # user rows of ``items`` are zero, item rows of the sum too
+    alike = replace(graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours)))  # takes no memory
+    of_users = sum_neighbours(alike, items, exchange)  # of rows that are zero for users, so that those of items are too
+    of_users /= graph.training.indptr.diff().clamp(min=1)[:, None].to(of_users.device)
+    return items + of_users
 
 
 @torch.no_grad()
@@ -88,7 +89,8 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
         route = exchange.route(nodes.to(rows.device))
         fetched = exchange.fetch(route, rows.index_select(0, route.requested))
         result[first:last] = csr_product(
-            (indptr - begin).to(rows.device), column.to(rows.device), adjacency.weight[begin:end].to(rows.device),
+            (indptr - begin).to(rows.device), column.to(rows.device),
+            adjacency.weight[begin:end].contiguous().to(rows.device),
             len(nodes), fetched,
         )  # fmt: skip
     return result

@@ -62,8 +62,7 @@ def _validation(job: Job, sizes: Sizes, nodes: float, edges: float) -> float:
     held = job.model.layers + 2 + len(sizes.modalities) + (2 if job.model.item_graph.weight > 0 else 0)
     chunk = min(_CHUNK_EDGES, edges, sizes.num_nodes) * row + min(_CHUNK_EDGES, edges) * (_ID + _EDGE_BYTES)
     score = min(job.evaluation.user_block, sizes.num_users) * min(job.evaluation.item_block, sizes.num_items) * _FLOAT
-    mean_weights = edges * (_WEIGHT + _ID) if job.model.item_graph.weight > 0 else 0.0
-    return nodes * row * held + max(chunk + mean_weights, score)
+    return nodes * row * held + max(chunk, score)
 
 
 def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:

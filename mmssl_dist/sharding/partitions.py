@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -110,7 +111,13 @@ def _rows(ranges: Iterable[range]) -> Tensor:
 def _join(arrays: list[np.ndarray]) -> Tensor:
     if len(arrays) == 1:
         return _tensor(arrays[0])
-    return torch.from_numpy(np.concatenate(arrays))
+    joined = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
+    first = 0
+    for array in arrays:
+        joined[first : first + len(array)] = array
+        first += len(array)
+        _let_go(array)
+    return torch.from_numpy(joined)
 
 
 def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:
@@ -119,6 +126,14 @@ def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:
     ends = np.cumsum([0, *(p[-1] for p in indptrs[:-1])])
     pieces = [p[1:] + end for p, end in zip(indptrs, ends, strict=True)]
     return torch.from_numpy(np.concatenate([np.zeros(1, np.int64), *pieces]).astype(np.int64))
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Pages of a mapped file count as this process's memory until they are given back; all files together would double
+    it."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -52,7 +52,7 @@ CHANGES = (
     _one("partition", "seed", 4, "partition.method=random"),
     _one("partition", "partition.parts", 2),
     _one("partition", "partition.method", "random"),
-    _one("partition", "partition.metis_gigabytes", 1e-6),
+    _one("partition", "partition.metis_gigabytes", 1e-6, "partition.method=auto"),
     _one("partition", "partition.shuffle_features", "true"),
     _one("partition", "partition.standardize", "false"),
     _one("partition", "partition.item_neighbours", 5),
