@@ -63,16 +63,22 @@ class NeighbourSampler:
         degrees = self.adjacency.degrees(rows)
         scale = degrees.to(torch.float32) / counts.clamp(min=1)
         if place is not None:
-            starts = torch.cumsum(counts, 0) - counts
-            chosen = ragged_range(starts[place], counts[place])
-            edges, counts, scale = edges[chosen], counts[place], scale[place]
-        weight = self.adjacency.weight[edges] * torch.repeat_interleave(scale, counts, output_size=len(edges))
-        counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [self.adjacency.neighbours[edges], weight])
+            starts = torch.cumsum(counts, 0).sub_(counts)
+            counts, scale = counts.index_select(0, place), scale.index_select(0, place)
+            edges = edges.index_select(0, ragged_range(starts.index_select(0, place), counts))
+        weight = torch.repeat_interleave(scale, counts, output_size=len(edges))
+        weight.mul_(self.adjacency.weight.index_select(0, edges))
+        nodes = self.adjacency.neighbours.index_select(0, edges)
+        counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [nodes, weight])
         return Neighbours(counts, nodes, weight)
 
     def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> tuple[Tensor, Tensor]:
         if fanout is None:
             return self.adjacency.edges(rows)
+        if len(self._samplers) == 1:
+            ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
+            drawn = sampler.sample(rows, fanout, key(seed, part))
+            return drawn.counts, drawn.edges
         cuts = torch.searchsorted(rows, self._offsets).tolist()
         counts, edges = [], []
         for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True):
