@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 4  # since 4: facts about degrees, and about the cut between workers
+FORMAT = 4  # since 4: fewer cells probed for similar items; facts about degrees, and about the cut between workers
 HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"

@@ -12,7 +12,7 @@ from mmssl_dist.graph.bipartite import Lists, offsets
 
 _EXACT = 100_000  # items up to which every pair is compared; beyond, an inverted file finds most of the same
 _TRAINED_WITH = 64  # items per cell that the inverted file's cells are learned from
-_PROBED = 1 / 16  # share of the cells looked into
+_PROBED = 16, 1 / 64  # cells looked into: at least so many, and this share of them
 _QUERIES = 4096  # searched at once; bounds memory
 _SHORTEST = 1e-6  # feature rows not longer than this have no direction
 
@@ -64,7 +64,7 @@ def _index(faiss, units: np.ndarray, exact_up_to: int):  # type: ignore[no-untyp
         cells = int(4 * count**0.5)
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
         index.cp.max_points_per_centroid = _TRAINED_WITH
-        index.nprobe = max(1, int(cells * _PROBED))
+        index.nprobe = max(_PROBED[0], int(cells * _PROBED[1]))
         index.train(units)
     index.add(units)
     return index
