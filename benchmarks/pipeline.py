@@ -1,0 +1,102 @@
+"""The real commands on a hundred thousand users: prepare beside plain pyarrow, two workers beside one, memory beside
+the plan."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import pyarrow.parquet as pq
+from figures import Figure
+
+from mmssl_dist.config import load_job
+from mmssl_dist.planning.plan import Terms, make_plan
+from mmssl_dist.planning.sizes import sizes_of_partitions
+from mmssl_dist.storage import open_location, require_manifest
+
+COMMAND = [sys.executable, "-c", "from mmssl_dist.app import main; main()"]
+JOB = """\
+output: unused
+data:
+  path: raw
+  modalities: {image: {file: features/image}, text: {file: features/text}}
+partition: {parts: 8}
+training: {epochs: 3, steps_per_epoch: 60}
+evaluation: {users: 2000}
+"""
+EMPTY_WORKER = 450e6  # bytes of a worker that holds nothing
+
+
+def figures(folder: Path) -> Iterator[Figure]:
+    """All of them; takes minutes."""
+    (folder / "job.yaml").write_text(JOB)
+    _call(folder, "synthesize", "raw", "--users", "100000", "--items", "30000", "--interactions", "1900000",
+          "--modality", "image=128", "--modality", "text=96")  # fmt: skip
+    started = perf_counter()
+    _call(folder, "prepare", "job.yaml", "--set", "output=run")
+    prepared = perf_counter() - started
+    copied = min(_copy(folder) for _ in range(3))
+    yield Figure("prepare / one process reading and writing the same Parquet with pyarrow", prepared / copied, "lower",
+                 3, 1.5, f"{prepared:.1f} and {copied:.1f} s; starting Python and Ray included")  # fmt: skip
+    _call(folder, "partition", "job.yaml", "--set", "output=run")
+    history, plans = {}, {}
+    for workers in (1, 2):
+        sets = ("--set", "output=run", "--set", f"scaling.workers={workers}")
+        _call(folder, "train", "job.yaml", *sets, "--force")
+        history[workers] = _history(folder)
+        plans[workers] = _plan(folder, workers)
+    yield from _workers(history, plans)
+
+
+def _workers(history: Mapping[int, Mapping[str, float]], plans: Mapping[int, Any]) -> Iterator[Figure]:
+    one, two = history[1], history[2]
+    yield Figure("training pairs/s, W = 2 / W = 1, one thread each", two["rate/pairs"] / one["rate/pairs"], "higher",
+                 1.6, 1.9, f"{two['rate/pairs']:,.0f} and {one['rate/pairs']:,.0f} pairs/s, all losses")  # fmt: skip
+    yield Figure("share of step time spent waiting, W = 2", two["share/waiting"], "lower", 0.15, 0.05,
+                 f"{one['share/waiting']:.3f} at W = 1")  # fmt: skip
+    above = {w: found["memory/resident"] - EMPTY_WORKER for w, found in history.items()}
+    yield Figure("peak resident memory per worker above an empty one, W = 2 / W = 1", above[2] / above[1], "lower", 0.6,
+                 0.5, f"{above[2] / 1e6:.0f} and {above[1] / 1e6:.0f} MB")  # fmt: skip
+    for workers, plan in plans.items():
+        peak = history[workers]["memory/resident"]
+        yield Figure(f"peak resident memory per worker / the plan's, W = {workers}", peak / plan.memory.total, "lower",
+                     1.2, None, f"{peak / 1e6:.0f} and {plan.memory.total / 1e6:.0f} MB; not below 0.8")  # fmt: skip
+    yield Figure("bytes sent in a step / the plan's, W = 2", two["exchange/bytes"] / (2 * plans[2].sent), "lower", 1.2,
+                 None, f"{two['exchange/bytes'] / 1e6:.1f} and {2 * plans[2].sent / 1e6:.1f} MB")  # fmt: skip
+
+
+def _call(folder: Path, *words: str) -> None:
+    command = [*COMMAND, *words]
+    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603
+
+
+def _copy(folder: Path) -> float:
+    started = perf_counter()
+    for number, path in enumerate(sorted((folder / "raw").rglob("*.parquet/*"))):
+        pq.write_table(pq.read_table(path, partitioning=None), folder / f"copy-{number}.parquet")
+    for number, path in enumerate(sorted((folder / "raw/features").rglob("*.parquet"))):
+        pq.write_table(pq.read_table(path, partitioning=None), folder / f"copy-f{number}.parquet")
+    return perf_counter() - started
+
+
+def _history(folder: Path) -> dict[str, float]:
+    """Medians over the epochs after the first."""
+    location = open_location(str(folder / "run"), load_job(folder / "job.yaml").storage) / "training"
+    epochs = require_manifest(location, "training", "train").facts["history"][1:]
+    return {name: median(epoch[name] for epoch in epochs) for name in epochs[0]}
+
+
+def _plan(folder: Path, workers: int) -> Any:
+    job = load_job(folder / "job.yaml", [f"scaling.workers={workers}"])
+    location = open_location(str(folder / "run"), job.storage) / "partitions"
+    return make_plan(job, sizes_of_partitions(require_manifest(location, "partitions", "partition")), Terms())
+
+
+if __name__ == "__main__":
+    pass
