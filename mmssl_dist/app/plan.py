@@ -29,7 +29,7 @@ def plan(
         list[str] | None, typer.Option(metavar="NAME=WIDTH", help="Its modalities and their widths.")
     ] = None,
     memory: Annotated[
-        float | None, typer.Option(help="GB a worker may take. Default: scaling.memory_gb, else this machine's.")
+        float | None, typer.Option(help="GB per worker. Default: scaling.memory_gb, else its share of this machine.")
     ] = None,
     bandwidth: Annotated[float, typer.Option(help="GB per second that a worker can send to others.")] = 1.0,
     price: Annotated[float | None, typer.Option(help="Of one worker for an hour, in any currency.")] = None,
@@ -55,8 +55,9 @@ def plan(
             sizes = _given(job, numbers, modality)
         else:
             sizes = _published(job)
-        limit = memory or job.scaling.memory_gb
-        terms = Terms(machine_memory() if limit is None else limit * GIGA, bandwidth * GIGA, price)
+        given = memory or job.scaling.memory_gb
+        limit = machine_memory() / job.scaling.fewest if given is None else given * GIGA
+        terms = Terms(limit, bandwidth * GIGA, price)
         speed = None
         if calibrate:
             from mmssl_dist.planning.calibrate import calibrate as measure

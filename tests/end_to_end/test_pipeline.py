@@ -198,6 +198,15 @@ def test_second_run_does_nothing_and_needs_no_ray(folder):
     assert files() == before
 
 
+def test_the_plan_says_what_the_run_took(folder):
+    plan = json.loads(succeed(folder, "plan", "job.yaml", "--no-calibrate", "--json").stdout)
+    assert (plan["users"], plan["items"], plan["source"]) == (USERS, ITEMS, "the published partitions")
+    last = _history(folder / "out")[-1]
+    assert last["exchange/bytes"] / (2 * plan["sent"]) == pytest.approx(1.0, abs=0.25)
+    assert last["exchange/local"] == pytest.approx(plan["local"], abs=0.15)  # theirs of all rows, the plan's of ID rows
+    assert last["memory/resident"] / plan["memory"]["total"] == pytest.approx(1.0, abs=0.3)
+
+
 def test_killed_training_looks_unfinished_and_the_next_run_goes_on_from_it(folder, copy, ray_address):
     longer = ("job.yaml", "--address", ray_address, "--set", f"output={copy}", "--set", "training.epochs=8")
     lines = kill_at(folder, "train: epoch 2/8", "run", *longer)

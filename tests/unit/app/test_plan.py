@@ -1,0 +1,74 @@
+"""plan as a user meets it: sizes given, sizes published, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mmssl_dist.app import app
+from mmssl_dist.storage import open_location, read_manifest
+from tests.training import make_job, publish_graph
+
+GIVEN = ("--users", 1000, "--items", 300, "--interactions", 20_000, "--modality", "image=8")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["plan", *(str(a) for a in arguments)])
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(f"output: {tmp_path}\ndata: {{path: raw, modalities: {{image: {{file: image.npy}}}}}}\n")
+    return path
+
+
+def test_a_graph_that_is_not_there(job_file):
+    done = call(job_file, *GIVEN, "--no-calibrate", "--memory", 4)
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("1,000 users, 300 items, 14,000 training interactions (the sizes given")
+    assert "with 4.0 GB per worker: at least 1 worker(s), partition.parts 4" in lines
+    assert not [line for line in lines if line.startswith(("breaks", "  time"))]
+
+
+def test_what_breaks_is_told(job_file):
+    done = call(job_file, *GIVEN, "--no-calibrate", "--memory", 0.2)
+    assert "with 200.0 MB per worker: no number of workers fits" in done.stdout
+    assert "breaks: train: 0.5 GB per worker; no number of workers mends that" in done.stdout
+
+
+def test_as_json_with_times_and_costs(job_file):
+    found = json.loads(call(job_file, *GIVEN, "--json", "--price", 2).stdout)
+    assert (found["users"], found["workers"], found["modalities"]) == (1000, 1, {"image": 8})
+    assert found["cost"] == pytest.approx(2 * found["time"]["training"] / 3600)
+    assert found["time"]["steps"] == 14
+
+
+def test_sizes_of_published_partitions(tmp_path):
+    job = make_job(tmp_path)
+    publish_graph(job)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    path = tmp_path / "job.yaml"
+    path.write_text(json.dumps(job.model_dump(mode="json") | {"data": {"path": str(raw), "modalities": {
+        "image": {"file": "image"}, "text": {"file": "text"}}}}))  # fmt: skip
+    assert read_manifest(open_location(str(tmp_path), job.storage) / "partitions", "partitions") is not None
+    done = call(path, "--no-calibrate")  # nothing says that they are of these raw files, which are gone
+    assert done.exit_code == 2
+    assert "nothing of this job is published" in done.stderr
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (("--users", 5), "a graph that is not there needs all four"), ((), "nothing of this job is published"),
+    ((*GIVEN[:-1], "image"), "a modality reads NAME=WIDTH"),
+    ((*GIVEN[:5], 10**6, *GIVEN[6:]), "there are 300000 pairs"),
+])  # fmt: skip
+def test_what_is_missing(job_file, words, told):
+    done = call(job_file, *words, "--no-calibrate")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert told in done.stderr
