@@ -102,6 +102,8 @@ def soak(folder: Path, minutes: float, between: float, workers: int, seed: int) 
         errors += killer.train(folder, [*sets, f"output={output}"])
         same.append(local(output).essence("train") == expected)
         shutil.rmtree(output)
+        sys.stderr.write(f"{(time.monotonic() - started) / 60:.1f} min: {sum(same)} of {len(same)} trainings equal the "
+                         f"undisturbed one, kills {killer.kills}, growth {killer.lives.growth()}, errors {errors}\n")
     left, growth = left_over(killer.commands), killer.lives.growth()
     steady = all(g["megabytes grown"] < 0.1 * g["megabytes"] and g["handles grown"] < 20 for g in growth.values())
     return {

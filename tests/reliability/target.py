@@ -128,8 +128,17 @@ class Command:
 def left_over(commands: Sequence[Command], seconds: float = 150) -> list[str]:
     """What still runs of the Rays of these commands; a killed driver's agents look once a minute whether it lives."""
     processes = [process for command in commands for process in command.processes.values()]
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    deadline = time.monotonic() + seconds
+    while (alive := [each for each in processes if _lives(each)]) and time.monotonic() < deadline:
+        time.sleep(0.5)
     return [str(process) for process in alive]  # with pid and name
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 @dataclass(frozen=True)
