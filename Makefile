@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak clean
+.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak serving clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -26,6 +26,7 @@ help:
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
 	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (half an hour)"
 	@echo "make soak     an hour of training with a kill every five minutes"
+	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
 setup: $(STAMP)
@@ -74,6 +75,9 @@ chaos: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.reliability.soak --out runs/soak.json
+
+serving: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
 
 clean:
 	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
