@@ -100,7 +100,7 @@ def serve(
 ) -> None:
     """Answer over HTTP until SIGTERM or Ctrl-C.
 
-    GET and POST /recommend, GET /similar and /health; /docs has the OpenAPI description. A Ray Serve deployment, which
+    GET and POST /recommend and /similar, POST /users, GET /health; /docs has the OpenAPI description. A Ray Serve deployment, which
     answers what is under way before it ends.
     """
     with reporting(debug):

@@ -32,6 +32,15 @@ class Asked(BaseModel):
     exclude_seen: bool = Field(True, description="Leave out the user's items of training, or the items given.")
 
 
+class NewItem(BaseModel):
+    """An item that is not in the data, by its features."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    features: dict[str, list[float]] = Field(description="By modality, a vector as in the raw files.")
+    k: int = Field(20, ge=1, le=LONGEST, description="Items or users wanted.")
+
+
 class Item(BaseModel):
     """An item and its score: the dot product with the user, or the cosine with the item asked about."""
 
@@ -43,6 +52,19 @@ class Answer(BaseModel):
     """Items, best first."""
 
     items: list[Item]
+
+
+class User(BaseModel):
+    """A user and their score of the item: the dot product."""
+
+    user: Any
+    score: float
+
+
+class Users(BaseModel):
+    """Users, best first."""
+
+    users: list[User]
 
 
 class Health(BaseModel):
@@ -58,10 +80,19 @@ class Health(BaseModel):
 def answer(found: Ranked | InputError) -> Answer:
     """The response, or the HTTP error that says what is wrong."""
     if isinstance(found, InputError):
-        raise HTTPException(404 if isinstance(found, UnknownIdError) else 422, str(found))
+        raise refused(found)
     pairs = zip(found.items, found.scores, strict=True)
-    return Answer(items=[Item(item=item if isinstance(item, int | str | float) else str(item), score=float(score))
-                         for item, score in pairs])  # fmt: skip
+    return Answer(items=[Item(item=plain(item), score=float(score)) for item, score in pairs])
+
+
+def refused(error: InputError) -> HTTPException:
+    """404 for an unknown id, 422 for anything else that is wrong with a request."""
+    return HTTPException(404 if isinstance(error, UnknownIdError) else 422, str(error))
+
+
+def plain(given: Any) -> int | str | float:
+    """An id as JSON has it: a number or a text."""
+    return given if isinstance(given, int | str | float) else str(given)
 
 
 def warm(run: Run) -> None:
@@ -110,6 +141,24 @@ class Service:
     async def similar(self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20) -> Answer:
         """The items whose embeddings have the highest cosine with an item's. 404: no such item."""
         return answer(await self._like(item, k))
+
+    @api.post("/similar")
+    async def similar_to_new(self, new: NewItem) -> Answer:
+        """The items most like one that is not in the data, by its features. 422: features that the run has not."""
+        try:
+            return answer(await asyncio.to_thread(self.run.similar_to_new, new.features, new.k))
+        except InputError as error:
+            raise refused(error) from error
+
+    @api.post("/users")
+    async def users_for_new(self, new: NewItem) -> Users:
+        """The users who score an item that is not in the data highest. 422: features that the run has not."""
+        try:
+            found = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
+        except InputError as error:
+            raise refused(error) from error
+        pairs = zip(found.users, found.scores, strict=True)
+        return Users(users=[User(user=plain(user), score=float(score)) for user, score in pairs])
 
     @api.get("/health")
     async def health(self) -> Health:

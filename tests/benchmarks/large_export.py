@@ -13,13 +13,15 @@ import torch
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.export.fold_in import FoldInRows, write_fold_in
+from mmssl_dist.export.new_items import write_new_items
 from mmssl_dist.export.writers import write_item_embeddings, write_safetensors, write_user_embeddings
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.launch.entry import load_local_graph, standardizations
 from mmssl_dist.launch.model_stages import publish_export
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
+from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset
 
 WIDTH = 64
@@ -61,7 +63,8 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
     output = open_location(job.output, job.storage)
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     cache = Path(job.output) / "cache"
-    graph = load_local_graph(job, Worker(0, 1, torch.device("cpu"), cache, None))
+    worker = Worker(0, 1, torch.device("cpu"), cache, None)
+    graph = load_local_graph(job, worker)
     centres = rng.normal(size=(_CLUSTERS, WIDTH)).astype(np.float32)
     user_rows, item_rows = _user_rows(centres, size.users, rng), _item_rows(centres, size.items, rng)
     files: dict[str, FileRecord] = {}
@@ -77,7 +80,9 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
             write_safetensors(output / "export", part, users, items),
         ])  # fmt: skip
     rows = torch.from_numpy(item_rows)
-    files |= write_fold_in(output / "export", graph, FoldInRows(rows, None, {"image": rows}))
+    files |= write_fold_in(output / "export", graph, FoldInRows(rows, None, None, {"image": rows}))
+    model = make_model(job, graph)
+    files |= write_new_items(output / "export", model, standardizations(job, worker, model))
     training = Manifest("training", "made up", {}, {})
     publish(output / "training", training)
     publish_export(job, training, files)

@@ -86,8 +86,9 @@ def _served(folder: Path, replicas: int) -> Iterator[tuple[psutil.Popen, int]]:
         _say(f"serves after {time.monotonic() - started:.0f} s")
         yield process, port
     finally:
-        process.terminate()
-        process.wait(90)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(90)
 
 
 def _load(port: int, users: int, connections: int, seconds: float) -> Any:
