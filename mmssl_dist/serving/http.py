@@ -1,9 +1,10 @@
 """The HTTP service: a Ray Serve deployment whose replicas each hold the run, and answer what came together at once."""
 
 import asyncio
+import json
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
@@ -77,12 +78,16 @@ class Health(BaseModel):
     index: dict[str, Any]
 
 
-def answer(found: Ranked | InputError) -> Answer:
-    """The response, or the HTTP error that says what is wrong."""
+def answer(found: Ranked | InputError) -> Response:
+    """An ``Answer``, or the HTTP error that says what is wrong.
+
+    Written here: checking each item of each answer against the model would take as long as all else that FastAPI does.
+    """
     if isinstance(found, InputError):
         raise refused(found)
-    pairs = zip(found.items, found.scores, strict=True)
-    return Answer(items=[Item(item=plain(item), score=float(score)) for item, score in pairs])
+    pairs = zip(found.items, found.scores.tolist(), strict=True)
+    content = json.dumps({"items": [{"item": plain(item), "score": score} for item, score in pairs]})
+    return Response(content, media_type="application/json")
 
 
 def refused(error: InputError) -> HTTPException:
@@ -120,30 +125,32 @@ class Service:
         self.url, self.run = url, open_run(url, storage)
         warm(self.run)
 
-    @api.get("/recommend")
+    @api.get("/recommend", response_model=Answer)
     async def recommend_user(
         self,
         user: Annotated[str, Query(description="A user of the data.")],
         k: Length = 20,
         exclude_seen: Annotated[bool, Query(description="Leave out the user's items of training.")] = True,
-    ) -> Answer:
+    ) -> Response:
         """The best items of a user. 404: no such user."""
         return answer(await self._ask(Question(user, (), k, exclude_seen)))
 
-    @api.post("/recommend")
-    async def recommend(self, asked: Asked) -> Answer:
+    @api.post("/recommend", response_model=Answer)
+    async def recommend(self, asked: Asked) -> Response:
         """The best items of a user, or of somebody new by the items known of them. 404: an id is unknown."""
         if (asked.user is None) == (not asked.items):
             raise HTTPException(422, "give either user or items")
         return answer(await self._ask(Question(asked.user, asked.items, asked.k, asked.exclude_seen)))
 
-    @api.get("/similar")
-    async def similar(self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20) -> Answer:
+    @api.get("/similar", response_model=Answer)
+    async def similar(
+        self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20
+    ) -> Response:
         """The items whose embeddings have the highest cosine with an item's. 404: no such item."""
         return answer(await self._like(item, k))
 
-    @api.post("/similar")
-    async def similar_to_new(self, new: NewItem) -> Answer:
+    @api.post("/similar", response_model=Answer)
+    async def similar_to_new(self, new: NewItem) -> Response:
         """The items most like one that is not in the data, by its features. 422: features that the run has not."""
         try:
             return answer(await asyncio.to_thread(self.run.similar_to_new, new.features, new.k))

@@ -241,12 +241,18 @@ class Run:
     def _chosen(
         self, scores: np.ndarray, found: np.ndarray, left_out: Sequence[np.ndarray], k: int
     ) -> list[Ranked]:
-        ranked = []
-        for value, place, leave in zip(scores, found, left_out, strict=True):
-            kept = np.flatnonzero((place >= 0) & ~np.isin(place, leave))
-            best = kept[np.lexsort((place[kept], -value[kept]))][:k]  # of equals the first place first, as exported
-            ranked.append(Ranked(self.items.at(place[best]), value[best]))
-        return ranked
+        kept = found >= 0
+        if any(map(len, left_out)):
+            first = np.arange(len(found)) * len(self.items)  # makes a number of a row and a place
+            left = np.repeat(first, [len(each) for each in left_out]) + np.concatenate(left_out)
+            kept &= ~np.isin(first[:, None] + found, left)
+        order = np.lexsort((found, np.where(kept, -scores, np.inf)))[:, :k]  # of equals the first place, as exported
+        lengths = np.minimum(kept.sum(1), k)
+        there = np.arange(order.shape[1]) < lengths[:, None]
+        ids = self.items.at(np.take_along_axis(found, order, 1)[there])
+        values = np.take_along_axis(scores, order, 1)
+        ends = lengths.cumsum()
+        return [Ranked(ids[end - n : end], row[:n]) for end, n, row in zip(ends, lengths, values, strict=True)]
 
 
 def open_run(url: str, storage: Storage | None = None) -> Run:
