@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench clean
+.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench serving clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -27,6 +27,7 @@ help:
 	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (half an hour)"
 	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes); writes docs/benchmarks.md"
+	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
 setup: $(STAMP)
@@ -78,6 +79,9 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py
+
+serving: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
 
 clean:
 	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,8 +11,9 @@ from mmssl_dist.config import Job
 from mmssl_dist.evaluation.propagation import ExactRows, exact_layers
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
+from mmssl_dist.export.new_items import write_new_items
 from mmssl_dist.graph.load import load_features, load_ids
-from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.launch.entry import load_local_graph, standardizations
 from mmssl_dist.launch.model_stages import publish_export
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.worker import Worker
@@ -46,6 +47,7 @@ def export_run(job: Job) -> Exported:
                 for m in model.modalities}  # fmt: skip
     files = export_partitions(job, graph, exact.final, ids, exchange, output / "export")
     files |= write_fold_in(output / "export", graph, fold_in_rows(model, exact, graph, features))
+    files |= write_new_items(output / "export", model, standardizations(job, worker, model))
     training = Manifest("training", "made by a test", {}, {})
     publish(output / "training", training)
     publish_export(job, training, files)

@@ -21,11 +21,12 @@ _CHUNK_EDGES = 1 << 21  # edges whose source rows are held at once: at D = 64 at
 class ExactRows:
     """Rows of this worker's nodes, each [n, D] float32.
 
-    final: what is ranked with. layers: the start rows, then those of each propagation step. similar: rows over the
-    item-item graph; None when it is off.
+    final: what is ranked with. own: the ID rows. layers: the start rows, then those of each propagation step. similar:
+    rows over the item-item graph; None when it is off.
     """
 
     final: Tensor
+    own: Tensor
     layers: tuple[Tensor, ...]
     similar: Tensor | None
 
@@ -51,7 +52,7 @@ def exact_layers(
         layers.append(rows)
     tower = {m: _project(model, m, x, id_rows.device) for m, x in graph.propagated.items()}
     similar = _similar(model, id_rows, graph, exchange)
-    return ExactRows(model.combine(layers, tower, similar), tuple(layers), similar)
+    return ExactRows(model.combine(layers, tower, similar), id_rows, tuple(layers), similar)
 
 
 def exact_rows(

@@ -1,5 +1,6 @@
-"""Rows of items from which the row of a user whom training never saw is summed: the model's own propagation, one user
-at a time. For a user of the training graph they give the final row but for the share of the user's own ID row."""
+"""Rows of items from which the rows of users and of items that training never saw are summed: the model's own
+propagation, one at a time. For a user of the training graph they give the final row but for the share of the user's own
+ID row."""
 
 # m local items, D embedding, F features, L layers
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.evaluation.propagation import ExactRows
-from mmssl_dist.export.names import LAYERS, SIMILAR, fold_in_file, tower
+from mmssl_dist.export.names import LAYERS, OWN, SIMILAR, fold_in_file, tower
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
@@ -28,12 +29,14 @@ class FoldInRows:
         layers: the item's rows of all layers but the last, summed, over (L + 1) sqrt(degree). A user of n items with
             the rows' sum over sqrt(n) has the mean of layers 0..L but for its own layer 0.
         similar: rows over the item-item graph, whose mean over a user's items is the user's; None when it is off.
+        own: ID rows, which a new item's row over the item-item graph is summed from; None when it is off.
         tower: modality -> projected features of the item itself, whose sum over a user's items has the direction of
             the user's tower row.
     """
 
     layers: Tensor
     similar: Tensor | None
+    own: Tensor | None
     tower: Mapping[str, Tensor]
 
 
@@ -54,6 +57,7 @@ def fold_in_rows(
     return FoldInRows(
         layers=layers.expand(-1, exact.final.shape[1]).cpu(),
         similar=None if exact.similar is None else exact.similar.index_select(0, items).cpu(),
+        own=None if exact.similar is None else exact.own.index_select(0, items).cpu(),
         tower={m: _projected(model, m, parts, device) for m, parts in features.items()},
     )
 
@@ -65,8 +69,8 @@ def write_fold_in(export: Location, graph: LocalGraph, rows: FoldInRows) -> dict
         records of the files written, by name below ``export``.
     """
     tensors = {LAYERS: rows.layers} | {tower(m): each for m, each in rows.tower.items()}
-    if rows.similar is not None:
-        tensors[SIMILAR] = rows.similar
+    if rows.similar is not None and rows.own is not None:
+        tensors |= {SIMILAR: rows.similar, OWN: rows.own}
     files, first = {}, 0
     for part in graph.parts:
         last = first + graph.book.items[part]

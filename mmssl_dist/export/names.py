@@ -11,6 +11,9 @@ USER_ROWS = "users"
 ITEM_ROWS = "items"
 LAYERS = "layers"
 SIMILAR = "similar"
+OWN = "own"
+NEW_ITEMS = "new_items.safetensors"
+"""What a new item's row is computed with, beside the rows of fold_in/."""
 INDEX = "index/items.faiss"
 """The FAISS index; its number of an item is the item's place in item_embeddings, file by file."""
 
@@ -28,6 +31,26 @@ def embeddings_file(part: int) -> str:
 def fold_in_file(part: int) -> str:
     """A partition's rows of items that a new user's row is summed from."""
     return f"fold_in/part-{part:05d}.safetensors"
+
+
+def weight(modality: str) -> str:
+    """Tensor [D, F] of a modality's projection in the new items' file."""
+    return f"weight/{modality}"
+
+
+def bias(modality: str) -> str:
+    """Tensor [D] of a modality's projection in the new items' file."""
+    return f"bias/{modality}"
+
+
+def standardization(modality: str) -> str:
+    """Tensor [2, F] in the new items' file: what raw features are less, and what the rest is multiplied with."""
+    return f"standardization/{modality}"
+
+
+def share(modality: str) -> str:
+    """Tensor [1] in the new items' file: what a modality counts in the row over the item-item graph."""
+    return f"share/{modality}"
 
 
 def tower(modality: str) -> str:

@@ -119,6 +119,17 @@ def load_features(location: Location, manifest: Manifest, part: int, modality: s
     return loaded
 
 
+def load_standardization(location: Location, manifest: Manifest, modality: str, cache: Path) -> np.ndarray:
+    """[2, F] float64: what to subtract from a modality's raw features, and what to multiply the rest with.
+
+    Raises:
+        ArtifactError: as ``load_partition``.
+    """
+    path = _localize(location, manifest, names.standardization(modality), cache)
+    loaded: np.ndarray = np.load(path, allow_pickle=False)
+    return loaded
+
+
 def _localize(location: Location, manifest: Manifest, name: str, cache: Path) -> Path:
     record = manifest.files.get(name)
     if record is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 4  # since 4: fewer cells probed for similar items; facts about degrees, and about the cut between workers
+FORMAT = 4  # since 4: how features were standardized; degrees, and the cut between workers; fewer cells probed
 HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"
@@ -30,6 +30,11 @@ def similar(modality: str) -> tuple[str, str, str]:
 def features(modality: str) -> str:
     """File with a modality's features of the items as training saw them, [items, F + 1], the last column the bias's."""
     return f"features_{modality}.npy"
+
+
+def standardization(modality: str) -> str:
+    """File with what a modality's raw features are standardized by: [2, F] float64, subtracted and multiplied with."""
+    return f"standardization_{modality}.npy"
 
 
 def propagated(modality: str) -> str:

@@ -25,7 +25,7 @@ from mmssl_dist.graph.cut import (
     random_cut,
     unevenness,
 )
-from mmssl_dist.graph.propagate import propagate, standardize
+from mmssl_dist.graph.propagate import propagate, standardize, unchanged
 from mmssl_dist.graph.similar import nearest_items, symmetric_weights
 from mmssl_dist.graph.source import DatasetReader
 from mmssl_dist.graph.streaming import streaming_cut
@@ -73,8 +73,8 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
             reader.features(modality, rows[shape[0] :])
             if job.partition.shuffle_features:  # every modality alike, so that they still belong together
                 rows[shape[0] :] = rows[shape[0] + np.random.default_rng(job.seed).permutation(shape[1])]
-            if job.partition.standardize:
-                standardize(rows[shape[0] :])
+            moments = standardize(rows[shape[0] :]) if job.partition.standardize else unchanged(width)
+            writer.whole(names.standardization(modality), moments)
             if job.partition.item_neighbours:
                 _write_similar(writer, modality, nearest_items(rows[shape[0] :, :-1], job.partition.item_neighbours))
             writer.item_rows(names.features(modality), rows[shape[0] :])
@@ -136,6 +136,10 @@ class _Writer:
     def array(self, part: int, name: str, array: np.ndarray) -> None:
         path = f"{names.part_folder(part)}/{name}"
         self.files[path] = (self.location / path).write_array(array)
+
+    def whole(self, name: str, array: np.ndarray) -> None:
+        """A file that is no part's."""
+        self.files[name] = (self.location / name).write_array(array)
 
     def table(self, part: int, name: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()

@@ -16,14 +16,17 @@ _COLUMNS = 32  # propagated together; bounds the float64 copies
 _VALUES = 2**22  # of features standardized together
 
 
-def standardize(rows: np.ndarray) -> None:
+def standardize(rows: np.ndarray) -> np.ndarray:
     """Bring each dimension to mean 0 and variance 1, in place, over the rows that have the modality.
 
     rows: [I, F + 1] float32 of [x, 1], or zeros where the modality is missing. A constant dimension becomes 0.
+
+    Returns:
+        [2, F] float64: what was subtracted, and what was multiplied with.
     """
     present, width = np.flatnonzero(rows[:, -1]), rows.shape[1] - 1
     if len(present) == 0:
-        return
+        return unchanged(width)
     step = max(1, _VALUES // max(1, width))
     chunks = [present[start : start + step] for start in range(0, len(present), step)]
     mean = sum((rows[c, :width].sum(0, dtype=np.float64) for c in chunks), np.zeros(width)) / len(present)
@@ -33,6 +36,12 @@ def standardize(rows: np.ndarray) -> None:
     scale = np.where(varies, 1 / np.sqrt(np.where(varies, squares, 1.0)), 0.0)
     for c in chunks:
         rows[c, :width] = (rows[c, :width] - mean) * scale
+    return np.stack([mean, scale])
+
+
+def unchanged(width: int) -> np.ndarray:
+    """[2, F] float64, what ``standardize`` returns of features that it leaves as they are."""
+    return np.stack([np.zeros(width), np.ones(width)])
 
 
 def propagate(graph: Bipartite, rows: np.ndarray) -> None:

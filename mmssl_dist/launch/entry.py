@@ -19,7 +19,8 @@ from mmssl_dist.evaluation.propagation import ExactRows, exact_layers, exact_row
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
-from mmssl_dist.graph.load import load_features, load_ids, load_partition, read_book
+from mmssl_dist.export.new_items import write_new_items
+from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_standardization, read_book
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
@@ -89,7 +90,7 @@ def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, t
 
 def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
            training: Manifest) -> dict[str, dict[str, object]]:  # fmt: skip
-    """Write embeddings, recommendations and fold-in rows of the chosen checkpoint.
+    """Write embeddings, recommendations and what new users and items need of the chosen checkpoint.
 
     Returns:
         the records of this worker's files.
@@ -99,7 +100,17 @@ def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
     location = open_location(job.output, job.storage) / "export"
     files = export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, location)
     fold_in = fold_in_rows(trained.model, trained.exact, trained.graph, _features(job, worker, trained))
-    return _records(files | write_fold_in(location, trained.graph, fold_in))
+    files |= write_fold_in(location, trained.graph, fold_in)
+    if worker.rank == 0:
+        files |= write_new_items(location, trained.model, standardizations(job, worker, trained.model))
+    return _records(files)
+
+
+def standardizations(job: Job, worker: Worker, model: Mmssl) -> dict[str, np.ndarray]:
+    """Per modality, what raw features are standardized by: [2, F] float64."""
+    location = open_location(job.output, job.storage) / "partitions"
+    manifest = require_manifest(location, "partitions", "partition")
+    return {m: load_standardization(location, manifest, m, worker.cache) for m in model.modalities}
 
 
 def load_local_graph(job: Job, worker: Worker) -> LocalGraph:

@@ -6,7 +6,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.storage import Manifest, fingerprint
 
 _FORMAT = 1
-_EXPORT_FORMAT = 2  # since 2: safetensors, fold-in rows, index
+_EXPORT_FORMAT = 3  # since 3: what new items need
 _EVALUATION_FORMAT = 2  # since 2: metrics of each user, cold and warm items
 # They change how training runs, not what it computes; W is not here either, so a resume may have another.
 _NEUTRAL = {"keep_checkpoints", "checkpoint_minutes", "max_failures", "timeout_seconds", "prefetch"}

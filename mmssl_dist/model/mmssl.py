@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -87,8 +88,12 @@ class Mmssl(nn.Module):
 
     def project(self, modality: str, propagated: Tensor) -> Tensor:
         """Equation 1: a modality's propagated features [n, F + 1] -> tower rows [n, D] float32."""
-        rows: Tensor = self.projections[_key(modality)](propagated)
+        rows: Tensor = self.projection(modality)(propagated)
         return rows
+
+    def projection(self, modality: str) -> Projection:
+        """A modality's linear map."""
+        return cast(Projection, self.projections[_key(modality)])
 
     def views(self, id_rows: Tensor, graph: SampledGraph) -> dict[str, Tensor]:
         """Equation 2: per modality, ID rows [|S_{L+1}|, D] summed over the modality graph -> [|S_L|, D]."""
@@ -114,9 +119,13 @@ class Mmssl(nn.Module):
         of one modality goes by the others.
         """
         rows = torch.stack([gathered[m] for m in self.modalities])  # [M, n, D]
-        if self.item_shares is not None:
-            rows = rows * self.item_shares.float().softmax(0)[:, None, None]
-        return normalize(rows.sum(0))
+        return normalize((rows * self.shares()[:, None, None]).sum(0))
+
+    def shares(self) -> Tensor:
+        """[M] float32: what each modality's sum over the item-item graph counts, in the order of ``modalities``."""
+        if self.item_shares is None:
+            return torch.ones(len(self.modalities), device=next(self.parameters()).device)
+        return self.item_shares.float().softmax(0)
 
     def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor], similar: Tensor | None = None) -> Tensor:
         """Equation 5, end: the mean of L + 1 layers' rows [n, D], plus the weighted unit tower rows and the weighted

@@ -1,9 +1,10 @@
 """The HTTP service: a Ray Serve deployment whose replicas each hold the run, and answer what came together at once."""
 
 import asyncio
+import json
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
@@ -32,6 +33,15 @@ class Asked(BaseModel):
     exclude_seen: bool = Field(True, description="Leave out the user's items of training, or the items given.")
 
 
+class NewItem(BaseModel):
+    """An item that is not in the data, by its features."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    features: dict[str, list[float]] = Field(description="By modality, a vector as in the raw files.")
+    k: int = Field(20, ge=1, le=LONGEST, description="Items or users wanted.")
+
+
 class Item(BaseModel):
     """An item and its score: the dot product with the user, or the cosine with the item asked about."""
 
@@ -45,6 +55,19 @@ class Answer(BaseModel):
     items: list[Item]
 
 
+class User(BaseModel):
+    """A user and their score of the item: the dot product."""
+
+    user: Any
+    score: float
+
+
+class Users(BaseModel):
+    """Users, best first."""
+
+    users: list[User]
+
+
 class Health(BaseModel):
     """What is served."""
 
@@ -55,13 +78,26 @@ class Health(BaseModel):
     index: dict[str, Any]
 
 
-def answer(found: Ranked | InputError) -> Answer:
-    """The response, or the HTTP error that says what is wrong."""
+def answer(found: Ranked | InputError) -> Response:
+    """An ``Answer``, or the HTTP error that says what is wrong.
+
+    Written here: checking each item of each answer against the model would take as long as all else that FastAPI does.
+    """
     if isinstance(found, InputError):
-        raise HTTPException(404 if isinstance(found, UnknownIdError) else 422, str(found))
-    pairs = zip(found.items, found.scores, strict=True)
-    return Answer(items=[Item(item=item if isinstance(item, int | str | float) else str(item), score=float(score))
-                         for item, score in pairs])  # fmt: skip
+        raise refused(found)
+    pairs = zip(found.items, found.scores.tolist(), strict=True)
+    content = json.dumps({"items": [{"item": plain(item), "score": score} for item, score in pairs]})
+    return Response(content, media_type="application/json")
+
+
+def refused(error: InputError) -> HTTPException:
+    """404 for an unknown id, 422 for anything else that is wrong with a request."""
+    return HTTPException(404 if isinstance(error, UnknownIdError) else 422, str(error))
+
+
+def plain(given: Any) -> int | str | float:
+    """An id as JSON has it: a number or a text."""
+    return given if isinstance(given, int | str | float) else str(given)
 
 
 def warm(run: Run) -> None:
@@ -89,27 +125,47 @@ class Service:
         self.url, self.run = url, open_run(url, storage)
         warm(self.run)
 
-    @api.get("/recommend")
+    @api.get("/recommend", response_model=Answer)
     async def recommend_user(
         self,
         user: Annotated[str, Query(description="A user of the data.")],
         k: Length = 20,
         exclude_seen: Annotated[bool, Query(description="Leave out the user's items of training.")] = True,
-    ) -> Answer:
+    ) -> Response:
         """The best items of a user. 404: no such user."""
         return answer(await self._ask(Question(user, (), k, exclude_seen)))
 
-    @api.post("/recommend")
-    async def recommend(self, asked: Asked) -> Answer:
+    @api.post("/recommend", response_model=Answer)
+    async def recommend(self, asked: Asked) -> Response:
         """The best items of a user, or of somebody new by the items known of them. 404: an id is unknown."""
         if (asked.user is None) == (not asked.items):
             raise HTTPException(422, "give either user or items")
         return answer(await self._ask(Question(asked.user, asked.items, asked.k, asked.exclude_seen)))
 
-    @api.get("/similar")
-    async def similar(self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20) -> Answer:
+    @api.get("/similar", response_model=Answer)
+    async def similar(
+        self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20
+    ) -> Response:
         """The items whose embeddings have the highest cosine with an item's. 404: no such item."""
         return answer(await self._like(item, k))
+
+    @api.post("/similar", response_model=Answer)
+    async def similar_to_new(self, new: NewItem) -> Response:
+        """The items most like one that is not in the data, by its features. 422: features that the run has not."""
+        try:
+            return answer(await asyncio.to_thread(self.run.similar_to_new, new.features, new.k))
+        except InputError as error:
+            raise refused(error) from error
+
+    @api.post("/users")
+    async def users_for_new(self, new: NewItem) -> Users:
+        """The users who score an item that is not in the data highest. 422: features that the run has not."""
+        try:
+            found = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
+        except InputError as error:
+            raise refused(error) from error
+        pairs = zip(found.users, found.scores, strict=True)
+        return Users(users=[User(user=plain(user), score=float(score)) for user, score in pairs])
 
     @api.get("/health")
     async def health(self) -> Health:

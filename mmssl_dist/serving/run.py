@@ -33,12 +33,12 @@ from mmssl_dist.export.names import (
 )
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.ids import Ids
+from mmssl_dist.serving.new_items import NewItems, unit
 from mmssl_dist.serving.seen import SeenItems, read_seen
 from mmssl_dist.storage import Location, downloads_folder, open_location, require_manifest
 
 NOTHING = np.empty(0, np.int64)
 _DEEPEST = 2048  # results up to which an approximate index is asked; beyond, every item is scored
-_SHORTEST = 1e-12  # a row not longer than this has no direction
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,14 @@ class Ranked:
     """Items, best first. ``items``: external ids. ``scores``: float32, as many."""
 
     items: list[Any]
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class RankedUsers:
+    """Users, best first. ``users``: external ids. ``scores``: float32, as many."""
+
+    users: list[Any]
     scores: np.ndarray
 
 
@@ -132,6 +140,36 @@ class Run:
         ranked = self._chosen(scores, found, [np.asarray([place]) for place in places], k)
         return ranked[0] if alone else ranked
 
+    def new_item(self, features: Mapping[str, Sequence[float]]) -> np.ndarray:
+        """float32 [D], the row of an item training never saw: what the model makes of an item without interactions.
+
+        Args:
+            features: modality -> its vector as in the raw files, for one or more of the run's modalities.
+
+        Raises:
+            InputError: an unknown modality, or a vector of another width or with values that are not finite.
+        """
+        return self._new_items.row(features)
+
+    def similar_to_new(self, features: Mapping[str, Sequence[float]], k: int = 20) -> Ranked:
+        """The ``k`` items whose embeddings have the highest cosine with a new item's row; raises as ``new_item``."""
+        import faiss
+
+        _require_k(k)
+        row = unit(self.new_item(features))[None]
+        wanted = min(k, len(self.items))
+        scores, found = faiss.knn(row, self._units, wanted, faiss.METRIC_INNER_PRODUCT)
+        return self._chosen(scores, found, [NOTHING], k)[0]
+
+    def users_for_new(self, features: Mapping[str, Sequence[float]], k: int = 20) -> RankedUsers:
+        """The ``k`` users with the highest scores of a new item, of all users; raises as ``new_item``."""
+        import faiss
+
+        _require_k(k)
+        row, wanted = self.new_item(features)[None], min(k, len(self.users))
+        scores, found = faiss.knn(row, self.user_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
+        return RankedUsers(self.users.at(found[0]), scores[0])
+
     def history(self, user: object) -> list[Any]:
         """The items of a user's training interactions; raises as ``recommend`` does."""
         return self.items.at(self.seen.of(self.users.place(user)))
@@ -168,6 +206,10 @@ class Run:
         return unit(self.item_embeddings)
 
     @cached_property
+    def _new_items(self) -> NewItems:
+        return NewItems(self.export, self.partitions)
+
+    @cached_property
     def _fold_in_rows(self) -> dict[str, np.ndarray]:
         names = [LAYERS, *(tower(modality) for modality in sorted(self.partitions.manifest.facts["modalities"]))]
         if self.facts["fold_in"]["similar_weight"] > 0:
@@ -199,12 +241,18 @@ class Run:
     def _chosen(
         self, scores: np.ndarray, found: np.ndarray, left_out: Sequence[np.ndarray], k: int
     ) -> list[Ranked]:
-        ranked = []
-        for value, place, leave in zip(scores, found, left_out, strict=True):
-            kept = np.flatnonzero((place >= 0) & ~np.isin(place, leave))
-            best = kept[np.lexsort((place[kept], -value[kept]))][:k]  # of equals the first place first, as exported
-            ranked.append(Ranked(self.items.at(place[best]), value[best]))
-        return ranked
+        kept = found >= 0
+        if any(map(len, left_out)):
+            first = np.arange(len(found)) * len(self.items)  # makes a number of a row and a place
+            left = np.repeat(first, [len(each) for each in left_out]) + np.concatenate(left_out)
+            kept &= ~np.isin(first[:, None] + found, left)
+        order = np.lexsort((found, np.where(kept, -scores, np.inf)))[:, :k]  # of equals the first place, as exported
+        lengths = np.minimum(kept.sum(1), k)
+        there = np.arange(order.shape[1]) < lengths[:, None]
+        ids = self.items.at(np.take_along_axis(found, order, 1)[there])
+        values = np.take_along_axis(scores, order, 1)
+        ends = lengths.cumsum()
+        return [Ranked(ids[end - n : end], row[:n]) for end, n, row in zip(ends, lengths, values, strict=True)]
 
 
 def open_run(url: str, storage: Storage | None = None) -> Run:
@@ -227,12 +275,6 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
         raise ArtifactError(f"{partitions.location.url}: partitioned anew since the export was made. "
                             "Run `mmssl-dist run` on the job.")  # fmt: skip
     return Run(export, partitions)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows [..., D] at unit length; a zero row stays zero."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(np.where(length > _SHORTEST, rows / np.maximum(length, _SHORTEST), 0.0), np.float32)
 
 
 def _require_k(k: int) -> None:

@@ -51,7 +51,7 @@ def _read(partitions: Artifact, indptr_name: str, items_name: str) -> SeenItems:
         indptr = _array(partitions, f"{folder}/{indptr_name}")[: book.users[part] + 1]  # users come before items
         lengths.append(np.diff(indptr))
         nodes.append(_array(partitions, f"{folder}/{items_name}")[: indptr[-1]])
-    return SeenItems(np.concatenate([[0], np.concatenate(lengths).cumsum()]), _places(book, np.concatenate(nodes)))
+    return SeenItems(np.concatenate([[0], np.concatenate(lengths).cumsum()]), places_of(book, np.concatenate(nodes)))
 
 
 def _array(partitions: Artifact, name: str) -> np.ndarray:
@@ -59,7 +59,7 @@ def _array(partitions: Artifact, name: str) -> np.ndarray:
     return loaded
 
 
-def _places(book: PartitionBook, nodes: np.ndarray) -> np.ndarray:
+def places_of(book: PartitionBook, nodes: np.ndarray) -> np.ndarray:
     """Places of item nodes: their rank among the items, in node order."""
     part = np.searchsorted(book.bounds, nodes, side="right") - 1
     starts = np.concatenate([[0], np.cumsum(book.items)])

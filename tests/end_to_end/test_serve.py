@@ -87,8 +87,18 @@ def test_answers_are_those_of_the_run(service):
     assert (status, health["status"], health["users"], health["items"]) == (200, "ok", 40, 30)
     paths = service.ask("/openapi.json")[1]["paths"]
     assert {path: set(methods) for path, methods in paths.items()} == {
-        "/recommend": {"get", "post"}, "/similar": {"get"}, "/health": {"get"},
+        "/recommend": {"get", "post"}, "/similar": {"get", "post"}, "/users": {"post"}, "/health": {"get"},
     }  # fmt: skip
+
+
+def test_new_items_by_their_features(service):
+    features = {"image": [0.5, 0.1, -0.3, 0.2, 1.0]}
+    alike = service.run.similar_to_new(features, k=4)
+    status, answer = service.ask("/similar", {"features": features, "k": 4})
+    assert (status, items_of(answer)) == (200, alike.items)
+    assert [each["score"] for each in answer["items"]] == pytest.approx(alike.scores.tolist(), rel=1e-4)
+    status, answer = service.ask("/users", {"features": features, "k": 3})
+    assert (status, [each["user"] for each in answer["users"]]) == (200, service.run.users_for_new(features, 3).users)
 
 
 @pytest.mark.parametrize(("path", "body", "status", "message"), [
@@ -99,6 +109,9 @@ def test_answers_are_those_of_the_run(service):
     ("/recommend", {"user": "u1", "items": [103]}, 422, "give either user or items"),
     ("/recommend?user=u1&k=0", None, 422, "greater than or equal to 1"),
     ("/recommend", {"user": "u1", "kk": 3}, 422, "kk"),
+    ("/similar", {"features": {"image": [1.0]}}, 422, "features.image: found shape [1];"),
+    ("/users", {"features": {"smell": [1.0]}}, 422, "features: found smell; the run's modalities are image (5 values)"),
+    ("/users", {"features": {}}, 422, "features: found none;"),
     ("/nowhere", None, 404, "Not Found"),
 ])  # fmt: skip
 def test_mistakes_are_told_by_status_and_message(service, path, body, status, message):

@@ -24,7 +24,7 @@ def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_pat
     graph = made.graph
     tensors = [safetensors.numpy.load_file(tmp_path / "export" / fold_in_file(part)) for part in graph.parts]
     rows = {name: torch.from_numpy(np.concatenate([each[name] for each in tensors])) for name in tensors[0]}
-    similar = {"similar"} if made.exact.similar is not None else set()
+    similar = {"similar", "own"} if made.exact.similar is not None else set()
     assert set(rows) == {"layers", "tower/image", "tower/text"} | similar
     place = {node: row for row, node in enumerate((graph.items + graph.first).tolist())}
     compared = 0

@@ -1,0 +1,139 @@
+"""The row of an item that training never saw, from its features: what the model makes of an item without interactions.
+
+It is the final row that the item would have if it were added to the catalogue with all weights and rows as they are.
+Missing is its own ID row, which nobody has learned: it counts as zero.
+"""
+
+# I items, D embedding, F features of a modality, K neighbours in the item-item graph
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import safetensors.numpy
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.export.names import NEW_ITEMS, OWN, bias, fold_in_file, share, standardization, weight
+from mmssl_dist.graph import names
+from mmssl_dist.graph.load import read_book
+from mmssl_dist.serving.artifact import Artifact
+from mmssl_dist.serving.seen import places_of
+
+_SHORTEST = 1e-12  # a row not longer than this has no direction
+_SHORTEST_FEATURES = 1e-6  # the same of standardized features, as in the item-item graph
+_BLOCK = 1 << 16  # items compared at once
+
+
+class NewItems:
+    """What rows of new items are computed with, read when it is first needed."""
+
+    def __init__(self, export: Artifact, partitions: Artifact) -> None:
+        self.export, self.partitions = export, partitions
+        self._catalogues: dict[str, _Catalogue] = {}
+
+    def row(self, features: Mapping[str, Sequence[float]]) -> np.ndarray:
+        """float32 [D], the row of an item with these raw features; see ``Run.new_item``."""
+        standardized = self._standardized(features)
+        facts = self.export.manifest.facts["fold_in"]
+        row = sum(facts["modality_weight"] * unit(self._tower(m, x)) for m, x in standardized.items())
+        if facts["similar_weight"] > 0:
+            around = sum(self._tensors[share(m)] * self._around(m, x) for m, x in standardized.items())
+            row = row + facts["similar_weight"] * unit(np.asarray(around))
+        return np.asarray(row, np.float32)
+
+    def _standardized(self, features: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
+        """[F] float32 of each modality given, as training saw those of the catalogue."""
+        known = self.partitions.manifest.facts["modalities"]
+        named = ", ".join(f"{m} ({width} values)" for m, width in known.items())
+        rule, remedy = f"the run's modalities are {named}", "Give one vector for each modality that the item has."
+        if not features:
+            raise InputError("features", "none", rule, remedy)
+        found = {}
+        for modality, given in features.items():
+            if modality not in known:
+                raise InputError("features", modality, rule, remedy)
+            try:
+                raw = np.asarray(given, np.float64)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"features.{modality}", "something else", "a list of numbers", remedy) from error
+            if raw.shape != (known[modality],):
+                raise InputError(f"features.{modality}", f"shape {list(raw.shape)}", rule, remedy)
+            if not np.isfinite(raw).all():
+                raise InputError(f"features.{modality}", "a value that is not finite", "features are finite",
+                                 "Leave the modality out where it is unknown.")  # fmt: skip
+            mean, scale = self._tensors[standardization(modality)]
+            found[modality] = ((raw.astype(np.float32) - mean) * scale).astype(np.float32)
+        return found
+
+    def _tower(self, modality: str, x: np.ndarray) -> np.ndarray:
+        """[D], equation 1."""
+        projected: np.ndarray = self._tensors[weight(modality)] @ x + self._tensors[bias(modality)]
+        return projected
+
+    def _around(self, modality: str, x: np.ndarray) -> np.ndarray:
+        """[D], the ID rows of the nearest items summed with the weights of the item-item graph."""
+        if modality not in self._catalogues:
+            self._catalogues[modality] = _read_catalogue(self.partitions, modality)
+        places, weights = self._catalogues[modality].nearest(x, self.partitions.manifest.facts["item_neighbours"])
+        summed: np.ndarray = weights @ self._own[places]
+        return summed
+
+    @cached_property
+    def _tensors(self) -> dict[str, np.ndarray]:
+        return safetensors.numpy.load_file(self.export.path(NEW_ITEMS))
+
+    @cached_property
+    def _own(self) -> np.ndarray:
+        return self.export.rows(fold_in_file, OWN)
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    """One modality of the catalogue's items, by place.
+
+    features: per partition [i, F + 1] float32, memory-mapped. lengths: [I] of the features. listed: [I] int64, how many
+    items have an item among their neighbours.
+    """
+
+    features: Sequence[np.ndarray]
+    lengths: np.ndarray
+    listed: np.ndarray
+
+    def nearest(self, x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the ``size`` items nearest to features ``x`` [F] by cosine, and their weights, float32."""
+        length = np.linalg.norm(x)
+        present = np.flatnonzero(self.lengths > _SHORTEST_FEATURES)
+        size = min(size, len(present)) if length > _SHORTEST_FEATURES else 0
+        if size == 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        dots = np.concatenate([block[:, :-1] @ (x / length) for block in _blocks(self.features)])
+        cosines = dots[present] / self.lengths[present]
+        places = present[np.argpartition(-cosines, size - 1)[:size]]
+        listings = self.listed[places] + 1  # the new item lists them too
+        return places, (1.0 / np.sqrt(size * listings)).astype(np.float32)
+
+
+def _read_catalogue(partitions: Artifact, modality: str) -> _Catalogue:
+    book = read_book(partitions.manifest)
+
+    def each(name: str) -> list[np.ndarray]:
+        paths = [partitions.path(f"{names.part_folder(part)}/{name}") for part in range(book.parts)]
+        return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+
+    features = each(names.features(modality))
+    lengths = np.concatenate([np.linalg.norm(block[:, :-1], axis=1) for block in _blocks(features)])
+    neighbours = places_of(book, np.concatenate(each(names.similar(modality)[1])))
+    return _Catalogue(features, lengths, np.bincount(neighbours, minlength=book.num_items))
+
+
+def _blocks(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [rows[start : start + _BLOCK] for rows in arrays for start in range(0, max(1, len(rows)), _BLOCK)]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows [..., D] at unit length; a zero row stays zero."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(np.where(length > _SHORTEST, rows / np.maximum(length, _SHORTEST), 0.0), np.float32)

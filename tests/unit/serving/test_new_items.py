@@ -1,0 +1,119 @@
+"""An item that was held out gets, from its features, the row that the model gives it where it is in the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from mmssl_dist.config import Job
+from mmssl_dist.errors import InputError
+from mmssl_dist.evaluation.propagation import exact_layers
+from mmssl_dist.graph.load import load_ids
+from mmssl_dist.graph.partition import partition
+from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.serving.run import Run, open_run
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import open_location, require_manifest
+from mmssl_dist.training.state import make_model
+from tests.artifacts import write_dataset
+from tests.exported import Exported, export_run
+from tests.training import make_job
+
+USERS, ITEMS, HELD = 20, 24, 23  # the last item is held out
+WIDTHS = {"image": 5, "text": 7}
+GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0", "partition.standardize=false")
+
+
+def raw_features() -> dict[str, np.ndarray]:
+    """Features of all items; the held-out one's lie far out, so that it is nobody's neighbour."""
+    rng = np.random.default_rng(5)
+    features = {m: rng.normal(size=(ITEMS, width)).astype(np.float32) + 2 for m, width in WIDTHS.items()}
+    for rows in features.values():
+        rows[HELD] = -rows[HELD]
+    return features
+
+
+def publish(output: Path, items: int, *sets: str) -> Exported:
+    """A run of the first ``items`` items; nobody has chosen the last, and the first lacks its text."""
+    job = make_job(output, 2, 1, *GRAPHS, *sets)
+    rng = np.random.default_rng(1)
+    pairs = [(u, int(i)) for u in range(USERS) for i in rng.choice(HELD, 4, replace=False)]
+    having = {"image": np.arange(items), "text": np.arange(1, items)}
+    features = {m: (having[m], rows[having[m]]) for m, rows in raw_features().items()}
+    names = [f"u{user}" for user in range(USERS)], [f"i{item}" for item in range(items)]
+    partition(job, write_dataset(output / "dataset", pairs, [], [], features, *names))
+    return export_run(job)
+
+
+def nodes_of_items(job: Job) -> dict[str, int]:
+    """Row of each item among the nodes, by external id."""
+    location = open_location(job.output, job.storage) / "partitions"
+    manifest = require_manifest(location, "partitions", "partition")
+    graph = load_local_graph(job, Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None))
+    ids = [load_ids(location, manifest, part, Path(job.output) / "cache")[1] for part in graph.parts]
+    return dict(zip(pa.concat_arrays(ids).to_pylist(), graph.items.tolist(), strict=True))
+
+
+def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
+    """The model's own final row of the held-out item, all others having the ID rows that they have without it."""
+    job = whole.job
+    here, there = nodes_of_items(job), nodes_of_items(without.job)
+    id_rows = torch.zeros_like(whole.id_rows)  # the held-out item's stays zero: nobody has learned it
+    for item, node in there.items():
+        id_rows[here[item]] = without.id_rows[node]
+    worker = Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None)
+    exact = exact_layers(make_model(job, whole.graph), id_rows, whole.graph, {}, whole.graph.exchange(worker))
+    return exact.final[here[f"i{HELD}"]].numpy()
+
+
+@pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.item_graph.learned=true",)],
+                         ids=["item graph", "no item graph", "learned shares"])  # fmt: skip
+def test_a_held_out_item_gets_the_model_s_own_row(tmp_path, sets):
+    whole, without = publish(tmp_path / "whole", ITEMS, *sets), publish(tmp_path / "without", HELD, *sets)
+    run = open_run(str(tmp_path / "without"))
+    features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
+    np.testing.assert_allclose(run.new_item(features), row_in_the_catalogue(whole, without), rtol=1e-5, atol=1e-5)
+
+
+def test_features_are_standardized_as_those_of_training_and_missing_ones_count_nothing(tmp_path):
+    """Without the item-item graph an item's row is its tower's: for one without interactions, its row in the export but
+    for its own ID row."""
+    made = publish(tmp_path, ITEMS, "partition.standardize=true", "model.item_graph.weight=0")
+    run = open_run(str(tmp_path))
+    place, node = run.items.place(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
+    own = made.id_rows[node].numpy() / (made.job.model.layers + 1)
+    features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
+    np.testing.assert_allclose(run.new_item(features), run.item_embeddings[place] - own, rtol=1e-5, atol=1e-5)
+    apart = [run.new_item({m: features[m]}) for m in WIDTHS]
+    np.testing.assert_allclose(sum(apart), run.new_item(features), rtol=1e-5, atol=1e-6)
+
+
+def test_similar_items_and_users_of_a_new_item_by_hand(run: Run) -> None:
+    features = {"image": [0.3] * 5, "text": [-0.2, 0.1, 0.5, 0.0, 1.0, -1.0]}
+    row = run.new_item(features)
+    units = run.item_embeddings / np.linalg.norm(run.item_embeddings, axis=1, keepdims=True)
+    cosine = units @ (row / np.linalg.norm(row))
+    alike = run.similar_to_new(features, k=4)
+    assert alike.items == run.items.at(np.argsort(-cosine)[:4])
+    np.testing.assert_allclose(alike.scores, np.sort(cosine)[::-1][:4], rtol=1e-4)
+    scores = run.user_embeddings @ row
+    best = run.users_for_new(features, k=3)
+    assert best.users == run.users.at(np.argsort(-scores)[:3])
+    np.testing.assert_allclose(best.scores, np.sort(scores)[::-1][:3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("features", "message"), [
+    ({}, "features: found none; the run's modalities are image (5 values), text (6 values)"),
+    ({"sound": [1.0]}, "features: found sound; the run's modalities are image (5 values), text (6 values)"),
+    ({"image": [1.0]}, "features.image: found shape [1]; the run's modalities are"),
+    ({"image": [1.0, 2.0, float("nan"), 1.0, 1.0]}, "features.image: found a value that is not finite"),
+    ({"image": ["a"] * 5}, "features.image: found something else; a list of numbers"),
+])  # fmt: skip
+def test_bad_features_are_told_in_one_sentence(run, features, message):
+    with pytest.raises(InputError) as caught:
+        run.new_item(features)
+    assert str(caught.value).startswith(message)
