@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import yaml
 
 from mmssl_dist.config import Job
+from mmssl_dist.config.candidates import check_search, with_settings
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.launch.shared import require_shared
+from mmssl_dist.launch.trials import Trial, best_first, read_trials
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
@@ -29,7 +31,9 @@ from mmssl_dist.report.progress import (
     training_line,
     training_summary,
 )
+from mmssl_dist.report.trials import write_trials
 from mmssl_dist.storage import (
+    Location,
     Manifest,
     open_location,
     read_manifest,
@@ -41,6 +45,20 @@ from mmssl_dist.storage import (
 _logger = logging.getLogger(__name__)
 
 Connect = Callable[[], Cluster]
+BEST_JOB = "best.yaml"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search came to.
+
+    Attributes:
+        trials: all, the best first.
+        best: where the best one's job is.
+    """
+
+    trials: list[Trial]
+    best: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,59 @@ def run_all(job: Job, cluster: Connect, force: bool = False) -> dict[str, Manife
     for stage in STAGES:
         manifests[stage.name] = _bring_up_to_date(stage, job, manifests.get(stage.after or ""), cluster, force)
     return manifests
+
+
+def tune(job: Job, connect_for: Callable[[Job], AbstractContextManager[Connect]], force: bool = False) -> Tuned:
+    """Bring the partitions up to date, run what is left of the job's search, and write its result.
+
+    The result, below the output: tuning/trials.json and trials.csv, and last tuning/best.yaml, a job for `run`.
+
+    Args:
+        connect_for: opens a Ray with room for a job's workers.
+        force: do away with what is known of this search.
+
+    Raises:
+        InputError: the search is none; see ``check_search``.
+        MmsslError: a stage, or every trial, failed.
+    """
+    check_search(job)
+    check_data(job)
+    _begin(job)
+    together = job.search.concurrent * job.scaling.fewest
+    roomy = job.model_copy(update={"scaling": job.scaling.model_copy(update={"workers": together})})
+    with connect_for(roomy) as cluster:
+        partitions: Manifest | None = None
+        for stage in STAGES[:2]:
+            partitions = _bring_up_to_date(stage, job, partitions, cluster, False)
+        return _search(cluster, job, _given(partitions), force)
+
+
+def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tuned:
+    from mmssl_dist.launch.tune import TUNING, remaining, run_trials, search_folder
+
+    output = open_location(job.output, job.storage)
+    folder, tuning = search_folder(job, partitions), output / TUNING
+    if force:
+        folder.remove()
+    trials = read_trials(folder)
+    if left := remaining(job, trials):
+        _check_partitions(output, partitions, cluster)
+        (tuning / BEST_JOB).remove()
+        _logger.info("tune: %d of %d trials to run, %d at a time", left, job.search.trials, job.search.concurrent)
+        line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
+        trials = run_trials(cluster(), job, folder, line)
+    else:
+        _logger.info(skipped_line("tune", folder.url))
+    ranked = best_first(trials)
+    write_trials(tuning, ranked)
+    text = yaml.safe_dump(with_settings(job, ranked[0].settings).model_dump(mode="json"), sort_keys=False)
+    (tuning / BEST_JOB).write_bytes(text.encode())
+    return Tuned(ranked, (tuning / BEST_JOB).url)
+
+
+def _check_partitions(output: Location, manifest: Manifest, cluster: Connect) -> None:
+    require_whole(output / manifest.kind, manifest)
+    cluster().run_task(require_intact, output / manifest.kind, manifest)
 
 
 def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Manifest:

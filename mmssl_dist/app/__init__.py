@@ -57,6 +57,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     Shows all problems of the YAML at once, each with its path.
     """
     with reporting(debug):
+        from mmssl_dist.config.candidates import check_search
         from mmssl_dist.data.files import find_files
         from mmssl_dist.launch.preflight import check_data, check_headers
         from mmssl_dist.report.job import description
@@ -64,6 +65,8 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
         job = _load(job_file, overrides)
         check_data(job)
         check_headers(job)
+        if job.search.space:
+            check_search(job)
         files = find_files(job).all()
         typer.echo(description(job))
         typer.echo(f"valid; {len(files)} raw files found")
@@ -136,6 +139,28 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
             manifests = run_all(job, cluster, force)
         show_metrics(manifests["evaluate"].facts, sys.stdout)
         typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
+
+
+@app.command()
+def tune(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+         debug: Debug = False) -> None:  # fmt: skip
+    """Try settings, choose by validation.
+
+    Trials of the job's `search` section: trainings on the same partitions, proposed by Optuna, stopped early by ASHA.
+    Ends with tuning/best.yaml, a job for `run`, and tuning/trials.csv and .json. The same command goes on where it was
+    interrupted; --force starts the search anew.
+    """
+    with reporting(debug):
+        from functools import partial
+
+        from mmssl_dist.pipeline import cluster_on_demand
+        from mmssl_dist.pipeline import tune as tune_job
+        from mmssl_dist.report.trials import show_trials
+
+        job = _load(job_file, overrides)
+        tuned = tune_job(job, partial(cluster_on_demand, address=address, debug=debug), force)
+        show_trials(tuned.trials, job.evaluation.metric, sys.stdout)
+        typer.echo(f"best: {tuned.best}", err=True)
 
 
 @app.command()

@@ -4,42 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mmssl_dist.config.rules import disagreements
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Weight = Annotated[float, Field(ge=0.0)]
-Rate = Annotated[float, Field(gt=0.0)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-_LIMIT = 2**31  # numbers of this size mean nothing in a job, and overflow further on
-Count = Annotated[int, Field(ge=1, lt=_LIMIT)]
-Natural = Annotated[int, Field(ge=0, lt=_LIMIT)]
-Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-
-
-def _in_order(value: tuple[int, int]) -> tuple[int, int]:
-    if value[0] > value[1]:
-        raise PydanticCustomError("order", "must be [fewest, most], in this order", {})
-    return value
-
-
-Range = Annotated[tuple[Count, Count], BeforeValidator(_as_tuple), AfterValidator(_in_order)]
-
-class Section(BaseModel):
-    """Frozen, strict about types, and without room for unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+from mmssl_dist.config.search import Search
+from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Name, Natural, Range, Rate, Section, Text, Weight
+from mmssl_dist.config.tracking import Tracking
 
 
 class Columns(Section):
@@ -187,7 +158,7 @@ class Adversarial(Section):
 
     weight: Weight = 1e-4
     """Weight of the generator's term; 0 leaves the critic out."""
-    candidates: Annotated[int, Field(ge=2, lt=_LIMIT)] | Literal["all"] = 512
+    candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
     """Candidate items C of the global batch, for this term, the softmax and the learned lists: half positives, half
     uniform draws; "all": the catalogue."""
     hidden: Counts = (64, 32)
@@ -389,6 +360,10 @@ class Job(Section):
     """Workers."""
     storage: Storage = Storage()
     """Object storage."""
+    search: Search = Search()
+    """What `tune` tries."""
+    tracking: Tracking = Tracking()
+    """Where the run is told besides its output."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

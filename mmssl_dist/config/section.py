@@ -1,0 +1,41 @@
+"""What every section of a job is made of: its base class, and the kinds of values."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+Rate = Annotated[float, Field(gt=0.0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def as_tuple(value: object) -> object:
+    """A YAML list as the tuple that a frozen section holds."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+LIMIT = 2**31  # numbers of this size mean nothing in a job, and overflow further on
+Count = Annotated[int, Field(ge=1, lt=LIMIT)]
+Natural = Annotated[int, Field(ge=0, lt=LIMIT)]
+Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+
+
+def _in_order(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] > value[1]:
+        raise PydanticCustomError("order", "must be [fewest, most], in this order", {})
+    return value
+
+
+Range = Annotated[tuple[Count, Count], BeforeValidator(as_tuple), AfterValidator(_in_order)]
+
+class Section(BaseModel):
+    """Frozen, strict about types, and without room for unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
