@@ -17,6 +17,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
+from mmssl_dist.launch.mlflow import check_mlflow
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.launch.trials import Trial, best_first, read_trials
@@ -182,6 +183,7 @@ def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Man
 
 
 def _begin(job: Job) -> None:
+    check_mlflow(job)
     check_output(job)
     text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False)
     (open_location(job.output, job.storage) / "job.yaml").write_bytes(text.encode())

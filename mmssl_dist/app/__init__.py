@@ -130,6 +130,8 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
     A stage whose published output matches its inputs is skipped, unless --force is given.
     """
     with reporting(debug):
+        from mmssl_dist.launch.fingerprints import run_name
+        from mmssl_dist.launch.mlflow import end_mlflow
         from mmssl_dist.pipeline import cluster_on_demand, run_all
         from mmssl_dist.report.html import write_report
         from mmssl_dist.report.tables import show_metrics
@@ -139,6 +141,7 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
             manifests = run_all(job, cluster, force)
         show_metrics(manifests["evaluate"].facts, sys.stdout)
         typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
+        end_mlflow(job, run_name(job, manifests["partition"]), manifests["evaluate"].facts)
 
 
 @app.command()

@@ -72,7 +72,8 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
 
     def __init__(self, job: Job, trials: Sequence[Trial]) -> None:
         search, self._epochs = job.search, job.training.epochs
-        super().__init__(time_attr=EPOCH, metric=BEST, mode="max", max_t=self._epochs,
+        super().__init__(time_attr=EPOCH, metric=BEST, mode="max",
+                         max_t=self._epochs + 1,  # a trial ends by itself at its last epoch
                          grace_period=search.grace_epochs, reduction_factor=search.reduction)  # fmt: skip
         self.stopped: set[str] = set()
         for trial in trials:

@@ -12,8 +12,10 @@ from typing import Any
 
 import optuna
 import ray
-from ray import tune
+from ray import PlacementGroupID, tune
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import with_settings
@@ -29,7 +31,7 @@ from mmssl_dist.storage import Location, Manifest, fingerprint, open_location
 _logger = logging.getLogger(__name__)
 
 TUNING = "tuning"
-_VALUE = "value"
+_VALUE, _GROUP = "value", "group"
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # what is known of a trial is kept by this module
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -123,7 +125,9 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         before = self.trials[trial.config["number"]]
         told = _failure(self.folder, before.number)
-        cause = json.loads(told.read_bytes()) if told.exists() else {"diverged": False, "message": "its process died"}
+        cause: dict[str, Any] = {"diverged": False, "message": "its process died"}
+        if told.exists():
+            cause = json.loads(told.read_bytes())
         told.remove()
         state: State = "diverged" if cause["diverged"] else "failed"
         self._end(trial, replace(before, state=state, message=cause["message"]))
@@ -132,6 +136,9 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
         # no run time of Ray Tune's is the trial's over all starts
         ended = replace(ended, seconds=ended.seconds + float((trial.last_result or {}).get("time_total_s", 0.0)))
         self._keep(ended)
+        if group := (trial.last_result or {}).get(_GROUP):
+            # Ray Train's own cleaner asks the dashboard, which a Ray of this machine doesn't have
+            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
         if ended.ended:
             (self.folder / _run_name(ended.number)).remove()
         best = "no value" if ended.best is None else f"best {ended.best:.4f} in epoch {ended.best_epoch}"
@@ -143,19 +150,30 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
         write_trial(self.folder, trial)
 
 
+class _Room(WorkerGroupCallback):  # type: ignore[misc]
+    """In Ray Train's controller: knows the placement group that the workers are in."""
+
+    def __init__(self) -> None:
+        self.group = ""
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        self.group = worker_group.get_worker_group_state().placement_group_handle.placement_group.id.hex()
+
+
 class _ToTune(TuneReportCallback):  # type: ignore[misc]
     """In Ray Train's controller: passes each validated epoch on to Ray Tune."""
 
-    def __init__(self, metric: str, best: float | None) -> None:
+    def __init__(self, metric: str, best: float | None, room: _Room) -> None:
         super().__init__()
-        self.metric, self.best = metric, -math.inf if best is None else best
+        self.metric, self.best, self.room = metric, -math.inf if best is None else best, room
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         value = metrics[0].get(self.metric, -math.inf)
         if value == -math.inf:  # a checkpoint within an epoch
             return
         self.best = max(self.best, value)
-        super().after_report(run_context, [{EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best}], None)
+        told = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best, _GROUP: self.room.group}
+        super().after_report(run_context, [told], None)
 
 
 def _trial(config: dict[str, Any], shared: _Shared) -> None:
@@ -178,8 +196,9 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
     settings = job.training
     run = Run(shared.folder, _run_name(config["number"]), settings.max_failures, 1, metric,
               settings.checkpoint_minutes, shared.line)  # fmt: skip
+    room = _Room()
     outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.entry:train", {}, run,
-                          [_ToTune(metric, config["best"])])  # fmt: skip
+                          [room, _ToTune(metric, config["best"], room)])  # fmt: skip
     ended: Mapping[str, Any] = outcome.returned[0]
     last = ended["history"][-1]
     return {EPOCH: int(last["epoch"]), _VALUE: last[metric], BEST: ended["best"]}
