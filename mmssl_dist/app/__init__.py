@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmssl_dist import __version__
-from mmssl_dist.app import use
+from mmssl_dist.app import exchange, use
 from mmssl_dist.app.options import Address, Debug
 from mmssl_dist.app.reporting import reporting
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, InputError
@@ -195,6 +195,7 @@ def submit(
 jobs = typer.Typer(no_args_is_help=True, help="Jobs sent to a cluster: list, status, logs, stop.")
 app.add_typer(jobs, name="jobs")
 app.add_typer(use.app)
+app.add_typer(exchange.app)
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
 Dashboard = Annotated[
     str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")

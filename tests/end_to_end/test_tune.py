@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """A job with its raw files, after a search of one trial."""
     path = tmp_path_factory.mktemp("tune")
     (path / "job.yaml").write_text(JOB)
-    succeed(path, "synthesize", "raw", "--users=100", "--items=50", "--interactions=900", "--modality=image=4",
+    succeed(path, "synthesize", "raw", "--users=150", "--items=60", "--interactions=900", "--modality=image=4",
             "--address", ray_address)  # fmt: skip
     done = succeed(path, "tune", "job.yaml", "--address", ray_address)
     (path / "said.txt").write_text(done.stderr)
