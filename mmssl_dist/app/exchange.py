@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -42,3 +43,25 @@ def convert(
         for modality, count in done.lacking.items():
             if count:
                 typer.echo(f"{modality}: {count:,} items lack it and have zeros, which the layout can't tell apart")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="tiktok, baby or ml-1m.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to.")],
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the files are. Default: at their makers'.")]
+    = None,
+    debug: Debug = False,
+) -> None:
+    """Download a public data set.
+
+    Compares checksums, shows the licence, and goes on where it was interrupted. fetched.json is there when all is.
+    """
+    with reporting(debug):
+        from mmssl_dist.data.fetch import LOCK, SETS
+        from mmssl_dist.data.fetch import fetch as fetch_set
+
+        for file in fetch_set(name, folder, base_url):
+            known = "checksum right" if file.verified else f"not verified: no checksum is known; {LOCK} has its SHA-256"
+            typer.echo(f"{file.name}: {file.bytes:,} bytes, {known}")
+        typer.echo(SETS[name].note)

@@ -45,7 +45,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     commands = ("validate prepare partition train evaluate export run tune submit synthesize summarize compare doctor "
-                "jobs recommend similar serve report").split()
+                "jobs recommend similar serve report convert fetch").split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == commands
     assert "..." not in done.stdout.partition("Commands:")[2]  # every summary fits its line
@@ -54,7 +54,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "command",
     ["validate", "run", "train", "tune", "submit", "synthesize", "summarize", "compare", "doctor", "recommend",
-     "similar", "serve", "report"],
+     "similar", "serve", "report", "convert", "fetch"],
 )
 def test_each_command_explains_itself(command):
     done = call(command, "--help")

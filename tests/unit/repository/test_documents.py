@@ -24,7 +24,7 @@ DOCUMENTS = sorted(
 )
 COMMANDS = set(
     "validate prepare partition train evaluate export run tune submit synthesize summarize compare doctor jobs "
-    "recommend similar serve report".split()
+    "recommend similar serve report convert fetch".split()
 )
 
 
