@@ -31,8 +31,8 @@ _CHUNK = 1 << 20
 _MOST_UNPACKED = 1 << 30
 _DIFFMM = "https://raw.githubusercontent.com/HKUDS/DiffMM/fae20e642aeeaad4284be6f7fb3432ebb551da8e/Datasets"
 _MATRICES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
-_TERMS = ("From the repository of DiffMM (github.com/HKUDS/DiffMM), whose README names no licence: for research; ask its "
-          "makers for anything else.")  # fmt: skip
+_TERMS = ("From the repository of DiffMM (github.com/HKUDS/DiffMM), whose README names no licence: for research; ask "
+          "its makers for anything else.")  # fmt: skip
 _PICKLED = ("The interactions are Python pickles of SciPy matrices. mmssl-dist reads no pickles, which can run any "
             "program: open them only if you trust their makers, and write tables.")  # fmt: skip
 
@@ -206,7 +206,8 @@ def _download(url: str, partial: Path) -> None:
             _download(url, partial)
             return
         kind = StorageFault if error.code >= 500 else InputError
-        raise kind(url, f"HTTP status {error.code}", "the file must be there", "Check --base-url, or try later.") from error
+        raise kind(url, f"HTTP status {error.code}", "the file must be there",
+                   "Check --base-url, or try later.") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         raise StorageFault(url, reason, "the server must answer", "Give the command again; it goes on.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ class MlflowRun:
         from mlflow import MlflowClient
 
         assert job.tracking.mlflow is not None, "a job that names no MLflow has no run there"
+        if "://" not in job.tracking.mlflow:
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder was asked for by name
         self.client = MlflowClient(job.tracking.mlflow)
         self.id = self._find(job, f"{job.output}/{run}")
 
