@@ -21,6 +21,7 @@ from mmssl_dist.launch.mlflow import check_mlflow
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.launch.shared import require_shared
 from mmssl_dist.launch.trials import Trial, best_first, read_trials
+from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
@@ -32,7 +33,7 @@ from mmssl_dist.report.progress import (
     training_line,
     training_summary,
 )
-from mmssl_dist.report.trials import write_trials
+from mmssl_dist.report.trials import search_summary, write_trials
 from mmssl_dist.storage import (
     Location,
     Manifest,
@@ -150,9 +151,13 @@ def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tu
     if left := remaining(job, trials):
         _check_partitions(output, partitions, cluster)
         (tuning / BEST_JOB).remove()
-        _logger.info("tune: %d of %d trials to run, %d at a time", left, job.search.trials, job.search.concurrent)
+        _logger.info("tune: %d of %d trials to run, %d at a time", left, job.search.trials, job.search.concurrent,
+                     extra=begins("tune"))  # fmt: skip
+        started = time.monotonic()
         line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
         trials = run_trials(cluster(), job, folder, line)
+        told = stage_line("tune", search_summary(trials, job.evaluation.metric), time.monotonic() - started)
+        _logger.info(told, extra=ends("tune"))
     else:
         _logger.info(skipped_line("tune", folder.url))
     ranked = best_first(trials)
@@ -224,14 +229,15 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     if published is not None and published.fingerprint == wanted:
         _logger.info(skipped_line(stage.name, location.url))
         return require_facts(location, published)
-    _logger.info("%s: started", stage.name)
+    _logger.info("%s: started", stage.name, extra=begins(stage.name))
     started = time.monotonic()
     _check_inputs(stage, job, cluster)
     cluster()  # before anything is removed
     if force and stage.name == "train":
         (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
     manifest = stage.run(cluster, job, source)
-    _logger.info(stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started))
+    told = stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started)
+    _logger.info(told, extra=ends(stage.name))
     return manifest
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from mmssl_dist.launch.trials import Trial, row
+from mmssl_dist.launch.trials import Trial, best_first, row
 from mmssl_dist.report.progress import duration
 from mmssl_dist.storage import Location
 
@@ -23,6 +24,14 @@ def write_trials(folder: Location, trials: Sequence[Trial]) -> None:
     (folder / "trials.csv").write_bytes(text.getvalue().encode())
     whole = [{**each, "values": dict(trial.values)} for each, trial in zip(rows, trials, strict=True)]
     (folder / "trials.json").write_bytes(json.dumps(whole, indent=1).encode())
+
+
+def search_summary(trials: Sequence[Trial], metric: str) -> str:
+    """How many trials ended in which way, and the best."""
+    counts = Counter(trial.state for trial in trials)
+    best = best_first(list(trials))[0]
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{len(trials)} trials, {states}; best validation {metric} {best.best:.4f} in trial {best.number}"
 
 
 def show_trials(trials: Sequence[Trial], metric: str, stream: TextIO) -> None:

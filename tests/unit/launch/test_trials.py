@@ -16,7 +16,7 @@ from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.proposals import Halving, Proposals, distributions
 from mmssl_dist.launch.trials import Trial, best_first, read_trials, write_trial
 from mmssl_dist.launch.tune import remaining, search_folder
-from mmssl_dist.report.trials import show_trials, write_trials
+from mmssl_dist.report.trials import search_summary, show_trials, write_trials
 from mmssl_dist.storage import Manifest, open_location
 
 SPACE = {
@@ -116,6 +116,9 @@ def test_the_table(tmp_path):
                        "model.heads": "2", "model.dropout": "0.15", "message": ""}  # fmt: skip
     assert rows[1]["message"] == "epoch 1, step 2: a loss is not finite"
     assert json.loads((tmp_path / "trials.json").read_text())[0]["values"] == {"1": 0.2, "2": 0.4, "3": 0.4, "4": 0.3}
+    assert search_summary([DIVERGED, DONE, STOPPED], "recall@20") == (
+        "3 trials, 1 diverged, 1 finished, 1 stopped; best validation recall@20 0.4000 in trial 1"
+    )
     stream = io.StringIO()
     show_trials([DONE, DIVERGED], "recall@20", stream)
     assert [line.split("\t")[:6] for line in stream.getvalue().splitlines()] == [
