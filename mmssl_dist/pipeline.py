@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import yaml
 
 from mmssl_dist.config import Job
+from mmssl_dist.config.candidates import check_search, with_settings
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.cluster import Cluster, connect
 from mmssl_dist.launch.facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
+from mmssl_dist.launch.mlflow import check_mlflow
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.launch.shared import require_shared
+from mmssl_dist.launch.trials import Trial, best_first, read_trials
+from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import (
     Facts,
     dataset_summary,
@@ -29,7 +33,9 @@ from mmssl_dist.report.progress import (
     training_line,
     training_summary,
 )
+from mmssl_dist.report.trials import search_summary, write_trials
 from mmssl_dist.storage import (
+    Location,
     Manifest,
     open_location,
     read_manifest,
@@ -41,6 +47,20 @@ from mmssl_dist.storage import (
 _logger = logging.getLogger(__name__)
 
 Connect = Callable[[], Cluster]
+BEST_JOB = "best.yaml"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search came to.
+
+    Attributes:
+        trials: all, the best first.
+        best: where the best one's job is.
+    """
+
+    trials: list[Trial]
+    best: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +115,63 @@ def run_all(job: Job, cluster: Connect, force: bool = False) -> dict[str, Manife
     return manifests
 
 
+def tune(job: Job, connect_for: Callable[[Job], AbstractContextManager[Connect]], force: bool = False) -> Tuned:
+    """Bring the partitions up to date, run what is left of the job's search, and write its result.
+
+    The result, below the output: tuning/trials.json and trials.csv, and last tuning/best.yaml, a job for `run`.
+
+    Args:
+        connect_for: opens a Ray with room for a job's workers.
+        force: do away with what is known of this search.
+
+    Raises:
+        InputError: the search is none; see ``check_search``.
+        MmsslError: a stage, or every trial, failed.
+    """
+    check_search(job)
+    check_data(job)
+    _begin(job)
+    together = job.search.concurrent * job.scaling.fewest
+    roomy = job.model_copy(update={"scaling": job.scaling.model_copy(update={"workers": together})})
+    with connect_for(roomy) as cluster:
+        partitions: Manifest | None = None
+        for stage in STAGES[:2]:
+            partitions = _bring_up_to_date(stage, job, partitions, cluster, False)
+        return _search(cluster, job, _given(partitions), force)
+
+
+def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tuned:
+    from mmssl_dist.launch.tune import TUNING, remaining, run_trials, search_folder
+
+    output = open_location(job.output, job.storage)
+    folder, tuning = search_folder(job, partitions), output / TUNING
+    if force:
+        folder.remove()
+    trials = read_trials(folder)
+    if left := remaining(job, trials):
+        _check_partitions(output, partitions, cluster)
+        (tuning / BEST_JOB).remove()
+        _logger.info("tune: %d of %d trials to run, %d at a time", left, job.search.trials, job.search.concurrent,
+                     extra=begins("tune"))  # fmt: skip
+        started = time.monotonic()
+        line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
+        trials = run_trials(cluster(), job, folder, line)
+        told = stage_line("tune", search_summary(trials, job.evaluation.metric), time.monotonic() - started)
+        _logger.info(told, extra=ends("tune"))
+    else:
+        _logger.info(skipped_line("tune", folder.url))
+    ranked = best_first(trials)
+    write_trials(tuning, ranked)
+    text = yaml.safe_dump(with_settings(job, ranked[0].settings).model_dump(mode="json"), sort_keys=False)
+    (tuning / BEST_JOB).write_bytes(text.encode())
+    return Tuned(ranked, (tuning / BEST_JOB).url)
+
+
+def _check_partitions(output: Location, manifest: Manifest, cluster: Connect) -> None:
+    require_whole(output / manifest.kind, manifest)
+    cluster().run_task(require_intact, output / manifest.kind, manifest)
+
+
 def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Manifest:
     """One stage, on what the stages before it published.
 
@@ -119,6 +196,7 @@ def published(name: str, job: Job) -> Manifest | None:
 
 
 def _begin(job: Job) -> None:
+    check_mlflow(job)
     check_output(job)
     text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False)
     (open_location(job.output, job.storage) / "job.yaml").write_bytes(text.encode())
@@ -159,14 +237,15 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     if published is not None and published.fingerprint == wanted:
         _logger.info(skipped_line(stage.name, location.url))
         return require_facts(location, published)
-    _logger.info("%s: started", stage.name)
+    _logger.info("%s: started", stage.name, extra=begins(stage.name))
     started = time.monotonic()
     _check_inputs(stage, job, cluster)
     cluster()  # before anything is removed
     if force and stage.name == "train":
         (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
     manifest = stage.run(cluster, job, source)
-    _logger.info(stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started))
+    told = stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started)
+    _logger.info(told, extra=ends(stage.name))
     return manifest
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmssl_dist import __version__
-from mmssl_dist.app import plan, use
+from mmssl_dist.app import exchange, plan, use
 from mmssl_dist.app.options import Address, Debug, JobFile, Overrides, loaded, widths
 from mmssl_dist.app.reporting import reporting
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE
@@ -50,6 +50,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     Shows all problems of the YAML at once, each with its path.
     """
     with reporting(debug):
+        from mmssl_dist.config.candidates import check_search
         from mmssl_dist.data.files import find_files
         from mmssl_dist.launch.preflight import check_data, check_headers
         from mmssl_dist.report.job import description
@@ -57,6 +58,8 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
         job = loaded(job_file, overrides)
         check_data(job)
         check_headers(job)
+        if job.search.space:
+            check_search(job)
         files = find_files(job).all()
         typer.echo(description(job))
         typer.echo(f"valid; {len(files)} raw files found")
@@ -120,6 +123,8 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
     A stage whose published output matches its inputs is skipped, unless --force is given.
     """
     with reporting(debug):
+        from mmssl_dist.launch.fingerprints import run_name
+        from mmssl_dist.launch.mlflow import end_mlflow
         from mmssl_dist.pipeline import cluster_on_demand, run_all
         from mmssl_dist.report.html import write_report
         from mmssl_dist.report.tables import show_metrics
@@ -129,6 +134,29 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
             manifests = run_all(job, cluster, force)
         show_metrics(manifests["evaluate"].facts, sys.stdout)
         typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
+        end_mlflow(job, run_name(job, manifests["partition"]), manifests["evaluate"].facts)
+
+
+@app.command()
+def tune(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
+         debug: Debug = False) -> None:  # fmt: skip
+    """Try settings, choose by validation.
+
+    Trials of the job's `search` section: trainings on the same partitions, proposed by Optuna, stopped early by ASHA.
+    Ends with tuning/best.yaml, a job for `run`, and tuning/trials.csv and .json. The same command goes on where it was
+    interrupted; --force starts the search anew.
+    """
+    with reporting(debug):
+        from functools import partial
+
+        from mmssl_dist.pipeline import cluster_on_demand
+        from mmssl_dist.pipeline import tune as tune_job
+        from mmssl_dist.report.trials import show_trials
+
+        job = loaded(job_file, overrides)
+        tuned = tune_job(job, partial(cluster_on_demand, address=address, debug=debug), force)
+        show_trials(tuned.trials, job.evaluation.metric, sys.stdout)
+        typer.echo(f"best: {tuned.best}", err=True)
 
 
 @app.command()
@@ -161,6 +189,7 @@ jobs = typer.Typer(no_args_is_help=True, help="Jobs sent to a cluster: list, sta
 app.add_typer(jobs, name="jobs")
 app.add_typer(use.app)
 app.add_typer(plan.app)
+app.add_typer(exchange.app)
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
 Dashboard = Annotated[
     str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")

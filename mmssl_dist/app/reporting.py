@@ -17,14 +17,17 @@ EXIT_INTERRUPTED = 130
 
 @contextmanager
 def reporting(debug: bool) -> Iterator[None]:
-    """Progress on stderr; every failure as one message there, and as the exit status of its kind."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Progress on stderr, live on a terminal; every failure as one message there, and the exit status of its kind."""
+    from mmssl_dist.report.live import progress_handler
+
+    handler = progress_handler(sys.stderr)
     logger = logging.getLogger("mmssl_dist")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         yield
     except MmsslError as error:
+        handler.close()
         _fail(error, str(error), debug)
         raise typer.Exit(error.exit_status) from error
     except KeyboardInterrupt as error:
@@ -38,6 +41,7 @@ def reporting(debug: bool) -> Iterator[None]:
         raise typer.Exit(EXIT_SYSTEM_FAILURE) from error
     finally:
         logger.removeHandler(handler)
+        handler.close()
 
 
 def _fail(error: Exception, message: str, debug: bool) -> None:

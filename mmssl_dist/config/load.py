@@ -141,16 +141,29 @@ def _parse(text: str, where: str) -> object:
 
 def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     path, separator, text = override.partition("=")
-    keys = path.split(".")
-    if not separator or not all(keys):
+    if not separator:
         raise InputError("--set", override, "an override reads a.b=c", "Write it as path=value.")
-    value = _parse(text, f"--set {path}")
+    return placed(tree, path, _parse(text, f"--set {path}"), "--set")
+
+
+def placed(tree: Mapping[str, Any], path: str, value: object, where: str) -> dict[str, Any]:
+    """A copy of ``tree`` with ``value`` at the dotted ``path``, making sections on the way.
+
+    Args:
+        where: who says so, for the message.
+
+    Raises:
+        InputError: the path leads through a value, or has an empty part.
+    """
+    keys = path.split(".")
+    if not all(keys):
+        raise InputError(where, path, "a path reads a.b", "Write the keys with one dot between.")
     result = dict(tree)
     node = result
     for key in keys[:-1]:
         child = node.get(key)
         if child is not None and not isinstance(child, dict):
-            raise InputError(f"--set {path}", f"{key} is a value", "only sections have keys below", "Check the path.")
+            raise InputError(f"{where} {path}", f"{key} is a value", "only sections have keys below", "Check the path.")
         node[key] = dict(child or {})
         node = node[key]
     node[keys[-1]] = value

@@ -1,4 +1,4 @@
-"""What every section of a job is made of: kinds of values, and a base that is frozen and strict."""
+"""What every section of a job is made of: its base class, and the kinds of values."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ Rate = Annotated[float, Field(gt=0.0)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """A YAML list as the tuple that a frozen section holds."""
     return tuple(value) if isinstance(value, list) else value
 
 
 LIMIT = 2**31  # numbers of this size mean nothing in a job, and overflow further on
 Count = Annotated[int, Field(ge=1, lt=LIMIT)]
 Natural = Annotated[int, Field(ge=0, lt=LIMIT)]
-Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 def _in_order(value: tuple[int, int]) -> tuple[int, int]:
@@ -30,7 +31,7 @@ def _in_order(value: tuple[int, int]) -> tuple[int, int]:
     return value
 
 
-Range = Annotated[tuple[Count, Count], BeforeValidator(_as_tuple), AfterValidator(_in_order)]
+Range = Annotated[tuple[Count, Count], BeforeValidator(as_tuple), AfterValidator(_in_order)]
 
 
 class Section(BaseModel):

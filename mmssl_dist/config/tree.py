@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mmssl_dist.config.rules import disagreements
+from mmssl_dist.config.search import Search
 from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Name, Natural, Range, Rate, Section, Text, Weight
+from mmssl_dist.config.tracking import Tracking
 
 
 class Columns(Section):
@@ -370,6 +372,10 @@ class Job(Section):
     """Workers."""
     storage: Storage = Storage()
     """Object storage."""
+    search: Search = Search()
+    """What `tune` tries."""
+    tracking: Tracking = Tracking()
+    """Where the run is told besides its output."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

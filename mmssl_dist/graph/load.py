@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class PartitionData:
         indptr: [n + 1] int64, where each row's neighbours begin.
         neighbours: [E] int64 node ids of training neighbours, sorted within a row.
         weight: [E] float32, 1 / sqrt(degree of the row * degree of the neighbour).
-        held_out: "validation" and "test": (indptr [users + 1] int64, item node ids [...] int64) of local users.
+        held_out: "validation" and "test", where loaded: (indptr [users + 1] int64, item node ids [...] int64) of local
+            users.
         propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column carries
             the bias.
         similar: by modality, the item-item graph of the local items: indptr [items + 1] int64, node ids [...] int64,
@@ -53,8 +54,12 @@ def read_book(manifest: Manifest) -> PartitionBook:
         raise ArtifactError(f"the partitions manifest has no partition book ({error}). Run partition again.") from error
 
 
-def load_partition(location: Location, manifest: Manifest, part: int, cache: Path) -> PartitionData:
+def load_partition(location: Location, manifest: Manifest, part: int, cache: Path,
+                   held_out: Sequence[str] = names.HELD_OUT) -> PartitionData:  # fmt: skip
     """Partition ``part`` of the artifact at ``location``; remote files are downloaded below ``cache``.
+
+    Args:
+        held_out: splits to load; files of others are not touched.
 
     Raises:
         ArtifactError: a file is missing from the manifest, or is not what the manifest says.
@@ -87,7 +92,7 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
         indptr=indptr,
         neighbours=array(names.NEIGHBOURS),
         weight=array(names.WEIGHT),
-        held_out={split: rows(split) for split in names.HELD_OUT},
+        held_out={split: rows(split) for split in held_out},
         propagated={modality: array(names.propagated(modality)) for modality in manifest.facts["modalities"]},
         similar={modality: graph(modality) for modality in similar},
     )

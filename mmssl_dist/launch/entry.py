@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -51,8 +51,8 @@ class Trained:
 
 
 def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
-    """Train to early stop. Returns where training ended."""
-    graph = load_local_graph(job, worker)
+    """Train to early stop, without a look at the test interactions. Returns where training ended."""
+    graph = load_local_graph(job, worker, ("validation",))
     exchange = graph.exchange(worker)
     group = _group_for_sampling(worker, job.training.timeout_seconds)
     sampler = Exchange(group, graph.book.worker_bounds(worker.world_size), worker.rank)
@@ -113,13 +113,13 @@ def standardizations(job: Job, worker: Worker, model: Mmssl) -> dict[str, np.nda
     return {m: load_standardization(location, manifest, m, worker.cache) for m in model.modalities}
 
 
-def load_local_graph(job: Job, worker: Worker) -> LocalGraph:
-    """This worker's partitions of the published artifact."""
+def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OUT) -> LocalGraph:
+    """This worker's partitions of the published artifact, with the held-out splits that are asked for."""
     location = open_location(job.output, job.storage) / "partitions"
     manifest = require_manifest(location, "partitions", "partition")
     book = read_book(manifest)
     parts = book.worker_parts(worker.rank, worker.world_size)
-    return join_partitions(book, [load_partition(location, manifest, part, worker.cache) for part in parts])
+    return join_partitions(book, [load_partition(location, manifest, part, worker.cache, held_out) for part in parts])
 
 
 def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:

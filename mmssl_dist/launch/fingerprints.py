@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from mmssl_dist.config import Job
+from mmssl_dist.config.candidates import NEUTRAL_TRAINING
 from mmssl_dist.storage import Manifest, fingerprint
 
 _FORMAT = 1
 _EXPORT_FORMAT = 3  # since 3: what new items need
 _EVALUATION_FORMAT = 2  # since 2: metrics of each user, cold and warm items
-# They change how training runs, not what it computes; W is not here either, so a resume may have another.
-_NEUTRAL = {"keep_checkpoints", "checkpoint_minutes", "max_failures", "timeout_seconds", "prefetch"}
 _RANKING = {"metric", "every_epochs", "patience", "ks"}
 
 
 def training_fingerprint(job: Job, partitions: Manifest) -> str:
-    """Equal for equal trainings: partitions, model, losses, loop, early stopping, seed and this version's format."""
+    """Equal for equal trainings: partitions, model, losses, loop, early stopping, seed and this version's format.
+
+    W is not in it, so a resume may have another.
+    """
     return fingerprint(
         "training", _FORMAT, partitions.fingerprint, job.model.model_dump(), job.losses.model_dump(),
-        job.training.model_dump(exclude=_NEUTRAL), job.evaluation.model_dump(include=_RANKING), job.seed,
+        job.training.model_dump(exclude=set(NEUTRAL_TRAINING)), job.evaluation.model_dump(include=_RANKING), job.seed,
     )  # fmt: skip
 
 

@@ -21,7 +21,10 @@ T = TypeVar("T")
 def resolved(job: Job) -> Job:
     """The job with local paths made absolute: workers have working directories of their own."""
     data = job.data.model_copy(update={"path": absolute(job.data.path)})
-    return job.model_copy(update={"data": data, "output": absolute(job.output)})
+    tracking = job.tracking
+    if tracking.mlflow is not None and ":" not in tracking.mlflow:
+        tracking = tracking.model_copy(update={"mlflow": absolute(tracking.mlflow)})
+    return job.model_copy(update={"data": data, "output": absolute(job.output), "tracking": tracking})
 
 
 def absolute(url: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 PACKAGE = "mmssl_dist"
 _POLL_SECONDS = 0.3
 _LAST_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 class Relay:
@@ -46,9 +49,14 @@ class _RelayHandler(logging.Handler):
 
 
 @contextmanager
-def carried(relay: Any, rank: int = 0) -> Iterator[None]:
-    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their rank."""
-    handler = _RelayHandler(relay, logging.INFO if rank == 0 else logging.WARNING, f"worker {rank}: " if rank else "")
+def carried(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
+    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their rank.
+
+    Args:
+        prefix: to start every line with.
+    """
+    prefix += f"worker {rank}: " if rank else ""
+    handler = _RelayHandler(relay, logging.INFO if rank == 0 else logging.WARNING, prefix)
     logger = logging.getLogger(PACKAGE)
     level = logger.level
     logger.addHandler(handler)
@@ -59,6 +67,30 @@ def carried(relay: Any, rank: int = 0) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         handler.flush()
+
+
+def in_thread(relay: Any, work: Callable[[], T], name: str) -> T:
+    """``work()`` in a thread of its own, while this one passes on what the relay holds; Ctrl-C stays with this one."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001, raised again by the thread that waits
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+
+    def done(seconds: float) -> bool:
+        thread.join(seconds)
+        return not thread.is_alive()
+
+    follow(relay, done)
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 def follow(relay: Any, done: Callable[[float], bool]) -> None:

@@ -6,7 +6,6 @@ import importlib
 import logging
 import math
 import os
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +17,13 @@ from typing import Any, Protocol, cast
 import ray
 import ray.train
 import torch.distributed as dist
+from ray.train import UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from mmssl_dist.config import Job
 from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
-from mmssl_dist.launch.progress import carried, follow
+from mmssl_dist.launch.progress import carried, in_thread
 from mmssl_dist.launch.pulse import pulse
 from mmssl_dist.launch.waiting import await_room
 from mmssl_dist.sharding.worker import Worker
@@ -146,8 +146,11 @@ class RaySession:
 
 
 def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object],
-                run: Run) -> Outcome:  # fmt: skip
+                run: Run, callbacks: Sequence[UserCallback] = ()) -> Outcome:  # fmt: skip
     """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
+
+    Args:
+        callbacks: for Ray Train's controller.
 
     Raises:
         MmsslError: as a worker raised it; or there was no room for the workers within ``scaling.wait_seconds``.
@@ -181,12 +184,12 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=run.keep, checkpoint_score_attribute=run.metric, checkpoint_score_order="max"
             ),
-            callbacks=[StopOnLasting(stage, run.storage, cluster.relay)],
+            callbacks=[StopOnLasting(stage, run.storage, cluster.relay), *callbacks],
             worker_runtime_env={"env_vars": dict(cluster.environment)},
             logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
         ),
     )
-    result = _fit(trainer, cluster, stage)
+    result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
     kept = tuple(Checkpoint(found.path, metrics) for found, metrics in result.best_checkpoints or ())
     return Outcome(tuple(result.return_value), kept)
 
@@ -196,31 +199,11 @@ def at_path(storage: Location, path: str) -> Location:
     return storage / path.removeprefix(storage.path).strip("/")
 
 
-def _fit(trainer: TorchTrainer, cluster: Cluster, stage: str) -> Any:
-    results: list[Any] = []
-    failures: list[BaseException] = []
-
-    def fit() -> None:
-        try:
-            results.append(trainer.fit())
-        except ray.train.TrainingFailedError as error:
-            failures.append(unwrap(error, stage))
-            failures[0].__cause__ = error
-        except BaseException as error:  # noqa: BLE001, raised again by the thread that waits
-            failures.append(error)
-
-    # In a thread of its own, so that Ray Train leaves Ctrl-C to this command, and this thread shows the progress.
-    thread = threading.Thread(target=fit, name=f"fit-{stage}", daemon=True)
-    thread.start()
-
-    def done(seconds: float) -> bool:
-        thread.join(seconds)
-        return not thread.is_alive()
-
-    follow(cluster.relay, done)
-    if failures:
-        raise failures[0]
-    return results[0]
+def _fit(trainer: TorchTrainer, stage: str) -> Any:
+    try:
+        return trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise unwrap(error, stage) from error
 
 
 def _enter(config: dict[str, Any]) -> tuple[Any, ...]:

@@ -37,10 +37,13 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     rate = ""
     if "rate/pairs" in entry:
         rate = f" ({entry['rate/pairs']:,.0f} pairs/s, {percent(entry['share/waiting'])} waiting)"
-    star = " (best so far)" if entry["best_epoch"] == entry["epoch"] else ""
+    best = int(entry["best_epoch"])
+    star = " (best so far)" if best == int(entry["epoch"]) else f" (best in epoch {best})"
+    ahead = (epochs - entry["epoch"]) * (entry["train_seconds"] + entry["validation_seconds"])
+    left = f"; at most {duration(ahead)} left" if ahead > 0 else ""  # training may stop early
     return (
         f"{epoch}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
-        f"trained {duration(entry['train_seconds'])}{rate}, validated {duration(entry['validation_seconds'])}"
+        f"trained {duration(entry['train_seconds'])}{rate}, validated {duration(entry['validation_seconds'])}{left}"
     )
 
 

@@ -82,7 +82,7 @@ def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> Loc
         _join([p.neighbours for p in partitions]),
         _join([p.weight for p in partitions]),
     )
-    held_out = {split: _held_out(partitions, split) for split in ("validation", "test")}
+    held_out = {split: _held_out(partitions, split) for split in partitions[0].held_out}
     modalities = sorted(partitions[0].propagated)
     propagated = {m: _join([p.propagated[m] for p in partitions]) for m in modalities}
     similar = {m: _similar(partitions, m) for m in sorted(partitions[0].similar)}

@@ -126,6 +126,17 @@ CHANGES = (
     _one("launch", "training.checkpoint_minutes", 2.5),
     _one("launch", "training.max_failures", 5),
     _one("launch", "training.timeout_seconds", 60),
+    # What Ray Tune is asked for.
+    Change("search.space", "search", ("search.space={model.dropout: {uniform: [0.1, 0.2]}}",)),
+    *(Change(f"search.space.*.{kind}", "search", (f"search.space={{model.heads: {{{kind}: {values}}}}}",))
+      for kind, values in (("choice", [1, 4]), ("int", [1, 2]), ("uniform", [1, 2]), ("loguniform", [1, 2]))),
+    _one("search", "search.trials", 3),
+    _one("search", "search.concurrent", 2),
+    _one("search", "search.grace_epochs", 2),
+    _one("search", "search.reduction", 2.5),
+    # What trackers are told, and where.
+    _one("trackers", "tracking.mlflow", "sqlite:///runs.db"),
+    _one("trackers", "tracking.experiment", "another", "tracking.mlflow=sqlite:///runs.db"),
     # What is asked of S3.
     _one("storage", "storage.endpoint", "https://storage.example.com"),
     _one("storage", "storage.region", "us-west-2", *_S3),

@@ -11,6 +11,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -18,12 +19,15 @@ import pyarrow.fs as pafs
 import pytest
 import ray
 from ray.train.torch import TorchTrainer
+from ray.tune import Tuner
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.launch.cluster import Cluster, worker_environment
 from mmssl_dist.launch.progress import Relay
+from mmssl_dist.launch.trackers import Tracking
 from mmssl_dist.launch.train_stage import train
+from mmssl_dist.launch.tune import run_trials
 from mmssl_dist.storage import Location, Manifest, open_location
 
 _PARTITIONS = Manifest("partitions", "any", {
@@ -70,6 +74,43 @@ def room(folder: Path, sets: Sequence[str]) -> str:
     with pytest.raises(InputError) as caught:
         train(Cluster({}, _relay(), False), job, _PARTITIONS)
     return str(caught.value)
+
+
+def asked_of_tune(folder: Path, sets: Sequence[str]) -> object:
+    """What ``tune`` asks of Ray Tune for a search."""
+    job = _job(folder, sets)
+    cluster = Cluster(worker_environment(job.scaling, job.storage), _relay(), False)
+    tuners = []
+
+    def fit(tuner: Tuner) -> None:
+        tuners.append(tuner)
+        raise _Handed
+
+    with patch.object(Tuner, "fit", fit), pytest.raises(_Handed):
+        run_trials(cluster, job, open_location(str(folder / "tuning"), job.storage))
+    (tuner,) = tuners
+    asked = tuner._local_tuner._tune_config
+    rungs = asked.scheduler._brackets[0]._rungs
+    return (asked.num_samples, asked.max_concurrent_trials, repr(asked.search_alg._space),
+            [milestone for milestone, _ in rungs], asked.scheduler._reduction_factor)  # fmt: skip
+
+
+def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
+    """What MLflow is asked for when a training reports its first epoch."""
+    asked: list[str] = []
+
+    class Client:
+        def __init__(self, uri: str) -> None:
+            asked.append(uri)
+
+        def get_experiment_by_name(self, name: str) -> None:
+            asked.append(name)
+            raise _Handed
+
+    entry = {"epoch": 1.0, "recall@20": 0.1}
+    with patch.dict("sys.modules", {"mlflow": SimpleNamespace(MlflowClient=Client)}):
+        Tracking(_job(folder, sets), "run", _relay()).after_report(None, [entry], None)
+    return asked
 
 
 @cache

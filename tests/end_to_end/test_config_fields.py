@@ -38,6 +38,8 @@ HERE: dict[str, Callable[[Path, Sets], object]] = {
     "index": export_probes.index,
     "launch": launch_probes.handed_to_ray,
     "room": launch_probes.room,
+    "search": launch_probes.asked_of_tune,
+    "trackers": launch_probes.asked_of_mlflow,
     "storage": launch_probes.filesystem,
     "cache": launch_probes.downloads_kept,
     "retries": launch_probes.requests_of_a_failing_store,

@@ -44,8 +44,8 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
             "assert not heavy, heavy\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    commands = ("validate prepare partition train evaluate export run submit synthesize summarize compare doctor "
-                "jobs recommend similar serve report plan").split()
+    commands = ("validate prepare partition train evaluate export run tune submit synthesize summarize compare doctor "
+                "jobs recommend similar serve report plan convert fetch").split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == commands
     assert "..." not in done.stdout.partition("Commands:")[2]  # every summary fits its line
@@ -53,8 +53,8 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    ["validate", "run", "train", "submit", "synthesize", "summarize", "compare", "doctor", "recommend", "similar",
-     "serve", "report", "plan"],
+    ["validate", "run", "train", "tune", "submit", "synthesize", "summarize", "compare", "doctor", "recommend",
+     "similar", "serve", "report", "plan", "convert", "fetch"],
 )
 def test_each_command_explains_itself(command):
     done = call(command, "--help")

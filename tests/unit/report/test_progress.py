@@ -33,10 +33,11 @@ def test_stage_lines() -> None:
 def test_epoch() -> None:
     entry = {"epoch": 3.0, "best_epoch": 3.0, "train_seconds": 4.21, "validation_seconds": 0.5, "loss/critic": -0.25,
              "loss/bpr": 0.6931472, "recall@20": 0.081234, "ndcg@20": 0.03}
-    rest = "; loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s"
+    rest = "; loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s; at most 7 min 37 s left"
     assert progress.training_line(entry, 100, "recall@20") == "epoch 3/100: recall@20 0.0812 (best so far)" + rest
     before = entry | {"best_epoch": 2.0}
-    assert progress.training_line(before, 100, "ndcg@20") == "epoch 3/100: ndcg@20 0.0300" + rest
+    assert progress.training_line(before, 100, "ndcg@20") == "epoch 3/100: ndcg@20 0.0300 (best in epoch 2)" + rest
+    assert not progress.training_line(entry, 3, "recall@20").endswith("left")
     within = {"epoch": 3.0, "step": 20.0, "steps": 59.0}
     assert progress.training_line(within, 100, "ndcg@20") == "epoch 3/100: checkpoint after step 20 of 59"
 

@@ -24,8 +24,8 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 COMMANDS = set(
-    "validate prepare partition train evaluate export run submit synthesize summarize compare doctor jobs recommend "
-    "similar serve report plan".split()
+    "validate prepare partition train evaluate export run tune submit synthesize summarize compare doctor jobs "
+    "recommend similar serve report plan convert fetch".split()
 )
 
 

@@ -1,0 +1,237 @@
+"""Public data sets from where their makers keep them: downloads that go on, checksums, archives that stay inside.
+
+A set is complete exactly when its ``fetched.json`` is there, which has the SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import logging
+import os
+import shutil
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mmssl_dist.errors import InputError, StorageFault
+
+_logger = logging.getLogger(__name__)
+
+LOCK = "fetched.json"
+_BEFORE = "fetched-before.json"
+_PART = ".part"
+_SECONDS = 60
+_CHUNK = 1 << 20
+_MOST_UNPACKED = 1 << 30
+_DIFFMM = "https://raw.githubusercontent.com/HKUDS/DiffMM/fae20e642aeeaad4284be6f7fb3432ebb551da8e/Datasets"
+_MATRICES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
+_TERMS = ("From the repository of DiffMM (github.com/HKUDS/DiffMM), whose README names no licence: for research; ask "
+          "its makers for anything else.")  # fmt: skip
+_PICKLED = ("The interactions are Python pickles of SciPy matrices. mmssl-dist reads no pickles, which can run any "
+            "program: open them only if you trust their makers, and write tables.")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A data set that can be fetched.
+
+    Attributes:
+        base: URL below which its files are.
+        files: by name, the known checksum as "sha256:..." or "md5:...", or None where none is known.
+        note: licence, and what to know of it.
+    """
+
+    base: str
+    files: Mapping[str, str | None]
+    note: str
+
+
+SETS = {
+    "tiktok": PublicSet(
+        f"{_DIFFMM}/tiktok",
+        {
+            **dict.fromkeys((*_MATRICES, "text_feat.npy")),
+            "image_feat.npy": "sha256:f6c1ec1726ed2aa80315411199ab2143bee6333821bf58c5f00bd3f5b462efc2",
+            "audio_feat.npy": "sha256:d45a44a9d462f578802de914c2feea5cfd45742b2922775a085b9bdc1beba26f",
+        },
+        f"{_TERMS} {_PICKLED}",
+    ),
+    "baby": PublicSet(
+        f"{_DIFFMM}/baby", dict.fromkeys((*_MATRICES, "text_feat.npy", "image_feat.npy.zip")),
+        f"Amazon reviews. {_TERMS} {_PICKLED}",
+    ),
+    "ml-1m": PublicSet(
+        "https://files.grouplens.org/datasets/movielens", {"ml-1m.zip": "md5:c4d9eecfca2ab87c1945afe126590906"},
+        "MovieLens-1M of GroupLens: for research, not for commercial use, not to be passed on, and to be cited; ml-1m/"
+        "README has the terms. It has no item features.",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that is there.
+
+    Attributes:
+        verified: its checksum was known, and is right.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    verified: bool
+
+
+def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
+    """Bring the set ``name`` into ``folder``, and unpack its archives; what is there and whole is not fetched again.
+
+    Args:
+        base: URL to take the place of the set's own.
+
+    Raises:
+        InputError: no such set, a file differs from its checksum, or an archive would leave its folder.
+        StorageFault: the server did not answer, or broke off; the same command goes on.
+    """
+    known = SETS.get(name)
+    if known is None:
+        raise InputError("NAME", name, f"known sets are {', '.join(SETS)}", "Name one of these.")
+    folder.mkdir(parents=True, exist_ok=True)
+    locked = _read_lock(folder, name)
+    if (folder / LOCK).exists():
+        (folder / LOCK).replace(folder / _BEFORE)
+    found = []
+    for file, checksum in known.files.items():
+        wanted = checksum or (f"sha256:{locked[file]}" if file in locked else None)
+        _bring(f"{(base or known.base).rstrip('/')}/{file}", folder / file, wanted)
+        if file.endswith(".zip"):
+            unpack(folder / file, folder)
+        found.append(Fetched(file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum)))
+    content = {"name": name, "files": {each.name: vars(each) for each in found}}
+    partial = folder / f"{LOCK}{_PART}"
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(folder / LOCK)
+    (folder / _BEFORE).unlink(missing_ok=True)
+    return found
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip archive into ``folder``, all of it or nothing.
+
+    Raises:
+        InputError: it is none, holds links or names that lead elsewhere, or would take more than 1 GB.
+    """
+    aside = folder / f"{archive.name}.unpacking"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = opened.infolist()
+            for member in members:
+                _require_inside(archive, member)
+            size = sum(member.file_size for member in members)
+            if size > _MOST_UNPACKED:
+                raise InputError(str(archive), f"{size} bytes unpacked", f"an archive holds at most {_MOST_UNPACKED}",
+                                 "Unpack it yourself if you trust it.")
+            opened.extractall(aside)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise InputError(str(archive), error, "it must be a zip archive", "Delete it and fetch it again.") from error
+    for path in sorted(aside.iterdir()):
+        there = folder / path.name
+        if there.is_dir():
+            shutil.rmtree(there)
+        path.replace(there)
+    aside.rmdir()
+
+
+def _require_inside(archive: Path, member: zipfile.ZipInfo) -> None:
+    parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+    leaves = not parts or parts[0].startswith("/") or ".." in parts or ":" in parts[0]
+    if leaves or stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(str(archive), f"a member {member.filename!r}",
+                         "archives stay in their folder and hold no links", "Don't use this archive.")
+
+
+def _bring(url: str, target: Path, checksum: str | None) -> None:
+    """Download ``url`` to ``target`` unless it is there and whole."""
+    if target.exists() and checksum is not None and _matches(target, checksum):
+        _logger.info("fetch: %s is there", target.name)
+        return
+    partial = target.with_name(target.name + _PART)
+    if checksum is None:
+        partial.unlink(missing_ok=True)  # nothing could tell whether its end fits its beginning
+    resumed = partial.exists()
+    _download(url, partial)
+    if resumed and checksum is not None and not _matches(partial, checksum):
+        partial.unlink()  # its beginning was of another file
+        _download(url, partial)
+    if checksum is not None and not _matches(partial, checksum):
+        kind, _, wanted = checksum.partition(":")
+        found = _digest(partial, kind)
+        partial.unlink()
+        raise InputError(url, f"{kind.upper()} {found}",
+                         f"it must be {wanted}: the file was changed, or damaged on its way",
+                         "Try again; if it stays so, the file is not the one that was checked.")
+    partial.replace(target)
+    _logger.info("fetch: %s, %d bytes", target.name, target.stat().st_size)
+
+
+def _download(url: str, partial: Path) -> None:
+    """Bring ``partial`` to its end: from where it stands if the server can, else from the start."""
+    if not url.startswith(("http://", "https://")):
+        raise InputError("--base-url", url, "files are fetched over http or https", "Give such a URL.")
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310, see above
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+            goes_on = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
+            length = answer.headers.get("Content-Length")
+            with partial.open("ab" if goes_on else "wb") as stream:
+                start = stream.tell()
+                shutil.copyfileobj(answer, stream, _CHUNK)
+                stream.flush()
+                os.fsync(stream.fileno())
+            got = partial.stat().st_size - start
+        if length is not None and got != int(length):
+            raise StorageFault(url, f"{got} bytes", f"the server announced {length}",
+                               "Give the command again; it goes on.")
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing after what we have, or less than that: only a new start can tell
+            partial.unlink()
+            _download(url, partial)
+            return
+        kind = StorageFault if error.code >= 500 else InputError
+        raise kind(url, f"HTTP status {error.code}", "the file must be there",
+                   "Check --base-url, or try later.") from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise StorageFault(url, reason, "the server must answer", "Give the command again; it goes on.") from error
+
+
+def _read_lock(folder: Path, name: str) -> dict[str, str]:
+    """SHA-256 by file of an earlier fetch of the same set; those tell whether a file is still what it was."""
+    file = folder / (LOCK if (folder / LOCK).exists() else _BEFORE)  # the latter where a fetch ended early
+    try:
+        content = json.loads(file.read_text())
+        if content["name"] != name:
+            raise InputError("FOLDER", str(folder), f"it holds the set {content['name']}", "Name another folder.")
+        return {each: str(record["sha256"]) for each, record in content["files"].items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(str(file), error, "it has what fetch wrote", "Delete it.") from error
+
+
+def _matches(path: Path, checksum: str) -> bool:
+    kind, _, wanted = checksum.partition(":")
+    return _digest(path, kind) == wanted
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, kind).hexdigest()

@@ -1,0 +1,90 @@
+"""Progress on a terminal: one live line for the stage at work, what stays is printed above it.
+
+Records tell where a stage begins and ends by their attribute ``stage`` (see ``begins`` and ``ends``).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from mmssl_dist.report.progress import duration
+
+_PER_SECOND = 4
+_EPOCH = re.compile(r"(^|: )epoch \d+/\d+: ")
+
+
+def begins(stage: str) -> dict[str, tuple[str, bool]]:
+    """The ``extra`` of a record that tells a stage's beginning."""
+    return {"stage": (stage, True)}
+
+
+def ends(stage: str) -> dict[str, tuple[str, bool]]:
+    """The ``extra`` of a record that tells what a stage did."""
+    return {"stage": (stage, False)}
+
+
+def progress_handler(stream: TextIO) -> logging.Handler:
+    """Live on a terminal, plain lines with the same words elsewhere."""
+    return LiveHandler(stream) if stream.isatty() else logging.StreamHandler(stream)
+
+
+class LiveHandler(logging.Handler):
+    """Shows the stage at work in one line: how long it has been, and the last it said, such as its epoch's figures."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._console = Console(file=stream, soft_wrap=True, highlight=False)
+        self._live: Live | None = None
+        self._stage, self._said, self._since = "", "", 0.0
+        self._spinner = Spinner("dots")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        stage, begun = getattr(record, "stage", (None, False))
+        if stage is not None and begun:
+            self._begin(stage)
+            self._said = message.removeprefix(f"{stage}: ")
+        elif self._live is not None and record.levelno < logging.WARNING and stage is None and self._passing(message):
+            self._said = message.removeprefix(f"{self._stage}: ")
+        else:
+            if stage is not None:
+                self._end()
+            self._console.print(Text(message))
+
+    def close(self) -> None:
+        self._end()
+        super().close()
+
+    def line(self) -> Text:
+        """What the live line says now."""
+        spent = duration(time.monotonic() - self._since)
+        return Text(f"{self._stage} {spent}" + (f"  {self._said}" if self._said else ""), no_wrap=True,
+                    overflow="ellipsis")  # fmt: skip
+
+    def _passing(self, message: str) -> bool:
+        """Whether the next such message takes its place."""
+        return message.startswith(f"{self._stage}: ") or bool(_EPOCH.search(message))
+
+    def _begin(self, stage: str) -> None:
+        self._end()
+        self._stage, self._said, self._since = stage, "", time.monotonic()
+        self._live = Live(get_renderable=self._shown, console=self._console, refresh_per_second=_PER_SECOND,
+                          transient=True, redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        self._live.start()
+
+    def _shown(self) -> Spinner:
+        self._spinner.update(text=self.line())
+        return self._spinner
+
+    def _end(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
