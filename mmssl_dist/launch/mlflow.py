@@ -32,7 +32,7 @@ def check_mlflow(job: Job) -> None:
     """
     if job.tracking.mlflow and importlib.util.find_spec("mlflow") is None:
         raise InputError("tracking.mlflow", without_password(job.tracking.mlflow), "MLflow must be installed for it",
-                         "Run `pip install mlflow-skinny`, or remove the setting.")
+                         "Run `pip install 'mmssl-dist[tracking]'`, or remove the setting.")
 
 
 class MlflowRun:

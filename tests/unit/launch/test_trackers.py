@@ -120,7 +120,7 @@ def test_the_dashboard_shows_what_is_exported_and_all_of_it():
 def test_mlflow_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     check_mlflow(make_job())
-    with pytest.raises(InputError, match=r"tracking\.mlflow: found https://host/; .*mlflow-skinny") as caught:
+    with pytest.raises(InputError, match=r"tracking\.mlflow: found https://host/; .*mmssl-dist\[tracking\]") as caught:
         check_mlflow(make_job("tracking.mlflow=https://me:secret@host/"))
     assert "secret" not in str(caught.value)
 
