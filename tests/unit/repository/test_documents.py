@@ -64,6 +64,16 @@ def test_documents_override_settings_that_exist(path: Path) -> None:
         assert f"{setting}: found" in str(caught.value)
 
 
+def test_both_readmes_say_the_same() -> None:
+    """What is not prose: commands, settings, files, links, what is typed, and the YAML."""
+    english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh-CN.md"))
+    for pattern in (r"(?<!`)`([^`\n]+)`(?!`)", r"\]\((?!README)([^)]+)\)", r"^    ([^#\n]+?) *(?:#.*)?$", r"^(#+) "):
+        found = [sorted(re.findall(pattern, text, flags=re.M)) for text in (english, chinese)]
+        assert found[0] == found[1]
+    blocks = [re.findall(r"^```yaml\n(.*?)^```", text, flags=re.M | re.S) for text in (english, chinese)]
+    assert [yaml.safe_load(each) for each in blocks[0]] == [yaml.safe_load(each) for each in blocks[1]]
+
+
 def test_the_readme_s_yaml_is_a_job() -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
     jobs = [yaml.safe_load(block) for block in blocks]
