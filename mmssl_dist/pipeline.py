@@ -150,6 +150,7 @@ def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tu
     trials = read_trials(folder)
     if left := remaining(job, trials):
         _check_partitions(output, partitions, cluster)
+        _check_room(job, partitions)
         (tuning / BEST_JOB).remove()
         _logger.info("tune: %d of %d trials to run, %d at a time", left, job.search.trials, job.search.concurrent,
                      extra=begins("tune"))  # fmt: skip
@@ -241,12 +242,20 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     started = time.monotonic()
     _check_inputs(stage, job, cluster)
     cluster()  # before anything is removed
-    if force and stage.name == "train":
-        (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
+    if stage.name == "train":
+        _check_room(job, _given(source))
+        if force:
+            (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
     manifest = stage.run(cluster, job, source)
     told = stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started)
     _logger.info(told, extra=ends(stage.name))
     return manifest
+
+
+def _check_room(job: Job, partitions: Manifest) -> None:
+    from mmssl_dist.launch.train_stage import check_room
+
+    check_room(job, partitions)
 
 
 # The imports below are inside the functions: each brings Ray Data, DGL or torch, which a skipped stage does not need.

@@ -45,7 +45,6 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     """
     location = open_location(job.output, job.storage) / "training"
     name = run_name(job, partitions)
-    _require_room(job, partitions)
     (location / MANIFEST).remove()
     settings = job.training
     run = Run(location, name, settings.max_failures, settings.keep_checkpoints, job.evaluation.metric,
@@ -65,8 +64,12 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     return manifest
 
 
-def _require_room(job: Job, partitions: Manifest) -> None:
-    """Refuse a job that the plan says will not fit; Ray has been connected to."""
+def check_room(job: Job, partitions: Manifest) -> None:
+    """Refuse a job that the plan says will not fit; Ray has been connected to.
+
+    Raises:
+        InputError: a worker needs more memory than ``scaling.memory_gb``, or than its share of what Ray finds.
+    """
     plan = make_plan(job, sizes_of_partitions(partitions), Terms())
     if job.scaling.memory_gb is not None:
         require_room(plan, job.scaling.memory_gb * 1e9, "scaling.memory_gb")

@@ -26,7 +26,7 @@ from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.launch.cluster import Cluster, worker_environment
 from mmssl_dist.launch.progress import Relay
 from mmssl_dist.launch.trackers import Tracking
-from mmssl_dist.launch.train_stage import train
+from mmssl_dist.launch.train_stage import check_room, train
 from mmssl_dist.launch.tune import run_trials
 from mmssl_dist.storage import Location, Manifest, open_location
 
@@ -72,7 +72,7 @@ def room(folder: Path, sets: Sequence[str]) -> str:
     """What training says that will not fit."""
     job = _job(folder, sets)
     with pytest.raises(InputError) as caught:
-        train(Cluster({}, _relay(), False), job, _PARTITIONS)
+        check_room(job, _PARTITIONS)
     return str(caught.value)
 
 
