@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from figures import Figure
 
 from mmssl_dist.config import load_job
+from mmssl_dist.planning.memory import EMPTY_WORKER
 from mmssl_dist.planning.plan import Terms, make_plan
 from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import open_location, require_manifest
@@ -30,7 +31,6 @@ partition: {parts: 8}
 training: {epochs: 3, steps_per_epoch: 60}
 evaluation: {users: 2000}
 """
-EMPTY_WORKER = 450e6  # bytes of a worker that holds nothing
 
 
 def figures(folder: Path) -> Iterator[Figure]:

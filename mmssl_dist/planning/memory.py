@@ -10,7 +10,8 @@ from mmssl_dist.planning.batch import Expected
 from mmssl_dist.planning.sizes import Sizes
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
-_WORKER = 450_000_000  # a worker that holds nothing: Python, torch, DGL, DeepSpeed, Ray
+EMPTY_WORKER = 560_000_000
+"""Bytes of a worker that holds next to nothing, as seen: Python, torch, DGL, DeepSpeed, Ray, a step's temporaries."""
 _CHUNK_EDGES = 1 << 21  # evaluation.propagation takes so many edges at once
 _ROW_COPIES = 8  # of an ID row in a step: handed out, fetched, both gradients, Adam's temporaries, layers
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
@@ -48,7 +49,7 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     batches = (1 + job.training.prefetch) * (batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID)
     scores = batch.users * batch.candidates * _FLOAT * (2 + 3 * modalities)  # with the critic's, real and fake
     step = batch.rows * dimension * _FLOAT * _ROW_COPIES + scores
-    host = {"worker": float(_WORKER), "topology": topology, "features": features, "batches": batches}
+    host = {"worker": float(EMPTY_WORKER), "topology": topology, "features": features, "batches": batches}
     device = {"ID rows": nodes * dimension * _FLOAT, "optimizer": nodes * moments * _FLOAT}
     if lists:
         host["learned lists"] = lists

@@ -39,7 +39,7 @@ def test_a_graph_that_is_not_there(job_file):
 def test_what_breaks_is_told(job_file):
     done = call(job_file, *GIVEN, "--no-calibrate", "--memory", 0.2)
     assert "with 200.0 MB per worker: no number of workers fits" in done.stdout
-    assert "breaks: train: 0.5 GB per worker; no number of workers mends that" in done.stdout
+    assert "breaks: train: 0.6 GB per worker; no number of workers mends that" in done.stdout
 
 
 def test_as_json_with_times_and_costs(job_file):
