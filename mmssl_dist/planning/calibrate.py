@@ -27,7 +27,8 @@ _WARM_UP, _MEASURED = 2, 5
 
 
 def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
-    """Measure on this machine, in this process, with the cores of one worker.
+    """Measure on this machine, in this process, with the cores of one worker; once in a process, since DeepSpeed keeps
+    the first process group it meets.
 
     Args:
         widths: width F of the features, by modality.

@@ -52,8 +52,8 @@ from tests.training import make_job, publish_graph
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
 train._RESIZE_SECONDS = 3.0
-def run_workers(cluster, job, stage, function, payload, run):
-    return train.run_workers(cluster, job, stage, "launch_functions:train_and_hold_alone", payload, run)
+def run_workers(cluster, job, stage, function, *rest):
+    return train.run_workers(cluster, job, stage, "launch_functions:train_and_hold_alone", *rest)
 train_stage.run_workers = run_workers
 job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4", "evaluation.every_epochs=1",
                "evaluation.ks=[20]")
