@@ -5,24 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmssl_dist.config.tree import Partition
 from mmssl_dist.graph.bipartite import Bipartite
 from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.metis import metis
-
-_METIS_EDGE, _METIS_NODE = 85, 180  # bytes METIS takes at its peak, per directed edge and per node, as measured
-
-
-def metis_bytes(nodes: int, interactions: int) -> int:
-    """Estimated peak memory of ``metis_cut``, without that of the graph it is given."""
-    return 2 * interactions * _METIS_EDGE + nodes * _METIS_NODE
-
-
-def chosen_method(settings: Partition, nodes: int, interactions: int) -> str:
-    """"metis", "streaming" or "random": what ``settings`` comes to for a graph of this size."""
-    if settings.method != "auto":
-        return settings.method
-    return "metis" if metis_bytes(nodes, interactions) <= settings.metis_gigabytes * 1e9 else "streaming"
 
 
 def random_cut(users: int, items: int, parts: int, seed: int) -> np.ndarray:

@@ -18,13 +18,13 @@ from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, degree_counts, lists
 from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.cut import (
-    chosen_method,
     crossing_between_workers,
     crossing_fraction,
     metis_cut,
     random_cut,
     unevenness,
 )
+from mmssl_dist.graph.method import chosen_method
 from mmssl_dist.graph.propagate import propagate, standardize, unchanged
 from mmssl_dist.graph.similar import nearest_items, symmetric_weights
 from mmssl_dist.graph.source import DatasetReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmssl_dist.config.tree import Job
-from mmssl_dist.graph.cut import chosen_method, metis_bytes
+from mmssl_dist.graph.method import chosen_method, metis_bytes
 from mmssl_dist.planning.batch import Expected
 from mmssl_dist.planning.sizes import Sizes
 
