@@ -75,6 +75,8 @@ class Stage:
         fingerprint: of what it would publish, from the job and the artifact it reads.
         run: does the work and publishes.
         summary: one line about the artifact, from the job and the manifest's facts.
+        check: refuses a job that could not be finished, once Ray is connected to and before anything is removed.
+        discard: removes what the stage would go on from, when it is to start anew.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Stage:
     fingerprint: Callable[[Job, Manifest | None], str]
     run: Callable[[Connect, Job, Manifest | None], Manifest]
     summary: Callable[[Job, Facts], str]
+    check: Callable[[Job, Manifest | None], None] = lambda job, source: None
+    discard: Callable[[Job, Manifest | None], None] = lambda job, source: None
 
 
 @contextmanager
@@ -242,20 +246,13 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     started = time.monotonic()
     _check_inputs(stage, job, cluster)
     cluster()  # before anything is removed
-    if stage.name == "train":
-        _check_room(job, _given(source))
-        if force:
-            (location / run_name(job, _given(source))).remove()  # or training would go on where that run stopped
+    stage.check(job, source)
+    if force:
+        stage.discard(job, source)
     manifest = stage.run(cluster, job, source)
     told = stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started)
     _logger.info(told, extra=ends(stage.name))
     return manifest
-
-
-def _check_room(job: Job, partitions: Manifest) -> None:
-    from mmssl_dist.launch.train_stage import check_room
-
-    check_room(job, partitions)
 
 
 # The imports below are inside the functions: each brings Ray Data, DGL or torch, which a skipped stage does not need.
@@ -284,6 +281,16 @@ def _partition(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
 
     manifest: Manifest = cluster().run_task(partition, job, _given(source))
     return manifest
+
+
+def _check_room(job: Job, source: Manifest | None) -> None:
+    from mmssl_dist.launch.train_stage import check_room
+
+    check_room(job, _given(source))
+
+
+def _discard_run(job: Job, source: Manifest | None) -> None:
+    (open_location(job.output, job.storage) / "training" / run_name(job, _given(source))).remove()
 
 
 def _train(cluster: Connect, job: Job, source: Manifest | None) -> Manifest:
@@ -320,7 +327,7 @@ STAGES = (
     Stage("partition", "partitions", "prepare", ("dataset",), _partitions_fingerprint, _partition,
           lambda job, facts: partitions_summary(facts)),
     Stage("train", "training", "partition", ("partitions",), _of_source(training_fingerprint), _train,
-          lambda job, facts: training_summary(facts, job.evaluation.metric)),
+          lambda job, facts: training_summary(facts, job.evaluation.metric), _check_room, _discard_run),
     Stage("evaluate", "evaluation", "train", _TRAINED, _of_source(evaluation_fingerprint), _evaluate,
           lambda job, facts: evaluation_summary(facts, job.evaluation.metric)),
     Stage("export", "export", "train", _TRAINED, _of_source(export_fingerprint), _export,
