@@ -1,8 +1,9 @@
 """METIS through DGL, in a process of its own: equal graphs get equal cuts.
 
 DGL's METIS reads memory that it has not written, so within one process its answer depends on what ran before. A fresh
-process whose heap is filled with a constant gives the same cut each time. It also keeps METIS's temporary files, which
-go to the working directory, its peak memory and a crash away from the caller.
+process whose heap is filled with a constant gives the same cut each time; the allocator's cache per thread is off, as
+it leaves addresses in what it hands out. The process also keeps METIS's temporary files, which go to the working
+directory, its peak memory and a crash away from the caller.
 """
 
 from __future__ import annotations
@@ -36,12 +37,10 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: i
         folder = Path(name)
         for file, array in ((_INDPTR, indptr), (_NEIGHBOURS, neighbours), (_KIND, kind)):
             np.save(folder / file, array)
-        root = str(Path(mmssl_dist.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         done = subprocess.run(  # noqa: S603 - our own module, and a number
             [sys.executable, "-m", __name__, str(parts)],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MALLOC_PERTURB_": "85"},
+            env=environment(),
             capture_output=True,
             text=True,
             errors="replace",
@@ -52,6 +51,15 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: i
             raise MmsslError(f"METIS could not cut the graph into {parts} parts (exit status {done.returncode}, last "
                              f"words: {said}). Give it more memory, or set partition.method to streaming.")
         return np.asarray(np.load(folder / _PART, allow_pickle=False), np.int64)
+
+
+def environment() -> dict[str, str]:
+    """This process's, with one thread and a heap in which what was never written is a constant (glibc)."""
+    root = str(Path(mmssl_dist.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    tunables = ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.tcache_count=0"]))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MALLOC_PERTURB_": "85",
+            "GLIBC_TUNABLES": tunables}  # fmt: skip
 
 
 def _run(folder: Path, parts: int) -> None:

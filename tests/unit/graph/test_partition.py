@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from mmssl_dist.config.tree import Job
 from mmssl_dist.errors import ArtifactError, InputError, MmsslError
 from mmssl_dist.graph.load import load_ids, load_partition, read_book
-from mmssl_dist.graph.metis import metis
+from mmssl_dist.graph.metis import environment, metis
 from mmssl_dist.graph.partition import partition, partitions_fingerprint
 from mmssl_dist.storage import Manifest, read_manifest
 from tests.artifacts import write_dataset
@@ -200,6 +202,30 @@ def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob
 def test_metis_that_fails_says_so() -> None:
     with pytest.raises(MmsslError, match=r"METIS could not cut the graph into 2 parts \(exit status [1-9-].*streaming"):
         metis(np.array([0, 1, 2]), np.array([7, 0]), np.array([0, 1]), 2)  # there is no node 7
+
+
+_VALUES_IN_NEW_MEMORY = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+found = set()
+for size in (24, 200, 1000, 9000):
+    places = [libc.malloc(size) for _ in range(8)]
+    for place in places:
+        ctypes.memset(place, 7, size)
+    for place in places:
+        libc.free(place)
+    for _ in range(8):
+        found |= set(ctypes.string_at(libc.malloc(size), size))
+print(len(found))
+"""
+
+
+def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
+    """DGL's METIS reads some before it writes it: anything that differs from process to process would move the cut."""
+    done = subprocess.run([sys.executable, "-c", _VALUES_IN_NEW_MEMORY], env=environment(), capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "1"
 
 
 def test_a_constant_feature_becomes_zero(tmp_path: Path, make_job: MakeJob) -> None:
