@@ -4,7 +4,7 @@
 
 Each case starts from artifacts of an undisturbed run, disturbs one stage, repeats the command if it failed, and
 compares what is published with what the undisturbed run published: same hashes, same curve. Prints a table, and exits 1
-when anything was lost.
+when anything was lost. A case that FILE has already is not run again: what was cut short goes on.
 """
 
 from __future__ import annotations
@@ -366,18 +366,28 @@ def main() -> None:
         case for case in cases(arguments.seed, arguments.few)
         if case.kind in (arguments.only or [case.kind]) and case.stage in (arguments.stage or [case.stage])
     ]  # fmt: skip
-    results = []
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    results = _known(arguments.out, chosen)
+    left = [case for case in chosen if case not in [result.case for result in results]]
     with tempfile.TemporaryDirectory(prefix="campaign-") as name:
         campaign = Campaign(Path(name))
-        for number, case in enumerate(chosen, 1):
+        for case in left:
             results.append(campaign.run(case))
-            sys.stdout.write(f"{number}/{len(chosen)} {results[-1]}\n")
+            sys.stdout.write(f"{len(results)}/{len(chosen)} {results[-1]}\n")
             sys.stdout.flush()
-        left = left_over(campaign.commands)
-    if arguments.out:
-        arguments.out.write_text(json.dumps([asdict(result) for result in results], indent=1))
-    sys.stdout.write("\n".join([*table(results), f"{len(left)} processes left over", *left]) + "\n")
-    sys.exit(bool(left) or any(result.lost for result in results))
+            if arguments.out:
+                arguments.out.write_text(json.dumps([asdict(result) for result in results], indent=1))
+        processes = left_over(campaign.commands)
+    sys.stdout.write("\n".join([*table(results), f"{len(processes)} processes left over", *processes]) + "\n")
+    sys.exit(bool(processes) or any(result.lost for result in results))
+
+
+def _known(file: Path | None, chosen: Sequence[Case]) -> list[Result]:
+    if file is None or not file.exists():
+        return []
+    known = [Result(**{**each, "case": Case(**each["case"])}) for each in json.loads(file.read_text())]
+    return [result for result in known if result.case in chosen]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -101,12 +102,14 @@ class FaultyStore:
         spoiled: how many were spoiled, by kind.
     """
 
-    KINDS = ("503", "500", "reset", "slow", "short")
+    KINDS = ("503", "500", "reset", "silent", "slow", "short")
 
     def __init__(self, seed: int) -> None:
         self.share, self.kinds = 0.0, self.KINDS
         self.spoiled = dict.fromkeys(self.KINDS, 0)
         self._rng, self._lock = random.Random(seed), threading.Lock()
+        self._ended, other = socket.socketpair()
+        other.close()
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -120,8 +123,12 @@ class FaultyStore:
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
         if kind == "reset":
             at_once = struct.pack("ii", 1, 0)  # closing then resets
-            environ["werkzeug.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            connection = environ["werkzeug.socket"]
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            os.dup2(self._ended.fileno(), connection.fileno())  # closes it for all streams of it
             raise ConnectionResetError
+        if kind == "silent":
+            raise ConnectionResetError  # the server drops the request, and keeps the connection
         if kind == "slow":
             time.sleep(1.0)
         answer = self._moto(environ, start_response)
