@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -18,6 +19,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
+_ADDRESSES = itertools.count(2)  # last numbers of 127.0.0.x, for machines added to a head at 127.0.0.1
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,11 @@ def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None,
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
         command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--temp-dir={folder}",
                    f"--dashboard-port={dashboard}", f"--num-cpus={cpus}", f"--object-store-memory={150_000_000}",
-                   f"--dashboard-agent-listen-port={free_port()}"]  # or it takes no jobs beside another Ray
+                   f"--dashboard-agent-listen-port={free_port()}",  # or it takes no jobs beside another Ray
+               "--node-ip-address=127.0.0.1"]  # fmt: skip
         if autoscaling is not None:
             (Path(folder) / "autoscaling.json").write_text(json.dumps(autoscaling(f"127.0.0.1:{gcs}")))
-            command += [f"--autoscaling-config={folder}/autoscaling.json", "--node-ip-address=127.0.0.1"]
+            command.append(f"--autoscaling-config={folder}/autoscaling.json")
         with open(Path(folder) / "head.log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         try:
@@ -63,9 +66,10 @@ def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None,
 
 @contextmanager
 def added_machine(head: Head, cpus: int = 1) -> Iterator[None]:
-    """One more machine of the cluster: a raylet of its own, which joins within seconds."""
+    """One more machine of the cluster: a raylet with an address of its own, or a driver might take it for the head."""
     command = [str(BIN / "ray"), "start", f"--address={head.gcs}", "--block", f"--num-cpus={cpus}",
-               f"--object-store-memory={100_000_000}", f"--dashboard-agent-listen-port={free_port()}"]  # fmt: skip
+               f"--object-store-memory={100_000_000}", f"--dashboard-agent-listen-port={free_port()}",
+               f"--node-ip-address=127.0.0.{next(_ADDRESSES)}"]  # fmt: skip
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=head.environment, start_new_session=True)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 
-from mmssl_dist.errors import MmsslError, StorageFault, WorkerError, find_known
+from mmssl_dist.errors import MmsslError, StorageError, StorageFault, WorkerError, find_known
 from mmssl_dist.launch.cluster import describe
 from mmssl_dist.launch.progress import carried
 from mmssl_dist.storage import Location
@@ -58,12 +58,9 @@ class StopOnLasting(UserCallback):  # type: ignore[misc]
             _logger.warning("%s: %s; if failures are left, the workers start again from the last checkpoint",
                             self.stage, faults[0] if faults else worker_error(*_root(worker_exceptions)))  # fmt: skip
 
-    def _of_upload(self, error: Exception) -> StorageFault | None:
+    def _of_upload(self, error: Exception) -> StorageError | None:
         """Ray Train uploads checkpoints by itself, and passes on what pyarrow said."""
-        if isinstance(error, OSError) and "AWS Error" in str(error):
-            return StorageFault(self.storage.url, str(error).split("\n")[0], "the storage must answer",
-                                "Check storage.endpoint and the network between here and there.")  # fmt: skip
-        return None
+        return self.storage.refusal(error) if isinstance(error, OSError) and "AWS Error" in str(error) else None
 
 
 def worker_error(rank: int, error: BaseException) -> WorkerError:

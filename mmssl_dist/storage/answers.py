@@ -23,9 +23,11 @@ _NO_CREDENTIALS = re.compile(r"Unable to locate credentials|NoCredentials|Creden
                              r"credentials|credential_process|config profile", re.IGNORECASE)  # fmt: skip
 _DENIED = re.compile(r"Access_?Denied|Access Denied|Forbidden|HTTP status 403", re.IGNORECASE)
 _SILENT = re.compile(r"NETWORK_CONNECTION|Could not connect|timed? ?out|REQUEST_TIMEOUT", re.IGNORECASE)
+_UNWELL = re.compile(r"HTTP status (?:429|5\d\d)|Slow_?Down|Service_?Unavailable|Internal_?(?:Error|Failure)",
+                     re.IGNORECASE)  # fmt: skip
 _OPERATION = re.compile(r"(?:during|calling the) (\w+) operation")
 _REGION = re.compile(r"bucket is located in '([\w-]+)'")
-_SILENCE = "no answer"
+_SILENCE, _REFUSAL = "no answer", "nothing but refusals"
 _RENEW = "Renew them: sign in again, or fetch a new token."
 
 
@@ -44,7 +46,7 @@ class Answer(NamedTuple):
     @property
     def may_pass(self) -> bool:
         """Whether nothing is wrong with what was asked, so that it may be answered later."""
-        return self.found == _SILENCE
+        return self.found == _SILENCE or self.found.startswith(_REFUSAL)
 
 
 def explain(error: BaseException, bucket: str) -> Answer | None:
@@ -74,6 +76,9 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
         return Answer(f"no permission ({permission})",
                       f"the credentials in use must have {permission} on bucket {bucket}",
                       "Grant it to their identity, or use other credentials.")
+    if unwell := _UNWELL.search(text):
+        return Answer(f"{_REFUSAL} ({unwell[0]})", "the storage must answer",
+                      "Give the command again once the storage is well; storage.retries sets how often it is asked.")
     if _SILENT.search(text):
         return Answer(_SILENCE, "the storage must answer",
                       "Check storage.endpoint and the network between here and there.")

@@ -250,11 +250,11 @@ class Location:
         except FileNotFoundError as error:
             raise StorageError(self.url, "nothing", "the file must exist", "Check the path.") from error
         except (OSError, pa.ArrowInvalid) as error:
-            raise self._refused(error) from error
+            raise self.refusal(error) from error
         except Exception as error:
             if not _of_botocore(error):
                 raise
-            raise self._refused(error) from error
+            raise self.refusal(error) from error
 
     def _ask(self, call: Callable[[], T]) -> T:
         """``_run`` for requests that take milliseconds, unless they are sent again and again, for up to minutes: then
@@ -273,7 +273,8 @@ class Location:
         finally:
             timer.cancel()
 
-    def _refused(self, error: Exception) -> StorageError:
+    def refusal(self, error: Exception) -> StorageError:
+        """What the filesystem raised when it was asked for something here, as a user can read it."""
         answer = None if self.is_local else explain(error, self.bucket)
         if answer is not None and answer.wants_region:
             try:

@@ -9,7 +9,7 @@ import pytest
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from mmssl_dist.errors import InputError, NonFiniteError, StorageFault, WorkerError
+from mmssl_dist.errors import InputError, NonFiniteError, StorageError, StorageFault, WorkerError
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 from mmssl_dist.storage import Location
 
@@ -35,7 +35,8 @@ def relay() -> _Relay:
 
 @pytest.fixture
 def policy(relay) -> StopOnLasting:
-    return StopOnLasting("train", Location(pafs.LocalFileSystem(), "/b/runs", "s3://b/runs"), relay)
+    store = pafs.S3FileSystem(anonymous=True, region="us-east-1")
+    return StopOnLasting("train", Location(store, "b/runs", "s3://b/runs"), relay)
 
 
 @pytest.mark.parametrize(("errors", "kind"), [
@@ -59,7 +60,7 @@ def test_what_a_lost_machine_causes_is_told_and_left_to_the_retries(policy, rela
     assert first.startswith(f"train: worker 0 failed: {type(error).__name__}")
 
 
-@pytest.mark.parametrize(("error", "told"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found When up")])
+@pytest.mark.parametrize(("error", "told"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found nothing")])
 def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(policy, relay, error, told):
     policy.after_exception(None, {0: BROKEN, 1: error})
     assert relay.lines[0].startswith(f"train: {told}")
@@ -67,6 +68,12 @@ def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(pol
     policy.after_exception(None, {1: error})
     with pytest.raises(StorageFault, match=told):
         policy.after_exception(None, {0: error})
+
+
+def test_an_upload_that_is_not_allowed_ends_the_run_at_once(policy):
+    denied = OSError("When uploading part: AWS Error ACCESS_DENIED during UploadPart operation: Access Denied")
+    with pytest.raises(StorageError, match=r"s3://b/runs: found no permission \(s3:PutObject\)"):
+        policy.after_exception(None, {0: denied})
 
 
 def test_death_is_shown_rather_than_what_its_neighbour_saw():

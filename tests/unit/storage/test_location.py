@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError, StorageError, StorageFault
 from mmssl_dist.storage import FileRecord, Location, open_location
+from tests.reliability.faults import FaultyStore
+from tests.servers import serving
 
 LOCAL = Storage()
 
@@ -256,6 +258,20 @@ def test_a_server_that_does_not_answer(s3: Storage) -> None:
         dead = Storage(endpoint=f"http://127.0.0.1:{taken.getsockname()[1]}", region="us-east-1", retries=0)
         with pytest.raises(StorageError, match=r"s3://runs/x: (.|\n)*the storage must answer"):
             open_location("s3://runs/x", dead).exists()
+
+
+@pytest.mark.parametrize(("kind", "found"), [
+    ("503", r"nothing but refusals \(HTTP status 503\)"), ("500", r"nothing but refusals \(HTTP status 500\)"),
+    ("reset", "no answer"),
+])  # fmt: skip
+def test_a_server_that_is_not_well(s3: Storage, kind: str, found: str) -> None:
+    store = FaultyStore(seed=1)
+    store.kinds, store.share = (kind,), 1.0
+    with serving(store) as endpoint:
+        unwell = open_location("s3://runs/x", Storage(endpoint=endpoint, region="us-east-1", retries=1))
+        with pytest.raises(StorageFault, match=rf"s3://runs/x: found {found}; the storage must answer"):
+            unwell.exists()
+    assert store.spoiled[kind] == 2
 
 
 def test_other_clients_see_the_same_objects(s3: Storage) -> None:
