@@ -66,6 +66,8 @@ class Data(Section):
     """Column names of the interaction files; ``inter`` files name their own, unless set here."""
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
+    titles: Text | None = None
+    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls items."""
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, else ratio."""
     min_interactions: Natural = 0
@@ -258,6 +260,8 @@ class Evaluation(Section):
     users: Count | Literal["all"] = "all"
     """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same every time.
     The catalogue is always ranked whole."""
+    contributions: bool = True
+    """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it left out."""
     user_block: Count = 1024
     """Users scored at once, per worker; bounds memory."""
     item_block: Count = 65536

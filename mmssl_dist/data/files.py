@@ -32,12 +32,17 @@ class RawFile:
 
 @dataclass(frozen=True)
 class RawFiles:
-    """Every file a job reads: interactions in the order of their paths, features by modality."""
+    """Every file a job reads: interactions in the order of their paths, features by modality, titles of items."""
 
     interactions: tuple[RawFile, ...]
     features: dict[str, tuple[RawFile, ...]]
+    titles: tuple[RawFile, ...]
 
     def all(self) -> tuple[RawFile, ...]:
+        return (*self.of_dataset(), *self.titles)
+
+    def of_dataset(self) -> tuple[RawFile, ...]:
+        """Those that the dataset is made from."""
         return (*self.interactions, *(file for files in self.features.values() for file in files))
 
 
@@ -54,7 +59,14 @@ def find_files(job: Job) -> RawFiles:
     for name, modality in job.data.modalities.items():
         suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
         features[name] = expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
-    return RawFiles(_interaction_files(root, job.data), features)
+    return RawFiles(_interaction_files(root, job.data), features, find_titles(job))
+
+
+def find_titles(job: Job) -> tuple[RawFile, ...]:
+    """The files with titles of items, if the job names some; raises as ``find_files``."""
+    if job.data.titles is None:
+        return ()
+    return expand(open_location(job.data.path, job.storage), job.data.titles, "data.titles", TABLE_SUFFIXES)
 
 
 def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) -> tuple[RawFile, ...]:

@@ -70,7 +70,7 @@ def prepare(job: Job) -> Manifest:
     interactions = open_interactions(job.data, raw.interactions)
     features = open_features(job.data, raw, interactions.item_type)
     target = open_location(job.output, job.storage) / "dataset"
-    with ray_data(sum(file.size for file in raw.all())):
+    with ray_data(sum(file.size for file in raw.of_dataset())):
         users = _settle_users(job, interactions)
         items = by_bucket(
             _interactions_by_item(job, interactions, users).union(_features_by_item(job, interactions, features)),
@@ -89,8 +89,8 @@ def prepare(job: Job) -> Manifest:
 
 
 def _fingerprint(job: Job, raw: RawFiles) -> str:
-    files = [(file.name, file.size, file.modified) for file in raw.all()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json"), job.seed, files)
+    files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
+    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles"}), job.seed, files)
 
 
 def _settle_users(job: Job, source: InteractionSource) -> _Users:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmssl_dist.config.tree import Job
-from mmssl_dist.evaluation.evaluate import held_out_metrics, held_out_users, means_of, popularity_users
+from mmssl_dist.config.tree import Evaluation, Job
+from mmssl_dist.evaluation.contributions import metrics_without
+from mmssl_dist.evaluation.evaluate import (
+    UserMetrics,
+    held_out_metrics,
+    held_out_users,
+    means_of,
+    popularity_users,
+)
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.propagation import ExactRows, exact_layers, exact_rows
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
@@ -25,6 +33,7 @@ from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.sharding.table import RowTable
+from mmssl_dist.sharding.topology import Adjacency
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
@@ -37,11 +46,12 @@ HELD_OUT = ("validation", "test")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model on this worker's partitions, and its rows."""
+    """A trained model on this worker's partitions, its learned lists and its rows."""
 
     graph: LocalGraph
     exchange: Exchange
     model: Mmssl
+    views: Mapping[str, Adjacency]
     exact: ExactRows
 
     @property
@@ -74,18 +84,34 @@ def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, t
         "metrics", those of all users, and "files", the records of this worker's files.
     """
     trained = load_trained(job, worker, checkpoint, training)
-    settings, graph, exchange = job.evaluation, trained.graph, trained.exchange
+    graph, exchange = trained.graph, trained.exchange
     splits = [s for s in HELD_OUT if exchange.max(len(graph.held_out[s].neighbours)) > 0]
+    metrics, found = measure(job.evaluation, trained, splits)
+    user_ids = [users for users, _ in _external_ids(job, worker, graph)]
+    location = open_location(job.output, job.storage) / "evaluation"
+    files = write_users(location, graph, user_ids, found, job.evaluation.ks)
+    return {"metrics": metrics, "files": _records(files)}
+
+
+def measure(settings: Evaluation, trained: Trained,
+            splits: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, UserMetrics]]]:  # fmt: skip
+    """What a ranking by the model and by popularity comes to (collective).
+
+    Returns:
+        the content of metrics.json; and by who ranked and by split the metrics of this worker's users.
+    """
+    graph, exchange = trained.graph, trained.exchange
     found = {
         MODEL: held_out_users(settings, graph, trained.rows, exchange, splits),
         POPULARITY: popularity_users(settings, graph, exchange, splits),
     }
     means = {who: means_of(settings, by_split, exchange) for who, by_split in found.items()}
     groups = group_metrics(settings, graph, trained.rows, exchange, splits)
-    user_ids = [users for users, _ in _external_ids(job, worker, graph)]
-    files = write_users(open_location(job.output, job.storage) / "evaluation", graph, user_ids, found, settings.ks)
-    metrics = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
-    return {"metrics": metrics, "files": _records(files)}
+    metrics: dict[str, Any] = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
+    if settings.contributions:
+        metrics["without"] = metrics_without(settings, trained.model, trained.exact.own, graph, trained.views, exchange,
+                                             splits)  # fmt: skip
+    return metrics, found
 
 
 def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
@@ -135,7 +161,7 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     _load_weights(model, load_dense(files, GENERATOR, model))
     views = {m: each.graph(exchange) for m, each in lists.items()}
     model = model.to(worker.device)
-    return Trained(graph, exchange, model, exact_layers(model, table.rows, graph, views, exchange))
+    return Trained(graph, exchange, model, views, exact_layers(model, table.rows, graph, views, exchange))
 
 
 def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:

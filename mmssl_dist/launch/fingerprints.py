@@ -8,8 +8,9 @@ from mmssl_dist.storage import Manifest, fingerprint
 
 _FORMAT = 1
 _EXPORT_FORMAT = 3  # since 3: what new items need
-_EVALUATION_FORMAT = 2  # since 2: metrics of each user, cold and warm items
-_RANKING = {"metric", "every_epochs", "patience", "ks"}
+_EVALUATION_FORMAT = 3  # since 3: contributions of the modalities
+_STOPPING = {"metric", "every_epochs", "patience", "ks", "users"}
+_RANKING = {"ks", "users", "contributions"}
 
 
 def training_fingerprint(job: Job, partitions: Manifest) -> str:
@@ -19,7 +20,7 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
     """
     return fingerprint(
         "training", _FORMAT, partitions.fingerprint, job.model.model_dump(), job.losses.model_dump(),
-        job.training.model_dump(exclude=set(NEUTRAL_TRAINING)), job.evaluation.model_dump(include=_RANKING), job.seed,
+        job.training.model_dump(exclude=set(NEUTRAL_TRAINING)), job.evaluation.model_dump(include=_STOPPING), job.seed,
     )  # fmt: skip
 
 
@@ -29,8 +30,9 @@ def run_name(job: Job, partitions: Manifest) -> str:
 
 
 def evaluation_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal metrics: the checkpoint's content and the cut-offs."""
-    return fingerprint("evaluation", _EVALUATION_FORMAT, _content(training), job.evaluation.ks)
+    """Equal for equal metrics: the checkpoint's content, the cut-offs, and who is ranked for."""
+    return fingerprint("evaluation", _EVALUATION_FORMAT, _content(training),
+                       job.evaluation.model_dump(include=_RANKING))  # fmt: skip
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:

@@ -32,12 +32,14 @@ td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align
 Facts = Mapping[str, Mapping[str, Any]]
 
 
-def page(title: str, facts: Facts, findings: Findings, job: str, versions: Mapping[str, str], stamp: str) -> str:
+def page(title: str, facts: Facts, findings: Findings, titles: Mapping[str, str], job: str,
+         versions: Mapping[str, str], stamp: str) -> str:  # fmt: skip
     """The whole file.
 
     Args:
         title: the run's URL.
         facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest.
+        titles: an item's id as text -> what to call it; others go by their ids.
         job: the resolved job, as YAML.
         versions: package -> version.
         stamp: says what the report was made from; ``stamp_of`` finds it again.
@@ -48,12 +50,13 @@ def page(title: str, facts: Facts, findings: Findings, job: str, versions: Mappi
         ("Training", _charts(_curves(training["history"]))),
         ("Speed", _charts(_speed(training["history"]))),
         ("For whom, and which items", _charts(_groups(findings)) + _cold(metrics, facts["partitions"])),
+        ("What each modality contributes", _contributions(metrics, findings.k)),
         ("Graph", _charts(_graph(facts["partitions"], findings))),
-        ("Examples", _samples(findings)),
+        ("Examples", _samples(findings, titles)),
         ("Versions", _table(("package", "version"), versions.items())),
         ("Job", f"<pre>{escape(job)}</pre>"),
     ]
-    body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in sections)
+    body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in sections if content)
     return (
         f'<!DOCTYPE html>\n<!-- {stamp} -->\n<html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; '
@@ -167,6 +170,22 @@ def _cold(metrics: Mapping[str, Any], partitions: Mapping[str, Any]) -> str:
     return said + _table(("cold items ranked among themselves", *names, "users", "items"), lines)
 
 
+def _contributions(metrics: Mapping[str, Any], k: int) -> str:
+    """Recall of the trained model, and with one modality left out each; nothing where it was not looked for."""
+    if "without" not in metrics:
+        return ""
+    split = "test" if "test" in metrics else "validation"
+    name = next(name for name in (f"recall@{k}", *metrics[split]) if name in metrics[split])
+    bars = {"all": metrics[split][name]}
+    bars |= {f"without {modality}": found[split][name] for modality, found in metrics["without"].items()}
+    notes = {label: f"{value:.4f} ({value / bars['all'] - 1:+.0%})" if bars["all"] else f"{value:.4f}"
+             for label, value in bars.items() if label != "all"}  # fmt: skip
+    notes["all"] = f"{bars['all']:.4f}"
+    chart = bar_chart(f"{split} {name} of the trained model with a modality left out", bars, "as trained beside it",
+                      notes)  # fmt: skip
+    return _charts([chart])
+
+
 def _graph(partitions: Mapping[str, Any], findings: Findings) -> list[str]:
     cut = partitions["edge_cut"]
     return [
@@ -189,20 +208,26 @@ def _histogram(degrees: np.ndarray) -> dict[str, float]:
     return bars
 
 
-def _samples(findings: Findings) -> str:
-    rows = "".join(_sample(sample) for sample in findings.samples)
+def _samples(findings: Findings, titles: Mapping[str, str]) -> str:
+    rows = "".join(_sample(sample, titles) for sample in findings.samples)
     return ('<p>Green: in the held-out test items.</p><table class="samples"><tr><th>user</th><th>history</th>'
             f"<th>recommended, best first</th></tr>{rows}</table>")  # fmt: skip
 
 
-def _sample(sample: Sample) -> str:
+def _sample(sample: Sample, titles: Mapping[str, str]) -> str:
     more = sample.known - len(sample.history)
-    history = "".join(f"<span>{escape(str(item))}</span>" for item in sample.history)
-    history += f"and {more} more" if more else ""
-    marked = "".join(f'<span{" class=hit" if hit else ""}>{escape(str(item))}</span>'
-                     for item, hit in zip(sample.recommended, sample.hits, strict=True))  # fmt: skip
+    history = "".join(_item(item, titles) for item in sample.history) + (f"and {more} more" if more else "")
+    marked = "".join(_item(item, titles, hit) for item, hit in zip(sample.recommended, sample.hits, strict=True))
     return (f'<tr><td>{escape(str(sample.user))}</td><td class="ids">{history}</td>'
             f'<td class="ids">{marked}</td></tr>')  # fmt: skip
+
+
+def _item(item: object, titles: Mapping[str, str], hit: bool = False) -> str:
+    """An item by its title, which then tells its id to the mouse, or by its id."""
+    name, marks = str(item), " class=hit" if hit else ""
+    if name in titles:
+        return f'<span{marks} title="{escape(name)}">{escape(titles[name])}</span>'
+    return f"<span{marks}>{escape(name)}</span>"
 
 
 def _charts(charts: Iterable[str]) -> str:

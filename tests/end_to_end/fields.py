@@ -40,6 +40,7 @@ CHANGES = (
     Change("data.modalities.*.file", "read", ("data.modalities.image.file=text.parquet",)),
     Change("data.modalities.*.vector", "read", ("data.modalities.image.vector=vector_2",)),
     Change("data.modalities.*.item", "read", ("data.modalities.image.item=item_2",)),
+    _one("read", "data.titles", "titles.csv"),
     # What the prepare stage publishes, and where.
     _one("prepare", "output", "run-2"),
     _one("prepare", "seed", 4),
@@ -103,6 +104,7 @@ CHANGES = (
     # Metrics, lists, and the score matrices they are made from.
     _one("ranking", "evaluation.ks", "[20]"),
     _one("ranking", "evaluation.users", 3),
+    _one("ranking", "evaluation.contributions", False),
     _one("ranking", "evaluation.user_block", 7),
     _one("ranking", "evaluation.item_block", 3),
     _one("ranking", "export.k", 3),

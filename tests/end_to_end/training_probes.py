@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,17 +17,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mmssl_dist.config import Job
-from mmssl_dist.evaluation.evaluate import held_out_metrics
+from mmssl_dist.evaluation.propagation import exact_layers
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.launch.entry import Trained, load_local_graph, measure
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession
-from mmssl_dist.training.state import TrainingState, initial_rows
+from mmssl_dist.training.state import TrainingState, initial_rows, make_model
 from tests.training import make_job, make_trainer, make_worker, publish_graph
 
 SETS = {
@@ -123,7 +124,10 @@ def _ranking(job: Job) -> object:
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     ids = [load_ids(output / "partitions", partitions, part, worker.cache) for part in graph.parts]
     with tempfile.TemporaryDirectory() as name, _Products() as products:
-        metrics = held_out_metrics(job.evaluation, graph, rows, exchange, ("validation", "test"))
+        model = make_model(job, graph)
+        exact = replace(exact_layers(model, rows, graph, {}, exchange), final=rows)
+        trained = Trained(graph, exchange, model, {}, exact)
+        metrics, _ = measure(job.evaluation, trained, ("validation", "test"))
         export_partitions(job, graph, rows, ids, exchange, open_location(name, job.storage))
         lists = pq.read_table(Path(name) / "recommendations").to_pydict()
     return metrics, lists, products.shapes

@@ -17,7 +17,7 @@ TRAINING = Manifest("training", "bb", {}, {"run/x": FileRecord(3, "cc")})
 @pytest.mark.parametrize("override", [
     "seed=1", "model.dimension=32", "losses.l2=0.1", "training.epochs=7", "training.dense.zero_stage=1",
     "training.rows.second_moment=row", "evaluation.metric=ndcg@20", "evaluation.ks=[20]", "evaluation.patience=3",
-    "evaluation.every_epochs=2",
+    "evaluation.every_epochs=2", "evaluation.users=9",
 ])  # fmt: skip
 def test_another_training(override):
     assert training_fingerprint(make_job(override), PARTITIONS) != training_fingerprint(make_job(), PARTITIONS)
@@ -46,6 +46,8 @@ def test_content_of_the_checkpoint_counts_not_its_settings_alone(function):
 def test_what_evaluation_and_export_depend_on():
     job, blocks = make_job(), make_job("evaluation.item_block=99", "scaling.workers=2")
     ks, k = make_job("evaluation.ks=[5, 20]"), make_job("export.k=9")
+    for override in ("evaluation.users=9", "evaluation.contributions=false"):
+        assert evaluation_fingerprint(make_job(override), TRAINING) != evaluation_fingerprint(job, TRAINING)
     assert evaluation_fingerprint(blocks, TRAINING) == evaluation_fingerprint(job, TRAINING)
     assert evaluation_fingerprint(ks, TRAINING) != evaluation_fingerprint(job, TRAINING)
     assert export_fingerprint(ks, TRAINING) == export_fingerprint(job, TRAINING)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
@@ -36,13 +37,24 @@ def reported(output, tmp_path_factory) -> Path:
     history[1:] = [entry | speed for entry in history[1:]]  # an epoch that was resumed at its end tells nothing
     training = {"metric": "recall@10", "best": 0.3, "best_epoch": 3, "epochs": 3, "history": history}
     cold = {"test": {**METRICS, "users": 3, "items": 2}}
-    evaluation = {"validation": METRICS, "test": METRICS, "cold": cold,
+    without = {"image": {"validation": METRICS, "test": {"recall@10": 0.2, "ndcg@10": 0.1}}}
+    evaluation = {"validation": METRICS, "test": METRICS, "cold": cold, "without": without,
                   "baselines": {"popularity": {"validation": METRICS, "test": METRICS}}}  # fmt: skip
     for kind, facts in (("training", training), ("evaluation", evaluation)):
         publish(open_location(f"{run}/{kind}", Storage()), Manifest(kind, "made by a test", facts, {}))
-    (run / "job.yaml").write_text("seed: 3\nname: '<script>alert(1)</script>'\n")
+    (run / "raw").mkdir()
+    (run / "raw" / "titles.csv").write_text(
+        "item_id,year,title\n" + "".join(f"{item},1999,Film & {item}\n" for item in range(100, 130, 2))
+    )
+    (run / "job.yaml").write_text(_job(run))
     write_report(str(run), Storage())
     return run
+
+
+def _job(run: Path, seed: int = 3) -> str:
+    data = {"path": str(run / "raw"), "columns": {"user": "<script>alert(1)</script>"}, "titles": "titles.csv",
+            "modalities": {"image": {"file": "image.npy"}}}  # fmt: skip
+    return yaml.safe_dump({"seed": seed, "output": str(run), "data": data})
 
 
 def test_the_groups_are_those_of_the_data(reported):
@@ -94,12 +106,25 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
             "seconds of a step by phase, median (sample goes on beside)"} <= titles  # fmt: skip
     assert re.search(r"</i>wait</span><span><i[^>]*></i>critic</span></p>", page)
     assert "0.2500" in page
+    assert "test recall@10 of the trained model with a modality left out" in titles
+    assert "0.2000 (-20%)" in page
     assert "cold items ranked among themselves" in page
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert re.findall(r"(?:src|href|url) *[=(]", page) == ["href="]
     assert 'href="data:,"' in page
     assert re.search(r"<td>torch</td><td>\d", page)
+
+
+def test_items_go_by_their_titles_where_they_have_one(reported):
+    page = (reported / "report.html").read_text()
+    shown = {item for sample in find(open_run(str(reported)), 10).samples
+             for item in (*sample.history, *sample.recommended)}  # fmt: skip
+    assert {item % 2 for item in shown} == {0, 1}
+    for item in shown:
+        named = f' title="{item}">Film &amp; {item}</span>' in page
+        assert named == (item % 2 == 0)
+        assert (f">{item}</span>" in page) != named
 
 
 def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
@@ -128,9 +153,12 @@ def test_it_is_written_again_when_the_run_has_changed_and_only_then(reported, tm
     done = CliRunner().invoke(app, ["report", str(copy)])
     assert (done.exit_code, done.stdout) == (0, f"{report}\n")
     assert report.stat().st_mtime_ns == before
-    (copy / "job.yaml").write_text("seed: 4\n")
+    (copy / "job.yaml").write_text(_job(copy, seed=4))
     write_report(str(copy), Storage())
-    assert "<pre>seed: 4" in report.read_text()
+    assert "\nseed: 4" in report.read_text()
+    (copy / "raw" / "titles.csv").write_text("item_id,title\n100,Other\n")
+    write_report(str(copy), Storage())
+    assert "Film" not in report.read_text()
 
 
 def test_a_run_that_was_not_evaluated(output):

@@ -1,0 +1,80 @@
+"""Titles of items: of the right ones, whatever the ids' type and the file's; and what is wrong with a file."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmssl_dist.config import parse_job
+from mmssl_dist.config.tree import Job
+from mmssl_dist.data.files import find_titles
+from mmssl_dist.data.prepare import dataset_fingerprint
+from mmssl_dist.data.titles import check_titles, read_titles
+from mmssl_dist.errors import InputError
+
+
+def job(folder: Path, titles: str) -> Job:
+    data = {"path": str(folder), "titles": titles, "modalities": {"image": {"file": "image.npy"}},
+            "columns": {"item": "sku"}}  # fmt: skip
+    return parse_job({"output": str(folder / "out"), "data": data})
+
+
+def read(folder: Path, titles: str, items: list[object]) -> dict[str, str]:
+    made = job(folder, titles)
+    return read_titles(made.data, find_titles(made), items)
+
+
+@pytest.mark.parametrize("ids", [[7, 8, 9], ["007", "8", "ü, 9"]])
+def test_titles_of_the_items_asked_for(tmp_path, ids):
+    table = pa.table({"price": [1.0, 2.0, 3.0], "title": ["A, b", "C", "\u4e2d\u6587"], "sku": ids})
+    pq.write_table(table, tmp_path / "t.parquet")
+    lines = ["price\ttitle\tsku", *("\t".join(map(str, row.values())) for row in table.to_pylist())]
+    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    for name in ("t.parquet", "t.tsv.gz"):
+        found = read(tmp_path, name, [ids[0], ids[2], "none"])
+        assert found == {str(ids[0]): "A, b", str(ids[2]): "\u4e2d\u6587"}
+
+
+def test_of_items_named_twice_the_last_and_of_those_without_a_title_none(tmp_path):
+    pq.write_table(pa.table({"sku": [1, 1, 2], "title": ["old", "new", None]}), tmp_path / "t.parquet")
+    assert read(tmp_path, "t.parquet", [1, 2]) == {"1": "new"}
+
+
+def test_a_job_without_titles_has_none(tmp_path):
+    made = job(tmp_path, "t.csv")
+    without = made.model_copy(update={"data": made.data.model_copy(update={"titles": None})})
+    assert find_titles(without) == ()
+    assert read_titles(without.data, (), [1]) == {}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("t.csv", b"id,title\n1,x\n", r"t\.csv: found columns id, title; a column sku is needed"),
+    ("t.csv", b"sku,name\n1,x\n", r"t\.csv: found columns sku, name; a column title is needed"),
+    ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; it must be readable Parquet, or CSV"),
+    ("t.csv", b"", r"t\.csv: found .*; it must be readable Parquet, or CSV"),
+    ("t.doc", b"sku,title\n", r"data\.titles: found t\.doc; files end in"),
+    ("else.csv", b"sku,title\n", "no such file; data.titles names a file"),
+])  # fmt: skip
+def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    made = job(tmp_path, "t.csv" if name == "else.csv" else name)
+    with pytest.raises(InputError, match=message):
+        check_titles(made.data, find_titles(made))
+
+
+def test_a_dataset_is_the_same_whatever_its_items_are_called(tmp_path):
+    for name in ("interactions.parquet", "image.npy", "t.csv"):
+        (tmp_path / name).touch()
+    made = job(tmp_path, "t.csv")
+    without = made.model_copy(update={"data": made.data.model_copy(update={"titles": None})})
+    assert dataset_fingerprint(made) == dataset_fingerprint(without)
+
+
+def test_a_broken_line_is_told(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"sku,title\n1,x\n2\n")
+    with pytest.raises(InputError, match=r"t\.csv: found .*; it must be readable"):
+        read(tmp_path, "t.csv", [1])

@@ -1,0 +1,82 @@
+"""A modality left out, against the same model with its weights at zero wherever the modality comes in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmssl_dist.config.tree import Evaluation, ItemGraph, ModalityGraph, Model
+from mmssl_dist.evaluation.contributions import metrics_without
+from mmssl_dist.evaluation.evaluate import held_out_metrics
+from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.model import Mmssl
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
+from tests.graphs import item_nodes, local_graph
+
+BOOK = PartitionBook((9, 8), (12, 10))
+PAIRS = [(u, i) for u in range(17) for i in range(22) if (3 * u + 5 * i) % 7 < 2]
+HELD = [(u, (u * 4 + 1) % 22) for u in range(17)]
+ALONE = Exchange(None, BOOK.worker_bounds(1), 0)
+SETTINGS = Evaluation(ks=(3, 5), metric="recall@5")
+MODALITIES = ("image", "text")
+SPLITS = ("validation", "test")
+
+
+def lists(seed: int, of: list[int]) -> Adjacency:
+    listed = torch.zeros(BOOK.num_nodes, BOOK.num_nodes, dtype=torch.bool)
+    drawn = torch.rand(len(of), len(of), generator=torch.Generator().manual_seed(seed)) < 0.2
+    listed[torch.tensor(of)[:, None], torch.tensor(of)] = drawn
+    return adjacency_from_pairs(*listed.nonzero(as_tuple=True), BOOK.num_nodes)
+
+
+def graph() -> LocalGraph:
+    whole, generator = local_graph(BOOK, PAIRS, held_out=HELD), torch.Generator().manual_seed(5)
+    features = {m: torch.randn(BOOK.num_nodes, 4, generator=generator) for m in MODALITIES}
+    similar = {m: lists(seed, item_nodes(BOOK)) for seed, m in enumerate(MODALITIES)}
+    return replace(whole, propagated=features, similar=similar)
+
+
+VIEWS = {m: lists(seed, list(range(BOOK.num_nodes))) for seed, m in enumerate(MODALITIES, 7)}
+ROWS = torch.randn(BOOK.num_nodes, 8, generator=torch.Generator().manual_seed(2))
+
+
+def model(**settings: object) -> Mmssl:
+    return Mmssl(Model(dimension=8, **settings), dict.fromkeys(MODALITIES, 3), seed=1)
+
+
+def silent(adjacency: Adjacency) -> Adjacency:
+    return replace(adjacency, weight=torch.zeros_like(adjacency.weight))
+
+
+@pytest.mark.parametrize("settings", [
+    {"modality_weight": 0.7, "item_graph": ItemGraph(weight=0.6), "modality_graph": ModalityGraph(size=3)},
+    {"modality_weight": 0.7, "item_graph": ItemGraph(weight=0.0), "modality_graph": ModalityGraph(size=0)},
+    {"modality_weight": 0.0, "item_graph": ItemGraph(weight=0.6), "modality_graph": ModalityGraph(size=0)},
+], ids=["all", "tower", "item graph"])  # fmt: skip
+def test_everything_that_comes_from_it_is_left_out(settings):
+    trained, whole = model(**settings), graph()
+    views = VIEWS if settings["modality_graph"].size else {}
+    found = metrics_without(SETTINGS, trained, ROWS, whole, views, ALONE, SPLITS)
+    assert list(found) == list(MODALITIES)
+    for modality in MODALITIES:
+        other = model(**settings)
+        with torch.no_grad():
+            other.projection(modality).weight.zero_()
+            other.projection(modality).bias.zero_()
+        quiet = replace(whole, similar={**whole.similar, modality: silent(whole.similar[modality])})
+        rows = exact_rows(other, ROWS, quiet, {**views, modality: silent(VIEWS[modality])} if views else {}, ALONE)
+        assert found[modality] == held_out_metrics(SETTINGS, whole, rows, ALONE, SPLITS)
+    everything = held_out_metrics(SETTINGS, whole, exact_rows(trained, ROWS, whole, views, ALONE), ALONE, SPLITS)
+    assert found["image"] != everything != found["text"]
+
+
+def test_what_a_model_does_not_use_contributes_nothing():
+    trained = model(modality_weight=0.0, item_graph=ItemGraph(weight=0.0), modality_graph=ModalityGraph(size=0))
+    found = metrics_without(SETTINGS, trained, ROWS, graph(), {}, ALONE, SPLITS)
+    everything = held_out_metrics(SETTINGS, graph(), exact_rows(trained, ROWS, graph(), {}, ALONE), ALONE, SPLITS)
+    assert found == dict.fromkeys(MODALITIES, everything)
