@@ -29,7 +29,7 @@ from mmssl_dist.report.progress import (
     export_summary,
     partitions_summary,
     skipped_line,
-    stage_line,
+    stage_lines,
     training_line,
     training_summary,
 )
@@ -74,7 +74,7 @@ class Stage:
         reads: kinds of all artifacts it reads.
         fingerprint: of what it would publish, from the job and the artifact it reads.
         run: does the work and publishes.
-        summary: one line about the artifact, from the job and the manifest's facts.
+        summary: a few lines about the artifact, from the job and the manifest's facts.
         check: refuses a job that could not be finished, once Ray is connected to and before anything is removed.
         discard: removes what the stage would go on from, when it is to start anew.
     """
@@ -85,7 +85,7 @@ class Stage:
     reads: tuple[str, ...]
     fingerprint: Callable[[Job, Manifest | None], str]
     run: Callable[[Connect, Job, Manifest | None], Manifest]
-    summary: Callable[[Job, Facts], str]
+    summary: Callable[[Job, Facts], list[str]]
     check: Callable[[Job, Manifest | None], None] = lambda job, source: None
     discard: Callable[[Job, Manifest | None], None] = lambda job, source: None
 
@@ -161,8 +161,7 @@ def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tu
         started = time.monotonic()
         line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
         trials = run_trials(cluster(), job, folder, line)
-        told = stage_line("tune", search_summary(trials, job.evaluation.metric), time.monotonic() - started)
-        _logger.info(told, extra=ends("tune"))
+        _tell_end("tune", [search_summary(trials, job.evaluation.metric)], started)
     else:
         _logger.info(skipped_line("tune", folder.url))
     ranked = best_first(trials)
@@ -250,9 +249,15 @@ def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: 
     if force:
         stage.discard(job, source)
     manifest = stage.run(cluster, job, source)
-    told = stage_line(stage.name, stage.summary(job, manifest.facts), time.monotonic() - started)
-    _logger.info(told, extra=ends(stage.name))
+    _tell_end(stage.name, stage.summary(job, manifest.facts), started)
     return manifest
+
+
+def _tell_end(stage: str, summary: list[str], started: float) -> None:
+    first, *details = stage_lines(stage, summary, time.monotonic() - started)
+    _logger.info(first, extra=ends(stage))
+    for line in details:
+        _logger.info(line)
 
 
 # The imports below are inside the functions: each brings Ray Data, DGL or torch, which a skipped stage does not need.

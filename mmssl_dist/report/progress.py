@@ -1,17 +1,18 @@
-"""Progress as plain lines: one per stage and one per validated epoch, each with the figures that matter. Pure functions
-of what the stages publish; nothing here writes anywhere."""
+"""Progress as plain lines: a few per stage and one per validated epoch, with the figures that matter. Pure functions of
+what the stages publish; nothing here writes anywhere. The first line of a summary says most."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 Facts = Mapping[str, Any]
 
 
-def stage_line(stage: str, summary: str, seconds: float) -> str:
-    """A finished stage, such as "partition: 4 parts, edge cut 12.3 %, ... (3.1 s)"."""
-    return f"{stage}: {summary} ({duration(seconds)})"
+def stage_lines(stage: str, summary: list[str], seconds: float) -> list[str]:
+    """A finished stage, such as "partition: 4 parts by metis, edge cut 12.3 % (3.1 s)" and lines of detail."""
+    return [f"{stage}: {summary[0]} ({duration(seconds)})", *(f"{stage}:   {line}" for line in summary[1:])]
 
 
 def skipped_line(stage: str, url: str) -> str:
@@ -47,42 +48,59 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     )
 
 
-def dataset_summary(facts: Facts) -> str:
+def dataset_summary(facts: Facts) -> list[str]:
     """What prepare published: the facts of a "dataset" manifest."""
-    interactions = ", ".join(f"{count(n)} {split}" for split, n in facts["interactions"].items())
+    splits = facts["interactions"]
     modalities = ", ".join(
         f"{name} {m['dimension']} wide" + (f" for {count(m['items'])} items" if m["items"] < facts["items"] else "")
         for name, m in facts["modalities"].items()
     )
     dropped = ", ".join(f"{count(n)} {reason.replace('_', ' ')}" for reason, n in facts["dropped"].items() if n)
-    return (
-        f"{count(facts['users'])} users, {count(facts['items'])} items, interactions {interactions}; "
-        f"features {modalities}" + (f"; dropped {dropped}" if dropped else "")
-    )
+    return [
+        f"{count(facts['users'])} users, {count(facts['items'])} items, {count(sum(splits.values()))} interactions",
+        "interactions: " + ", ".join(f"{count(n)} {split}" for split, n in splits.items()),
+        f"features: {modalities}",
+        f"dropped: {dropped or 'nothing'}",
+        f"ids: {facts['user_id_type']} of users, {facts['item_id_type']} of items",
+    ]
 
 
-def partitions_summary(facts: Facts) -> str:
+def partitions_summary(facts: Facts) -> list[str]:
     """What partition published: the facts of a "partitions" manifest."""
     balance = ", ".join(f"{kind} {value:.2f}" for kind, value in facts["balance"].items())
-    cold = f", {count(facts['cold_items'])} items without training interactions" if facts["cold_items"] else ""
-    return (
-        f"{len(facts['book']['users'])} parts, edge cut {percent(facts['edge_cut'])}, "
-        f"largest over mean part: {balance}; {size(facts['bytes'])}{cold}"
-    )
+    nearest = f"the {facts['item_neighbours']} nearest items of each, by modality"
+    cold = count(facts["cold_items"]) if facts["cold_items"] else "no"
+    return [
+        f"{len(facts['book']['users'])} parts by {facts['method']}, edge cut {percent(facts['edge_cut'])}",
+        f"balance, largest part over mean: {balance}",
+        f"item-item graph: {nearest if facts['item_neighbours'] else 'none'}",
+        f"{cold} items without training interactions (cold)",
+        f"{size(facts['bytes'])} of {count(facts['edges'])} directed edges, features and lists",
+    ]
 
 
-def training_summary(facts: Facts, metric: str) -> str:
-    """What train published: "epochs", "best" and "best_epoch"."""
+def training_summary(facts: Facts, metric: str) -> list[str]:
+    """What train published: "epochs", "best", "best_epoch" and "history"."""
     epochs = "1 epoch" if facts["epochs"] == 1 else f"{facts['epochs']} epochs"
     if facts["best"] is None:
-        return epochs
-    return f"{epochs}, best validation {metric} {facts['best']:.4f} in epoch {facts['best_epoch']}"
+        return [epochs]
+    lines = [f"{epochs}, best validation {metric} {facts['best']:.4f} in epoch {facts['best_epoch']}"]
+    history = facts["history"]
+    spent = (sum(entry[f"{what}_seconds"] for entry in history) for what in ("train", "validation"))
+    lines.append("time: {} of training, {} of validation".format(*map(duration, spent)))
+    if told := [entry for entry in history if "rate/pairs" in entry]:
+        rate, waiting, local = (median(entry[name] for entry in told)
+                                for name in ("rate/pairs", "share/waiting", "exchange/local"))  # fmt: skip
+        lines.append(f"median epoch: {rate:,.0f} pairs/s, {percent(waiting)} of a step waiting, "
+                     f"{percent(local)} of rows local")  # fmt: skip
+        lines.append(f"most memory of a worker: {size(max(entry['memory/resident'] for entry in told))}")
+    return lines
 
 
-def evaluation_summary(metrics: Facts, metric: str) -> str:
+def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
     """What evaluate published: metrics by split, popularity's under "baselines", those of cold items under "cold"."""
     lines = []
-    for split in ("validation", "test"):
+    for split in ("test", "validation"):
         if split in metrics:
             popular = metrics.get("baselines", {}).get("popularity", {}).get(split)
             beside = f" (popularity {popular[metric]:.4f})" if popular else ""
@@ -90,17 +108,21 @@ def evaluation_summary(metrics: Facts, metric: str) -> str:
     for split, cold in metrics.get("cold", {}).items():
         counts = f"{count(cold['users'])} users, {count(cold['items'])} items"
         lines.append(f"cold {split} {metric} {cold[metric]:.4f} ({counts})")
-    return ", ".join(lines)
+    split = "test" if "test" in metrics else "validation"
+    without = ", ".join(f"{m} {found[split][metric]:.4f}" for m, found in metrics.get("without", {}).items())
+    return [*lines, f"{split} {metric} without {without}"] if without else lines
 
 
-def export_summary(facts: Facts) -> str:
+def export_summary(facts: Facts) -> list[str]:
     """What export published: the facts of an "export" manifest."""
     users, index = count(facts["users"]), facts["index"]
     recall = index["recall"]
-    return (
-        f"top {facts['k']} for {users} users, embeddings of {users} users and {count(facts['items'])} items, "
-        f"{index['kind']} index with recall@{recall['at']} {recall['value']:.4f}, {size(facts['bytes'])}"
-    )
+    return [
+        f"top {facts['k']} for {users} users",
+        f"embeddings of {users} users and {count(facts['items'])} items",
+        f"{index['kind']} index with recall@{recall['at']} {recall['value']:.4f}",
+        size(facts["bytes"]),
+    ]
 
 
 def count(number: int) -> str:

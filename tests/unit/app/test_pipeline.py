@@ -35,8 +35,8 @@ class Stages:
             )
         )
 
-    def _summary(self, job: object, facts: object) -> str:
-        return "done"
+    def _summary(self, job: object, facts: object) -> list[str]:
+        return ["done", "nothing more"]
 
     def connect(self) -> object:
         self.connected += 1
@@ -149,8 +149,9 @@ def test_progress_lines(stages, job_for, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "prepare: started"
     assert lines[1].startswith("prepare: done (")
-    assert lines[4].startswith("prepare: up to date, ")
-    assert len(lines) == 6
+    assert lines[2] == "prepare:   nothing more"
+    assert lines[6].startswith("prepare: up to date, ")
+    assert len(lines) == 8
 
 
 def test_real_stages_read_each_other_in_order():

@@ -26,7 +26,8 @@ def test_size(number: float, text: str) -> None:
 
 
 def test_stage_lines() -> None:
-    assert progress.stage_line("export", "top 50", 61) == "export: top 50 (1 min 01 s)"
+    told = progress.stage_lines("export", ["top 50", "5 MB"], 61)
+    assert told == ["export: top 50 (1 min 01 s)", "export:   5 MB"]
     assert progress.skipped_line("prepare", "s3://b/run/dataset") == "prepare: up to date, s3://b/run/dataset"
 
 
@@ -46,44 +47,64 @@ def test_dataset() -> None:
     facts = {
         "users": 9308, "items": 6710, "interactions": {"train": 59541, "validation": 3051, "test": 6058},
         "modalities": {"image": {"dimension": 128, "items": 6710}, "text": {"dimension": 768, "items": 6000}},
-        "dropped": {"duplicates": 1200, "below_core": 0},
+        "dropped": {"duplicates": 1200, "below_core": 0}, "user_id_type": "int64", "item_id_type": "string",
     }
-    assert progress.dataset_summary(facts) == (
-        "9,308 users, 6,710 items, interactions 59,541 train, 3,051 validation, 6,058 test; "
-        "features image 128 wide, text 768 wide for 6,000 items; dropped 1,200 duplicates"
-    )
-    assert "dropped" not in progress.dataset_summary({**facts, "dropped": {}})
+    assert progress.dataset_summary(facts) == [
+        "9,308 users, 6,710 items, 68,650 interactions",
+        "interactions: 59,541 train, 3,051 validation, 6,058 test",
+        "features: image 128 wide, text 768 wide for 6,000 items",
+        "dropped: 1,200 duplicates",
+        "ids: int64 of users, string of items",
+    ]
+    assert "dropped: nothing" in progress.dataset_summary({**facts, "dropped": {}})
 
 
 def test_partitions() -> None:
-    facts = {"book": {"users": [1, 2], "items": [3, 4]}, "edge_cut": 0.1234,
-             "balance": {"users": 1.333, "items": 1.14, "edges": 1.0}, "bytes": 12_300_000, "cold_items": 0}
-    assert progress.partitions_summary(facts) == (
-        "2 parts, edge cut 12.3 %, largest over mean part: users 1.33, items 1.14, edges 1.00; 12.3 MB")
-    assert progress.partitions_summary({**facts, "cold_items": 1500}).endswith(
-        ", 1,500 items without training interactions")
+    facts = {"book": {"users": [1, 2], "items": [3, 4]}, "edge_cut": 0.1234, "method": "metis", "item_neighbours": 10,
+             "balance": {"users": 1.333, "items": 1.14, "edges": 1.0}, "bytes": 12_300_000, "cold_items": 0,
+             "edges": 119082}
+    assert progress.partitions_summary(facts) == [
+        "2 parts by metis, edge cut 12.3 %",
+        "balance, largest part over mean: users 1.33, items 1.14, edges 1.00",
+        "item-item graph: the 10 nearest items of each, by modality",
+        "no items without training interactions (cold)",
+        "12.3 MB of 119,082 directed edges, features and lists",
+    ]
+    other = progress.partitions_summary({**facts, "cold_items": 1500, "item_neighbours": 0})
+    assert other[2:4] == ["item-item graph: none", "1,500 items without training interactions (cold)"]
 
 
 def test_training() -> None:
-    facts = {"epochs": 37, "best": 0.08526, "best_epoch": 27}
-    assert progress.training_summary(facts, "recall@20") == (
-        "37 epochs, best validation recall@20 0.0853 in epoch 27")
-    assert progress.training_summary({"epochs": 1, "best": None, "best_epoch": 0}, "recall@20") == "1 epoch"
+    first = {"train_seconds": 60.0, "validation_seconds": 1.5}
+    speed = {"rate/pairs": 900.0, "share/waiting": 0.1, "exchange/local": 0.75, "memory/resident": 2e9}
+    facts = {"epochs": 37, "best": 0.08526, "best_epoch": 27, "history": [first, first | speed, first | speed]}
+    assert progress.training_summary(facts, "recall@20") == [
+        "37 epochs, best validation recall@20 0.0853 in epoch 27",
+        "time: 3 min 00 s of training, 4.5 s of validation",
+        "median epoch: 900 pairs/s, 10.0 % of a step waiting, 75.0 % of rows local",
+        "most memory of a worker: 2.0 GB",
+    ]
+    assert len(progress.training_summary(facts | {"history": [first]}, "recall@20")) == 2
+    assert progress.training_summary({"epochs": 1, "best": None, "best_epoch": 0}, "recall@20") == ["1 epoch"]
 
 
 def test_evaluation() -> None:
     metrics = {"validation": {"recall@20": 0.09}, "test": {"recall@20": 0.085},
                "baselines": {"popularity": {"test": {"recall@20": 0.012}}}}
-    assert progress.evaluation_summary(metrics, "recall@20") == (
-        "validation recall@20 0.0900, test recall@20 0.0850 (popularity 0.0120)")
-    cold = {"cold": {"test": {"recall@20": 0.03, "users": 1200, "items": 57}}}
-    assert progress.evaluation_summary({**metrics, **cold}, "recall@20").endswith(
-        ", cold test recall@20 0.0300 (1,200 users, 57 items)")
+    plain = ["test recall@20 0.0850 (popularity 0.0120)", "validation recall@20 0.0900"]
+    assert progress.evaluation_summary(metrics, "recall@20") == plain
+    more = {"cold": {"test": {"recall@20": 0.03, "users": 1200, "items": 57}},
+            "without": {"image": {"test": {"recall@20": 0.07}}, "text": {"test": {"recall@20": 0.08}}}}
+    assert progress.evaluation_summary({**metrics, **more}, "recall@20") == [
+        *plain, "cold test recall@20 0.0300 (1,200 users, 57 items)",
+        "test recall@20 without image 0.0700, text 0.0800",
+    ]
 
 
 def test_export() -> None:
     index = {"kind": "hnsw", "recall": {"value": 0.98765, "at": 20, "users": 1000}}
     facts = {"users": 9308, "items": 6710, "k": 50, "bytes": 4_200_000, "index": index}
-    assert progress.export_summary(facts) == (
-        "top 50 for 9,308 users, embeddings of 9,308 users and 6,710 items, "
-        "hnsw index with recall@20 0.9877, 4.2 MB")
+    assert progress.export_summary(facts) == [
+        "top 50 for 9,308 users", "embeddings of 9,308 users and 6,710 items", "hnsw index with recall@20 0.9877",
+        "4.2 MB",
+    ]
