@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench serving clean
+.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench serving newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -24,10 +24,12 @@ help:
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
 	@echo "make fuzz     feed 2,000 random examples each to the readers of jobs, tables, features and ids (an hour or less)"
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
-	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (half an hour)"
+	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (an hour);"
+	@echo "              goes on where it was cut short, runs/chaos.json has what is done"
 	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes); writes docs/benchmarks.md"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
+	@echo "make newcomer  the way of somebody new, in a fresh clone: install, demo, and docs/own-data.md line by line"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
 setup: $(STAMP)
@@ -82,6 +84,10 @@ bench: $(STAMP)
 
 serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
+
+newcomer:
+	folder=$$(mktemp -d) && git clone -q . $$folder/mmssl-dist && cd $$folder/mmssl-dist && $(MAKE) demo && \
+	    .venv/bin/python -m pytest tests/end_to_end/test_own_data.py && rm -rf $$folder
 
 clean:
 	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
