@@ -46,7 +46,8 @@ def plan(
     given.
     """
     with reporting(debug):
-        from mmssl_dist.planning.plan import GIGA, Terms, machine_memory, make_plan
+        from mmssl_dist.launch.cluster import machine_memory
+        from mmssl_dist.planning.plan import GIGA, Terms, make_plan
         from mmssl_dist.report.plan import plan_lines
 
         job = loaded(job_file, overrides)

@@ -100,7 +100,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
             "address": "local",
             "include_dashboard": False,
             "num_cpus": max(needed + 1, os.cpu_count() or 1),  # one more for data tasks beside waiting workers
-            "object_store_memory": min(_LARGEST_OBJECT_STORE, _physical_memory() // 8),
+            "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 8),
         }
     if target:
         try:
@@ -234,7 +234,8 @@ def _quiet_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _physical_memory() -> int:
+def machine_memory() -> int:
+    """Bytes of this machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

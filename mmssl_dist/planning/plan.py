@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -114,11 +113,6 @@ def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) 
         least_workers=least, least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
         breaks=tuple(_breaks(job, sizes, memory, least, terms)),
     )  # fmt: skip
-
-
-def machine_memory() -> float:
-    """Bytes of this machine's memory."""
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def require_room(plan: Plan, limit: float, setting: str) -> None:
