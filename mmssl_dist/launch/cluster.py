@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
+from mmssl_dist.launch.last_words import LastWords
 from mmssl_dist.launch.progress import Relay, carried, follow
 from mmssl_dist.launch.waiting import amounts, await_room, grows
 
@@ -27,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected Ray; use it in a ``with`` statement, which disconnects.
+    """A connected Ray.
 
     Attributes:
         environment: variables of every task and worker.
@@ -60,17 +61,11 @@ class Cluster:
             cause = getattr(error, "cause", None) or error
             raise WorkerError(f"{function.__name__} failed: {describe(cause)}") from error
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        import ray
-
-        ray.shutdown()
-
-
-def connect(scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False) -> Cluster:
-    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine.
+@contextmanager
+def connect(scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False) -> Iterator[Cluster]:
+    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine. At its end
+    disconnects; what Ray cannot tell of its own end is told, see ``LastWords``.
 
     Raises:
         InputError: no cluster there, or one that cannot ever hold the workers.
@@ -111,14 +106,15 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         _start_here(options)
     if not debug:
         _quiet_data()
+    words = LastWords()
     try:
         require_resources(scaling)
         if target:
             await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")  # a head may run no tasks, and be all there is
-        return Cluster(environment, _start_relay(), debug)
-    except BaseException:
+        yield Cluster(environment, _start_relay(), debug)
+    finally:
         ray.shutdown()
-        raise
+        words.close()
 
 
 def probe(where: str, target: str) -> None:

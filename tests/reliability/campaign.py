@@ -242,11 +242,11 @@ class Campaign:
         with serving(store) as endpoint:
             client(endpoint).create_bucket(Bucket=BUCKET)
             for stage in STAGES[: STAGES.index(case.stage)]:
-                upload(endpoint, BUCKET, reference / ARTIFACTS[stage], f"run/{ARTIFACTS[stage]}")
+                upload(endpoint, BUCKET, reference / ARTIFACTS[stage], f"{output.name}/{ARTIFACTS[stage]}")
             sets = [f"storage.endpoint={endpoint}", f"storage.region={REGION}", "storage.path_style=true"]
 
             def command() -> Command:
-                return self.command(case.stage, f"s3://{BUCKET}/run", case.workers, *sets, **KEYS)
+                return self.command(case.stage, f"s3://{BUCKET}/{output.name}", case.workers, *sets, **KEYS)
 
             first = command()
             if not first.wait_for(f"{case.stage}: started"):
@@ -265,7 +265,7 @@ class Campaign:
                 raise Failed("no request was spoiled")
             filesystem = pafs.S3FileSystem(access_key="testing", secret_key="testing", endpoint_override=endpoint,
                                            region=REGION, force_virtual_addressing=False)  # fmt: skip
-            self._settle(case, result, first, status, Published(filesystem, f"{BUCKET}/run"), command)
+            self._settle(case, result, first, status, Published(filesystem, f"{BUCKET}/{output.name}"), command)
 
     def _full_disk(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)

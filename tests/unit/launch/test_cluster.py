@@ -27,12 +27,12 @@ def test_environment_of_workers(monkeypatch):
     ("http://127.0.0.1:8265", "mmssl-dist submit"), ("ray://127.0.0.1:10001", "mmssl-dist submit"),
 ])  # fmt: skip
 def test_address_without_a_cluster_to_join(monkeypatch, address, message):
-    with pytest.raises(InputError, match=message) as caught:
-        connect(Scaling(), Storage(), address)
+    with pytest.raises(InputError, match=message) as caught, connect(Scaling(), Storage(), address):
+        pass
     assert caught.value.where == "--address"
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(InputError, match=message) as caught:
-        connect(Scaling(), Storage())
+    with pytest.raises(InputError, match=message) as caught, connect(Scaling(), Storage()):
+        pass
     assert caught.value.where == "RAY_ADDRESS"
 
 
