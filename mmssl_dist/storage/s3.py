@@ -16,7 +16,7 @@ from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import StorageError
 
 CONNECT_SECONDS = 5.0
-_READ_SECONDS = 30.0
+_READ_SECONDS = 15.0
 _BLOCK_BYTES = 1 << 23
 # Settings of a profile whose credentials are not simply written down
 _RENEWED = (

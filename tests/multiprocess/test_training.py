@@ -350,7 +350,7 @@ def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
 
 def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder):
     one = runs[1][0].metrics
-    assert one.keys() == {"validation", "test", "baselines"}
+    assert one.keys() == {"validation", "test", "baselines", "without"}
     assert 0 < one["validation"]["recall@20"] < 1
     names = sorted(path.relative_to(folder / "export-1") for path in (folder / "export-1").rglob("*.parquet"))
     assert len(names) == 3 * 4  # user rows, item rows and recommendations of four partitions
@@ -360,6 +360,8 @@ def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder
                 assert found.metrics[split] == pytest.approx(one[split], abs=1e-6)
                 popular, wanted = (each["baselines"]["popularity"][split] for each in (found.metrics, one))
                 assert popular == pytest.approx(wanted, abs=1e-12)
+                for modality, wanted in one["without"].items():
+                    assert found.metrics["without"][modality][split] == pytest.approx(wanted[split], abs=1e-6)
         for name in names:
             ours, theirs = (pq.read_table(folder / f"export-{w}" / name) for w in (workers, 1))
             assert ours.schema == theirs.schema
