@@ -33,6 +33,9 @@ def kill_driver(command: Command) -> str:
     return "SIGKILL of the driver"
 
 
+_NO_WORK = ("IDLE", "Relay", "DashboardAgent", "RuntimeEnvAgent")  # processes that call themselves ray:: too
+
+
 def kill_worker(command: Command, rng: random.Random) -> str | None:
     """SIGKILL to one of the processes that do the stage's work; None when there is none."""
     return _kill(command, rng, ("RayTrainWorker",) if command.stage not in ("prepare", "partition") else ("ray::",))
@@ -50,7 +53,7 @@ def _kill(command: Command, rng: random.Random, marks: tuple[str, ...]) -> str |
             line = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if any(mark in line for mark in marks) and "IDLE" not in line and "Relay" not in line:
+        if any(mark in line for mark in marks) and not any(name in line for name in _NO_WORK):
             found.append((process, line))
     if not found:
         return None
