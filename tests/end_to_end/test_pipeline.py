@@ -98,7 +98,11 @@ def _split(output: Path, split: str) -> dict[str, set[int]]:
 
 def test_metrics_file_has_every_metric_of_both_splits_and_popularitys_beside(folder):
     found = _metrics(folder / "out")
-    assert list(found) == ["validation", "test", "baselines"]
+    assert list(found) == ["validation", "test", "baselines", "without"]
+    assert list(found["without"]) == ["image", "text"]
+    for metrics in found["without"].values():
+        assert list(metrics) == ["validation", "test"]
+        assert all(list(metrics[split]) == NAMES for split in metrics)
     assert list(found["baselines"]) == ["popularity"]
     for metrics in (found, found["baselines"]["popularity"]):
         for split in ("validation", "test"):

@@ -40,6 +40,7 @@ from tests.servers import REGION, client, serving, upload
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 BUCKET = "campaign"
+_STORE_SECONDS = 900  # within which a stage ends whose every tenth request is sent again, and a few wait for silence
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ class Campaign:
                 store.kinds, store.share = ("503", "reset"), 1.0
             else:
                 store.share = 0.15
-            status = first.end()
+            status = first.end(_STORE_SECONDS)
             store.share = 0.0
             kinds = ", ".join(f"{count} {kind}" for kind, count in store.spoiled.items() if count)
             result.injected = f"requests spoiled: {kinds or 'none'}"
