@@ -22,6 +22,7 @@ def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[flo
     if not values:
         return ""
     low, high = _span(min(values), max(values))
+    low = max(low, 0.0) if min(values) >= 0 else low  # there are no negative seconds
     first, last = _span(min(x), max(x)) if len(set(x)) == 1 else (min(x), max(x))
     parts = [_frame(title, low, high, x_label)]
     parts += [_label(_across(at, first, last), f"{at:g}") for at in _some(x)]

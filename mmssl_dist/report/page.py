@@ -137,7 +137,7 @@ def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
     medians = {name.split("/")[1]: name for name in told[0] if name.startswith("seconds/") and name.endswith("/p50")}
     del medians["step"]
     return [
-        chart("seconds of a step by phase, median (sample goes on beside)", medians),
+        chart("median seconds by phase (sample: beside)", medians),
         chart("training pairs per second", {"pairs": "rate/pairs"}),
         chart("share of a step spent waiting", {"for a batch or another worker": "share/waiting"}),
         chart("share of rows that are local", {"rows": "exchange/local"}),
@@ -181,8 +181,7 @@ def _contributions(metrics: Mapping[str, Any], k: int) -> str:
     notes = {label: f"{value:.4f} ({value / bars['all'] - 1:+.0%})" if bars["all"] else f"{value:.4f}"
              for label, value in bars.items() if label != "all"}  # fmt: skip
     notes["all"] = f"{bars['all']:.4f}"
-    chart = bar_chart(f"{split} {name} of the trained model with a modality left out", bars, "as trained beside it",
-                      notes)  # fmt: skip
+    chart = bar_chart(f"{split} {name}, a modality left out", bars, "as trained beside it", notes)
     return _charts([chart])
 
 

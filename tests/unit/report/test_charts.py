@@ -47,3 +47,13 @@ def test_nothing_to_draw_and_names_that_are_markup():
     assert bar_chart("x", {}, "group") == ""
     assert "<b>" not in line_chart("<b>", [1, 2], {"<b>": [1, 2], "c": [2, 1]}, "<b>")
     drawing(bar_chart("a & <b>", {"<i>": 1.0}, "&"))
+
+
+def test_an_axis_goes_below_zero_only_with_its_values() -> None:
+    def lowest(*values: float) -> float:
+        svg = drawing(line_chart("seconds", [1, 2], {"a": values}, "epoch"))
+        ticks = [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"]
+        return min(float(tick or "") for tick in ticks)
+
+    assert lowest(0.0, 10.0) == 0.0
+    assert lowest(-1.0, 10.0) < -1.0
