@@ -91,7 +91,12 @@ def load_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), error, "a job is a readable UTF-8 file", "Check the file.") from error
-    return parse_job(_parse(text, str(path)), overrides, source=str(path))
+    return read_job(text, str(path), overrides)
+
+
+def read_job(text: str, source: str, overrides: Iterable[str] = ()) -> Job:
+    """The job in a YAML ``text`` from ``source``; raises as ``load_job`` does."""
+    return parse_job(_parse(text, source), overrides, source=source)
 
 
 def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") -> Job:

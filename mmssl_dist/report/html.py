@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-import yaml
-
 from mmssl_dist import __version__
-from mmssl_dist.config import parse_job
+from mmssl_dist.config import read_job
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.data.files import find_titles
 from mmssl_dist.data.titles import read_titles
@@ -33,7 +31,7 @@ def write_report(url: str, storage: Storage) -> str:
     output = open_location(url, storage)
     manifests = {kind: require_manifest(output / kind, kind, command) for kind, command in _KINDS.items()}
     text = (output / "job.yaml").read_bytes().decode()
-    job = parse_job(yaml.safe_load(text))
+    job = read_job(text, (output / "job.yaml").url)
     titles = find_titles(job)
     stamp = fingerprint("report", _FORMAT, __version__, text, {kind: m.fingerprint for kind, m in manifests.items()},
                         [(file.name, file.size, file.modified) for file in titles])  # fmt: skip
