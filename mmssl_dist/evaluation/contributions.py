@@ -43,8 +43,8 @@ def _without(modality: str, graph: LocalGraph,
              views: Mapping[str, Adjacency]) -> tuple[LocalGraph, Mapping[str, Adjacency]]:  # fmt: skip
     """The graph and the learned lists with nothing in them that is the modality's."""
     features = graph.propagated[modality]
-    zero = features.new_zeros(()).expand_as(features)  # takes no memory; gives tower rows of zero, as equation 1 has no
-    # constant beside the bias column
+    # Tower rows of zero, since equation 1 has no constant beside the bias column; expanded, it takes no memory.
+    zero = features.new_zeros(()).expand_as(features)
     empty = Adjacency(torch.zeros(graph.num_rows + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64),
                       torch.empty(0))  # fmt: skip
     emptied = replace(graph, propagated={**graph.propagated, modality: zero},
