@@ -11,10 +11,16 @@ from mmssl_dist.planning.sizes import Sizes
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
 EMPTY_WORKER = 560_000_000
-"""Bytes of a worker that holds next to nothing, as seen: Python, torch, DGL, DeepSpeed, Ray, a step's temporaries."""
-_CHUNK_EDGES = 1 << 21  # evaluation.propagation takes so many edges at once
-_ROW_COPIES = 8  # of an ID row in a step: handed out, fetched, both gradients, Adam's temporaries, layers
+"""Bytes of a worker that has taken steps on a graph of a few nodes, as seen: Python, torch, DGL, DeepSpeed, Ray."""
+# What the code holds at once. Each of these is counted there, and was seen in a record of all allocations of a step.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
+_SCORE_COPIES = 4  # of a contrastive term's users x users scores: its own, and three while its gradient is worked out
+_SEED_COPIES = 5  # of a seed's row: final, sums on the way, gradients; as many of each modality's
+_CHUNK_EDGES = 1 << 19  # evaluation.propagation takes so many edges at once
+_CHUNK_EDGE_BYTES = 6 * _ID  # sorted, made unique, and as a sparse matrix
+_DRAWN_ROWS, _DRAW_BYTES = 1 << 16, 5 * _ID  # training.state draws so many initial rows at once, with temporaries
+_CHUNK_COLUMNS, _COLUMN_BYTES = 64, 4 * _ID  # evaluation.ranking looks into so many columns for each place of a list
+_HEAP = 2  # glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: seen 1.6 to 2.0
 
 
 @dataclass(frozen=True)
@@ -39,31 +45,79 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     share = max(1.0, sizes.unevenness) / workers
     nodes, items = sizes.num_nodes / workers, sizes.num_items / workers
     edges = 2 * sizes.interactions * share
-    # row starts twice: DGL's count from the partition's first edge
-    topology = 2 * _ID * nodes + (_ID + _WEIGHT) * (edges + sizes.held_out * share) + 2 * _ID * nodes
+    # row starts twice: DGL's count from the partition's first edge; a training pair's place in the pass over them all
+    topology = 4 * _ID * nodes + (_ID + _WEIGHT) * (edges + sizes.held_out * share) + _ID * edges / 2
     if job.model.item_graph.weight > 0:
         topology += modalities * (2 * _ID * nodes + items * job.partition.item_neighbours * (_ID + _WEIGHT))
     features = nodes * _FLOAT * sum(width + 1 for width in sizes.modalities.values())
-    moments = dimension + (dimension if job.training.rows.second_moment == "element" else 1)
     lists = nodes * job.model.modality_graph.size * (2 * _ID + _FLOAT) * modalities
-    batches = (1 + job.training.prefetch) * (batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID)
-    scores = batch.users * batch.candidates * _FLOAT * (2 + 3 * modalities)  # with the critic's, real and fake
-    step = batch.rows * dimension * _FLOAT * _ROW_COPIES + scores
+    # those ahead, the one in use, and what it takes to make one
+    batches = (2 + job.training.prefetch) * (batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID)
+    step = _step(job, sizes, batch, workers)
+    largest = max(step, _start(job, nodes), _validation(job, sizes, nodes, edges, workers), _checkpoint(job, sizes))
     host = {"worker": float(EMPTY_WORKER), "topology": topology, "features": features, "batches": batches}
-    device = {"ID rows": nodes * dimension * _FLOAT, "optimizer": nodes * moments * _FLOAT}
+    device = {"ID rows": nodes * dimension * _FLOAT, "optimizer": nodes * _moments(job) * _FLOAT}
     if lists:
         host["learned lists"] = lists
-    device["step or validation"] = max(step, _validation(job, sizes, nodes, edges))
+    device["step or validation"] = largest
+    # where a step ends all of its temporaries are free again, and what comes between steps has their room
+    host["gaps in the heap"] = max(0.0, _HEAP * (step + batches) - largest - batches)
     return Memory({k: round(v) for k, v in host.items()}, {k: round(v) for k, v in device.items()})
 
 
-def _validation(job: Job, sizes: Sizes, nodes: float, edges: float) -> float:
-    """Exact propagation holds every layer, the towers and a chunk of fetched rows; ranking one block of scores."""
-    row = job.model.dimension * _FLOAT
-    held = job.model.layers + 2 + len(sizes.modalities) + (2 if job.model.item_graph.weight > 0 else 0)
-    chunk = min(_CHUNK_EDGES, edges, sizes.num_nodes) * row + min(_CHUNK_EDGES, edges) * (_ID + _EDGE_BYTES)
-    score = min(job.evaluation.user_block, sizes.num_users) * min(job.evaluation.item_block, sizes.num_items) * _FLOAT
-    return nodes * row * held + max(chunk, score)
+def _moments(job: Job) -> int:
+    """Numbers that the optimizer keeps of an ID row."""
+    return job.model.dimension + (job.model.dimension if job.training.rows.second_moment == "element" else 1)
+
+
+def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
+    """The most that a step holds: in the contrastive term's gradient, or in the update of the ID rows."""
+    row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
+    contrastive, scores = job.losses.contrastive, batch.users * batch.candidates * _FLOAT
+    between = 0.0
+    if contrastive.weight > 0:
+        views = modalities if contrastive.rows == "lists" else 1
+        between = batch.users * 2 * (batch.users * workers) * _FLOAT * (_SCORE_COPIES - 1 + views)
+    wide = sum(width + 1 for width in sizes.modalities.values()) * _FLOAT
+    seeds = batch.seeds * (wide + _SEED_COPIES * (1 + modalities) * row)
+    attention = 0.0
+    if job.model.modality_graph.size:  # rows of each modality, stacked, as queries and keys; of each head; their mean
+        attention = batch.outer * row * (4 * modalities + job.model.heads + 3)
+    away = 1 if workers > 1 else 0
+    # handed out and fetched, generator and critic on real and fake scores
+    losses = batch.rows * row * (1 + away) + between + scores * (2 + 3 * modalities) + seeds + attention
+    # handed out and fetched; the gradient, its mean, its sum over those who asked; its square and the moments
+    copies = 3 + 2 * away + (3 if job.training.rows.second_moment == "element" else 1)
+    return max(losses, batch.rows * row * copies + scores * modalities + batch.seeds * row * modalities)
+
+
+def _start(job: Job, nodes: float) -> float:
+    """Drawing the first ID rows."""
+    return min(_DRAWN_ROWS, nodes) * job.model.dimension * _DRAW_BYTES
+
+
+def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int) -> float:
+    """Exact propagation holds every layer's rows and a chunk of fetched ones; ranking the lists and a score block."""
+    row, evaluation, modalities = job.model.dimension * _FLOAT, job.evaluation, len(sizes.modalities)
+    views = modalities if job.model.modality_graph.size else 0
+    kept = 1 if job.model.item_graph.weight > 0 else 0
+    held = kept + max(views + 1 if views else 0, job.model.layers + 1 + (1 if views else 0), 2 * kept)
+    taken = min(_CHUNK_EDGES, edges)
+    copies = 2 if workers > 1 else 1  # those handed out and those fetched
+    propagation = nodes * row * held + min(taken, sizes.num_nodes) * row * copies + taken * _CHUNK_EDGE_BYTES
+    users, items = sizes.num_users / workers, sizes.num_items / workers
+    if evaluation.users != "all":
+        users = min(users, evaluation.users / workers)
+    longest, block = max(evaluation.ks), min(evaluation.user_block, users)
+    columns = min(evaluation.item_block, items)
+    score = block * (columns * _FLOAT + min(columns, longest * _CHUNK_COLUMNS) * _COLUMN_BYTES)
+    ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT) + score
+    return max(propagation, ranking)
+
+
+def _checkpoint(job: Job, sizes: Sizes) -> float:
+    """One partition's rows and moments on their way to a file."""
+    return sizes.num_nodes / job.partition.parts * (job.model.dimension + _moments(job)) * _FLOAT
 
 
 def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:
@@ -85,10 +139,9 @@ def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
     nodes, edges, row = sizes.num_nodes, 2 * sizes.interactions, job.model.dimension * _FLOAT
     width = sum(each + 1 for each in sizes.modalities.values())
     similar = len(sizes.modalities) * sizes.num_items * job.partition.item_neighbours * (_ID + _WEIGHT)
-    moments = row + (row if job.training.rows.second_moment == "element" else _FLOAT)
     return {
         "dataset": (sizes.interactions + sizes.held_out) * 2 * _ID + sizes.num_items * width * _FLOAT,
         "partitions": edges * (_ID + _WEIGHT) + nodes * _ID + (nodes + sizes.num_items) * width * _FLOAT + similar,
-        "checkpoints": (job.training.keep_checkpoints + 1) * nodes * (row + moments),
+        "checkpoints": (job.training.keep_checkpoints + 1) * nodes * (row + _moments(job) * _FLOAT),
         "export": nodes * 2 * row + sizes.num_users * job.export.k * (_ID + _FLOAT),
     }  # fmt: skip
