@@ -20,6 +20,7 @@ _CHUNK_EDGES = 1 << 19  # evaluation.propagation takes so many edges at once
 _CHUNK_EDGE_BYTES = 6 * _ID  # sorted, made unique, and as a sparse matrix
 _DRAWN_ROWS, _DRAW_BYTES = 1 << 16, 5 * _ID  # training.state draws so many initial rows at once, with temporaries
 _CHUNK_COLUMNS, _COLUMN_BYTES = 64, 4 * _ID  # evaluation.ranking looks into so many columns for each place of a list
+_STREAMING_NODE = 40  # bytes of a node in the streaming cut
 _HEAP = 2  # glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: seen 1.6 to 2.0
 
 
@@ -54,14 +55,16 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     # those ahead, the one in use, and what it takes to make one
     batches = (2 + job.training.prefetch) * (batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID)
     step = _step(job, sizes, batch, workers)
-    largest = max(step, _start(job, nodes), _validation(job, sizes, nodes, edges, workers), _checkpoint(job, sizes))
+    largest = max(step, _start(job, nodes), _validation(job, sizes, nodes, edges, workers),
+                  _checkpoint(job, sizes, workers))  # fmt: skip
     host = {"worker": float(EMPTY_WORKER), "topology": topology, "features": features, "batches": batches}
     device = {"ID rows": nodes * dimension * _FLOAT, "optimizer": nodes * _moments(job) * _FLOAT}
     if lists:
         host["learned lists"] = lists
     device["step or validation"] = largest
     # where a step ends all of its temporaries are free again, and what comes between steps has their room
-    host["gaps in the heap"] = max(0.0, _HEAP * (step + batches) - largest - batches)
+    on_host = 0.0 if job.scaling.gpus_per_worker else step
+    host["gaps in the heap"] = max(0.0, _HEAP * (on_host + batches) - batches - (largest if on_host else 0.0))
     return Memory({k: round(v) for k, v in host.items()}, {k: round(v) for k, v in device.items()})
 
 
@@ -115,9 +118,9 @@ def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int
     return max(propagation, ranking)
 
 
-def _checkpoint(job: Job, sizes: Sizes) -> float:
+def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:
     """One partition's rows and moments on their way to a file."""
-    return sizes.num_nodes / job.partition.parts * (job.model.dimension + _moments(job)) * _FLOAT
+    return sizes.num_nodes / max(job.partition.parts, workers) * (job.model.dimension + _moments(job)) * _FLOAT
 
 
 def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:
@@ -129,9 +132,18 @@ def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:
     found = {"graph": graph, "features of one modality": rows}
     if job.partition.item_neighbours:
         found["item-item graph"] = 3 * sizes.num_items * widest * _FLOAT
-    if chosen_method(job.partition, nodes, sizes.interactions) == "metis" and job.partition.parts > 1:
+    method = chosen_method(job.partition, nodes, sizes.interactions)
+    if method == "metis" and job.partition.parts > 1:
         found["METIS"] = metis_bytes(nodes, sizes.interactions)
+    elif method == "streaming":
+        found["streaming cut"] = nodes * _STREAMING_NODE
     return found
+
+
+def index_memory(job: Job, sizes: Sizes) -> int:
+    """Peak of the one task that indexes the items: their rows, and the index with its copy of them."""
+    links = job.export.index.links * 2 * _FLOAT if job.export.index.kind == "hnsw" else 0
+    return sizes.num_items * (2 * job.model.dimension * _FLOAT + links)
 
 
 def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mmssl_dist.config.tree import Job
 from mmssl_dist.errors import InputError
+from mmssl_dist.graph.method import chosen_method
 from mmssl_dist.planning.batch import Expected, expected_batch
-from mmssl_dist.planning.memory import Memory, partition_memory, storage_bytes, worker_memory
+from mmssl_dist.planning.memory import Memory, index_memory, partition_memory, storage_bytes, worker_memory
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.traffic import local_share, sent_bytes
 
 GIGA = 1e9
 _MOST_WORKERS = 1 << 20
+_RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking, as seen
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -55,43 +59,68 @@ class Time:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What depends on the number of workers.
+
+    Attributes:
+        memory: of each worker. batch: of each worker and step. sent: bytes each worker sends in a step.
+        local: share of the fetched rows that are the worker's own.
+        time: None without a calibration. cost: of all epochs; None without time or price.
+    """
+
+    memory: Memory
+    batch: Expected
+    sent: float
+    local: float
+    time: Time | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A job's needs.
 
     Attributes:
         workers: W. parts: P.
-        memory: of each worker. batch: of each worker and step. sent: bytes each worker sends in a step.
-        local: share of the fetched rows that are the worker's own.
-        partition: memory of the task that cuts the graph, by what takes it. storage: bytes by artifact.
-        time: None without a calibration. cost: of all epochs; None without time or price.
+        needs: with W workers.
+        method: how the graph is or will be cut.
+        partition: memory of the task that cuts the graph, by what takes it. index: of the one that indexes the items.
+        storage: bytes by artifact.
         least_workers: the smallest W that fits the memory given, and least_parts the P for it; None when none does or
-            no memory is given.
+            no memory is given. fitting: what that W needs.
         breaks: what would not work, the first thing first.
     """
 
     sizes: Sizes
     workers: int
     parts: int
-    memory: Memory
-    batch: Expected
-    sent: float
-    local: float
+    needs: Needs
+    method: str
     partition: Mapping[str, int]
+    index: int
     storage: Mapping[str, int]
-    time: Time | None
-    cost: float | None
     least_workers: int | None
     least_parts: int | None
+    fitting: Needs | None
     breaks: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """Everything as plain values, for JSON."""
-        found = {name: value for name, value in asdict(self).items() if name != "sizes"}
-        found["memory"]["total"] = self.memory.total
+        found = {name: value for name, value in asdict(self).items() if name not in ("sizes", "needs", "fitting")}
+        fitting = None if self.fitting is None else _needs_facts(self.fitting)
         return {
             "users": self.sizes.num_users, "items": self.sizes.num_items, "interactions": self.sizes.interactions,
-            "modalities": dict(self.sizes.modalities), "source": self.sizes.source, **found,
+            "modalities": dict(self.sizes.modalities), "source": self.sizes.source, **_needs_facts(self.needs), **found,
+            "fitting": fitting,
         }  # fmt: skip
+
+    @property
+    def memory(self) -> Memory:
+        return self.needs.memory
+
+    @property
+    def sent(self) -> float:
+        return self.needs.sent
 
 
 def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) -> Plan:
@@ -101,18 +130,29 @@ def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) 
         speed: of a step, see ``calibrate``; None leaves times out.
     """
     workers = job.scaling.fewest
+    needs, least = _needs(job, sizes, workers, terms, speed), _least_workers(job, sizes, terms.memory)
+    fitting = None if least is None else _needs(job, sizes, least, terms, speed)
+    return Plan(
+        sizes=sizes, workers=workers, parts=job.partition.parts, needs=needs,
+        method=sizes.method or chosen_method(job.partition, sizes.num_nodes, sizes.interactions),
+        partition=partition_memory(job, sizes), index=index_memory(job, sizes), storage=storage_bytes(job, sizes),
+        least_workers=least, least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
+        fitting=fitting, breaks=tuple(_breaks(job, sizes, needs.memory, least, terms)),
+    )  # fmt: skip
+
+
+def _needs(job: Job, sizes: Sizes, workers: int, terms: Terms, speed: Speed | None) -> Needs:
     batch = expected_batch(job, sizes, workers)
-    memory = worker_memory(job, sizes, batch, workers)
     sent = sent_bytes(job, sizes, batch, workers)
     time = None if speed is None else _time(job, sizes, speed.seconds(batch.rows) + sent / terms.bandwidth)
-    least = _least_workers(job, sizes, terms.memory)
-    return Plan(
-        sizes=sizes, workers=workers, parts=job.partition.parts, memory=memory, batch=batch, sent=sent,
-        local=local_share(batch), partition=partition_memory(job, sizes), storage=storage_bytes(job, sizes), time=time,
-        cost=None if time is None or terms.price is None else terms.price * workers * time.training / 3600,
-        least_workers=least, least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
-        breaks=tuple(_breaks(job, sizes, memory, least, terms)),
-    )  # fmt: skip
+    cost = None if time is None or terms.price is None else terms.price * workers * time.training / 3600
+    return Needs(worker_memory(job, sizes, batch, workers), batch, sent, local_share(batch), time, cost)
+
+
+def _needs_facts(needs: Needs) -> dict[str, Any]:
+    found = asdict(needs)
+    found["memory"]["total"] = needs.memory.total
+    return found
 
 
 def require_room(plan: Plan, limit: float, setting: str) -> None:
@@ -174,3 +214,17 @@ def _breaks(job: Job, sizes: Sizes, memory: Memory, least: int | None, terms: Te
         yield f"train: {memory.total / GIGA:,.1f} GB per worker; {mend}"
     if least is not None and least > job.partition.parts:
         yield f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"
+    yield from _late_breaks(job, sizes, least or job.scaling.fewest, limit)
+
+
+def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator[str]:
+    """What would break after training."""
+    if job.evaluation.users == "all":
+        products = 2.0 * job.model.dimension * sizes.num_users * sizes.num_items
+        seconds = products / (_RANKED * workers * job.scaling.cpus_per_worker)
+        if seconds > _DAY:
+            yield (f"evaluation.users: ranking {sizes.num_items:,} items for each of {sizes.num_users:,} users takes "
+                   f"{workers} worker(s) some {seconds / _DAY:,.0f} days, at every validation; rank for fewer")
+    if (index := index_memory(job, sizes)) > limit:
+        yield (f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of that size, whatever "
+               "the number of workers")  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mmssl_dist.planning.plan import Plan, Speed, Terms
+from mmssl_dist.planning.plan import Needs, Plan, Speed, Terms
 from mmssl_dist.report.progress import count, duration, percent, size
 
 _WIDTH = 26
+_METHODS = {"metis": "METIS", "streaming": "the streaming partitioner", "random": "a random cut"}
 
 
 def plan_lines(plan: Plan, terms: Terms, speed: Speed | None) -> list[str]:
@@ -16,45 +17,63 @@ def plan_lines(plan: Plan, terms: Terms, speed: Speed | None) -> list[str]:
 
 
 def _lines(plan: Plan, terms: Terms, speed: Speed | None) -> Iterator[str]:
-    sizes, batch = plan.sizes, plan.batch
+    sizes, needs = plan.sizes, plan.needs
     yield (f"{count(sizes.num_users)} users, {count(sizes.num_items)} items, {count(sizes.interactions)} training "
            f"interactions ({sizes.source})")  # fmt: skip
-    yield f"{plan.workers} worker(s), {plan.parts} partitions"
+    told = "cut" if sizes.method else "to be cut"
+    yield f"{plan.workers} worker(s), {plan.parts} partitions, {told} by {_METHODS[plan.method]}"
     yield ""
     yield "memory per worker"
     yield from _table({**plan.memory.host, **plan.memory.device}, plan.memory.total)
     yield "memory of the task that partitions"
     yield from _table(plan.partition, sum(plan.partition.values()))
+    yield f"memory of the task that indexes items: {size(plan.index)}"
+    yield ""
     yield "storage"
     yield from _table(plan.storage, sum(plan.storage.values()))
     yield "each worker, each step"
-    yield _row("training pairs", count(round(batch.pairs)))
-    yield _row("ID rows", f"{count(round(batch.rows))}, {percent(plan.local)} of them its own")
-    yield _row("sampled edges", count(round(batch.edges)))
-    yield _row("sent to others", f"{size(plan.sent)}, {percent(sizes.cut_between(plan.workers))} of edges cut"
+    yield _row("training pairs", count(round(needs.batch.pairs)))
+    away = count(round(needs.batch.away_rows))
+    yield _row("ID rows", f"{count(round(needs.batch.rows))}, {away} from others ({percent(needs.local)} its own)")
+    yield _row("sampled edges", count(round(needs.batch.edges)))
+    yield _row("sent to others", f"{size(needs.sent)}, {percent(sizes.cut_between(plan.workers))} of edges cut"
                                  f"{'' if sizes.edge_cut else ' (as if at random)'}")  # fmt: skip
-    if plan.time is not None and speed is not None:
-        yield _row("time", f"{duration(plan.time.step)} (calibrated on this machine's {speed.device})")
+    if needs.time is not None and speed is not None:
+        yield _row("time", f"{duration(needs.time.step)} (calibrated on this machine's {speed.device})")
         yield ""
-        cost = "" if plan.cost is None else f", cost {plan.cost:,.2f}"
-        yield (f"an epoch of {count(plan.time.steps)} steps: {duration(plan.time.epoch)}; the most epochs: "
-               f"{duration(plan.time.training)}{cost}; validations not counted")  # fmt: skip
+        yield _epochs(needs)
+    elif terms.price is not None:
+        yield _row("time", "not known, and so no cost: --no-calibrate was given")
     if terms.memory is not None:
         yield ""
         yield from _fit(plan, terms.memory)
 
 
 def _fit(plan: Plan, memory: float) -> Iterator[str]:
-    if plan.least_workers is not None:
-        yield (f"with {size(memory)} per worker: at least {count(plan.least_workers)} worker(s), "
-               f"partition.parts {count(plan.least_parts or 0)}")  # fmt: skip
-    else:
+    if plan.fitting is None:
         yield f"with {size(memory)} per worker: no number of workers fits"
+    else:
+        fitting, workers, parts = plan.fitting, plan.least_workers or 0, plan.least_parts or 0
+        yield f"with {size(memory)} per worker: at least {count(workers)} worker(s), partition.parts {count(parts)}"
+        if workers != plan.workers:
+            yield _row("memory of each", size(fitting.memory.total))
+            yield _row("sent by each in a step", f"{size(fitting.sent)}, {percent(fitting.local)} of ID rows its own")
+            if fitting.time is not None:
+                yield _row("time of a step", duration(fitting.time.step))
+                yield f"  {_epochs(fitting)}"
     yield from (f"breaks: {problem}" for problem in plan.breaks)
 
 
+def _epochs(needs: Needs) -> str:
+    if needs.time is None:
+        return ""
+    cost = "" if needs.cost is None else f", cost {needs.cost:,.2f}"
+    return (f"an epoch of {count(needs.time.steps)} steps: {duration(needs.time.epoch)}; the most epochs: "
+            f"{duration(needs.time.training)}{cost}; validations not counted")  # fmt: skip
+
+
 def _table(amounts: Mapping[str, int], total: int) -> Iterator[str]:
-    yield from (_row(name, size(amount)) for name, amount in amounts.items())
+    yield from (_row(name, size(amount)) for name, amount in amounts.items() if amount)
     yield _row("in all", size(total))
     yield ""
 

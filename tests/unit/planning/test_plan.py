@@ -126,11 +126,11 @@ def test_time_and_cost_are_those_of_all_steps(graph):
     job = make_job("training.epochs=3", "scaling.workers=2")
     sizes = sizes_of(graph, (0.0, 0.5))
     plan = make_plan(job, sizes, Terms(bandwidth=1e6, price=2.0), Speed(0.5, 1e-5, "cpu"))
-    assert plan.time is not None
-    assert plan.time.step == pytest.approx(0.5 + 1e-5 * plan.batch.rows + plan.sent / 1e6)
-    assert plan.time.steps == -(-sizes.interactions // 512)
-    assert plan.time.training == pytest.approx(3 * plan.time.steps * plan.time.step)
-    assert plan.cost == pytest.approx(2.0 * 2 * plan.time.training / 3600)
+    assert plan.needs.time is not None
+    assert plan.needs.time.step == pytest.approx(0.5 + 1e-5 * plan.needs.batch.rows + plan.sent / 1e6)
+    assert plan.needs.time.steps == -(-sizes.interactions // 512)
+    assert plan.needs.time.training == pytest.approx(3 * plan.needs.time.steps * plan.needs.time.step)
+    assert plan.needs.cost == pytest.approx(2.0 * 2 * plan.needs.time.training / 3600)
     assert json.loads(json.dumps(plan.facts()))["memory"]["total"] == plan.memory.total
 
 
