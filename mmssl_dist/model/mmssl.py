@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmssl_dist.config import tree
 from mmssl_dist.model.attention import CrossModalAttention
 from mmssl_dist.model.rows import normalize
-from mmssl_dist.sampling.block import SampledGraph, aggregate
+from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pick
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,15 @@ class Rows:
     """The seeds' rows, all [|S_0|, D] float32.
 
     final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g over the
-    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off.
+    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off. own: the ID rows;
+    None when the propagation starts from others (equation 4).
     """
 
     final: Tensor
     tower: Mapping[str, Tensor]
     views: Mapping[str, Tensor]
     similar: Tensor | None
+    own: Tensor | None
 
 
 class Projection(nn.Module):
@@ -73,16 +75,19 @@ class Mmssl(nn.Module):
     def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> Rows:
         """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already applied."""
         views = self.views(id_rows, graph)
-        rows = self.start_rows(id_rows.index_select(0, graph.start_keep), views)  # [|S_L|, D]
-        layers = [rows.index_select(0, graph.seeds)]
+        own = id_rows.index_select(0, graph.start_keep) if views else id_rows
+        rows = self.start_rows(own, views)  # [|S_L|, D]
+        layers = []
         for block, positions in zip(graph.layers, _seeds_within(graph), strict=True):
-            rows = aggregate(block, rows)
-            layers.append(rows if positions is None else rows.index_select(0, positions))
+            rows, seeds = aggregate_and_pick(block, rows, positions)
+            layers.append(seeds)
+        layers.append(rows)  # of S_0, all of them
         similar = self._similar_of_seeds(id_rows, graph)
         return Rows(
             final=self.combine(layers, tower, similar),
             tower=tower,
             similar=similar,
+            own=None if views else layers[0],
             views={m: rows.index_select(0, graph.seeds) for m, rows in views.items()},
         )
 
@@ -145,12 +150,11 @@ class Mmssl(nn.Module):
         return aggregate(graph.similar.gather, items)
 
 
-def _seeds_within(graph: SampledGraph) -> list[Tensor | None]:
-    """Positions of S_0 in S_{L-1}, ..., S_0, one per layer; None for S_0 itself."""
-    positions: list[Tensor | None] = [None] * len(graph.layers)
-    for i in range(len(graph.layers) - 2, -1, -1):
-        inner, keep = positions[i + 1], graph.layers[i + 1].keep
-        positions[i] = keep if inner is None else keep.index_select(0, inner)
+def _seeds_within(graph: SampledGraph) -> list[Tensor]:
+    """Positions of S_0 in S_L, ..., S_1, one per layer."""
+    positions: list[Tensor] = []
+    for block in reversed(graph.layers):
+        positions.insert(0, block.keep.index_select(0, positions[0]) if positions else block.keep)
     return positions
 
 

@@ -12,6 +12,7 @@ from mmssl_dist.sharding.exchange import Route
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
+_ELEMENTS_AT_ONCE = 1 << 16  # whose temporaries stay in the processor's cache
 
 
 class RowTable:
@@ -50,6 +51,11 @@ class RowTable:
         self.steps += 1
         if len(index) == 0:
             return
+        at_once = max(1, _ELEMENTS_AT_ONCE // gradient.shape[1])
+        for rows, slope in zip(index.split(at_once), gradient.split(at_once), strict=True):
+            self._move(rows, slope)
+
+    def _move(self, index: Tensor, gradient: Tensor) -> None:
         square = gradient.square()
         if self.settings.second_moment == "row":
             square = square.mean(1, keepdim=True)
