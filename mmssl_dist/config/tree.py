@@ -262,7 +262,7 @@ class Evaluation(Section):
     The catalogue is always ranked whole."""
     contributions: bool = True
     """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it left out."""
-    user_block: Count = 1024
+    user_block: Count = 256
     """Users scored at once, per worker; bounds memory."""
     item_block: Count = 65536
     """Items scored at once, per worker; bounds memory."""

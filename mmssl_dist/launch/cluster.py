@@ -146,6 +146,8 @@ def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TRIM_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TOP_PAD_": str(1 << 26),
+        # blocks so kept are for all threads: what the sampling thread has freed, the step takes
+        "MALLOC_ARENA_MAX": "1",
     }
     if scaling.gpus_per_worker == 0:
         variables["DS_ACCELERATOR"] = "cpu"
