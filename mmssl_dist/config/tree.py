@@ -279,12 +279,14 @@ class Index(Section):
     """hnsw: links of an item; bounds memory (8 bytes each) and quality."""
     build_width: Count = 100
     """hnsw: candidates looked at for the links of an item."""
-    search_width: Count = 128
-    """hnsw: candidates looked at in a search."""
+    recall: Fraction = 0.97
+    """The share of the exact top 20 that a search has to find where search_width or probes is auto."""
+    search_width: Count | Literal["auto"] = "auto"
+    """hnsw: candidates looked at in a search; auto: the fewest that find the share ``recall``."""
     cells: Count | Literal["auto"] = "auto"
     """ivf: cells that items are sorted into; auto: four times the root of their number."""
-    probes: Count = 64
-    """ivf: cells looked into in a search."""
+    probes: Count | Literal["auto"] = "auto"
+    """ivf: cells looked into in a search; auto: the fewest that find the share ``recall``."""
     recall_users: Count = 1000
     """Users whose exact top 20 the index's is compared with; the share found is in the manifest."""
 

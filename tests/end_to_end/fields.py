@@ -116,6 +116,7 @@ CHANGES = (
     _one("index", "export.index.search_width", 20, "export.index.kind=hnsw"),
     _one("index", "export.index.cells", 5, "export.index.kind=ivf"),
     _one("index", "export.index.probes", 2, "export.index.kind=ivf"),
+    _one("index", "export.index.recall", 0.5, "export.index.kind=ivf"),
     _one("index", "export.index.recall_users", 3),
     # What is asked of Ray.
     _one("launch", "scaling.workers", 2),
