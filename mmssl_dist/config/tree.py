@@ -68,6 +68,9 @@ class Data(Section):
     """One entry per modality; its key names the modality everywhere else."""
     titles: Text | None = None
     """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls items."""
+    images: Text | None = None
+    """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
+    pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside columns.item."""
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, else ratio."""
     min_interactions: Natural = 0
