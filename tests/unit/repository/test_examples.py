@@ -8,8 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import typer.main
+from ray.scripts.scripts import cli as ray_commands
 from typer.testing import CliRunner
 
 import mmssl_dist
@@ -21,6 +23,7 @@ from tests.unit.repository.test_documents import DOCUMENTS, ROOT
 
 API = (ROOT / "docs" / "api.md").read_text()
 Wrong = typer.BadParameter.__base__  # any wrong use of the command line; Typer has no name of its own for it
+MARKDOWN = [path for path in DOCUMENTS if path.suffix == ".md"]
 PYTHON = ("docs/api.md", "docs/using-a-run.md", "README.md", "README.zh-CN.md")
 
 
@@ -87,8 +90,7 @@ def _lines(path: Path) -> list[str]:
     return own + re.findall(r"`((?:mmssl-dist|python cli\.py) [^`\n]+)`", text)
 
 
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.suffix == ".md"],
-                         ids=lambda path: str(path.relative_to(ROOT)))  # fmt: skip
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_command_lines_are_understood(path):
     """Every option exists and takes such a value; what stands in capitals stands for something of the reader's."""
     for line in _lines(path):
@@ -111,6 +113,24 @@ def _parse(command: Any, words: list[str]) -> None:
         _parse(below, rest)
     else:
         command.make_context(command.name, list(words))
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_ray_s_commands_and_the_files_they_and_others_take_are_there(path):
+    text = path.read_text()
+    lines = re.findall(r"^ {4,8}((?:ray|kubectl|docker) [^#\n]+)", text, flags=re.M)
+    for line in [*lines, *re.findall(r"`((?:ray|kubectl|docker) [^`\n]+)`", text)]:
+        words = shlex.split(line)
+        if words[0] == "ray":
+            command = ray_commands.commands.get(words[1])
+            assert command is not None, f"{path.name}: {line}"
+            command.make_context(words[1], words[2:] or ["FILE"] * len(_needed(command)))
+        for word in words:
+            assert not word.startswith(("cluster/", "jobs/")) or (ROOT / word).exists(), f"{path.name}: {line}"
+
+
+def _needed(command: click.Command) -> list[click.Parameter]:
+    return [each for each in command.params if isinstance(each, click.Argument) and each.required]
 
 
 def test_the_command_lines_for_a_run_answer(folder, monkeypatch):
