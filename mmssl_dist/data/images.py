@@ -79,7 +79,7 @@ def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> 
     left_out: Counter[str] = Counter()
     together = 0
     for name in names:
-        taken = _taken(read.get(name, "no image"), together)
+        taken = _taken(read.get(name, "not there"), together)
         if isinstance(taken, Image):
             found[name] = taken
             together += len(taken.content)

@@ -22,7 +22,7 @@ h1{font-size:1.5em;margin:0}h2{font-size:1.15em;margin:1.6em 0 .5em;border-botto
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(380px,1fr));gap:8px 18px}
 .charts>div{break-inside:avoid}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}
 svg .title{font-weight:600;font-size:13px;fill:#222}.grid{stroke:#e4e4e4}
-.legend{margin:0 0 0 4em;font-size:12px}.legend span{margin-right:1em}
+.legend{margin:0 0 0 4em;font-size:12px}.legend span{display:inline-block;margin-right:1em}
 .legend i{display:inline-block;width:10px;height:10px;margin-right:4px}
 h3{margin:.3em 0}.side{display:flex;flex-wrap:wrap;gap:0 3em}
 table{border-collapse:collapse}td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #eee}
@@ -32,7 +32,13 @@ td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align
 .pic img{display:block;width:72px;height:72px;object-fit:contain;margin-bottom:2px}
 .big{display:flex;flex-wrap:wrap;gap:10px;margin:1em 0}.big div{background:#f4f6fa;padding:8px 14px;border-radius:6px}
 .big b{display:block;font-size:1.35em}pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:12px}
-@media print{body{max-width:none}pre{white-space:pre-wrap}}
+.pic i{display:block;width:72px;height:72px;margin-bottom:2px;background:#f1f1f1}
+@page{margin:12mm}
+@media print{body{max-width:none;margin:0;padding:0;font-size:11px;print-color-adjust:exact}
+pre{white-space:pre-wrap;font-size:9px}
+.charts{grid-template-columns:repeat(3,1fr);gap:2px 8px}.legend{margin-left:2em;font-size:9px}.big div{padding:4px 9px}
+h2{break-after:avoid;margin-top:1em}tr,.big div{break-inside:avoid}
+.pic,.pic img,.pic i{width:52px}.pic img,.pic i{height:52px}.ids .pic{width:58px;font-size:9px}}
 """
 Facts = Mapping[str, Mapping[str, Any]]
 
@@ -162,7 +168,7 @@ def _groups(findings: Findings) -> list[str]:
 
     def chart(title: str, groups: Sequence[Group], x_label: str) -> str:
         bars = {group.name: group.recall for group in groups}
-        notes = {group.name: f"{group.recall:.3f} ({count(group.members)})" for group in groups}
+        notes = {group.name: f"{group.recall:.3f}\n({count(group.members)})" for group in groups}
         return bar_chart(title, bars, x_label, notes)
 
     return [
@@ -240,14 +246,16 @@ def _item(item: object, shown: Shown, hit: bool = False) -> str:
     """An item by its image and title, which then tells its id to the mouse, or by its id."""
     name = str(item)
     image, title = shown.images.found.get(name), shown.titles.get(name)
-    marks = " ".join(mark for mark, on in (("pic", image), ("hit", hit)) if on)
+    marks = " ".join(mark for mark, on in (("pic", shown.images.found), ("hit", hit)) if on)
     attributes = (f' class="{marks}"' if marks else "") + (f' title="{escape(name)}"' if title is not None else "")
     label = escape(name if title is None else title)
-    return f"<span{attributes}>{'' if image is None else _picture(image)}{label}</span>"
+    return f"<span{attributes}>{_picture(image) if shown.images.found else ''}{label}</span>"
 
 
-def _picture(image: Image) -> str:
-    """The label beside it says what it shows, so it has no text of its own."""
+def _picture(image: Image | None) -> str:
+    """The label beside it says what it shows, so it has no text of its own; an empty place where there is none."""
+    if image is None:
+        return "<i></i>"
     return f'<img alt="" src="data:{image.kind};base64,{b64encode(image.content).decode()}">'
 
 

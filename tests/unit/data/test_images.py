@@ -64,7 +64,7 @@ def test_images_by_path(tmp_path):
     assert {name: (image.kind, image.content) for name, image in found.found.items()} == {
         "007": ("image/png", PNG), "ü 9": ("image/webp", PICTURES["webp"]),
     }  # fmt: skip
-    assert found.left_out == {"no image": 1}
+    assert found.left_out == {"not there": 1}
 
 
 @pytest.mark.parametrize("ids", [[7, 8, 9, 10], ["007", "8", "ü, 9", "x"]])
@@ -78,7 +78,7 @@ def test_images_from_parquet(tmp_path, ids, kind):
         str(ids[0]): "image/png", str(ids[2]): "image/jpeg",
     }  # fmt: skip
     assert found.found[str(ids[2])].content == PICTURES["jpeg"]
-    assert found.left_out == {"no image": 2}
+    assert found.left_out == {"not there": 2}
 
 
 def test_of_items_named_twice_the_last(tmp_path):
