@@ -90,7 +90,7 @@ def prepare(job: Job) -> Manifest:
 
 def _fingerprint(job: Job, raw: RawFiles) -> str:
     files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles"}), job.seed, files)
+    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files)
 
 
 def _settle_users(job: Job, source: InteractionSource) -> _Users:

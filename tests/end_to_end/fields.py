@@ -41,6 +41,7 @@ CHANGES = (
     Change("data.modalities.*.vector", "read", ("data.modalities.image.vector=vector_2",)),
     Change("data.modalities.*.item", "read", ("data.modalities.image.item=item_2",)),
     _one("read", "data.titles", "titles.csv"),
+    _one("read", "data.images", "{item}.png"),
     # What the prepare stage publishes, and where.
     _one("prepare", "output", "run-2"),
     _one("prepare", "seed", 4),
@@ -116,6 +117,7 @@ CHANGES = (
     _one("index", "export.index.search_width", 20, "export.index.kind=hnsw"),
     _one("index", "export.index.cells", 5, "export.index.kind=ivf"),
     _one("index", "export.index.probes", 2, "export.index.kind=ivf"),
+    _one("index", "export.index.recall", 0.5, "export.index.kind=ivf"),
     _one("index", "export.index.recall_users", 3),
     # What is asked of Ray.
     _one("launch", "scaling.workers", 2),
