@@ -56,8 +56,7 @@ def main() -> None:
     done = {name: runs for name, runs in done.items() if runs}
     if not done:
         sys.exit(f"{arguments.out}: no finished run of {arguments.experiments}")
-    sys.stdout.write("\n".join(table(done)) + "\n\n")
-    sys.stdout.flush()
+    sys.stdout.write("\n".join(table(done)) + "\n")
     compare(done)
 
 
@@ -101,7 +100,7 @@ def table(done: dict[str, list[Path]]) -> list[str]:
     for name, runs in done.items():
         trained = [json.loads((run / "training" / "manifest.json").read_text())["facts"] for run in runs]
         epochs = [facts["best_epoch"] for facts in trained]
-        lines.append(_line(name, [_metrics(run) for run in runs], f"{min(epochs)} to {max(epochs)}"))
+        lines.append(_line(name, [_metrics(run) for run in runs], _range(epochs)))
     first = next(iter(done.values()))[0]
     lines.append(_line("popularity", [_metrics(first)["baselines"]["popularity"]], ""))
     return lines
@@ -111,6 +110,8 @@ def compare(done: dict[str, list[Path]]) -> None:
     """Print every experiment beside the first, paired by user."""
     groups = [f"{name}={','.join(map(str, runs))}" for name, runs in done.items()]
     for metric in ("recall@20", "ndcg@20"):
+        sys.stdout.write(f"\nAgainst {next(iter(done))}, {metric}:\n\n")
+        sys.stdout.flush()
         subprocess.run([*COMMAND, "compare", *groups, "--metric", metric, "--popularity"], check=True)  # noqa: S603
 
 
@@ -128,6 +129,10 @@ def _line(name: str, runs: list[dict[str, Any]], epochs: str) -> str:
         f"{ndcg.mean:.4f}", f"{sum(cold) / len(cold):.3f}" if cold else "", epochs,
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def _range(values: list[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
 
 
 def _values(found: Summary) -> str:
