@@ -132,6 +132,9 @@ class Model(Section):
     """Weight of the attended modality-aware rows in the start rows (equation 4)."""
     modality_weight: Weight = 0.1
     """Weight of the modality tower in the final rows (equation 5)."""
+    feature_columns: Natural = 0
+    """Last columns, of the D, in which items have their own projected features in place of an ID row and users have
+    theirs, as in VBPR; 0: none, the tower's rows are those of equation 1."""
     dropout: Fraction = 0.2
     """Dropout on the projected tower rows, in training only."""
     item_graph: ItemGraph = ItemGraph()

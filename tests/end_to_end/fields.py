@@ -65,6 +65,8 @@ CHANGES = (
     _one("steps", "model.heads", 2),
     _one("steps", "model.id_weight", 0.5),
     _one("steps", "model.modality_weight", 0.3),
+    _one("steps", "model.feature_columns", 6, "losses.adversarial.weight=0", "model.modality_graph.size=0",
+         "losses.contrastive.weight=0"),
     _one("steps", "model.dropout", 0.4),
     _one("steps", "model.item_graph.weight", 0.3),
     _one("steps", "model.item_graph.fanout", 1),

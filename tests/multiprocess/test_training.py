@@ -40,6 +40,8 @@ CURVES = {
     "sampled": SAMPLED,
     "softmax": (*SAMPLED, "losses.ranking.loss=softmax", "losses.contrastive.rows=item_graph",
                 "model.item_graph.fanout=2", "model.item_graph.learned=true"),
+    "feature columns": (*SAMPLED, "model.feature_columns=6", "losses.adversarial.weight=0",
+                        "model.modality_graph.size=0", "losses.contrastive.weight=0"),
     "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
 }
 DENSE = {
