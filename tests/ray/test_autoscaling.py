@@ -124,7 +124,7 @@ def _nodes(head: Head) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(tmp_path):
     """The cloud takes a worker's machine, half a minute after it said so; another machine is there. No failures are
     allowed, and the workers go on from a checkpoint made after the notice."""
@@ -152,7 +152,7 @@ def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(
     assert json.loads(output.splitlines()[-1]) == [[due, due + 2]] * 2
 
 
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(900)
 def test_an_elastic_job_starts_with_the_fewest_workers_and_takes_a_machine_that_appears(tmp_path):
     """A real training: two epochs on the only machine, then a machine joins, and two workers train the other two."""
     log, output = tmp_path / "log", tmp_path / "out"

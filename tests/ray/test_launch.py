@@ -129,7 +129,7 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
 def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, tmp_path):
     job = parse_job({
         "output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-        "scaling": {"workers": 2}, "training": {"timeout_seconds": 20},  # more than a loaded machine takes to import
+        "scaling": {"workers": 2}, "training": {"timeout_seconds": 30},  # more than a loaded machine takes to import
     })
     with pytest.raises(WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 gave no sign of life for 10 s"):
         run_workers(cluster, job, "test", "launch_functions:second_worker_stops", {}, _run(tmp_path))
