@@ -121,9 +121,9 @@ def runs(folder) -> dict[int, list[Found]]:
         publish_graph(make_job(folder / f"graph-{modalities}", modalities))
     results = {}
     for workers in (1, 2, 3):
-        results[workers] = run_workers(workers, run_all, folder, workers, timeout=240)
+        results[workers] = run_workers(workers, run_all, folder, workers, timeout=400)
         (folder / "graph-2" / "export").rename(folder / f"export-{workers}")
-    results[1][0].resumed = run_workers(1, resume_all, folder, timeout=120)[0]
+    results[1][0].resumed = run_workers(1, resume_all, folder, timeout=200)[0]
     return results
 
 
