@@ -23,11 +23,12 @@ class Sample:
     """Sampled edges of k rows, row by row.
 
     counts: [k] int64, edges of each row. edges: [counts.sum()] int64, positions in the partition's ``neighbours`` and
-    ``weight`` arrays.
+    ``weight`` arrays. nodes: [counts.sum()] int64, the neighbours there.
     """
 
     counts: Tensor
     edges: Tensor
+    nodes: Tensor
 
 
 class PartitionSampler:
@@ -40,11 +41,11 @@ class PartitionSampler:
     """
 
     def __init__(self, indptr: np.ndarray | Tensor, neighbours: np.ndarray | Tensor, num_nodes: int) -> None:
-        self.indptr, sources = _as_tensor(indptr), _as_tensor(neighbours)
+        self.indptr, self.neighbours = _as_tensor(indptr), _as_tensor(neighbours)
         self.rows = len(self.indptr) - 1
         no_ids = torch.empty(0, dtype=torch.int64)  # DGL then numbers edges by position
         self._graph = dgl.heterograph(
-            {(_SOURCE, _EDGE, _ROW): ("csc", (self.indptr, sources, no_ids))},
+            {(_SOURCE, _EDGE, _ROW): ("csc", (self.indptr, self.neighbours, no_ids))},
             num_nodes_dict={_SOURCE: num_nodes, _ROW: self.rows},
         )
 
@@ -65,14 +66,15 @@ class PartitionSampler:
         if fanout is not None and fanout < 1:
             raise InputError("fanout", fanout, "a fanout is at least 1", "Raise it, or take all neighbours.")
         if fanout is None or len(rows) == 0 or int(degrees.max()) <= fanout:
-            return Sample(degrees, ragged_range(starts, degrees))
+            edges = ragged_range(starts, degrees)
+            return Sample(degrees, edges, self.neighbours.index_select(0, edges))
 
-        def call() -> Tensor:
+        def call() -> Sample:
             sampled = dgl.sampling.sample_neighbors(self._graph, {_ROW: rows}, fanout, copy_ndata=False)
-            edges: Tensor = sampled.edata[dgl.EID]  # in the order of ``rows``
-            return edges
+            nodes, _ = sampled.edges()  # in the order of ``rows``, as are the edges' positions
+            return Sample(degrees.clamp(max=fanout), sampled.edata[dgl.EID], nodes)
 
-        return Sample(degrees.clamp(max=fanout), draw(_fold(seed), call))
+        return draw(_fold(seed), call)
 
 
 def _fold(seed: int) -> int:

@@ -32,14 +32,13 @@ from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
-from mmssl_dist.sharding.table import RowTable
 from mmssl_dist.sharding.topology import Adjacency
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import Session
-from mmssl_dist.training.state import TrainingState, initial_rows, make_lists, make_model
+from mmssl_dist.training.state import TrainingState, make_lists, make_model, make_table
 
 HELD_OUT = ("validation", "test")
 
@@ -146,14 +145,17 @@ def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OU
     manifest = require_manifest(location, "partitions", "partition")
     book = read_book(manifest)
     parts = book.worker_parts(worker.rank, worker.world_size)
-    return join_partitions(book, [load_partition(location, manifest, part, worker.cache, held_out) for part in parts])
+    own = job.model.feature_columns > 0
+    return join_partitions(
+        book, [load_partition(location, manifest, part, worker.cache, held_out, own) for part in parts]
+    )
 
 
 def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:
     """The model of a published checkpoint (collective)."""
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
-    table = RowTable(initial_rows(job, graph).to(worker.device), job.training.rows)
+    table = make_table(job, graph, worker.device)
     lists = make_lists(job, graph)
     names = [*map(rows_file, graph.parts), GENERATOR]
     files = verified(checkpoint, names, training.files, worker.cache)

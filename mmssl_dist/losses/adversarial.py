@@ -5,7 +5,8 @@ worker's share; every value and gradient is finite for zero rows too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +16,15 @@ from mmssl_dist.model.rows import normalize
 
 _EPSILON = 1e-8  # as in the released Gumbel noise
 
-CriticCall = Callable[[Tensor, Tensor], Tensor]
-"""(rows [B, C], item rows [C, D]) -> scores [B]; the module or an engine around it."""
+
+class CriticModule(Protocol):
+    """The critic, cut behind its one wide layer, which is linear in the rows it scores. H: that layer's width."""
+
+    def first_layer(self, item_rows: Tensor) -> Tensor:
+        """item_rows [C, D] -> [C, H], the layer's weights for these items."""
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """rows [n, C] @ weights [C, H] -> scores [n] float32."""
 
 
 def generator_rows(user: Tensor, item: Tensor, known: Tensor) -> Tensor:
@@ -36,7 +44,7 @@ def real_rows(known: Tensor, collaborative_rows: Tensor, uniform: Tensor, settin
 
 
 def critic_loss(
-    critic: CriticCall,
+    critic: CriticModule,
     real: Tensor,
     fakes: Sequence[Tensor],
     item_rows: Tensor,
@@ -49,24 +57,32 @@ def critic_loss(
     real, and per modality a fake: [B, C], detached here. epsilons: per modality [B] in (0, 1), where between fake (0)
     and real (1) the gradient is taken. count: rows of all workers together.
     """
-    real = real.detach()
-    fakes = [fake.detach() for fake in fakes]
-    scores = critic(torch.cat([real, *fakes]), item_rows)
+    weights = critic.first_layer(item_rows)
+    of_real, *of_fakes = (rows.detach().to(weights.dtype) @ weights for rows in (real, *fakes))  # each [B, H]
+    scores = critic.score(torch.cat([of_real, *of_fakes]))
     real_score, fake_score = scores[: real.shape[0]], scores[real.shape[0] :]
-    mixed = [e.unsqueeze(1) * real + (1.0 - e.unsqueeze(1)) * f for e, f in zip(epsilons, fakes, strict=True)]
-    slopes = _slopes(critic, torch.cat(mixed), item_rows)
+    # the layer is linear: what it makes of mixed rows is the mix of what it makes of them
+    mixed = [torch.lerp(f, of_real, e.unsqueeze(1).to(f.dtype)) for e, f in zip(epsilons, of_fakes, strict=True)]
+    slopes = _slopes(critic, torch.cat(mixed), weights)
     total = fake_score.sum() - len(fakes) * real_score.sum() + penalty * ((slopes - 1.0) ** 2).sum()
     return total / (len(fakes) * count)
 
 
-def generator_loss(critic: CriticCall, fakes: Sequence[Tensor], item_rows: Tensor, count: int) -> Tensor:
+def generator_loss(critic: CriticModule, fakes: Sequence[Tensor], item_rows: Tensor, count: int) -> Tensor:
     """-mean(critic(fake)) over the rows and modalities. The caller keeps the critic's weights out of the gradient."""
-    return -critic(torch.cat(list(fakes)), item_rows).sum() / (len(fakes) * count)
+    weights = critic.first_layer(item_rows)
+    hidden = torch.cat([fake.to(weights.dtype) @ weights for fake in fakes])
+    return -critic.score(hidden).sum() / (len(fakes) * count)
 
 
-def _slopes(critic: CriticCall, rows: Tensor, item_rows: Tensor) -> Tensor:
-    """Length of the critic's gradient at each row [n, C] -> [n], differentiable in the critic's weights."""
-    rows = rows.requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(rows, item_rows).sum(), rows, create_graph=True)
+def _slopes(critic: CriticModule, hidden: Tensor, weights: Tensor) -> Tensor:
+    """Length of the critic's gradient at each row [n], differentiable in the critic's weights.
+
+    hidden: rows @ weights [n, H]. The gradient at the rows is that at ``hidden``, g, times the weights' transpose, so
+    its square length is g (weights' transpose @ weights) g: nothing here is C wide.
+    """
+    (gradient,) = torch.autograd.grad(critic.score(hidden).sum(), hidden, create_graph=True)
+    gradient, weights = gradient.float(), weights.float()
+    square = ((gradient @ (weights.T @ weights)) * gradient).sum(-1)
     # Clamped before the root, whose own gradient at zero is infinite.
-    return (gradient * gradient).sum(-1).clamp_min(1e-24).sqrt()
+    return square.clamp_min(1e-24).sqrt()

@@ -22,8 +22,8 @@ def contrastive(
     """
     x, y = normalize(x_local), normalize(y_local)
     everyone = torch.cat([normalize(x_all), normalize(y_all)])  # [2B, D]
-    scores = (x @ everyone.T) / temperature  # [b, 2B]
-    scores = scores.scatter(1, positions.unsqueeze(1), float("-inf"))  # a row is no negative of itself
+    scores = (x / temperature) @ everyone.T  # [b, 2B]
+    scores.scatter_(1, positions.unsqueeze(1), float("-inf"))  # a row is no negative of itself
     positive = (x * y).sum(-1) / temperature
     # In logarithms: exp(1 / temperature) is no float32 at small temperatures.
     share = (positive - scores.logsumexp(1)).exp()

@@ -39,8 +39,12 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor, item_rows: Tensor) -> Tensor:
         """x [B, C] unit rows, item_rows [C, D] of the candidates in the same order, detached -> [B] float32."""
-        dtype = self.bias.dtype
-        hidden = x.to(dtype) @ self.first_layer(item_rows) + self.bias
+        weights = self.first_layer(item_rows)
+        return self.score(x.to(weights.dtype) @ weights)
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """What the layers behind the first make of x @ first_layer(item_rows), [B, hidden[0]] -> [B] float32."""
+        hidden = hidden + self.bias
         hidden = self.norms[0](nn.functional.leaky_relu(hidden, _SLOPE))
         for layer, norm in zip(self.layers, self.norms[1:], strict=True):
             hidden = norm(nn.functional.leaky_relu(layer(hidden), _SLOPE))

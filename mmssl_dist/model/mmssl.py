@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmssl_dist.config import tree
 from mmssl_dist.model.attention import CrossModalAttention
 from mmssl_dist.model.rows import normalize
-from mmssl_dist.sampling.block import SampledGraph, aggregate
+from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pick
 
 
 @dataclass(frozen=True)
@@ -23,28 +23,41 @@ class Rows:
     """The seeds' rows, all [|S_0|, D] float32.
 
     final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g over the
-    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off.
+    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off. own: the ID rows;
+    None when the propagation starts from others (equation 4).
     """
 
     final: Tensor
     tower: Mapping[str, Tensor]
     views: Mapping[str, Tensor]
     similar: Tensor | None
+    own: Tensor | None
 
 
 class Projection(nn.Module):
-    """One modality's linear map F -> D, applied to propagated features whose last column carries the bias."""
+    """One modality's linear map F -> D, applied to propagated features whose last column carries the bias.
 
-    def __init__(self, dimension: int, features: int, generator: torch.Generator) -> None:
+    columns: the last of the D that are not zero.
+    """
+
+    def __init__(self, dimension: int, columns: int, features: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(dimension, features), generator=generator))
+        self.zeros = dimension - columns
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(columns, features), generator=generator))
         bound = features**-0.5
-        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(dimension), -bound, bound, generator=generator))
+        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(columns), -bound, bound, generator=generator))
 
     def forward(self, propagated: Tensor) -> Tensor:
         """[n, F + 1] -> [n, D] float32."""
         cast = propagated.to(self.weight.dtype)
-        return torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
+        rows = torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
+        return nn.functional.pad(rows, (self.zeros, 0)) if self.zeros else rows
+
+    @torch.no_grad()
+    def dense(self) -> tuple[Tensor, Tensor]:
+        """Weight [D, F] and bias [D] float32 of the map to all columns."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return nn.functional.pad(weight, (0, 0, self.zeros, 0)), nn.functional.pad(bias, (self.zeros, 0))
 
 
 class Mmssl(nn.Module):
@@ -59,8 +72,9 @@ class Mmssl(nn.Module):
         self.settings = settings
         self.modalities = tuple(sorted(dimensions))
         generator = torch.Generator().manual_seed(seed)
+        columns = settings.feature_columns or settings.dimension
         self.projections = nn.ModuleDict(
-            {_key(m): Projection(settings.dimension, dimensions[m], generator) for m in self.modalities}
+            {_key(m): Projection(settings.dimension, columns, dimensions[m], generator) for m in self.modalities}
         )
         self.attention: CrossModalAttention | None = None
         if settings.modality_graph.size > 0:
@@ -73,16 +87,19 @@ class Mmssl(nn.Module):
     def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> Rows:
         """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already applied."""
         views = self.views(id_rows, graph)
-        rows = self.start_rows(id_rows.index_select(0, graph.start_keep), views)  # [|S_L|, D]
-        layers = [rows.index_select(0, graph.seeds)]
+        own = id_rows.index_select(0, graph.start_keep) if views else id_rows
+        rows = self.start_rows(own, views)  # [|S_L|, D]
+        layers = []
         for block, positions in zip(graph.layers, _seeds_within(graph), strict=True):
-            rows = aggregate(block, rows)
-            layers.append(rows if positions is None else rows.index_select(0, positions))
+            rows, seeds = aggregate_and_pick(block, rows, positions)
+            layers.append(seeds)
+        layers.append(rows)  # of S_0, all of them
         similar = self._similar_of_seeds(id_rows, graph)
         return Rows(
             final=self.combine(layers, tower, similar),
             tower=tower,
             similar=similar,
+            own=None if views else layers[0],
             views={m: rows.index_select(0, graph.seeds) for m, rows in views.items()},
         )
 
@@ -129,14 +146,15 @@ class Mmssl(nn.Module):
 
     def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor], similar: Tensor | None = None) -> Tensor:
         """Equation 5, end: the mean of L + 1 layers' rows [n, D], plus the weighted unit tower rows and the weighted
-        rows over the item-item graph -> [n, D]."""
+        rows over the item-item graph -> [n, D]. With feature columns tower rows count as they are, since their lengths
+        mean something there."""
         final = torch.stack(tuple(layers)).mean(0)
         if similar is not None:
             final = final + self.settings.item_graph.weight * similar
         for m in self.modalities:
-            final = final + self.settings.modality_weight * normalize(tower[m])
+            rows = tower[m] if self.settings.feature_columns else normalize(tower[m])
+            final = final + self.settings.modality_weight * rows
         return final
-
 
     def _similar_of_seeds(self, id_rows: Tensor, graph: SampledGraph) -> Tensor | None:
         if graph.similar is None:
@@ -145,12 +163,11 @@ class Mmssl(nn.Module):
         return aggregate(graph.similar.gather, items)
 
 
-def _seeds_within(graph: SampledGraph) -> list[Tensor | None]:
-    """Positions of S_0 in S_{L-1}, ..., S_0, one per layer; None for S_0 itself."""
-    positions: list[Tensor | None] = [None] * len(graph.layers)
-    for i in range(len(graph.layers) - 2, -1, -1):
-        inner, keep = positions[i + 1], graph.layers[i + 1].keep
-        positions[i] = keep if inner is None else keep.index_select(0, inner)
+def _seeds_within(graph: SampledGraph) -> list[Tensor]:
+    """Positions of S_0 in S_L, ..., S_1, one per layer."""
+    positions: list[Tensor] = []
+    for block in reversed(graph.layers):
+        positions.insert(0, block.keep.index_select(0, positions[0]) if positions else block.keep)
     return positions
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from mmssl_dist.config.tree import Job
 from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
 from mmssl_dist.sampling.draws import Purpose, key
+from mmssl_dist.sampling.merge import merge
 from mmssl_dist.sampling.neighbours import Neighbours, NeighbourSampler
 from mmssl_dist.sampling.seeds import SeedSampler
 from mmssl_dist.sharding.exchange import Exchange, Route
@@ -102,21 +103,20 @@ class BatchSampler:
     def batch(self, epoch: int, step: int) -> Batch:
         """The batch of ``step`` of ``epoch``: a function of the seed, these numbers and the published views."""
         seeds = self.seeds.draw(epoch, step)
-        first = self.exchange.first
+        first, rank = self.exchange.first, self.exchange.rank
         candidates = self._all_candidates(seeds.candidates)
         cuts = torch.searchsorted(candidates, self.exchange.bounds).tolist()
-        own = candidates[cuts[self.exchange.rank] : cuts[self.exchange.rank + 1]]
-        nodes = torch.unique(torch.cat([seeds.users + first, seeds.positives, seeds.negatives, own]))
-        user_rows = torch.unique(seeds.users)
+        nodes, (users, positives, negatives, own) = merge(
+            seeds.users + first, seeds.positives, seeds.negatives, candidates[cuts[rank] : cuts[rank + 1]]
+        )
+        batch_users = torch.unique(users)
+        user_rows = nodes.index_select(0, batch_users) - first
         graph, seed_route, id_route = self._neighbourhood(nodes, epoch, step)
         return Batch(
             epoch=epoch, step=step, nodes=nodes, pairs=seeds.pairs,
-            users=torch.searchsorted(nodes, seeds.users + first),
-            positives=torch.searchsorted(nodes, seeds.positives),
-            negatives=torch.searchsorted(nodes, seeds.negatives),
-            batch_users=torch.searchsorted(nodes, user_rows + first),
+            users=users, positives=positives, negatives=negatives, batch_users=batch_users,
             user_counts=self.exchange.gather_counts(len(user_rows)),
-            own_candidates=torch.searchsorted(nodes, own),
+            own_candidates=own,
             candidates=candidates,
             candidate_counts=tuple(b - a for a, b in pairwise(cuts)),
             known=self._known(user_rows, candidates),
@@ -148,43 +148,50 @@ class BatchSampler:
         return known
 
     def _neighbourhood(self, nodes: Tensor, epoch: int, step: int) -> tuple[SampledGraph, Route, Route]:
-        """Hops outwards from the seeds; each set holds the one before it."""
-        inner = nodes
-        seed_route = route = self.exchange.route(inner)
-        hops: list[Neighbours] = []
+        """Hops outwards from the seeds; each set holds the one before it. What views and similar items take joins the
+        outermost set."""
+        inner, seeds = nodes, torch.arange(len(nodes))
+        seed_route = route = self.exchange.route(nodes)
         layers: list[Block] = []
+        similar, similar_sources = None, []
         for hop, fanout in enumerate(self.fanouts):
             drawn = self.training.sample(route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
-            outer = torch.unique(torch.cat([inner, drawn.nodes]))
-            hops.append(drawn)
-            layers.append(_block(drawn, inner, outer))
-            inner, route = outer, self.exchange.route(outer)
-        drawn_views = {
-            m: sampler.sample(route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
-            for position, (m, sampler) in enumerate(self.views.items())
-        }
-        similar = self._similar_items(nodes, hops[0], epoch, step) if self.similar else None
-        further = [*drawn_views.values(), *(similar.lists.values() if similar else ())]
-        source = inner
-        if further:
-            source = torch.unique(torch.cat([inner, *(drawn.nodes for drawn in further)]))
-            route = self.exchange.route(source)
+            if hop == 0 and self.similar:
+                similar = self._similar_items(nodes, drawn, epoch, step)
+            outermost = hop + 1 == len(self.fanouts) and not self.views
+            more = similar.nodes if similar is not None and outermost else ()
+            outer, (keep, source, *similar_sources) = merge(inner, drawn.nodes, *more)
+            layers.append(_block(drawn, source, len(outer), keep))
+            inner, seeds, route = outer, keep.index_select(0, seeds), self.exchange.route(outer)
+        outer, start_keep, views = inner, torch.arange(len(inner)), {}
+        if self.views:
+            drawn_views = {
+                m: sampler.sample(route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
+                for position, (m, sampler) in enumerate(self.views.items())
+            }
+            more = similar.nodes if similar is not None else ()
+            outer, (start_keep, *sources) = merge(inner, *(drawn.nodes for drawn in drawn_views.values()), *more)
+            view_sources, similar_sources = sources[: len(drawn_views)], sources[len(drawn_views) :]
+            views = {
+                m: _block(drawn, source, len(outer))
+                for (m, drawn), source in zip(drawn_views.items(), view_sources, strict=True)
+            }
+            route = self.exchange.route(outer)
         graph = SampledGraph(
             layers=tuple(reversed(layers)),
-            views={m: _block(drawn, inner, source) for m, drawn in drawn_views.items()},
-            similar=None if similar is None else similar.blocks(source),
-            start_keep=torch.searchsorted(source, inner),
-            seeds=torch.searchsorted(inner, nodes),
-            seeds_source=torch.searchsorted(source, nodes),
+            views=views,
+            similar=None if similar is None else similar.blocks(similar_sources, len(outer)),
+            start_keep=start_keep,
+            seeds=seeds,
+            seeds_source=start_keep.index_select(0, seeds),
         )
         return graph, seed_route, route
-
 
     def _similar_items(self, nodes: Tensor, neighbours: Neighbours, epoch: int, step: int) -> _DrawnSimilar:
         """Item-item lists of the items among the seeds ``nodes`` and among what was drawn for their users."""
         seed_is_item = self._is_item(nodes)
         of_user = ~torch.repeat_interleave(seed_is_item, neighbours.counts, output_size=len(neighbours.nodes))
-        items = torch.unique(torch.cat([nodes[seed_is_item], neighbours.nodes[of_user]]))
+        items, (seed_items, users_items) = merge(nodes[seed_is_item], neighbours.nodes[of_user])
         route = self.exchange.route(items)
         lists = {
             m: sampler.sample(route, self.similar_fanout, key(self.seed, Purpose.SIMILAR, epoch, step, position))
@@ -192,12 +199,11 @@ class BatchSampler:
         }
         # an item seed has one edge, to its own row; a user has one to each drawn item, all alike
         counts = torch.where(seed_is_item, 1, neighbours.counts)
-        ends = torch.cumsum(counts, 0)
-        drawn = nodes.new_empty(int(ends[-1]) if len(ends) else 0)
-        of_item = torch.repeat_interleave(seed_is_item, counts, output_size=len(drawn))
-        drawn[of_item], drawn[~of_item] = nodes[seed_is_item], neighbours.nodes[of_user]
-        weight = torch.repeat_interleave(counts.clamp(min=1).float().reciprocal(), counts, output_size=len(drawn))
-        return _DrawnSimilar(items, lists, _block(Neighbours(counts, drawn, weight), None, items))
+        of_item = torch.repeat_interleave(seed_is_item, counts)
+        source = torch.empty_like(of_item, dtype=torch.int64)
+        source[of_item], source[~of_item] = seed_items, users_items
+        weight = torch.repeat_interleave(counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source))
+        return _DrawnSimilar(lists, make_block(_indptr(counts), source, weight, len(items), nodes.new_empty(0)))
 
     def _is_item(self, nodes: Tensor) -> Tensor:
         return torch.from_numpy(self.graph.book.is_item(nodes.numpy()))
@@ -205,19 +211,26 @@ class BatchSampler:
 
 @dataclass(frozen=True)
 class _DrawnSimilar:
-    """``SimilarItems`` before its source set is known; items: int64 [|T|] node ids."""
+    """``SimilarItems`` before its source set is known."""
 
-    items: Tensor
     lists: Mapping[str, Neighbours]
     gather: Block
 
-    def blocks(self, source: Tensor) -> SimilarItems:
-        return SimilarItems({m: _block(drawn, None, source) for m, drawn in self.lists.items()}, self.gather)
+    @property
+    def nodes(self) -> tuple[Tensor, ...]:
+        """The node ids listed, modality by modality."""
+        return tuple(drawn.nodes for drawn in self.lists.values())
+
+    def blocks(self, sources: Sequence[Tensor], num_source: int) -> SimilarItems:
+        """sources: where ``nodes`` stand in the source set."""
+        pairs = zip(self.lists.items(), sources, strict=True)
+        return SimilarItems({m: _block(drawn, source, num_source) for (m, drawn), source in pairs}, self.gather)
 
 
-def _block(drawn: Neighbours, inner: Tensor | None, outer: Tensor) -> Block:
-    """inner: the destinations' node ids when they are among the sources ``outer``, whose rows they then keep."""
-    indptr = torch.cat([drawn.counts.new_zeros(1), torch.cumsum(drawn.counts, 0)])
-    source = torch.searchsorted(outer, drawn.nodes)
-    keep = indptr.new_empty(0) if inner is None else torch.searchsorted(outer, inner)
-    return make_block(indptr, source, drawn.weight, len(outer), keep)
+def _block(drawn: Neighbours, source: Tensor, num_source: int, keep: Tensor | None = None) -> Block:
+    """source: where ``drawn.nodes`` stand in the source set; keep: where the destinations do, if they are in it."""
+    return make_block(_indptr(drawn.counts), source, drawn.weight, num_source, source[:0] if keep is None else keep)
+
+
+def _indptr(counts: Tensor) -> Tensor:
+    return torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))

@@ -3,13 +3,12 @@ gradient. Plain data on any device; who sampled it and from where is not known h
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 
@@ -17,7 +16,7 @@ from torch import Tensor
 class Block:
     """One bipartite aggregation: row d of the result is the sum of weight * x[source] over the edges of d.
 
-    indptr [n_dst + 1] int64, source [E] int64 positions in the source set, weight [E] float32: CSR by destination.
+    indptr [n_dst + 1] int32, source [E] int32 positions in the source set, weight [E] float32: CSR by destination.
     keep [n_dst] int64: positions of the destination set's nodes within the source set; empty where they are not in it.
     t_indptr [num_source + 1], t_source [E] positions in the destination set, t_weight [E]: the same edges by source.
     """
@@ -70,8 +69,9 @@ class SampledGraph:
 
     layers: outermost first, S_L to S_{L-1}, ..., S_1 to S_0.
     views: per modality, S_{L+1} to S_L; empty when the modality graph is off.
-    similar: None when the item-item graph is off. Without it and views S_{L+1} = S_L.
-    start_keep [|S_L|]: positions of S_L in S_{L+1}, 0, 1, ... without views.
+    similar: None when the item-item graph is off.
+    start_keep [|S_L|]: positions of S_L in S_{L+1}; without views the two sets are one, and what the item-item graph
+    takes is part of it.
     seeds [|S_0|]: positions of S_0 in S_L. seeds_source [|S_0|]: positions of S_0 in S_{L+1}.
     """
 
@@ -103,22 +103,13 @@ class SampledGraph:
 
 
 def make_block(indptr: Tensor, source: Tensor, weight: Tensor, num_source: int, keep: Tensor) -> Block:
-    """A block with its transposed CSR; edges of one source stay in the order of their destinations."""
-    # The sort is stable: sums of gradients then always run in the same order.
-    order = torch.sort(source, stable=True).indices
-    destination = torch.repeat_interleave(torch.arange(indptr.shape[0] - 1, device=indptr.device), indptr.diff())
-    t_indptr = torch.zeros(num_source + 1, dtype=torch.int64, device=source.device)
-    torch.cumsum(torch.bincount(source, minlength=num_source), 0, out=t_indptr[1:])
-    return Block(
-        indptr=indptr,
-        source=source,
-        weight=weight,
-        num_source=num_source,
-        keep=keep,
-        t_indptr=t_indptr,
-        t_source=destination.index_select(0, order),
-        t_weight=weight.index_select(0, order),
-    )
+    """A block with its transposed CSR; edges of one source stay in the order of their destinations. On the CPU."""
+    indptr, source = indptr.to(torch.int32), source.to(torch.int32)
+    shape = (len(indptr) - 1, num_source)
+    # a counting sort by source that goes through the destinations in order: sums of gradients always run alike
+    turned = csr_matrix((weight.numpy(), source.numpy(), indptr.numpy()), shape).tocsc()
+    t_indptr, t_source, t_weight = map(torch.from_numpy, (turned.indptr, turned.indices, turned.data))
+    return Block(indptr, source, weight, num_source, keep, t_indptr, t_source, t_weight)
 
 
 def aggregate(block: Block, x: Tensor) -> Tensor:
@@ -126,40 +117,48 @@ def aggregate(block: Block, x: Tensor) -> Tensor:
 
     Differentiable in x, not in the weights; a destination without edges gets a zero row.
     """
-    result: Tensor = _Aggregate.apply(x, block)  # type: ignore[no-untyped-call]
-    return result
+    return aggregate_and_pick(block, x, block.keep.new_empty(0))[0]
+
+
+def aggregate_and_pick(block: Block, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """``aggregate``, and the rows x[places] beside it. places: int64 [k], each once.
+
+    Picked on its own, a few rows' gradient would be spread over all of x once more.
+    """
+    aggregated, picked = _Aggregate.apply(x, block, places)  # type: ignore[no-untyped-call]
+    return aggregated, picked
 
 
 class _Aggregate(torch.autograd.Function):
     """The sparse product, whose gradient is the product with the transposed matrix made beforehand."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, block: Block) -> Tensor:
-        ctx.block = block
-        return csr_product(block.indptr, block.source, block.weight, block.num_source, x)
+    def forward(ctx: Any, x: Tensor, block: Block, places: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.block, ctx.places = block, places
+        product = csr_product(block.indptr, block.source, block.weight, block.num_source, x)
+        return product, x.index_select(0, places)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, picked: Tensor) -> tuple[Tensor, None, None]:
         block: Block = ctx.block
         grad = grad.contiguous()
-        return csr_product(block.t_indptr, block.t_source, block.t_weight, block.num_destination, grad), None
+        of_x = csr_product(block.t_indptr, block.t_source, block.t_weight, block.num_destination, grad)
+        return of_x.index_add_(0, ctx.places, picked), None, None
 
 
 def csr_product(indptr: Tensor, column: Tensor, weight: Tensor, columns: int, x: Tensor) -> Tensor:
-    """CSR matrix [len(indptr) - 1, columns] times x [columns, D]; on one device, not differentiable."""
-    _announce_sparse_csr()
-    size = (indptr.shape[0] - 1, columns)
-    return torch.sparse_csr_tensor(indptr, column, weight, size, check_invariants=False) @ x
+    """CSR matrix [len(indptr) - 1, columns] times x [columns, D]; on one device, not differentiable.
 
-
-@cache
-def _announce_sparse_csr() -> None:
-    """Take torch's once-per-process "CSR is in beta state" warning here, where it can be dropped without touching the
-    warning filters in every step and thread."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        none = torch.zeros(0, dtype=torch.int64)
-        torch.sparse_csr_tensor(torch.zeros(1, dtype=torch.int64), none, torch.zeros(0), (0, 0))
+    indptr and column: both int32 or both int64.
+    """
+    if len(x) != columns:
+        raise RuntimeError(f"a matrix with {columns} columns times {len(x)} rows")
+    if len(column) == 0:
+        return x.new_zeros(len(indptr) - 1, x.shape[1])
+    # several times as fast on a CPU as torch's sparse product, which is MKL's
+    bags = torch.nn.functional.embedding_bag
+    result: Tensor = bags(column, x, indptr, mode="sum", per_sample_weights=weight, include_last_offset=True)
+    return result
 
 
 def _move(tensor: Tensor, device: torch.device | str) -> Tensor:

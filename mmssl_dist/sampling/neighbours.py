@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.graph.ragged import ragged_range
-from mmssl_dist.graph.sampler import PartitionSampler
+from mmssl_dist.graph.sampler import PartitionSampler, Sample
 from mmssl_dist.sampling.draws import key
 from mmssl_dist.sharding.exchange import Exchange, Route
 from mmssl_dist.sharding.partitions import LocalGraph
@@ -59,30 +59,34 @@ class NeighbourSampler:
         rows, place = route.requested, None
         if self.exchange.world_size > 1:
             rows, place = torch.unique(rows, return_inverse=True)
-        counts, edges = self._draw(rows, fanout, seed)
-        degrees = self.adjacency.degrees(rows)
-        scale = degrees.to(torch.float32) / counts.clamp(min=1)
+        drawn = self._draw(rows, fanout, seed)
+        counts, nodes = drawn.counts, drawn.nodes
+        weight = self.adjacency.weight.index_select(0, drawn.edges)
+        if fanout is not None:
+            scale = self.adjacency.degrees(rows).to(torch.float32).div_(counts.clamp(min=1))
+            weight.mul_(torch.repeat_interleave(scale, counts, output_size=len(weight)))
         if place is not None:
             starts = torch.cumsum(counts, 0).sub_(counts)
-            counts, scale = counts.index_select(0, place), scale.index_select(0, place)
-            edges = edges.index_select(0, ragged_range(starts.index_select(0, place), counts))
-        weight = torch.repeat_interleave(scale, counts, output_size=len(edges))
-        weight.mul_(self.adjacency.weight.index_select(0, edges))
-        nodes = self.adjacency.neighbours.index_select(0, edges)
+            counts = counts.index_select(0, place)
+            asked = ragged_range(starts.index_select(0, place), counts)
+            nodes, weight = nodes.index_select(0, asked), weight.index_select(0, asked)
         counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [nodes, weight])
         return Neighbours(counts, nodes, weight)
 
-    def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> Sample:
         if fanout is None:
-            return self.adjacency.edges(rows)
+            counts, edges = self.adjacency.edges(rows)
+            return Sample(counts, edges, self.adjacency.neighbours.index_select(0, edges))
         if len(self._samplers) == 1:
             ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
-            drawn = sampler.sample(rows, fanout, key(seed, part))
-            return drawn.counts, drawn.edges
+            return sampler.sample(rows, fanout, key(seed, part))
         cuts = torch.searchsorted(rows, self._offsets).tolist()
-        counts, edges = [], []
-        for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True):
-            drawn = sampler.sample(rows[a:b] - first, fanout, key(seed, part))
-            counts.append(drawn.counts)
-            edges.append(drawn.edges + begin)
-        return torch.cat(counts), torch.cat(edges)
+        drawn = [
+            (begin, sampler.sample(rows[a:b] - first, fanout, key(seed, part)))
+            for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True)
+        ]
+        return Sample(
+            counts=torch.cat([of_part.counts for _, of_part in drawn]),
+            edges=torch.cat([of_part.edges + begin for begin, of_part in drawn]),
+            nodes=torch.cat([of_part.nodes for _, of_part in drawn]),
+        )

@@ -174,7 +174,9 @@ class TrainingStep:
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
         engine = self.state.generator
         engine.wrapped.backward(total * self.exchange.world_size)
-        row_gradient = _gradient(forward.id_leaf) / self.exchange.world_size
+        row_gradient = _gradient(forward.id_leaf)
+        if self.exchange.world_size > 1:
+            row_gradient.div_(self.exchange.world_size)
         gradients = {"the generator's weights": engine.gradients(), "the generator's ID rows": [row_gradient]}
         losses = self._agreed({name: term for name, (_, term) in terms.items()} | {"total": total}, gradients, batch)
         with self.phases("update"):
@@ -186,7 +188,7 @@ class TrainingStep:
         """Weight and this worker's share of each loss that is switched on."""
         losses, rows = self.job.losses, forward.rows
         pairs = (batch.users, batch.positives, batch.negatives)
-        own = forward.id_rows.index_select(0, batch.graph.seeds_source)
+        own = rows.own if rows.own is not None else forward.id_rows.index_select(0, batch.graph.seeds_source)
         terms = {
             self.job.losses.ranking.loss: (1.0, self._ranking(batch, forward)),
             "l2": (losses.l2, l2(*(own.index_select(0, p) for p in pairs), count=batch.pairs)),
@@ -280,7 +282,8 @@ def _frozen(module: nn.Module) -> Iterator[nn.Module]:
 
 def _worst(tensors: Iterable[Tensor], device: torch.device) -> Tensor:
     """A finite number if all entries of ``tensors`` are, else one that is not."""
-    largest = [tensor.abs().max().float() for tensor in tensors if tensor.numel()]
+    # one pass over memory and no copy, unlike abs().max()
+    largest = [torch.stack(tensor.aminmax()).abs().max().float() for tensor in tensors if tensor.numel()]
     return torch.stack(largest).sum() if largest else torch.zeros((), device=device)
 
 

@@ -60,12 +60,12 @@ def _steps(job: Job) -> object:
         if step == 2:
             trainer.publish_lists()
         losses.append(trainer.step(trainer.batch(0, step)))
-    engines = (trainer.state.generator, trainer.state.critic)
-    assert all(engines)
+    engines = [engine for engine in (trainer.state.generator, trainer.state.critic) if engine]
+    assert len(engines) == 1 + (job.losses.adversarial.weight > 0)
     return (
         losses, _content(trainer.state.table.rows),
-        [{name: _content(value) for name, value in engine.state().items()} for engine in engines if engine],
-        [engine.wrapped.zero_optimization_stage() for engine in engines if engine],
+        [{name: _content(value) for name, value in engine.state().items()} for engine in engines],
+        [engine.wrapped.zero_optimization_stage() for engine in engines],
     )  # fmt: skip
 
 

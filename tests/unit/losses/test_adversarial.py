@@ -13,8 +13,18 @@ from mmssl_dist.model.rows import normalize
 ITEMS = torch.zeros(2, 1)
 
 
-def linear(weight: torch.Tensor):
-    return lambda x, _: x @ weight
+class Plain:
+    """A critic that is ``score`` of the rows themselves."""
+
+    def __init__(self, score) -> None:
+        self.score = score
+
+    def first_layer(self, item_rows: torch.Tensor) -> torch.Tensor:
+        return torch.eye(len(item_rows), requires_grad=True)
+
+
+def linear(weight: torch.Tensor) -> Plain:
+    return Plain(lambda x: x @ weight)
 
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -54,12 +64,12 @@ def test_critic_loss_by_hand():
 def test_gradient_is_taken_between_fake_and_real():
     seen = []
 
-    def square(x, _):
+    def square(x):
         seen.append(x.detach())
         return 0.5 * (x * x).sum(-1)  # its gradient is x
 
     real, fake = torch.tensor([[8.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    loss = critic_loss(square, real, [fake], ITEMS, [torch.tensor([0.25])], 1.0, 1)
+    loss = critic_loss(Plain(square), real, [fake], ITEMS, [torch.tensor([0.25])], 1.0, 1)
     assert seen[-1].tolist() == [[2.0, 0.0]]
     assert loss.item() == pytest.approx(-32 + (2 - 1) ** 2)
 
