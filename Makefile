@@ -7,6 +7,7 @@ RUN ?= runs/demo
 DATA ?= data/tiktok
 SEEDS ?= 1 2 3
 PIP_OPTIONS ?=
+PROCESSES ?= 2
 
 BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
@@ -19,7 +20,7 @@ help:
 	@echo "make test     ruff, mypy --strict and every test"
 	@echo "make lint     ruff alone"
 	@echo "make types    mypy --strict alone"
-	@echo "make pytest   the tests alone; ARGS=... goes to pytest"
+	@echo "make pytest   the tests alone, by PROCESSES=2 at a time; ARGS=... goes to pytest"
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
 	@echo "make fuzz     feed 2,000 random examples each to the readers of jobs, tables, features and ids (an hour or less)"
@@ -54,7 +55,7 @@ types: $(STAMP)
 	$(BIN)/mypy --strict mmssl_dist
 
 pytest: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 2 $(ARGS)
 
 tiktok: $(STAMP)
 	@test -d "$(DATA)" || { echo "no folder $(DATA); call: make tiktok DATA=folder (MMSSL's release of TikTok)" >&2; exit 2; }

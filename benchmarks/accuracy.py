@@ -1,15 +1,17 @@
-"""Runs the experiments of a YAML file, those that are not there yet, and prints the table that compares them.
+"""Runs the experiments of a YAML file, those that are not there yet, and prints the tables that compare them.
 
     python benchmarks/accuracy.py benchmarks/accuracy.yaml OUT --set data.path=FOLDER [--only NAME ...] [--table]
 
 Experiments are named; each is the file's job with other settings (`set`) or another job (`job`), and has `seeds`. A run
-lives in OUT/NAME/seed-S and is made with `mmssl-dist run`, so what was cut off goes on and what is done is skipped. The
-first experiment is what the others are compared with, by `mmssl-dist compare`; --table runs nothing.
+lives in OUT/NAME/seed-S and is made with `mmssl-dist run`, so what was cut off goes on and what is done is skipped.
+Printed are means over the runs, popularity's as the first of them has it, and `mmssl-dist compare`'s tests of every
+experiment against the first one, user by user; --table runs nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mmssl_dist.report.runs import Summary
 
 REUSED = ("dataset", "partitions")
 """Stages that most experiments of one seed share; `run` makes them again where they differ."""
@@ -48,7 +52,12 @@ def main() -> None:
             if not arguments.only or experiment.name in arguments.only:
                 for seed in experiment.seeds:
                     run(experiment, seed, arguments.out, arguments.sets)
-    compare(experiments, arguments.out)
+    done = {each.name: finished(each, arguments.out) for each in experiments}
+    done = {name: runs for name, runs in done.items() if runs}
+    if not done:
+        sys.exit(f"{arguments.out}: no finished run of {arguments.experiments}")
+    sys.stdout.write("\n".join(table(done)) + "\n")
+    compare(done)
 
 
 def read(tree: dict[str, Any]) -> list[Experiment]:
@@ -78,16 +87,57 @@ def run(experiment: Experiment, seed: int, out: Path, sets: list[str]) -> None:
     subprocess.run(command, check=True)  # noqa: S603
 
 
-def compare(experiments: list[Experiment], out: Path) -> None:
-    """Print the table of what is there."""
-    groups = []
-    for experiment in experiments:
-        runs = [out / experiment.name / f"seed-{seed}" for seed in experiment.seeds]
-        done = [str(run) for run in runs if (run / "evaluation" / "manifest.json").exists()]
-        if done:
-            groups.append(f"{experiment.name}={','.join(done)}")
+def finished(experiment: Experiment, out: Path) -> list[Path]:
+    """The experiment's runs that are evaluated, in the order of its seeds."""
+    runs = [out / experiment.name / f"seed-{seed}" for seed in experiment.seeds]
+    return [run for run in runs if (run / "evaluation" / "manifest.json").exists()]
+
+
+def table(done: dict[str, list[Path]]) -> list[str]:
+    """Means over each experiment's runs: a Markdown table, Recall@20 with every run's value and the standard error."""
+    lines = ["| | runs | validation Recall@20 | test Recall@20 | standard error over runs | test NDCG@20 "
+             "| test Recall@20, cold items | epochs to the best |", "|" + "---|" * 8]  # fmt: skip
+    for name, runs in done.items():
+        trained = [json.loads((run / "training" / "manifest.json").read_text())["facts"] for run in runs]
+        epochs = [facts["best_epoch"] for facts in trained]
+        lines.append(_line(name, [_metrics(run) for run in runs], _range(epochs)))
+    first = next(iter(done.values()))[0]
+    lines.append(_line("popularity", [_metrics(first)["baselines"]["popularity"]], ""))
+    return lines
+
+
+def compare(done: dict[str, list[Path]]) -> None:
+    """Print every experiment beside the first, paired by user."""
+    groups = [f"{name}={','.join(map(str, runs))}" for name, runs in done.items()]
     for metric in ("recall@20", "ndcg@20"):
+        sys.stdout.write(f"\nAgainst {next(iter(done))}, {metric}:\n\n")
+        sys.stdout.flush()
         subprocess.run([*COMMAND, "compare", *groups, "--metric", metric, "--popularity"], check=True)  # noqa: S603
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "evaluation" / "metrics.json").read_text())
+    return found
+
+
+def _line(name: str, runs: list[dict[str, Any]], epochs: str) -> str:
+    validation, test = (Summary(tuple(run[split]["recall@20"] for run in runs)) for split in ("validation", "test"))
+    ndcg = Summary(tuple(run["test"]["ndcg@20"] for run in runs))
+    cold = [run["cold"]["test"]["recall@20"] for run in runs if "test" in run.get("cold", {})]
+    cells = [
+        name, str(len(runs)), _values(validation), _values(test), "" if test.error is None else f"{test.error:.4f}",
+        f"{ndcg.mean:.4f}", f"{sum(cold) / len(cold):.3f}" if cold else "", epochs,
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _range(values: list[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
+
+
+def _values(found: Summary) -> str:
+    each = " ".join(f"{value:.4f}" for value in found.values)
+    return f"{found.mean:.4f} ({each})" if len(found.values) > 1 else each
 
 
 if __name__ == "__main__":

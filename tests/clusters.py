@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -95,12 +96,12 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A port that is free now, above the range of Ray's workers (10002 to 19999)."""
+    """A port that is free now, and given to nobody who asks for any: above the range of Ray's workers (10002 to 19999)
+    and below the system's (from 32768). It is drawn, as other test processes may look for one at the same time."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port > 20000:
+        port = random.SystemRandom().randrange(20000, 32768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
 
 

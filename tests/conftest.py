@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Set before torch, DGL or Ray are imported, and inherited by every process that a test starts.
@@ -27,3 +29,11 @@ settings.register_profile(
     "fuzz", settings.get_profile("mmssl"), max_examples=2000, derandomize=False, report_multiple_bugs=True
 )
 settings.load_profile("mmssl")
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which one process does not need
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """What goes to one of several processes as a whole."""
+    from tests.schedule import Scheduling
+
+    return Scheduling(config, log)

@@ -27,7 +27,7 @@ class WorkerFailure(RuntimeError):
     """A worker raised or died; the message holds the tracebacks of all that did."""
 
 
-def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 60.0) -> list[Any]:
+def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120.0) -> list[Any]:
     """Call ``function(rank, *args)`` in ``world_size`` new processes that share a gloo group (the default group).
 
     ``function`` must be importable (defined at the top level of a module), and its arguments and result picklable.

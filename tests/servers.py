@@ -18,6 +18,8 @@ import boto3
 from moto.server import DomainDispatcherApplication, ThreadedMotoServer, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.clusters import free_port
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -39,9 +41,7 @@ def moto_server() -> Iterator[str]:
 @contextmanager
 def moto_with_permissions() -> Iterator[str]:
     """The endpoint of a server in a process of its own, which checks permissions from ``require_permissions`` on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:

@@ -49,6 +49,7 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
             ("model.heads", "model.dimension"),
             f"found {job.model.heads}; must divide model.dimension ({job.model.dimension})",
         )
+    yield from _feature_columns(job)
     if job.training.fanout != "all" and len(job.training.fanout) != job.model.layers:
         yield Disagreement(
             ("training.fanout", "model.layers"),
@@ -102,6 +103,28 @@ def _split(job: Job) -> Iterator[Disagreement]:
         yield Disagreement(
             ("data.columns.split", "data.split.method", "data.layout"),
             "missing; the split given needs it. Name the column that tells the split",
+        )
+
+
+def _feature_columns(job: Job) -> Iterator[Disagreement]:
+    """Users have no tower rows beside them, which two other parts of the model are made of."""
+    columns, dimension = job.model.feature_columns, job.model.dimension
+    if columns > dimension:
+        yield Disagreement(
+            ("model.feature_columns", "model.dimension"),
+            f"found {columns}; must be at most model.dimension ({dimension}), of which they are a part",
+        )
+    if columns and job.losses.adversarial.weight > 0:
+        yield Disagreement(
+            ("losses.adversarial.weight", "model.feature_columns"),
+            f"found {job.losses.adversarial.weight:g}; model.feature_columns is {columns}, so users have no tower rows "
+            "for the critic. Set one of them to 0",
+        )
+    if columns and job.model.modality_graph.size:
+        yield Disagreement(
+            ("model.modality_graph.size", "model.feature_columns"),
+            f"found {job.model.modality_graph.size}; model.feature_columns is {columns}, so users have no tower rows "
+            "to choose items by. Set one of them to 0",
         )
 
 

@@ -68,6 +68,9 @@ class Data(Section):
     """One entry per modality; its key names the modality everywhere else."""
     titles: Text | None = None
     """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls items."""
+    images: Text | None = None
+    """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
+    pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside columns.item."""
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, else ratio."""
     min_interactions: Natural = 0
@@ -129,6 +132,9 @@ class Model(Section):
     """Weight of the attended modality-aware rows in the start rows (equation 4)."""
     modality_weight: Weight = 0.1
     """Weight of the modality tower in the final rows (equation 5)."""
+    feature_columns: Natural = 0
+    """Last columns, of the D, in which items have their own projected features in place of an ID row and users have
+    theirs, as in VBPR; 0: none, the tower's rows are those of equation 1."""
     dropout: Fraction = 0.2
     """Dropout on the projected tower rows, in training only."""
     item_graph: ItemGraph = ItemGraph()
@@ -262,7 +268,7 @@ class Evaluation(Section):
     The catalogue is always ranked whole."""
     contributions: bool = True
     """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it left out."""
-    user_block: Count = 1024
+    user_block: Count = 256
     """Users scored at once, per worker; bounds memory."""
     item_block: Count = 65536
     """Items scored at once, per worker; bounds memory."""
@@ -279,12 +285,14 @@ class Index(Section):
     """hnsw: links of an item; bounds memory (8 bytes each) and quality."""
     build_width: Count = 100
     """hnsw: candidates looked at for the links of an item."""
-    search_width: Count = 128
-    """hnsw: candidates looked at in a search."""
+    recall: Fraction = 0.97
+    """The share of the exact top 20 that a search has to find where search_width or probes is auto."""
+    search_width: Count | Literal["auto"] = "auto"
+    """hnsw: candidates looked at in a search; auto: the fewest that find the share ``recall``."""
     cells: Count | Literal["auto"] = "auto"
     """ivf: cells that items are sorted into; auto: four times the root of their number."""
-    probes: Count = 64
-    """ivf: cells looked into in a search."""
+    probes: Count | Literal["auto"] = "auto"
+    """ivf: cells looked into in a search; auto: the fewest that find the share ``recall``."""
     recall_users: Count = 1000
     """Users whose exact top 20 the index's is compared with; the share found is in the manifest."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
+from mmssl_dist.data.bundle import ROWS, cut, joined
 from mmssl_dist.data.columns import BUCKET, ITEM_ID, USER_ID
 from mmssl_dist.data.ids import one_array, ranked
 from mmssl_dist.data.rows import DUPLICATE, apart, tally, with_bucket
@@ -16,22 +17,26 @@ from mmssl_dist.data.settle import distinct
 
 
 def k_core(interactions: Dataset, least: int, buckets: int) -> tuple[Dataset, int]:
-    """The ``least``-core of interactions bucketed by user, bucketed by user again, and how many rows went.
+    """The ``least``-core of fragments of interactions by user, as such fragments again, and how many rows went.
 
     Users and items are counted in turns, each turn a shuffle.
     """
-    rows = by_bucket(interactions, partial(without_repetitions, buckets=buckets), buckets).materialize()
-    count, dropped, turn = rows.count(), 0, 0
+    rows = by_bucket(interactions, cut(partial(without_repetitions, buckets=buckets)), buckets).materialize()
+    count, dropped, turn = _count(rows), 0, 0
     while True:
         side, other = ((ITEM_ID, USER_ID), (USER_ID, ITEM_ID))[turn % 2]
         drop = partial(drop_rare, side=side, other=other, least=least, buckets=buckets)
-        rows = by_bucket(rows, drop, buckets).materialize()
-        left = rows.count()
+        rows = by_bucket(rows, cut(drop), buckets).materialize()
+        left = _count(rows)
         dropped, gone, count, turn = dropped + count - left, count - left, left, turn + 1
         if gone == 0 and turn >= 2 and other == ITEM_ID:
-            rows = map_tables(rows, partial(with_bucket, column=USER_ID, buckets=buckets))
+            rows = map_tables(rows, joined(cut(partial(with_bucket, column=USER_ID, buckets=buckets))))
         if gone == 0 and turn >= 2:
             return rows, dropped
+
+
+def _count(rows: Dataset) -> int:
+    return sum(fragment[ROWS] for fragment in rows.select_columns([ROWS]).iter_rows())
 
 
 def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:

@@ -15,6 +15,8 @@ from mmssl_dist.storage import Location, open_location
 RELEASE_FILES = ("train.json", "val.json", "test.json")
 TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
+ITEM_PLACE = "{item}"  # in a path of images: where the item's id stands
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,15 @@ class RawFile:
 
 @dataclass(frozen=True)
 class RawFiles:
-    """Every file a job reads: interactions in the order of their paths, features by modality, titles of items."""
+    """Every file a job reads: interactions in the order of their paths, features by modality, titles and images."""
 
     interactions: tuple[RawFile, ...]
     features: dict[str, tuple[RawFile, ...]]
     titles: tuple[RawFile, ...]
+    images: tuple[RawFile, ...]
 
     def all(self) -> tuple[RawFile, ...]:
-        return (*self.of_dataset(), *self.titles)
+        return (*self.of_dataset(), *self.titles, *self.images)
 
     def of_dataset(self) -> tuple[RawFile, ...]:
         """Those that the dataset is made from."""
@@ -59,7 +62,7 @@ def find_files(job: Job) -> RawFiles:
     for name, modality in job.data.modalities.items():
         suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
         features[name] = expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
-    return RawFiles(_interaction_files(root, job.data), features, find_titles(job))
+    return RawFiles(_interaction_files(root, job.data), features, find_titles(job), find_images(job))
 
 
 def find_titles(job: Job) -> tuple[RawFile, ...]:
@@ -69,16 +72,32 @@ def find_titles(job: Job) -> tuple[RawFile, ...]:
     return expand(open_location(job.data.path, job.storage), job.data.titles, "data.titles", TABLE_SUFFIXES)
 
 
+def find_images(job: Job) -> tuple[RawFile, ...]:
+    """The Parquet files with images of items, if the job names some; none where it gives a path per item.
+
+    Raises:
+        InputError: as ``find_files``, or for a path per item that names no image file below data.path.
+    """
+    pattern, key = job.data.images, "data.images"
+    if pattern is None:
+        return ()
+    root = open_location(job.data.path, job.storage)
+    if ITEM_PLACE not in pattern:
+        return expand(root, pattern, key, PARQUET_SUFFIXES)
+    if not pattern.lower().endswith(_IMAGE_SUFFIXES):
+        raise InputError(key, pattern, f"a path with {ITEM_PLACE} ends in {', '.join(_IMAGE_SUFFIXES)}",
+                         "Name image files.")
+    _below(root, pattern, key)
+    return ()
+
+
 def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) -> tuple[RawFile, ...]:
     """The files a name, a folder's name or a glob (``*``, ``?``, ``[]`` within a path segment) stands for, by path.
 
     Raises:
         InputError: there is none with one of ``suffixes``; names the YAML ``key``.
     """
-    try:
-        target = root / pattern
-    except StorageError as error:
-        raise InputError(key, pattern, "it names what is under data.path", "Use a relative path without ..") from error
+    target = _below(root, pattern, key)
     info = None if _is_glob(pattern) else target.info()
     if info is not None and info.type == pafs.FileType.File:
         if not pattern.endswith(suffixes):
@@ -96,6 +115,13 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         raise InputError(target.url, "no such file", f"{key} names a file, a folder or a glob under data.path; "
                          f"files end in {', '.join(suffixes)}", f"Check data.path and {key}.")
     return tuple(found)
+
+
+def _below(root: Location, pattern: str, key: str) -> Location:
+    try:
+        return root / pattern
+    except StorageError as error:
+        raise InputError(key, pattern, "it names what is under data.path", "Use a relative path without ..") from error
 
 
 def _interaction_files(root: Location, data: Data) -> tuple[RawFile, ...]:

@@ -54,6 +54,8 @@ def salt(seed: int, purpose: int) -> np.uint64:
 
 def hashes(ids: pa.Array) -> np.ndarray:
     """[n] uint64: a hash of each id that depends on its value alone, never on the process; null has 0."""
+    if pa.types.is_int64(ids.type) and ids.null_count == 0:
+        return mix(ids.to_numpy().view(np.uint64))
     encoded = ids.dictionary_encode()
     values = encoded.dictionary
     if pa.types.is_integer(values.type):
@@ -74,9 +76,11 @@ def buckets_of(ids: pa.Array, buckets: int) -> pa.Array:
 
 def ranked(ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """The distinct ids in ascending order, and each id's position among them, [n] int64."""
-    distinct = ids.unique()
-    distinct = distinct.take(pc.sort_indices(distinct))
-    return distinct, positions(ids, distinct)
+    encoded = ids.dictionary_encode("encode")
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), np.int64)
+    rank[order.to_numpy()] = np.arange(len(order))
+    return encoded.dictionary.take(order), rank[encoded.indices.to_numpy()]
 
 
 def positions(ids: pa.Array, among: pa.Array) -> np.ndarray:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from mmssl_dist.config.tree import Job
-from mmssl_dist.data.bundle import unpack
+from mmssl_dist.data.bundle import cut, unpack
 from mmssl_dist.data.columns import BUCKET, SPLITS, TEST, TIME, TRAIN, VALIDATION
 from mmssl_dist.data.core import k_core
 from mmssl_dist.data.files import RawFiles, find_files
@@ -90,12 +90,12 @@ def prepare(job: Job) -> Manifest:
 
 def _fingerprint(job: Job, raw: RawFiles) -> str:
     files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles"}), job.seed, files)
+    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files)
 
 
 def _settle_users(job: Job, source: InteractionSource) -> _Users:
     buckets, method = job.data.buckets, job.data.split.method
-    rows = map_tables(numbers(len(source.pieces)), partial(read_interactions, source=source, buckets=buckets))
+    rows = map_tables(numbers(len(source.pieces)), cut(partial(read_interactions, source=source, buckets=buckets)))
     rare = 0
     if job.data.min_interactions > 1:
         rows, rare = k_core(rows, job.data.min_interactions, buckets)
@@ -118,7 +118,7 @@ def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) ->
         thresholds = (_time_at(users.buckets, first_validation, total), _time_at(users.buckets, first_test, total))
     convert = partial(rows_by_item, offsets=users.offsets, thresholds=thresholds, item_type=source.item_type,
                       buckets=job.data.buckets)
-    return map_tables(users.buckets, convert, 1)
+    return map_tables(users.buckets, cut(convert), 1)
 
 
 def _time_at(packed: Dataset, rank: int, total: int) -> int | None:
@@ -145,7 +145,7 @@ def _features_by_item(job: Job, source: InteractionSource, features: dict[str, F
     pieces = tuple((kind, index) for kind, feature in enumerate(features.values())
                    for index in range(len(feature.pieces)))
     read = partial(read_features, sources=features, pieces=pieces, item_type=source.item_type, buckets=job.data.buckets)
-    return map_tables(numbers(len(pieces)), read)
+    return map_tables(numbers(len(pieces)), cut(read))
 
 
 def _catalogue(job: Job, source: InteractionSource, features: dict[str, FeatureSource]) -> Catalogue:

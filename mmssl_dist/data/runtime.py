@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import GeneratorType
@@ -14,13 +14,11 @@ from ray.data import DataContext, Dataset
 from ray.data.context import ShuffleStrategy
 from ray.exceptions import RayError
 
+from mmssl_dist.data.bundle import Batch, joined
 from mmssl_dist.data.columns import BUCKET
 from mmssl_dist.errors import MmsslError, find_known
 
 SMALL_BYTES = 1 << 30
-
-Batch = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
-
 
 class TaskFailure(Exception):
     """Carries an error through Ray Data, which writes advice of its own into the arguments of what a task raises."""
@@ -78,9 +76,10 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def by_bucket(rows: Dataset, function: Batch, buckets: int) -> Dataset:
-    """``function`` applied to all rows of each bucket at once."""
-    return rows.groupby(BUCKET, num_partitions=buckets).map_groups(guarded(function), batch_format="pyarrow")
+def by_bucket(fragments: Dataset, function: Batch, buckets: int) -> Dataset:
+    """``function`` applied to all rows of each bucket at once, which come in fragments (``bundle.cut``)."""
+    grouped = fragments.groupby(BUCKET, num_partitions=buckets)
+    return grouped.map_groups(guarded(joined(function)), batch_format="pyarrow")
 
 
 def map_tables(rows: Dataset, function: Batch, batch_size: int | None = None) -> Dataset:

@@ -32,6 +32,7 @@ from mmssl_dist.data.columns import (
 )
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import buckets_of, hashes, mix, one_array, positions, ranked, salt, shown
+from mmssl_dist.data.order import order_of, sorted_rows
 from mmssl_dist.data.readers.base import place
 from mmssl_dist.data.rows import DUPLICATE, apart, item_schema, tallied
 from mmssl_dist.errors import InputError
@@ -64,26 +65,18 @@ def distinct(table: pa.Table) -> tuple[pa.Table, int]:
 
     Of several the one in the earliest split stays, then the earliest in time, then the first in the files.
     """
-    keys = [table[ROW].to_numpy(), table[FILE].to_numpy()]
-    keys += [table[TIME].to_numpy()] if TIME in table.column_names else []
-    keys += [table[SPLIT].to_numpy()] if SPLIT in table.column_names else []
-    _, items = ranked(one_array(table[ITEM_ID]))
-    _, users = ranked(one_array(table[USER_ID]))
-    order = np.lexsort((*keys, items, users))
-    users, items = users[order], items[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
-    return table.take(order[first]), int(len(order) - first.sum())
+    order, _, _ = _first_of_pairs(table)
+    return table.take(order), table.num_rows - len(order)
 
 
 def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Table:
     """One user bucket, packed: its users in order, and its interactions with local user numbers and a split, or, for
     the temporal method, a time key."""
     live, tallies = apart(table)
-    live, repeated = distinct(live)
+    order, user_ids, users = _first_of_pairs(live)
     dropped = tallied(tallies)
-    dropped[DUPLICATE] += repeated
-    user_ids, users = ranked(one_array(live[USER_ID]))
+    dropped[DUPLICATE] += live.num_rows - len(order)
+    live = live.drop_columns([USER_ID]).take(order)
     items = one_array(live[ITEM_ID])
     made = {USER: pa.array(users), ITEM_ID: items, FILE: live[FILE], ROW: live[ROW]}
     if method == "given":
@@ -95,6 +88,31 @@ def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Ta
     counts = {"users": len(user_ids), "interactions": live.num_rows, **dropped}
     tables = {"users": pa.table({USER_ID: user_ids}), "interactions": pa.table(made)}
     return pack(table[BUCKET][0].as_py(), counts, tables)
+
+
+def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+    """The rows that ``distinct`` keeps, sorted; the user ids, sorted; each kept row's position among those."""
+    user_ids, users = ranked(one_array(table[USER_ID]))
+    _, items = ranked(one_array(table[ITEM_ID]))
+    order = order_of(users, items)
+    again = _as_before(users[order], items[order])
+    if again.any():
+        tied = np.flatnonzero(again | np.append(again[1:], False))
+        rows = order[tied]
+        keys = [users, items, *(table[name].to_numpy() for name in (SPLIT, TIME) if name in table.column_names),
+                table[FILE].to_numpy(), table[ROW].to_numpy()]
+        order[tied] = rows[np.lexsort([key[rows] for key in keys[::-1]])]
+        order = order[~again]
+    return order, user_ids, users[order]
+
+
+def _as_before(*sorted_keys: np.ndarray) -> np.ndarray:
+    """[n] bool: rows that are equal to the one before them."""
+    same = np.ones(len(sorted_keys[0]), bool)
+    same[:1] = False
+    for key in sorted_keys:
+        same[1:] &= key[1:] == key[:-1]
+    return same
 
 
 def rows_by_item(batch: pa.Table, offsets: np.ndarray, thresholds: tuple[int | None, int | None] | None,
@@ -124,19 +142,22 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
         InputError: an interaction with an unknown item, or an item with two vectors of one modality.
     """
     kinds = table[KIND].to_numpy()
-    interactions, features = table.filter(pa.array(kinds < 0)), table.filter(pa.array(kinds >= 0))
+    interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
+    features = table.select([ITEM_ID, KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
     known, _ = ranked(one_array(features[ITEM_ID]))
     wanted = one_array(interactions[ITEM_ID])
-    _require_known(interactions, positions(wanted, known), catalogue)
-    items = ranked(wanted)[0] if catalogue.core else known
+    local = positions(wanted, known)
+    _require_known(interactions, local, catalogue)
+    items = known
+    if catalogue.core:
+        items, local = ranked(wanted)
     counts = {"items": len(items), ITEMS_DROPPED: len(known) - len(items)}
     tables = {"items": pa.table({ITEM_ID: items})}
-    local, users, held = positions(wanted, items), interactions[USER].to_numpy(), interactions[SPLIT].to_numpy()
-    order = np.lexsort((local, users))
-    for code, name in enumerate(SPLITS):
-        chosen = order[held[order] == code]
-        tables[name] = pa.table({USER: users[chosen], ITEM: local[chosen]})
-        counts[name] = len(chosen)
+    held, users, local = sorted_rows(interactions[SPLIT].to_numpy(), interactions[USER].to_numpy(), local)
+    bounds = np.searchsorted(held, np.arange(len(SPLITS) + 1))
+    for name, first, last in zip(SPLITS, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        tables[name] = pa.table({USER: users[first:last], ITEM: local[first:last]})
+        counts[name] = last - first
     for number, name in enumerate(catalogue.features):
         rows = features.filter(pc.equal(features[KIND], number))
         tables[feature_table(name)] = _features(rows, items, name, catalogue)

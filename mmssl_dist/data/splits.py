@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mmssl_dist.data.order import order_within
+
 RADIX_BITS = 16
 RADIX_PASSES = 64 // RADIX_BITS
 
@@ -36,7 +38,7 @@ def ratio(
     counts = np.bincount(users, minlength=len(draws[0]))
     tests = np.minimum(np.floor(counts * test + draws[1]), np.maximum(counts - 1, 0))
     validations = np.minimum(np.floor(counts * validation + draws[0]), np.maximum(counts - 1 - tests, 0))
-    place, sorted_users, rank = _ranks(users, counts, (order,))
+    place, sorted_users, rank = _ranks(users, counts, order_within(users, order))
     held = np.where(rank < tests[sorted_users], 2, np.where(rank < (tests + validations)[sorted_users], 1, 0))
     return _scatter(held, place)
 
@@ -50,7 +52,7 @@ def leave_last_out(users: np.ndarray, time: np.ndarray, order: np.ndarray) -> np
         [N] int8.
     """
     counts = np.bincount(users)
-    place, sorted_users, rank = _ranks(users, counts, (order, time))
+    place, sorted_users, rank = _ranks(users, counts, np.lexsort((order, time, users)))
     from_end = counts[sorted_users] - 1 - rank
     held = np.where((from_end == 0) & (counts[sorted_users] >= 2), 2, 0)
     held = np.where((from_end == 1) & (counts[sorted_users] >= 3), 1, held)
@@ -106,8 +108,7 @@ def select_digit(parts: Iterable[tuple[np.ndarray, np.ndarray]], rank: int) -> t
     return digit, int(rank - (ends[digit] - total[digit]))
 
 
-def _ranks(users: np.ndarray, counts: np.ndarray, keys: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    place = np.lexsort((*keys, users))
+def _ranks(users: np.ndarray, counts: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, ...]:
     sorted_users = users[place]
     starts = np.cumsum(counts) - counts
     return place, sorted_users, np.arange(len(users)) - starts[sorted_users]

@@ -46,10 +46,22 @@ def write_items(batch: pa.Table, target: Location, offsets: np.ndarray,
 
 def write_table(target: Location, name: str, table: pa.Table) -> pa.Table:
     """Write ``table`` as Parquet to ``target / name``; returns its row of ``RECORD``."""
+    encodings = {path: encoding for field in table.schema for path, encoding in _encodings(field)}
+    texts = [field.name for field in table.schema if field.name not in encodings and not pa.types.is_nested(field.type)]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", use_dictionary=texts, column_encoding=encodings,
+                   write_statistics=False)
     record = (target / name).write_bytes(sink.getvalue())
     return pa.table([[name], [record.bytes], [record.sha256]], schema=RECORD)
+
+
+def _encodings(field: pa.Field) -> Iterator[tuple[str, str]]:
+    """The column's path in Parquet with the encoding that is smaller and several times faster than the usual
+    dictionary: of numbers by their differences, of vectors byte by byte."""
+    if field.type in (pa.int32(), pa.int64()):
+        yield field.name, "DELTA_BINARY_PACKED"
+    elif pa.types.is_fixed_size_list(field.type):
+        yield f"{field.name}.list.element", "BYTE_STREAM_SPLIT"
 
 
 def part(folder: str, bucket: int) -> str:

@@ -17,6 +17,7 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
 Metrics = dict[str, float]
+_USERS_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,15 @@ def metrics_of(ranking: Ranking, users: Tensor, held_out: Adjacency, ks: Sequenc
         users: int64 [u] local rows of the ranking's users.
         held_out: lists of these users, in the same order; those with an empty one are left out of the result.
     """
-    hits, positives = hits_of(ranking.nodes.cpu(), held_out.indptr, held_out.neighbours)
+    positives, nodes = held_out.indptr.diff(), ranking.nodes.cpu()
+    values = []
+    for first in range(0, max(len(users), 1), _USERS_AT_ONCE):  # a user's intermediate numbers are many
+        indptr = held_out.indptr[first : first + _USERS_AT_ONCE + 1]
+        listed = held_out.neighbours[int(indptr[0]) : int(indptr[-1])]
+        hits, there = hits_of(nodes[first : first + _USERS_AT_ONCE], indptr - indptr[0], listed)
+        values.append(user_metrics(hits[there > 0], there[there > 0], ks))
     counted = positives > 0
-    return UserMetrics(users[counted], positives[counted], user_metrics(hits[counted], positives[counted], ks))
+    return UserMetrics(users[counted], positives[counted], torch.cat(values))
 
 
 def select_lists(lists: Adjacency, rows: Tensor) -> Adjacency:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +14,8 @@ from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
-_CHUNK_EDGES = 1 << 21  # edges whose source rows are held at once: at D = 64 at most 512 MiB
+_CHUNK_EDGES = 1 << 19  # edges whose source rows are held at once: at D = 64 at most 128 MiB
+_PIECE = 1 << 14  # rows combined at once, with everything that goes into them
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,16 @@ def exact_layers(
     Returns:
         rows on the device of ``id_rows``.
     """
-    gathered = {m: sum_neighbours(view, id_rows, exchange) for m, view in views.items()}
-    rows = model.start_rows(id_rows, gathered)
-    layers = [rows]
-    for _ in range(model.settings.layers):
-        rows = sum_neighbours(graph.training, rows, exchange)
-        layers.append(rows)
-    tower = {m: _project(model, m, x, id_rows.device) for m, x in graph.propagated.items()}
     similar = _similar(model, id_rows, graph, exchange)
-    return ExactRows(model.combine(layers, tower, similar), id_rows, tuple(layers), similar)
+    layers = [_start_rows(model, id_rows, views, exchange)]
+    for _ in range(model.settings.layers):
+        layers.append(sum_neighbours(graph.training, layers[-1], exchange))
+    final = torch.empty_like(id_rows)
+    for piece in _pieces(len(id_rows)):
+        tower = {m: model.project(m, x[piece].to(id_rows.device)) for m, x in graph.propagated.items()}
+        alike = None if similar is None else similar[piece]
+        final[piece] = model.combine([rows[piece] for rows in layers], tower, alike)
+    return ExactRows(final, id_rows, tuple(layers), similar)
 
 
 def exact_rows(
@@ -62,25 +64,49 @@ def exact_rows(
     return exact_layers(model, id_rows, graph, views, exchange).final
 
 
+def _start_rows(model: Mmssl, id_rows: Tensor, views: Mapping[str, Adjacency], exchange: Exchange) -> Tensor:
+    """Equation 4's rows [n, D]; without views the ID rows themselves."""
+    if not views:
+        return id_rows
+    gathered = {m: sum_neighbours(view, id_rows, exchange) for m, view in views.items()}
+    rows = torch.empty_like(id_rows)
+    for piece in _pieces(len(rows)):
+        rows[piece] = model.start_rows(id_rows[piece], {m: each[piece] for m, each in gathered.items()})
+    return rows
+
+
 def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchange) -> Tensor | None:
     """Rows over the item-item graph [n, D]: of items, and for users the mean of their items'."""
     if model.settings.item_graph.weight == 0:
         return None
-    items = model.similar({m: sum_neighbours(lists, id_rows, exchange) for m, lists in graph.similar.items()})
-    alike = replace(graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours)))  # takes no memory
-    of_users = sum_neighbours(alike, items, exchange)  # of rows that are zero for users, so that those of items are too
-    of_users /= graph.training.indptr.diff().clamp(min=1)[:, None].to(of_users.device)
-    return items + of_users
+    items = graph.items
+    gathered = {m: sum_neighbours(_of_items(lists, items), id_rows, exchange) for m, lists in graph.similar.items()}
+    rows = torch.zeros_like(id_rows)
+    for piece in _pieces(len(items)):
+        alike = model.similar({m: each[piece] for m, each in gathered.items()})
+        rows.index_copy_(0, items[piece].to(rows.device), alike)
+    del gathered
+    one = replace(graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours)))  # takes no memory
+    result = sum_neighbours(one, rows, exchange)  # of rows that are zero for users, so that those of items are too
+    result /= graph.training.indptr.diff().clamp(min=1)[:, None].to(result.device)
+    result += rows
+    return result
+
+
+def _of_items(lists: Adjacency, items: Tensor) -> Adjacency:
+    """The lists of the items alone; users have none, so the edges stay where they are."""
+    return replace(lists, indptr=torch.cat([lists.indptr[:1], lists.indptr.index_select(0, items + 1)]))
 
 
 @torch.no_grad()
 def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Tensor:
-    """[n, D]: for each local node the weighted sum of its neighbours' rows (collective).
+    """[k, D]: the weighted sum of each list's neighbours' rows (collective).
 
     Args:
+        adjacency: k lists of any nodes.
         rows: [n, D] the local nodes' own rows, which other workers may ask for.
     """
-    result = torch.empty_like(rows)
+    result = rows.new_empty(len(adjacency.indptr) - 1, rows.shape[1])
     chunks = _chunks(adjacency.indptr)
     for number in range(exchange.max(len(chunks))):
         first, last = chunks[number] if number < len(chunks) else (0, 0)
@@ -97,9 +123,9 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
     return result
 
 
-def _project(model: Mmssl, modality: str, propagated: Tensor, device: torch.device) -> Tensor:
-    """In pieces, since F may be far wider than D."""
-    return torch.cat([model.project(modality, piece.to(device)) for piece in torch.split(propagated, 1 << 16)])
+def _pieces(count: int) -> Iterator[slice]:
+    """Rows 0 to ``count``, ``_PIECE`` at once."""
+    return (slice(first, min(first + _PIECE, count)) for first in range(0, count, _PIECE))
 
 
 def _chunks(indptr: Tensor) -> list[tuple[int, int]]:

@@ -31,7 +31,7 @@ class FoldInRows:
         similar: rows over the item-item graph, whose mean over a user's items is the user's; None when it is off.
         own: ID rows, which a new item's row over the item-item graph is summed from; None when it is off.
         tower: modality -> projected features of the item itself, whose sum over a user's items has the direction of
-            the user's tower row.
+            the user's tower row. None with model.feature_columns, where users have no tower rows.
     """
 
     layers: Tensor
@@ -58,7 +58,8 @@ def fold_in_rows(
         layers=layers.expand(-1, exact.final.shape[1]).cpu(),
         similar=None if exact.similar is None else exact.similar.index_select(0, items).cpu(),
         own=None if exact.similar is None else exact.own.index_select(0, items).cpu(),
-        tower={m: _projected(model, m, parts, device) for m, parts in features.items()},
+        tower={} if model.settings.feature_columns
+        else {m: _projected(model, m, parts, device) for m, parts in features.items()},
     )
 
 

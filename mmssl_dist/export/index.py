@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +32,8 @@ def build_index(
         files: records of what the workers wrote there.
 
     Returns:
-        the index's record, and facts: its kind, its size, and under "recall" what it finds of the exact top 20.
+        the index's record, and facts: its kind and size, how far it searches ("probes" or "search_width"), and under
+        "recall" what it finds of the exact top 20.
 
     Raises:
         ArtifactError: a file is not what its record says.
@@ -41,10 +44,11 @@ def build_index(
     with tempfile.TemporaryDirectory(prefix="index-") as name:
         rows = np.concatenate([_item_rows(export, files, part, Path(name)) for part in parts])
     index = make_index(rows, settings)
-    recall = measure(index, rows, _some_users(export, parts, settings.recall_users))
+    comparison = Comparison(rows, _some_users(export, parts, settings.recall_users))
+    facts = {"kind": kind_of(len(rows), settings), "items": len(rows), **tune(index, comparison, settings)}
     content = faiss.serialize_index(index)
     record = (export / INDEX).write_bytes(pa.py_buffer(content))
-    return record, {"kind": kind_of(len(rows), settings), "items": len(rows), "bytes": record.bytes, "recall": recall}
+    return record, {**facts, "bytes": record.bytes}
 
 
 def kind_of(items: int, settings: Index) -> str:
@@ -55,7 +59,7 @@ def kind_of(items: int, settings: Index) -> str:
 
 
 def make_index(rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-def]
-    """A FAISS index of ``rows`` [m, D] float32 by dot product; it holds how it is to be searched."""
+    """A FAISS index of ``rows`` [m, D] float32 by dot product; ``tune`` sets how it is searched."""
     import faiss
 
     kind = kind_of(len(rows), settings)
@@ -69,7 +73,7 @@ def make_index(rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-de
 
 def _graph(faiss, rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-def]
     index = faiss.IndexHNSWFlat(rows.shape[1], settings.links, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction, index.hnsw.efSearch = settings.build_width, settings.search_width
+    index.hnsw.efConstruction = settings.build_width
     return index
 
 
@@ -79,25 +83,90 @@ def _cells(faiss, rows: np.ndarray, settings: Index):  # type: ignore[no-untyped
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
     index.cp.max_points_per_centroid = _TRAINED_WITH
     index.cp.min_points_per_centroid = 1  # fewer are fine, and FAISS would warn of them on the terminal
-    index.nprobe = min(settings.probes, cells)
     index.train(rows)
     return index
 
 
-def measure(index, rows: np.ndarray, queries: np.ndarray) -> dict[str, object]:  # type: ignore[no-untyped-def]
-    """What ``index`` finds of the exact top 20 of ``queries`` [q, D]: the mean share over them.
+class Comparison:
+    """The exact top 20 of some users, to count what an index finds of it.
 
-    An item that scores as high as the 20th counts as found, whichever of equals the exact list holds.
+    Args:
+        rows: [m, D] float32, the items.
+        queries: [q, D] float32, the users.
     """
+
+    def __init__(self, rows: np.ndarray, queries: np.ndarray) -> None:
+        import faiss
+
+        self.rows, self.queries, self.k = rows, queries, min(RECALL_AT, len(rows))
+        exact, _ = faiss.knn(queries, rows, self.k, faiss.METRIC_INNER_PRODUCT)
+        self.least = exact[:, -1:] - 1e-5 * np.abs(exact[:, -1:])  # [q, 1]: of equals any may be in the list
+
+    def recall(self, index) -> float:  # type: ignore[no-untyped-def]
+        """The share of the exact top 20 that ``index`` finds, the mean over the users.
+
+        An item that scores as high as the 20th counts as found, whichever of equals the exact list holds.
+        """
+        if not len(self.queries):
+            return 1.0
+        _, found = index.search(self.queries, self.k)
+        scores = np.where(found >= 0, np.einsum("qd,qkd->qk", self.queries, self.rows[found]), -np.inf)
+        return float((scores >= self.least).mean())
+
+
+def tune(index, comparison: Comparison, settings: Index) -> dict[str, object]:  # type: ignore[no-untyped-def]
+    """Set how far ``index`` searches, as the settings say or as far as their recall needs; tells both."""
+    knob = _knob(index, settings)
+    told: dict[str, object] = {}
+    if knob is not None:
+        wanted = _fewest(knob, index, comparison, settings.recall) if knob.wanted == "auto" else knob.wanted
+        value = min(wanted, knob.most)
+        knob.set(index, value)
+        told[knob.name] = value
+    recall = {"value": comparison.recall(index), "at": comparison.k, "users": len(comparison.queries)}
+    return {**told, "recall": recall}
+
+
+@dataclass(frozen=True)
+class _Knob:
+    """How far an index searches: the setting's ``name``, what is ``wanted``, and the ``most`` that makes sense."""
+
+    name: str
+    wanted: int | Literal["auto"]
+    most: int
+
+    def set(self, index, value: int) -> None:  # type: ignore[no-untyped-def]
+        if self.name == "probes":
+            index.nprobe = value
+        else:
+            index.hnsw.efSearch = value
+
+
+def _knob(index, settings: Index) -> _Knob | None:  # type: ignore[no-untyped-def]
     import faiss
 
-    k = min(RECALL_AT, len(rows))
-    exact, _ = faiss.knn(queries, rows, k, faiss.METRIC_INNER_PRODUCT)
-    _, found = index.search(queries, k)
-    scores = np.where(found >= 0, np.einsum("qd,qkd->qk", queries, rows[found]), -np.inf)
-    tolerance = 1e-5 * np.abs(exact[:, -1:])
-    share = (scores >= exact[:, -1:] - tolerance).mean() if len(queries) else 1.0
-    return {"value": float(share), "at": k, "users": len(queries)}
+    if isinstance(index, faiss.IndexIVF):
+        return _Knob("probes", settings.probes, index.nlist)
+    if isinstance(index, faiss.IndexHNSW):
+        return _Knob("search_width", settings.search_width, max(index.ntotal, 1))
+    return None
+
+
+def _fewest(knob: _Knob, index, comparison: Comparison, recall: float) -> int:  # type: ignore[no-untyped-def]
+    """The least value that finds the share ``recall``: doubled until one does, then halved in between."""
+
+    def enough(value: int) -> bool:
+        knob.set(index, value)
+        return comparison.recall(index) >= recall
+
+    high = 1
+    while high < knob.most and not enough(high):
+        high = min(2 * high, knob.most)
+    low = high // 2  # too little, or nothing
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def _item_rows(export: Location, files: Mapping[str, FileRecord], part: int, cache: Path) -> np.ndarray:

@@ -29,10 +29,10 @@ def write_new_items(
     """
     tensors: dict[str, np.ndarray] = {}
     for modality, counts in zip(model.modalities, model.shares().cpu(), strict=True):
-        projection = model.projection(modality)
+        dense_weight, dense_bias = model.projection(modality).dense()
         tensors |= {
-            weight(modality): projection.weight.float().cpu().numpy(),
-            bias(modality): projection.bias.float().cpu().numpy(),
+            weight(modality): dense_weight.cpu().numpy(),
+            bias(modality): dense_bias.cpu().numpy(),
             share(modality): counts.reshape(1).numpy(),
             standardization(modality): standardizations[modality],
         }

@@ -29,7 +29,7 @@ class PartitionData:
         held_out: "validation" and "test", where loaded: (indptr [users + 1] int64, item node ids [...] int64) of local
             users.
         propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column carries
-            the bias.
+            the bias. Loaded with ``own_features``: the items' features as they are, and zeros for users.
         similar: by modality, the item-item graph of the local items: indptr [items + 1] int64, node ids [...] int64,
             weights [...] float32. Without modalities when it was not built.
     """
@@ -55,11 +55,12 @@ def read_book(manifest: Manifest) -> PartitionBook:
 
 
 def load_partition(location: Location, manifest: Manifest, part: int, cache: Path,
-                   held_out: Sequence[str] = names.HELD_OUT) -> PartitionData:  # fmt: skip
+                   held_out: Sequence[str] = names.HELD_OUT, own_features: bool = False) -> PartitionData:  # fmt: skip
     """Partition ``part`` of the artifact at ``location``; remote files are downloaded below ``cache``.
 
     Args:
         held_out: splits to load; files of others are not touched.
+        own_features: items' own features in place of propagated ones.
 
     Raises:
         ArtifactError: a file is missing from the manifest, or is not what the manifest says.
@@ -75,6 +76,12 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
     def rows(split: str) -> tuple[np.ndarray, np.ndarray]:
         indptr, items = names.held_out(split)
         return array(indptr), array(items)
+
+    def tower(modality: str) -> np.ndarray:
+        if not own_features:
+            return array(names.propagated(modality))
+        features = array(names.features(modality))
+        return np.concatenate([np.zeros((book.users[part], features.shape[1]), np.float32), features])
 
     def graph(modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         indptr, items, weight = names.similar(modality)
@@ -93,7 +100,7 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
         neighbours=array(names.NEIGHBOURS),
         weight=array(names.WEIGHT),
         held_out={split: rows(split) for split in held_out},
-        propagated={modality: array(names.propagated(modality)) for modality in manifest.facts["modalities"]},
+        propagated={modality: tower(modality) for modality in manifest.facts["modalities"]},
         similar={modality: graph(modality) for modality in similar},
     )
 

@@ -15,11 +15,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import mmssl_dist
 from mmssl_dist.errors import MmsslError
-from mmssl_dist.graph.door import dgl
 
 _INDPTR, _NEIGHBOURS, _KIND, _PART = "indptr.npy", "neighbours.npy", "kind.npy", "part.npy"
 
@@ -63,6 +61,10 @@ def environment() -> dict[str, str]:
 
 
 def _run(folder: Path, parts: int) -> None:
+    import torch  # here: who starts this process needs neither, and each takes a second to load
+
+    from mmssl_dist.graph.door import dgl
+
     indptr, neighbours, kind = (
         torch.from_numpy(np.load(folder / file, allow_pickle=False)) for file in (_INDPTR, _NEIGHBOURS, _KIND)
     )

@@ -31,7 +31,7 @@ class Cluster:
     """A connected Ray.
 
     Attributes:
-        environment: variables of every task and worker.
+        environment: variables to give to every task and worker; none where their Ray has them from its start.
         relay: handle of the actor that brings their log to the driver.
         debug: show what Ray and other libraries log.
     """
@@ -49,7 +49,8 @@ class Cluster:
         """
         import ray
 
-        task = ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": dict(self.environment)})(_call)
+        variables = {"env_vars": dict(self.environment)} if self.environment else None
+        task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
         reference = task.remote(function, arguments, self.relay)
         follow(self.relay, lambda seconds: bool(ray.wait([reference], timeout=seconds)[0]))
         try:
@@ -79,7 +80,6 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
     options: dict[str, Any] = {
         "log_to_driver": debug,
         "logging_level": logging.INFO if debug else logging.ERROR,
-        "runtime_env": {"env_vars": environment},
     }
     target = address or os.environ.get("RAY_ADDRESS")
     where = "--address" if address else "RAY_ADDRESS"
@@ -88,7 +88,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
                          "From elsewhere, send the job there with `mmssl-dist submit`.")
     if target:
         probe(where, target)
-        options["address"] = target
+        options |= {"address": target, "runtime_env": {"env_vars": environment}}
     else:
         needed = scaling.fewest * scaling.cpus_per_worker
         options |= {
@@ -103,7 +103,9 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise no_cluster(where, target, error) from error
     else:
-        _start_here(options)
+        # its processes inherit them: given by a runtime_env, they would have Ray start each of its workers twice
+        with _variables(environment):
+            _start_here(options)
     if not debug:
         _quiet_data()
     words = LastWords()
@@ -111,7 +113,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         require_resources(scaling)
         if target:
             await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")  # a head may run no tasks, and be all there is
-        yield Cluster(environment, _start_relay(), debug)
+        yield Cluster(environment if target else {}, _start_relay(), debug)
     finally:
         ray.shutdown()
         words.close()
@@ -146,6 +148,8 @@ def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TRIM_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TOP_PAD_": str(1 << 26),
+        # blocks so kept are for all threads: what the sampling thread has freed, the step takes
+        "MALLOC_ARENA_MAX": "1",
     }
     if scaling.gpus_per_worker == 0:
         variables["DS_ACCELERATOR"] = "cpu"
@@ -189,6 +193,21 @@ def describe(error: BaseException) -> str:
 def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:
     with carried(relay):
         return function(*arguments)
+
+
+@contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment with ``environment``, as long as the body runs."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start_here(options: Mapping[str, Any]) -> None:

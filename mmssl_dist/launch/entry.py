@@ -23,7 +23,7 @@ from mmssl_dist.evaluation.evaluate import (
     popularity_users,
 )
 from mmssl_dist.evaluation.groups import group_metrics
-from mmssl_dist.evaluation.propagation import ExactRows, exact_layers, exact_rows
+from mmssl_dist.evaluation.propagation import exact_layers, exact_rows
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
@@ -32,32 +32,29 @@ from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
-from mmssl_dist.sharding.table import RowTable
 from mmssl_dist.sharding.topology import Adjacency
 from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import Session
-from mmssl_dist.training.state import TrainingState, initial_rows, make_lists, make_model
+from mmssl_dist.training.state import TrainingState, make_lists, make_model, make_table
 
 HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model on this worker's partitions, its learned lists and its rows."""
+    """A trained model on this worker's partitions, its learned lists and its ID rows [n, D].
+
+    The rows that are ranked with are made when they are used, and let go after: they are several times the ID rows.
+    """
 
     graph: LocalGraph
     exchange: Exchange
     model: Mmssl
     views: Mapping[str, Adjacency]
-    exact: ExactRows
-
-    @property
-    def rows(self) -> Tensor:
-        """[n, D], what is ranked with."""
-        return self.exact.final
+    id_rows: Tensor
 
 
 def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
@@ -101,15 +98,17 @@ def measure(settings: Evaluation, trained: Trained,
         the content of metrics.json; and by who ranked and by split the metrics of this worker's users.
     """
     graph, exchange = trained.graph, trained.exchange
+    rows = exact_rows(trained.model, trained.id_rows, graph, trained.views, exchange)
     found = {
-        MODEL: held_out_users(settings, graph, trained.rows, exchange, splits),
+        MODEL: held_out_users(settings, graph, rows, exchange, splits),
         POPULARITY: popularity_users(settings, graph, exchange, splits),
     }
     means = {who: means_of(settings, by_split, exchange) for who, by_split in found.items()}
-    groups = group_metrics(settings, graph, trained.rows, exchange, splits)
+    groups = group_metrics(settings, graph, rows, exchange, splits)
+    del rows  # before others are made
     metrics: dict[str, Any] = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
     if settings.contributions:
-        metrics["without"] = metrics_without(settings, trained.model, trained.exact.own, graph, trained.views, exchange,
+        metrics["without"] = metrics_without(settings, trained.model, trained.id_rows, graph, trained.views, exchange,
                                              splits)  # fmt: skip
     return metrics, found
 
@@ -124,8 +123,9 @@ def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
     trained = load_trained(job, worker, checkpoint, training)
     ids = _external_ids(job, worker, trained.graph)
     location = open_location(job.output, job.storage) / "export"
-    files = export_partitions(job, trained.graph, trained.rows, ids, trained.exchange, location)
-    fold_in = fold_in_rows(trained.model, trained.exact, trained.graph, _features(job, worker, trained))
+    exact = exact_layers(trained.model, trained.id_rows, trained.graph, trained.views, trained.exchange)
+    files = export_partitions(job, trained.graph, exact.final, ids, trained.exchange, location)
+    fold_in = fold_in_rows(trained.model, exact, trained.graph, _features(job, worker, trained))
     files |= write_fold_in(location, trained.graph, fold_in)
     if worker.rank == 0:
         files |= write_new_items(location, trained.model, standardizations(job, worker, trained.model))
@@ -145,14 +145,17 @@ def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OU
     manifest = require_manifest(location, "partitions", "partition")
     book = read_book(manifest)
     parts = book.worker_parts(worker.rank, worker.world_size)
-    return join_partitions(book, [load_partition(location, manifest, part, worker.cache, held_out) for part in parts])
+    own = job.model.feature_columns > 0
+    return join_partitions(
+        book, [load_partition(location, manifest, part, worker.cache, held_out, own) for part in parts]
+    )
 
 
 def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:
-    """The model of a published checkpoint, propagated exactly (collective)."""
+    """The model of a published checkpoint (collective)."""
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
-    table = RowTable(initial_rows(job, graph).to(worker.device), job.training.rows)
+    table = make_table(job, graph, worker.device)
     lists = make_lists(job, graph)
     names = [*map(rows_file, graph.parts), GENERATOR]
     files = verified(checkpoint, names, training.files, worker.cache)
@@ -160,8 +163,7 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     model = make_model(job, graph)
     _load_weights(model, load_dense(files, GENERATOR, model))
     views = {m: each.graph(exchange) for m, each in lists.items()}
-    model = model.to(worker.device)
-    return Trained(graph, exchange, model, views, exact_layers(model, table.rows, graph, views, exchange))
+    return Trained(graph, exchange, model.to(worker.device), views, table.rows)
 
 
 def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:

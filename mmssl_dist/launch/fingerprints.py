@@ -7,7 +7,7 @@ from mmssl_dist.config.candidates import NEUTRAL_TRAINING
 from mmssl_dist.storage import Manifest, fingerprint
 
 _FORMAT = 1
-_EXPORT_FORMAT = 3  # since 3: what new items need
+_EXPORT_FORMAT = 4  # since 4: whether items have feature columns
 _EVALUATION_FORMAT = 3  # since 3: contributions of the modalities
 _STOPPING = {"metric", "every_epochs", "patience", "ks", "users"}
 _RANKING = {"ks", "users", "contributions"}

@@ -55,7 +55,8 @@ def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecor
         "users": sum(book["users"]), "items": sum(book["items"]), "k": job.export.k,
         "bytes": sum(record.bytes for record in files.values()), "index": index,
         "partitions": partitions.fingerprint, "dimension": job.model.dimension,
-        "fold_in": {"modality_weight": job.model.modality_weight, "similar_weight": job.model.item_graph.weight},
+        "fold_in": {"modality_weight": job.model.modality_weight, "similar_weight": job.model.item_graph.weight,
+                    "feature_columns": job.model.feature_columns},
     }  # fmt: skip
     manifest = Manifest("export", export_fingerprint(job, training), facts, files)
     publish(location, manifest)

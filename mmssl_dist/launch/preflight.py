@@ -11,6 +11,7 @@ from typing import TypeVar
 from mmssl_dist.config import Job
 from mmssl_dist.config.rules import STAGE_FOLDERS
 from mmssl_dist.data.files import RawFiles, find_files
+from mmssl_dist.data.images import check_images
 from mmssl_dist.data.readers import open_features, open_interactions
 from mmssl_dist.data.titles import check_titles
 from mmssl_dist.errors import InputError, StorageError
@@ -60,6 +61,7 @@ def check_headers(job: Job) -> None:
     files = find_files(job)
     open_features(job.data, files, open_interactions(job.data, files.interactions).item_type)
     check_titles(job.data, files.titles)
+    check_images(job.data, files.images)
 
 
 def check_output(job: Job) -> None:

@@ -35,18 +35,29 @@ class Rows:
 
 
 class Projection(nn.Module):
-    """One modality's linear map F -> D, applied to propagated features whose last column carries the bias."""
+    """One modality's linear map F -> D, applied to propagated features whose last column carries the bias.
 
-    def __init__(self, dimension: int, features: int, generator: torch.Generator) -> None:
+    columns: the last of the D that are not zero.
+    """
+
+    def __init__(self, dimension: int, columns: int, features: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(dimension, features), generator=generator))
+        self.zeros = dimension - columns
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(columns, features), generator=generator))
         bound = features**-0.5
-        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(dimension), -bound, bound, generator=generator))
+        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(columns), -bound, bound, generator=generator))
 
     def forward(self, propagated: Tensor) -> Tensor:
         """[n, F + 1] -> [n, D] float32."""
         cast = propagated.to(self.weight.dtype)
-        return torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
+        rows = torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
+        return nn.functional.pad(rows, (self.zeros, 0)) if self.zeros else rows
+
+    @torch.no_grad()
+    def dense(self) -> tuple[Tensor, Tensor]:
+        """Weight [D, F] and bias [D] float32 of the map to all columns."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return nn.functional.pad(weight, (0, 0, self.zeros, 0)), nn.functional.pad(bias, (self.zeros, 0))
 
 
 class Mmssl(nn.Module):
@@ -61,8 +72,9 @@ class Mmssl(nn.Module):
         self.settings = settings
         self.modalities = tuple(sorted(dimensions))
         generator = torch.Generator().manual_seed(seed)
+        columns = settings.feature_columns or settings.dimension
         self.projections = nn.ModuleDict(
-            {_key(m): Projection(settings.dimension, dimensions[m], generator) for m in self.modalities}
+            {_key(m): Projection(settings.dimension, columns, dimensions[m], generator) for m in self.modalities}
         )
         self.attention: CrossModalAttention | None = None
         if settings.modality_graph.size > 0:
@@ -134,14 +146,15 @@ class Mmssl(nn.Module):
 
     def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor], similar: Tensor | None = None) -> Tensor:
         """Equation 5, end: the mean of L + 1 layers' rows [n, D], plus the weighted unit tower rows and the weighted
-        rows over the item-item graph -> [n, D]."""
+        rows over the item-item graph -> [n, D]. With feature columns tower rows count as they are, since their lengths
+        mean something there."""
         final = torch.stack(tuple(layers)).mean(0)
         if similar is not None:
             final = final + self.settings.item_graph.weight * similar
         for m in self.modalities:
-            final = final + self.settings.modality_weight * normalize(tower[m])
+            rows = tower[m] if self.settings.feature_columns else normalize(tower[m])
+            final = final + self.settings.modality_weight * rows
         return final
-
 
     def _similar_of_seeds(self, id_rows: Tensor, graph: SampledGraph) -> Tensor | None:
         if graph.similar is None:

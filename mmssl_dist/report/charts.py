@@ -21,10 +21,10 @@ def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[flo
     values = [value for line in series.values() for value in line if math.isfinite(value)]
     if not values:
         return ""
-    low, high = _span(min(values), max(values))
-    low = max(low, 0.0) if min(values) >= 0 else low  # there are no negative seconds
-    first, last = _span(min(x), max(x)) if len(set(x)) == 1 else (min(x), max(x))
-    parts = [_frame(title, low, high, x_label)]
+    ticks = _ticks(*_span(values))
+    low, high = ticks[0], ticks[-1]
+    first, last = _span(x)
+    parts = [_frame(title, ticks, x_label)]
     parts += [_label(_across(at, first, last), f"{at:g}") for at in _some(x)]
     for place, line in enumerate(series.values()):
         colour = _COLOURS[place % len(_COLOURS)]
@@ -37,34 +37,53 @@ def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[flo
 
 
 def bar_chart(title: str, bars: Mapping[str, float], x_label: str, note: Mapping[str, str] | None = None) -> str:
-    """One bar per entry, from zero up; ``note``: text above a bar, by default its value."""
+    """One bar per entry, from zero up; ``note``: text above a bar, in one line or two, by default its value."""
     finite = {name: value for name, value in bars.items() if math.isfinite(value)}
     if not finite:
         return ""
-    high = max(*finite.values(), 0.0) or 1.0
-    parts = [_frame(title, 0.0, high * 1.1, x_label)]
+    ticks = _ticks(0.0, (max(*finite.values(), 0.0) or 1.0) * 1.1)
+    parts = [_frame(title, ticks, x_label)]
     step = (_WIDTH - _LEFT - _RIGHT) / len(finite)
     for place, (name, value) in enumerate(finite.items()):
-        left, top = _LEFT + step * (place + 0.15), _up(value, 0.0, high * 1.1)
+        left, top = _LEFT + step * (place + 0.15), _up(value, 0.0, ticks[-1])
         parts.append(f'<rect x="{left:.1f}" y="{top:.1f}" width="{step * 0.7:.1f}" '
                      f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}"/>')  # fmt: skip
         middle = left + step * 0.35
         parts.append(_label(middle, name))
         said = (note or {}).get(name, _number(value))
-        parts.append(f'<text x="{middle:.1f}" y="{top - 3:.1f}" text-anchor="middle">{escape(said)}</text>')
+        for above, line in enumerate(reversed(said.split("\n"))):
+            up = top - 3 - 12 * above
+            parts.append(f'<text x="{middle:.1f}" y="{up:.1f}" text-anchor="middle">{escape(line)}</text>')
     return _svg(title, parts)
 
 
-def _frame(title: str, low: float, high: float, x_label: str) -> str:
+def _frame(title: str, ticks: Sequence[float], x_label: str) -> str:
     lines = [f'<text x="{_LEFT}" y="16" class="title">{escape(title)}</text>']
-    for tick in range(_TICKS + 1):
-        value = low + (high - low) * tick / _TICKS
-        up = _up(value, low, high)
+    for value in ticks:
+        up = _up(value, ticks[0], ticks[-1])
         lines.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up:.1f}" y2="{up:.1f}" class="grid"/>')
-        lines.append(f'<text x="{_LEFT - 5}" y="{up + 4:.1f}" text-anchor="end">{_number(value)}</text>')
+        said = _tick(value, ticks[1] - ticks[0])
+        lines.append(f'<text x="{_LEFT - 5}" y="{up + 4:.1f}" text-anchor="end">{said}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     lines.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     return "".join(lines)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers at equal distances, the first at most ``low`` and the last at least ``high``."""
+    rough = (high - low) / _TICKS
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * times for times in (1, 2, 2.5, 5, 10) if unit * times >= rough * 0.9)
+    first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+    return [place * step for place in range(first, last + 1)]
+
+
+def _tick(value: float, step: float) -> str:
+    """As many digits as ticks ``step`` apart need to differ."""
+    if not 1e-4 <= step < 1e7:
+        return f"{value:.3g}"
+    digits = next(digits for digits in range(7) if math.isclose(step * 10**digits, round(step * 10**digits)))
+    return f"{value:,.{digits}f}"
 
 
 def _svg(title: str, parts: Sequence[str]) -> str:
@@ -89,10 +108,13 @@ def _some(x: Sequence[float]) -> list[float]:
     return [ordered[round(place * (len(ordered) - 1) / max(1, count - 1))] for place in range(count)]
 
 
-def _span(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty and leaves some air."""
-    air = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
-    return low - air, high + air
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """From the least to the largest, with air around them where they are one."""
+    low, high = min(values), max(values)
+    if math.isclose(low, high, rel_tol=1e-9):
+        air = abs(high) * 0.1 or 1.0
+        return (max(low - air, 0.0) if low >= 0 else low - air), high + air  # there are no negative seconds
+    return low, high
 
 
 def _across(value: float, first: float, last: float) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.findings import Findings, Group, Sample
 from mmssl_dist.report.progress import count, percent, size
@@ -19,27 +22,43 @@ h1{font-size:1.5em;margin:0}h2{font-size:1.15em;margin:1.6em 0 .5em;border-botto
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(380px,1fr));gap:8px 18px}
 .charts>div{break-inside:avoid}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}
 svg .title{font-weight:600;font-size:13px;fill:#222}.grid{stroke:#e4e4e4}
-.legend{margin:0 0 0 4em;font-size:12px}.legend span{margin-right:1em}
+.legend{margin:0 0 0 4em;font-size:12px}.legend span{display:inline-block;margin-right:1em}
 .legend i{display:inline-block;width:10px;height:10px;margin-right:4px}
 h3{margin:.3em 0}.side{display:flex;flex-wrap:wrap;gap:0 3em}
 table{border-collapse:collapse}td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #eee}
 td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align:left;vertical-align:top}
 .hit{background:#d8f0d8;font-weight:600}.ids span{display:inline-block;margin:0 6px 2px 0;padding:0 3px}
+.ids .pic{width:78px;vertical-align:top;padding:3px;font-size:11px;line-height:1.25;overflow-wrap:anywhere}
+.pic img{display:block;width:72px;height:72px;object-fit:contain;margin-bottom:2px}
 .big{display:flex;flex-wrap:wrap;gap:10px;margin:1em 0}.big div{background:#f4f6fa;padding:8px 14px;border-radius:6px}
 .big b{display:block;font-size:1.35em}pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:12px}
-@media print{body{max-width:none}pre{white-space:pre-wrap}}
+.pic i{display:block;width:72px;height:72px;margin-bottom:2px;background:#f1f1f1}
+@page{margin:12mm}
+@media print{body{max-width:none;margin:0;padding:0;font-size:11px;print-color-adjust:exact}
+pre{white-space:pre-wrap;font-size:9px}
+.charts{grid-template-columns:repeat(3,1fr);gap:2px 8px}.legend{margin-left:2em;font-size:9px}.big div{padding:4px 9px}
+h2{break-after:avoid;margin-top:1em}tr,.big div{break-inside:avoid}
+.pic,.pic img,.pic i{width:52px}.pic img,.pic i{height:52px}.ids .pic{width:58px;font-size:9px}}
 """
 Facts = Mapping[str, Mapping[str, Any]]
 
 
-def page(title: str, facts: Facts, findings: Findings, titles: Mapping[str, str], job: str,
+@dataclass(frozen=True)
+class Shown:
+    """What items are shown as, by the text of their id: titles, and images; without either they go by their ids."""
+
+    titles: Mapping[str, str]
+    images: Images
+
+
+def page(title: str, facts: Facts, findings: Findings, shown: Shown, job: str,
          versions: Mapping[str, str], stamp: str) -> str:  # fmt: skip
     """The whole file.
 
     Args:
         title: the run's URL.
         facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest.
-        titles: an item's id as text -> what to call it; others go by their ids.
+        shown: titles and images of the items in ``findings``.
         job: the resolved job, as YAML.
         versions: package -> version.
         stamp: says what the report was made from; ``stamp_of`` finds it again.
@@ -52,7 +71,7 @@ def page(title: str, facts: Facts, findings: Findings, titles: Mapping[str, str]
         ("For whom, and which items", _charts(_groups(findings)) + _cold(metrics, facts["partitions"])),
         ("What each modality contributes", _contributions(metrics, findings.k)),
         ("Graph", _charts(_graph(facts["partitions"], findings))),
-        ("Examples", _samples(findings, titles)),
+        ("Examples", _samples(findings, shown)),
         ("Versions", _table(("package", "version"), versions.items())),
         ("Job", f"<pre>{escape(job)}</pre>"),
     ]
@@ -149,7 +168,7 @@ def _groups(findings: Findings) -> list[str]:
 
     def chart(title: str, groups: Sequence[Group], x_label: str) -> str:
         bars = {group.name: group.recall for group in groups}
-        notes = {group.name: f"{group.recall:.3f} ({count(group.members)})" for group in groups}
+        notes = {group.name: f"{group.recall:.3f}\n({count(group.members)})" for group in groups}
         return bar_chart(title, bars, x_label, notes)
 
     return [
@@ -207,26 +226,37 @@ def _histogram(degrees: np.ndarray) -> dict[str, float]:
     return bars
 
 
-def _samples(findings: Findings, titles: Mapping[str, str]) -> str:
-    rows = "".join(_sample(sample, titles) for sample in findings.samples)
-    return ('<p>Green: in the held-out test items.</p><table class="samples"><tr><th>user</th><th>history</th>'
+def _samples(findings: Findings, shown: Shown) -> str:
+    rows = "".join(_sample(sample, shown) for sample in findings.samples)
+    missing = ", ".join(f"{count(items)} {reason}" for reason, items in sorted(shown.images.left_out.items()))
+    said = f" Items without an image: {escape(missing)}." if missing else ""
+    return (f'<p>Green: in the held-out test items.{said}</p><table class="samples"><tr><th>user</th><th>history</th>'
             f"<th>recommended, best first</th></tr>{rows}</table>")  # fmt: skip
 
 
-def _sample(sample: Sample, titles: Mapping[str, str]) -> str:
+def _sample(sample: Sample, shown: Shown) -> str:
     more = sample.known - len(sample.history)
-    history = "".join(_item(item, titles) for item in sample.history) + (f"and {more} more" if more else "")
-    marked = "".join(_item(item, titles, hit) for item, hit in zip(sample.recommended, sample.hits, strict=True))
+    history = "".join(_item(item, shown) for item in sample.history) + (f"and {more} more" if more else "")
+    marked = "".join(_item(item, shown, hit) for item, hit in zip(sample.recommended, sample.hits, strict=True))
     return (f'<tr><td>{escape(str(sample.user))}</td><td class="ids">{history}</td>'
             f'<td class="ids">{marked}</td></tr>')  # fmt: skip
 
 
-def _item(item: object, titles: Mapping[str, str], hit: bool = False) -> str:
-    """An item by its title, which then tells its id to the mouse, or by its id."""
-    name, marks = str(item), " class=hit" if hit else ""
-    if name in titles:
-        return f'<span{marks} title="{escape(name)}">{escape(titles[name])}</span>'
-    return f"<span{marks}>{escape(name)}</span>"
+def _item(item: object, shown: Shown, hit: bool = False) -> str:
+    """An item by its image and title, which then tells its id to the mouse, or by its id."""
+    name = str(item)
+    image, title = shown.images.found.get(name), shown.titles.get(name)
+    marks = " ".join(mark for mark, on in (("pic", shown.images.found), ("hit", hit)) if on)
+    attributes = (f' class="{marks}"' if marks else "") + (f' title="{escape(name)}"' if title is not None else "")
+    label = escape(name if title is None else title)
+    return f"<span{attributes}>{_picture(image) if shown.images.found else ''}{label}</span>"
+
+
+def _picture(image: Image | None) -> str:
+    """The label beside it says what it shows, so it has no text of its own; an empty place where there is none."""
+    if image is None:
+        return "<i></i>"
+    return f'<img alt="" src="data:{image.kind};base64,{b64encode(image.content).decode()}">'
 
 
 def _charts(charts: Iterable[str]) -> str:

@@ -117,10 +117,11 @@ def export_summary(facts: Facts) -> list[str]:
     """What export published: the facts of an "export" manifest."""
     users, index = count(facts["users"]), facts["index"]
     recall = index["recall"]
+    searched = "".join(f" ({name} {index[name]})" for name in ("probes", "search_width") if name in index)
     return [
         f"top {facts['k']} for {users} users",
         f"embeddings of {users} users and {count(facts['items'])} items",
-        f"{index['kind']} index with recall@{recall['at']} {recall['value']:.4f}",
+        f"{index['kind']} index with recall@{recall['at']} {recall['value']:.4f}{searched}",
         size(facts["bytes"]),
     ]
 

@@ -38,7 +38,8 @@ class NewItems:
         """float32 [D], the row of an item with these raw features; see ``Run.new_item``."""
         standardized = self._standardized(features)
         facts = self.export.manifest.facts["fold_in"]
-        row = sum(facts["modality_weight"] * unit(self._tower(m, x)) for m, x in standardized.items())
+        tower = [self._tower(m, x) for m, x in standardized.items()]
+        row = facts["modality_weight"] * sum(tower if facts["feature_columns"] else map(unit, tower))
         if facts["similar_weight"] > 0:
             around = sum(self._tensors[share(m)] * self._around(m, x) for m, x in standardized.items())
             row = row + facts["similar_weight"] * unit(np.asarray(around))

@@ -211,7 +211,9 @@ class Run:
 
     @cached_property
     def _fold_in_rows(self) -> dict[str, np.ndarray]:
-        names = [LAYERS, *(tower(modality) for modality in sorted(self.partitions.manifest.facts["modalities"]))]
+        names = [LAYERS]
+        if not self.facts["fold_in"]["feature_columns"]:  # with them users have no tower rows
+            names += [tower(modality) for modality in sorted(self.partitions.manifest.facts["modalities"])]
         if self.facts["fold_in"]["similar_weight"] > 0:
             names.append(SIMILAR)
         return {name: self.export.rows(fold_in_file, name) for name in names}
@@ -269,7 +271,7 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
     location, cache = open_location(url, storage or Storage()), downloads_folder()
     export = _artifact(location / "export", "export", cache, "export")
     partitions = _artifact(location / "partitions", "partitions", cache, "partition")
-    if "index" not in export.manifest.facts:
+    if "index" not in export.manifest.facts or "feature_columns" not in export.manifest.facts["fold_in"]:
         raise ArtifactError(f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again.")
     if export.manifest.facts["partitions"] != partitions.manifest.fingerprint:
         raise ArtifactError(f"{partitions.location.url}: partitioned anew since the export was made. "

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError
 from mmssl_dist.launch.cluster import connect
 from mmssl_dist.launch.preflight import absolute
+from mmssl_dist.serving.ingress import straight_to_replicas
 from mmssl_dist.serving.run import open_run
 
 _NAME = "mmssl-dist"
@@ -46,7 +48,9 @@ def serve_until_stopped(url: str, storage: Storage, where: Listening, address: s
     """
     open_run(absolute(url), storage)  # before Ray is started
     _require_free(where)
-    with connect(Scaling(cpus_per_worker=1), storage, address, debug):
+    joins = bool(address or os.environ.get("RAY_ADDRESS"))
+    ingress = nullcontext() if joins else straight_to_replicas(where.host)
+    with ingress, connect(Scaling(cpus_per_worker=1), storage, address, debug):
         from ray import serve
         from ray.serve.schema import LoggingConfig
 
@@ -70,7 +74,7 @@ def serve_until_stopped(url: str, storage: Storage, where: Listening, address: s
             echo("draining")
             serve.delete(_NAME)
         finally:
-            if address or os.environ.get("RAY_ADDRESS"):  # a Ray of our own ends here with all that it runs
+            if joins:  # a Ray of our own ends here with all that it runs
                 serve.shutdown()
     echo("stopped")
 

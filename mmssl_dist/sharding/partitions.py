@@ -27,7 +27,8 @@ class LocalGraph:
         offsets: [len(parts) + 1] first local row of each partition, then the number of rows.
         training: the interaction graph's lists of the local nodes; weights are 1 / sqrt(degree * neighbour's degree).
         held_out: "validation", "test": lists of the local nodes' held-out items; empty for item rows.
-        propagated: modality -> float32 [n, F + 1] propagated features and bias column (equation 1).
+        propagated: modality -> float32 [n, F + 1] propagated features and bias column (equation 1); with
+            model.feature_columns the items' own, and zeros for users.
         similar: modality -> the item-item graph's lists of the local nodes; empty for user rows.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,20 +16,35 @@ _EPSILON = 1e-8
 _ELEMENTS_AT_ONCE = 1 << 16  # whose temporaries stay in the processor's cache
 
 
+@dataclass(frozen=True)
+class FrozenColumns:
+    """What no update moves: the last ``columns`` columns of the rows marked in ``rows`` [n] bool."""
+
+    rows: Tensor
+    columns: int
+
+    def cut(self, gradient: Tensor, index: Tensor) -> Tensor:
+        """``gradient`` [k, D] of the rows ``index`` [k], with zeros where nothing moves."""
+        learned = torch.ones(2, gradient.shape[1], device=gradient.device)
+        learned[1, -self.columns :] = 0
+        return gradient * learned.index_select(0, self.rows.index_select(0, index).long())
+
+
 class RowTable:
     """The ID rows of this worker's nodes.
 
     Args:
         rows: [n, D] float32 initial rows.
         settings: learning rate and the kind of second moment.
+        frozen: columns of some rows that stay as they are; None where all are learned.
 
     Attributes:
         first_moment: [n, D]. second_moment: [n, D], or [n, 1] with one second moment per row.
         steps: updates so far, of all rows together; the bias correction's exponent, as in torch's SparseAdam.
     """
 
-    def __init__(self, rows: Tensor, settings: RowOptimizer) -> None:
-        self.rows, self.settings, self.steps = rows, settings, 0
+    def __init__(self, rows: Tensor, settings: RowOptimizer, frozen: FrozenColumns | None = None) -> None:
+        self.rows, self.settings, self.frozen, self.steps = rows, settings, frozen, 0
         self.first_moment = torch.zeros_like(rows)
         width = rows.shape[1] if settings.second_moment == "element" else 1
         self.second_moment = rows.new_zeros(rows.shape[0], width)
@@ -51,6 +67,8 @@ class RowTable:
         self.steps += 1
         if len(index) == 0:
             return
+        if self.frozen is not None:
+            gradient = self.frozen.cut(gradient, index)
         at_once = max(1, _ELEMENTS_AT_ONCE // gradient.shape[1])
         for rows, slope in zip(torch.split(index, at_once), torch.split(gradient, at_once), strict=True):
             self._move(rows, slope)

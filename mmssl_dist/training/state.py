@@ -12,7 +12,7 @@ from mmssl_dist.model import Critic, Mmssl
 from mmssl_dist.sampling.draws import Purpose, key, normal
 from mmssl_dist.sharding.lists import ModalityLists
 from mmssl_dist.sharding.partitions import LocalGraph
-from mmssl_dist.sharding.table import RowTable
+from mmssl_dist.sharding.table import FrozenColumns, RowTable
 from mmssl_dist.training.engines import Engine, make_engine
 
 _ROW_DEVIATION = 0.1  # of initial ID rows, whatever the catalogue: LightGCN's choice
@@ -50,14 +50,26 @@ def make_model(job: Job, graph: LocalGraph) -> Mmssl:
 
 
 def initial_rows(job: Job, graph: LocalGraph) -> torch.Tensor:
-    """[n, D] float32 normal draws that depend on the node, not on who owns it."""
+    """[n, D] float32 normal draws that depend on the node, not on who owns it; zero in the items' feature columns."""
     draw, columns = key(job.seed, Purpose.INIT, 1), torch.arange(job.model.dimension)[None]
     rows = torch.empty(graph.num_rows, job.model.dimension)
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         chunk = rows[first : first + _ROWS_AT_ONCE]
         nodes = torch.arange(len(chunk)) + graph.first + first
         torch.mul(normal(draw, nodes[:, None], columns), _ROW_DEVIATION, out=chunk)
+    if job.model.feature_columns:
+        rows[graph.items, -job.model.feature_columns :] = 0
     return rows
+
+
+def make_table(job: Job, graph: LocalGraph, device: torch.device) -> RowTable:
+    """The initial rows and their optimizer, which leaves the items' feature columns at zero."""
+    rows, frozen = initial_rows(job, graph).to(device), None
+    if job.model.feature_columns:
+        is_item = torch.zeros(len(rows), dtype=torch.bool)
+        is_item[graph.items] = True
+        frozen = FrozenColumns(is_item.to(device), job.model.feature_columns)
+    return RowTable(rows, job.training.rows, frozen)
 
 
 def make_lists(job: Job, graph: LocalGraph) -> dict[str, ModalityLists]:
@@ -74,7 +86,7 @@ def initial_state(job: Job, graph: LocalGraph, device: torch.device) -> Training
         module = Critic(job.model.dimension, job.losses.adversarial.hidden, key(job.seed, Purpose.CRITIC))
         critic = make_engine(module.to(device), dense.critic_learning_rate, _ADAM_CRITIC, dense)
     return TrainingState(
-        table=RowTable(initial_rows(job, graph).to(device), job.training.rows),
+        table=make_table(job, graph, device),
         lists=make_lists(job, graph),
         generator=make_engine(make_model(job, graph).to(device), dense.learning_rate, _ADAM, dense),
         critic=critic,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -105,7 +106,9 @@ def _measured(process: psutil.Popen, port: int, options: argparse.Namespace) -> 
     found: dict[str, Any] = _load(port, options.users, options.connections, 60 * options.minutes)
     after, others = _cpu_seconds(process), psutil.cpu_times()
     found["requests_per_second"] = round(found["requests"] / found["seconds"], 1)
-    spent = {name: after[name] - before.get(name, 0.0) for name in after}
+    spent: Counter[str] = Counter()
+    for number, (name, seconds) in after.items():
+        spent[name] += seconds - before.get(number, (name, 0.0))[1]
     found["cpu_ms_per_request"] = {
         name: round(1000 * seconds / max(1, found["requests"]), 3)
         for name, seconds in sorted(spent.items(), key=lambda each: -each[1]) if seconds > 0.1
@@ -118,18 +121,18 @@ def _measured(process: psutil.Popen, port: int, options: argparse.Namespace) -> 
     return found
 
 
-def _cpu_seconds(process: psutil.Popen) -> dict[str, float]:
-    """CPU seconds of the service's processes, by name."""
-    spent: Counter[str] = Counter()
+def _cpu_seconds(process: psutil.Popen) -> dict[int, tuple[str, float]]:
+    """Name and CPU seconds of each of the service's processes, by number: Ray renames one by what it does."""
+    found = {}
     for each in [process, *process.children(recursive=True)]:
         try:
             times = each.cpu_times()
             title = " ".join(each.cmdline())
-            name = title.split()[0] if title.startswith("ray::") else each.name()
+            name = re.split(r"[.\s]", title)[0] if title.startswith("ray::") else each.name()
         except psutil.Error:
             continue
-        spent[name] += times.user + times.system
-    return dict(spent)
+        found[each.pid] = name, times.user + times.system
+    return found
 
 
 def _recall(run: Run, port: int, users: int, asked: int = 300) -> float:

@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, str(ROOT / "cli.py"))
 
 
-def command(folder: Path, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     """Run ``mmssl-dist`` in ``folder`` to its end."""
     return subprocess.run([*_COMMAND, *arguments], cwd=folder, capture_output=True, text=True, env=_environment(),
                           timeout=timeout)  # fmt: skip
 
 
-def succeed(folder: Path, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def succeed(folder: Path, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     """Run ``mmssl-dist`` in ``folder``, which must work."""
     done = command(folder, *arguments, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr

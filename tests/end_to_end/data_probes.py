@@ -11,16 +11,18 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.data.files import find_files
+from mmssl_dist.data.images import read_images
 from mmssl_dist.data.prepare import prepare
 from mmssl_dist.data.readers import open_features, open_interactions
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.storage import open_location, require_manifest
+from tests.pictures import PICTURES
 
 USERS, ITEMS = 12, 9
 
 
 def read(folder: Path, sets: Sequence[str]) -> object:
-    """Rows, vectors and titles as the readers of the job's files give them."""
+    """Rows, vectors, titles and images as the readers of the job's files give them."""
     given = ("data.columns.time=time", "data.columns.split=part", "data.split.method=given")
     job = _job(folder, (*given, *sets))
     files = find_files(job)
@@ -31,7 +33,8 @@ def read(folder: Path, sets: Sequence[str]) -> object:
         name: [(batch.items.to_pylist(), batch.vectors.tolist()) for p in source.pieces for batch in source.read(p)]
         for name, source in features.items()
     }
-    return rows, vectors, read_titles(job.data, files.titles, range(ITEMS))
+    images = read_images(job, files.images, range(ITEMS)).found
+    return rows, vectors, read_titles(job.data, files.titles, range(ITEMS)), list(images)
 
 
 def prepared(folder: Path, sets: Sequence[str]) -> object:
@@ -69,6 +72,7 @@ def _write_raw(folder: Path, seed: int) -> None:
     text = [header, *("\t".join(str(value) for value in line) for line in lines)]
     (folder / "log.inter").write_text("".join(f"{line}\n" for line in text[:-3]))
     (folder / "titles.csv").write_text("item_id,title\n1,One\n")
+    (folder / "2.png").write_bytes(PICTURES["png"])
     for name in ("image", "text"):
         vectors = [pa.array(rng.random((ITEMS, 2)).astype(np.float32).tolist(), pa.list_(pa.float32())) for _ in "12"]
         ids = np.arange(ITEMS)

@@ -41,6 +41,7 @@ CHANGES = (
     Change("data.modalities.*.vector", "read", ("data.modalities.image.vector=vector_2",)),
     Change("data.modalities.*.item", "read", ("data.modalities.image.item=item_2",)),
     _one("read", "data.titles", "titles.csv"),
+    _one("read", "data.images", "{item}.png"),
     # What the prepare stage publishes, and where.
     _one("prepare", "output", "run-2"),
     _one("prepare", "seed", 4),
@@ -64,6 +65,8 @@ CHANGES = (
     _one("steps", "model.heads", 2),
     _one("steps", "model.id_weight", 0.5),
     _one("steps", "model.modality_weight", 0.3),
+    _one("steps", "model.feature_columns", 6, "losses.adversarial.weight=0", "model.modality_graph.size=0",
+         "losses.contrastive.weight=0"),
     _one("steps", "model.dropout", 0.4),
     _one("steps", "model.item_graph.weight", 0.3),
     _one("steps", "model.item_graph.fanout", 1),
@@ -116,6 +119,7 @@ CHANGES = (
     _one("index", "export.index.search_width", 20, "export.index.kind=hnsw"),
     _one("index", "export.index.cells", 5, "export.index.kind=ivf"),
     _one("index", "export.index.probes", 2, "export.index.kind=ivf"),
+    _one("index", "export.index.recall", 0.5, "export.index.kind=ivf"),
     _one("index", "export.index.recall_users", 3),
     # What is asked of Ray.
     _one("launch", "scaling.workers", 2),

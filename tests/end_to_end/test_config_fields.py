@@ -87,7 +87,7 @@ def _observe(place: str, folder: Path) -> Observations:
     bases = list(dict.fromkeys((change.probe, change.base) for change in changes))
     wanted = [*bases, *bases, *((change.probe, (*change.base, *change.sets)) for change in changes)]
     if place == ANOTHER_PROCESS:
-        (found,) = run_workers(1, training_probes.walk, folder, wanted, timeout=240)
+        (found,) = run_workers(1, training_probes.walk, folder, wanted, timeout=400)
     else:
         found = [HERE[probe](folder, sets) for probe, sets in wanted]
     before, again, after = found[: len(bases)], found[len(bases) : 2 * len(bases)], found[2 * len(bases) :]

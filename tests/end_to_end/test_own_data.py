@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.timeout(900)
 def test_every_line_of_the_guide(folder: Path) -> None:
     lines = re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```", "", GUIDE, flags=re.M | re.S), flags=re.M)
     assert [line.split()[1] for line in lines if line.startswith("mmssl-dist")] == [
@@ -45,7 +46,7 @@ def test_every_line_of_the_guide(folder: Path) -> None:
                 assert serving.stdout is not None
                 assert serving.stdout.readline().startswith("serving runs/shop on http://127.0.0.1:")
                 continue
-            done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, timeout=280)
+            done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, timeout=500)
             assert done.returncode == 0, done.stderr
             said[line] = done.stdout
     finally:

@@ -22,7 +22,7 @@ from tests.end_to_end.commands import command, kill_at, stages, succeed
 from tests.processes import run_workers
 from tests.training import make_worker
 
-pytestmark = pytest.mark.timeout(600)  # several commands in one test, each of which starts Ray's workers
+pytestmark = pytest.mark.timeout(900)  # several commands in one test, each of which starts Ray's workers
 USERS, ITEMS, K = 300, 120, 30
 NAMES = [f"{metric}@{k}" for k in (10, 20) for metric in ("recall", "precision", "ndcg", "hit_rate", "mrr")]
 STAGES = ("prepare", "partition", "train", "evaluate", "export")
@@ -180,7 +180,7 @@ def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
 
 def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
     shutil.rmtree(folder / copy / "export")
-    (metrics,) = run_workers(1, _use_model, folder, copy, timeout=120)
+    (metrics,) = run_workers(1, _use_model, folder, copy, timeout=200)
     expected = _metrics(folder / "out")
     for split in ("validation", "test"):
         assert metrics[split] == pytest.approx(expected[split], abs=1e-9)

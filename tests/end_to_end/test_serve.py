@@ -47,13 +47,14 @@ class Service:
             return error.code, json.loads(text) if text.startswith("{") else text
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Iterator[Service]:
+@pytest.fixture(scope="module", params=["a Ray of its own", "a cluster that is there"])
+def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Service]:
+    joined = [f"--address={request.getfixturevalue('ray_address')}"] if "cluster" in request.param else []
     folder = tmp_path_factory.mktemp("serve")
     publish_run(folder / "run")
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", f"--address={ray_address}"],
+        [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", "--replicas=2", *joined],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from mmssl_dist.config import load_job
 from tests.end_to_end.commands import command, succeed
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 JOB = """\
 output: out
 data:

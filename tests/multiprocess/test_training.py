@@ -40,6 +40,8 @@ CURVES = {
     "sampled": SAMPLED,
     "softmax": (*SAMPLED, "losses.ranking.loss=softmax", "losses.contrastive.rows=item_graph",
                 "model.item_graph.fanout=2", "model.item_graph.learned=true"),
+    "feature columns": (*SAMPLED, "model.feature_columns=6", "losses.adversarial.weight=0",
+                        "model.modality_graph.size=0", "losses.contrastive.weight=0"),
     "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
 }
 DENSE = {
@@ -119,9 +121,9 @@ def runs(folder) -> dict[int, list[Found]]:
         publish_graph(make_job(folder / f"graph-{modalities}", modalities))
     results = {}
     for workers in (1, 2, 3):
-        results[workers] = run_workers(workers, run_all, folder, workers, timeout=240)
+        results[workers] = run_workers(workers, run_all, folder, workers, timeout=400)
         (folder / "graph-2" / "export").rename(folder / f"export-{workers}")
-    results[1][0].resumed = run_workers(1, resume_all, folder, timeout=120)[0]
+    results[1][0].resumed = run_workers(1, resume_all, folder, timeout=200)[0]
     return results
 
 

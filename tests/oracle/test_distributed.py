@@ -193,7 +193,7 @@ def published(tmp_path_factory):
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def observed(request, published):
     """By case, what each worker saw."""
-    results = run_workers(request.param, observe_all, published, request.param, timeout=240)
+    results = run_workers(request.param, observe_all, published, request.param, timeout=400)
     return dict(zip(CASES, zip(*results, strict=True), strict=True))
 
 

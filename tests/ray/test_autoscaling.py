@@ -17,9 +17,16 @@ from tests.clusters import BIN, ROOT, Head, added_machine, started_head
 PATH = f"{ROOT}:{Path(__file__).parent}"  # machines inherit it: workers import launch_functions by name
 
 _ALIVE = """
+import json, sys, time
 import ray
-ray.init(address={gcs!r}, log_to_driver=False, logging_level="ERROR")
-print(sum(node["Alive"] for node in ray.nodes()))
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+deadline = time.monotonic() + float(sys.argv[3])
+while True:
+    alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    if len(alive) == int(sys.argv[2]) or time.monotonic() > deadline:
+        break
+    time.sleep(0.5)
+print(json.dumps(alive))
 """
 _TRAIN = """
 import json, sys
@@ -80,22 +87,19 @@ with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
 print(json.dumps(outcome.returned))
 """
 
-_NODES = """
-import json, ray
-ray.init(address="{gcs}", log_to_driver=False, logging_level="ERROR")
-print(json.dumps([node["NodeID"] for node in ray.nodes() if node["Alive"]]))
-"""
-
 
 def _python(head: Head, code: str, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=timeout,
                           env={**head.environment, "PYTHONPATH": PATH})  # fmt: skip
 
 
-def _machines(head: Head) -> int:
-    done = _python(head, _ALIVE.format(gcs=head.gcs))
+def _machines(head: Head, count: int, seconds: float = 0.0) -> set[str]:
+    """The nodes alive when there are ``count`` of them, which has to be within ``seconds``."""
+    done = _python(head, _ALIVE, head.gcs, str(count), str(seconds))
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1])
+    found = set(json.loads(done.stdout.splitlines()[-1]))
+    assert len(found) == count
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,7 @@ def head():
 
 
 def test_the_cluster_grows_for_a_job_and_shrinks_after_it(head, tmp_path):
-    assert _machines(head) == 1
+    _machines(head, 1)
     done = _python(head, _TRAIN, head.gcs, str(tmp_path), "3", "launch_functions:machines_seen")
     assert done.returncode == 0, done.stderr
     assert "test: waiting for room for 3 worker(s) of 1 CPU each" in done.stderr
@@ -115,24 +119,17 @@ def test_the_cluster_grows_for_a_job_and_shrinks_after_it(head, tmp_path):
     returned = json.loads(done.stdout.splitlines()[-1])
     assert len(returned) == 3
     assert returned[0]["machines"] == 3
-    assert wait_until(lambda: _machines(head) == 1, 120)
+    _machines(head, 1, 120)
 
 
-def _nodes(head: Head) -> set[str]:
-    done = _python(head, _NODES.format(gcs=head.gcs))
-    assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
-
-
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(tmp_path):
     """The cloud takes a worker's machine, half a minute after it said so; another machine is there. No failures are
     allowed, and the workers go on from a checkpoint made after the notice."""
     with started_head(cpus=1, variables={"PYTHONPATH": PATH}) as head:
-        first = _nodes(head)
+        first = _machines(head, 1)
         with added_machine(head):
-            assert wait_until(lambda: len(_nodes(head)) == 2, 60)
-            (leaving,) = _nodes(head) - first
+            (leaving,) = _machines(head, 2, 60) - first
             job = subprocess.Popen([sys.executable, "-c", _NOTICE, head.gcs, str(tmp_path)], stdout=subprocess.PIPE,
                                    text=True, env=head.environment)  # fmt: skip
             try:
@@ -152,7 +149,7 @@ def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(
     assert json.loads(output.splitlines()[-1]) == [[due, due + 2]] * 2
 
 
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(900)
 def test_an_elastic_job_starts_with_the_fewest_workers_and_takes_a_machine_that_appears(tmp_path):
     """A real training: two epochs on the only machine, then a machine joins, and two workers train the other two."""
     log, output = tmp_path / "log", tmp_path / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.tree import Scaling
 from mmssl_dist.errors import InputError, StorageFault, WorkerError
-from mmssl_dist.launch.cluster import Cluster, connect, require_resources
+from mmssl_dist.launch.cluster import Cluster, connect, require_resources, worker_environment
 from mmssl_dist.launch.shared import unseen
 from mmssl_dist.launch.train import Run, run_workers
 from mmssl_dist.launch.waiting import await_room
@@ -129,7 +130,7 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
 def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, tmp_path):
     job = parse_job({
         "output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-        "scaling": {"workers": 2}, "training": {"timeout_seconds": 20},  # more than a loaded machine takes to import
+        "scaling": {"workers": 2}, "training": {"timeout_seconds": 30},  # more than a loaded machine takes to import
     })
     with pytest.raises(WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 gave no sign of life for 10 s"):
         run_workers(cluster, job, "test", "launch_functions:second_worker_stops", {}, _run(tmp_path))
@@ -154,6 +155,16 @@ def _divide() -> float:
 def test_task_errors_arrive_unwrapped(cluster, function, error, message):
     with pytest.raises(error, match=message):
         cluster.run_task(function)
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_tasks_have_the_variables_of_workers_and_the_driver_has_not(cluster, job):
+    variables = worker_environment(job.scaling, job.storage)
+    assert {name: cluster.run_task(_variable, name) for name in variables} == variables
+    assert "MALLOC_TOP_PAD_" not in os.environ
 
 
 def test_task_returns_and_logs_to_the_driver(cluster, caplog):

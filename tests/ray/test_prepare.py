@@ -30,7 +30,8 @@ def cluster():
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers inherit it
-        ray.init(num_cpus=2, object_store_memory=int(150e6), include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=2, object_store_memory=int(150e6), include_dashboard=False,
+                 log_to_driver=False)  # fmt: skip
         yield
         ray.shutdown()
 

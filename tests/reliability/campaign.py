@@ -113,10 +113,10 @@ class Campaign:
         self.commands: list[Command] = []
         prepare_target(folder)
 
-    def reference(self, workers: int) -> Path:
-        """The folder of an undisturbed run, made once."""
+    def reference(self, workers: int, last: str) -> Path:
+        """The folder of an undisturbed run, made once, as far as to the stage ``last``."""
         path = self.folder / f"reference-{workers}"
-        for stage in STAGES:
+        for stage in STAGES[: STAGES.index(last) + 1]:
             if (stage, workers) not in self.seconds:
                 command = self.command(stage, path, workers)
                 if command.end() != 0:
@@ -133,7 +133,7 @@ class Campaign:
     def run(self, case: Case) -> Result:
         """The case, with nothing left of it."""
         result = Result(case)
-        reference = self.reference(case.workers)
+        reference = self.reference(case.workers, case.stage)
         output = self.folder / f"case-{case.seed}"
         kinds: dict[str, Callable[..., None]] = {
             "worker": self._processes, "task": self._processes, "driver": self._processes, "raylet": self._processes,
@@ -200,7 +200,7 @@ class Campaign:
     def _settle(self, case: Case, result: Result, command: Command, status: int, published: Published,
                 again: Callable[[], Command], remedy: str = "the same command again") -> None:  # fmt: skip
         """After the fault: what is there must be whole or nothing; then repeat until done, and compare."""
-        expected = local(self.reference(case.workers)).essence(case.stage)
+        expected = local(self.reference(case.workers, case.stage)).essence(case.stage)
         there = published.essence(case.stage)
         if there not in (None, expected) or (status == 0 and there is None):
             raise Failed(f"status {status}, and what is published is wrong:\n" + "\n".join(command.lines))

@@ -17,7 +17,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     assert left_over(made.commands) == []
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", cases(1, few=True), ids=lambda case: f"{case.kind}, {case.stage}")
 def test_nothing_is_lost(campaign: Campaign, case: Case) -> None:
     result = campaign.run(case)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 
-patient = pytest.mark.timeout(600)  # the first case waits for the job that all of them spoil
+patient = pytest.mark.timeout(900)  # the first case waits for the job that all of them spoil
 Spoil = Callable[[Path], object]
 
 _CHECKPOINT = r"out/training/run-[^/]*/checkpoint_[^/]*/"

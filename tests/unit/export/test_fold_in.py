@@ -15,8 +15,9 @@ GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0")
 
 
 @pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.layers=1", "training.fanout=[3]"),
-                                  ("model.layers=0", "model.item_graph.weight=0", "training.fanout=all")],
-                         ids=["all", "no item graph", "one layer", "no layers"])  # fmt: skip
+                                  ("model.layers=0", "model.item_graph.weight=0", "training.fanout=all"),
+                                  ("model.feature_columns=6", "losses.adversarial.weight=0")],
+                         ids=["all", "no item graph", "one layer", "no layers", "feature columns"])  # fmt: skip
 def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_path, sets):
     job = make_job(tmp_path, 2, 1, *GRAPHS, *sets)
     publish_graph(job)
@@ -25,7 +26,8 @@ def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_pat
     tensors = [safetensors.numpy.load_file(tmp_path / "export" / fold_in_file(part)) for part in graph.parts]
     rows = {name: torch.from_numpy(np.concatenate([each[name] for each in tensors])) for name in tensors[0]}
     similar = {"similar", "own"} if made.exact.similar is not None else set()
-    assert set(rows) == {"layers", "tower/image", "tower/text"} | similar
+    towers = () if job.model.feature_columns else ("image", "text")
+    assert set(rows) == {"layers", *(f"tower/{modality}" for modality in towers)} | similar
     place = {node: row for row, node in enumerate((graph.items + graph.first).tolist())}
     compared = 0
     for user in graph.users.tolist():
@@ -36,7 +38,7 @@ def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_pat
         folded = rows["layers"][items].sum(0) / len(items) ** 0.5
         if made.exact.similar is not None:
             folded = folded + job.model.item_graph.weight * rows["similar"][items].mean(0)
-        for modality in ("image", "text"):
+        for modality in towers:
             folded = folded + job.model.modality_weight * torch.nn.functional.normalize(
                 rows[f"tower/{modality}"][items].sum(0), dim=0
             )

@@ -9,7 +9,7 @@ import pytest
 
 from mmssl_dist.config.tree import Index, Storage
 from mmssl_dist.errors import ArtifactError
-from mmssl_dist.export.index import build_index, kind_of, make_index, measure
+from mmssl_dist.export.index import Comparison, build_index, kind_of, make_index, tune
 from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
 from mmssl_dist.storage import FileRecord, Location, open_location
 
@@ -70,8 +70,9 @@ def test_recall_by_hand():
         def search(self, queries: np.ndarray, k: int) -> tuple[None, np.ndarray]:
             return None, np.tile([0, 3, -1, -1], (len(queries), 1))[:, :k]
 
-    assert measure(Partial(), items, np.ones((2, 1), np.float32))["value"] == 0.5
-    assert measure(make_index(items, Index()), items, np.ones((2, 1), np.float32))["value"] == 1.0
+    comparison = Comparison(items, np.ones((2, 1), np.float32))
+    assert comparison.recall(Partial()) == 0.5
+    assert comparison.recall(make_index(items, Index())) == 1.0
 
 
 def test_a_search_too_narrow_is_seen_in_the_recall(export):
@@ -79,6 +80,31 @@ def test_a_search_too_narrow_is_seen_in_the_recall(export):
     _, wide = build_index(export, write(export), Index(kind="ivf", cells=100, probes=100))
     assert narrow["recall"]["value"] < 0.5
     assert wide["recall"]["value"] == 1.0
+
+
+@pytest.mark.parametrize(("kind", "name", "least"), [("ivf", "probes", 0.8), ("hnsw", "search_width", 0.97)])
+def test_auto_searches_as_far_as_the_recall_needs_and_no_farther(kind, name, least):
+    items, users = rows(ITEMS, 10), rows(USERS, 0)
+    settings, comparison = Index(kind=kind, recall=least, cells=100, links=4, build_width=20), Comparison(items, users)
+    index = make_index(items, settings)
+    facts = tune(index, comparison, settings)
+    value = facts[name]
+    assert facts["recall"] == {"value": comparison.recall(index), "at": 20, "users": USERS}
+    assert facts["recall"]["value"] >= least
+    assert 1 < value < (100 if kind == "ivf" else ITEMS)
+    narrower = tune(index, comparison, settings.model_copy(update={name: value - 1}))
+    assert narrower[name] == value - 1
+    assert narrower["recall"]["value"] < least
+
+
+def test_a_recall_that_only_all_cells_reach():
+    items, users = rows(300, 10), rows(USERS, 0)
+    settings, comparison = Index(kind="ivf", recall=0.99999, cells=37), Comparison(items, users)
+    index = make_index(items, settings)
+    facts = tune(index, comparison, settings)
+    assert facts["probes"] <= 37
+    assert facts["recall"]["value"] == 1.0
+    assert tune(index, comparison, settings.model_copy(update={"probes": 1000}))["probes"] == 37
 
 
 def test_fewer_items_than_the_list_is_long(export):

@@ -228,6 +228,16 @@ def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
     assert done.stdout.strip() == "1"
 
 
+def test_a_command_that_asks_for_current_partitions_loads_neither_torch_nor_dgl() -> None:
+    code = (
+        "import sys, mmssl_dist.pipeline, mmssl_dist.graph.partition\n"
+        "heavy = {'torch', 'dgl', 'ray', 'faiss'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {sorted(heavy)}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_constant_feature_becomes_zero(tmp_path: Path, make_job: MakeJob) -> None:
     x = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 6.0]], np.float16)
     dataset = write_dataset(tmp_path / "dataset", [(0, 0)], [(0, 1)], [(0, 2)], {"image": ([0, 1, 2], x)})

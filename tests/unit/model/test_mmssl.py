@@ -81,6 +81,21 @@ def test_combine_by_hand():
     assert model.combine(layers, tower).tolist() == [[2.0, 3.5]]
 
 
+def test_feature_columns_by_hand():
+    """The tower's rows stand in the last columns, at their own length, and summed over the modalities."""
+    model = Mmssl(settings(dimension=4, feature_columns=2, modality_weight=0.5), {"image": 3, "text": 1}, seed=0)
+    with torch.no_grad():
+        for m, weight, bias in (("image", [[1.0, 2, 3], [0, 1, 0]], [10.0, 100]), ("text", [[4.0], [0]], [0.0, 2])):
+            model.projection(m).weight.copy_(torch.tensor(weight))
+            model.projection(m).bias.copy_(torch.tensor(bias))
+    item = {"image": torch.tensor([[1.0, 1, 1, 1]]), "text": torch.tensor([[2.0, 1]])}
+    tower = {m: model.project(m, x) for m, x in item.items()}
+    assert {m: rows.tolist() for m, rows in tower.items()} == {"image": [[0, 0, 16, 101]], "text": [[0, 0, 8, 2]]}
+    assert model.combine([torch.tensor([[7.0, 8, 0, 0]])], tower).tolist() == [[7, 8, 12, 51.5]]
+    dense = [x.tolist() for x in model.projection("text").dense()]
+    assert dense == [[[0], [0], [4], [0]], [0, 0, 0, 2]]
+
+
 def test_attention_mixes_over_modalities():
     attention = CrossModalAttention(4, 2, 2, torch.Generator().manual_seed(0))
     with torch.no_grad():

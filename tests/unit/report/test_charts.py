@@ -42,6 +42,35 @@ def test_odd_values_still_give_a_drawing(values):
     assert all(0 <= number <= 420 for number in numbers)
 
 
+@pytest.mark.parametrize(("low", "high", "said"), [
+    (0.0, 1.0, ["0.00", "0.25", "0.50", "0.75", "1.00"]),
+    (0.5414, 0.5422, ["0.5414", "0.5416", "0.5418", "0.5420", "0.5422"]),
+    (0.0, 52_000.0, ["0", "20,000", "40,000", "60,000"]), (-3.0, 11.0, ["-5", "0", "5", "10", "15"]),
+])  # fmt: skip
+def test_an_axis_has_few_round_numbers_that_differ(low, high, said):
+    svg = drawing(line_chart("x", [1, 2], {"a": [low, high]}, "epoch"))
+    assert [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"] == said
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-5, 1e-3, 0.7, 1.0, 13.0, 999.0, 1e4, 1e8, 1e15])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 17.0])
+def test_values_lie_within_the_axis(scale, shift):
+    values = [scale * (shift + at) for at in (0.0, 0.3, 1.0)]
+    svg = drawing(line_chart("x", [1, 2, 3], {"a": values}, "epoch"))
+    ticks = [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"]
+    assert 3 <= len(ticks) <= 8
+    assert len(set(ticks)) == len(ticks)
+    heights = [float(circle.get("cy", "")) for circle in svg.iter("circle")]
+    assert all(30 <= height <= 188 for height in heights)
+
+
+def test_a_note_of_two_lines_is_read_from_above():
+    svg = drawing(bar_chart("recall", {"low": 0.1}, "group", {"low": "0.1\n(7)"}))
+    first, second = (next(text for text in svg.iter("text") if text.text == said) for said in ("0.1", "(7)"))
+    assert float(first.get("y", "")) < float(second.get("y", ""))
+    assert first.get("x") == second.get("x")
+
+
 def test_nothing_to_draw_and_names_that_are_markup():
     assert line_chart("x", [1], {"x": [float("inf")]}, "epoch") == ""
     assert bar_chart("x", {}, "group") == ""
@@ -56,4 +85,4 @@ def test_an_axis_goes_below_zero_only_with_its_values() -> None:
         return min(float(tick or "") for tick in ticks)
 
     assert lowest(0.0, 10.0) == 0.0
-    assert lowest(-1.0, 10.0) < -1.0
+    assert lowest(-1.0, 10.0) <= -1.0

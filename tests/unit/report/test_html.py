@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -14,12 +16,14 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 from mmssl_dist.config.tree import Storage
+from mmssl_dist.data.raster import raster_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.report.findings import find
 from mmssl_dist.report.html import write_report
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of
+from tests.pictures import PICTURES
 from tests.unit.serving.test_run import dataset_items
 
 METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
@@ -46,14 +50,21 @@ def reported(output, tmp_path_factory) -> Path:
     (run / "raw" / "titles.csv").write_text(
         "item_id,year,title\n" + "".join(f"{item},1999,Film & {item}\n" for item in range(100, 130, 2))
     )
+    _write_images(run, list(PICTURES.values()) * 3)
     (run / "job.yaml").write_text(_job(run))
     write_report(str(run), Storage())
     return run
 
 
-def _job(run: Path, seed: int = 3) -> str:
+def _write_images(run: Path, contents: list[bytes]) -> None:
+    """Of items 100, 101 and so on."""
+    items = list(range(100, 100 + len(contents)))
+    pq.write_table(pa.table({"item_id": items, "image": contents}), run / "raw" / "images.parquet")
+
+
+def _job(run: Path, seed: int = 3, images: str = "images.parquet") -> str:
     data = {"path": str(run / "raw"), "columns": {"user": "<script>alert(1)</script>"}, "titles": "titles.csv",
-            "modalities": {"image": {"file": "image.npy"}}}  # fmt: skip
+            "images": images, "modalities": {"image": {"file": "image.npy"}}}  # fmt: skip
     return yaml.safe_dump({"seed": seed, "output": str(run), "data": data})
 
 
@@ -111,8 +122,9 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
     assert "cold items ranked among themselves" in page
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
-    assert re.findall(r"(?:src|href|url) *[=(]", page) == ["href="]
-    assert 'href="data:,"' in page
+    reached = re.findall(r'(?:src|href|url) *[=(]"?(.{11})', page)
+    assert reached[0] == 'data:,"><me'
+    assert set(reached[1:]) == {"data:image/"}
     assert re.search(r"<td>torch</td><td>\d", page)
 
 
@@ -122,9 +134,40 @@ def test_items_go_by_their_titles_where_they_have_one(reported):
              for item in (*sample.history, *sample.recommended)}  # fmt: skip
     assert {item % 2 for item in shown} == {0, 1}
     for item in shown:
-        named = f' title="{item}">Film &amp; {item}</span>' in page
+        named = re.search(f' title="{item}">(?:<img[^>]*>|<i></i>)?Film &amp; {item}</span>', page) is not None
         assert named == (item % 2 == 0)
         assert (f">{item}</span>" in page) != named
+
+
+def test_items_are_shown_by_their_images_where_they_have_one(reported):
+    page = (reported / "report.html").read_text()
+    shown = {item for sample in find(open_run(str(reported)), 10).samples
+             for item in (*sample.history, *sample.recommended)}  # fmt: skip
+    pictures = list(PICTURES.values()) * 3
+    for item in shown:
+        picture = r'<img alt="" src="data:(image/[a-z]+);base64,([^"]+)">'
+        found = re.search(rf'<span class="pic(?: hit)?"[^>]*>{picture}[^<]*\b{item}<', page)
+        assert (found is not None) == (item < 100 + len(pictures))
+        if found is not None:
+            content = pictures[item - 100]
+            assert (found[1], b64decode(found[2])) == (raster_of(content).kind, content)
+    without = sum(item >= 100 + len(pictures) for item in shown)
+    assert f"Items without an image: {without} not there." in page
+
+
+def test_images_by_path_are_looked_up_each_time(reported, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(reported, copy)
+    (copy / "job.yaml").write_text(_job(copy, images="pictures/{item}.png"))
+    write_report(str(copy), Storage())
+    assert "<img" not in (copy / "report.html").read_text()
+    (copy / "raw" / "pictures").mkdir()
+    for item in range(100, 130):
+        (copy / "raw" / "pictures" / f"{item}.png").write_bytes(PICTURES["png"])
+    write_report(str(copy), Storage())
+    page = (copy / "report.html").read_text()
+    assert "<img" in page
+    assert "Items without an image" not in page
 
 
 def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
@@ -159,6 +202,12 @@ def test_it_is_written_again_when_the_run_has_changed_and_only_then(reported, tm
     (copy / "raw" / "titles.csv").write_text("item_id,title\n100,Other\n")
     write_report(str(copy), Storage())
     assert "Film" not in report.read_text()
+    _write_images(copy, [b"<svg/>"] * 30)
+    write_report(str(copy), Storage())
+    page = report.read_text()
+    assert "<img" not in page
+    assert "neither JPEG, PNG, GIF nor WebP" in page
+    assert "svg/" not in page
 
 
 def test_a_run_that_was_not_evaluated(output):

@@ -102,9 +102,9 @@ def test_evaluation() -> None:
 
 
 def test_export() -> None:
-    index = {"kind": "hnsw", "recall": {"value": 0.98765, "at": 20, "users": 1000}}
+    index = {"kind": "hnsw", "search_width": 57, "recall": {"value": 0.98765, "at": 20, "users": 1000}}
     facts = {"users": 9308, "items": 6710, "k": 50, "bytes": 4_200_000, "index": index}
     assert progress.export_summary(facts) == [
-        "top 50 for 9,308 users", "embeddings of 9,308 users and 6,710 items", "hnsw index with recall@20 0.9877",
-        "4.2 MB",
+        "top 50 for 9,308 users", "embeddings of 9,308 users and 6,710 items",
+        "hnsw index with recall@20 0.9877 (search_width 57)", "4.2 MB",
     ]

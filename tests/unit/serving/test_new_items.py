@@ -70,8 +70,9 @@ def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
     return exact.final[here[f"i{HELD}"]].numpy()
 
 
-@pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.item_graph.learned=true",)],
-                         ids=["item graph", "no item graph", "learned shares"])  # fmt: skip
+@pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.item_graph.learned=true",),
+                                  ("model.feature_columns=6", "losses.adversarial.weight=0")],
+                         ids=["item graph", "no item graph", "learned shares", "feature columns"])  # fmt: skip
 def test_a_held_out_item_gets_the_model_s_own_row(tmp_path, sets):
     whole, without = publish(tmp_path / "whole", ITEMS, *sets), publish(tmp_path / "without", HELD, *sets)
     run = open_run(str(tmp_path / "without"))

@@ -10,7 +10,7 @@ import torch
 
 from mmssl_dist.config.tree import RowOptimizer
 from mmssl_dist.sharding.exchange import Exchange, Route
-from mmssl_dist.sharding.table import RowTable
+from mmssl_dist.sharding.table import FrozenColumns, RowTable
 
 N, D, RATE = 9, 4, 0.05
 
@@ -89,6 +89,21 @@ def test_rows_that_nobody_asks_for_never_move(kind):
     assert torch.equal(table.rows[N - 1], rows()[N - 1])
     assert torch.equal(table.first_moment[N - 1], torch.zeros(D))
     assert len(moved) > 5
+
+
+@pytest.mark.parametrize("kind", ["element", "row"])
+def test_frozen_columns_stay_and_the_others_move(kind):
+    marked = torch.arange(N) % 2 == 1
+    table = RowTable(rows(), RowOptimizer(learning_rate=RATE, second_moment=kind), FrozenColumns(marked, 3))
+    free = RowTable(rows(), RowOptimizer(learning_rate=RATE))
+    for index, gradient in steps():
+        table.update(alone(index), gradient)
+        free.update(alone(index), gradient)
+    assert torch.equal(table.rows[marked, 1:], rows()[marked, 1:])
+    moved = torch.arange(N) < N - 1
+    assert (table.rows[marked & moved, :1] != rows()[marked & moved, :1]).all()
+    if kind == "element":
+        assert torch.equal(table.rows[~marked], free.rows[~marked])
 
 
 def test_a_read_is_a_leaf_apart_from_the_table():

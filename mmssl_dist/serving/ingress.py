@@ -1,0 +1,70 @@
+"""How requests reach the replicas: through HAProxy, straight to each, on a Ray of our own; else as the cluster does it.
+
+Ray Serve's usual way is a proxy in Python that passes each request on as a call of an actor, which costs several times
+what answering it does. HAProxy comes with Ray Serve. It is chosen by variables of every process of a Ray, so that of a
+cluster somebody else started is that cluster's choice.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # HAProxy looks for replicas at 127.0.0.1  # noqa: S104
+_LEAVING_SECONDS = "1"  # that a replica is still there for requests sent to it before HAProxy knew that it goes
+
+
+@contextmanager
+def straight_to_replicas(host: str) -> Iterator[None]:
+    """Until its end a Ray that this process starts lets HAProxy take requests at ``host`` straight to the replicas.
+
+    Not for an address of one network card alone: HAProxy and the replicas would listen at different ones. What is set
+    in the environment already stays; RAY_SERVE_ENABLE_HA_PROXY=0 keeps Ray Serve's proxy in Python.
+    """
+    if host not in _HOSTS:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="serve-") as name:
+        before = dict(os.environ)
+        for key, value in _variables(Path(name)).items():
+            os.environ.setdefault(key, value)
+        try:
+            yield
+        finally:
+            for key in set(os.environ) - set(before):
+                if key.startswith("RAY_SERVE_"):
+                    del os.environ[key]
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    """Of Ray Serve; ``folder``: this service's own, two on a machine would meet in Ray Serve's."""
+    statistics, metrics = _free_ports(2)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": _LEAVING_SECONDS,
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # else it sends a datagram for every request
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
+    }
+
+
+def _free_ports(number: int) -> list[int]:
+    """Ports that nothing listens on, all at once so that they differ."""
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

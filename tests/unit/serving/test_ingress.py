@@ -1,0 +1,70 @@
+"""The variables that put HAProxy before the replicas: for a while, of this service alone, and the user's own first."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mmssl_dist.serving.ingress import straight_to_replicas
+
+HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+
+
+@pytest.fixture(autouse=True)
+def _none_are_set(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("RAY_SERVE_"):
+            monkeypatch.delenv(name)
+
+
+def serve_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_they_are_there_until_the_end(host):
+    with suppress(KeyError), straight_to_replicas(host):
+        assert os.environ[HAPROXY] == "1"
+        folder = Path(os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
+        assert folder.stat().st_mode & 0o777 == 0o700
+        raise KeyError("stop")
+    assert serve_variables() == {}
+    assert not folder.exists()
+
+
+def test_two_services_share_neither_files_nor_ports():
+    with straight_to_replicas("127.0.0.1"):
+        one = serve_variables()
+        for name in one:
+            del os.environ[name]
+        with straight_to_replicas("127.0.0.1"):
+            other = serve_variables()
+    for name in one:
+        assert (one[name] != other[name]) == (name.endswith("PORT") or "/" in one[name]), name
+    for name in ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT"):
+        with socket.socket() as free:
+            free.bind(("", int(one[name])))
+
+
+def test_the_user_s_own_stay(monkeypatch):
+    monkeypatch.setenv(HAPROXY, "0")
+    with straight_to_replicas("127.0.0.1"):
+        assert os.environ[HAPROXY] == "0"
+    assert serve_variables() == {HAPROXY: "0"}
+
+
+def test_an_address_of_one_card_has_the_usual_way():
+    with straight_to_replicas("192.0.2.7"):
+        assert serve_variables() == {}
+
+
+def test_ray_serve_knows_every_one_of_them():
+    from ray.serve._private import constants
+
+    source = Path(constants.__file__).read_text()
+    with straight_to_replicas("127.0.0.1"):
+        assert [name for name in serve_variables() if f'"{name}"' not in source] == []
