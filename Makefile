@@ -28,7 +28,8 @@ help:
 	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (an hour);"
 	@echo "              goes on where it was cut short, runs/chaos.json has what is done"
 	@echo "make soak     an hour of training with a kill every five minutes"
-	@echo "make bench    speed and memory beside the plain way to do the same (minutes); writes docs/benchmarks.md"
+	@echo "make bench    speed and memory beside the plain way to do the same (minutes), DATA=folder for TikTok's figure;"
+	@echo "              writes docs/benchmarks.md"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make newcomer  the way of somebody new, in a fresh clone: install, demo, and docs/own-data.md line by line"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
@@ -81,7 +82,7 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.reliability.soak --out runs/soak.json
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py $(if $(wildcard $(DATA)),--tiktok $(DATA))
 
 serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)

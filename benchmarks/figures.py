@@ -45,8 +45,8 @@ def medians(repeats: int, *calls: Callable[[], object]) -> list[float]:
     return [median(mine) for mine in seconds]
 
 
-def write(figures: Sequence[Figure], folder: Path) -> None:
-    """``folder``/benchmarks/results.json, and ``folder``/docs/benchmarks.md with machine and versions."""
+def write(figures: Sequence[Figure], folder: Path, notes: Sequence[str]) -> None:
+    """``folder``/benchmarks/results.json, and ``folder``/docs/benchmarks.md with machine, versions and ``notes``."""
     (folder / "benchmarks/results.json").write_text(json.dumps([asdict(f) for f in figures], indent=1) + "\n")
     head = ["# Benchmarks", "", "Written by `make bench`. A ratio compares two things that took turns in one run.", "",
             f"{os.cpu_count()} cores, {_memory():.0f} GB, {platform.machine()}, Python {platform.python_version()}, "
@@ -54,7 +54,8 @@ def write(figures: Sequence[Figure], folder: Path) -> None:
             + f"; load average {os.getloadavg()[2]:.1f} over the last quarter of an hour.", "",
             "| figure | value | bar | aim | beside |", "|---|---|---|---|---|"]  # fmt: skip
     lines = [f"| {f.name} | {_shown(f)} | {_number(f.bar)} | {_number(f.aim)} | {f.baseline} |" for f in figures]
-    (folder / "docs/benchmarks.md").write_text("\n".join(head + lines) + "\n")
+    below = [line for note in notes for line in ("", note)]
+    (folder / "docs/benchmarks.md").write_text("\n".join([*head, *lines, *below]) + "\n")
 
 
 def _shown(figure: Figure) -> str:

@@ -29,7 +29,7 @@ class CriticModule(Protocol):
 
 def generator_rows(user: Tensor, item: Tensor, known: Tensor) -> Tensor:
     """user [B, D] . item [C, D], pairs ``known`` [B, C] bool set to 0 -> [B, C] of unit length, or zero."""
-    return normalize((user @ item.T).masked_fill(known, 0.0))
+    return normalize((user @ item.T).masked_fill_(known, 0.0))
 
 
 def real_rows(known: Tensor, collaborative_rows: Tensor, uniform: Tensor, settings: tree.Adversarial) -> Tensor:
@@ -38,9 +38,9 @@ def real_rows(known: Tensor, collaborative_rows: Tensor, uniform: Tensor, settin
     known [B, C] bool; collaborative_rows [B, C]: ``generator_rows`` of the final rows; uniform [B, C] in (0, 1). The
     temperature divides the noise, not the interactions, as in the released code.
     """
-    noise = ((uniform + _EPSILON).log().neg() + _EPSILON).log()
-    logits = known.to(noise.dtype) - noise * (settings.gumbel_scale / settings.gumbel_temperature)
-    return normalize(logits.softmax(-1) + settings.signal_scale * collaborative_rows)
+    noise = (uniform + _EPSILON).log_().neg_().add_(_EPSILON).log_()
+    logits = noise.mul_(-settings.gumbel_scale / settings.gumbel_temperature).add_(known)
+    return normalize(logits.softmax(-1).add_(collaborative_rows, alpha=settings.signal_scale))
 
 
 def critic_loss(

@@ -23,7 +23,8 @@ def contrastive(
     x, y = normalize(x_local), normalize(y_local)
     everyone = torch.cat([normalize(x_all), normalize(y_all)])  # [2B, D]
     scores = (x / temperature) @ everyone.T  # [b, 2B]
-    scores.scatter_(1, positions.unsqueeze(1), float("-inf"))  # a row is no negative of itself
+    # a row is no negative of itself; outside of the gradient, which is zero there anyway
+    scores.detach().scatter_(1, positions.unsqueeze(1), float("-inf"))
     positive = (x * y).sum(-1) / temperature
     # In logarithms: exp(1 / temperature) is no float32 at small temperatures.
     share = (positive - scores.logsumexp(1)).exp()

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmssl_dist.model.rows import normalize
 
@@ -20,8 +20,9 @@ def sampled_softmax(
         known: bool [b, C], candidates among the user's training items, which are no negatives of it.
         count: pairs of all workers together, so that the workers' shares sum to the loss.
     """
-    x = normalize(user)
+    x = normalize(user) / temperature
     own = (x * normalize(positive)).sum(-1, keepdim=True)  # [b, 1]
-    others = (x @ normalize(candidates).T).masked_fill(known, -torch.inf)  # [b, C]
-    scores = torch.cat([own, others], 1) / temperature
-    return (scores.logsumexp(1) - scores[:, 0]).sum() / count
+    others = x @ normalize(candidates).T  # [b, C]
+    others.detach().masked_fill_(known, -torch.inf)  # outside of the gradient, which is zero there anyway
+    first = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    return nn.functional.cross_entropy(torch.cat([own, others], 1), first, reduction="sum") / count

@@ -3,6 +3,8 @@ included, in value and gradient."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -16,9 +18,27 @@ def normalize(x: Tensor) -> Tensor:
 
     Dividing by max(norm, 1e-12) would give the same values, but a gradient 1e12 times too large at zero rows.
     """
-    square = (x * x).sum(-1, keepdim=True)
-    inverse = square.clamp_min(_SHORTEST**2).rsqrt()
-    return x * torch.where(square > _SHORTEST**2, inverse, torch.zeros_like(inverse))
+    unit: Tensor = _Normalize.apply(x)[0]  # type: ignore[no-untyped-call]
+    return unit
+
+
+class _Normalize(torch.autograd.Function):
+    """Unit rows and 1 / length of each, with fewer passes over x than the gradients of a square, a sum, a root and a
+    product take. The second result is there for second derivatives, which have to see that it depends on x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = torch.where(length > _SHORTEST, length.reciprocal(), torch.zeros_like(length))
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse)
+        return unit, inverse
+
+    @staticmethod
+    def backward(ctx: Any, of_unit: Tensor, of_inverse: Tensor) -> Tensor:
+        unit, inverse = ctx.saved_tensors
+        along = (of_unit * unit).sum(-1, keepdim=True) + of_inverse * inverse
+        return torch.addcmul(of_unit, unit, along, value=-1).mul_(inverse)
 
 
 def dropout(rows: Tensor, node_ids: Tensor, key: int, rate: float) -> Tensor:

@@ -153,7 +153,8 @@ class BatchSampler:
         inner, seeds = nodes, torch.arange(len(nodes))
         seed_route = route = self.exchange.route(nodes)
         layers: list[Block] = []
-        similar, similar_sources = None, []
+        similar: _DrawnSimilar | None = None
+        similar_sources: list[Tensor] = []
         for hop, fanout in enumerate(self.fanouts):
             drawn = self.training.sample(route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
             if hop == 0 and self.similar:

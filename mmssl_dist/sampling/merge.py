@@ -28,4 +28,4 @@ def merge(*ids: Tensor) -> tuple[Tensor, list[Tensor]]:
     torch.ne(values[1:], values[:-1], out=first[1:])
     rank = torch.cumsum(first, 0).sub_(1)
     place = torch.empty_like(rank).index_copy_(0, order, rank)
-    return values[first].to(torch.int64), list(place.split([len(each) for each in ids]))
+    return values[first].to(torch.int64), list(torch.split(place, [len(each) for each in ids]))

@@ -70,8 +70,14 @@ class NeighbourSampler:
             counts = counts.index_select(0, place)
             asked = ragged_range(starts.index_select(0, place), counts)
             nodes, weight = nodes.index_select(0, asked), weight.index_select(0, asked)
-        counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [nodes, weight])
-        return Neighbours(counts, nodes, weight)
+        if self.exchange.world_size == 1:
+            return Neighbours(counts, nodes, weight)
+        if self.exchange.wire == torch.int64:
+            counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [nodes, weight])
+            return Neighbours(counts, nodes, weight)
+        both = torch.stack([nodes.to(torch.int32), weight.view(torch.int32)], 1)  # bits of the weights: one message
+        counts, (both,) = self.exchange.fetch_ragged(route, counts, [both])
+        return Neighbours(counts, both[:, 0].to(torch.int64), both[:, 1].contiguous().view(torch.float32))
 
     def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> Sample:
         if fanout is None:

@@ -78,6 +78,11 @@ class Exchange:
             raise ValueError(f"{self.world_size} workers need a process group")
 
     @property
+    def wire(self) -> torch.dtype:
+        """What node ids travel as: int32, half the bytes, where all of them fit."""
+        return torch.int32 if int(self.bounds[-1]) < 2**31 else torch.int64
+
+    @property
     def first(self) -> int:
         """The first node id this worker owns."""
         return int(self.bounds[self.rank])
@@ -101,8 +106,8 @@ class Exchange:
         asked = tuple(b - a for a, b in pairwise(cuts))
         self.traffic.local_rows += asked[self.rank]
         requested_counts = self.swap_counts(asked)
-        requested = self.all_to_all(ids, asked, requested_counts)
-        return Route(asked, requested - self.first, requested_counts)
+        requested = self.all_to_all(ids.to(self.wire), asked, requested_counts)
+        return Route(asked, requested.to(torch.int64).sub_(self.first), requested_counts)
 
     def fetch(self, route: Route, rows: Tensor) -> Tensor:
         """The rows this worker asked for, in the order of its ids; differentiable.
@@ -121,7 +126,7 @@ class Exchange:
         """
         if self.world_size == 1:
             return counts, list(values)
-        received = self.fetch(route, counts)
+        received = self.fetch(route, counts.to(torch.int32)).to(torch.int64)
         outgoing = _segment_sums(counts, route.requested_counts)
         incoming = _segment_sums(received, route.asked)
         return received, [self.send(value, outgoing, incoming) for value in values]

@@ -70,7 +70,7 @@ class RowTable:
         if self.frozen is not None:
             gradient = self.frozen.cut(gradient, index)
         at_once = max(1, _ELEMENTS_AT_ONCE // gradient.shape[1])
-        for rows, slope in zip(index.split(at_once), gradient.split(at_once), strict=True):
+        for rows, slope in zip(torch.split(index, at_once), torch.split(gradient, at_once), strict=True):
             self._move(rows, slope)
 
     def _move(self, index: Tensor, gradient: Tensor) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmssl_dist.config.tree import Job
 from mmssl_dist.errors import NonFiniteError
@@ -26,11 +26,12 @@ from mmssl_dist.losses import (
     real_rows,
     sampled_softmax,
 )
-from mmssl_dist.model import Rows, dropout
+from mmssl_dist.model import Critic, Rows, dropout
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.training.engines import Engine
 from mmssl_dist.training.phases import Phases
 from mmssl_dist.training.state import TrainingState
 
@@ -156,11 +157,12 @@ class TrainingStep:
         critic, candidates = self.state.critic, forward.candidates
         if critic is None or candidates is None:
             return {}
+        module = _critic(critic)
         real = self.real_rows(batch, forward.rows, candidates)
         nodes = batch.nodes.index_select(0, batch.batch_users)
         between = [uniform(self._key(Purpose.PENALTY, batch, m), nodes) for m in range(len(self.modalities))]
         # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on an engine's output
-        loss = critic_loss(critic.module, real, forward.fakes, candidates.final.detach(), between,
+        loss = critic_loss(module, real, forward.fakes, candidates.final.detach(), between,
                            self.job.losses.adversarial.penalty, sum(batch.user_counts))  # fmt: skip
         critic.wrapped.backward(loss * self.exchange.world_size)
         losses = self._agreed({"critic": loss}, {"the critic's weights": critic.gradients()}, batch)
@@ -199,7 +201,7 @@ class TrainingStep:
         if losses.contrastive.weight > 0:
             terms["contrastive"] = losses.contrastive.weight, self._contrastive(batch, rows)
         if self.state.critic is not None and forward.candidates is not None:
-            with _frozen(self.state.critic.module) as critic:
+            with _frozen(_critic(self.state.critic)) as critic:
                 item_rows = forward.candidates.final.detach()
                 loss = generator_loss(critic, forward.fakes, item_rows, sum(batch.user_counts))
             terms["adversarial"] = losses.adversarial.weight, loss
@@ -267,8 +269,13 @@ class TrainingStep:
         return key(self.job.seed, purpose, batch.epoch, batch.step, position)
 
 
+def _critic(engine: Engine) -> Critic:
+    assert isinstance(engine.module, Critic)
+    return engine.module
+
+
 @contextmanager
-def _frozen(module: nn.Module) -> Iterator[nn.Module]:
+def _frozen(module: Critic) -> Iterator[Critic]:
     """The critic as a fixed function: through its engine, the generator's backward would reduce its gradients."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:

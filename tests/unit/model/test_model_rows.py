@@ -27,6 +27,12 @@ def test_normalize_second_derivative_is_finite_at_zero():
     assert second.isfinite().all()
 
 
+def test_normalize_derivatives_are_those_of_finite_differences():
+    x = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(normalize, (x,))
+    assert torch.autograd.gradgradcheck(normalize, (x,))
+
+
 def test_dropout_depends_on_node_and_key_only():
     rows, ids = torch.ones(500, 64), torch.arange(500) * 7
     whole = dropout(rows, ids, key=3, rate=0.2)
