@@ -83,8 +83,11 @@ def tally(schema: pa.Schema, reason: str, count: int, bucket: int) -> pa.Table:
 
 def apart(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The interactions of ``table``, and its tallies."""
-    live = pc.greater_equal(table[FILE], 0)
-    return table.filter(live), table.filter(pc.invert(live))
+    files = table[FILE].to_numpy()
+    tallies = np.flatnonzero(files < 0)
+    if not len(tallies):
+        return table, table.slice(0, 0)
+    return table.filter(pa.array(files >= 0)), table.take(tallies)
 
 
 def tallied(tallies: pa.Table) -> dict[str, int]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from mmssl_dist.data.order import sorted_rows
+
 
 @dataclass(frozen=True)
 class Lists:
@@ -30,8 +32,7 @@ class Lists:
     def relabel(self, names: np.ndarray) -> Lists:
         """Values v become names[v], int64 and >= 0; rows are ascending again."""
         row = np.repeat(np.arange(len(self.indptr) - 1), self.lengths)
-        values = names[self.values]
-        return Lists(self.indptr, values[np.lexsort((values, row))])
+        return Lists(self.indptr, sorted_rows(row, names[self.values])[1])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 4  # since 4: how features were standardized; degrees, and the cut between workers; fewer cells probed
+FORMAT = 5  # since 5: more of the larger cells probed for the item-item graph
 HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"
