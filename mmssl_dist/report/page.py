@@ -27,6 +27,7 @@ svg .title{font-weight:600;font-size:13px;fill:#222}.grid{stroke:#e4e4e4}
 h3{margin:.3em 0}.side{display:flex;flex-wrap:wrap;gap:0 3em}
 table{border-collapse:collapse}td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #eee}
 td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align:left;vertical-align:top}
+.samples td:first-child{white-space:nowrap}
 .hit{background:#d8f0d8;font-weight:600}.ids span{display:inline-block;margin:0 6px 2px 0;padding:0 3px}
 .ids .pic{width:78px;vertical-align:top;padding:3px;font-size:11px;line-height:1.25;overflow-wrap:anywhere}
 .pic img{display:block;width:72px;height:72px;object-fit:contain;margin-bottom:2px}

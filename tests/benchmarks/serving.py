@@ -49,12 +49,12 @@ def main() -> None:
         sys.exit("wrk is not installed: apt-get install wrk")
     size = Size(options.users, options.items)
     run = _run(options.folder, size, tuple(options.set))
-    with _served(options.folder, options.replicas) as (process, port):
+    with served(options.folder, options.replicas) as (process, port):
         _load(port, size.users, options.connections, 10)  # the first answers are slower
         found = _measured(process, port, options)
-        found["recall"] = _recall(run, port, size.users)
+        found["recall"] = recall_over_http(run, port, size.users)
         found["index"] = run.facts["index"]
-        found["drain"] = _drain(process, port)
+        found["drain"] = drain(process, port)
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     good = not any(found["errors"].values()) and found["recall"] >= RECALL and found["drain"]["clean"]
     sys.exit(0 if good else 1)
@@ -74,7 +74,7 @@ def _run(folder: Path, size: Size, sets: tuple[str, ...]) -> Run:
 
 
 @contextmanager
-def _served(folder: Path, replicas: int) -> Iterator[tuple[psutil.Popen, int]]:
+def served(folder: Path, replicas: int) -> Iterator[tuple[psutil.Popen, int]]:
     """The process of `serve`, once it answers, and its port."""
     port = free_port()
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", f"--replicas={replicas}"]
@@ -135,7 +135,7 @@ def _cpu_seconds(process: psutil.Popen) -> dict[int, tuple[str, float]]:
     return found
 
 
-def _recall(run: Run, port: int, users: int, asked: int = 300) -> float:
+def recall_over_http(run: Run, port: int, users: int, asked: int = 300) -> float:
     """The share of the exact top K, unseen, that the service answered; one that scores as the last counts as found."""
     chosen = [f"u{user}" for user in np.random.default_rng(1).choice(users, min(asked, users), replace=False)]
     exact = run.recommend(chosen, K, exact=True)
@@ -151,7 +151,7 @@ def _recall(run: Run, port: int, users: int, asked: int = 300) -> float:
     return found / (K * len(chosen))
 
 
-def _drain(process: psutil.Popen, port: int, clients: int = 16) -> dict[str, Any]:
+def drain(process: psutil.Popen, port: int, clients: int = 16) -> dict[str, Any]:
     """SIGTERM while clients ask without a pause, each on a connection that it keeps. Clean: what was asked before was
     answered 200, nothing later got a 5xx, and the command ended with status 0."""
     outcomes: list[tuple[float, int | str]] = []

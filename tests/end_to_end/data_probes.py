@@ -72,7 +72,8 @@ def _write_raw(folder: Path, seed: int) -> None:
     text = [header, *("\t".join(str(value) for value in line) for line in lines)]
     (folder / "log.inter").write_text("".join(f"{line}\n" for line in text[:-3]))
     (folder / "titles.csv").write_text("item_id,title\n1,One\n")
-    (folder / "2.png").write_bytes(PICTURES["png"])
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "2.png").write_bytes(PICTURES["png"])
     for name in ("image", "text"):
         vectors = [pa.array(rng.random((ITEMS, 2)).astype(np.float32).tolist(), pa.list_(pa.float32())) for _ in "12"]
         ids = np.arange(ITEMS)

@@ -41,7 +41,7 @@ CHANGES = (
     Change("data.modalities.*.vector", "read", ("data.modalities.image.vector=vector_2",)),
     Change("data.modalities.*.item", "read", ("data.modalities.image.item=item_2",)),
     _one("read", "data.titles", "titles.csv"),
-    _one("read", "data.images", "{item}.png"),
+    _one("read", "data.images", "pictures/{item}.png"),
     # What the prepare stage publishes, and where.
     _one("prepare", "output", "run-2"),
     _one("prepare", "seed", 4),

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_status_0(service):
             asked = time.monotonic()
             try:
                 outcomes.append((asked, service.ask("/recommend?user=u3&k=5")[0]))
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 outcomes.append((asked, repr(error)))
 
     threads = [threading.Thread(target=keep_asking) for _ in range(8)]
