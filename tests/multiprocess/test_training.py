@@ -142,7 +142,8 @@ def curve(rank: int, job: Job, steps: int = STEPS) -> list[Losses]:
 def test_loss_curves_do_not_depend_on_the_number_of_workers(runs, name):
     one = runs[1][0].curves[name]
     ranking = "softmax" if name == "softmax" else "bpr"
-    assert set(one[0]) == {"critic", ranking, "l2", "tower_l2", "contrastive", "adversarial", "total"}
+    off = {"critic", "contrastive", "adversarial"} if name == "feature columns" else set()
+    assert set(one[0]) == {"critic", ranking, "l2", "tower_l2", "contrastive", "adversarial", "total"} - off
     if name != "small steps":  # of a few pairs each, whose losses differ more by pair than by progress
         assert one[-1][ranking] < one[0][ranking]
     for workers in (2, 3):
