@@ -69,7 +69,7 @@ class RowTable:
             return
         if self.frozen is not None:
             gradient = self.frozen.cut(gradient, index)
-        at_once = max(1, _ELEMENTS_AT_ONCE // gradient.shape[1])
+        at_once = max(1, _ELEMENTS_AT_ONCE // gradient.shape[1]) if gradient.device.type == "cpu" else len(index)
         for rows, slope in zip(torch.split(index, at_once), torch.split(gradient, at_once), strict=True):
             self._move(rows, slope)
 
