@@ -87,11 +87,11 @@ def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     if job.model.modality_graph.size:  # rows of each modality, stacked, as queries and keys; of each head; their mean
         attention = batch.outer * row * (4 * modalities + job.model.heads + 3)
     away = 1 if workers > 1 else 0
-    # handed out and fetched, generator and critic on real and fake scores
-    losses = batch.rows * row * (1 + away) + between + scores * (2 + 3 * modalities) + seeds + attention
-    # handed out and fetched; the gradient, its mean, its sum over those who asked; its square and the moments
-    copies = 3 + 2 * away + (3 if job.training.rows.second_moment == "element" else 1)
-    return max(losses, batch.rows * row * copies + scores * modalities + batch.seeds * row * modalities)
+    # generator and critic on real and fake scores
+    losses = scores * (2 + 3 * modalities) + between + seeds + attention
+    # the gradient of the rows and what is being added to it, with two ids for each edge; by then the rest is let go
+    gradients = batch.rows * row * (2 + away) + batch.edges * 2 * _ID + scores * modalities + batch.seeds * wide
+    return batch.rows * row * (1 + away) + max(losses, gradients)  # rows handed out and, from others, fetched
 
 
 def _start(job: Job, nodes: float) -> float:

@@ -1,0 +1,160 @@
+"""The plan's memory against what the code is seen to hold: every allocation of a step and of a validation, recorded;
+and what two workers came to take."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.data.synthesize import draw_interactions, make_plan
+from mmssl_dist.evaluation.evaluate import held_out_metrics
+from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.graph.bipartite import degree_counts
+from mmssl_dist.graph.partition import partition
+from mmssl_dist.launch.cluster import worker_environment
+from mmssl_dist.launch.entry import train
+from mmssl_dist.planning import memory
+from mmssl_dist.planning.batch import expected_batch
+from mmssl_dist.planning.calibrate import synthetic_graph
+from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions
+from mmssl_dist.sampling.batch import BatchSampler
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.topology import Adjacency
+from mmssl_dist.storage import Manifest, open_location, require_manifest
+from mmssl_dist.training.session import LocalSession
+from mmssl_dist.training.state import TrainingState, initial_state
+from mmssl_dist.training.step import TrainingStep
+from tests.artifacts import write_dataset
+from tests.processes import run_workers
+from tests.training import make_worker
+
+WIDTHS = {"image": 32, "text": 24}
+USERS, ITEMS, INTERACTIONS = 12_000, 4000, 200_000
+RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS = 24_000, 8000, 400_000
+
+
+def make_job(output: str, *sets: str) -> Job:
+    modalities = {name: {"file": name} for name in WIDTHS}
+    return parse_job({"output": output, "data": {"path": "unused", "modalities": modalities}}, sets)
+
+
+def sizes_of(graph: LocalGraph) -> Sizes:
+    degrees = graph.training.indptr.diff().numpy()
+    facts = {
+        "degrees": {"users": degree_counts(degrees[:USERS]), "items": degree_counts(degrees[USERS:])},
+        "interactions": {"train": int(degrees[:USERS].sum()), "validation": USERS}, "modalities": WIDTHS,
+        "edge_cut_of_workers": [0.0], "method": "metis", "balance": {"edges": 1.0},
+    }  # fmt: skip
+    return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
+
+
+def held_at_most(call: Callable[[], object]) -> int:
+    """Bytes of the tensors that ``call`` makes and holds at once."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    records: list[tuple[int, int]] = []
+
+    def collect(event: Any) -> None:
+        if event.tag.name == "Allocation":
+            records.append((event.start_time_ns, event.extra_fields.alloc_size))
+        for child in event.children:
+            collect(child)
+
+    for root in profile.profiler.kineto_results.experimental_event_tree():
+        collect(root)
+    return int(np.cumsum([size for _, size in sorted(records, key=lambda record: record[0])]).max())
+
+
+STEPS = [
+    (), ("training.batch_size=3000",), ("training.batch_size=128", "training.fanout=[30, 30]"),
+    ("training.batch_size=128", "training.fanout=[30, 30]", "training.rows.second_moment=row"),
+    ("losses.contrastive.weight=0", "losses.adversarial.candidates=2048"),
+    ("model.modality_graph.size=10", "losses.contrastive.rows=lists"),
+]  # fmt: skip
+VALIDATIONS = [("evaluation.user_block=4096",), ("evaluation.user_block=16",),
+               ("evaluation.user_block=16", "model.item_graph.weight=0", "losses.contrastive.weight=0")]  # fmt: skip
+
+
+def test_steps_and_validations_hold_what_is_planned():
+    (found,) = run_workers(1, record, timeout=120)  # DeepSpeed keeps the first group that a process has
+    for sets, held, planned in found:
+        assert held / planned == pytest.approx(1.0, abs=0.15), sets
+
+
+def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
+    """Settings, bytes held at once, and bytes planned."""
+    graph = synthetic_graph(USERS, ITEMS, INTERACTIONS, WIDTHS, 10)
+    users, nodes = torch.arange(USERS), graph.num_rows
+    indptr = torch.cat([torch.arange(USERS + 1), torch.full((ITEMS,), USERS)])
+    held_out = Adjacency(indptr, USERS + users % ITEMS, torch.ones(USERS))
+    graph = replace(graph, held_out={"validation": held_out})
+    exchange, sizes = Exchange(None, np.array([0, nodes]), 0), sizes_of(graph)
+    found = []
+    for sets in STEPS:
+        job = make_job("unused", *sets)
+        state = initial_state(job, graph, torch.device("cpu"))
+        sampler, step = BatchSampler(graph, exchange, job), TrainingStep(job, graph, exchange, state)
+        sampler.publish({m: lists.graph(exchange) for m, lists in state.lists.items()})
+        step(sampler.batch(0, 0))
+        held = held_at_most(partial(step, sampler.batch(0, 1)))
+        found.append((sets, held, memory._step(job, sizes, expected_batch(job, sizes, 1), 1)))
+    for sets in VALIDATIONS:
+        job = make_job("unused", *sets)
+        held = held_at_most(partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange))
+        found.append((sets, held, memory._validation(job, sizes, nodes, 2.0 * sizes.interactions, 1)))
+    return found
+
+
+def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchange) -> None:
+    rows = exact_rows(state.model, state.table.rows, graph, {}, exchange)
+    held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))
+
+
+def test_two_workers_take_what_is_planned(tmp_path, monkeypatch):
+    for name, value in worker_environment(Scaling(), Storage()).items():
+        monkeypatch.setenv(name, value)
+    sets = ("partition.parts=4", "partition.method=streaming", "scaling.workers=2", "training.epochs=1",
+            "training.steps_per_epoch=8", "evaluation.users=500")  # fmt: skip
+    tiny = publish(make_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16",
+                            "losses.adversarial.candidates=4"), 60, 400, 900)  # fmt: skip
+    job = publish(make_job(str(tmp_path / "run"), *sets), RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS)
+    manifest = require_manifest(open_location(job.output, job.storage) / "partitions", "partitions", "partition")
+    sizes = sizes_of_partitions(manifest)
+    planned = memory.worker_memory(job, sizes, expected_batch(job, sizes, 2), 2).total - memory.EMPTY_WORKER
+    taken = run_workers(2, train_both, tiny, job, tmp_path, timeout=300)
+    assert max(taken) / planned == pytest.approx(1.0, abs=0.2)
+
+
+def publish(job: Job, users: int, items: int, interactions: int) -> Job:
+    """Partitions of planted communities, below ``job.output``."""
+    pairs = np.stack(draw_interactions(make_plan(users, items, interactions, WIDTHS, seed=0), 0, users), 1)
+    held = users // 10
+    pairs = np.random.default_rng(0).permutation(pairs)
+    features = {m: (np.arange(items), np.random.default_rng(1).random((items, width), np.float32))
+                for m, width in WIDTHS.items()}  # fmt: skip
+    partition(job, write_dataset(Path(job.output) / "dataset", pairs[2 * held :], pairs[:held], pairs[held : 2 * held],
+                                 features, users=range(users), items=range(items)))  # fmt: skip
+    return job
+
+
+def train_both(rank: int, tiny: Job, job: Job, folder: Path) -> float:
+    """Bytes that training on ``job`` came to take beyond those that training on ``tiny`` had left."""
+    before = 0.0
+    for each in (tiny, job):
+        session = folder / f"session-{rank}-{Path(each.output).name}"
+        session.mkdir()
+        train(each, make_worker(rank, each), LocalSession(session))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        before, taken = peak, peak - before
+    return taken
