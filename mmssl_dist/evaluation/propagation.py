@@ -14,7 +14,7 @@ from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
-_CHUNK_EDGES = 1 << 19  # edges whose source rows are held at once: at D = 64 at most 128 MiB
+_CHUNK_EDGES = 1 << 17  # edges whose source rows are held at once: at D = 64 at most 32 MiB, twice with other workers
 _PIECE = 1 << 14  # rows combined at once, with everything that goes into them
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mmssl_dist.config.tree import Job
@@ -16,10 +17,11 @@ EMPTY_WORKER = 560_000_000
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
 _SCORE_COPIES = 4  # of a contrastive term's users x users scores: its own, and three while its gradient is worked out
 _SEED_COPIES = 5  # of a seed's row: final, sums on the way, gradients; as many of each modality's
-_CHUNK_EDGES = 1 << 19  # evaluation.propagation takes so many edges at once
+_CHUNK_EDGES = 1 << 17  # evaluation.propagation takes so many edges at once
 _CHUNK_EDGE_BYTES = 6 * _ID  # sorted, made unique, and as a sparse matrix
-_DRAWN_ROWS, _DRAW_BYTES = 1 << 16, 5 * _ID  # training.state draws so many initial rows at once, with temporaries
+_DRAWN_ROWS, _DRAW_BYTES = 1 << 13, 5 * _ID  # training.state draws so many initial rows at once, with temporaries
 _CHUNK_COLUMNS, _COLUMN_BYTES = 64, 4 * _ID  # evaluation.ranking looks into so many columns for each place of a list
+_MEASURED_USERS, _MEASURED_BYTES = 1 << 12, 15 * _ID  # evaluation.evaluate measures so many users' lists at once
 _STREAMING_NODE = 40  # bytes of a node in the streaming cut
 _HEAP = 2  # glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: seen 1.6 to 2.0
 
@@ -107,14 +109,16 @@ def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int
     held = kept + max(views + 1 if views else 0, job.model.layers + 1 + (1 if views else 0), 2 * kept)
     taken = min(_CHUNK_EDGES, edges)
     copies = 2 if workers > 1 else 1  # those handed out and those fetched
-    propagation = nodes * row * held + min(taken, sizes.num_nodes) * row * copies + taken * _CHUNK_EDGE_BYTES
+    sources = -sizes.num_nodes * math.expm1(-taken / sizes.num_nodes)  # distinct ones, of edges that end anywhere
+    propagation = nodes * row * held + sources * row * copies + taken * _CHUNK_EDGE_BYTES
     users, items = sizes.num_users / workers, sizes.num_items / workers
     if evaluation.users != "all":
         users = min(users, evaluation.users / workers)
     longest, block = max(evaluation.ks), min(evaluation.user_block, users)
     columns = min(evaluation.item_block, items)
     score = block * (columns * _FLOAT + min(columns, longest * _CHUNK_COLUMNS) * _COLUMN_BYTES)
-    ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT) + score
+    ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT)
+    ranking += max(score, min(_MEASURED_USERS, users) * longest * _MEASURED_BYTES)
     return max(propagation, ranking)
 
 

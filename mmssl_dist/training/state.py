@@ -16,7 +16,7 @@ from mmssl_dist.sharding.table import FrozenColumns, RowTable
 from mmssl_dist.training.engines import Engine, make_engine
 
 _ROW_DEVIATION = 0.1  # of initial ID rows, whatever the catalogue: LightGCN's choice
-_ROWS_AT_ONCE = 1 << 16  # whose draws take several times the memory of the rows
+_ROWS_AT_ONCE = 1 << 13  # whose draws take several times the memory of the rows
 _ADAM = (0.9, 0.999)
 _ADAM_CRITIC = (0.5, 0.9)  # as published, and usual for WGANs
 
