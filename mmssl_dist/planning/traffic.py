@@ -6,7 +6,7 @@ from mmssl_dist.config.tree import Job
 from mmssl_dist.planning.batch import Expected
 from mmssl_dist.planning.sizes import Sizes
 
-_ID, _FLOAT = 8, 4
+_COUNT, _FLOAT = 4, 4
 
 
 def sent_bytes(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
@@ -14,8 +14,9 @@ def sent_bytes(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     if workers == 1:
         return 0.0
     row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
-    ids = batch.asked * 2 * _ID  # asked for, and how many neighbours each has
-    neighbours = batch.away_edges * (_ID + _FLOAT)
+    an_id = 4 if sizes.num_nodes < 2**31 else 8  # as Exchange sends them
+    ids = batch.asked * (an_id + _COUNT)  # asked for, and how many neighbours each has
+    neighbours = batch.away_edges * (an_id + _FLOAT)
     rows = 2 * batch.away_rows * row  # and their gradients
     towers = 2 * batch.away_seeds * modalities * row
     wide = (1 + modalities) * row * 2 + (modalities * row if job.model.dropout > 0 else 0)
