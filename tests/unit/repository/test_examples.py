@@ -153,3 +153,17 @@ def test_the_command_lines_for_a_run_answer(folder, monkeypatch):
 def test_a_wrong_line_would_be_noticed(line):
     with pytest.raises((Wrong, AssertionError)):
         _parse(typer.main.get_command(app), line.split())
+
+
+def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    guide = (ROOT / "docs" / "gpu-cluster.md").read_text()
+    line = re.search(r"^ {4}mmssl-dist (plan .*)$", guide, flags=re.M)
+    done = CliRunner().invoke(app, shlex.split(line[1]))
+    told = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
+    assert len(told) == 4
+    assert [each for each in told if each not in done.stdout.splitlines()] == []
+    for size in ("463 GB", "0.92 GB"):
+        assert size in guide
+    assert re.search(r"sent to others +920\.\d MB", done.stdout)
+    assert re.search(r"in all +462\.\d GB", done.stdout)
