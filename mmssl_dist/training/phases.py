@@ -6,10 +6,10 @@ where losses are read, in the phase "agree".
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -60,6 +60,13 @@ class Phases:
         return taken
 
 
+def peak_resident() -> float:
+    """Bytes this process has had resident at most. Not getrusage's figure, which starts with that of the process it was
+    forked from."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024.0
+
+
 def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarray], exchange: Exchange,
                   sampler: Exchange, pairs: int, edges: int) -> dict[str, float]:  # fmt: skip
     """Figures of the steps of an epoch over all workers; the same on each of them (collective).
@@ -78,9 +85,8 @@ def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarra
     whole = np.sum(list(step.values()), axis=0)
     phases = {**step, **sample, "step": whole}
     moved, sampled = exchange.traffic.take(), sampler.traffic.take()
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
     mine = [float(np.quantile(values, q)) for values in phases.values() for q in (0.5, 0.95)]
-    mine += [whole.sum(), step["wait"].sum() + moved.seconds, resident, edges, moved.bytes_sent + sampled.bytes_sent,
+    mine += [whole.sum(), step["wait"].sum() + moved.seconds, peak_resident(), edges, moved.bytes_sent + sampled.bytes_sent,
              moved.rows + sampled.rows, moved.local_rows + sampled.local_rows]  # fmt: skip
     row = torch.tensor([mine], dtype=torch.float64, device=exchange.device)
     all_workers = exchange.gather_rows(row, (1,) * exchange.world_size).cpu().numpy()

@@ -3,7 +3,6 @@ and what two workers came to take."""
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -32,6 +31,7 @@ from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 from mmssl_dist.storage import Manifest, open_location, require_manifest
+from mmssl_dist.training.phases import peak_resident
 from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
@@ -155,6 +155,6 @@ def train_both(rank: int, tiny: Job, job: Job, folder: Path) -> float:
         session = folder / f"session-{rank}-{Path(each.output).name}"
         session.mkdir()
         train(each, make_worker(rank, each), LocalSession(session))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        peak = peak_resident()
         before, taken = peak, peak - before
     return taken
