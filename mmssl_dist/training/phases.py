@@ -86,8 +86,8 @@ def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarra
     phases = {**step, **sample, "step": whole}
     moved, sampled = exchange.traffic.take(), sampler.traffic.take()
     mine = [float(np.quantile(values, q)) for values in phases.values() for q in (0.5, 0.95)]
-    mine += [whole.sum(), step["wait"].sum() + moved.seconds, peak_resident(), edges, moved.bytes_sent + sampled.bytes_sent,
-             moved.rows + sampled.rows, moved.local_rows + sampled.local_rows]  # fmt: skip
+    mine += [whole.sum(), step["wait"].sum() + moved.seconds, peak_resident(), edges,
+             moved.bytes_sent + sampled.bytes_sent, moved.rows + sampled.rows, moved.local_rows + sampled.local_rows]  # fmt: skip
     row = torch.tensor([mine], dtype=torch.float64, device=exchange.device)
     all_workers = exchange.gather_rows(row, (1,) * exchange.world_size).cpu().numpy()
     quantiles, rest = all_workers[:, : 2 * len(phases)], all_workers[:, 2 * len(phases) :]
