@@ -86,19 +86,20 @@ def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarra
     phases = {**step, **sample, "step": whole}
     moved, sampled = exchange.traffic.take(), sampler.traffic.take()
     mine = [float(np.quantile(values, q)) for values in phases.values() for q in (0.5, 0.95)]
-    mine += [whole.sum(), step["wait"].sum() + moved.seconds, peak_resident(), edges,
-             moved.bytes_sent + sampled.bytes_sent, moved.rows + sampled.rows, moved.local_rows + sampled.local_rows]  # fmt: skip
+    waiting, sent = step["wait"].sum() + moved.seconds, moved.bytes_sent + sampled.bytes_sent
+    mine += [whole.sum(), waiting, peak_resident(), edges, sent, moved.rows + sampled.rows,
+             moved.local_rows + sampled.local_rows]  # fmt: skip
     row = torch.tensor([mine], dtype=torch.float64, device=exchange.device)
     all_workers = exchange.gather_rows(row, (1,) * exchange.world_size).cpu().numpy()
     quantiles, rest = all_workers[:, : 2 * len(phases)], all_workers[:, 2 * len(phases) :]
-    seconds, waiting, memory, all_edges, sent, rows, local = rest.T
+    seconds, waited, memory, all_edges, all_sent, rows, local = rest.T
     found = {}
     for place, name in enumerate(phases):
         found[f"seconds/{name}/p50"] = float(quantiles[:, 2 * place].mean())
         found[f"seconds/{name}/p95"] = float(quantiles[:, 2 * place + 1].max())
     longest, steps = float(seconds.max()), len(whole)
     return found | {
-        "share/waiting": float((waiting / seconds).mean()), "rate/pairs": pairs / longest,
-        "rate/edges": float(all_edges.sum()) / longest, "exchange/bytes": float(sent.sum()) / steps,
+        "share/waiting": float((waited / seconds).mean()), "rate/pairs": pairs / longest,
+        "rate/edges": float(all_edges.sum()) / longest, "exchange/bytes": float(all_sent.sum()) / steps,
         "exchange/local": float(local.sum() / max(rows.sum(), 1.0)), "memory/resident": float(memory.max()),
     }  # fmt: skip
