@@ -17,7 +17,7 @@ from mmssl_dist.launch.last_words import LastWords
 from mmssl_dist.launch.progress import Relay, carried, follow
 from mmssl_dist.launch.waiting import amounts, await_room, grows
 
-_LARGEST_OBJECT_STORE = 1 << 30
+_LARGEST_OBJECT_STORE = 4 << 30  # prepare spills what does not fit
 _PROBE_SECONDS = 5.0
 _STARTS = 3
 _LATE = "timed out during startup"
