@@ -69,8 +69,8 @@ def figures(folder: Path, tiktok: Path | None) -> Iterator[Figure]:
 
 
 def _preparing(folder: Path) -> Figure:
-    """``prepare`` of half of the million-user data, beside a copy of the same files; the least of two times each."""
-    for name, sizes, widths in (("large", (500000, 150000, 10000000), (512, 384)), ("none", (100, 100, 1000), (2, 2))):
+    """``prepare`` of the data of jobs/million.yaml, beside a copy of the same files; the least of two times each."""
+    for name, sizes, widths in (("large", (1000000, 300000, 20000000), (512, 384)), ("none", (100, 100, 1000), (2, 2))):
         users, items, interactions = map(str, sizes)
         _call(folder, "synthesize", name, "--users", users, "--items", items, "--interactions", interactions,
               "--modality", f"image={widths[0]}", "--modality", f"text={widths[1]}")  # fmt: skip
@@ -83,7 +83,7 @@ def _preparing(folder: Path) -> Figure:
         seconds["copied"].append(_copy(folder, "large", alike=False))
         seconds["alike"].append(_copy(folder, "large", alike=True))
     prepared, nothing, copied, alike = (min(each) for each in seconds.values())
-    beside = (f"{prepared:.1f} and {copied:.1f} s; 10 million interactions, features 512 and 384 wide; {nothing:.1f} s "
+    beside = (f"{prepared:.1f} and {copied:.1f} s; 20 million interactions, features 512 and 384 wide; {nothing:.1f} s "
               f"for a thousand and 2 wide, which is starting Python and Ray; copied in its encodings {alike:.1f} s")
     return Figure("prepare / one process reading and writing the same Parquet with pyarrow", prepared / copied, "lower",
                   3, 1.5, beside)  # fmt: skip
