@@ -62,6 +62,9 @@ def main() -> None:
 
 def read(tree: dict[str, Any]) -> list[Experiment]:
     """The file's experiments, in its order."""
+    wrong = [name for name in tree["experiments"] if set(name) & set("=/,")]
+    if wrong:
+        sys.exit(f"{', '.join(wrong)}: a name is a folder's and `compare`'s, so it has no =, / or comma in it")
     return [
         Experiment(
             name,
