@@ -163,7 +163,7 @@ def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
     told = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
     assert len(told) == 4
     assert [each for each in told if each not in done.stdout.splitlines()] == []
-    for size in ("463 GB", "0.92 GB"):
+    for size in ("463 GB", "0.89 GB"):
         assert size in guide
-    assert re.search(r"sent to others +920\.\d MB", done.stdout)
+    assert re.search(r"sent to others +892\.\d MB", done.stdout)
     assert re.search(r"in all +462\.\d GB", done.stdout)

@@ -99,15 +99,17 @@ def test_the_order_of_an_epoch(stage, tmp_path):
 
 
 def test_an_entry_tells_what_the_steps_took(stage, tmp_path):
-    stage.values, stage.at_step = [0.1, 0.2], lambda epoch, step: time.sleep(0.02 * (1 + (step == 2)))
+    # one step in three takes ten times as long as the others, more than a busy machine makes of those
+    stage.values, stage.at_step = [0.1, 0.2], lambda epoch, step: time.sleep(0.2 if step == 2 else 0.02)
     first, second = make_loop(stage, tmp_path, "training.epochs=3", "evaluation.every_epochs=2").run().history
-    assert 0.02 <= first["seconds/generator/p50"] < 0.04 <= first["seconds/generator/p95"]
-    assert first["seconds/step/p50"] == pytest.approx(first["seconds/generator/p50"], abs=0.01)
-    assert first["seconds/wait/p50"] < 0.01
+    assert 0.02 <= first["seconds/generator/p50"] < 0.2 <= first["seconds/generator/p95"]
+    assert 0 <= first["seconds/step/p50"] - first["seconds/generator/p50"] < 0.05
+    assert first["seconds/wait/p50"] < 0.05
     assert 0 <= first["share/waiting"] < 0.5
     for entry, steps in ((first, 6), (second, 3)):  # two epochs, then one
         longest = 4 * steps / entry["rate/pairs"]
-        assert 0.02 * steps < longest < 0.02 * steps + 1
+        slept = 0.08 * steps  # 0.02, 0.02 and 0.2 s
+        assert slept < longest < slept + 1
         assert entry["rate/edges"] / entry["rate/pairs"] == pytest.approx(7 / 4)
     assert first["exchange/bytes"] == 0
     assert first["memory/resident"] > 1e7
