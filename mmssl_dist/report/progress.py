@@ -4,6 +4,7 @@ what the stages publish; nothing here writes anywhere. The first line of a summa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -86,8 +87,10 @@ def training_summary(facts: Facts, metric: str) -> list[str]:
         return [epochs]
     lines = [f"{epochs}, best validation {metric} {facts['best']:.4f} in epoch {facts['best_epoch']}"]
     history = facts["history"]
-    spent = (sum(entry[f"{what}_seconds"] for entry in history) for what in ("train", "validation"))
-    lines.append("time: {} of training, {} of validation".format(*map(duration, spent)))
+    ends = pairwise([0, *(entry["epoch"] for entry in history)])
+    trained = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))
+    validated = sum(entry["validation_seconds"] for entry in history)
+    lines.append(f"time: {duration(trained)} of training, {duration(validated)} of validation")
     if told := [entry for entry in history if "rate/pairs" in entry]:
         rate, waiting, local = (median(entry[name] for entry in told)
                                 for name in ("rate/pairs", "share/waiting", "exchange/local"))  # fmt: skip

@@ -44,10 +44,12 @@ class Position:
     Attributes:
         epochs: epochs finished. steps: steps taken of the next one.
         row_steps: updates of the ID rows.
-        losses, seconds: sum of each loss over those steps, and what they took.
+        losses: sum of each loss over those steps.
+        seconds: what the steps since the last validation took.
         best: best value of the stopping metric, None before the first validation. best_epoch: when it was seen.
         validations_since_best: validations without improvement.
-        history: one entry per validated epoch: losses, metrics, seconds.
+        history: one entry per validated epoch: losses, metrics, seconds; "train_seconds" is the mean of the epochs
+            since the entry before.
     """
 
     epochs: int = 0

@@ -54,25 +54,22 @@ class TrainingLoop:
                 epoch = self.position.epochs
                 if self.position.steps == 0 and epoch % self.job.model.modality_graph.refresh_epochs == 0:
                     self._publish_lists()
-                losses, trained = self._epoch(batches, epoch)
-                self.position = replace(self.position, epochs=epoch + 1, steps=0, losses={}, seconds=0.0)
+                losses = self._epoch(batches, epoch)
+                self.position = replace(self.position, epochs=epoch + 1, steps=0, losses={})
                 if (epoch + 1) % evaluation.every_epochs == 0 or epoch + 1 == self.job.training.epochs:
                     figures = self._figures(batches)
                     started = time.monotonic()
                     metrics = self.validate(self.state)
                     seconds = time.monotonic() - started
+                    trained = self.position.seconds / (epoch + 1 - self._validated())
                     times = {"epoch": float(epoch + 1), "train_seconds": trained, "validation_seconds": seconds}
                     self._finish(times | {f"loss/{name}": x for name, x in losses.items()} | metrics | figures)
         finally:
             batches.close()
         return self.position
 
-    def _epoch(self, batches: Prefetcher, epoch: int) -> tuple[dict[str, float], float]:
-        """One pass over the training interactions, or what is left of it.
-
-        Returns:
-            The mean of each loss over the steps, and the seconds they took.
-        """
+    def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
+        """One pass over the training interactions, or what is left of it. Returns the mean of each loss over steps."""
         started = time.monotonic() - self.position.seconds
         totals = dict(self.position.losses)
         for batch in self._waited(batches.epoch(epoch, self.position.steps)):
@@ -87,7 +84,7 @@ class TrainingLoop:
             if batch.step + 1 < self.sampler.steps and self.session.checkpoint_due(self.exchange.max):
                 where = {"epoch": epoch + 1, "step": batch.step + 1, "steps": self.sampler.steps}
                 self._hand_in({name: float(value) for name, value in where.items()})
-        return {name: value / self.sampler.steps for name, value in totals.items()}, self.position.seconds
+        return {name: value / self.sampler.steps for name, value in totals.items()}
 
     def _waited(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """``batches``; getting each one is the phase "wait"."""
@@ -117,6 +114,10 @@ class TrainingLoop:
     def _show_lists(self) -> None:
         self.sampler.publish({m: lists.graph(self.sampler_exchange) for m, lists in self.state.lists.items()})
 
+    def _validated(self) -> int:
+        """The last epoch with a validation."""
+        return int(self.position.history[-1]["epoch"]) if self.position.history else 0
+
     def _stalled(self) -> bool:
         return self.position.validations_since_best >= self.job.evaluation.patience
 
@@ -128,6 +129,7 @@ class TrainingLoop:
         entry = {**entry, "best_epoch": float(best_epoch)}
         self.position = replace(
             before,
+            seconds=0.0,
             best=value if better else before.best,
             best_epoch=best_epoch,
             validations_since_best=0 if better else before.validations_since_best + 1,

@@ -75,12 +75,13 @@ def test_partitions() -> None:
 
 
 def test_training() -> None:
-    first = {"train_seconds": 60.0, "validation_seconds": 1.5}
+    first = {"epoch": 2.0, "train_seconds": 60.0, "validation_seconds": 1.5}
     speed = {"rate/pairs": 900.0, "share/waiting": 0.1, "exchange/local": 0.75, "memory/resident": 2e9}
-    facts = {"epochs": 37, "best": 0.08526, "best_epoch": 27, "history": [first, first | speed, first | speed]}
+    history = [first, first | speed | {"epoch": 4.0}, first | speed | {"epoch": 5.0}]
+    facts = {"epochs": 37, "best": 0.08526, "best_epoch": 27, "history": history}
     assert progress.training_summary(facts, "recall@20") == [
         "37 epochs, best validation recall@20 0.0853 in epoch 27",
-        "time: 3 min 00 s of training, 4.5 s of validation",
+        "time: 5 min 00 s of training, 4.5 s of validation",
         "median epoch: 900 pairs/s, 10.0 % of a step waiting, 75.0 % of rows local",
         "most memory of a worker: 2.0 GB",
     ]

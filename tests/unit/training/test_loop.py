@@ -109,6 +109,7 @@ def test_an_entry_tells_what_the_steps_took(stage, tmp_path):
     for entry, steps in ((first, 6), (second, 3)):  # two epochs, then one
         longest = 4 * steps / entry["rate/pairs"]
         slept = 0.08 * steps  # 0.02, 0.02 and 0.2 s
+        assert 0.24 < entry["train_seconds"] < 0.24 + 0.5  # of one epoch, also where the entry is of two
         assert slept < longest < slept + 1
         assert entry["rate/edges"] / entry["rate/pairs"] == pytest.approx(7 / 4)
     assert first["exchange/bytes"] == 0
