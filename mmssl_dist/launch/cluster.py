@@ -95,7 +95,7 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
             "address": "local",
             "include_dashboard": False,
             "num_cpus": max(needed + 1, os.cpu_count() or 1),  # one more for data tasks beside waiting workers
-            "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 8),
+            "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 5),
         }
     if target:
         try:
