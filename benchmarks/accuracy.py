@@ -2,10 +2,10 @@
 
     python benchmarks/accuracy.py benchmarks/accuracy.yaml OUT --set data.path=FOLDER [--only NAME ...] [--table]
 
-Experiments are named; each is the file's job with other settings (`set`) or another job (`job`), and has `seeds`. A run
-lives in OUT/NAME/seed-S and is made with `mmssl-dist run`, so what was cut off goes on and what is done is skipped.
-Printed are means over the runs, popularity's as the first of them has it, and `mmssl-dist compare`'s tests of every
-experiment against the first one, user by user; --table runs nothing.
+Experiments are named; each is the file's job with other settings (`set`, after the file's own) or another job (`job`),
+and has `seeds`. A run lives in OUT/NAME/seed-S and is made with `mmssl-dist run`, so what was cut off goes on and what
+is done is skipped. Printed are means over the runs, popularity's as the first of them has it, and `mmssl-dist
+compare`'s tests of every experiment against the first one, user by user; --table runs nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read(tree: dict[str, Any]) -> list[Experiment]:
         Experiment(
             name,
             settings.get("job", tree["job"]),
-            tuple(settings.get("set", ())),
+            (*tree.get("set", ()), *settings.get("set", ())),
             tuple(settings.get("seeds", tree["seeds"])),
         )
         for name, settings in tree["experiments"].items()

@@ -32,6 +32,7 @@ data:
   path: raw
   modalities: {image: {file: features/image}, text: {file: features/text}}
 partition: {parts: 8}
+model: {dimension: 64}
 training: {epochs: 3, steps_per_epoch: 60}
 evaluation: {users: 2000}
 """
@@ -111,7 +112,7 @@ def _tiktok(folder: Path, data: Path) -> Figure:
     sets = [f"output={folder / 'tiktok'}", f"data.path={data.resolve()}"]
     for stage in ("prepare", "partition"):
         _call(folder, stage, str(TIKTOK), *(word for each in sets for word in ("--set", each)))
-    epoch = train(TIKTOK, [*sets, "training.epochs=4"], 2)["train_seconds"]
+    epoch = train(TIKTOK, [*sets, "training.epochs=4", "model.dimension=64"], 2)["train_seconds"]
     return Figure("seconds per epoch on TikTok, W = 2: the released MMSSL's 266 / ours", PLAIN_EPOCH / epoch, "higher",
                   50, 150, f"{epoch:.2f} s, all losses, same number of pairs; the 266 s were measured apart, on two "
                   "threads")  # fmt: skip

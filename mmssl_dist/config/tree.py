@@ -122,8 +122,8 @@ class ModalityGraph(Section):
 class Model(Section):
     """The model (reference equations 1 to 5)."""
 
-    dimension: Count = 64
-    """Width D of every row."""
+    dimension: Count = 128
+    """Width D of every row; their memory, their optimizer's and what workers send each other grow with it."""
     layers: Natural = 2
     """Propagation layers L over the interaction graph."""
     heads: Count = 4
