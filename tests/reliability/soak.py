@@ -43,6 +43,8 @@ class Lives:
         for process in [psutil.Process(command.process.pid), *command.descendants()]:
             try:
                 name = process.cmdline()[0].split("/")[-1]
+                if name.startswith("ray::"):
+                    name = name.split(".")[0]  # an actor's title names the method that runs, as long as it runs
                 name = "driver" if process.pid == command.process.pid else name
                 seen = process.memory_info().rss, process.num_fds()
             except (psutil.Error, IndexError):
