@@ -3,9 +3,9 @@
     python benchmarks/accuracy.py benchmarks/accuracy.yaml OUT --set data.path=FOLDER [--only NAME ...] [--table]
 
 Experiments are named; each is the file's job with other settings (`set`, after the file's own) or another job (`job`),
-and has `seeds`. A run lives in OUT/NAME/seed-S and is made with `mmssl-dist run`, so what was cut off goes on and what
-is done is skipped. Printed are means over the runs, popularity's as the first of them has it, and `mmssl-dist
-compare`'s tests of every experiment against the first one, user by user; --table runs nothing.
+and has `seeds`. A run lives in OUT/NAME/seed-S and is the stages up to `evaluate`, all of them on one Ray; what was cut
+off goes on and what is done is skipped. Printed are means over the runs, popularity's as the first of them has it, and
+`mmssl-dist compare`'s tests of every experiment against the first one, user by user; --table runs nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +15,23 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
 
+from mmssl_dist.app.reporting import reporting
+from mmssl_dist.config import Job, load_job
+from mmssl_dist.launch.cluster import Cluster
+from mmssl_dist.pipeline import cluster_on_demand, run_stage
 from mmssl_dist.report.runs import Summary
 
+STAGES = ("prepare", "partition", "train", "evaluate")
 REUSED = ("dataset", "partitions")
-"""Stages that most experiments of one seed share; `run` makes them again where they differ."""
+"""Artifacts that most experiments of one seed share; the stages make them again where they differ."""
 COMMAND = [sys.executable, "-c", "from mmssl_dist.app import main; main()"]
 
 
@@ -48,10 +55,12 @@ def main() -> None:
     arguments = parser.parse_args()
     experiments = read(yaml.safe_load(arguments.experiments.read_text()))
     if not arguments.table:
-        for experiment in experiments:
-            if not arguments.only or experiment.name in arguments.only:
-                for seed in experiment.seeds:
-                    run(experiment, seed, arguments.out, arguments.sets)
+        chosen = [each for each in experiments if not arguments.only or each.name in arguments.only]
+        try:
+            with reporting(debug=False):
+                run([(each, seed) for each in chosen for seed in each.seeds], arguments.out, arguments.sets)
+        except typer.Exit as end:
+            sys.exit(end.exit_code)
     done = {each.name: finished(each, arguments.out) for each in experiments}
     done = {name: runs for name, runs in done.items() if runs}
     if not done:
@@ -76,23 +85,44 @@ def read(tree: dict[str, Any]) -> list[Experiment]:
     ]
 
 
-def run(experiment: Experiment, seed: int, out: Path, sets: list[str]) -> None:
-    """Make the run, if it isn't there; raises CalledProcessError when it fails."""
-    folder = out / experiment.name / f"seed-{seed}"
-    for stage in REUSED:
-        there = [path for path in out.glob(f"*/seed-{seed}/{stage}/manifest.json") if path.parent.parent != folder]
-        if there and not (folder / stage).exists():
-            shutil.copytree(there[0].parent, folder / stage)
-    overrides = [*experiment.sets, *sets, f"seed={seed}", f"output={folder}"]
-    sys.stdout.write(f"{experiment.name}, seed {seed}\n")
+def run(wanted: Sequence[tuple[Experiment, int]], out: Path, sets: Sequence[str]) -> None:
+    """Make the runs that aren't there, an experiment and a seed each.
+
+    Raises:
+        MmsslError: of the first that fails.
+    """
+    jobs = [
+        load_job(Path(each.job), [*each.sets, *sets, f"seed={seed}", f"output={_folder(out, each, seed)}"])
+        for each, seed in wanted
+    ]
+    with cluster_on_demand(max(jobs, key=lambda job: job.scaling.fewest)) as cluster:
+        for job in jobs:
+            make(job, cluster)
+
+
+def make(job: Job, cluster: Callable[[], Cluster]) -> None:
+    """Bring one run up to date."""
+    sys.stdout.write(f"{job.output}\n")
     sys.stdout.flush()
-    command = [*COMMAND, "run", experiment.job, *(x for each in overrides for x in ("--set", each))]
-    subprocess.run(command, check=True)  # noqa: S603
+    _reuse(Path(job.output))
+    for stage in STAGES:
+        run_stage(stage, job, cluster)
+
+
+def _folder(out: Path, experiment: Experiment, seed: int) -> Path:
+    return out / experiment.name / f"seed-{seed}"
+
+
+def _reuse(folder: Path) -> None:
+    for stage in REUSED:
+        there = [path.parent for path in folder.parents[1].glob(f"*/{folder.name}/{stage}/manifest.json")]
+        if there and not (folder / stage).exists():
+            shutil.copytree(there[0], folder / stage)
 
 
 def finished(experiment: Experiment, out: Path) -> list[Path]:
     """The experiment's runs that are evaluated, in the order of its seeds."""
-    runs = [out / experiment.name / f"seed-{seed}" for seed in experiment.seeds]
+    runs = [_folder(out, experiment, seed) for seed in experiment.seeds]
     return [run for run in runs if (run / "evaluation" / "manifest.json").exists()]
 
 
