@@ -19,6 +19,7 @@ _SCORE_COPIES = 4  # of a contrastive term's users x users scores: its own, and 
 _SEED_COPIES = 5  # of a seed's row: final, sums on the way, gradients; as many of each modality's
 _CHUNK_EDGES = 1 << 17  # evaluation.propagation takes so many edges at once
 _CHUNK_EDGE_BYTES = 6 * _ID  # sorted, made unique, and as a sparse matrix
+_PIECE = 1 << 14  # evaluation.propagation combines so many nodes' rows at once
 _DRAWN_ROWS, _DRAW_BYTES = 1 << 13, 5 * _ID  # training.state draws so many initial rows at once, with temporaries
 _CHUNK_COLUMNS, _COLUMN_BYTES = 64, 4 * _ID  # evaluation.ranking looks into so many columns for each place of a list
 _MEASURED_USERS, _MEASURED_BYTES = 1 << 12, 15 * _ID  # evaluation.evaluate measures so many users' lists at once
@@ -91,8 +92,9 @@ def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     away = 1 if workers > 1 else 0
     # generator and critic on real and fake scores
     losses = scores * (2 + 3 * modalities) + between + seeds + attention
-    # the gradient of the rows and what is being added to it, with two ids for each edge; by then the rest is let go
-    gradients = batch.rows * row * (2 + away) + batch.edges * 2 * _ID + scores * modalities + batch.seeds * wide
+    # the gradient of the rows, what is being added to it and the start rows' that it is spread from; by then the rest
+    # is let go
+    gradients = row * (batch.rows * (2 + away) + batch.outer) + scores * modalities + batch.seeds * wide
     return batch.rows * row * (1 + away) + max(losses, gradients)  # rows handed out and, from others, fetched
 
 
@@ -102,7 +104,8 @@ def _start(job: Job, nodes: float) -> float:
 
 
 def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int) -> float:
-    """Exact propagation holds every layer's rows and a chunk of fetched ones; ranking the lists and a score block."""
+    """Exact propagation holds every layer's rows and a chunk of fetched ones, then what a piece of the final rows is
+    made of; ranking the lists and a score block."""
     row, evaluation, modalities = job.model.dimension * _FLOAT, job.evaluation, len(sizes.modalities)
     views = modalities if job.model.modality_graph.size else 0
     kept = 1 if job.model.item_graph.weight > 0 else 0
@@ -111,6 +114,9 @@ def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int
     copies = 2 if workers > 1 else 1  # those handed out and those fetched
     sources = -sizes.num_nodes * math.expm1(-taken / sizes.num_nodes)  # distinct ones, of edges that end anywhere
     propagation = nodes * row * held + sources * row * copies + taken * _CHUNK_EDGE_BYTES
+    layers = job.model.layers + (1 if views else 0)  # the start rows are the ID rows themselves when there are no views
+    # a piece's tower, its layers side by side, their mean
+    combining = row * (nodes * (kept + layers + 1) + min(_PIECE, nodes) * (modalities + job.model.layers + 2))
     users, items = sizes.num_users / workers, sizes.num_items / workers
     if evaluation.users != "all":
         users = min(users, evaluation.users / workers)
@@ -119,7 +125,7 @@ def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int
     score = block * (columns * _FLOAT + min(columns, longest * _CHUNK_COLUMNS) * _COLUMN_BYTES)
     ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT)
     ranking += max(score, min(_MEASURED_USERS, users) * longest * _MEASURED_BYTES)
-    return max(propagation, ranking)
+    return max(propagation, combining, ranking)
 
 
 def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:

@@ -44,7 +44,7 @@ def test_seed_alone_decides_the_weights():
 def test_initial_weights_are_xavier_uniform():
     model = Mmssl(tree.Model(), {"image": 512}, seed=0)
     weight = model.projections["modality_image"].weight
-    bound = (6 / (64 + 512)) ** 0.5
+    bound = (6 / (128 + 512)) ** 0.5
     assert 0.98 * bound < weight.abs().max() <= bound
     assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
 

@@ -81,13 +81,15 @@ STEPS = [
     ("training.batch_size=128", "training.fanout=[30, 30]", "training.rows.second_moment=row"),
     ("losses.contrastive.weight=0", "losses.adversarial.candidates=2048"),
     ("model.modality_graph.size=10", "losses.contrastive.rows=lists"),
+    ("model.dimension=64",), ("training.batch_size=128", "training.fanout=[30, 30]", "model.dimension=256"),
 ]  # fmt: skip
 VALIDATIONS = [("evaluation.user_block=4096",), ("evaluation.user_block=16",),
+               ("evaluation.user_block=16", "model.dimension=64"), ("model.modality_graph.size=10",),
                ("evaluation.user_block=16", "model.item_graph.weight=0", "losses.contrastive.weight=0")]  # fmt: skip
 
 
 def test_steps_and_validations_hold_what_is_planned():
-    (found,) = run_workers(1, record, timeout=120)  # DeepSpeed keeps the first group that a process has
+    (found,) = run_workers(1, record, timeout=400)  # DeepSpeed keeps the first group that a process has
     for sets, held, planned in found:
         assert held / planned == pytest.approx(1.0, abs=0.15), sets
 
