@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench serving newcomer clean
+.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench gpu serving newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -30,6 +30,7 @@ help:
 	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes), DATA=folder for TikTok's figure;"
 	@echo "              writes docs/benchmarks.md"
+	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make newcomer  the way of somebody new, in a fresh clone: install, demo, and docs/own-data.md line by line"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
@@ -83,6 +84,10 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py $(if $(wildcard $(DATA)),--tiktok $(DATA))
+
+gpu: $(STAMP)
+	$(BIN)/python -m pytest tests/gpu/devices.py $(ARGS)
+	$(BIN)/python benchmarks/gpu.py cuda 100k,1M
 
 serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)

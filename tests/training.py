@@ -74,7 +74,7 @@ class Trainer:
     step: TrainingStep
 
     def batch(self, epoch: int, step: int) -> Batch:
-        return self.sampler.batch(epoch, step)
+        return self.sampler.batch(epoch, step).to(self.worker.device)
 
     def publish_lists(self) -> None:
         for lists in self.state.lists.values():
@@ -82,14 +82,14 @@ class Trainer:
         self.sampler.publish({m: lists.graph(self.exchange) for m, lists in self.state.lists.items()})
 
 
-def make_worker(rank: int, job: Job) -> Worker:
+def make_worker(rank: int, job: Job, device: str = "cpu") -> Worker:
     """The worker of this process, whose default process group is the workers'."""
-    return Worker(rank, job.scaling.workers, torch.device("cpu"), Path(job.output) / "cache", dist.group.WORLD)
+    return Worker(rank, job.scaling.workers, torch.device(device), Path(job.output) / "cache", dist.group.WORLD)
 
 
-def make_trainer(rank: int, job: Job) -> Trainer:
+def make_trainer(rank: int, job: Job, device: str = "cpu") -> Trainer:
     """Everything on ``rank``; lists published, empty."""
-    worker = make_worker(rank, job)
+    worker = make_worker(rank, job, device)
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
     state = initial_state(job, graph, worker.device)

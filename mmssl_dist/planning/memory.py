@@ -55,8 +55,8 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
         topology += modalities * (2 * _ID * nodes + items * job.partition.item_neighbours * (_ID + _WEIGHT))
     features = nodes * _FLOAT * sum(width + 1 for width in sizes.modalities.values())
     lists = nodes * job.model.modality_graph.size * (2 * _ID + _FLOAT) * modalities
-    # those ahead, the one in use, and what it takes to make one
-    batches = (2 + job.training.prefetch) * (batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID)
+    one_batch = batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID
+    batches = (2 + job.training.prefetch) * one_batch  # those ahead, the one in use, and what it takes to make one
     step = _step(job, sizes, batch, workers)
     largest = max(step, _start(job, nodes), _validation(job, sizes, nodes, edges, workers),
                   _checkpoint(job, sizes, workers))  # fmt: skip
@@ -65,6 +65,8 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     if lists:
         host["learned lists"] = lists
     device["step or validation"] = largest
+    if job.scaling.gpus_per_worker:
+        device["batch"] = one_batch
     # where a step ends all of its temporaries are free again, and what comes between steps has their room
     on_host = 0.0 if job.scaling.gpus_per_worker else step
     host["gaps in the heap"] = max(0.0, _HEAP * (on_host + batches) - batches - (largest if on_host else 0.0))

@@ -1,0 +1,143 @@
+"""Training on a GPU beside training on the CPU, by one worker and by two: the same losses, rows, rankings and files.
+
+For machines with a GPU (`make gpu`); its name keeps it out of `make test`. Two workers share the GPU, which NCCL
+refuses, so their group is gloo's for tensors of either kind: this shows what is done with what arrives, not NCCL.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmssl_dist.config import Job
+from mmssl_dist.evaluation.evaluate import rank
+from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.training.loop import TrainingLoop
+from mmssl_dist.training.session import LocalSession
+from tests.processes import run_workers
+from tests.training import make_job, make_trainer, make_worker, publish_graph
+
+DEVICES = ("cpu", "cuda")
+STEPS = 20
+SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.adversarial.candidates=12")
+VARIANTS = {
+    "all neighbours": (),
+    "sampled": SAMPLED,
+    "softmax": (*SAMPLED, "losses.ranking.loss=softmax", "losses.contrastive.rows=item_graph",
+                "model.item_graph.fanout=2", "model.item_graph.learned=true", "model.modality_graph.size=0"),
+    "feature columns": (*SAMPLED, "model.feature_columns=6", "losses.adversarial.weight=0",
+                        "model.modality_graph.size=0", "losses.contrastive.weight=0"),
+    "stage 1": (*SAMPLED, "training.dense.zero_stage=1"),
+    "stage 2": (*SAMPLED, "training.dense.zero_stage=2"),
+    "bf16": (*SAMPLED, "training.dense.precision=bf16"),
+    "bf16, stage 1": (*SAMPLED, "training.dense.precision=bf16", "training.dense.zero_stage=1"),
+    "clipped": (*SAMPLED, "training.dense.clip=0.01"),
+}  # fmt: skip
+LOOP = (*SAMPLED, "training.epochs=4")
+
+
+@dataclass
+class Found:
+    """What one worker has after some steps: losses of each, its ID and final rows, dense weights; its users' lists."""
+
+    losses: list[dict[str, float]] = field(default_factory=list)
+    rows: dict[str, Tensor] = field(default_factory=dict)
+    ranked: list[list[int]] = field(default_factory=list)
+
+
+def observe(number: int, job: Job, device: str) -> Found:
+    trainer, found = make_trainer(number, job, device), Found()
+    for place in range(STEPS):
+        epoch, step = divmod(place, trainer.sampler.steps)
+        if step == 0 and epoch:
+            trainer.publish_lists()
+        found.losses.append(trainer.step(trainer.batch(epoch, step)))
+    state, exchange, graph = trainer.state, trainer.exchange, trainer.graph
+    assert state.table.rows.device.type == device
+    views = {m: each.graph(exchange) for m, each in state.lists.items()}
+    exact = exact_rows(state.model, state.table.rows, graph, views, exchange)
+    users, items = (exact.index_select(0, nodes.to(exact.device)) for nodes in (graph.users, graph.items))
+    found.ranked = rank(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
+    dense = state.generator.state()
+    found.rows = {"ID": state.table.rows.cpu(), "final": exact.cpu(), **dense}
+    state.generator.load(dense)
+    again = state.generator.state()
+    assert all(torch.equal(again[name], value) for name, value in dense.items())
+    return found
+
+
+def observe_all(number: int, output: Path, workers: int, device: str) -> dict[str, Found]:
+    """Every variant in one process: starting it takes longer than they do."""
+    return {name: observe(number, make_job(output, 2, workers, *sets), device) for name, sets in VARIANTS.items()}
+
+
+def train(number: int, job: Job, folder: Path, device: str) -> dict[str, Tensor]:
+    """Through the loop, from the folder's last checkpoint; the rows and dense weights at the end."""
+    worker = make_worker(number, job, device)
+    graph, session = load_local_graph(job, worker), LocalSession(folder, 0)
+    sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), number)
+    loop = TrainingLoop(job, worker, graph, graph.exchange(worker), sampler, session,
+                        lambda state: {job.evaluation.metric: float(state.table.steps)})  # fmt: skip
+    loop.run()
+    dist.barrier()
+    return {"rows": loop.state.table.rows.cpu(), **loop.state.generator.state()}
+
+
+def on(device: str, workers: int, *call: object) -> list:
+    """``run_workers`` with DeepSpeed told which device there is."""
+    function, *args = call
+    before = os.environ.get("DS_ACCELERATOR")
+    os.environ["DS_ACCELERATOR"] = device
+    try:
+        return run_workers(workers, function, *args, device, timeout=300)  # type: ignore[arg-type]
+    finally:
+        if before is None:
+            del os.environ["DS_ACCELERATOR"]
+        else:
+            os.environ["DS_ACCELERATOR"] = before
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("devices") / "graph"
+    publish_graph(make_job(folder))
+    return folder
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def found(output, request) -> dict[str, list[dict[str, Found]]]:
+    """Device -> what each worker found, by variant."""
+    return {device: on(device, request.param, observe_all, output, request.param) for device in DEVICES}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_gpu_trains_and_ranks_like_the_cpu(found, name):
+    rough = 0.03 if "bf16" in name else 1e-4
+    for device, host in zip(found["cuda"], found["cpu"], strict=True):
+        ours, theirs = device[name], host[name]
+        for losses, expected in zip(ours.losses, theirs.losses, strict=True):
+            assert losses == pytest.approx(expected, rel=rough, abs=rough)
+        if "bf16" in name:
+            continue
+        for key, value in theirs.rows.items():
+            torch.testing.assert_close(ours.rows[key].float(), value.float(), rtol=1e-3, atol=1e-3)
+        same = sum(a == b for mine, other in zip(ours.ranked, theirs.ranked, strict=True)
+                   for a, b in zip(mine, other, strict=True))  # fmt: skip
+        assert same >= 0.97 * 5 * len(theirs.ranked)  # two items with nearly equal scores may change places
+
+
+@pytest.mark.parametrize(("first", "second"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_run_goes_on_from_a_checkpoint_of_another_device(output, tmp_path, first, second):
+    whole = on("cpu", 1, train, make_job(output, 2, 1, *LOOP), tmp_path / "whole")[0]
+    on(first, 1, train, make_job(output, 2, 1, *SAMPLED, "training.epochs=2"), tmp_path / "cut")
+    resumed = on(second, 1, train, make_job(output, 2, 1, *LOOP), tmp_path / "cut")[0]
+    for key, value in whole.items():
+        torch.testing.assert_close(resumed[key].float(), value.float(), rtol=1e-3, atol=1e-3)
