@@ -13,6 +13,8 @@ from mmssl_dist.planning.sizes import Sizes
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
 EMPTY_WORKER = 560_000_000
 """Bytes of a worker that has taken steps on a graph of a few nodes, as seen: Python, torch, DGL, DeepSpeed, Ray."""
+GPU_WORKER = 2_300_000_000
+"""The same of a worker with a GPU, whose libraries take most of it; as seen on an H100."""
 # What the code holds at once. Each of these is counted there, and was seen in a record of all allocations of a step.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
 _SCORE_COPIES = 4  # of a contrastive term's users x users scores: its own, and three while its gradient is worked out
@@ -32,15 +34,28 @@ class Memory:
     """Bytes of one worker.
 
     Attributes:
-        host: by kind, in host memory. device: by kind, on the device; on a CPU both are the same memory.
+        host: by kind, in the machine's memory. device: by kind, on the device.
+        gpu: whether the device has a memory of its own; a CPU's is the machine's.
     """
 
     host: dict[str, int]
     device: dict[str, int]
+    gpu: bool
+
+    @property
+    def of_machine(self) -> dict[str, int]:
+        """By kind, in the machine's memory, which is what workers are given a share of."""
+        return self.host if self.gpu else {**self.host, **self.device}
+
+    @property
+    def of_gpu(self) -> dict[str, int]:
+        """By kind, in a GPU's memory."""
+        return self.device if self.gpu else {}
 
     @property
     def total(self) -> int:
-        return sum(self.host.values()) + sum(self.device.values())
+        """Of the machine's memory."""
+        return sum(self.of_machine.values())
 
 
 def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memory:
@@ -53,29 +68,39 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     topology = 4 * _ID * nodes + (_ID + _WEIGHT) * (edges + sizes.held_out * share) + _ID * edges / 2
     if job.model.item_graph.weight > 0:
         topology += modalities * (2 * _ID * nodes + items * job.partition.item_neighbours * (_ID + _WEIGHT))
-    features = nodes * _FLOAT * sum(width + 1 for width in sizes.modalities.values())
+    features = nodes * _features_of(sizes)
     lists = nodes * job.model.modality_graph.size * (2 * _ID + _FLOAT) * modalities
     one_batch = batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID
     batches = (2 + job.training.prefetch) * one_batch  # those ahead, the one in use, and what it takes to make one
-    step = _step(job, sizes, batch, workers)
-    largest = max(step, _start(job, nodes), _validation(job, sizes, nodes, edges, workers),
-                  _checkpoint(job, sizes, workers))  # fmt: skip
-    host = {"worker": float(EMPTY_WORKER), "topology": topology, "features": features, "batches": batches}
-    device = {"ID rows": nodes * dimension * _FLOAT, "optimizer": nodes * _moments(job) * _FLOAT}
+    step, start, checkpoint = _step(job, sizes, batch, workers), _start(job, nodes), _checkpoint(job, sizes, workers)
+    largest = max(step, _validation(job, sizes, nodes, edges, workers))
+    rows, gpu = nodes * dimension * _FLOAT, job.scaling.gpus_per_worker > 0
+    host = {"worker": float(GPU_WORKER if gpu else EMPTY_WORKER), "topology": topology, "features": features,
+            "batches": batches}  # fmt: skip
+    device = {"ID rows": rows, "optimizer": nodes * _moments(job) * _FLOAT}
     if lists:
         host["learned lists"] = lists
-    device["step or validation"] = largest
-    if job.scaling.gpus_per_worker:
-        device["batch"] = one_batch
     # where a step ends all of its temporaries are free again, and what comes between steps has their room
-    on_host = 0.0 if job.scaling.gpus_per_worker else step
-    host["gaps in the heap"] = max(0.0, _HEAP * (on_host + batches) - batches - (largest if on_host else 0.0))
-    return Memory({k: round(v) for k, v in host.items()}, {k: round(v) for k, v in device.items()})
+    if gpu:
+        device |= {"step or validation": largest, "batch": one_batch}
+        # rows are drawn, written and exported on the host; a step picks the features of its seeds there
+        host["in transit"] = max(rows + start, checkpoint, batch.seeds * _features_of(sizes))
+        host["gaps in the heap"] = (_HEAP - 1) * batches
+    else:
+        largest = max(largest, start, checkpoint)
+        device["step or validation"] = largest
+        host["gaps in the heap"] = max(0.0, _HEAP * (step + batches) - batches - largest)
+    return Memory({k: round(v) for k, v in host.items()}, {k: round(v) for k, v in device.items()}, gpu)
 
 
 def _moments(job: Job) -> int:
     """Numbers that the optimizer keeps of an ID row."""
     return job.model.dimension + (job.model.dimension if job.training.rows.second_moment == "element" else 1)
+
+
+def _features_of(sizes: Sizes) -> int:
+    """Bytes of one node's propagated features, of all modalities."""
+    return sum(width + 1 for width in sizes.modalities.values()) * _FLOAT
 
 
 def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
@@ -86,7 +111,7 @@ def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     if contrastive.weight > 0:
         views = modalities if contrastive.rows == "lists" else 1
         between = batch.users * 2 * (batch.users * workers) * _FLOAT * (_SCORE_COPIES - 1 + views)
-    wide = sum(width + 1 for width in sizes.modalities.values()) * _FLOAT
+    wide = _features_of(sizes)
     seeds = batch.seeds * (wide + _SEED_COPIES * (1 + modalities) * row)
     attention = 0.0
     if job.model.modality_graph.size:  # rows of each modality, stacked, as queries and keys; of each head; their mean

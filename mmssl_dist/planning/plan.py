@@ -151,7 +151,7 @@ def _needs(job: Job, sizes: Sizes, workers: int, terms: Terms, speed: Speed | No
 
 def _needs_facts(needs: Needs) -> dict[str, Any]:
     found = asdict(needs)
-    found["memory"]["total"] = needs.memory.total
+    found["memory"] |= {"total": needs.memory.total, "gpu_total": sum(needs.memory.of_gpu.values())}
     return found
 
 
@@ -166,7 +166,7 @@ def require_room(plan: Plan, limit: float, setting: str) -> None:
     """
     if plan.memory.total <= limit:
         return
-    kinds = {**plan.memory.host, **plan.memory.device}
+    kinds = plan.memory.of_machine
     largest = ", ".join(f"{name} {kinds[name] / GIGA:.1f}" for name in sorted(kinds, key=kinds.__getitem__)[:-4:-1])
     remedy = f"scaling.workers: {plan.least_workers} would fit" if plan.least_workers else "More workers do not mend it"
     raise InputError(

@@ -24,13 +24,16 @@ def _lines(plan: Plan, terms: Terms, speed: Speed | None) -> Iterator[str]:
     yield f"{plan.workers} worker(s), {plan.parts} partitions, {told} by {_METHODS[plan.method]}"
     yield ""
     yield "memory per worker"
-    yield from _table({**plan.memory.host, **plan.memory.device}, plan.memory.total)
+    yield from _table(plan.memory.of_machine)
+    if plan.memory.gpu:
+        yield "memory of its GPU"
+        yield from _table(plan.memory.of_gpu)
     yield "memory of the task that partitions"
-    yield from _table(plan.partition, sum(plan.partition.values()))
+    yield from _table(plan.partition)
     yield f"memory of the task that indexes items: {size(plan.index)}"
     yield ""
     yield "storage"
-    yield from _table(plan.storage, sum(plan.storage.values()))
+    yield from _table(plan.storage)
     yield "each worker, each step"
     yield _row("training pairs", count(round(needs.batch.pairs)))
     away = count(round(needs.batch.away_rows))
@@ -57,6 +60,8 @@ def _fit(plan: Plan, memory: float) -> Iterator[str]:
         yield f"with {size(memory)} per worker: at least {count(workers)} worker(s), partition.parts {count(parts)}"
         if workers != plan.workers:
             yield _row("memory of each", size(fitting.memory.total))
+            if fitting.memory.gpu:
+                yield _row("memory of its GPU", size(sum(fitting.memory.of_gpu.values())))
             yield _row("sent by each in a step", f"{size(fitting.sent)}, {percent(fitting.local)} of ID rows its own")
             if fitting.time is not None:
                 yield _row("time of a step", duration(fitting.time.step))
@@ -72,9 +77,9 @@ def _epochs(needs: Needs) -> str:
             f"{duration(needs.time.training)}{cost}; validations not counted")  # fmt: skip
 
 
-def _table(amounts: Mapping[str, int], total: int) -> Iterator[str]:
+def _table(amounts: Mapping[str, int]) -> Iterator[str]:
     yield from (_row(name, size(amount)) for name, amount in amounts.items() if amount)
-    yield _row("in all", size(total))
+    yield _row("in all", size(sum(amounts.values())))
     yield ""
 
 

@@ -41,6 +41,7 @@ from tests.training import make_worker
 
 WIDTHS = {"image": 32, "text": 24}
 USERS, ITEMS, INTERACTIONS = 12_000, 4000, 200_000
+GPU_GRAPH, GPU_WIDTHS = (100_000, 30_000, 1_900_000), {"image": 512, "text": 384}
 RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS = 24_000, 8000, 400_000
 
 
@@ -49,11 +50,11 @@ def make_job(output: str, *sets: str) -> Job:
     return parse_job({"output": output, "data": {"path": "unused", "modalities": modalities}}, sets)
 
 
-def sizes_of(graph: LocalGraph) -> Sizes:
+def sizes_of(graph: LocalGraph, users: int = USERS, widths: dict[str, int] = WIDTHS) -> Sizes:
     degrees = graph.training.indptr.diff().numpy()
     facts = {
-        "degrees": {"users": degree_counts(degrees[:USERS]), "items": degree_counts(degrees[USERS:])},
-        "interactions": {"train": int(degrees[:USERS].sum()), "validation": USERS}, "modalities": WIDTHS,
+        "degrees": {"users": degree_counts(degrees[:users]), "items": degree_counts(degrees[users:])},
+        "interactions": {"train": int(degrees[:users].sum()), "validation": users}, "modalities": widths,
         "edge_cut_of_workers": [0.0], "method": "metis", "balance": {"edges": 1.0},
     }  # fmt: skip
     return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
@@ -116,6 +117,26 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
         held = held_at_most(partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange))
         found.append((sets, held, memory._validation(job, sizes, nodes, 2.0 * sizes.interactions, 1)))
     return found
+
+
+@pytest.mark.parametrize(("sets", "peak"), [
+    (("training.batch_size=8192",), 2_638_621_696),
+    (("training.batch_size=32768",), 24_106_562_560),
+    (("training.batch_size=32768", "losses.contrastive.weight=0"), 1_479_918_080),
+])  # fmt: skip
+def test_a_gpu_holds_what_is_planned(sets, peak):
+    """peak: what benchmarks/gpu.py recorded on an H100, where cuBLAS takes a little besides."""
+    users, items, interactions = GPU_GRAPH
+    graph = synthetic_graph(users, items, interactions, GPU_WIDTHS, 10)
+    job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {m: {"file": m} for m in GPU_WIDTHS}},
+                     "scaling": {"gpus_per_worker": 1}}, sets)  # fmt: skip
+    sizes = sizes_of(graph, users, GPU_WIDTHS)
+    batch = expected_batch(job, sizes, 1)
+    planned = memory.worker_memory(job, sizes, batch, 1)
+    before_validation = {**planned.of_gpu, "step or validation": memory._step(job, sizes, batch, 1)}
+    assert peak / sum(before_validation.values()) == pytest.approx(1.05, abs=0.1)
+    assert planned.total == sum(planned.host.values())
+    assert planned.of_gpu.keys().isdisjoint(planned.of_machine)
 
 
 def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchange) -> None:
