@@ -6,42 +6,33 @@ refuses, so their group is gloo's for tensors of either kind: this shows what is
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.evaluation.propagation import exact_rows
-from mmssl_dist.launch.entry import load_local_graph
-from mmssl_dist.sharding.exchange import Exchange
-from mmssl_dist.training.loop import TrainingLoop
-from mmssl_dist.training.session import LocalSession
+from tests.multiprocess.test_training import CURVES, SAMPLED, train
 from tests.processes import run_workers
-from tests.training import make_job, make_trainer, make_worker, publish_graph
+from tests.training import make_job, make_trainer, publish_graph
 
 DEVICES = ("cpu", "cuda")
 STEPS = 20
-SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.adversarial.candidates=12")
-VARIANTS = {
-    "all neighbours": (),
-    "sampled": SAMPLED,
+VARIANTS = {name: CURVES[name] for name in ("all neighbours", "sampled", "feature columns")} | {
     "softmax": (*SAMPLED, "losses.ranking.loss=softmax", "losses.contrastive.rows=item_graph",
                 "model.item_graph.fanout=2", "model.item_graph.learned=true", "model.modality_graph.size=0"),
-    "feature columns": (*SAMPLED, "model.feature_columns=6", "losses.adversarial.weight=0",
-                        "model.modality_graph.size=0", "losses.contrastive.weight=0"),
     "stage 1": (*SAMPLED, "training.dense.zero_stage=1"),
     "stage 2": (*SAMPLED, "training.dense.zero_stage=2"),
     "bf16": (*SAMPLED, "training.dense.precision=bf16"),
     "bf16, stage 1": (*SAMPLED, "training.dense.precision=bf16", "training.dense.zero_stage=1"),
     "clipped": (*SAMPLED, "training.dense.clip=0.01"),
 }  # fmt: skip
-LOOP = (*SAMPLED, "training.epochs=4")
 
 
 @dataclass
@@ -79,30 +70,11 @@ def observe_all(number: int, output: Path, workers: int, device: str) -> dict[st
     return {name: observe(number, make_job(output, 2, workers, *sets), device) for name, sets in VARIANTS.items()}
 
 
-def train(number: int, job: Job, folder: Path, device: str) -> dict[str, Tensor]:
-    """Through the loop, from the folder's last checkpoint; the rows and dense weights at the end."""
-    worker = make_worker(number, job, device)
-    graph, session = load_local_graph(job, worker), LocalSession(folder, 0)
-    sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), number)
-    loop = TrainingLoop(job, worker, graph, graph.exchange(worker), sampler, session,
-                        lambda state: {job.evaluation.metric: float(state.table.steps)})  # fmt: skip
-    loop.run()
-    dist.barrier()
-    return {"rows": loop.state.table.rows.cpu(), **loop.state.generator.state()}
-
-
-def on(device: str, workers: int, *call: object) -> list:
+def on(device: str, workers: int, function: Callable[..., Any], *args: object) -> list[Any]:
     """``run_workers`` with DeepSpeed told which device there is."""
-    function, *args = call
-    before = os.environ.get("DS_ACCELERATOR")
-    os.environ["DS_ACCELERATOR"] = device
-    try:
-        return run_workers(workers, function, *args, device, timeout=300)  # type: ignore[arg-type]
-    finally:
-        if before is None:
-            del os.environ["DS_ACCELERATOR"]
-        else:
-            os.environ["DS_ACCELERATOR"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DS_ACCELERATOR", device)
+        return run_workers(workers, function, *args, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +87,7 @@ def output(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def found(output, request) -> dict[str, list[dict[str, Found]]]:
     """Device -> what each worker found, by variant."""
-    return {device: on(device, request.param, observe_all, output, request.param) for device in DEVICES}
+    return {device: on(device, request.param, observe_all, output, request.param, device) for device in DEVICES}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -136,8 +108,13 @@ def test_a_gpu_trains_and_ranks_like_the_cpu(found, name):
 
 @pytest.mark.parametrize(("first", "second"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
 def test_a_run_goes_on_from_a_checkpoint_of_another_device(output, tmp_path, first, second):
-    whole = on("cpu", 1, train, make_job(output, 2, 1, *LOOP), tmp_path / "whole")[0]
-    on(first, 1, train, make_job(output, 2, 1, *SAMPLED, "training.epochs=2"), tmp_path / "cut")
-    resumed = on(second, 1, train, make_job(output, 2, 1, *LOOP), tmp_path / "cut")[0]
+    def trained(device: str, folder: str, epochs: int) -> dict[str, Tensor]:
+        job = make_job(output, 2, 1, *SAMPLED, f"training.epochs={epochs}")
+        ((_, state),) = on(device, 1, train, job, tmp_path / folder, 0, device)
+        return state
+
+    whole = trained("cpu", "whole", 4)
+    trained(first, "cut", 2)
+    resumed = trained(second, "cut", 4)
     for key, value in whole.items():
         torch.testing.assert_close(resumed[key].float(), value.float(), rtol=1e-3, atol=1e-3)

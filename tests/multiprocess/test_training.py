@@ -286,12 +286,12 @@ def test_a_number_that_is_not_finite_stops_all_workers_before_the_update(runs, n
                             found.refusals[name])  # fmt: skip
 
 
-def train(rank: int, job: Job, folder: Path, every: int = 0) -> Trained:
+def train(rank: int, job: Job, folder: Path, every: int = 0, device: str = "cpu") -> Trained:
     """Train through the loop, sampling ahead; the metrics reported, and the rows and dense weights at the end.
 
     every: steps between checkpoints within an epoch.
     """
-    worker = make_worker(rank, job)
+    worker = make_worker(rank, job, device)
     graph, session = load_local_graph(job, worker), LocalSession(folder, every)
     sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), rank)
     loop = TrainingLoop(job, worker, graph, graph.exchange(worker), sampler, session,
@@ -301,7 +301,7 @@ def train(rank: int, job: Job, folder: Path, every: int = 0) -> Trained:
     assert loop.state.critic is not None
     state = {"rows": loop.state.table.rows, **loop.state.generator.state()}
     state |= {f"critic {name}": value for name, value in loop.state.critic.state().items()}
-    return session.reports, {name: value.clone() for name, value in state.items()}
+    return session.reports, {name: value.cpu().clone() for name, value in state.items()}
 
 
 def resume(rank: int, job: Job, folder: Path, before: int) -> Trained:
