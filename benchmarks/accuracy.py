@@ -24,8 +24,8 @@ import typer
 import yaml
 
 from mmssl_dist.app.reporting import reporting
+from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job, load_job
-from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.pipeline import cluster_on_demand, run_stage
 from mmssl_dist.report.runs import Summary
 

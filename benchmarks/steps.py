@@ -17,7 +17,7 @@ from workers import save_cut, train
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.evaluation.ranking import Seen, top_k
-from mmssl_dist.graph.door import dgl
+from mmssl_dist.graph.dgl_door import dgl
 from mmssl_dist.planning.calibrate import synthetic_graph
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sampling.draws import key

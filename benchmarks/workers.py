@@ -22,11 +22,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from mmssl_dist.cluster.connection import worker_environment
 from mmssl_dist.config import Job, load_job
-from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.load import PartitionData
-from mmssl_dist.launch.cluster import worker_environment
-from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.launch.worker_entry import load_local_graph
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.sharding.worker import Worker

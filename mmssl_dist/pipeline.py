@@ -11,16 +11,14 @@ from functools import partial
 
 import yaml
 
+from mmssl_dist.cluster.connection import Cluster, connect
+from mmssl_dist.cluster.shared_paths import require_shared
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import check_search, with_settings
 from mmssl_dist.errors import InputError
-from mmssl_dist.launch.cluster import Cluster, connect
-from mmssl_dist.launch.facts import require_facts
+from mmssl_dist.launch.artifact_facts import require_facts
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
-from mmssl_dist.launch.mlflow import check_mlflow
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
-from mmssl_dist.launch.shared import require_shared
-from mmssl_dist.launch.trials import Trial, best_first, read_trials
 from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import (
     Facts,
@@ -43,6 +41,8 @@ from mmssl_dist.storage import (
     require_manifest,
     require_whole,
 )
+from mmssl_dist.tracking.mlflow import check_mlflow
+from mmssl_dist.tuning.trials import Trial, best_first, read_trials
 
 _logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def tune(job: Job, connect_for: Callable[[Job], AbstractContextManager[Connect]]
 
 
 def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tuned:
-    from mmssl_dist.launch.tune import TUNING, remaining, run_trials, search_folder
+    from mmssl_dist.tuning.run_trials import TUNING, remaining, run_trials, search_folder
 
     output = open_location(job.output, job.storage)
     folder, tuning = search_folder(job, partitions), output / TUNING

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.entry import load_local_graph
+from mmssl_dist.launch.worker_entry import load_local_graph
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmssl_dist import __version__
-from mmssl_dist.app import exchange, plan, use
+from mmssl_dist.app import data_commands, plan, run_commands
 from mmssl_dist.app.options import Address, Debug, JobFile, Overrides, loaded, widths
 from mmssl_dist.app.reporting import reporting
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE
@@ -124,10 +124,10 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
     """
     with reporting(debug):
         from mmssl_dist.launch.fingerprints import run_name
-        from mmssl_dist.launch.mlflow import end_mlflow
         from mmssl_dist.pipeline import cluster_on_demand, run_all
         from mmssl_dist.report.html import write_report
         from mmssl_dist.report.tables import show_metrics
+        from mmssl_dist.tracking.mlflow import end_mlflow
 
         job = loaded(job_file, overrides)
         with cluster_on_demand(job, address, debug) as cluster:
@@ -178,7 +178,7 @@ def submit(
     a cluster on this machine. Relative paths in the YAML are taken from here.
     """
     with reporting(debug):
-        from mmssl_dist.launch.submit import Submission, submit
+        from mmssl_dist.cluster.submit import Submission, submit
 
         flags = tuple(name for name, given in (("--force", force), ("--debug", debug)) if given)
         status = submit(Submission(job_file, tuple(overrides or ()), flags, image), address, typer.echo)
@@ -187,9 +187,9 @@ def submit(
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs sent to a cluster: list, status, logs, stop.")
 app.add_typer(jobs, name="jobs")
-app.add_typer(use.app)
+app.add_typer(run_commands.app)
 app.add_typer(plan.app)
-app.add_typer(exchange.app)
+app.add_typer(data_commands.app)
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
 Dashboard = Annotated[
     str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")
@@ -200,7 +200,7 @@ Dashboard = Annotated[
 def list_jobs(address: Dashboard = None, debug: Debug = False) -> None:
     """Show every job, the latest first."""
     with reporting(debug):
-        from mmssl_dist.launch.jobs import job_lines
+        from mmssl_dist.cluster.jobs import job_lines
 
         for line in job_lines(address):
             typer.echo(line)
@@ -210,7 +210,7 @@ def list_jobs(address: Dashboard = None, debug: Debug = False) -> None:
 def show_status(job_id: JobId, address: Dashboard = None, debug: Debug = False) -> None:
     """Show how a job stands."""
     with reporting(debug):
-        from mmssl_dist.launch.jobs import job_status
+        from mmssl_dist.cluster.jobs import job_status
 
         typer.echo(job_status(address, job_id))
 
@@ -224,7 +224,7 @@ def show_logs(
 ) -> None:
     """Show a job's log, and follow it."""
     with reporting(debug):
-        from mmssl_dist.launch.jobs import job_logs
+        from mmssl_dist.cluster.jobs import job_logs
 
         raise typer.Exit(job_logs(address, job_id, typer.echo, follow))
 
@@ -233,7 +233,7 @@ def show_logs(
 def end_job(job_id: JobId, address: Dashboard = None, debug: Debug = False) -> None:
     """End a job; what it published stays."""
     with reporting(debug):
-        from mmssl_dist.launch.jobs import stop_job
+        from mmssl_dist.cluster.jobs import stop_job
 
         typer.echo(stop_job(address, job_id))
 
@@ -256,11 +256,11 @@ def synthesize(
     Interactions follow communities that the features reveal.
     """
     with reporting(debug):
+        from mmssl_dist.cluster.connection import connect
         from mmssl_dist.config.tree import Scaling, Storage
-        from mmssl_dist.data.synthesize import synthesize
-        from mmssl_dist.launch.cluster import connect
-        from mmssl_dist.launch.preflight import absolute
+        from mmssl_dist.datasets.synthesize import synthesize
         from mmssl_dist.storage import open_location
+        from mmssl_dist.storage.paths import absolute
 
         of_modality = widths(modality or ["image=64", "text=32"])
         target = open_location(absolute(folder), Storage())

@@ -46,7 +46,7 @@ def plan(
     given.
     """
     with reporting(debug):
-        from mmssl_dist.launch.cluster import machine_memory
+        from mmssl_dist.cluster.connection import machine_memory
         from mmssl_dist.planning.plan import GIGA, Terms, make_plan
         from mmssl_dist.report.plan import plan_lines
 

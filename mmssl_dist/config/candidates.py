@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmssl_dist.config.job import Job
 from mmssl_dist.config.load import parse_job, placed
-from mmssl_dist.config.tree import Job
 from mmssl_dist.errors import ConfigError, InputError
 
 # They change how training runs, not what it computes

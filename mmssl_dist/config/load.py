@@ -12,7 +12,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mmssl_dist.config.tree import Job, Storage
+from mmssl_dist.config.job import Job
+from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ConfigError, InputError
 
 _MAX_BYTES = 1 << 20

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from mmssl_dist.config.tree import Job
+from mmssl_dist.config.tree import JobSections
 
 STAGE_FOLDERS = ("dataset", "partitions", "training", "evaluation", "export")
 
@@ -27,7 +26,7 @@ class Disagreement(NamedTuple):
         return self.paths[0]
 
 
-def disagreements(job: Job) -> Iterator[Disagreement]:
+def disagreements(job: JobSections) -> Iterator[Disagreement]:
     """Every rule that ``job`` breaks."""
     yield from _split(job)
     yield from _folders(job)
@@ -76,7 +75,7 @@ def disagreements(job: Job) -> Iterator[Disagreement]:
         )
 
 
-def _split(job: Job) -> Iterator[Disagreement]:
+def _split(job: JobSections) -> Iterator[Disagreement]:
     split, columns, layout = job.data.split, job.data.columns, job.data.layout
     if columns.user == columns.item and layout != "mmssl":
         yield Disagreement(
@@ -106,7 +105,7 @@ def _split(job: Job) -> Iterator[Disagreement]:
         )
 
 
-def _feature_columns(job: Job) -> Iterator[Disagreement]:
+def _feature_columns(job: JobSections) -> Iterator[Disagreement]:
     """Users have no tower rows beside them, which two other parts of the model are made of."""
     columns, dimension = job.model.feature_columns, job.model.dimension
     if columns > dimension:
@@ -128,7 +127,7 @@ def _feature_columns(job: Job) -> Iterator[Disagreement]:
         )
 
 
-def _contrastive(job: Job) -> Iterator[Disagreement]:
+def _contrastive(job: JobSections) -> Iterator[Disagreement]:
     """The term needs the rows it pulls together."""
     term = job.losses.contrastive
     if term.weight > 0 and term.rows == "lists" and not job.model.modality_graph.size:
@@ -145,7 +144,7 @@ def _contrastive(job: Job) -> Iterator[Disagreement]:
         )
 
 
-def _folders(job: Job) -> Iterator[Disagreement]:
+def _folders(job: JobSections) -> Iterator[Disagreement]:
     """A stage empties its folder before it writes, so raw files must not live there."""
     raw = job.data.path.rstrip("/") + "/"
     for name in STAGE_FOLDERS:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from mmssl_dist.config.rules import disagreements
 from mmssl_dist.config.search import Search
 from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Name, Natural, Range, Rate, Section, Text, Weight
 from mmssl_dist.config.tracking import Tracking
@@ -359,8 +357,8 @@ class Storage(Section):
     """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now stays."""
 
 
-class Job(Section):
-    """A whole job."""
+class JobSections(Section):
+    """Every setting of a job, each valid alone; ``config.job.Job`` also checks them against each other."""
 
     output: Text
     """Folder or URL of the run; each stage publishes below it."""
@@ -388,10 +386,3 @@ class Job(Section):
     """What `tune` tries."""
     tracking: Tracking = Tracking()
     """Where the run is told besides its output."""
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if found := tuple(disagreements(self)):
-            text = "\n".join(f"{problem.path}: {problem.text}" for problem in found)
-            raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": found})
-        return self

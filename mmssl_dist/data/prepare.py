@@ -15,15 +15,8 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from mmssl_dist.config.tree import Job
-from mmssl_dist.data.bundle import cut, unpack
-from mmssl_dist.data.columns import BUCKET, SPLITS, TEST, TIME, TRAIN, VALIDATION
-from mmssl_dist.data.core import k_core
-from mmssl_dist.data.files import RawFiles, find_files
-from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_features, open_interactions
-from mmssl_dist.data.rows import REASONS, read_features, read_interactions
-from mmssl_dist.data.runtime import by_bucket, map_tables, numbers, ray_data
-from mmssl_dist.data.settle import (
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_steps import (
     ITEMS_DROPPED,
     Catalogue,
     feature_table,
@@ -31,6 +24,13 @@ from mmssl_dist.data.settle import (
     settle_items,
     settle_users,
 )
+from mmssl_dist.data.columns import BUCKET, SPLITS, TEST, TIME, TRAIN, VALIDATION
+from mmssl_dist.data.files import RawFiles, find_files
+from mmssl_dist.data.k_core import k_core
+from mmssl_dist.data.packed_rows import cut, unpack
+from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_features, open_interactions
+from mmssl_dist.data.rows import REASONS, read_features, read_interactions
+from mmssl_dist.data.runtime import by_bucket, map_tables, numbers, ray_data
 from mmssl_dist.data.splits import RADIX_BITS, RADIX_PASSES, digit_counts, select_digit, temporal_ranks
 from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.errors import InputError

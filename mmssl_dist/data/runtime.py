@@ -14,8 +14,8 @@ from ray.data import DataContext, Dataset
 from ray.data.context import ShuffleStrategy
 from ray.exceptions import RayError
 
-from mmssl_dist.data.bundle import Batch, joined
 from mmssl_dist.data.columns import BUCKET
+from mmssl_dist.data.packed_rows import Batch, joined
 from mmssl_dist.errors import MmsslError, find_known
 
 SMALL_BYTES = 1 << 30

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.data.bundle import unpack
+from mmssl_dist.data.bucket_steps import feature_table
 from mmssl_dist.data.columns import BUCKET, ITEM, ITEM_ID, SPLITS, USER, USER_ID
-from mmssl_dist.data.settle import feature_table
+from mmssl_dist.data.packed_rows import unpack
 from mmssl_dist.storage import Location
 
 RECORD = pa.schema([("name", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.export.ids import LocalIds, RankedIds, ranked_ids
 from mmssl_dist.export.writers import (

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.evaluation.propagation import ExactRows
-from mmssl_dist.export.names import LAYERS, OWN, SIMILAR, fold_in_file, tower
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
+from mmssl_dist.storage.export_names import LAYERS, OWN, SIMILAR, fold_in_file, tower
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import safetensors.numpy
 
 from mmssl_dist.config.tree import Index
 from mmssl_dist.data.columns import VECTOR
-from mmssl_dist.export.names import INDEX, ITEM_ROWS, USER_EMBEDDINGS, embeddings_file, parquet_file
 from mmssl_dist.storage import FileRecord, Location
+from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_EMBEDDINGS, embeddings_file, parquet_file
 
 RECALL_AT = 20
 _TRAINED_WITH = 64  # items per cell that the cells are learned from

@@ -10,9 +10,9 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from mmssl_dist.export.names import NEW_ITEMS, bias, share, standardization, weight
 from mmssl_dist.model import Mmssl
 from mmssl_dist.storage import FileRecord, Location
+from mmssl_dist.storage.export_names import NEW_ITEMS, bias, share, standardization, weight
 
 
 @torch.no_grad()

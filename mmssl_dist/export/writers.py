@@ -11,7 +11,8 @@ import safetensors.numpy
 
 from mmssl_dist.data.columns import ITEM_ID, USER_ID, VECTOR
 from mmssl_dist.export.ids import RankedIds
-from mmssl_dist.export.names import (
+from mmssl_dist.storage import FileRecord, Location
+from mmssl_dist.storage.export_names import (
     ITEM_EMBEDDINGS,
     ITEM_ROWS,
     ITEMS,
@@ -22,7 +23,6 @@ from mmssl_dist.export.names import (
     embeddings_file,
     parquet_file,
 )
-from mmssl_dist.storage import FileRecord, Location
 
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
 

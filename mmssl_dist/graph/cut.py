@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from mmssl_dist.graph.bipartite import Bipartite
-from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.metis import metis
+from mmssl_dist.graph.partition_book import PartitionBook
 
 
 def random_cut(users: int, items: int, parts: int, seed: int) -> np.ndarray:

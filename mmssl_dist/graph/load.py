@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.graph import names
-from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.storage import Location, Manifest
 
 

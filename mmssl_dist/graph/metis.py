@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
 def _run(folder: Path, parts: int) -> None:
     import torch  # here: who starts this process needs neither, and each takes a second to load
 
-    from mmssl_dist.graph.door import dgl
+    from mmssl_dist.graph.dgl_door import dgl
 
     indptr, neighbours, kind = (
         torch.from_numpy(np.load(folder / file, allow_pickle=False)) for file in (_INDPTR, _NEIGHBOURS, _KIND)

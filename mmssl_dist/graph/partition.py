@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.data.columns import ITEM, ITEM_ID, USER, USER_ID
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, degree_counts, lists
-from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.cut import (
     crossing_between_workers,
     crossing_fraction,
@@ -24,7 +23,8 @@ from mmssl_dist.graph.cut import (
     random_cut,
     unevenness,
 )
-from mmssl_dist.graph.method import chosen_method
+from mmssl_dist.graph.cut_method import chosen_method
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.propagate import propagate, standardize, unchanged
 from mmssl_dist.graph.similar import nearest_items, symmetric_weights
 from mmssl_dist.graph.source import DatasetReader

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.graph.door import dgl, draw
+from mmssl_dist.graph.dgl_door import dgl, draw
 from mmssl_dist.graph.ragged import ragged_range
 
 # Edges of the DGL graph go from a neighbour (any node) to a row (a node of this partition).

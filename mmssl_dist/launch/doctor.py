@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from mmssl_dist.cluster.connection import connect, describe
 from mmssl_dist.config import Job
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError, MmsslError
-from mmssl_dist.launch.cluster import connect, describe
 from mmssl_dist.launch.preflight import check_data, check_output
 
 PACKAGES = ("mmssl-dist", "torch", "dgl", "ray", "deepspeed", "pyarrow", "numpy", "pandas", "s3fs", "pydantic")
@@ -59,7 +59,7 @@ def _dgl() -> str:
     """Sample from a graph of three nodes, as training does."""
     import torch
 
-    from mmssl_dist.graph.door import dgl
+    from mmssl_dist.graph.dgl_door import dgl
 
     graph = dgl.graph((torch.tensor([1, 2]), torch.tensor([0, 0])), num_nodes=3)
     sampled = dgl.sampling.sample_neighbors(graph, torch.tensor([0]), 1)

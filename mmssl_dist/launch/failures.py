@@ -9,9 +9,9 @@ from typing import Any
 
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 
+from mmssl_dist.cluster.connection import describe
+from mmssl_dist.cluster.log_relay import carried
 from mmssl_dist.errors import MmsslError, StorageError, StorageFault, WorkerError, find_known
-from mmssl_dist.launch.cluster import describe
-from mmssl_dist.launch.progress import carried
 from mmssl_dist.storage import Location
 
 _logger = logging.getLogger(__name__)

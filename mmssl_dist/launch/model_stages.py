@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job
 from mmssl_dist.export.index import build_index
-from mmssl_dist.export.names import INDEX
-from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint
-from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.launch.run_workers import Run, run_workers
 from mmssl_dist.launch.train_stage import checkpoint_of
 from mmssl_dist.storage import FileRecord, Manifest, begin, open_location, publish, require_manifest
+from mmssl_dist.storage.export_names import INDEX
 
 METRICS = "metrics.json"
 
@@ -69,13 +69,13 @@ def _files(returned: Iterable[Mapping[str, Any]]) -> dict[str, FileRecord]:
 
 
 def _on_workers(cluster: Cluster, job: Job, stage: str, training: Manifest) -> tuple[Any, ...]:
-    """What ``launch.entry`` returned for ``stage`` on each worker, by rank."""
+    """What ``launch.worker_entry`` returned for ``stage`` on each worker, by rank."""
     checkpoint, manifest = checkpoint_of(job, training)
     output = open_location(job.output, job.storage)
     # Nothing of such a run is resumed, but Ray Train wants a place that all machines see
     run = Run(output, f".{stage}-{uuid.uuid4().hex[:12]}", job.training.max_failures)
     try:
         payload = {"checkpoint": checkpoint, "training": manifest}
-        return run_workers(cluster, job, stage, f"mmssl_dist.launch.entry:{stage}", payload, run).returned
+        return run_workers(cluster, job, stage, f"mmssl_dist.launch.worker_entry:{stage}", payload, run).returned
     finally:
         (output / run.name).remove()

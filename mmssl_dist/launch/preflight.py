@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from mmssl_dist.config import Job
@@ -16,6 +15,7 @@ from mmssl_dist.data.readers import open_features, open_interactions
 from mmssl_dist.data.titles import check_titles
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, open_location, require_answer
+from mmssl_dist.storage.paths import absolute
 
 T = TypeVar("T")
 
@@ -27,11 +27,6 @@ def resolved(job: Job) -> Job:
     if tracking.mlflow is not None and ":" not in tracking.mlflow:
         tracking = tracking.model_copy(update={"mlflow": absolute(tracking.mlflow)})
     return job.model_copy(update={"data": data, "output": absolute(job.output), "tracking": tracking})
-
-
-def absolute(url: str) -> str:
-    """A plain path made absolute; URLs are as they were."""
-    return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
 def check_data(job: Job) -> None:

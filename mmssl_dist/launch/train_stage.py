@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mmssl_dist.cluster.capacity import grows, memory_found
+from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job
 from mmssl_dist.errors import ArtifactError
-from mmssl_dist.launch.cluster import Cluster
 from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
-from mmssl_dist.launch.trackers import Tracking
-from mmssl_dist.launch.train import Checkpoint, Line, Outcome, Run, at_path, run_workers
-from mmssl_dist.launch.waiting import grows, memory_found
+from mmssl_dist.launch.run_workers import Checkpoint, Line, Outcome, Run, at_path, run_workers
 from mmssl_dist.planning.plan import Terms, make_plan, require_room
 from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import (
@@ -28,6 +27,7 @@ from mmssl_dist.storage import (
     require_whole,
 )
 from mmssl_dist.storage.manifest import MANIFEST
+from mmssl_dist.tracking.trackers import Tracking
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     settings = job.training
     run = Run(location, name, settings.max_failures, settings.keep_checkpoints, job.evaluation.metric,
               settings.checkpoint_minutes, line)  # fmt: skip
-    outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.entry:train", {}, run,
+    outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.worker_entry:train", {}, run,
                           [Tracking(job, name, cluster.relay)])  # fmt: skip
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary: Mapping[str, Any] = outcome.returned[0]

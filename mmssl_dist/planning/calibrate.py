@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from mmssl_dist.config.tree import Job
-from mmssl_dist.data.synthesize import draw_interactions, make_plan
+from mmssl_dist.config.job import Job
+from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.graph.bipartite import Lists, bipartite
-from mmssl_dist.graph.book import PartitionBook
 from mmssl_dist.graph.load import PartitionData
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.similar import symmetric_weights
 from mmssl_dist.planning.plan import Speed
 from mmssl_dist.sampling.batch import BatchSampler

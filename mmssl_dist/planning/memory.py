@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mmssl_dist.config.tree import Job
-from mmssl_dist.graph.method import chosen_method, metis_bytes
+from mmssl_dist.config.job import Job
+from mmssl_dist.graph.cut_method import chosen_method, metis_bytes
 from mmssl_dist.planning.batch import Expected
 from mmssl_dist.planning.sizes import Sizes
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.graph.method import chosen_method
+from mmssl_dist.graph.cut_method import chosen_method
 from mmssl_dist.planning.batch import Expected, expected_batch
 from mmssl_dist.planning.memory import Memory, index_memory, partition_memory, storage_bytes, worker_memory
 from mmssl_dist.planning.sizes import Sizes

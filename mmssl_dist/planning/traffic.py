@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.planning.batch import Expected
 from mmssl_dist.planning.sizes import Sizes
 

@@ -10,7 +10,7 @@ from mmssl_dist.config.tree import Storage
 from mmssl_dist.data.files import ITEM_PLACE, find_images, find_titles
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles
-from mmssl_dist.report.findings import find
+from mmssl_dist.report.list_quality import find
 from mmssl_dist.report.page import Shown, page, stamp_of
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import fingerprint, open_location, require_manifest

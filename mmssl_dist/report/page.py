@@ -12,7 +12,7 @@ import numpy as np
 
 from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
-from mmssl_dist.report.findings import Findings, Group, Sample
+from mmssl_dist.report.list_quality import Findings, Group, Sample
 from mmssl_dist.report.progress import count, percent, size
 from mmssl_dist.report.tables import cells, rows_of_split
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from mmssl_dist.launch.trials import Trial, best_first, row
 from mmssl_dist.report.progress import duration
 from mmssl_dist.storage import Location
+from mmssl_dist.tuning.trials import Trial, best_first, row
 
 
 def write_trials(folder: Location, trials: Sequence[Trial]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.sampling.draws import Purpose, generator, integers, key
 from mmssl_dist.sharding.exchange import Exchange

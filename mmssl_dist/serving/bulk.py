@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.runtime import guarded, ray_data
 from mmssl_dist.errors import InputError
-from mmssl_dist.export.names import ITEMS, RECOMMENDATIONS, SCORES
-from mmssl_dist.launch.cluster import connect
-from mmssl_dist.launch.preflight import absolute
 from mmssl_dist.serving.run import Ranked, Run, open_run
 from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprint, open_location, publish, read_manifest
+from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, SCORES
+from mmssl_dist.storage.paths import absolute
 
 _BATCH = 4096  # users of one output file
 

@@ -11,7 +11,7 @@ from ray import serve
 from mmssl_dist import __version__
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import InputError, UnknownIdError
-from mmssl_dist.serving.questions import Question, alike, answers
+from mmssl_dist.serving.batched_queries import Question, alike, answers
 from mmssl_dist.serving.run import Ranked, Run, open_run
 
 LONGEST = 1000  # items of one answer

@@ -16,11 +16,11 @@ import numpy as np
 import safetensors.numpy
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.export.names import NEW_ITEMS, OWN, bias, fold_in_file, share, standardization, weight
 from mmssl_dist.graph import names
 from mmssl_dist.graph.load import read_book
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.seen import places_of
+from mmssl_dist.storage.export_names import NEW_ITEMS, OWN, bias, fold_in_file, share, standardization, weight
 
 _SHORTEST = 1e-12  # a row not longer than this has no direction
 _SHORTEST_FEATURES = 1e-6  # the same of standardized features, as in the item-item graph

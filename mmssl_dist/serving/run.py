@@ -18,7 +18,12 @@ import numpy as np
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
-from mmssl_dist.export.names import (
+from mmssl_dist.serving.artifact import Artifact
+from mmssl_dist.serving.ids import Ids
+from mmssl_dist.serving.new_items import NewItems, unit
+from mmssl_dist.serving.seen import SeenItems, read_seen
+from mmssl_dist.storage import Location, downloads_folder, open_location, require_manifest
+from mmssl_dist.storage.export_names import (
     INDEX,
     ITEM_EMBEDDINGS,
     ITEM_ROWS,
@@ -31,11 +36,6 @@ from mmssl_dist.export.names import (
     parquet_file,
     tower,
 )
-from mmssl_dist.serving.artifact import Artifact
-from mmssl_dist.serving.ids import Ids
-from mmssl_dist.serving.new_items import NewItems, unit
-from mmssl_dist.serving.seen import SeenItems, read_seen
-from mmssl_dist.storage import Location, downloads_folder, open_location, require_manifest
 
 NOTHING = np.empty(0, np.int64)
 _DEEPEST = 2048  # results up to which an approximate index is asked; beyond, every item is scored

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.tree import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError
-from mmssl_dist.launch.cluster import connect
-from mmssl_dist.launch.preflight import absolute
 from mmssl_dist.serving.ingress import straight_to_replicas
 from mmssl_dist.serving.run import open_run
+from mmssl_dist.storage.paths import absolute
 
 _NAME = "mmssl-dist"
 _DRAIN_SECONDS = 30.0  # that a replica waits for its answers

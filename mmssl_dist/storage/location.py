@@ -21,9 +21,9 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.tree import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError, StorageFault
-from mmssl_dist.storage.answers import explain
 from mmssl_dist.storage.cache import make_room, mark_used
 from mmssl_dist.storage.s3 import s3_filesystem
+from mmssl_dist.storage.s3_errors import explain
 
 _logger = logging.getLogger(__name__)
 

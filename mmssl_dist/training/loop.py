@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.sharding.exchange import Exchange

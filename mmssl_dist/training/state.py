@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.model import Critic, Mmssl
 from mmssl_dist.sampling.draws import Purpose, key, normal
 from mmssl_dist.sharding.lists import ModalityLists

@@ -21,14 +21,14 @@ import ray
 from ray.train.torch import TorchTrainer
 from ray.tune import Tuner
 
+from mmssl_dist.cluster.connection import Cluster, worker_environment
+from mmssl_dist.cluster.log_relay import Relay
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
-from mmssl_dist.launch.cluster import Cluster, worker_environment
-from mmssl_dist.launch.progress import Relay
-from mmssl_dist.launch.trackers import Tracking
 from mmssl_dist.launch.train_stage import check_room, train
-from mmssl_dist.launch.tune import run_trials
 from mmssl_dist.storage import Location, Manifest, open_location
+from mmssl_dist.tracking.trackers import Tracking
+from mmssl_dist.tuning.run_trials import run_trials
 
 _PARTITIONS = Manifest("partitions", "any", {
     "degrees": {"users": [[2, 2]], "items": [[1, 2]]}, "interactions": {"train": 2}, "modalities": {"image": 2},
@@ -55,7 +55,7 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
     def wait(bundles: Sequence[dict[str, float]], limit: float, stage: str) -> None:
         waits.append((list(bundles), limit, stage))
 
-    waiting = patch("mmssl_dist.launch.train.await_room", wait)  # this machine may not have what the job asks for
+    waiting = patch("mmssl_dist.launch.run_workers.await_room", wait)  # this machine may not have what the job asks for
     with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
         train(cluster, job, _PARTITIONS)
     (trainer,) = trainers

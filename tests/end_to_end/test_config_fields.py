@@ -11,9 +11,9 @@ from typing import get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config import Job
 from mmssl_dist.config.tree import Scaling, Storage
-from mmssl_dist.launch.cluster import connect
 from tests.end_to_end import data_probes, export_probes, launch_probes, training_probes
 from tests.end_to_end.fields import CHANGES, Change
 from tests.processes import run_workers

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.config import load_job
-from mmssl_dist.launch.entry import evaluate, export
 from mmssl_dist.launch.train_stage import checkpoint_of
+from mmssl_dist.launch.worker_entry import evaluate, export
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.session import LocalSession
 from tests.end_to_end.commands import command, kill_at, stages, succeed

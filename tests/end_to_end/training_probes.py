@@ -19,7 +19,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.entry import Trained, load_local_graph, measure
+from mmssl_dist.launch.worker_entry import Trained, load_local_graph, measure
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.storage import open_location, require_manifest
@@ -123,7 +123,7 @@ def _ranking(job: Job) -> object:
     ids = [load_ids(output / "partitions", partitions, part, worker.cache) for part in graph.parts]
     with tempfile.TemporaryDirectory() as name, _Products() as products:
         trained = Trained(graph, exchange, make_model(job, graph), {}, rows)
-        with patch("mmssl_dist.launch.entry.exact_rows", lambda *_: rows):
+        with patch("mmssl_dist.launch.worker_entry.exact_rows", lambda *_: rows):
             metrics, _ = measure(job.evaluation, trained, ("validation", "test"))
         export_partitions(job, graph, rows, ids, exchange, open_location(name, job.storage))
         lists = pq.read_table(Path(name) / "recommendations").to_pydict()

@@ -129,11 +129,10 @@ def machines_seen(job: Job, worker: Worker, session: Session, folder: str) -> di
 
 
 def train_and_hold_alone(job: Job, worker: Worker, session: Session) -> dict[str, object]:
-    """The training of ``launch.entry``; a group of one holds after its second epoch until it is started anew."""
-    from mmssl_dist.launch import entry
+    """The training of ``launch.worker_entry``; a group of one holds after its second epoch until it is started anew."""
 
     logging.getLogger("mmssl_dist.training").info("a group of %d", worker.world_size)
-    return entry.train(job, worker, _Held(session) if worker.world_size == 1 else session)
+    return worker_entry.train(job, worker, _Held(session) if worker.world_size == 1 else session)
 
 
 class _Held:

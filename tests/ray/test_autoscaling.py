@@ -33,8 +33,8 @@ import json, sys
 from pathlib import Path
 import pyarrow.fs as pafs
 from mmssl_dist.config import parse_job
-from mmssl_dist.launch.cluster import connect
-from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.cluster.connection import connect
+from mmssl_dist.launch.run_workers import Run, run_workers
 from mmssl_dist.storage import Location
 import logging
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -51,16 +51,16 @@ print(json.dumps(outcome.returned))
 _ELASTIC = """
 import logging, sys
 from functools import partial
-from mmssl_dist.launch import model_stages, train, train_stage
-from mmssl_dist.launch.cluster import connect
+from mmssl_dist.launch import model_stages, run_workers, train_stage
+from mmssl_dist.cluster.connection import connect
 from mmssl_dist.report.progress import training_line
 from mmssl_dist.storage import open_location, read_manifest
 from tests.training import make_job, publish_graph
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
-train._RESIZE_SECONDS = 3.0
+run_workers._RESIZE_SECONDS = 3.0
 def run_workers(cluster, job, stage, function, *rest):
-    return train.run_workers(cluster, job, stage, "launch_functions:train_and_hold_alone", *rest)
+    return run_workers.run_workers(cluster, job, stage, "launch_functions:train_and_hold_alone", *rest)
 train_stage.run_workers = run_workers
 job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4", "evaluation.every_epochs=1",
                "evaluation.ks=[20]")
@@ -75,8 +75,8 @@ _NOTICE = """
 import json, sys
 import pyarrow.fs as pafs
 from mmssl_dist.config import parse_job
-from mmssl_dist.launch.cluster import connect
-from mmssl_dist.launch.train import Run, run_workers
+from mmssl_dist.cluster.connection import connect
+from mmssl_dist.launch.run_workers import Run, run_workers
 from mmssl_dist.storage import Location
 job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
                  "scaling": {"workers": 2}, "training": {"timeout_seconds": 60}})

@@ -15,7 +15,7 @@ import ray
 
 from mmssl_dist.config import parse_job
 from mmssl_dist.data.prepare import dataset_fingerprint, prepare
-from mmssl_dist.data.synthesize import synthesize
+from mmssl_dist.datasets.synthesize import synthesize
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location, read_manifest
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text

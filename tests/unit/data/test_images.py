@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.config import parse_job
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.data import images
 from mmssl_dist.data.files import find_images
+from mmssl_dist.data.image_header import Raster, raster_of
 from mmssl_dist.data.images import check_images, read_images
 from mmssl_dist.data.prepare import dataset_fingerprint
-from mmssl_dist.data.raster import Raster, raster_of
 from mmssl_dist.errors import InputError
 from tests.pictures import PICTURES
 

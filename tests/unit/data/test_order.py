@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.data.bundle import cut, joined
 from mmssl_dist.data.order import order_of, order_within, sorted_rows
+from mmssl_dist.data.packed_rows import cut, joined
 
 SMALL, WIDE = st.integers(0, 5), st.integers(0, 2**40)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.config import parse_job
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.data.files import find_titles
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.data.titles import check_titles, read_titles

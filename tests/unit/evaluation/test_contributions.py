@@ -11,7 +11,7 @@ from mmssl_dist.config.tree import Evaluation, ItemGraph, ModalityGraph, Model
 from mmssl_dist.evaluation.contributions import metrics_without
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
-from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph

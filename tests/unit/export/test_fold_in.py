@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from mmssl_dist.export.names import fold_in_file
+from mmssl_dist.storage.export_names import fold_in_file
 from tests.exported import export_run
 from tests.training import make_job, publish_graph
 

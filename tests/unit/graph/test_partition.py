@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mmssl_dist.config.tree import Job
+from mmssl_dist.config.job import Job
 from mmssl_dist.errors import ArtifactError, InputError, MmsslError
 from mmssl_dist.graph.load import load_ids, load_partition, read_book
 from mmssl_dist.graph.metis import environment, metis

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.data.synthesize import draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.graph import streaming
 from mmssl_dist.graph.bipartite import Bipartite, bipartite
 from mmssl_dist.graph.cut import crossing_fraction, metis_cut, random_cut, unevenness

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmssl_dist.errors import StorageError
-from mmssl_dist.launch.preflight import absolute, check_output, resolved
+from mmssl_dist.launch.preflight import check_output, resolved
+from mmssl_dist.storage.paths import absolute
 from tests.unit.launch.jobs import make_job
 
 

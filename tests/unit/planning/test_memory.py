@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from mmssl_dist.cluster.connection import worker_environment
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.tree import Scaling, Storage
-from mmssl_dist.data.synthesize import draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.cluster import worker_environment
-from mmssl_dist.launch.entry import train
+from mmssl_dist.launch.worker_entry import train
 from mmssl_dist.planning import memory
 from mmssl_dist.planning.batch import expected_batch
 from mmssl_dist.planning.calibrate import synthetic_graph

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 from mmssl_dist.config.tree import Storage
-from mmssl_dist.data.raster import raster_of
+from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.errors import InputError
-from mmssl_dist.report.findings import find
 from mmssl_dist.report.html import write_report
+from mmssl_dist.report.list_quality import find
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmssl_dist.config import Job
-from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.block import Block, aggregate
 from mmssl_dist.sampling.seeds import SeedSampler

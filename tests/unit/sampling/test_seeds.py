@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sampling.seeds import SeedSampler
 from tests.graphs import item_nodes, local_graph, neighbours_of, small_graphs, user_nodes
 from tests.unit.sampling.shares import sampling_job, seed_samplers

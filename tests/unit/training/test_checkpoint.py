@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmssl_dist.config.tree import RowOptimizer, Storage
 from mmssl_dist.errors import ArtifactError
-from mmssl_dist.graph.book import PartitionBook
+from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.lists import ModalityLists
 from mmssl_dist.sharding.partitions import LocalGraph

@@ -1,0 +1,63 @@
+"""Jobs that were sent to a cluster: which there are, how they stand, what they say, and an end to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from mmssl_dist.cluster.submit import cluster_address, follow_job, job_client
+from mmssl_dist.errors import InputError
+
+
+def job_lines(address: str | None) -> Iterator[str]:
+    """One line per job, the latest first: id, status, start, command."""
+    jobs = [job for job in job_client(cluster_address(address)).list_jobs() if job.submission_id]
+    for job in sorted(jobs, key=lambda job: job.start_time or 0, reverse=True):
+        yield f"{job.submission_id}  {job.status.value.lower():<9}  {_time(job.start_time)}  {job.entrypoint}"
+
+
+def job_status(address: str | None, job_id: str) -> str:
+    """How the job stands, in a few lines."""
+    info = _info(job_client(cluster_address(address)), job_id)
+    lines = {
+        "status": info.status.value.lower(), "started": _time(info.start_time), "ended": _time(info.end_time),
+        "exit status": "-" if info.driver_exit_code is None else str(info.driver_exit_code),
+        "command": info.entrypoint, "message": (info.message or "-").strip().splitlines()[0],
+    }  # fmt: skip
+    return "\n".join(f"{name + ':':<13}{text}" for name, text in lines.items())
+
+
+def job_logs(address: str | None, job_id: str, show: Callable[[str], None], follow: bool) -> int:
+    """Give the job's log to ``show``: as it is, or until the job ends. Returns the job's exit status when followed."""
+    target = cluster_address(address)
+    client = job_client(target)
+    _info(client, job_id)
+    if follow:
+        return follow_job(client, target, job_id, show)
+    show(str(client.get_job_logs(job_id)).rstrip("\n"))
+    return 0
+
+
+def stop_job(address: str | None, job_id: str) -> str:
+    """End the job; what it published stays. Returns what there is to say about it."""
+    client = job_client(cluster_address(address))
+    if _info(client, job_id).status.is_terminal():
+        return f"{job_id} had ended already"
+    client.stop_job(job_id)
+    return f"{job_id} is told to stop; submitted again, it goes on from what was published"
+
+
+def _info(client: Any, job_id: str) -> Any:
+    try:
+        return client.get_job_info(job_id)
+    except RuntimeError as error:
+        if "404" not in str(error) and "does not exist" not in str(error):
+            raise
+        raise InputError("JOB_ID", job_id, "the cluster must know the job", "See `mmssl-dist jobs list`.") from error
+
+
+def _time(milliseconds: int | None) -> str:
+    if not milliseconds:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,171 @@
+"""Sends a job to a Ray cluster as a Ray Job, follows its log, and ends as the job ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmssl_dist
+from mmssl_dist.cluster.connection import no_cluster, probe
+from mmssl_dist.config import load_job
+from mmssl_dist.errors import EXIT_BAD_INPUT, EXIT_SYSTEM_FAILURE, InputError
+from mmssl_dist.storage.paths import absolute
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_CLI = "from mmssl_dist.app import main\n\nif __name__ == '__main__':\n    main()\n"
+_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
+)  # fmt: skip
+_NOT_YET = "No available agent"
+_STATUS_SECONDS = 0.5
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is sent.
+
+    Attributes:
+        job_file: the YAML.
+        overrides: a.b=c, as given.
+        flags: further arguments of ``run``.
+        installed: the cluster's image has this package; only the YAML is sent.
+    """
+
+    job_file: Path
+    overrides: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    installed: bool = False
+
+
+def cluster_address(address: str | None) -> str:
+    """Where to submit: ``address``, else Ray's own variables, else the dashboard of a Ray on this machine."""
+    return address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+
+
+def submit(submission: Submission, address: str | None, show: Callable[[str], None]) -> int:
+    """Submit, give the log to ``show`` until the job ends, and return its exit status.
+
+    Raises:
+        InputError: the job is not valid, or no cluster answers; says how to start one.
+        KeyboardInterrupt: from the terminal; the job runs on, and ``show`` was told how to follow it again.
+    """
+    overrides = _portable_overrides(submission)
+    target = cluster_address(address)
+    client = job_client(target)
+    with tempfile.TemporaryDirectory(prefix="mmssl-submit-") as name:
+        folder = Path(name)
+        job_path = _pack(submission, folder)
+        environment: dict[str, Any] = {"working_dir": name}
+        if not submission.installed:
+            # On this machine, or one with the same folders, `python` is then the one that this package runs under.
+            environment["env_vars"] = {"PATH": f"{Path(sys.executable).parent}:${{PATH}}"}
+        program = ["mmssl-dist"] if submission.installed else ["python", "cli.py"]
+        settings = [part for override in overrides for part in ("--set", override)]
+        entrypoint = shlex.join([*program, "run", job_path, *settings, *submission.flags])
+        job_id = _send(client, target, entrypoint, environment)
+    show(f"submitted {job_id} to {target}")
+    return follow_job(client, target, job_id, show)
+
+
+def follow_job(client: Any, target: str, job_id: str, show: Callable[[str], None]) -> int:
+    """Give the log of ``job_id`` to ``show`` until the job ends, and return its exit status.
+
+    Raises:
+        KeyboardInterrupt: from the terminal; the job runs on, and ``show`` was told how to follow it again.
+    """
+    try:
+        asyncio.run(_follow(client, job_id, show))
+        return _exit_status(client, job_id, show)
+    except KeyboardInterrupt:
+        show(f"detached; {job_id} runs on. Follow it again: mmssl-dist jobs logs {job_id} --address {target}")
+        show(f"Stop it: mmssl-dist jobs stop {job_id} --address {target}")
+        raise
+
+
+def _send(client: Any, target: str, entrypoint: str, environment: dict[str, Any]) -> str:
+    """Submit; a cluster that has only just started may not take jobs for some seconds."""
+    started = time.monotonic()
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+        except RuntimeError as error:
+            if _NOT_YET not in str(error) or time.monotonic() - started > _PATIENCE_SECONDS:
+                raise no_cluster("--address", target, error) from error
+        time.sleep(_STATUS_SECONDS)
+
+
+def _portable_overrides(submission: Submission) -> tuple[str, ...]:
+    """The overrides, and absolute forms of local paths: the job runs in another working directory."""
+    job = load_job(submission.job_file, submission.overrides)
+    paths = {"data.path": job.data.path, "output": job.output}
+    moved = {key: absolute(path) for key, path in paths.items() if absolute(path) != path}
+    return (*submission.overrides, *(f"{key}={json.dumps(path)}" for key, path in moved.items()))
+
+
+def _pack(submission: Submission, folder: Path) -> str:
+    """Fill the job's working directory; returns the YAML's path in it."""
+    jobs = folder / "jobs"
+    jobs.mkdir()
+    shutil.copyfile(submission.job_file, jobs / submission.job_file.name)
+    if not submission.installed:
+        package = Path(mmssl_dist.__file__).parent
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "cli.py").write_text(_CLI)
+    return f"jobs/{submission.job_file.name}"
+
+
+def job_client(target: str) -> Any:
+    """A client of the jobs at ``target``.
+
+    Raises:
+        InputError: nothing answers there, or it is not a dashboard.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    if target.startswith("ray://"):
+        raise InputError("--address", target, "jobs go to the dashboard's address", "Use http://host:8265.")
+    probe("--address", target)
+    for name in _LOGGERS:  # they set their own level
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ["RAY_API_SERVER_ADDRESS"] = target  # Ray lets its variables win over the argument
+    try:
+        return JobSubmissionClient(target)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise no_cluster("--address", target, error) from error
+
+
+async def _follow(client: Any, job_id: str, show: Callable[[str], None]) -> None:
+    async for lines in client.tail_job_logs(job_id):
+        show(lines.rstrip("\n"))
+
+
+def _exit_status(client: Any, job_id: str, show: Callable[[str], None]) -> int:
+    """Wait for the job's end; the log may end a little earlier, or break off."""
+    silent_since = time.monotonic()
+    while True:
+        try:
+            details = client.get_job_info(job_id)
+            silent_since = time.monotonic()
+        except (ConnectionError, RuntimeError):
+            if time.monotonic() - silent_since > _PATIENCE_SECONDS:
+                raise
+        else:
+            if details.status.is_terminal():
+                break
+        time.sleep(_STATUS_SECONDS)
+    show(f"{job_id}: {details.status.value.lower()}")
+    if details.status.value == "SUCCEEDED":
+        return 0
+    return EXIT_BAD_INPUT if details.driver_exit_code == EXIT_BAD_INPUT else EXIT_SYSTEM_FAILURE

@@ -1,0 +1,22 @@
+"""A whole job: every setting valid alone, and all of them together."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from mmssl_dist.config.rules import disagreements
+from mmssl_dist.config.tree import JobSections
+
+
+class Job(JobSections):
+    """A whole job."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if found := tuple(disagreements(self)):
+            text = "\n".join(f"{problem.path}: {problem.text}" for problem in found)
+            raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": found})
+        return self

@@ -1,0 +1,212 @@
+"""What happens inside one hash bucket: duplicates go, ids get numbers, interactions get their split.
+
+Each function sees all rows of its ids, sorts before it decides, and draws from hashes of ids; hence the result does
+not depend on the order in which blocks arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.config.tree import Split
+from mmssl_dist.data import splits
+from mmssl_dist.data.columns import (
+    BUCKET,
+    FILE,
+    ITEM,
+    ITEM_ID,
+    KIND,
+    ROW,
+    SPLIT,
+    SPLITS,
+    TIME,
+    USER,
+    USER_ID,
+    VECTOR,
+)
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.ids import buckets_of, hashes, mix, one_array, positions, ranked, salt, shown
+from mmssl_dist.data.order import order_of, sorted_rows
+from mmssl_dist.data.packed_rows import pack, unpack
+from mmssl_dist.data.readers.base import place
+from mmssl_dist.data.rows import DUPLICATE, apart, item_schema, tallied
+from mmssl_dist.errors import InputError
+
+ITEMS_DROPPED = "items_dropped"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What an item bucket has to know about the files rows come from.
+
+    Attributes:
+        files, unit: of the interactions.
+        features: files of each modality.
+        shapes: F and dtype of each modality.
+        rule: which items there are, for a message.
+        core: items without interactions are dropped.
+    """
+
+    files: tuple[RawFile, ...]
+    unit: str
+    features: dict[str, tuple[RawFile, ...]]
+    shapes: dict[str, tuple[int, np.dtype]]
+    rule: str
+    core: bool
+
+
+def distinct(table: pa.Table) -> tuple[pa.Table, int]:
+    """Interactions without repetitions of a user-item pair, sorted, and how many rows went.
+
+    Of several the one in the earliest split stays, then the earliest in time, then the first in the files.
+    """
+    order, _, _ = _first_of_pairs(table)
+    return table.take(order), table.num_rows - len(order)
+
+
+def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Table:
+    """One user bucket, packed: its users in order, and its interactions with local user numbers and a split, or, for
+    the temporal method, a time key."""
+    live, tallies = apart(table)
+    order, user_ids, users = _first_of_pairs(live)
+    dropped = tallied(tallies)
+    dropped[DUPLICATE] += live.num_rows - len(order)
+    live = live.drop_columns([USER_ID]).take(order)
+    items = one_array(live[ITEM_ID])
+    made = {USER: pa.array(users), ITEM_ID: items, FILE: live[FILE], ROW: live[ROW]}
+    if method == "given":
+        made[SPLIT] = live[SPLIT]
+    elif method == "temporal":
+        made[TIME] = pa.array(splits.time_keys(live[TIME].to_numpy()))
+    else:
+        made[SPLIT] = pa.array(_held_out(user_ids, users, items, live, seed, split, method))
+    counts = {"users": len(user_ids), "interactions": live.num_rows, **dropped}
+    tables = {"users": pa.table({USER_ID: user_ids}), "interactions": pa.table(made)}
+    return pack(table[BUCKET][0].as_py(), counts, tables)
+
+
+def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+    """The rows that ``distinct`` keeps, sorted; the user ids, sorted; each kept row's position among those."""
+    user_ids, users = ranked(one_array(table[USER_ID]))
+    _, items = ranked(one_array(table[ITEM_ID]))
+    order = order_of(users, items)
+    again = _as_before(users[order], items[order])
+    if again.any():
+        tied = np.flatnonzero(again | np.append(again[1:], False))
+        rows = order[tied]
+        keys = [users, items, *(table[name].to_numpy() for name in (SPLIT, TIME) if name in table.column_names),
+                table[FILE].to_numpy(), table[ROW].to_numpy()]
+        order[tied] = rows[np.lexsort([key[rows] for key in keys[::-1]])]
+        order = order[~again]
+    return order, user_ids, users[order]
+
+
+def _as_before(*sorted_keys: np.ndarray) -> np.ndarray:
+    """[n] bool: rows that are equal to the one before them."""
+    same = np.ones(len(sorted_keys[0]), bool)
+    same[:1] = False
+    for key in sorted_keys:
+        same[1:] &= key[1:] == key[:-1]
+    return same
+
+
+def rows_by_item(batch: pa.Table, offsets: np.ndarray, thresholds: tuple[int | None, int | None] | None,
+                 item_type: pa.DataType, buckets: int) -> Iterator[pa.Table]:
+    """Interactions of packed user buckets as ``item_schema``, with dataset numbers of users and the final split."""
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        table = unpack(row, "interactions")
+        n = table.num_rows
+        held = table[SPLIT] if thresholds is None else pa.array(splits.temporal(table[TIME].to_numpy(), *thresholds))
+        yield pa.table({
+            ITEM_ID: table[ITEM_ID],
+            KIND: pa.array(np.full(n, -1, np.int16)),
+            USER: pa.array(table[USER].to_numpy() + offsets[row[BUCKET][0].as_py()]),
+            SPLIT: held,
+            FILE: table[FILE],
+            ROW: table[ROW],
+            "vector": pa.nulls(n, pa.large_binary()),
+            BUCKET: buckets_of(one_array(table[ITEM_ID]), buckets),
+        }, schema=item_schema(item_type))
+
+
+def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
+    """One item bucket, packed: its items in order, and interactions and features with local item numbers.
+
+    Raises:
+        InputError: an interaction with an unknown item, or an item with two vectors of one modality.
+    """
+    kinds = table[KIND].to_numpy()
+    interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
+    features = table.select([ITEM_ID, KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
+    known, _ = ranked(one_array(features[ITEM_ID]))
+    wanted = one_array(interactions[ITEM_ID])
+    local = positions(wanted, known)
+    _require_known(interactions, local, catalogue)
+    items = known
+    if catalogue.core:
+        items, local = ranked(wanted)
+    counts = {"items": len(items), ITEMS_DROPPED: len(known) - len(items)}
+    tables = {"items": pa.table({ITEM_ID: items})}
+    held, users, local = sorted_rows(interactions[SPLIT].to_numpy(), interactions[USER].to_numpy(), local)
+    bounds = np.searchsorted(held, np.arange(len(SPLITS) + 1))
+    for name, first, last in zip(SPLITS, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        tables[name] = pa.table({USER: users[first:last], ITEM: local[first:last]})
+        counts[name] = last - first
+    for number, name in enumerate(catalogue.features):
+        rows = features.filter(pc.equal(features[KIND], number))
+        tables[feature_table(name)] = _features(rows, items, name, catalogue)
+        counts[feature_table(name)] = tables[feature_table(name)].num_rows
+    return pack(table[BUCKET][0].as_py(), counts, tables)
+
+
+def feature_table(modality: str) -> str:
+    """The name, in a packed item bucket, of a modality's table and of its count."""
+    return f"features.{modality}"
+
+
+def _held_out(user_ids: pa.Array, users: np.ndarray, items: pa.Array, live: pa.Table, seed: int, split: Split,
+              method: str) -> np.ndarray:
+    user_hashes = hashes(user_ids)
+    order = mix(mix(user_hashes ^ salt(seed, 0))[users] ^ hashes(items))
+    if method == "leave_last_out":
+        return splits.leave_last_out(users, live[TIME].to_numpy(), order)
+    draws = (mix(user_hashes ^ salt(seed, 1)), mix(user_hashes ^ salt(seed, 2)))
+    return splits.ratio(users, order, (_unit(draws[0]), _unit(draws[1])), split.validation, split.test)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """uint64 -> float64 in [0, 1)."""
+    return (values >> np.uint64(11)).astype(np.float64) / (1 << 53)
+
+
+def _require_known(interactions: pa.Table, found: np.ndarray, catalogue: Catalogue) -> None:
+    if (found >= 0).all():
+        return
+    unknown = interactions.filter(pa.array(found < 0)).sort_by([(FILE, "ascending"), (ROW, "ascending")])
+    where = place(catalogue.files, unknown[FILE][0].as_py(), catalogue.unit, unknown[ROW][0].as_py())
+    raise InputError(where, f"the unknown item {shown(unknown[ITEM_ID][0])}", catalogue.rule,
+                     "Add its features, or drop the interaction.")
+
+
+def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalogue) -> pa.Table:
+    dimension, dtype = catalogue.shapes[modality]
+    local = positions(one_array(rows[ITEM_ID]), items)
+    place_of = np.lexsort((rows[ROW].to_numpy(), rows[FILE].to_numpy(), local))
+    place_of = place_of[local[place_of] >= 0]
+    local = local[place_of]
+    twice = np.flatnonzero(local[1:] == local[:-1])
+    if len(twice):
+        second = rows.slice(int(place_of[twice[0] + 1]), 1)
+        where = place(catalogue.features[modality], second[FILE][0].as_py(), "row", second[ROW][0].as_py())
+        raise InputError(where, f"a second vector of item {shown(second[ITEM_ID][0])}",
+                         "an item has at most one vector of a modality", "Drop one of the rows.")
+    vectors = one_array(rows["vector"]).take(pa.array(place_of))
+    values = np.frombuffer(vectors.buffers()[2] or b"", dtype, len(vectors) * dimension)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values), dimension)
+    return pa.table({ITEM: pa.array(local), VECTOR: column})

@@ -1,0 +1,55 @@
+"""k-core: users and items with fewer than k interactions go, which leaves others with fewer, until nothing changes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from ray.data import Dataset
+
+from mmssl_dist.data.bucket_steps import distinct
+from mmssl_dist.data.columns import BUCKET, ITEM_ID, USER_ID
+from mmssl_dist.data.ids import one_array, ranked
+from mmssl_dist.data.packed_rows import ROWS, cut, joined
+from mmssl_dist.data.rows import DUPLICATE, apart, tally, with_bucket
+from mmssl_dist.data.runtime import by_bucket, map_tables
+
+
+def k_core(interactions: Dataset, least: int, buckets: int) -> tuple[Dataset, int]:
+    """The ``least``-core of fragments of interactions by user, as such fragments again, and how many rows went.
+
+    Users and items are counted in turns, each turn a shuffle.
+    """
+    rows = by_bucket(interactions, cut(partial(without_repetitions, buckets=buckets)), buckets).materialize()
+    count, dropped, turn = _count(rows), 0, 0
+    while True:
+        side, other = ((ITEM_ID, USER_ID), (USER_ID, ITEM_ID))[turn % 2]
+        drop = partial(drop_rare, side=side, other=other, least=least, buckets=buckets)
+        rows = by_bucket(rows, cut(drop), buckets).materialize()
+        left = _count(rows)
+        dropped, gone, count, turn = dropped + count - left, count - left, left, turn + 1
+        if gone == 0 and turn >= 2 and other == ITEM_ID:
+            rows = map_tables(rows, joined(cut(partial(with_bucket, column=USER_ID, buckets=buckets))))
+        if gone == 0 and turn >= 2:
+            return rows, dropped
+
+
+def _count(rows: Dataset) -> int:
+    return sum(fragment[ROWS] for fragment in rows.select_columns([ROWS]).iter_rows())
+
+
+def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:
+    """One user bucket without repeated pairs, re-bucketed by item."""
+    live, tallies = apart(table)
+    live, repeated = distinct(live)
+    counted = tally(table.schema, DUPLICATE, repeated, table[BUCKET][0].as_py())
+    return with_bucket(pa.concat_tables([live, tallies, counted]), ITEM_ID, buckets)
+
+
+def drop_rare(table: pa.Table, side: str, other: str, least: int, buckets: int) -> pa.Table:
+    """One bucket of ``side`` without the ids that have fewer than ``least`` rows, re-bucketed by ``other``."""
+    live, tallies = apart(table)
+    _, codes = ranked(one_array(live[side]))
+    kept = live.filter(pa.array(np.bincount(codes)[codes] >= least))
+    return with_bucket(pa.concat_tables([kept, tallies]), other, buckets)

@@ -1,0 +1,230 @@
+"""W workers on Ray Train: each one enters a function with the job, who it is, and its session."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, cast
+
+import ray
+import ray.train
+import torch.distributed as dist
+from ray.train import UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from mmssl_dist.cluster.capacity import await_room
+from mmssl_dist.cluster.connection import Cluster
+from mmssl_dist.cluster.log_relay import carried, in_thread
+from mmssl_dist.config import Job
+from mmssl_dist.launch.failures import StopOnLasting, unwrap
+from mmssl_dist.launch.heartbeat import pulse
+from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.storage import Location, downloads_folder
+from mmssl_dist.training.session import Session
+
+_logger = logging.getLogger(__name__)
+
+_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report waits for the next look; Ray's own choice is 2 s
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a worker stays in the driver's working directory
+}
+
+_UPLOAD_POLL_SECONDS = 0.1
+_RESIZE_SECONDS = 60.0  # between two looks for machines that an elastic group could grow to
+_NOTICE_SECONDS = 5.0  # between two looks for a notice that a machine will go; clouds give 30 s or more
+_CHECKPOINTS = "checkpoint_*"  # Ray Train's names of their folders, which sort by age
+
+Line = Callable[[Mapping[str, float]], str]
+
+
+class WorkerFunction(Protocol):
+    """What runs in each worker; ``payload`` arrives as keyword arguments."""
+
+    def __call__(self, job: Job, worker: Worker, session: Session, **payload: object) -> object: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where Ray Train keeps a run, and when it starts its workers again.
+
+    Attributes:
+        storage: folder of the run's folder; shared by all machines of the cluster.
+        name: name of the run's folder; a run with the same storage and name goes on from its latest checkpoint.
+        max_failures: times a lost worker group is started again.
+        keep: checkpoints kept, the best by ``metric``; the latest stays besides.
+        metric: the reported metric that tells better checkpoints, larger being better.
+        every_minutes: longest time between two checkpoints of a session.
+        line: words each report's metrics for the log.
+    """
+
+    storage: Location
+    name: str
+    max_failures: int = 0
+    keep: int | None = None
+    metric: str | None = None
+    every_minutes: float = math.inf
+    line: Line | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A kept checkpoint: its folder's path on the storage's filesystem, and the metrics reported with it."""
+
+    path: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        returned: the function's result of each worker, by rank.
+        checkpoints: the kept checkpoints, also of the run's earlier starts.
+    """
+
+    returned: tuple[Any, ...]
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class RaySession:
+    """A session on Ray Train; it uploads checkpoints while training goes on."""
+
+    def __init__(self, run: Run, stage: str, rank: int) -> None:
+        self.run, self.stage, self.rank = run, stage, rank
+        self._uploading: Path | None = None
+        self._reported = self._looked = time.monotonic()
+        self._leaving: set[str] = set()
+
+    def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
+        while self._uploading is not None and self._uploading.exists():  # Ray Train deletes what it has uploaded
+            time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
+        # within an epoch nothing was validated: such a checkpoint is kept as the latest only
+        unvalidated = {} if self.run.metric is None or self.run.metric in metrics else {self.run.metric: -math.inf}
+        ray.train.report({**metrics, **unvalidated}, checkpoint=files,
+                         checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)  # fmt: skip
+        self._uploading, self._reported = checkpoint, time.monotonic()
+        if self.run.line is not None and self.rank == 0:
+            _logger.info("%s: %s", self.stage, self.run.line(metrics))
+
+    def checkpoints(self) -> Sequence[Location]:
+        latest = ray.train.get_checkpoint()
+        if latest is None:
+            return ()
+        run, name = self.run.storage / self.run.name, PurePosixPath(latest.path).name
+        folders = {run.relative(info).split("/")[0] for info in run.files()}
+        older = sorted((f for f in folders if fnmatch(f, _CHECKPOINTS) and f < name), reverse=True)
+        return [run / folder for folder in (name, *older)]
+
+    def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
+        """When the time is up, or once for each machine that is about to be taken away."""
+        now, wish = time.monotonic(), 0
+        if self.rank == 0 and now - self._reported >= 60 * self.run.every_minutes:
+            wish = 2
+        elif self.rank == 0 and now - self._looked >= _NOTICE_SECONDS:
+            wish = 1
+        agreed = agree(wish)
+        if agreed != 1:
+            return agreed == 2
+        self._looked = now
+        notice = ray.train.get_preemption_info()  # the same on all workers, who all ask
+        leaving = set(notice.preempted_node_to_ranks) - self._leaving if notice else set()
+        self._leaving |= leaving
+        if notice and leaving and self.rank == 0:
+            _logger.warning("%s: a machine with worker(s) %s is about to go; a checkpoint is written", self.stage,
+                            ", ".join(map(str, notice.preempted_ranks)))  # fmt: skip
+        return bool(leaving)
+
+
+def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object],
+                run: Run, callbacks: Sequence[UserCallback] = ()) -> Outcome:  # fmt: skip
+    """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
+
+    Args:
+        callbacks: for Ray Train's controller.
+
+    Raises:
+        MmsslError: as a worker raised it; or there was no room for the workers within ``scaling.wait_seconds``.
+        WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    scaling = job.scaling
+    await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
+    resources = {name: amount for name, amount in scaling.each.items() if name in ("CPU", "GPU")}
+    trainer = TorchTrainer(
+        _enter,
+        train_loop_config={
+            "job": job.model_dump_json(), "stage": stage, "function": function, "payload": dict(payload),
+            "run": run, "relay": cluster.relay,
+        },
+        torch_config=TorchConfig(
+            # host tensors (sampling, ids) and device tensors each have their backend in one group
+            backend="cpu:gloo,cuda:nccl" if scaling.gpus_per_worker else "gloo",
+            timeout_s=job.training.timeout_seconds,
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources,
+            accelerator_type=scaling.accelerator, elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
+        ),
+        run_config=ray.train.RunConfig(
+            name=run.name,
+            storage_path=run.storage.path,
+            storage_filesystem=run.storage.filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=run.keep, checkpoint_score_attribute=run.metric, checkpoint_score_order="max"
+            ),
+            callbacks=[StopOnLasting(stage, run.storage, cluster.relay), *callbacks],
+            worker_runtime_env={"env_vars": dict(cluster.environment)},
+            logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
+        ),
+    )
+    result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
+    kept = tuple(Checkpoint(found.path, metrics) for found, metrics in result.best_checkpoints or ())
+    return Outcome(tuple(result.return_value), kept)
+
+
+def at_path(storage: Location, path: str) -> Location:
+    """The location of ``path``, on the filesystem of ``storage`` and below it."""
+    return storage / path.removeprefix(storage.path).strip("/")
+
+
+def _fit(trainer: TorchTrainer, stage: str) -> Any:
+    try:
+        return trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise unwrap(error, stage) from error
+
+
+def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
+    """The way in of each worker; returns every worker's result, by rank."""
+    job = Job.model_validate_json(config["job"])
+    context = ray.train.get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
+    worker = Worker(rank, size, get_device(), downloads_folder(), dist.group.WORLD)
+    with carried(config["relay"], worker.rank):
+        try:
+            session = RaySession(config["run"], config["stage"], worker.rank)
+            with pulse(worker, dist.distributed_c10d._get_default_store()):
+                returned = _find(config["function"])(job, worker, session, **config["payload"])
+        except Exception as error:
+            error.add_note(f"In worker {worker.rank}:\n{traceback.format_exc()}")  # tracebacks don't travel
+            raise
+    gathered: list[Any] = [None] * worker.world_size
+    dist.all_gather_object(gathered, returned)
+    return tuple(gathered)
+
+
+def _find(name: str) -> WorkerFunction:
+    module, _, attribute = name.partition(":")
+    return cast(WorkerFunction, getattr(importlib.import_module(module), attribute))

@@ -1,0 +1,155 @@
+"""What the report shows beyond the stages' own facts: for whom and for which items the lists are good, and examples.
+
+Computed from the exported lists of up to ``USERS`` users, the first of each partition; their order has nothing to do
+with taste.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.serving.run import Run
+from mmssl_dist.serving.seen import SeenItems, read_held_out
+from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, parquet_file
+
+USERS = 5000
+_GROUPS = 5
+_SAMPLES = 6
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """Users or items with a similar number of training interactions. ``recall`` counts held-out test items found."""
+
+    name: str
+    members: int
+    recall: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A user's training items and best new ones, external ids; ``hits``: which of the latter were held out."""
+
+    user: Any
+    history: list[Any]
+    known: int
+    recommended: list[Any]
+    hits: list[bool]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of the lists' first ``k`` items, for ``users`` users.
+
+    by_activity: users by their number of training items. by_popularity: items by theirs, cold ones first.
+    user_degrees, item_degrees: training interactions of every user and of every item.
+    coverage: share of the items that are in some list. novelty: bits, mean of -log2 of an item's share of the users.
+    """
+
+    k: int
+    users: int
+    by_activity: list[Group]
+    by_popularity: list[Group]
+    user_degrees: np.ndarray
+    item_degrees: np.ndarray
+    coverage: float
+    novelty: float
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class _Lists:
+    places: np.ndarray  # [n] users
+    ids: list[Any]
+    items: list[np.ndarray]  # of each user, places, best first
+
+
+def find(run: Run, k: int) -> Findings:
+    """Look at a run's exported lists; ``k`` is cut to their length.
+
+    Raises:
+        ArtifactError: a file is not what its manifest says.
+    """
+    k = min(k, int(run.facts["k"]))
+    lists, seen = _read_lists(run, k), run.seen
+    held_out = read_held_out(run.partitions, "test")
+    user_degrees = np.diff(seen.indptr)
+    item_degrees = np.bincount(seen.items, minlength=len(run.items))
+    wanted = [held_out.of(place) for place in lists.places]
+    hits = [np.isin(each, items) for each, items in zip(wanted, lists.items, strict=True)]
+    listed = np.concatenate([np.empty(0, np.int64), *lists.items])
+    share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
+    return Findings(
+        k=k, users=len(lists.places),
+        by_activity=_by_activity(user_degrees[lists.places], hits),
+        by_popularity=_by_popularity(item_degrees, wanted, hits),
+        user_degrees=user_degrees, item_degrees=item_degrees,
+        coverage=len(np.unique(listed)) / max(1, len(item_degrees)),
+        novelty=float(-np.log2(share).mean()) if len(listed) else 0.0,
+        samples=_samples(run, lists, seen, held_out),
+    )  # fmt: skip
+
+
+def _read_lists(run: Run, k: int) -> _Lists:
+    places, ids, items = [], [], []
+    book = run.partitions.manifest.facts["book"]["users"]
+    for part, users in enumerate(book):
+        path = run.export.path(parquet_file(RECOMMENDATIONS, part))
+        share = min(users, -(-USERS // len(book)))
+        table = pa.Table.from_batches(list(_first(pq.ParquetFile(path), share)))
+        places.append(sum(book[:part]) + np.arange(len(table)))
+        ids += table[USER_ID].to_pylist()
+        items += [run.items.places(each[:k]) for each in table[ITEMS].to_pylist()]
+    return _Lists(np.concatenate(places), ids, items)
+
+
+def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:
+    for batch in file.iter_batches(max(1, rows)):
+        return [batch]
+    return [pa.RecordBatch.from_pylist([], file.schema_arrow)]
+
+
+def _by_activity(degrees: np.ndarray, hits: Sequence[np.ndarray]) -> list[Group]:
+    tested = np.asarray([len(each) > 0 for each in hits], bool)
+    recall = np.asarray([each.mean() if len(each) else 0.0 for each in hits])
+    return [Group(name, int((chosen & tested).sum()), float(recall[chosen & tested].mean()))
+            for name, chosen in _quantiles(degrees) if (chosen & tested).any()]  # fmt: skip
+
+
+def _by_popularity(degrees: np.ndarray, wanted: Sequence[np.ndarray], hits: Sequence[np.ndarray]) -> list[Group]:
+    items = np.concatenate([np.empty(0, np.int64), *wanted])
+    found = np.concatenate([np.empty(0, bool), *hits])
+    return [Group(name, int(chosen.sum()), float(found[chosen[items]].mean()))
+            for name, chosen in _quantiles(degrees) if chosen[items].any()]  # fmt: skip
+
+
+def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Groups of about equal size by degree, with the range as name; zero is a group of its own."""
+    groups = [("0", degrees == 0)] if (degrees == 0).any() else []
+    positive = degrees[degrees > 0]
+    if not len(positive):
+        return groups
+    edges = np.unique(np.quantile(positive, np.linspace(0, 1, _GROUPS + 1), method="nearest"))
+    lows = [int(edges[0]), *(int(edge) + 1 for edge in edges[1:-1])]
+    highs = [int(edge) for edge in edges[1:]] or [int(edges[0])]
+    for low, high in zip(lows, highs, strict=True):
+        name = f"{low}" if low == high else f"{low}-{high}"
+        groups.append((name, (degrees >= low) & (degrees <= high)))
+    return groups
+
+
+def _samples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[Sample]:
+    samples = []
+    for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_SAMPLES, len(lists.ids))).astype(int)):
+        history, items = seen.of(lists.places[row]), lists.items[row][:_SHOWN]
+        hits = np.isin(items, held_out.of(lists.places[row])).tolist()
+        samples.append(Sample(lists.ids[row], run.items.at(history[:_SHOWN]), len(history), run.items.at(items), hits))
+    return samples

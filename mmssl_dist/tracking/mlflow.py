@@ -1,0 +1,129 @@
+"""A training as a run of MLflow: its settings, metrics by epoch, final metrics, job.yaml and report.html."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmssl_dist.cluster.connection import describe
+from mmssl_dist.config import Job
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import open_location
+
+_logger = logging.getLogger(__name__)
+
+_TAG = "mmssl.run"
+_LONGEST = 500
+_AT_ONCE = 100
+_ARTIFACTS = ("job.yaml", "report.html")
+
+
+def check_mlflow(job: Job) -> None:
+    """Check that MLflow is installed, where the job names one.
+
+    Raises:
+        InputError: it isn't.
+    """
+    if job.tracking.mlflow and importlib.util.find_spec("mlflow") is None:
+        raise InputError("tracking.mlflow", without_password(job.tracking.mlflow), "MLflow must be installed for it",
+                         "Run `pip install 'mmssl-dist[tracking]'`, or remove the setting.")
+
+
+class MlflowRun:
+    """The run of a training; one that is resumed goes on in the same.
+
+    Args:
+        run: name of the run's folder, which tells trainings of one output apart.
+    """
+
+    name = "MLflow"
+
+    def __init__(self, job: Job, run: str) -> None:
+        from mlflow import MlflowClient
+
+        assert job.tracking.mlflow is not None, "a job that names no MLflow has no run there"
+        if "://" not in job.tracking.mlflow:
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder was asked for by name
+        self.client = MlflowClient(job.tracking.mlflow)
+        self.id = self._find(job, f"{job.output}/{run}")
+
+    def _find(self, job: Job, identity: str) -> str:
+        name = job.tracking.experiment
+        found = self.client.get_experiment_by_name(name)
+        experiment = found.experiment_id if found else self.client.create_experiment(name)
+        quoted = identity.replace("'", "\\'")
+        runs = self.client.search_runs([experiment], f"tags.`{_TAG}` = '{quoted}'", max_results=1)
+        if runs:
+            self.client.update_run(runs[0].info.run_id, status="RUNNING")
+            return str(runs[0].info.run_id)
+        made = self.client.create_run(experiment, run_name=Path(job.output).name, tags={_TAG: identity})
+        self._log_params(made.info.run_id, dict(parameters(job)))
+        return str(made.info.run_id)
+
+    def _log_params(self, run: str, values: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(name, value) for name, value in values.items()]
+        for start in range(0, len(params), _AT_ONCE):
+            self.client.log_batch(run, params=params[start : start + _AT_ONCE])
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Figures of a validated epoch."""
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(metric_name(name), value, now, epoch) for name, value in figures.items()]
+        self.client.log_batch(self.id, metrics=metrics)
+
+    def end(self, job: Job, metrics: Mapping[str, Any]) -> None:
+        """The final metrics, and the files of the output that a reader wants."""
+        for split in ("validation", "test"):
+            for name, value in metrics.get(split, {}).items():
+                self.client.log_metric(self.id, metric_name(f"final/{split}/{name}"), value)
+        output = open_location(job.output, job.storage)
+        with tempfile.TemporaryDirectory(prefix="mmssl-mlflow-") as folder:
+            for name in _ARTIFACTS:
+                (Path(folder) / name).write_bytes((output / name).read_bytes())
+            self.client.log_artifacts(self.id, folder)
+        self.client.set_terminated(self.id)
+
+
+def end_mlflow(job: Job, run: str, metrics: Mapping[str, Any]) -> None:
+    """Close the run of a whole job, where it names an MLflow; a failure is only warned of."""
+    if job.tracking.mlflow is None:
+        return
+    try:
+        MlflowRun(job, run).end(job, metrics)
+    except Exception as error:  # noqa: BLE001, the job is done whatever MLflow says
+        _logger.warning("MLflow: not told of the end of this run (%s)", describe(error))
+
+
+def parameters(job: Job) -> Iterator[tuple[str, str]]:
+    """Every setting by its dotted path, without what could hold a password."""
+    yield from _flat(job.model_dump(mode="json", exclude={"tracking", "search"}), "")
+
+
+def metric_name(name: str) -> str:
+    """``name`` in the letters that MLflow allows: recall@20 becomes recall_at_20."""
+    return re.sub(r"[^\w\-./ ]", "_", name.replace("@", "_at_"))
+
+
+def without_password(url: str) -> str:
+    """A URL without user and password."""
+    return re.sub(r"(//)[^/@]*@", r"\1", url)
+
+
+def _flat(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _flat(below, f"{path}.{name}".lstrip("."))
+    elif value is not None:
+        yield path, without_password(str(value))[:_LONGEST]

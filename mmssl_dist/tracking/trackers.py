@@ -1,0 +1,144 @@
+"""Trackers of a training: TensorBoard's event files, MLflow where it is named, and gauges that Ray shows Prometheus.
+
+They are told what goes into the history. One that fails says so once and is told no more: training goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.train import UserCallback
+from ray.util.metrics import Gauge
+
+from mmssl_dist.cluster.connection import describe
+from mmssl_dist.cluster.log_relay import carried
+from mmssl_dist.config import Job
+from mmssl_dist.storage import Location, open_location
+from mmssl_dist.tracking.mlflow import MlflowRun
+
+_logger = logging.getLogger(__name__)
+
+TENSORBOARD = "tensorboard"
+# Ray puts ray_ before the names. By the history's name, or what it starts with: gauge, its own label, description.
+GAUGES = {
+    "epoch": ("mmssl_epoch", None, "Epochs finished."),
+    "loss/": ("mmssl_loss", "term", "Mean of a loss over the steps of the last epoch."),
+    "@": ("mmssl_validation", "metric", "Validation metric of the last validated epoch."),
+    "rate/pairs": ("mmssl_pairs_per_second", None, "Training pairs per second, over all workers."),
+    "share/waiting": ("mmssl_waiting_share", None, "Share of the steps' time spent waiting."),
+}
+_GROUPS = ("loss/", "seconds/", "share/", "rate/", "exchange/", "memory/")
+
+
+class Tracker(Protocol):
+    """Is told every validated epoch."""
+
+    name: str
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """``figures`` of the history's entry of ``epoch``."""
+
+
+class TensorBoard:
+    """Event files in ``folder``; for object storage they are written here and uploaded after every epoch."""
+
+    name = "TensorBoard"
+
+    def __init__(self, folder: Location) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self.folder = folder
+        self._local = Path(folder.path if folder.is_local else tempfile.mkdtemp(prefix="mmssl-tensorboard-"))
+        self._local.mkdir(parents=True, exist_ok=True)
+        # the usual writer flushes at some time and changes names; the suffix tells starts within a second apart
+        self._writer = EventsWriter(str(self._local / "events"), f".{uuid.uuid4().hex[:8]}")
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=tag(name), simple_value=value) for name, value in figures.items()]
+        self._writer.write_event(Event(wall_time=time.time(), step=epoch, summary=Summary(value=values)))
+        self._writer.flush()
+        if not self.folder.is_local:
+            for path in self._local.iterdir():
+                (self.folder / path.name).write_bytes(path.read_bytes())
+
+
+class Prometheus:
+    """Gauges labelled by run; whatever scrapes the Ray cluster sees them."""
+
+    name = "Ray metrics"
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self._gauges = {
+            key: Gauge(name, description, tag_keys=("run", label) if label else ("run",))
+            for key, (name, label, description) in GAUGES.items()
+        }
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        for key, gauge, label in ((key, self._gauges[key], GAUGES[key][1]) for key in GAUGES):
+            for name, value in {"epoch": float(epoch), **figures}.items():
+                if name == key or (label and key in name):
+                    gauge.set(value, {"run": self.run} | ({label: name.removeprefix(key)} if label else {}))
+
+
+class Tracking(UserCallback):  # type: ignore[misc]
+    """In Ray Train's controller, which outlives workers: tells the trackers of ``job`` every validated epoch.
+
+    Args:
+        run: name of the run's folder.
+        relay: takes warnings to the driver; see ``carried``.
+    """
+
+    def __init__(self, job: Job, run: str, relay: Any) -> None:
+        self.job, self.run, self.relay = job, run, relay
+        self._trackers: list[Tracker] | None = None
+
+    def after_report(self, run_context: Any, metrics: Sequence[Mapping[str, float]], checkpoint: Any) -> None:
+        entry = metrics[0]
+        if "step" in entry:  # a checkpoint within an epoch
+            return
+        if self._trackers is None:
+            self._trackers = self._start()
+        figures = {name: float(v) for name, v in entry.items() if name != "epoch" and math.isfinite(v)}
+        for tracker in list(self._trackers):
+            if not self._try(tracker.name, lambda t=tracker: t.epoch(int(entry["epoch"]), figures)):
+                self._trackers.remove(tracker)
+
+    def _start(self) -> list[Tracker]:
+        output = open_location(self.job.output, self.job.storage)
+        started: list[Tracker] = []
+        makers = {
+            "TensorBoard": lambda: started.append(TensorBoard(output / TENSORBOARD / self.run)),
+            "Ray metrics": lambda: started.append(Prometheus(f"{Path(output.path).name}/{self.run}")),
+        }
+        if self.job.tracking.mlflow:
+            makers["MLflow"] = lambda: started.append(MlflowRun(self.job, self.run))
+        for name, make in makers.items():
+            self._try(name, make)
+        return started
+
+    def _try(self, name: str, call: Any) -> bool:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001, whatever it is, training goes on
+            with carried(self.relay):
+                _logger.warning("%s: not told of this training any more, which goes on (%s)", name, describe(error))
+            return False
+        return True
+
+
+def tag(name: str) -> str:
+    """A name of the history as trackers group them: by what stands before the slash."""
+    if "@" in name:
+        return f"validation/{name}"
+    return name if name.startswith(_GROUPS) else f"progress/{name}"

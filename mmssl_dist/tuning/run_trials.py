@@ -1,0 +1,217 @@
+"""Tuning: trials on Ray Tune, each a training on Ray Train, all on the same partitions, chosen by validation alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+import ray
+from ray import PlacementGroupID, tune
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from mmssl_dist.cluster.connection import Cluster, describe
+from mmssl_dist.cluster.log_relay import Relay, carried, in_thread
+from mmssl_dist.config import Job
+from mmssl_dist.config.candidates import with_settings
+from mmssl_dist.errors import NonFiniteError, WorkerError, find_known
+from mmssl_dist.launch.fingerprints import training_fingerprint
+from mmssl_dist.launch.run_workers import Line, Run, run_workers
+from mmssl_dist.storage import Location, Manifest, fingerprint, open_location
+from mmssl_dist.tuning.proposals import BEST, EPOCH, Halving, Proposals
+from mmssl_dist.tuning.trials import State, Trial, read_trials, write_trial
+
+_logger = logging.getLogger(__name__)
+
+TUNING = "tuning"
+_VALUE, _GROUP = "value", "group"
+_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # what is known of a trial is kept by this module
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # lines come from this package
+}
+_TRIAL_CPUS = 0.01  # a trial itself only waits for its workers
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What every trial is given."""
+
+    job: str
+    folder: Location
+    environment: Mapping[str, str]
+    relay: Any
+    debug: bool
+    line: Line | None
+
+
+def search_folder(job: Job, partitions: Manifest) -> Location:
+    """Folder of what is known of this search; the same for more trials, or more at a time."""
+    searched = job.search.model_dump(mode="json", exclude={"trials", "concurrent"})
+    name = fingerprint("tuning", training_fingerprint(job, partitions), searched)[:12]
+    return open_location(job.output, job.storage) / TUNING / f"search-{name}"
+
+
+def remaining(job: Job, trials: list[Trial]) -> int:
+    """Trials still to be run."""
+    return max(0, job.search.trials - sum(trial.ended for trial in trials))
+
+
+def run_trials(cluster: Cluster, job: Job, folder: Location, line: Line | None = None) -> list[Trial]:
+    """Run what is left of the search's trials; returns all of them.
+
+    Args:
+        folder: see ``search_folder``; what is known of trials there counts, and is added to.
+        line: see ``train.Run``.
+
+    Raises:
+        WorkerError: every trial failed.
+    """
+    os.environ.update(_SETTINGS)
+    logging.getLogger("ray.tune").setLevel(logging.INFO if cluster.debug else logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.INFO if cluster.debug else optuna.logging.ERROR)
+    trials = read_trials(folder)
+    shared = _Shared(job.model_dump_json(), folder, cluster.environment, cluster.relay, cluster.debug, line)
+    scheduler = Halving(job, trials)
+    keeper = _Keeper(folder, trials, scheduler)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS}),
+        tune_config=tune.TuneConfig(
+            search_alg=Proposals(job, trials), scheduler=scheduler, num_samples=remaining(job, trials),
+            max_concurrent_trials=job.search.concurrent, reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(name="ray", storage_path=folder.path, storage_filesystem=folder.filesystem,
+                                  callbacks=[keeper], verbose=0),
+    )  # fmt: skip
+    in_thread(cluster.relay, tuner.fit, "tune")
+    (folder / "ray").remove()
+    found = read_trials(folder)
+    if all(trial.best is None for trial in found):
+        raise WorkerError(f"every trial failed; the last one: {found[-1].message}")
+    return found
+
+
+class _Keeper(tune.Callback):  # type: ignore[misc]
+    """Writes what is known of a trial whenever there is something new, in the driver."""
+
+    def __init__(self, folder: Location, trials: list[Trial], scheduler: Halving) -> None:
+        self.folder, self.scheduler = folder, scheduler
+        self.trials = {trial.number: trial for trial in trials}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number, settings = trial.config["number"], trial.config["settings"]
+        before = self.trials.get(number, Trial(number, settings))
+        self._keep(replace(before, state="running", message=""))
+        words = ", ".join(f"{path}={_shown(value)}" for path, value in settings.items())
+        _logger.info("trial %d: %s%s", number, words, " (goes on)" if before.values else "")
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any],
+                        **info: Any) -> None:  # fmt: skip
+        before = self.trials[trial.config["number"]]
+        values = {**before.values, int(result[EPOCH]): float(result[_VALUE])}
+        self._keep(replace(before, values=values))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        stopped = trial.trial_id in self.scheduler.stopped
+        self._end(trial, replace(self.trials[trial.config["number"]], state="stopped" if stopped else "finished"))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        before = self.trials[trial.config["number"]]
+        told = _failure(self.folder, before.number)
+        cause: dict[str, Any] = {"diverged": False, "message": "its process died"}
+        if told.exists():
+            cause = json.loads(told.read_bytes())
+        told.remove()
+        state: State = "diverged" if cause["diverged"] else "failed"
+        self._end(trial, replace(before, state=state, message=cause["message"]))
+
+    def _end(self, trial: Any, ended: Trial) -> None:
+        # no run time of Ray Tune's is the trial's over all starts
+        ended = replace(ended, seconds=ended.seconds + float((trial.last_result or {}).get("time_total_s", 0.0)))
+        self._keep(ended)
+        if group := (trial.last_result or {}).get(_GROUP):
+            # Ray Train's own cleaner asks the dashboard, which a Ray of this machine doesn't have
+            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+        if ended.ended:
+            (self.folder / _run_name(ended.number)).remove()
+        best = "no value" if ended.best is None else f"best {ended.best:.4f} in epoch {ended.best_epoch}"
+        _logger.info("trial %d: %s after %d epochs, %s%s", ended.number, ended.state, ended.epochs, best,
+                     f" ({ended.message})" if ended.message else "")  # fmt: skip
+
+    def _keep(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
+        write_trial(self.folder, trial)
+
+
+class _Room(WorkerGroupCallback):  # type: ignore[misc]
+    """In Ray Train's controller: knows the placement group that the workers are in."""
+
+    def __init__(self) -> None:
+        self.group = ""
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        self.group = worker_group.get_worker_group_state().placement_group_handle.placement_group.id.hex()
+
+
+class _ToTune(TuneReportCallback):  # type: ignore[misc]
+    """In Ray Train's controller: passes each validated epoch on to Ray Tune."""
+
+    def __init__(self, metric: str, best: float | None, room: _Room) -> None:
+        super().__init__()
+        self.metric, self.best, self.room = metric, -math.inf if best is None else best, room
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        value = metrics[0].get(self.metric, -math.inf)
+        if value == -math.inf:  # a checkpoint within an epoch
+            return
+        self.best = max(self.best, value)
+        told = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best, _GROUP: self.room.group}
+        super().after_report(run_context, [told], None)
+
+
+def _trial(config: dict[str, Any], shared: _Shared) -> None:
+    """One trial, in a process of its own: a run on Ray Train, whose reports go on to Ray Tune."""
+    with carried(shared.relay, prefix=f"trial {config['number']}: "):
+        try:
+            tune.report(_train(config, shared))
+        except Exception as error:
+            known = find_known(error)
+            cause = {"diverged": isinstance(known, NonFiniteError), "message": str(known or describe(error))}
+            _failure(shared.folder, config["number"]).write_bytes(json.dumps(cause).encode())
+            raise
+
+
+def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
+    """Trains; returns the last report, told again, as an earlier start may have come that far and not been heard."""
+    base = Job.model_validate_json(shared.job)
+    job, metric = with_settings(base, config["settings"]), base.evaluation.metric
+    cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(Relay).remote(), shared.debug)
+    settings = job.training
+    run = Run(shared.folder, _run_name(config["number"]), settings.max_failures, 1, metric,
+              settings.checkpoint_minutes, shared.line)  # fmt: skip
+    room = _Room()
+    outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.worker_entry:train", {}, run,
+                          [room, _ToTune(metric, config["best"], room)])  # fmt: skip
+    ended: Mapping[str, Any] = outcome.returned[0]
+    last = ended["history"][-1]
+    return {EPOCH: int(last["epoch"]), _VALUE: last[metric], BEST: ended["best"]}
+
+
+def _run_name(number: int) -> str:
+    return f"run-{number:05d}"
+
+
+def _failure(folder: Location, number: int) -> Location:
+    """Where a trial's own process writes what it failed of; Ray Tune has it pickled."""
+    return folder / f"failure-{number:05d}.json"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,132 @@
+"""What is sent to a cluster, and how the job's end becomes an exit status."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray.job_submission import JobStatus
+
+from mmssl_dist.cluster import submit as room
+from mmssl_dist.cluster.submit import Submission, cluster_address, submit
+from mmssl_dist.config import load_job
+from mmssl_dist.errors import ConfigError, InputError
+
+YAML = "output: out\ndata: {path: 'raw: #1', modalities: {image: {file: image.npy}}}\n"
+
+
+class FakeClient:
+    """Notes what is submitted; the job then goes through ``statuses``."""
+
+    def __init__(self, statuses: list[JobStatus], code: int | None) -> None:
+        self.statuses, self.code = statuses, code
+
+    def submit_job(self, entrypoint: str, runtime_env: dict) -> str:
+        self.entrypoint, self.environment = entrypoint, runtime_env
+        folder = Path(runtime_env["working_dir"])
+        self.folder = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+        cli = folder / "cli.py"
+        self.version = cli.exists() and subprocess.run(
+            [sys.executable, str(cli), "--version"], capture_output=True, text=True, cwd=cli.parent, check=True
+        ).stdout
+        return "job-1"
+
+    async def tail_job_logs(self, job_id: str):
+        yield "first\n"
+        yield "second\n"
+
+    def get_job_info(self, job_id: str) -> SimpleNamespace:
+        status = self.statuses.pop(0)
+        return SimpleNamespace(status=status, driver_exit_code=self.code)
+
+
+@pytest.fixture
+def job_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my job.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
+    client, shown = FakeClient(list(statuses), code), []
+    monkeypatch.setattr(room, "job_client", lambda target: client)
+    monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
+    return submit(submission, "http://127.0.0.1:1", shown.append), client, shown
+
+
+def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_path):
+    submission = Submission(job_file, ("seed=3", "data.columns.user=a b"), ("--force",))
+    status, client, shown = _submit(monkeypatch, submission)
+    assert status == 0
+    assert {"cli.py", "jobs/my job.yaml", "mmssl_dist/app/__init__.py", "mmssl_dist/config/tree.py"} <= client.folder
+    assert not any("__pycache__" in name for name in client.folder)
+    assert client.version.startswith("mmssl-dist ")
+    words = shlex.split(client.entrypoint)
+    assert words[:4] == ["python", "cli.py", "run", "jobs/my job.yaml"]
+    assert words[-1] == "--force"
+    overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    sent = load_job(job_file, overrides)
+    assert (sent.data.path, sent.output) == (f"{tmp_path}/raw: #1", f"{tmp_path}/out")
+    assert (sent.seed, sent.data.columns.user) == (3, "a b")
+    assert shown == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]
+
+
+def test_image_brings_the_package_so_the_yaml_goes_alone(monkeypatch, job_file):
+    _, client, _ = _submit(monkeypatch, Submission(job_file, installed=True))
+    assert client.folder == {"jobs", "jobs/my job.yaml"}
+    assert shlex.split(client.entrypoint)[:3] == ["mmssl-dist", "run", "jobs/my job.yaml"]
+    assert "env_vars" not in client.environment
+
+
+def test_urls_are_left_alone(monkeypatch, job_file):
+    submission = Submission(job_file, ("output=s3://bucket/run", "data.path=/raw"))
+    _, client, _ = _submit(monkeypatch, submission)
+    words = shlex.split(client.entrypoint)
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == list(submission.overrides)
+
+
+@pytest.mark.parametrize(("end", "code", "status"), [
+    (JobStatus.SUCCEEDED, 0, 0), (JobStatus.FAILED, 2, 2), (JobStatus.FAILED, 1, 1), (JobStatus.FAILED, None, 1),
+    (JobStatus.FAILED, -9, 1), (JobStatus.STOPPED, None, 1),
+])  # fmt: skip
+def test_exit_status_is_the_jobs_even_when_the_log_ends_earlier(monkeypatch, job_file, end, code, status):
+    statuses = (JobStatus.RUNNING, JobStatus.RUNNING, end)
+    assert _submit(monkeypatch, Submission(job_file), statuses, code)[0] == status
+
+
+def test_ctrl_c_detaches_and_says_how_to_come_back(monkeypatch, job_file):
+    def interrupted(client, job_id, show):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_exit_status", interrupted)
+    client, shown = FakeClient([], 0), []
+    monkeypatch.setattr(room, "job_client", lambda target: client)
+    with pytest.raises(KeyboardInterrupt):
+        submit(Submission(job_file), "http://127.0.0.1:1", shown.append)
+    assert shown[-2] == ("detached; job-1 runs on. Follow it again: "
+                         "mmssl-dist jobs logs job-1 --address http://127.0.0.1:1")
+
+
+def test_invalid_job_is_not_sent(job_file):
+    with pytest.raises(ConfigError):
+        submit(Submission(job_file, ("scaling.workers=9",)), "http://127.0.0.1:1", str)
+
+
+def test_address_in_order_of_precedence(monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_address(None) == "http://127.0.0.1:8265"
+    monkeypatch.setenv("RAY_ADDRESS", "1.2.3.4:6379")
+    assert cluster_address(None) == "1.2.3.4:6379"
+    assert cluster_address("http://h:1") == "http://h:1"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:99999"])
+def test_no_cluster_says_how_to_start_one(job_file, address):
+    with pytest.raises(InputError, match="Start one on this machine with `ray start --head`"):
+        submit(Submission(job_file), address, str)

@@ -1,0 +1,212 @@
+"""Inside one bucket: duplicates, numbers, unknown items, repeated vectors; ids and packed rows underneath."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmssl_dist.config.tree import Split
+from mmssl_dist.data.bucket_steps import Catalogue, distinct, settle_items, settle_users
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.ids import buckets_of, hashes, mix, positions, ranked
+from mmssl_dist.data.k_core import drop_rare
+from mmssl_dist.data.packed_rows import pack, unpack
+from mmssl_dist.data.rows import item_schema, tally
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import open_location
+from tests.unit.data.raw import make_job
+
+
+def _interactions(rows, **extra):
+    """[(user, item)] as rows of bucket 0, row r from file 0."""
+    n = len(rows)
+    return pa.table(
+        {
+            "user_id": [user for user, _ in rows],
+            "item_id": [item for _, item in rows],
+            **extra,
+            "row": pa.array(range(n), pa.int64()),
+            "file": pa.array([0] * n, pa.int32()),
+            "bucket": pa.array([0] * n, pa.int32()),
+        }
+    )
+
+
+def _file(name, tmp_path):
+    return RawFile(open_location(f"raw/{name}", make_job(tmp_path).storage), 0, None)
+
+
+def test_hashes_are_the_same_in_another_process():
+    code = (
+        "import pyarrow as pa; from mmssl_dist.data.ids import hashes\n"
+        "print([int(h) for a in (['a', 'b'], [1, -1], [0.5]) for h in hashes(pa.array(a))])"
+    )
+    root = Path(__file__).parents[3]
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": str(root)},
+    ).stdout
+    here = [int(h) for values in (["a", "b"], [1, -1], [0.5]) for h in hashes(pa.array(values))]
+    assert eval(printed) == here
+    assert len(set(here)) == 5
+
+
+@given(st.lists(st.text(max_size=4), max_size=30))
+def test_ranks_are_ascending_and_complete(texts):
+    ids = pa.array(texts, pa.string())
+    distinct_ids, codes = ranked(ids)
+    assert distinct_ids.to_pylist() == sorted(set(ids.to_pylist()), key=lambda text: text.encode())
+    assert distinct_ids.take(pa.array(codes)).equals(ids)
+
+
+def test_rows_without_ids_have_a_bucket_too():
+    assert hashes(pa.array(["a", None])).tolist() == [hashes(pa.array(["a"]))[0], 0]
+    assert len(set(buckets_of(pa.array([None, None], pa.int64()), 4).to_pylist())) == 1
+
+
+def test_positions_of_absent_ids():
+    assert positions(pa.array([3, 9, 1]), pa.array([1, 3])).tolist() == [1, -1, 0]
+
+
+@pytest.mark.parametrize("ids", [np.arange(40000), np.arange(40000) * 64, [f"user-{n}" for n in range(40000)]])
+def test_buckets_are_even(ids):
+    sizes = np.bincount(buckets_of(pa.array(ids), 16).to_numpy(), minlength=16)
+    assert abs(sizes / 2500 - 1).max() < 0.1
+
+
+def test_mixing_is_a_bijection_on_samples():
+    assert len(set(mix(np.arange(10000, dtype=np.uint64)).tolist())) == 10000
+
+
+def test_a_bucket_survives_packing():
+    tables = {"a": pa.table({"x": [1, 2], "y": ["p", None]}), "b.c": pa.table({"z": pa.array([], pa.int8())})}
+    row = pack(3, {"n": 2}, tables)
+    assert row.num_rows == 1
+    assert row["n"].to_pylist() == [2]
+    joined = pa.concat_tables([pack(1, {"n": 0}, {name: table.slice(0, 0) for name, table in tables.items()}), row])
+    for name, table in tables.items():
+        assert unpack(joined.slice(1, 1), name).equals(table)
+        assert unpack(joined.slice(0, 1), name).num_rows == 0
+
+
+def test_of_duplicates_the_earliest_split_then_time_stays():
+    rows = _interactions(
+        [("a", 1), ("a", 1), ("b", 1), ("a", 1)], split=pa.array([2, 0, 1, 0], pa.int8()), time=[1, 9, 5, 3]
+    )
+    kept, dropped = distinct(rows)
+    assert kept.select(["user_id", "row"]).to_pydict() == {"user_id": ["a", "b"], "row": [3, 2]}
+    assert dropped == 2
+
+
+def test_users_are_numbered_in_order_and_tallies_counted():
+    rows = _interactions([("b", 1), ("a", 2), ("b", 1), ("b", 3)], split=pa.array([0, 0, 0, 1], pa.int8()))
+    packed = settle_users(
+        pa.concat_tables([rows, tally(rows.schema, "null_id", 5, 0)]), 0, Split(method="given"), "given"
+    )
+    counts = packed.select(["users", "interactions", "null_id", "duplicate"]).to_pylist()
+    assert counts == [{"users": 2, "interactions": 3, "null_id": 5, "duplicate": 1}]
+    assert unpack(packed, "users")["user_id"].to_pylist() == ["a", "b"]
+    table = unpack(packed, "interactions")
+    assert list(
+        zip(table["user"].to_pylist(), table["item_id"].to_pylist(), table["split"].to_pylist(), strict=True)
+    ) == [(0, 2, 0), (1, 1, 0), (1, 3, 1)]
+
+
+@pytest.mark.parametrize("method", ["ratio", "leave_last_out"])
+def test_splits_follow_the_seed_not_the_order_of_rows(method):
+    rng = np.random.default_rng(0)
+    pairs = sorted({(int(u), int(i)) for u, i in rng.integers(0, 20, (200, 2))})
+    rows = _interactions(pairs, time=rng.integers(0, 3, len(pairs)))
+    split = Split(method=method, validation=0.2, test=0.3)
+
+    def settled(table, seed):
+        return unpack(settle_users(table, seed, split, method), "interactions").drop_columns(["row"])
+
+    shuffled = rows.take(pa.array(rng.permutation(len(pairs)))).set_column(3, "row", pa.array(range(len(pairs))))
+    assert settled(shuffled, 1).equals(settled(rows, 1))
+    assert not settled(rows, 2).equals(settled(rows, 1))
+
+
+def _item_rows(rows):
+    """[(item, kind, user, split, file, row, vector of float32)]."""
+    names = ["item_id", "kind", "user", "split", "file", "row", "vector"]
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns["vector"] = [None if v is None else np.asarray(v, np.float32).tobytes() for v in columns["vector"]]
+    return pa.table({**columns, "bucket": [2] * len(rows)}, schema=item_schema(pa.string()))
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    return Catalogue(
+        (_file("log.csv", tmp_path),),
+        "line",
+        {"image": (_file("i.parquet", tmp_path),), "text": (_file("t.parquet", tmp_path),)},
+        {"image": (2, np.dtype(np.float32)), "text": (1, np.dtype(np.float32))},
+        "every item is known",
+        False,
+    )
+
+
+FEATURES = [("b", 0, None, None, 0, 0, [1, 2]), ("a", 0, None, None, 0, 1, [3, 4]), ("c", 1, None, None, 0, 0, [5])]
+
+
+def test_items_are_those_with_features_in_order(catalogue):
+    packed = settle_items(
+        _item_rows([*FEATURES, ("b", -1, 7, 2, 0, 5, None), ("b", -1, 3, 0, 0, 6, None), ("a", -1, 3, 0, 0, 9, None)]),
+        catalogue,
+    )
+    assert unpack(packed, "items")["item_id"].to_pylist() == ["a", "b", "c"]
+    assert unpack(packed, "train").to_pydict() == {"user": [3, 3], "item": [0, 1]}
+    assert unpack(packed, "test").to_pydict() == {"user": [7], "item": [1]}
+    assert unpack(packed, "features.image").to_pydict() == {"item": [0, 1], "vector": [[3, 4], [1, 2]]}
+    assert unpack(packed, "features.text").to_pydict() == {"item": [2], "vector": [[5]]}
+    assert packed.select(
+        ["bucket", "items", "items_dropped", "train", "validation", "test", "features.image"]
+    ).to_pylist() == [
+        {"bucket": 2, "items": 3, "items_dropped": 0, "train": 2, "validation": 0, "test": 1, "features.image": 2}
+    ]
+
+
+def test_a_core_keeps_no_item_without_interactions(catalogue):
+    core = Catalogue(catalogue.files, "line", catalogue.features, catalogue.shapes, "", core=True)
+    packed = settle_items(_item_rows([*FEATURES, ("b", -1, 7, 0, 0, 5, None)]), core)
+    assert unpack(packed, "items")["item_id"].to_pylist() == ["b"]
+    assert packed["items_dropped"].to_pylist() == [2]
+    assert unpack(packed, "features.image").to_pydict() == {"item": [0], "vector": [[1, 2]]}
+    assert unpack(packed, "features.text").num_rows == 0
+
+
+def test_an_unknown_item_is_named_with_its_first_row(catalogue):
+    with pytest.raises(InputError) as caught:
+        settle_items(_item_rows([*FEATURES, ("x", -1, 7, 0, 0, 8, None), ("y", -1, 7, 0, 0, 5, None)]), catalogue)
+    assert str(caught.value) == (
+        "raw/log.csv, line 5: found the unknown item 'y'; every item is known. "
+        "Add its features, or drop the interaction."
+    )
+
+
+def test_two_vectors_of_one_item(catalogue):
+    with pytest.raises(InputError) as caught:
+        settle_items(_item_rows([*FEATURES, ("a", 0, None, None, 0, 7, [0, 0])]), catalogue)
+    assert str(caught.value).startswith(
+        "raw/i.parquet, row 7: found a second vector of item 'a'; an item has at most one"
+    )
+
+
+def test_the_rare_go_and_tallies_stay():
+    rows = _interactions([("a", 1), ("a", 2), ("b", 1)])
+    rows = pa.concat_tables([rows, tally(rows.schema, "null_id", 4, 0)])
+    kept = drop_rare(rows, "user_id", "item_id", 2, 8)
+    assert kept["user_id"].to_pylist() == ["a", "a", None]
+    assert kept["bucket"].to_pylist()[:2] == buckets_of(pa.array([1, 2]), 8).to_pylist()

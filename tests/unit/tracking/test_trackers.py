@@ -1,0 +1,142 @@
+"""Trackers are told what the history is told; one that fails is left out, and training goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import open_location
+from mmssl_dist.tracking.mlflow import check_mlflow, metric_name, parameters
+from mmssl_dist.tracking.trackers import GAUGES, Prometheus, Tracking, tag
+from tests.servers import client, moto_server
+from tests.unit.launch.jobs import make_job
+
+ROOT = Path(__file__).parents[3]
+ENTRY = {"epoch": 1.0, "loss/total": 0.5, "recall@20": 0.25, "rate/pairs": 1000.0, "share/waiting": 0.125,
+         "train_seconds": 2.0}  # fmt: skip
+
+
+class Relay:
+    """As the actor beside the driver."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.write = SimpleNamespace(remote=lambda name, level, message: self.lines.append(message))
+
+
+def scalars(content: bytes) -> dict[tuple[str, int], float]:
+    """By tag and step, what an event file holds: records of length, checksum, event, checksum."""
+    found, at = {}, 0
+    while at < len(content):
+        (length,) = struct.unpack("<Q", content[at : at + 8])
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        at += 12 + length + 4
+    return found
+
+
+def tell(tracking: Tracking, *entries: dict[str, float]) -> None:
+    for entry in entries:
+        tracking.after_report(None, [entry, {}], None)
+
+
+EXPECTED = {
+    ("loss/total", 1): 0.5, ("loss/total", 2): 0.25, ("validation/recall@20", 1): 0.25,
+    ("validation/recall@20", 2): 0.5, ("rate/pairs", 1): 1000.0, ("share/waiting", 2): 0.125,
+    ("progress/train_seconds", 1): 2.0,
+}  # fmt: skip
+SECOND = {**ENTRY, "epoch": 2.0, "loss/total": 0.25, "recall@20": 0.5}
+
+
+def test_tensorboard_has_every_figure_by_epoch_also_of_a_resumed_run(tmp_path):
+    job, relay = make_job(f"output={tmp_path}"), Relay()
+    tell(Tracking(job, "run-1", relay), ENTRY, {"epoch": 2.0, "step": 3.0, "recall@20": -float("inf")})
+    tell(Tracking(job, "run-1", relay), SECOND)  # another controller
+    found: dict[Any, float] = {}
+    for path in sorted((tmp_path / "tensorboard/run-1").iterdir()):
+        found |= scalars(path.read_bytes())
+    assert EXPECTED.items() <= found.items()
+    assert {step for _, step in found} <= {0, 1, 2}
+    assert relay.lines == []
+
+
+def test_tensorboard_in_object_storage(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with moto_server() as endpoint:
+        client(endpoint).create_bucket(Bucket="runs")
+        job = make_job("output=s3://runs/a", f"storage.endpoint={endpoint}", "storage.region=us-east-1",
+                       "storage.path_style=true")  # fmt: skip
+        tell(Tracking(job, "run-1", Relay()), ENTRY, SECOND)
+        folder = open_location("s3://runs/a/tensorboard/run-1", job.storage)
+        (file,) = folder.files()
+        assert EXPECTED.items() <= scalars((folder / folder.relative(file)).read_bytes()).items()
+
+
+def test_a_tracker_that_fails_is_warned_of_once_and_the_others_go_on(tmp_path):
+    (tmp_path / "tensorboard").write_text("in the way")
+    relay = Relay()
+    tracking = Tracking(make_job(f"output={tmp_path}"), "run-1", relay)
+    tell(tracking, ENTRY, SECOND)
+    (line,) = relay.lines
+    assert line.startswith("TensorBoard: not told of this training any more, which goes on (")
+    assert [tracker.name for tracker in tracking._trackers or ()] == ["Ray metrics"]
+
+
+def test_gauges_are_set_with_run_and_label(monkeypatch):
+    seen = []
+    monkeypatch.setattr("ray.util.metrics.Gauge.set", lambda gauge, value, tags: seen.append(
+        (gauge.info["name"], value, tags)))  # fmt: skip
+    Prometheus("out/run-1").epoch(3, {name: value for name, value in ENTRY.items() if name != "epoch"})
+    run = {"run": "out/run-1"}
+    assert sorted(seen, key=str) == sorted([
+        ("mmssl_epoch", 3.0, run), ("mmssl_loss", 0.5, run | {"term": "total"}),
+        ("mmssl_validation", 0.25, run | {"metric": "recall@20"}), ("mmssl_pairs_per_second", 1000.0, run),
+        ("mmssl_waiting_share", 0.125, run),
+    ], key=str)  # fmt: skip
+
+
+def test_the_dashboard_shows_what_is_exported_and_all_of_it():
+    text = (ROOT / "cluster/grafana.json").read_text()
+    expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+    exported = {f"ray_{name}": {"run", label} - {None} for name, label, _ in GAUGES.values()}
+    shown = {name for expression in expressions for name in re.findall(r"ray_\w+", expression)}
+    assert shown == set(exported)
+    assert set(re.findall(r"ray_\w+", text)) == shown
+    for expression in expressions:
+        ((labels, name),) = re.findall(r"by \(([^)]*)\) \((ray_\w+)", expression)
+        assert set(labels.split(", ")) <= exported[name]
+
+
+def test_mlflow_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check_mlflow(make_job())
+    with pytest.raises(InputError, match=r"tracking\.mlflow: found https://host/; .*mmssl-dist\[tracking\]") as caught:
+        check_mlflow(make_job("tracking.mlflow=https://me:secret@host/"))
+    assert "secret" not in str(caught.value)
+
+
+def test_parameters_are_the_settings_without_passwords():
+    found = dict(parameters(make_job("storage.endpoint=https://me:secret@store", "tracking.mlflow=https://a:secret@b",
+                                     "training.rows.learning_rate=0.01")))  # fmt: skip
+    assert found["storage.endpoint"] == "https://store"
+    assert found["training.rows.learning_rate"] == "0.01"
+    assert found["data.modalities.image.file"]
+    assert not any("secret" in value for value in found.values())
+    assert not any(name.startswith("tracking") for name in found)
+
+
+def test_names_in_the_words_of_the_trackers():
+    assert metric_name("final/test/recall@20") == "final/test/recall_at_20"
+    assert [tag(name) for name in ("recall@20", "loss/bpr", "seconds/step/p50", "best_epoch")] == [
+        "validation/recall@20", "loss/bpr", "seconds/step/p50", "progress/best_epoch",
+    ]  # fmt: skip
