@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
 	@echo "make test     ruff, mypy --strict and every test"
-	@echo "make lint     ruff alone"
+	@echo "make lint     ruff alone: formatting and rules"
 	@echo "make types    mypy --strict alone"
 	@echo "make pytest   the tests alone, by PROCESSES=2 at a time; ARGS=... goes to pytest"
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
@@ -51,6 +51,7 @@ demo: $(STAMP)
 test: lint types pytest
 
 lint: $(STAMP)
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 
 types: $(STAMP)

@@ -1,11 +1,13 @@
 """Runs the experiments of a YAML file, those that are not there yet, and prints the tables that compare them.
 
-    python benchmarks/accuracy.py benchmarks/accuracy.yaml OUT --set data.path=FOLDER [--only NAME ...] [--table]
+    python benchmarks/accuracy.py benchmarks/accuracy.yaml OUT --set data.path=FOLDER [--only NAME ...]
+    [--table]
 
-Experiments are named; each is the file's job with other settings (`set`, after the file's own) or another job (`job`),
-and has `seeds`. A run lives in OUT/NAME/seed-S and is the stages up to `evaluate`, all of them on one Ray; what was cut
-off goes on and what is done is skipped. Printed are means over the runs, popularity's as the first of them has it, and
-`mmssl-dist compare`'s tests of every experiment against the first one, user by user; --table runs nothing.
+Experiments are named; each is the file's job with other settings (`set`, after the file's own) or another job
+(`job`), and has `seeds`. A run lives in OUT/NAME/seed-S and is the stages up to `evaluate`, all of them on
+one Ray; what was cut off goes on and what is done is skipped. Printed are means over the runs, popularity's
+as the first of them has it, and `mmssl-dist compare`'s tests of every experiment against the first one, user
+by user; --table runs nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Experiment:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiments", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="sets", help="override of every run")
@@ -73,7 +77,9 @@ def read(tree: dict[str, Any]) -> list[Experiment]:
     """The file's experiments, in its order."""
     wrong = [name for name in tree["experiments"] if set(name) & set("=/,")]
     if wrong:
-        sys.exit(f"{', '.join(wrong)}: a name is a folder's and `compare`'s, so it has no =, / or comma in it")
+        sys.exit(
+            f"{', '.join(wrong)}: a name is a folder's and `compare`'s, so it has no =, / or comma in it"
+        )
     return [
         Experiment(
             name,
@@ -127,9 +133,13 @@ def finished(experiment: Experiment, out: Path) -> list[Path]:
 
 
 def table(done: dict[str, list[Path]]) -> list[str]:
-    """Means over each experiment's runs: a Markdown table, Recall@20 with every run's value and the standard error."""
-    lines = ["| | runs | validation Recall@20 | test Recall@20 | standard error over runs | test NDCG@20 "
-             "| test Recall@20, cold items | epochs to the best |", "|" + "---|" * 8]  # fmt: skip
+    """Means over each experiment's runs: a Markdown table, Recall@20 with every run's value and the standard
+    error."""
+    lines = [
+        "| | runs | validation Recall@20 | test Recall@20 | standard error over runs | test NDCG@20 "
+        "| test Recall@20, cold items | epochs to the best |",
+        "|" + "---|" * 8,
+    ]
     for name, runs in done.items():
         trained = [json.loads((run / "training" / "manifest.json").read_text())["facts"] for run in runs]
         epochs = [facts["best_epoch"] for facts in trained]
@@ -154,13 +164,21 @@ def _metrics(run: Path) -> dict[str, Any]:
 
 
 def _line(name: str, runs: list[dict[str, Any]], epochs: str) -> str:
-    validation, test = (Summary(tuple(run[split]["recall@20"] for run in runs)) for split in ("validation", "test"))
+    validation, test = (
+        Summary(tuple(run[split]["recall@20"] for run in runs)) for split in ("validation", "test")
+    )
     ndcg = Summary(tuple(run["test"]["ndcg@20"] for run in runs))
     cold = [run["cold"]["test"]["recall@20"] for run in runs if "test" in run.get("cold", {})]
     cells = [
-        name, str(len(runs)), _values(validation), _values(test), "" if test.error is None else f"{test.error:.4f}",
-        f"{ndcg.mean:.4f}", f"{sum(cold) / len(cold):.3f}" if cold else "", epochs,
-    ]  # fmt: skip
+        name,
+        str(len(runs)),
+        _values(validation),
+        _values(test),
+        "" if test.error is None else f"{test.error:.4f}",
+        f"{ndcg.mean:.4f}",
+        f"{sum(cold) / len(cold):.3f}" if cold else "",
+        epochs,
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -46,15 +46,25 @@ def medians(repeats: int, *calls: Callable[[], object]) -> list[float]:
 
 
 def write(figures: Sequence[Figure], folder: Path, notes: Sequence[str]) -> None:
-    """``folder``/benchmarks/results.json, and ``folder``/docs/benchmarks.md with machine, versions and ``notes``."""
+    """``folder``/benchmarks/results.json, and ``folder``/docs/benchmarks.md with machine, versions and
+    ``notes``."""
     (folder / "benchmarks/results.json").write_text(json.dumps([asdict(f) for f in figures], indent=1) + "\n")
-    head = ["# Benchmarks", "",
-            "Written by `make bench`. A ratio compares two things that took turns in one run. Rows are 64 wide.", "",
-            f"{os.cpu_count()} cores, {_memory():.0f} GB, {platform.machine()}, Python {platform.python_version()}, "
-            + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-            + f"; load average {os.getloadavg()[2]:.1f} over the last quarter of an hour.", "",
-            "| figure | value | bar | aim | beside |", "|---|---|---|---|---|"]  # fmt: skip
-    lines = [f"| {f.name} | {_shown(f)} | {_number(f.bar)} | {_number(f.aim)} | {f.baseline} |" for f in figures]
+    head = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. A ratio compares two things that took turns in one run. Rows are 64 wide.",
+        "",
+        f"{os.cpu_count()} cores, {_memory():.0f} GB, {platform.machine()}, Python "
+        f"{platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+        + f"; load average {os.getloadavg()[2]:.1f} over the last quarter of an hour.",
+        "",
+        "| figure | value | bar | aim | beside |",
+        "|---|---|---|---|---|",
+    ]
+    lines = [
+        f"| {f.name} | {_shown(f)} | {_number(f.bar)} | {_number(f.aim)} | {f.baseline} |" for f in figures
+    ]
     below = [line for note in notes for line in ("", note)]
     (folder / "docs/benchmarks.md").write_text("\n".join([*head, *lines, *below]) + "\n")
 

@@ -33,13 +33,20 @@ THREADS = 7  # of a worker on a machine with eight cores to a GPU
 WARM_UP, MEASURED = 3, 8
 
 
-def measure(graph: LocalGraph, batch_size: int, device: torch.device, sets: Sequence[str]) -> dict[str, float]:
-    """Medians over some steps: seconds to sample, to move a batch to the device, of a step, of its phases on the host.
+def measure(
+    graph: LocalGraph, batch_size: int, device: torch.device, sets: Sequence[str]
+) -> dict[str, float]:
+    """Medians over some steps: seconds to sample, to move a batch to the device, of a step, of its phases on
+    the host.
 
     "pairs/s" is what sampling beside the step leaves; "peak" bytes on the device.
     """
-    tree = {"output": "unused", "data": {"path": "unused", "modalities": {m: {"file": m} for m in WIDTHS}},
-            "partition": {"parts": 1}, "training": {"batch_size": batch_size}}  # fmt: skip
+    tree = {
+        "output": "unused",
+        "data": {"path": "unused", "modalities": {m: {"file": m} for m in WIDTHS}},
+        "partition": {"parts": 1},
+        "training": {"batch_size": batch_size},
+    }
     job = parse_job(tree, sets)
     exchange = Exchange(None, graph.book.worker_bounds(1), 0)
     state = initial_state(job, graph, device)

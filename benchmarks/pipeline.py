@@ -1,5 +1,5 @@
-"""The real commands on a hundred thousand users: prepare beside plain pyarrow, two workers beside one, memory beside
-the plan."""
+"""The real commands on a hundred thousand users: prepare beside plain pyarrow, two workers beside one, memory
+beside the plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ evaluation: {users: 2000}
 
 TIKTOK = Path(__file__).resolve().parents[1] / "jobs/tiktok.yaml"
 PLAIN_EPOCH = 266.0
-"""Seconds of an epoch of the released MMSSL on TikTok, image and audio, evaluation left out, on two CPU threads."""
+"""Seconds of an epoch of the released MMSSL on TikTok, image and audio, evaluation left out, on two CPU
+threads."""
 PAIRS = 1024
 """Training pairs of a step per worker, where the batch grows with the workers."""
 
@@ -52,8 +53,21 @@ def figures(folder: Path, tiktok: Path | None) -> Iterator[Figure]:
         tiktok: folder of MMSSL's release of TikTok; None leaves its figure out.
     """
     (folder / "job.yaml").write_text(JOB)
-    _call(folder, "synthesize", "raw", "--users", "100000", "--items", "30000", "--interactions", "1900000",
-          "--modality", "image=128", "--modality", "text=96")  # fmt: skip
+    _call(
+        folder,
+        "synthesize",
+        "raw",
+        "--users",
+        "100000",
+        "--items",
+        "30000",
+        "--interactions",
+        "1900000",
+        "--modality",
+        "image=128",
+        "--modality",
+        "text=96",
+    )
     _call(folder, "prepare", "job.yaml", "--set", "output=run")
     yield _preparing(folder)
     _call(folder, "partition", "job.yaml", "--set", "output=run")
@@ -70,24 +84,59 @@ def figures(folder: Path, tiktok: Path | None) -> Iterator[Figure]:
 
 
 def _preparing(folder: Path) -> Figure:
-    """``prepare`` of the data of jobs/million.yaml, beside a copy of the same files; the least of two times each."""
-    for name, sizes, widths in (("large", (1000000, 300000, 20000000), (512, 384)), ("none", (100, 100, 1000), (2, 2))):
+    """``prepare`` of the data of jobs/million.yaml, beside a copy of the same files; the least of two times
+    each."""
+    for name, sizes, widths in (
+        ("large", (1000000, 300000, 20000000), (512, 384)),
+        ("none", (100, 100, 1000), (2, 2)),
+    ):
         users, items, interactions = map(str, sizes)
-        _call(folder, "synthesize", name, "--users", users, "--items", items, "--interactions", interactions,
-              "--modality", f"image={widths[0]}", "--modality", f"text={widths[1]}")  # fmt: skip
+        _call(
+            folder,
+            "synthesize",
+            name,
+            "--users",
+            users,
+            "--items",
+            items,
+            "--interactions",
+            interactions,
+            "--modality",
+            f"image={widths[0]}",
+            "--modality",
+            f"text={widths[1]}",
+        )
     seconds: dict[str, list[float]] = {"large": [], "none": [], "copied": [], "alike": []}
     for _ in range(2):
         for name in ("large", "none"):
             started = perf_counter()
-            _call(folder, "prepare", "job.yaml", "--force", "--set", f"data.path={name}", "--set", "output=prepared")
+            _call(
+                folder,
+                "prepare",
+                "job.yaml",
+                "--force",
+                "--set",
+                f"data.path={name}",
+                "--set",
+                "output=prepared",
+            )
             seconds[name].append(perf_counter() - started)
         seconds["copied"].append(_copy(folder, "large", alike=False))
         seconds["alike"].append(_copy(folder, "large", alike=True))
     prepared, nothing, copied, alike = (min(each) for each in seconds.values())
-    beside = (f"{prepared:.1f} and {copied:.1f} s; 20 million interactions, features 512 and 384 wide; {nothing:.1f} s "
-              f"for a thousand and 2 wide, which is starting Python and Ray; copied in its encodings {alike:.1f} s")
-    return Figure("prepare / one process reading and writing the same Parquet with pyarrow", prepared / copied, "lower",
-                  3, 1.5, beside)  # fmt: skip
+    beside = (
+        f"{prepared:.1f} and {copied:.1f} s; 20 million interactions, features 512 and 384 wide; "
+        f"{nothing:.1f} s "
+        f"for a thousand and 2 wide, which is starting Python and Ray; copied in its encodings {alike:.1f} s"
+    )
+    return Figure(
+        "prepare / one process reading and writing the same Parquet with pyarrow",
+        prepared / copied,
+        "lower",
+        3,
+        1.5,
+        beside,
+    )
 
 
 def _scaling(folder: Path) -> Iterator[Figure]:
@@ -95,17 +144,31 @@ def _scaling(folder: Path) -> Iterator[Figure]:
     job = folder / "job.yaml"
 
     def run(workers: int, batch: int, *sets: str) -> Mapping[str, float]:
-        return train(job, ["output=run", f"training.batch_size={batch}", "training.steps_per_epoch=30", *sets], workers)
+        return train(
+            job, ["output=run", f"training.batch_size={batch}", "training.steps_per_epoch=30", *sets], workers
+        )
 
     one, two, shared = run(1, PAIRS), run(2, 2 * PAIRS), run(2, PAIRS)
     bpr_one, bpr_two = run(1, PAIRS, *BPR_ONLY), run(2, 2 * PAIRS, *BPR_ONLY)
     rate = "rate/pairs"
-    yield Figure("training pairs/s, W = 2 / W = 1, one thread each", two[rate] / one[rate], "higher", 1.6, 1.9,
-                 f"{two[rate]:,.0f} and {one[rate]:,.0f} pairs/s, all losses, METIS parts, a core for each worker, "
-                 f"1,024 pairs a step and worker; by BPR alone {bpr_two[rate] / bpr_one[rate]:.2f}; "
-                 f"with 1,024 pairs a step in all {shared[rate] / one[rate]:.2f}")  # fmt: skip
-    yield Figure("share of step time spent waiting, W = 2", two["share/waiting"], "lower", 0.15, 0.05,
-                 f"{one['share/waiting']:.3f} at W = 1, whose sampling shares its core too")  # fmt: skip
+    yield Figure(
+        "training pairs/s, W = 2 / W = 1, one thread each",
+        two[rate] / one[rate],
+        "higher",
+        1.6,
+        1.9,
+        f"{two[rate]:,.0f} and {one[rate]:,.0f} pairs/s, all losses, METIS parts, a core for each worker, "
+        f"1,024 pairs a step and worker; by BPR alone {bpr_two[rate] / bpr_one[rate]:.2f}; "
+        f"with 1,024 pairs a step in all {shared[rate] / one[rate]:.2f}",
+    )
+    yield Figure(
+        "share of step time spent waiting, W = 2",
+        two["share/waiting"],
+        "lower",
+        0.15,
+        0.05,
+        f"{one['share/waiting']:.3f} at W = 1, whose sampling shares its core too",
+    )
 
 
 def _tiktok(folder: Path, data: Path) -> Figure:
@@ -113,22 +176,45 @@ def _tiktok(folder: Path, data: Path) -> Figure:
     for stage in ("prepare", "partition"):
         _call(folder, stage, str(TIKTOK), *(word for each in sets for word in ("--set", each)))
     epoch = train(TIKTOK, [*sets, "training.epochs=4", "model.dimension=64"], 2)["train_seconds"]
-    return Figure("seconds per epoch on TikTok, W = 2: the released MMSSL's 266 / ours", PLAIN_EPOCH / epoch, "higher",
-                  50, 150, f"{epoch:.2f} s, all losses, same number of pairs; the 266 s were measured apart, on two "
-                  "threads")  # fmt: skip
+    return Figure(
+        "seconds per epoch on TikTok, W = 2: the released MMSSL's 266 / ours",
+        PLAIN_EPOCH / epoch,
+        "higher",
+        50,
+        150,
+        f"{epoch:.2f} s, all losses, same number of pairs; the 266 s were measured apart, on two threads",
+    )
 
 
 def _workers(history: Mapping[int, Mapping[str, float]], plans: Mapping[int, Any]) -> Iterator[Figure]:
     two = history[2]
     above = {w: found["memory/resident"] - EMPTY_WORKER for w, found in history.items()}
-    yield Figure("peak resident memory per worker above an empty one, W = 2 / W = 1", above[2] / above[1], "lower", 0.6,
-                 0.5, f"{above[2] / 1e6:.0f} and {above[1] / 1e6:.0f} MB")  # fmt: skip
+    yield Figure(
+        "peak resident memory per worker above an empty one, W = 2 / W = 1",
+        above[2] / above[1],
+        "lower",
+        0.6,
+        0.5,
+        f"{above[2] / 1e6:.0f} and {above[1] / 1e6:.0f} MB",
+    )
     for workers, plan in plans.items():
         peak = history[workers]["memory/resident"]
-        yield Figure(f"peak resident memory per worker / the plan's, W = {workers}", peak / plan.memory.total, "lower",
-                     1.2, None, f"{peak / 1e6:.0f} and {plan.memory.total / 1e6:.0f} MB; not below 0.8")  # fmt: skip
-    yield Figure("bytes sent in a step / the plan's, W = 2", two["exchange/bytes"] / (2 * plans[2].sent), "lower", 1.2,
-                 None, f"{two['exchange/bytes'] / 1e6:.1f} and {2 * plans[2].sent / 1e6:.1f} MB")  # fmt: skip
+        yield Figure(
+            f"peak resident memory per worker / the plan's, W = {workers}",
+            peak / plan.memory.total,
+            "lower",
+            1.2,
+            None,
+            f"{peak / 1e6:.0f} and {plan.memory.total / 1e6:.0f} MB; not below 0.8",
+        )
+    yield Figure(
+        "bytes sent in a step / the plan's, W = 2",
+        two["exchange/bytes"] / (2 * plans[2].sent),
+        "lower",
+        1.2,
+        None,
+        f"{two['exchange/bytes'] / 1e6:.1f} and {2 * plans[2].sent / 1e6:.1f} MB",
+    )
 
 
 def _call(folder: Path, *words: str) -> None:
@@ -161,4 +247,3 @@ def _plan(folder: Path, workers: int) -> Any:
     job = load_job(folder / "job.yaml", [f"scaling.workers={workers}"])
     location = open_location(str(folder / "run"), job.storage) / "partitions"
     return make_plan(job, sizes_of_partitions(require_manifest(location, "partitions", "partition")), Terms())
-

@@ -1,4 +1,5 @@
-"""Every benchmark, into docs/benchmarks.md and benchmarks/results.json: python benchmarks/speed.py [--tiktok FOLDER]"""
+"""Every benchmark, into docs/benchmarks.md and benchmarks/results.json: python benchmarks/speed.py [--tiktok
+FOLDER]"""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiktok", type=Path, help="MMSSL's release of TikTok; without it that figure is left out")
+    parser.add_argument(
+        "--tiktok", type=Path, help="MMSSL's release of TikTok; without it that figure is left out"
+    )
     tiktok = parser.parse_args().tiktok
     found = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:

@@ -29,11 +29,22 @@ from mmssl_dist.training.step import TrainingStep
 
 WIDTHS = {"image": 8}
 DIMENSION = 64
-TREE = {"output": "unused", "data": {"path": "unused", "modalities": {name: {"file": name} for name in WIDTHS}},
-        "partition": {"parts": 1}, "model": {"dimension": DIMENSION}}  # fmt: skip
+TREE = {
+    "output": "unused",
+    "data": {"path": "unused", "modalities": {name: {"file": name} for name in WIDTHS}},
+    "partition": {"parts": 1},
+    "model": {"dimension": DIMENSION},
+}
 HUNDRED_THOUSAND, MILLION = (100_000, 30_000, 1_900_000), (1_000_000, 300_000, 20_000_000)
-BPR_ONLY = ("losses.ranking.loss=bpr", "losses.l2=0", "losses.tower_l2=0", "losses.contrastive.weight=0",
-            "losses.adversarial.weight=0", "model.item_graph.weight=0", "model.dropout=0")  # fmt: skip
+BPR_ONLY = (
+    "losses.ranking.loss=bpr",
+    "losses.l2=0",
+    "losses.tower_l2=0",
+    "losses.contrastive.weight=0",
+    "losses.adversarial.weight=0",
+    "model.item_graph.weight=0",
+    "model.dropout=0",
+)
 
 
 def figures() -> Iterator[Figure]:
@@ -71,20 +82,25 @@ class Ours:
 
 @dataclass
 class Plain:
-    """LightGCN by BPR as one would write it with DGL and PyTorch: nn.Embedding with sparse gradients, SparseAdam."""
+    """LightGCN by BPR as one would write it with DGL and PyTorch: nn.Embedding with sparse gradients,
+    SparseAdam."""
 
     graph: LocalGraph
 
     def __post_init__(self) -> None:
         training = self.graph.training
         none = torch.empty(0, dtype=torch.int64)
-        self.dgl = dgl.graph(("csc", (training.indptr, training.neighbours, none)), num_nodes=self.graph.num_rows)
+        self.dgl = dgl.graph(
+            ("csc", (training.indptr, training.neighbours, none)), num_nodes=self.graph.num_rows
+        )
         self.dgl.edata["w"] = training.weight
         self.embedding = torch.nn.Embedding(self.graph.num_rows, DIMENSION, sparse=True)
         self.adam = torch.optim.SparseAdam(self.embedding.parameters(), lr=1e-3)
 
     def __call__(self, seeds: Seeds) -> None:
-        nodes, place = torch.unique(torch.cat([seeds.users, seeds.positives, seeds.negatives]), return_inverse=True)
+        nodes, place = torch.unique(
+            torch.cat([seeds.users, seeds.positives, seeds.negatives]), return_inverse=True
+        )
         blocks, wanted = [], nodes
         for _ in range(2):
             sampled = dgl.sampling.sample_neighbors(self.dgl, wanted, 10)
@@ -117,11 +133,18 @@ def _sampling(graph: LocalGraph) -> Figure:
     count = len(sampler.training.sample(route, 10, key(0)).nodes)
     numbers = iter(range(10**6))
     ours, theirs = medians(
-        15, lambda: sampler.training.sample(route, 10, key(next(numbers))),
+        15,
+        lambda: sampler.training.sample(route, 10, key(next(numbers))),
         lambda: dgl.sampling.sample_neighbors(plain, nodes, 10),
-    )  # fmt: skip
-    return Figure("sampled edges/s at W = 1 / DGL's sample_neighbors on the whole graph", theirs / ours, "higher", 0.6,
-                  0.9, f"{count / ours / 1e6:.1f} and {count / theirs / 1e6:.1f} million edges/s")  # fmt: skip
+    )
+    return Figure(
+        "sampled edges/s at W = 1 / DGL's sample_neighbors on the whole graph",
+        theirs / ours,
+        "higher",
+        0.6,
+        0.9,
+        f"{count / ours / 1e6:.1f} and {count / theirs / 1e6:.1f} million edges/s",
+    )
 
 
 def _whole_step(graph: LocalGraph) -> Figure:
@@ -132,8 +155,14 @@ def _whole_step(graph: LocalGraph) -> Figure:
         ours()
         plain(seeds.draw(0, next(numbers)))
     mine, theirs = medians(15, ours, lambda: plain(seeds.draw(0, next(numbers))))
-    return Figure("whole step at W = 1, BPR only / the same with plain DGL and PyTorch", mine / theirs, "lower", 1.25,
-                  1.05, f"{mine * 1e3:.0f} and {theirs * 1e3:.0f} ms, {ours.rows:,} rows, one thread")  # fmt: skip
+    return Figure(
+        "whole step at W = 1, BPR only / the same with plain DGL and PyTorch",
+        mine / theirs,
+        "lower",
+        1.25,
+        1.05,
+        f"{mine * 1e3:.0f} and {theirs * 1e3:.0f} ms, {ours.rows:,} rows, one thread",
+    )
 
 
 def _flatness(small: LocalGraph, large: LocalGraph) -> Figure:
@@ -144,15 +173,19 @@ def _flatness(small: LocalGraph, large: LocalGraph) -> Figure:
     seconds = dict(zip(on, medians(7, *on.values()), strict=True))
     per_row = {name: seconds[name] / on[name].rows for name in on}
     return Figure(
-        "step time per sampled row, a million users / a hundred thousand", per_row["large"] / per_row["small"], "lower",
-        1.5, 1.1, f"{seconds['large'] * 1e3:.0f} ms for {on['large'].rows:,} rows, {seconds['small'] * 1e3:.0f} ms for "
+        "step time per sampled row, a million users / a hundred thousand",
+        per_row["large"] / per_row["small"],
+        "lower",
+        1.5,
+        1.1,
+        f"{seconds['large'] * 1e3:.0f} ms for {on['large'].rows:,} rows, {seconds['small'] * 1e3:.0f} ms for "
         f"{on['small'].rows:,}; all losses, one thread",
-    )  # fmt: skip
+    )
 
 
 def _full_graph(graph: LocalGraph, folder: Path) -> Figure:
-    """LightGCN on the whole graph each step, both directions as CSR, dense Adam; beside it two workers of ours, who
-    hold half of the users and items each, whoever they are joined to."""
+    """LightGCN on the whole graph each step, both directions as CSR, dense Adam; beside it two workers of
+    ours, who hold half of the users and items each, whoever they are joined to."""
     torch.set_num_threads(2)
     training, n = graph.training, graph.num_rows
     matrix = torch.sparse_csr_tensor(training.indptr, training.neighbours, training.weight, (n, n))
@@ -184,13 +217,24 @@ def _full_graph(graph: LocalGraph, folder: Path) -> Figure:
     torch.set_num_threads(1)
     save_cut(graph, 2, folder)
     (folder / "job.yaml").write_text(json.dumps(TREE))
-    sets = ["training.epochs=3", "training.steps_per_epoch=15", "training.batch_size=2048", "partition.parts=2"]
+    sets = [
+        "training.epochs=3",
+        "training.steps_per_epoch=15",
+        "training.batch_size=2048",
+        "partition.parts=2",
+    ]
     found = train(folder / "job.yaml", [*BPR_ONLY, *sets], 2, folder)
     mine = 1024 / found["rate/pairs"]
-    return Figure("seconds per 1,024 pairs, a million users, BPR only: full-graph LightGCN in PyTorch / ours at W = 2",
-                  theirs / mine, "higher", 20, 60, f"{theirs:.2f} s on two threads, and {mine:.3f} s by two workers "
-                  "with 1,024 pairs a step each, parts cut without a look at the edges "
-                  f"({found['exchange/local']:.2f} of the rows are a worker's own)")  # fmt: skip
+    return Figure(
+        "seconds per 1,024 pairs, a million users, BPR only: full-graph LightGCN in PyTorch / ours at W = 2",
+        theirs / mine,
+        "higher",
+        20,
+        60,
+        f"{theirs:.2f} s on two threads, and {mine:.3f} s by two workers "
+        "with 1,024 pairs a step each, parts cut without a look at the edges "
+        f"({found['exchange/local']:.2f} of the rows are a worker's own)",
+    )
 
 
 def _ranking() -> Figure:
@@ -210,5 +254,11 @@ def _ranking() -> Figure:
     torch.set_num_threads(2)
     mine, theirs = medians(5, ours, plain)
     torch.set_num_threads(1)
-    return Figure("exact full ranking / matmul and topk on the same blocks", mine / theirs, "lower", 1.5, 1.15,
-                  f"{mine:.2f} and {theirs:.2f} s; 4,096 users, 100,000 items; ours leaves out known ones")  # fmt: skip
+    return Figure(
+        "exact full ranking / matmul and topk on the same blocks",
+        mine / theirs,
+        "lower",
+        1.5,
+        1.15,
+        f"{mine:.2f} and {theirs:.2f} s; 4,096 users, 100,000 items; ours leaves out known ones",
+    )

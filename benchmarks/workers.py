@@ -46,13 +46,24 @@ def train(job: Path, sets: Sequence[str], workers: int, cut: Path | None = None)
     job = job.resolve()
     settings = load_job(job, sets)
     with tempfile.TemporaryDirectory(prefix="workers-") as name:
-        spec = {"job": str(job), "sets": list(sets), "workers": workers, "folder": name,
-                "cut": None if cut is None else str(cut)}  # fmt: skip
+        spec = {
+            "job": str(job),
+            "sets": list(sets),
+            "workers": workers,
+            "folder": name,
+            "cut": None if cut is None else str(cut),
+        }
         path = Path(name) / "spec.json"
         path.write_text(json.dumps(spec))
-        environment = {**os.environ, **worker_environment(settings.scaling, settings.storage), "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            **worker_environment(settings.scaling, settings.storage),
+            "OMP_NUM_THREADS": "1",
+        }
         started = [
-            subprocess.Popen([sys.executable, __file__, str(path), str(rank)], env=environment, cwd=job.parent)  # noqa: S603
+            subprocess.Popen(  # noqa: S603
+                [sys.executable, __file__, str(path), str(rank)], env=environment, cwd=job.parent
+            )
             for rank in range(workers)
         ]
         try:
@@ -67,11 +78,12 @@ def train(job: Path, sets: Sequence[str], workers: int, cut: Path | None = None)
 
 
 def save_cut(graph: LocalGraph, parts: int, folder: Path) -> None:
-    """Cut a graph of one partition into ``parts`` ranges of users and items, whoever is joined to whom: the features
-    and the item-item graph are left out but for the features' rows."""
+    """Cut a graph of one partition into ``parts`` ranges of users and items, whoever is joined to whom: the
+    features and the item-item graph are left out but for the features' rows."""
     users, items = graph.book.num_users, graph.book.num_items
-    indptr, neighbours, weight = (x.numpy() for x in (graph.training.indptr, graph.training.neighbours,
-                                                      graph.training.weight))  # fmt: skip
+    indptr, neighbours, weight = (
+        x.numpy() for x in (graph.training.indptr, graph.training.neighbours, graph.training.weight)
+    )
     at = [[part * count // parts for part in range(parts + 1)] for count in (users, items)]
     book = PartitionBook(*(tuple(b - a for a, b in pairwise(cuts)) for cuts in at))
     ranges = [[(at[0][p], at[0][p + 1]), (users + at[1][p], users + at[1][p + 1])] for p in range(parts)]
@@ -96,16 +108,24 @@ def _load_cut(folder: Path, worker: Worker) -> LocalGraph:
     book = PartitionBook(tuple(users), tuple(items))
 
     def load(part: int) -> PartitionData:
-        arrays = {path.name.removeprefix(f"{part}.").removesuffix(".npy"): np.load(path)
-                  for path in folder.glob(f"{part}.*.npy")}  # fmt: skip
+        arrays = {
+            path.name.removeprefix(f"{part}.").removesuffix(".npy"): np.load(path)
+            for path in folder.glob(f"{part}.*.npy")
+        }
         none = np.zeros(users[part] + 1, np.int64), np.empty(0, np.int64)
         return PartitionData(
-            part=part, users=users[part], items=items[part],
+            part=part,
+            users=users[part],
+            items=items[part],
             indptr=np.concatenate([[0], np.cumsum(arrays["lengths"])]).astype(np.int64),
-            neighbours=arrays["neighbours"], weight=arrays["weight"], held_out={"validation": none, "test": none},
-            propagated={name.removeprefix("propagated."): rows for name, rows in arrays.items() if "." in name},
+            neighbours=arrays["neighbours"],
+            weight=arrays["weight"],
+            held_out={"validation": none, "test": none},
+            propagated={
+                name.removeprefix("propagated."): rows for name, rows in arrays.items() if "." in name
+            },
             similar={},
-        )  # fmt: skip
+        )
 
     return join_partitions(book, [load(part) for part in book.worker_parts(worker.rank, worker.world_size)])
 
@@ -133,14 +153,22 @@ def work(spec: Path, rank: int) -> None:
         sys.exit(f"{workers} workers need a core each; this process may use {len(cores)}")
     os.sched_setaffinity(0, {cores[rank]})
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(str(folder / "store"), workers), rank=rank, world_size=workers)
+    dist.init_process_group(
+        "gloo", store=dist.FileStore(str(folder / "store"), workers), rank=rank, world_size=workers
+    )
     job: Job = load_job(Path(given["job"]), given["sets"])
     worker = Worker(rank, workers, torch.device("cpu"), folder, dist.group.WORLD)
-    graph = _load_cut(Path(given["cut"]), worker) if given["cut"] else load_local_graph(job, worker, ("validation",))
+    graph = (
+        _load_cut(Path(given["cut"]), worker)
+        if given["cut"]
+        else load_local_graph(job, worker, ("validation",))
+    )
     sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(workers), rank)
     exchange = graph.exchange(worker)
     metric = job.evaluation.metric
-    position = TrainingLoop(job, worker, graph, exchange, sampler, NothingKept(), lambda _: {metric: 0.0}).run()
+    position = TrainingLoop(
+        job, worker, graph, exchange, sampler, NothingKept(), lambda _: {metric: 0.0}
+    ).run()
     if rank == 0:
         (folder / "history.json").write_text(json.dumps(position.history))
     dist.barrier()

@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 
 
 def open_run(url: str, storage: Mapping[str, object] | None = None) -> Run:
-    """The exported run whose job has the output ``url``: embeddings, recommendations and similar items in your ids.
+    """The exported run whose job has the output ``url``: embeddings, recommendations and similar items in
+    your ids.
 
     Args:
         url: folder or s3:// URL.

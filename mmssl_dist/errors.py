@@ -1,6 +1,7 @@
 """The exceptions a user can meet, and the exit status each one stands for.
 
-Exit 2: the input has to be mended. Exit 1: the system failed. Every message says where, the value, the rule and what
+Exit 2: the input has to be mended. Exit 1: the system failed. Every message says where, the value, the rule
+    and what
 to do, and survives pickling, since most are raised in a worker and shown by the driver.
 """
 
@@ -46,12 +47,16 @@ class ConfigError(InputError):
     """One or several problems of a job's YAML, shown together, one line each."""
 
     def __init__(self, problems: tuple[str, ...], source: str) -> None:
-        super().__init__(source, f"{len(problems)} problem(s)", "every value must be valid", "Mend the lines below.")
+        super().__init__(
+            source, f"{len(problems)} problem(s)", "every value must be valid", "Mend the lines below."
+        )
         self.args = (problems, source)
         self.problems, self.source = problems, source
 
     def __str__(self) -> str:
-        return "\n".join((f"{self.source}: {len(self.problems)} problem(s)", *(f"  {p}" for p in self.problems)))
+        return "\n".join(
+            (f"{self.source}: {len(self.problems)} problem(s)", *(f"  {p}" for p in self.problems))
+        )
 
 
 class StorageError(InputError):
@@ -59,8 +64,8 @@ class StorageError(InputError):
 
 
 class StorageFault(StorageError):
-    """An object store did not answer, or broke off, and asking again did not help, or a disk is full: it may well work
-    later."""
+    """An object store did not answer, or broke off, and asking again did not help, or a disk is full: it may
+    well work later."""
 
     exit_status = EXIT_SYSTEM_FAILURE
 
@@ -78,13 +83,15 @@ class WorkerError(MmsslError):
 
 
 def shown(value: object) -> str:
-    """``value`` on one line of limited length: what files hold may neither break a message nor command a terminal."""
+    """``value`` on one line of limited length: what files hold may neither break a message nor command a
+    terminal."""
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def find_known(error: BaseException) -> MmsslError | None:
-    """The first ``MmsslError`` in the chain of causes of ``error`` (Ray wraps what workers raise), or None."""
+    """The first ``MmsslError`` in the chain of causes of ``error`` (Ray wraps what workers raise), or
+    None."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -92,11 +99,15 @@ def find_known(error: BaseException) -> MmsslError | None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        cause = getattr(current, "cause", None)  # Ray's RayTaskError is both its own kind and the error it wraps
+        cause = getattr(
+            current, "cause", None
+        )  # Ray's RayTaskError is both its own kind and the error it wraps
         if isinstance(current, MmsslError):
             return cause if isinstance(cause, MmsslError) else current
         pending += [current.__cause__, current.__context__, cause]
-        failures = getattr(current, "worker_failures", None)  # Ray Train's WorkerGroupError: rank -> exception
+        failures = getattr(
+            current, "worker_failures", None
+        )  # Ray Train's WorkerGroupError: rank -> exception
         if isinstance(failures, dict):
             pending += list(failures.values())
     return None

@@ -1,4 +1,5 @@
-"""The stages in order. A stage runs when nothing published matches its inputs, and only on inputs that match theirs."""
+"""The stages in order. A stage runs when nothing published matches its inputs, and only on inputs that match
+theirs."""
 
 from __future__ import annotations
 
@@ -17,7 +18,12 @@ from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import check_search, with_settings
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.artifact_facts import require_facts
-from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
+from mmssl_dist.launch.fingerprints import (
+    evaluation_fingerprint,
+    export_fingerprint,
+    run_name,
+    training_fingerprint,
+)
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import (
@@ -75,7 +81,8 @@ class Stage:
         fingerprint: of what it would publish, from the job and the artifact it reads.
         run: does the work and publishes.
         summary: a few lines about the artifact, from the job and the manifest's facts.
-        check: refuses a job that could not be finished, once Ray is connected to and before anything is removed.
+        check: refuses a job that could not be finished, once Ray is connected to and before anything is
+            removed.
         discard: removes what the stage would go on from, when it is to start anew.
     """
 
@@ -115,14 +122,19 @@ def run_all(job: Job, cluster: Connect, force: bool = False) -> dict[str, Manife
     _begin(job)
     manifests: dict[str, Manifest] = {}
     for stage in STAGES:
-        manifests[stage.name] = _bring_up_to_date(stage, job, manifests.get(stage.after or ""), cluster, force)
+        manifests[stage.name] = _bring_up_to_date(
+            stage, job, manifests.get(stage.after or ""), cluster, force
+        )
     return manifests
 
 
-def tune(job: Job, connect_for: Callable[[Job], AbstractContextManager[Connect]], force: bool = False) -> Tuned:
+def tune(
+    job: Job, connect_for: Callable[[Job], AbstractContextManager[Connect]], force: bool = False
+) -> Tuned:
     """Bring the partitions up to date, run what is left of the job's search, and write its result.
 
-    The result, below the output: tuning/trials.json and trials.csv, and last tuning/best.yaml, a job for `run`.
+    The result, below the output: tuning/trials.json and trials.csv, and last tuning/best.yaml, a job for
+    `run`.
 
     Args:
         connect_for: opens a Ray with room for a job's workers.
@@ -156,8 +168,13 @@ def _search(cluster: Connect, job: Job, partitions: Manifest, force: bool) -> Tu
         _check_partitions(output, partitions, cluster)
         _check_room(job, partitions)
         (tuning / BEST_JOB).remove()
-        _logger.info("tune: %d of %d trials to run, %d at a time", left, job.search.trials, job.search.concurrent,
-                     extra=begins("tune"))  # fmt: skip
+        _logger.info(
+            "tune: %d of %d trials to run, %d at a time",
+            left,
+            job.search.trials,
+            job.search.concurrent,
+            extra=begins("tune"),
+        )
         started = time.monotonic()
         line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
         trials = run_trials(cluster(), job, folder, line)
@@ -180,7 +197,8 @@ def run_stage(name: str, job: Job, cluster: Connect, force: bool = False) -> Man
     """One stage, on what the stages before it published.
 
     Raises:
-        InputError: a stage before it has published nothing, or something made from other inputs; says what to run.
+        InputError: a stage before it has published nothing, or something made from other inputs; says what to
+            run.
         MmsslError: the stage failed.
     """
     stage = next(stage for stage in STAGES if stage.name == name)
@@ -212,7 +230,9 @@ def _check_inputs(stage: Stage, job: Job, cluster: Connect) -> None:
         check_headers(job)
     output = open_location(job.output, job.storage)
     producers = [(output / other.kind, other) for other in STAGES if other.kind in stage.reads]
-    artifacts = [(location, require_manifest(location, other.kind, other.name)) for location, other in producers]
+    artifacts = [
+        (location, require_manifest(location, other.kind, other.name)) for location, other in producers
+    ]
     for location, manifest in artifacts:
         require_whole(location, manifest)
     for location, manifest in artifacts:
@@ -228,13 +248,18 @@ def _published(name: str | None, job: Job) -> Manifest | None:
     location = open_location(job.output, job.storage) / stage.kind
     manifest = require_facts(location, require_manifest(location, stage.kind, stage.name))
     if manifest.fingerprint != stage.fingerprint(job, source):
-        raise InputError(location.url, f"the {stage.kind} of other settings or inputs",
-                         "a stage reads what its own job's stages published",
-                         f"Run `mmssl-dist {stage.name}` on this job.")
+        raise InputError(
+            location.url,
+            f"the {stage.kind} of other settings or inputs",
+            "a stage reads what its own job's stages published",
+            f"Run `mmssl-dist {stage.name}` on this job.",
+        )
     return manifest
 
 
-def _bring_up_to_date(stage: Stage, job: Job, source: Manifest | None, cluster: Connect, force: bool) -> Manifest:
+def _bring_up_to_date(
+    stage: Stage, job: Job, source: Manifest | None, cluster: Connect, force: bool
+) -> Manifest:
     location = open_location(job.output, job.storage) / stage.kind
     wanted = stage.fingerprint(job, source)
     published = None if force else read_manifest(location, stage.kind)
@@ -260,7 +285,8 @@ def _tell_end(stage: str, summary: list[str], started: float) -> None:
         _logger.info(line)
 
 
-# The imports below are inside the functions: each brings Ray Data, DGL or torch, which a skipped stage does not need.
+# The imports below are inside the functions: each brings Ray Data, DGL or torch, which a skipped stage does
+# not need.
 
 
 def _dataset_fingerprint(job: Job, source: Manifest | None) -> str:
@@ -328,13 +354,51 @@ def _given(source: Manifest | None) -> Manifest:
 
 _TRAINED = ("partitions", "training")
 STAGES = (
-    Stage("prepare", "dataset", None, (), _dataset_fingerprint, _prepare, lambda job, facts: dataset_summary(facts)),
-    Stage("partition", "partitions", "prepare", ("dataset",), _partitions_fingerprint, _partition,
-          lambda job, facts: partitions_summary(facts)),
-    Stage("train", "training", "partition", ("partitions",), _of_source(training_fingerprint), _train,
-          lambda job, facts: training_summary(facts, job.evaluation.metric), _check_room, _discard_run),
-    Stage("evaluate", "evaluation", "train", _TRAINED, _of_source(evaluation_fingerprint), _evaluate,
-          lambda job, facts: evaluation_summary(facts, job.evaluation.metric)),
-    Stage("export", "export", "train", _TRAINED, _of_source(export_fingerprint), _export,
-          lambda job, facts: export_summary(facts)),
-)  # fmt: skip
+    Stage(
+        "prepare",
+        "dataset",
+        None,
+        (),
+        _dataset_fingerprint,
+        _prepare,
+        lambda job, facts: dataset_summary(facts),
+    ),
+    Stage(
+        "partition",
+        "partitions",
+        "prepare",
+        ("dataset",),
+        _partitions_fingerprint,
+        _partition,
+        lambda job, facts: partitions_summary(facts),
+    ),
+    Stage(
+        "train",
+        "training",
+        "partition",
+        ("partitions",),
+        _of_source(training_fingerprint),
+        _train,
+        lambda job, facts: training_summary(facts, job.evaluation.metric),
+        _check_room,
+        _discard_run,
+    ),
+    Stage(
+        "evaluate",
+        "evaluation",
+        "train",
+        _TRAINED,
+        _of_source(evaluation_fingerprint),
+        _evaluate,
+        lambda job, facts: evaluation_summary(facts, job.evaluation.metric),
+    ),
+    Stage(
+        "export",
+        "export",
+        "train",
+        _TRAINED,
+        _of_source(export_fingerprint),
+        _export,
+        lambda job, facts: export_summary(facts),
+    ),
+)

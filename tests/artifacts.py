@@ -1,4 +1,5 @@
-"""Tiny published artifacts, written directly, so that a stage can be tested without running those before it."""
+"""Tiny published artifacts, written directly, so that a stage can be tested without running those before
+it."""
 
 from __future__ import annotations
 
@@ -27,13 +28,14 @@ def write_dataset(
     items: Sequence[int | str] | None = None,
     shards: int = 2,
 ) -> Manifest:
-    """Publish a dataset artifact in the folder ``path`` (``<output>/dataset`` of a job) and give its manifest.
+    """Publish a dataset artifact in the folder ``path`` (``<output>/dataset`` of a job) and give its
+    manifest.
 
     Args:
         train, validation, test: (user index, item index).
         features: by modality, (indices of the items that have it, [k, F] float16 or float32).
-        users, items: external ids by index; by default 1000, 1001, ... and "item-0", "item-1", ..., as many as the
-            pairs and features name.
+        users, items: external ids by index; by default 1000, 1001, ... and "item-0", "item-1", ..., as many
+            as the pairs and features name.
         shards: files per table; rows are dealt out in turn, so no file is a contiguous range.
     """
     pairs = [*train, *validation, *test]
@@ -61,7 +63,9 @@ def write_dataset(
         "users": len(users),
         "items": len(items),
         "interactions": {"train": len(train), "validation": len(validation), "test": len(test)},
-        "modalities": {m: {"dimension": v.shape[1], "items": len(having)} for m, (having, v) in features.items()},
+        "modalities": {
+            m: {"dimension": v.shape[1], "items": len(having)} for m, (having, v) in features.items()
+        },
         "user_id_type": str(pa.array(list(users)).type),
         "item_id_type": str(pa.array(list(items)).type),
         "dropped": {},

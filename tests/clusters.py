@@ -1,4 +1,5 @@
-"""Clusters of their own for tests: made by ``ray start --head``, and ended with every process they started."""
+"""Clusters of their own for tests: made by ``ray start --head``, and ended with every process they
+started."""
 
 from __future__ import annotations
 
@@ -34,13 +35,22 @@ class Head:
     def command(self, cwd: Path, *arguments: str, timeout: float = 580) -> subprocess.CompletedProcess[str]:
         """``python cli.py ARGUMENTS`` in ``cwd``."""
         environment = {**self.environment, "PYTHONPATH": str(ROOT)}
-        return subprocess.run([sys.executable, str(ROOT / "cli.py"), *arguments], cwd=cwd, capture_output=True,
-                              text=True, env=environment, timeout=timeout)  # fmt: skip
+        return subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), *arguments],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=timeout,
+        )
 
 
 @contextmanager
-def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None,
-                 autoscaling: Callable[[str], Mapping[str, object]] | None = None) -> Iterator[Head]:  # fmt: skip
+def started_head(
+    cpus: int = 3,
+    variables: Mapping[str, str] | None = None,
+    autoscaling: Callable[[str], Mapping[str, object]] | None = None,
+) -> Iterator[Head]:
     """A cluster of one machine with ``variables`` in its environment.
 
     Args:
@@ -48,16 +58,29 @@ def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None,
     """
     environment = client_environment() | dict(variables or {})
     dashboard, gcs = free_port(), free_port()
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
-        command = [str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--temp-dir={folder}",
-                   f"--dashboard-port={dashboard}", f"--num-cpus={cpus}", f"--object-store-memory={150_000_000}",
-                   f"--dashboard-agent-listen-port={free_port()}",  # or it takes no jobs beside another Ray
-               "--node-ip-address=127.0.0.1"]  # fmt: skip
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", ignore_cleanup_errors=True
+    ) as folder:  # short: it holds sockets
+        command = [
+            str(BIN / "ray"),
+            "start",
+            "--head",
+            "--block",
+            f"--port={gcs}",
+            f"--temp-dir={folder}",
+            f"--dashboard-port={dashboard}",
+            f"--num-cpus={cpus}",
+            f"--object-store-memory={150_000_000}",
+            f"--dashboard-agent-listen-port={free_port()}",  # or it takes no jobs beside another Ray
+            "--node-ip-address=127.0.0.1",
+        ]
         if autoscaling is not None:
             (Path(folder) / "autoscaling.json").write_text(json.dumps(autoscaling(f"127.0.0.1:{gcs}")))
             command.append(f"--autoscaling-config={folder}/autoscaling.json")
         with open(Path(folder) / "head.log", "w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         try:
             wait_for(process, dashboard, Path(folder) / "head.log")
             yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
@@ -67,12 +90,22 @@ def started_head(cpus: int = 3, variables: Mapping[str, str] | None = None,
 
 @contextmanager
 def added_machine(head: Head, cpus: int = 1) -> Iterator[None]:
-    """One more machine of the cluster: a raylet with an address of its own, or a driver might take it for the head."""
-    command = [str(BIN / "ray"), "start", f"--address={head.gcs}", "--block", f"--num-cpus={cpus}",
-               f"--object-store-memory={100_000_000}", f"--dashboard-agent-listen-port={free_port()}",
-               f"--node-ip-address=127.0.0.{next(_ADDRESSES)}"]  # fmt: skip
+    """One more machine of the cluster: a raylet with an address of its own, or a driver might take it for the
+    head."""
+    command = [
+        str(BIN / "ray"),
+        "start",
+        f"--address={head.gcs}",
+        "--block",
+        f"--num-cpus={cpus}",
+        f"--object-store-memory={100_000_000}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--node-ip-address=127.0.0.{next(_ADDRESSES)}",
+    ]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=head.environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=head.environment, start_new_session=True
+        )
         try:
             yield
         finally:
@@ -83,8 +116,10 @@ def client_environment() -> dict[str, str]:
     """This process's environment with token authentication of its own and nothing else of Ray's."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return environment | {
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
-    }  # fmt: skip
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
@@ -96,8 +131,9 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A port that is free now, and given to nobody who asks for any: above the range of Ray's workers (10002 to 19999)
-    and below the system's (from 32768). It is drawn, as other test processes may look for one at the same time."""
+    """A port that is free now, and given to nobody who asks for any: above the range of Ray's workers (10002
+    to 19999) and below the system's (from 32768). It is drawn, as other test processes may look for one at
+    the same time."""
     while True:
         port = random.SystemRandom().randrange(20000, 32768)
         with socket.socket() as probe, suppress(OSError):

@@ -14,7 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ["RAY_AUTH_MODE"] = "token"  # otherwise on or off by whether an earlier Ray left a token in the home folder
+os.environ["RAY_AUTH_MODE"] = (
+    "token"  # otherwise on or off by whether an earlier Ray left a token in the home folder
+)
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.pop("RAY_ADDRESS", None)  # no test joins a cluster that it did not start
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no look-up of credentials on the network

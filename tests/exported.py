@@ -43,8 +43,10 @@ def export_run(job: Job) -> Exported:
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     source = output / "partitions"
     ids = [load_ids(source, partitions, part, worker.cache) for part in graph.parts]
-    features = {m: [load_features(source, partitions, part, m, worker.cache) for part in graph.parts]
-                for m in model.modalities}  # fmt: skip
+    features = {
+        m: [load_features(source, partitions, part, m, worker.cache) for part in graph.parts]
+        for m in model.modalities
+    }
     files = export_partitions(job, graph, exact.final, ids, exchange, output / "export")
     files |= write_fold_in(output / "export", graph, fold_in_rows(model, exact, graph, features))
     files |= write_new_items(output / "export", model, standardizations(job, worker, model))
@@ -56,7 +58,16 @@ def export_run(job: Job) -> Exported:
 
 def publish_run(output: Path, *sets: str) -> Exported:
     """A run whose users are texts and whose items are numbers, from raw pairs to the export."""
-    job = make_job(output, 2, 1, "model.modality_graph.size=0", "losses.contrastive.weight=0",
-                   "partition.method=random", *sets)  # METIS takes longer than all the rest
-    publish_graph(job, users=[f"u{user}" for user in range(USERS)], items=[100 + item for item in range(ITEMS)])
+    job = make_job(
+        output,
+        2,
+        1,
+        "model.modality_graph.size=0",
+        "losses.contrastive.weight=0",
+        "partition.method=random",
+        *sets,
+    )  # METIS takes longer than all the rest
+    publish_graph(
+        job, users=[f"u{user}" for user in range(USERS)], items=[100 + item for item in range(ITEMS)]
+    )
     return export_run(job)

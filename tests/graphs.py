@@ -56,19 +56,31 @@ def cut(book: PartitionBook, pairs: Pairs, held_out: Pairs = ()) -> list[Partiti
         sizes = [len(row) for row in lists[first:last]]
         own = np.repeat(np.arange(first, last), sizes)
         mine = held[slice(*book.user_range(part))]
-        split = np.cumsum([0, *map(len, mine)]).astype(np.int64), np.array([n for row in mine for n in row], np.int64)
-        parts.append(PartitionData(
-            part=part, users=book.users[part], items=book.items[part],
-            indptr=np.cumsum([0, *sizes]).astype(np.int64), neighbours=flat,
-            weight=(1 / np.sqrt(degree[own] * degree[flat])).astype(np.float32),
-            held_out={"validation": split, "test": split},
-            similar={},
-            propagated={"image": np.stack([np.arange(first, last), np.ones(last - first)], 1).astype(np.float32)},
-        ))  # fmt: skip
+        split = (
+            np.cumsum([0, *map(len, mine)]).astype(np.int64),
+            np.array([n for row in mine for n in row], np.int64),
+        )
+        parts.append(
+            PartitionData(
+                part=part,
+                users=book.users[part],
+                items=book.items[part],
+                indptr=np.cumsum([0, *sizes]).astype(np.int64),
+                neighbours=flat,
+                weight=(1 / np.sqrt(degree[own] * degree[flat])).astype(np.float32),
+                held_out={"validation": split, "test": split},
+                similar={},
+                propagated={
+                    "image": np.stack([np.arange(first, last), np.ones(last - first)], 1).astype(np.float32)
+                },
+            )
+        )
     return parts
 
 
-def local_graph(book: PartitionBook, pairs: Pairs, rank: int = 0, workers: int = 1, held_out: Pairs = ()) -> LocalGraph:
+def local_graph(
+    book: PartitionBook, pairs: Pairs, rank: int = 0, workers: int = 1, held_out: Pairs = ()
+) -> LocalGraph:
     """What worker ``rank`` of ``workers`` holds."""
     parts = cut(book, pairs, held_out)
     return join_partitions(book, [parts[part] for part in book.worker_parts(rank, workers)])
@@ -85,10 +97,13 @@ def dense(book: PartitionBook, pairs: Pairs) -> torch.Tensor:
 
 @st.composite
 def small_graphs(draw: st.DrawFn, least_parts: int = 1) -> tuple[PartitionBook, list[tuple[int, int]]]:
-    """A book of up to 4 partitions, some without users or items, and distinct pairs; no user knows every item."""
+    """A book of up to 4 partitions, some without users or items, and distinct pairs; no user knows every
+    item."""
     parts = draw(st.integers(least_parts, 4))
     users = draw(st.lists(st.integers(0, 4), min_size=parts, max_size=parts).filter(any))
-    items = draw(st.lists(st.integers(0, 4), min_size=parts, max_size=parts).filter(lambda sizes: sum(sizes) >= 2))
+    items = draw(
+        st.lists(st.integers(0, 4), min_size=parts, max_size=parts).filter(lambda sizes: sum(sizes) >= 2)
+    )
     book = PartitionBook(tuple(users), tuple(items))
     pair = st.tuples(st.integers(0, sum(users) - 1), st.integers(0, sum(items) - 1))
     pairs = draw(st.lists(pair, min_size=1, max_size=40, unique=True))

@@ -16,9 +16,7 @@ PICTURES = {
     "webp": b64decode(
         "UklGRkAAAABXRUJQVlA4IDQAAAAQAwCdASoYABEAP3Gy0GA0rimlqAgCkC4JZQDOOBalVAAA/txR3J+sg/xQ5s7gVfwAAAAA"
     ),
-    "webp_lossless": b64decode(
-        "UklGRh4AAABXRUJQVlA4TBEAAAAvFwAEAAdQlCIXpf+BiOh/AAA="
-    ),
+    "webp_lossless": b64decode("UklGRh4AAABXRUJQVlA4TBEAAAAvFwAEAAdQlCIXpf+BiOh/AAA="),
     "webp_alpha": b64decode(
         "UklGRmQAAABXRUJQVlA4WAoAAAAQAAAAFwAAEAAAQUxQSAoAAAABB1CtiAhERP8DVlA4IDQAAAAQAwCdASoYABEAP3Gy0GA0rimlqAgC"
         "kC4JZQDOOBalVAAA/txR3J+sg/xQ5s7gVfwAAAAA"

@@ -27,11 +27,14 @@ class WorkerFailure(RuntimeError):
     """A worker raised or died; the message holds the tracebacks of all that did."""
 
 
-def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120.0) -> list[Any]:
-    """Call ``function(rank, *args)`` in ``world_size`` new processes that share a gloo group (the default group).
+def run_workers(
+    world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120.0
+) -> list[Any]:
+    """Call ``function(rank, *args)`` in ``world_size`` new processes that share a gloo group (the default
+    group).
 
-    ``function`` must be importable (defined at the top level of a module), and its arguments and result picklable.
-    Each process computes with one thread. The environment of the caller is inherited.
+    ``function`` must be importable (defined at the top level of a module), and its arguments and result
+    picklable. Each process computes with one thread. The environment of the caller is inherited.
 
     Returns:
         the result of each rank, by rank.
@@ -44,7 +47,9 @@ def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeo
     with tempfile.TemporaryDirectory(prefix="workers-") as name:
         folder, deadline = Path(name), time.time() + timeout
         processes: list[BaseProcess] = [
-            context.Process(target=_worker, args=(rank, world_size, folder, deadline, function, args), daemon=True)
+            context.Process(
+                target=_worker, args=(rank, world_size, folder, deadline, function, args), daemon=True
+            )
             for rank in range(world_size)
         ]
         try:
@@ -67,18 +72,30 @@ def _wait(processes: list[BaseProcess], folder: Path, deadline: float) -> None:
         if time.time() > deadline:
             running = [rank for rank, process in enumerate(processes) if process.exitcode is None]
             stacks = "\n".join(f"rank {rank}:\n{_errors(folder, rank)}" for rank in running)
-            raise TimeoutError(f"ranks {running} of {len(processes)} were still running at the time limit\n{stacks}")
+            raise TimeoutError(
+                f"ranks {running} of {len(processes)} were still running at the time limit\n{stacks}"
+            )
         time.sleep(0.01)
     if any(process.exitcode for process in processes):
-        time.sleep(0.2)  # the rank that failed first often takes others with it; let the cause be written down
+        time.sleep(
+            0.2
+        )  # the rank that failed first often takes others with it; let the cause be written down
         failed = [rank for rank, process in enumerate(processes) if process.exitcode]
         raise WorkerFailure(
-            "\n".join(f"rank {rank}, exit code {processes[rank].exitcode}:\n{_errors(folder, rank)}" for rank in failed)
+            "\n".join(
+                f"rank {rank}, exit code {processes[rank].exitcode}:\n{_errors(folder, rank)}"
+                for rank in failed
+            )
         )
 
 
 def _worker(
-    rank: int, world_size: int, folder: Path, deadline: float, function: Callable[..., Any], args: tuple[Any, ...]
+    rank: int,
+    world_size: int,
+    folder: Path,
+    deadline: float,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
     with (folder / f"{rank}.errors").open("w") as errors:
         os.dup2(errors.fileno(), 2)  # what C++ says when it aborts belongs to the report too
@@ -89,7 +106,10 @@ def _worker(
     status = 1
     try:
         dist.init_process_group(
-            "gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world_size,
+            "gloo",
+            init_method=f"file://{folder / 'store'}",
+            rank=rank,
+            world_size=world_size,
             timeout=timedelta(seconds=left),
         )
         (folder / f"{rank}.result").write_bytes(pickle.dumps(function(rank, *args)))

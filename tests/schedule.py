@@ -1,4 +1,5 @@
-"""Which tests one of several pytest processes takes as a whole: what they share is made once, and used by one."""
+"""Which tests one of several pytest processes takes as a whole: what they share is made once, and used by
+one."""
 
 from __future__ import annotations
 

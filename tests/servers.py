@@ -40,10 +40,14 @@ def moto_server() -> Iterator[str]:
 
 @contextmanager
 def moto_with_permissions() -> Iterator[str]:
-    """The endpoint of a server in a process of its own, which checks permissions from ``require_permissions`` on."""
+    """The endpoint of a server in a process of its own, which checks permissions from ``require_permissions``
+    on."""
     port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(600):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -64,8 +68,13 @@ def require_permissions(endpoint: str) -> None:
 
 def client(endpoint: str, service: str = "s3") -> Any:
     """A client of a moto server; it takes any key."""
-    return boto3.client(service, endpoint_url=endpoint, region_name=REGION, aws_access_key_id="test",
-                        aws_secret_access_key="test")  # fmt: skip
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
 
 
 def upload(endpoint: str, bucket: str, folder: Path, prefix: str) -> None:
@@ -89,7 +98,8 @@ class Refusal:
 
 @contextmanager
 def refusing_server(refusal: Refusal, otherwise_moto: bool = False) -> Iterator[str]:
-    """The endpoint of a server that gives ``refusal``; or moto's, with the buckets of every moto server, otherwise."""
+    """The endpoint of a server that gives ``refusal``; or moto's, with the buckets of every moto server,
+    otherwise."""
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

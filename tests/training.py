@@ -1,4 +1,5 @@
-"""A small published graph and a training set-up on it, for tests that train in one or several gloo processes."""
+"""A small published graph and a training set-up on it, for tests that train in one or several gloo
+processes."""
 
 from __future__ import annotations
 
@@ -26,27 +27,45 @@ ITEM_GRAPH = 0.7  # weight of the item-item graph
 
 
 def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: str) -> Job:
-    """A small model on the data of ``publish_graph``: D = 16, batches of 32, nothing sampled, all losses on."""
+    """A small model on the data of ``publish_graph``: D = 16, batches of 32, nothing sampled, all losses
+    on."""
     tree = {
-        "output": str(output), "seed": 3,
-        "data": {"path": "unused", "modalities": {m: {"file": m} for m in ("image", "text", "audio")[:modalities]}},
+        "output": str(output),
+        "seed": 3,
+        "data": {
+            "path": "unused",
+            "modalities": {m: {"file": m} for m in ("image", "text", "audio")[:modalities]},
+        },
         "partition": {"parts": 4, "method": "metis", "item_neighbours": 3},
-        "model": {"dimension": 16, "item_graph": {"weight": ITEM_GRAPH}, "modality_weight": 0.55,
-                  "modality_graph": {"size": 4, "fanout": 4}},
-        "losses": {"ranking": {"loss": "bpr"}, "contrastive": {"rows": "lists", "weight": 0.03},
-                   "adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1}},
+        "model": {
+            "dimension": 16,
+            "item_graph": {"weight": ITEM_GRAPH},
+            "modality_weight": 0.55,
+            "modality_graph": {"size": 4, "fanout": 4},
+        },
+        "losses": {
+            "ranking": {"loss": "bpr"},
+            "contrastive": {"rows": "lists", "weight": 0.03},
+            "adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1},
+        },
         "training": {"batch_size": 32, "fanout": "all", "rows": {"learning_rate": 0.001}},
         "scaling": {"workers": workers},
-    }  # fmt: skip
+    }
     return parse_job(tree, sets)
 
 
 def publish_graph(
-    job: Job, seed: int = 0, users: Sequence[int | str] = range(USERS), items: Sequence[int | str] = range(ITEMS)
+    job: Job,
+    seed: int = 0,
+    users: Sequence[int | str] = range(USERS),
+    items: Sequence[int | str] = range(ITEMS),
 ) -> None:
-    """A random dataset, with some items that lack a modality and some without interactions, and its partitions."""
+    """A random dataset, with some items that lack a modality and some without interactions, and its
+    partitions."""
     rng = np.random.default_rng(seed)
-    pairs = [(int(u), int(i)) for u, i in zip(*np.nonzero(rng.random((USERS, ITEMS - 2)) < 0.25), strict=True)]
+    pairs = [
+        (int(u), int(i)) for u, i in zip(*np.nonzero(rng.random((USERS, ITEMS - 2)) < 0.25), strict=True)
+    ]
     pairs += [(u, u % (ITEMS - 2)) for u in range(USERS) if (u, u % (ITEMS - 2)) not in set(pairs)]
     rng.shuffle(pairs)
     held = len(pairs) // 8
@@ -55,9 +74,14 @@ def publish_graph(
         having = np.delete(np.arange(ITEMS), number)  # item 0 lacks the first modality, and so on
         features[m] = (having, rng.normal(size=(ITEMS - 1, 5 + number)).astype(np.float32))
     dataset = write_dataset(
-        Path(job.output) / "dataset", pairs[2 * held :], pairs[:held], pairs[held : 2 * held], features,
-        users=users, items=items,
-    )  # fmt: skip
+        Path(job.output) / "dataset",
+        pairs[2 * held :],
+        pairs[:held],
+        pairs[held : 2 * held],
+        features,
+        users=users,
+        items=items,
+    )
     partition(job, dataset)
 
 
@@ -84,7 +108,9 @@ class Trainer:
 
 def make_worker(rank: int, job: Job, device: str = "cpu") -> Worker:
     """The worker of this process, whose default process group is the workers'."""
-    return Worker(rank, job.scaling.workers, torch.device(device), Path(job.output) / "cache", dist.group.WORLD)
+    return Worker(
+        rank, job.scaling.workers, torch.device(device), Path(job.output) / "cache", dist.group.WORLD
+    )
 
 
 def make_trainer(rank: int, job: Job, device: str = "cpu") -> Trainer:
@@ -93,7 +119,14 @@ def make_trainer(rank: int, job: Job, device: str = "cpu") -> Trainer:
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
     state = initial_state(job, graph, worker.device)
-    trainer = Trainer(job, worker, graph, exchange, state, BatchSampler(graph, exchange, job),
-                      TrainingStep(job, graph, exchange, state))  # fmt: skip
+    trainer = Trainer(
+        job,
+        worker,
+        graph,
+        exchange,
+        state,
+        BatchSampler(graph, exchange, job),
+        TrainingStep(job, graph, exchange, state),
+    )
     trainer.publish_lists()
     return trainer

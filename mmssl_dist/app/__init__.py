@@ -15,12 +15,18 @@ from mmssl_dist.app.reporting import reporting
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE
 
 app = typer.Typer(
-    name="mmssl-dist", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
-    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    name="mmssl-dist",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Train multi-modal recommenders (MMSSL) on one machine or a Ray cluster, from one YAML.",
-)  # fmt: skip
+)
 
-Force = Annotated[bool, typer.Option("--force", help="Do the work again, though what is published matches the job.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Do the work again, though what is published matches the job.")
+]
 
 
 def main() -> None:
@@ -66,8 +72,13 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
 
 
 @app.command()
-def prepare(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-            debug: Debug = False) -> None:  # fmt: skip
+def prepare(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Publish dataset/ from the raw files.
 
     Reads interactions and features, numbers users and items, splits, checks features.
@@ -76,8 +87,13 @@ def prepare(job_file: JobFile, overrides: Overrides = None, address: Address = N
 
 
 @app.command()
-def partition(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-              debug: Debug = False) -> None:  # fmt: skip
+def partition(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Publish partitions/ from the dataset.
 
     Cuts the graph of training interactions and propagates features over it.
@@ -86,8 +102,13 @@ def partition(job_file: JobFile, overrides: Overrides = None, address: Address =
 
 
 @app.command()
-def train(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-          debug: Debug = False) -> None:  # fmt: skip
+def train(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Train, publish the best checkpoint in training/.
 
     An interrupted training of the same job goes on from its last checkpoint; --force starts it anew.
@@ -96,8 +117,13 @@ def train(job_file: JobFile, overrides: Overrides = None, address: Address = Non
 
 
 @app.command()
-def evaluate(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-             debug: Debug = False) -> None:  # fmt: skip
+def evaluate(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Publish metrics in evaluation/, and show them.
 
     Ranks the whole catalogue for every user, beside the ranking by popularity.
@@ -106,8 +132,13 @@ def evaluate(job_file: JobFile, overrides: Overrides = None, address: Address = 
 
 
 @app.command()
-def export(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-           debug: Debug = False) -> None:  # fmt: skip
+def export(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Publish embeddings and lists in export/.
 
     User and item embeddings and each user's best items as Parquet, in your own ids.
@@ -116,8 +147,13 @@ def export(job_file: JobFile, overrides: Overrides = None, address: Address = No
 
 
 @app.command()
-def run(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-        debug: Debug = False) -> None:  # fmt: skip
+def run(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Run all stages in order, show the metrics, write report.html.
 
     A stage whose published output matches its inputs is skipped, unless --force is given.
@@ -138,13 +174,18 @@ def run(job_file: JobFile, overrides: Overrides = None, address: Address = None,
 
 
 @app.command()
-def tune(job_file: JobFile, overrides: Overrides = None, address: Address = None, force: Force = False,
-         debug: Debug = False) -> None:  # fmt: skip
+def tune(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Try settings, choose by validation.
 
-    Trials of the job's `search` section: trainings on the same partitions, proposed by Optuna, stopped early by ASHA.
-    Ends with tuning/best.yaml, a job for `run`, and tuning/trials.csv and .json. The same command goes on where it was
-    interrupted; --force starts the search anew.
+    Trials of the job's `search` section: trainings on the same partitions, proposed by Optuna, stopped early
+    by ASHA. Ends with tuning/best.yaml, a job for `run`, and tuning/trials.csv and .json. The same command
+    goes on where it was interrupted; --force starts the search anew.
     """
     with reporting(debug):
         from functools import partial
@@ -164,18 +205,20 @@ def submit(
     job_file: JobFile,
     overrides: Overrides = None,
     address: Annotated[
-        str | None, typer.Option(help="The cluster's dashboard. Default: RAY_ADDRESS, else http://127.0.0.1:8265.")
+        str | None,
+        typer.Option(help="The cluster's dashboard. Default: RAY_ADDRESS, else http://127.0.0.1:8265."),
     ] = None,
     image: Annotated[
-        bool, typer.Option("--image", help="The cluster's image has mmssl-dist installed: send the YAML alone.")
+        bool,
+        typer.Option("--image", help="The cluster's image has mmssl-dist installed: send the YAML alone."),
     ] = False,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Run the job on a Ray cluster.
 
-    Follows the job's log and ends with its exit status; Ctrl-C detaches and the job runs on. `ray start --head` starts
-    a cluster on this machine. Relative paths in the YAML are taken from here.
+    Follows the job's log and ends with its exit status; Ctrl-C detaches and the job runs on. `ray start
+    --head` starts a cluster on this machine. Relative paths in the YAML are taken from here.
     """
     with reporting(debug):
         from mmssl_dist.cluster.submit import Submission, submit
@@ -192,7 +235,8 @@ app.add_typer(plan.app)
 app.add_typer(data_commands.app)
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` and `jobs list` show it.")]
 Dashboard = Annotated[
-    str | None, typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265.")
+    str | None,
+    typer.Option("--address", help="The cluster's dashboard. Default: RAY_ADDRESS, else 127.0.0.1:8265."),
 ]
 
 
@@ -218,7 +262,9 @@ def show_status(job_id: JobId, address: Dashboard = None, debug: Debug = False) 
 @jobs.command("logs")
 def show_logs(
     job_id: JobId,
-    follow: Annotated[bool, typer.Option(help="Go on until the job ends, and end with its exit status.")] = True,
+    follow: Annotated[
+        bool, typer.Option(help="Go on until the job ends, and end with its exit status.")
+    ] = True,
     address: Dashboard = None,
     debug: Debug = False,
 ) -> None:
@@ -243,7 +289,9 @@ def synthesize(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or URL to write to.")],
     users: Annotated[int, typer.Option(help="Number of users.")] = 2000,
     items: Annotated[int, typer.Option(help="Number of items.")] = 800,
-    interactions: Annotated[int, typer.Option(help="Number of interactions, met within some percent.")] = 40_000,
+    interactions: Annotated[
+        int, typer.Option(help="Number of interactions, met within some percent.")
+    ] = 40_000,
     modality: Annotated[
         list[str] | None, typer.Option(metavar="NAME=WIDTH", help="A modality; default image=64 and text=32.")
     ] = None,
@@ -265,15 +313,21 @@ def synthesize(
         of_modality = widths(modality or ["image=64", "text=32"])
         target = open_location(absolute(folder), Storage())
         with connect(Scaling(), Storage(), address, debug):
-            facts = synthesize(target, users=users, items=items, interactions=interactions, modalities=of_modality,
-                               seed=seed)  # fmt: skip
+            facts = synthesize(
+                target, users=users, items=items, interactions=interactions, modalities=of_modality, seed=seed
+            )
         features = ", ".join(f"{name} {width} wide" for name, width in of_modality.items())
-        typer.echo(f"{folder}: {users} users, {items} items, {facts['interactions']} interactions, features {features}")
+        typer.echo(
+            f"{folder}: {users} users, {items} items, {facts['interactions']} interactions, "
+            f"features {features}"
+        )
 
 
 @app.command()
 def summarize(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Outputs of evaluated jobs, as a rule by seed.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Outputs of evaluated jobs, as a rule by seed.")
+    ],
     debug: Debug = False,
 ) -> None:
     """Show the mean and standard error of several runs' metrics.
@@ -292,19 +346,23 @@ def summarize(
 @app.command()
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Outputs of evaluated jobs; NAME=RUN,RUN,... joins seeds.")
+        list[str],
+        typer.Argument(metavar="RUN...", help="Outputs of evaluated jobs; NAME=RUN,RUN,... joins seeds."),
     ],
     metric: Annotated[str, typer.Option(help="Metric to compare.")] = "recall@20",
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     baseline: Annotated[
         str | None, typer.Option(metavar="RUN", help="Run or name to compare with. Default: the first.")
     ] = None,
-    popularity: Annotated[bool, typer.Option("--popularity", help="Compare the ranking by popularity too.")] = False,
+    popularity: Annotated[
+        bool, typer.Option("--popularity", help="Compare the ranking by popularity too.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Compare runs user by user, with intervals and tests.
 
-    A Markdown table: means with bootstrap intervals over users, differences to the baseline with a paired test.
+    A Markdown table: means with bootstrap intervals over users, differences to the baseline with a paired
+    test.
     """
     with reporting(debug):
         from mmssl_dist.config.tree import Storage
@@ -312,13 +370,17 @@ def compare(
         from mmssl_dist.storage import open_location
 
         contenders = parse_contenders(runs, baseline)
-        values = read_contenders(contenders, lambda run: open_location(run, Storage()), metric, split, popularity)
+        values = read_contenders(
+            contenders, lambda run: open_location(run, Storage()), metric, split, popularity
+        )
         typer.echo("\n".join(comparison_lines(compare(values), metric, len(values[0].users), split)))
 
 
 @app.command()
 def doctor(
-    job_file: Annotated[Path | None, typer.Option("--job", help="Try this job's data and output too.")] = None,
+    job_file: Annotated[
+        Path | None, typer.Option("--job", help="Try this job's data and output too.")
+    ] = None,
     overrides: Overrides = None,
     address: Address = None,
     debug: Debug = False,
@@ -339,8 +401,9 @@ def doctor(
             raise typer.Exit(EXIT_SYSTEM_FAILURE)
 
 
-def _stage(name: str, job_file: Path, overrides: list[str] | None, address: str | None, force: bool,
-           debug: bool) -> None:  # fmt: skip
+def _stage(
+    name: str, job_file: Path, overrides: list[str] | None, address: str | None, force: bool, debug: bool
+) -> None:
     with reporting(debug):
         from mmssl_dist.pipeline import cluster_on_demand, run_stage
         from mmssl_dist.report.tables import show_metrics

@@ -18,7 +18,9 @@ StorageSets = Annotated[
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Output of a prepared job, or a folder of .inter.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Output of a prepared job, or a folder of .inter.")
+    ],
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="New folder or URL to write to.")],
     to: Annotated[Literal["mmrec", "table"], typer.Option(help="Layout to write.")],
     name: Annotated[str, typer.Option(help="mmrec: name of the .inter file.")] = "dataset",
@@ -27,8 +29,8 @@ def convert(
 ) -> None:
     """Convert from and to RecBole's and MMRec's layout.
 
-    --to mmrec writes a prepared job's dataset as NAME.inter with its split, a .npy matrix per modality and the mapping
-    of ids. --to table writes such files as Parquet, with a job.yaml that reads them.
+    --to mmrec writes a prepared job's dataset as NAME.inter with its split, a .npy matrix per modality and
+    the mapping of ids. --to table writes such files as Parquet, with a job.yaml that reads them.
     """
     with reporting(debug):
         from mmssl_dist.config.load import parse_storage
@@ -39,29 +41,39 @@ def convert(
         storage = parse_storage({}, sets or ())
         where, target = (open_location(absolute(url), storage) for url in (source, folder))
         done = write_mmrec(where, target, name) if to == "mmrec" else read_mmrec(where, target)
-        typer.echo(f"{folder}: {done.users:,} users, {done.items:,} items, {done.interactions:,} interactions")
+        typer.echo(
+            f"{folder}: {done.users:,} users, {done.items:,} items, {done.interactions:,} interactions"
+        )
         for modality, count in done.lacking.items():
             if count:
-                typer.echo(f"{modality}: {count:,} items lack it and have zeros, which the layout can't tell apart")
+                typer.echo(
+                    f"{modality}: {count:,} items lack it and have zeros, which the layout can't tell apart"
+                )
 
 
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="tiktok, baby or ml-1m.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to.")],
-    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the files are. Default: at their makers'.")]
-    = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the files are. Default: at their makers'.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Download a public data set.
 
-    Compares checksums, shows the licence, and goes on where it was interrupted. fetched.json is there when all is.
+    Compares checksums, shows the licence, and goes on where it was interrupted. fetched.json is there when
+    all is.
     """
     with reporting(debug):
         from mmssl_dist.datasets.fetch import LOCK, SETS
         from mmssl_dist.datasets.fetch import fetch as fetch_set
 
         for file in fetch_set(name, folder, base_url):
-            known = "checksum right" if file.verified else f"not verified: no checksum is known; {LOCK} has its SHA-256"
+            known = (
+                "checksum right"
+                if file.verified
+                else f"not verified: no checksum is known; {LOCK} has its SHA-256"
+            )
             typer.echo(f"{file.name}: {file.bytes:,} bytes, {known}")
         typer.echo(SETS[name].note)

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 Address = Annotated[
     str | None,
-    typer.Option(help="Ray cluster to run on, host:port or auto. Default: RAY_ADDRESS, else a Ray of this machine."),
+    typer.Option(
+        help="Ray cluster to run on, host:port or auto. Default: RAY_ADDRESS, else a Ray of this machine."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what the libraries log.")]
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job's YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a YAML value; may be given several times.")
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a YAML value; may be given several times."),
 ]
 
 
@@ -41,6 +44,8 @@ def widths(modalities: list[str]) -> dict[str, int]:
     for modality in modalities:
         name, _, width = modality.partition("=")
         if not name or not width.isdecimal() or int(width) == 0:
-            raise InputError("--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64.")
+            raise InputError(
+                "--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64."
+            )
         found[name] = int(width)
     return found

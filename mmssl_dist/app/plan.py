@@ -22,14 +22,17 @@ app = typer.Typer()
 def plan(
     job_file: JobFile,
     overrides: Overrides = None,
-    users: Annotated[int | None, typer.Option(help="With --items, --interactions: a graph that is not there.")] = None,
+    users: Annotated[
+        int | None, typer.Option(help="With --items, --interactions: a graph that is not there.")
+    ] = None,
     items: Annotated[int | None, typer.Option(help="Number of its items.")] = None,
     interactions: Annotated[int | None, typer.Option(help="Number of its interactions.")] = None,
     modality: Annotated[
         list[str] | None, typer.Option(metavar="NAME=WIDTH", help="Its modalities and their widths.")
     ] = None,
     memory: Annotated[
-        float | None, typer.Option(help="GB per worker. Default: scaling.memory_gb, else its share of this machine.")
+        float | None,
+        typer.Option(help="GB per worker. Default: scaling.memory_gb, else its share of this machine."),
     ] = None,
     bandwidth: Annotated[float, typer.Option(help="GB per second that a worker can send to others.")] = 1.0,
     price: Annotated[float | None, typer.Option(help="Of one worker for an hour, in any currency.")] = None,
@@ -41,9 +44,9 @@ def plan(
 ) -> None:
     """Say what a job needs before it runs.
 
-    Memory of each worker by kind, what workers send each other, storage, time and cost, the fewest workers that fit,
-    and what would break first. Sizes are those of the published partitions, else of the published dataset, else those
-    given.
+    Memory of each worker by kind, what workers send each other, storage, time and cost, the fewest workers
+    that fit, and what would break first. Sizes are those of the published partitions, else of the published
+    dataset, else those given.
     """
     with reporting(debug):
         from mmssl_dist.cluster.connection import machine_memory
@@ -65,7 +68,9 @@ def plan(
 
             speed = measure(job, dict(sizes.modalities), job.scaling.fewest)
         found = make_plan(job, sizes, terms, speed)
-        typer.echo(json.dumps(found.facts(), indent=1) if as_json else "\n".join(plan_lines(found, terms, speed)))
+        typer.echo(
+            json.dumps(found.facts(), indent=1) if as_json else "\n".join(plan_lines(found, terms, speed))
+        )
 
 
 def _given(job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None) -> Sizes:
@@ -73,8 +78,12 @@ def _given(job: Job, numbers: tuple[int | None, int | None, int | None], modalit
 
     users, items, interactions = numbers
     if users is None or items is None or interactions is None or not modality:
-        raise InputError("options", "some of --users, --items, --interactions, --modality",
-                         "a graph that is not there needs all four", "Give the others too, or none of them.")
+        raise InputError(
+            "options",
+            "some of --users, --items, --interactions, --modality",
+            "a graph that is not there needs all four",
+            "Give the others too, or none of them.",
+        )
     return supposed_sizes(users, items, interactions, widths(modality), held_out_share(job))
 
 
@@ -86,5 +95,9 @@ def _published(job: Job) -> Sizes:
         return sizes_of_partitions(partitions)
     if (dataset := published("prepare", job)) is not None:
         return sizes_of_dataset(dataset)
-    raise InputError("options", "no sizes", f"nothing of this job is published in {job.output} yet",
-                     "Give --users, --items, --interactions and --modality, or run `mmssl-dist prepare` first.")
+    raise InputError(
+        "options",
+        "no sizes",
+        f"nothing of this job is published in {job.output} yet",
+        "Give --users, --items, --interactions and --modality, or run `mmssl-dist prepare` first.",
+    )

@@ -17,7 +17,8 @@ EXIT_INTERRUPTED = 130
 
 @contextmanager
 def reporting(debug: bool) -> Iterator[None]:
-    """Progress on stderr, live on a terminal; every failure as one message there, and the exit status of its kind."""
+    """Progress on stderr, live on a terminal; every failure as one message there, and the exit status of its
+    kind."""
     from mmssl_dist.report.live import progress_handler
 
     handler = progress_handler(sys.stderr)

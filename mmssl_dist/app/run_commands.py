@@ -29,11 +29,19 @@ StorageSets = Annotated[
 def recommend(
     url: RunUrl,
     user: Annotated[str | None, typer.Option(metavar="ID", help="A user of the data.")] = None,
-    item: Annotated[list[str] | None, typer.Option(metavar="ID", help="For a new user: items known of them.")] = None,
-    users: Annotated[str | None, typer.Option(metavar="FILE", help="Parquet or CSV with a column user_id.")] = None,
-    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="With --users: where Parquet goes.")] = None,
+    item: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="For a new user: items known of them.")
+    ] = None,
+    users: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Parquet or CSV with a column user_id.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="With --users: where Parquet goes.")
+    ] = None,
     k: Length = 20,
-    exclude_seen: Annotated[bool, typer.Option("--exclude-seen/--include-seen", help="Known items or not.")] = True,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen/--include-seen", help="Known items or not.")
+    ] = True,
     exact: Exact = False,
     as_json: Json = False,
     sets: StorageSets = None,
@@ -42,16 +50,21 @@ def recommend(
 ) -> None:
     """Show a user's best items.
 
-    Give --user, or --item (several times) for somebody who is not in the data, or --users and --to for many at once:
-    they go through Ray Data to Parquet with user_id, items and scores. Seen are the items of training.
+    Give --user, or --item (several times) for somebody who is not in the data, or --users and --to for many
+    at once: they go through Ray Data to Parquet with user_id, items and scores. Seen are the items of
+        training.
     """
     with reporting(debug):
         from mmssl_dist.config.load import parse_storage
         from mmssl_dist.serving.run import open_run
 
         if sum(given is not None for given in (user, item, users)) != 1 or (users is None) != (to is None):
-            raise InputError("options", "another choice of --user, --item, --users and --to",
-                             "one of --user ID, --item ID ..., --users FILE --to FOLDER", "Give one of these.")
+            raise InputError(
+                "options",
+                "another choice of --user, --item, --users and --to",
+                "one of --user ID, --item ID ..., --users FILE --to FOLDER",
+                "Give one of these.",
+            )
         storage = parse_storage({}, sets or ())
         if users is not None and to is not None:
             from mmssl_dist.serving.bulk import Wish, recommend_file
@@ -91,7 +104,9 @@ def similar(
 @app.command()
 def serve(
     url: RunUrl,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Processes that answer; each holds the run.")] = 1,
     sets: StorageSets = None,
@@ -100,8 +115,8 @@ def serve(
 ) -> None:
     """Answer over HTTP until SIGTERM or Ctrl-C.
 
-    GET and POST /recommend and /similar, POST /users, GET /health; /docs has the OpenAPI description. A Ray Serve
-    deployment, which answers what is under way before it ends.
+    GET and POST /recommend and /similar, POST /users, GET /health; /docs has the OpenAPI description. A Ray
+    Serve deployment, which answers what is under way before it ends.
     """
     with reporting(debug):
         from mmssl_dist.config.load import parse_storage
@@ -115,7 +130,8 @@ def serve(
 def report(url: RunUrl, sets: StorageSets = None, debug: Debug = False) -> None:
     """Write report.html, as `run` does at its end.
 
-    One file that needs nothing else: curves, metrics, the graph, for whom the lists are good, examples, the job.
+    One file that needs nothing else: curves, metrics, the graph, for whom the lists are good, examples, the
+    job.
     """
     with reporting(debug):
         from mmssl_dist.config.load import parse_storage

@@ -19,7 +19,8 @@ _STATUS_SECONDS = 10
 def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str) -> None:
     """Wait until the connected Ray has room for all ``bundles`` of resources at once.
 
-    The demand is a placement group's, so an autoscaler sees it, and it ends with this process whatever happens.
+    The demand is a placement group's, so an autoscaler sees it, and it ends with this process whatever
+    happens.
 
     Args:
         limit: seconds after which to give up.
@@ -37,29 +38,41 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
         if group.wait(min(_SOON_SECONDS, limit)):
             return
         while (waited := time.monotonic() - started) < limit:
-            _logger.info("%s: waiting for room for %s; free now: %s; %d s of at most %d s", stage, need,
-                         _free(bundles), waited, limit)  # fmt: skip
+            _logger.info(
+                "%s: waiting for room for %s; free now: %s; %d s of at most %d s",
+                stage,
+                need,
+                _free(bundles),
+                waited,
+                limit,
+            )
             if group.wait(min(_SAY_SECONDS, max(limit - waited, 0.1))):
                 _logger.info("%s: room found after %d s", stage, time.monotonic() - started)
                 return
     finally:
         remove_placement_group(group)
-    raise InputError("scaling.wait_seconds", f"no room for {need} after {limit:g} s",
-                     f"the Ray cluster must have it free by then (free now: {_free(bundles)})",
-                     "End other jobs, let the cluster grow further, ask for less, or wait longer.")
+    raise InputError(
+        "scaling.wait_seconds",
+        f"no room for {need} after {limit:g} s",
+        f"the Ray cluster must have it free by then (free now: {_free(bundles)})",
+        "End other jobs, let the cluster grow further, ask for less, or wait longer.",
+    )
 
 
 def grows() -> bool:
     """Whether an autoscaler that can start machines watches the connected Ray.
 
-    Ray tells nowhere how far. Every Ray has a monitor, but one without machines to start names their kinds after them.
+    Ray tells nowhere how far. Every Ray has a monitor, but one without machines to start names their kinds
+    after them.
     """
     import ray
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
     from ray.autoscaler.v2.sdk import get_cluster_status
     from ray.experimental.internal_kv import _internal_kv_get
 
-    status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)  # of the first autoscaler; the second one answers for itself
+    status = _internal_kv_get(
+        DEBUG_AUTOSCALING_STATUS
+    )  # of the first autoscaler; the second one answers for itself
     report = json.loads(status).get("autoscaler_report") if status else None
     if report is not None:
         kinds = list(report.get("active_nodes") or {})
@@ -70,8 +83,8 @@ def grows() -> bool:
 
 
 def memory_found() -> float:
-    """Bytes that Ray counts as memory on all machines of the connected cluster, without what its object stores take;
-    0 when it was told not to count."""
+    """Bytes that Ray counts as memory on all machines of the connected cluster, without what its object
+    stores take; 0 when it was told not to count."""
     import ray
 
     return float(ray.cluster_resources().get("memory", 0.0))
@@ -79,13 +92,17 @@ def memory_found() -> float:
 
 def amounts(resources: Mapping[str, float]) -> str:
     """Resources in words."""
-    words = (name if name.startswith("accelerator_type:") else f"{amount:g} {name}"
-             for name, amount in resources.items())  # fmt: skip
+    words = (
+        name if name.startswith("accelerator_type:") else f"{amount:g} {name}"
+        for name, amount in resources.items()
+    )
     return ", ".join(words)
 
 
 def _need(bundles: Sequence[Mapping[str, float]]) -> str:
-    return f"{len(bundles)} worker(s) of {amounts(bundles[0])} each" if len(bundles) > 1 else amounts(bundles[0])
+    return (
+        f"{len(bundles)} worker(s) of {amounts(bundles[0])} each" if len(bundles) > 1 else amounts(bundles[0])
+    )
 
 
 def _free(bundles: Sequence[Mapping[str, float]]) -> str:

@@ -1,4 +1,5 @@
-"""The driver's connection to Ray: a cluster at an address, or one of this machine that ends with the command."""
+"""The driver's connection to Ray: a cluster at an address, or one of this machine that ends with the
+command."""
 
 from __future__ import annotations
 
@@ -64,9 +65,11 @@ class Cluster:
 
 
 @contextmanager
-def connect(scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False) -> Iterator[Cluster]:
-    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine. At its end
-    disconnects; what Ray cannot tell of its own end is told, see ``LastWords``.
+def connect(
+    scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False
+) -> Iterator[Cluster]:
+    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine. At
+    its end disconnects; what Ray cannot tell of its own end is told, see ``LastWords``.
 
     Raises:
         InputError: no cluster there, or one that cannot ever hold the workers.
@@ -84,8 +87,12 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
     target = address or os.environ.get("RAY_ADDRESS")
     where = "--address" if address else "RAY_ADDRESS"
     if target and "://" in target:
-        raise InputError(where, target, "a driver joins a cluster by host:port, or `auto` on one of its machines",
-                         "From elsewhere, send the job there with `mmssl-dist submit`.")
+        raise InputError(
+            where,
+            target,
+            "a driver joins a cluster by host:port, or `auto` on one of its machines",
+            "From elsewhere, send the job there with `mmssl-dist submit`.",
+        )
     if target:
         probe(where, target)
         options |= {"address": target, "runtime_env": {"env_vars": environment}}
@@ -94,7 +101,9 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         options |= {
             "address": "local",
             "include_dashboard": False,
-            "num_cpus": max(needed + 1, os.cpu_count() or 1),  # one more for data tasks beside waiting workers
+            "num_cpus": max(
+                needed + 1, os.cpu_count() or 1
+            ),  # one more for data tasks beside waiting workers
             "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 5),
         }
     if target:
@@ -103,7 +112,8 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise no_cluster(where, target, error) from error
     else:
-        # its processes inherit them: given by a runtime_env, they would have Ray start each of its workers twice
+        # its processes inherit them: given by a runtime_env, they would have Ray start each of its workers
+        # twice
         with _variables(environment):
             _start_here(options)
     if not debug:
@@ -112,7 +122,9 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
     try:
         require_resources(scaling)
         if target:
-            await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")  # a head may run no tasks, and be all there is
+            await_room(
+                [{"CPU": 1.0}], scaling.wait_seconds, "cluster"
+            )  # a head may run no tasks, and be all there is
         yield Cluster(environment if target else {}, _start_relay(), debug)
     finally:
         ray.shutdown()
@@ -120,7 +132,8 @@ def connect(scaling: Scaling, storage: Storage, address: str | None = None, debu
 
 
 def probe(where: str, target: str) -> None:
-    """Check that something listens at ``target``, if that names a port: Ray itself would try for many minutes.
+    """Check that something listens at ``target``, if that names a port: Ray itself would try for many
+    minutes.
 
     Raises:
         InputError: nothing does.
@@ -135,12 +148,17 @@ def probe(where: str, target: str) -> None:
 
 def no_cluster(where: str, target: str, error: Exception) -> InputError:
     """The error to raise when no cluster answers at ``target``."""
-    return InputError(where, target, f"a Ray cluster must answer there ({_first_line(error).rstrip('.')})",
-                      "Start one on this machine with `ray start --head`, or give another one's address.")
+    return InputError(
+        where,
+        target,
+        f"a Ray cluster must answer there ({_first_line(error).rstrip('.')})",
+        "Start one on this machine with `ray start --head`, or give another one's address.",
+    )
 
 
 def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:
-    """Variables of every task and worker. Credentials are not among them: machines of a cluster have their own."""
+    """Variables of every task and worker. Credentials are not among them: machines of a cluster have their
+    own."""
     variables = {
         "OMP_NUM_THREADS": str(scaling.cpus_per_worker),
         "DGLBACKEND": "pytorch",
@@ -180,9 +198,12 @@ def require_resources(scaling: Scaling) -> None:
         return
     total = largest or ray.cluster_resources()
     there = ", ".join(f"{total.get(name, 0):g} {name}" for name in each)
-    raise InputError("scaling", f"{scaling.fewest} worker(s) of {amounts(each)} each",
-                     f"the Ray cluster has {there} in all, room for {room} worker(s)",
-                     "Lower scaling.workers or what each one takes, or add machines to the cluster.")
+    raise InputError(
+        "scaling",
+        f"{scaling.fewest} worker(s) of {amounts(each)} each",
+        f"the Ray cluster has {there} in all, room for {room} worker(s)",
+        "Lower scaling.workers or what each one takes, or add machines to the cluster.",
+    )
 
 
 def describe(error: BaseException) -> str:
@@ -227,8 +248,10 @@ def _start_here(options: Mapping[str, Any]) -> None:
             if _LATE not in str(error):  # Ray has no kind of its own for it
                 raise
             if attempt == _STARTS:
-                raise WorkerError(f"Ray did not start on this machine in {_STARTS} tries of half a minute; is it "
-                                  f"overloaded? ({_first_line(error)})") from error  # fmt: skip
+                raise WorkerError(
+                    f"Ray did not start on this machine in {_STARTS} tries of half a minute; is it "
+                    f"overloaded? ({_first_line(error)})"
+                ) from error
             _logger.warning("Ray did not start within half a minute; trying again")
 
 

@@ -21,15 +21,19 @@ def job_status(address: str | None, job_id: str) -> str:
     """How the job stands, in a few lines."""
     info = _info(job_client(cluster_address(address)), job_id)
     lines = {
-        "status": info.status.value.lower(), "started": _time(info.start_time), "ended": _time(info.end_time),
+        "status": info.status.value.lower(),
+        "started": _time(info.start_time),
+        "ended": _time(info.end_time),
         "exit status": "-" if info.driver_exit_code is None else str(info.driver_exit_code),
-        "command": info.entrypoint, "message": (info.message or "-").strip().splitlines()[0],
-    }  # fmt: skip
+        "command": info.entrypoint,
+        "message": (info.message or "-").strip().splitlines()[0],
+    }
     return "\n".join(f"{name + ':':<13}{text}" for name, text in lines.items())
 
 
 def job_logs(address: str | None, job_id: str, show: Callable[[str], None], follow: bool) -> int:
-    """Give the job's log to ``show``: as it is, or until the job ends. Returns the job's exit status when followed."""
+    """Give the job's log to ``show``: as it is, or until the job ends. Returns the job's exit status when
+    followed."""
     target = cluster_address(address)
     client = job_client(target)
     _info(client, job_id)
@@ -54,7 +58,9 @@ def _info(client: Any, job_id: str) -> Any:
     except RuntimeError as error:
         if "404" not in str(error) and "does not exist" not in str(error):
             raise
-        raise InputError("JOB_ID", job_id, "the cluster must know the job", "See `mmssl-dist jobs list`.") from error
+        raise InputError(
+            "JOB_ID", job_id, "the cluster must know the job", "See `mmssl-dist jobs list`."
+        ) from error
 
 
 def _time(milliseconds: int | None) -> str:

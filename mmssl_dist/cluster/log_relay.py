@@ -1,4 +1,5 @@
-"""Progress lines: what tasks and workers log under ``mmssl_dist`` reaches the driver's log, and nothing else does."""
+"""Progress lines: what tasks and workers log under ``mmssl_dist`` reaches the driver's log, and nothing else
+does."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ class _RelayHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # nobody waits for the answer: a lost line must not hold up a worker
-        self._written = self.relay.write.remote(record.name, record.levelno, self.prefix + self.format(record))
+        self._written = self.relay.write.remote(
+            record.name, record.levelno, self.prefix + self.format(record)
+        )
 
     def flush(self) -> None:
         """Wait until the relay has what was written, so that no line comes after the end of the work."""
@@ -50,7 +53,8 @@ class _RelayHandler(logging.Handler):
 
 @contextmanager
 def carried(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
-    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their rank.
+    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their
+    rank.
 
     Args:
         prefix: to start every line with.
@@ -70,7 +74,8 @@ def carried(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
 
 
 def in_thread(relay: Any, work: Callable[[], T], name: str) -> T:
-    """``work()`` in a thread of its own, while this one passes on what the relay holds; Ctrl-C stays with this one."""
+    """``work()`` in a thread of its own, while this one passes on what the relay holds; Ctrl-C stays with
+    this one."""
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -94,7 +99,8 @@ def in_thread(relay: Any, work: Callable[[], T], name: str) -> T:
 
 
 def follow(relay: Any, done: Callable[[float], bool]) -> None:
-    """In the driver: pass on what the relay holds until ``done(seconds to wait)`` says that the work is over."""
+    """In the driver: pass on what the relay holds until ``done(seconds to wait)`` says that the work is
+    over."""
     import ray
 
     finished = False

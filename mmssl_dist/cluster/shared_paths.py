@@ -13,7 +13,8 @@ _SECONDS = 60.0
 
 
 def require_shared(job: Job) -> None:
-    """Check that each machine of the connected Ray sees the job's local folders; ``output/job.yaml`` is written.
+    """Check that each machine of the connected Ray sees the job's local folders; ``output/job.yaml`` is
+    written.
 
     Raises:
         InputError: one does not; names the setting and the machine.
@@ -27,9 +28,12 @@ def require_shared(job: Job) -> None:
         {"output": f"{output.path}/job.yaml"} if output.is_local else {}
     )
     for key, machine in unseen(paths).items():
-        raise InputError(key, job.data.path if key == "data.path" else job.output,
-                         f"every machine of the cluster must see it, and {machine} does not",
-                         "Use object storage, or a folder that all machines share.")  # fmt: skip
+        raise InputError(
+            key,
+            job.data.path if key == "data.path" else job.output,
+            f"every machine of the cluster must see it, and {machine} does not",
+            "Use object storage, or a folder that all machines share.",
+        )
 
 
 def unseen(paths: Mapping[str, str]) -> dict[str, str]:

@@ -25,8 +25,10 @@ from mmssl_dist.storage.paths import absolute
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _CLI = "from mmssl_dist.app import main\n\nif __name__ == '__main__':\n    main()\n"
 _LOGGERS = (
-    "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
-)  # fmt: skip
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 _NOT_YET = "No available agent"
 _STATUS_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
@@ -51,7 +53,12 @@ class Submission:
 
 def cluster_address(address: str | None) -> str:
     """Where to submit: ``address``, else Ray's own variables, else the dashboard of a Ray on this machine."""
-    return address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    return (
+        address
+        or os.environ.get("RAY_API_SERVER_ADDRESS")
+        or os.environ.get("RAY_ADDRESS")
+        or DEFAULT_ADDRESS
+    )
 
 
 def submit(submission: Submission, address: str | None, show: Callable[[str], None]) -> int:
@@ -69,7 +76,8 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         job_path = _pack(submission, folder)
         environment: dict[str, Any] = {"working_dir": name}
         if not submission.installed:
-            # On this machine, or one with the same folders, `python` is then the one that this package runs under.
+            # On this machine, or one with the same folders, `python` is then the one that this package runs
+            # under.
             environment["env_vars"] = {"PATH": f"{Path(sys.executable).parent}:${{PATH}}"}
         program = ["mmssl-dist"] if submission.installed else ["python", "cli.py"]
         settings = [part for override in overrides for part in ("--set", override)]

@@ -1,4 +1,5 @@
-"""What ``tune`` may try: settings that shape training and nothing that it is made from, with values of the schema."""
+"""What ``tune`` may try: settings that shape training and nothing that it is made from, with values of the
+schema."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from mmssl_dist.config.load import parse_job, placed
 from mmssl_dist.errors import ConfigError, InputError
 
 # They change how training runs, not what it computes
-NEUTRAL_TRAINING = frozenset({"keep_checkpoints", "checkpoint_minutes", "max_failures", "timeout_seconds", "prefetch"})
+NEUTRAL_TRAINING = frozenset(
+    {"keep_checkpoints", "checkpoint_minutes", "max_failures", "timeout_seconds", "prefetch"}
+)
 _SEARCHED = ("model", "losses", "training")
 _MOST_COMBINATIONS = 2048
 
@@ -26,7 +29,9 @@ def with_settings(job: Job, settings: Mapping[str, object]) -> Job:
     tree: dict[str, Any] = job.model_dump(mode="json", exclude={"search"})
     for path, value in settings.items():
         tree = placed(tree, path, value, "search.space")
-    return parse_job(tree, source=", ".join(f"{path}={value}" for path, value in settings.items()) or "search")
+    return parse_job(
+        tree, source=", ".join(f"{path}={value}" for path, value in settings.items()) or "search"
+    )
 
 
 def check_search(job: Job) -> None:
@@ -38,8 +43,12 @@ def check_search(job: Job) -> None:
     """
     search = job.search
     if not search.space:
-        raise InputError("search.space", "nothing", "tune needs settings to search", "Add, for example, search: "
-                         "{space: {training.rows.learning_rate: {loguniform: [1e-4, 1e-2]}}}.")  # fmt: skip
+        raise InputError(
+            "search.space",
+            "nothing",
+            "tune needs settings to search",
+            "Add, for example, search: {space: {training.rows.learning_rate: {loguniform: [1e-4, 1e-2]}}}.",
+        )
     problems = list(_problems(job)) or list(_of_combinations(job))
     if problems:
         raise ConfigError(tuple(problems), "search")
@@ -54,17 +63,21 @@ def _problems(job: Job) -> Iterator[str]:
         if found:
             yield f"search.space.{path}: {found}"
     if job.search.grace_epochs > job.training.epochs:
-        yield (f"search.grace_epochs: found {job.search.grace_epochs}; must be at most training.epochs "
-               f"({job.training.epochs})")  # fmt: skip
+        yield (
+            f"search.grace_epochs: found {job.search.grace_epochs}; must be at most training.epochs "
+            f"({job.training.epochs})"
+        )
 
 
 def _refusal(job: Job, path: str) -> str | None:
     """Why ``path`` can't be searched."""
     section, _, name = path.partition(".")
     if section not in _SEARCHED or not name or path == "training.epochs" or (section, name) in _neutral():
-        return (f"found {path}; only settings that shape training can be searched, since all trials share the "
-                "partitions and the way of choosing: those below model, losses and training, but epochs and "
-                f"{', '.join(sorted(NEUTRAL_TRAINING))}")  # fmt: skip
+        return (
+            f"found {path}; only settings that shape training can be searched, since all trials share the "
+            "partitions and the way of choosing: those below model, losses and training, but epochs and "
+            f"{', '.join(sorted(NEUTRAL_TRAINING))}"
+        )
     value: Any = job.model_dump(mode="json")
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -94,7 +107,8 @@ def _broken(job: Job, settings: Mapping[str, object]) -> str | None:
 
 
 def _of_combinations(job: Job) -> Iterator[str]:
-    """The first combination of values, each valid alone, that isn't; looked for where there are not too many."""
+    """The first combination of values, each valid alone, that isn't; looked for where there are not too
+    many."""
     values = {path: list(space.extremes()) for path, space in job.search.space.items()}
     if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
         return

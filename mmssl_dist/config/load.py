@@ -28,7 +28,8 @@ class _TooManyError(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader, which reads 1e-4 as text and lets the last of two equal keys win, without the two.
+    """YAML 1.1's safe loader, which reads 1e-4 as text and lets the last of two equal keys win, without the
+    two.
 
     It stops at ``_MAX_VALUES``, aliases unfolded, before it builds any.
     """
@@ -67,7 +68,8 @@ _Loader.add_implicit_resolver(
 
 
 def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values below ``node`` when every alias is the tree it stands for; RecursionError for one that holds itself."""
+    """Values below ``node`` when every alias is the tree it stands for; RecursionError for one that holds
+    itself."""
     if id(node) not in known:
         below = node.value if isinstance(node, yaml.CollectionNode) else ()
         children = (child for each in below for child in (each if isinstance(each, tuple) else (each,)))
@@ -103,7 +105,9 @@ def read_job(text: str, source: str, overrides: Iterable[str] = ()) -> Job:
 def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") -> Job:
     """The job in an already parsed YAML ``tree``; raises as ``load_job`` does."""
     if not isinstance(tree, dict):
-        raise InputError(source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`.")
+        raise InputError(
+            source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`."
+        )
     merged = dict(tree)
     for override in overrides:
         merged = _override(merged, override)
@@ -112,18 +116,30 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
     except ValidationError as error:
         found = tuple(_problems(error, merged))
         more = len(found) - _MAX_PROBLEMS
-        raise ConfigError(found[:_MAX_PROBLEMS] + ((f"and {more} more",) if more > 0 else ()), source) from error
+        raise ConfigError(
+            found[:_MAX_PROBLEMS] + ((f"and {more} more",) if more > 0 else ()), source
+        ) from error
     except RecursionError as error:
-        raise InputError(source, "a tree that holds itself", "a job is finite", "Remove the YAML alias.") from error
+        raise InputError(
+            source, "a tree that holds itself", "a job is finite", "Remove the YAML alias."
+        ) from error
 
 
 def parse_storage(section: Mapping[str, object], overrides: Iterable[str] = ()) -> Storage:
-    """A ``storage`` section without a job, with ``storage.a=b`` overrides applied; raises as ``load_job`` does."""
+    """A ``storage`` section without a job, with ``storage.a=b`` overrides applied; raises as ``load_job``
+    does."""
     others = [override for override in overrides if not override.startswith("storage.")]
     if others:
-        raise InputError("--set", others[0], "only storage.* can be set here", "Write, for example, "
-                         "storage.endpoint=http://127.0.0.1:9000.")  # fmt: skip
-    elsewhere = {"output": _PLACEHOLDER, "data": {"path": _PLACEHOLDER, "modalities": {_PLACEHOLDER: {"file": "x"}}}}
+        raise InputError(
+            "--set",
+            others[0],
+            "only storage.* can be set here",
+            "Write, for example, storage.endpoint=http://127.0.0.1:9000.",
+        )
+    elsewhere = {
+        "output": _PLACEHOLDER,
+        "data": {"path": _PLACEHOLDER, "modalities": {_PLACEHOLDER: {"file": "x"}}},
+    }
     return parse_job({**elsewhere, "storage": dict(section)}, overrides, source="storage").storage
 
 
@@ -131,16 +147,22 @@ def _parse(text: str, where: str) -> object:
     try:
         return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
     except _TooManyError as error:
-        raise InputError(where, f"more than {_MAX_VALUES} values", "a job has fewer, with every alias unfolded",
-                         "Remove aliases (*) and merges (<<).") from error
+        raise InputError(
+            where,
+            f"more than {_MAX_VALUES} values",
+            "a job has fewer, with every alias unfolded",
+            "Remove aliases (*) and merges (<<).",
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"{where}, line {mark.line + 1}" if mark else where
         raise InputError(at, error.problem or error, "a job is a YAML mapping", "Mend the syntax.") from error
     except RecursionError as error:
-        raise InputError(where, "a tree too deep, or one that holds itself", "a job is a YAML mapping",
-                         "Mend the syntax.") from error
-    # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not fit.
+        raise InputError(
+            where, "a tree too deep, or one that holds itself", "a job is a YAML mapping", "Mend the syntax."
+        ) from error
+    # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not
+    # fit.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise InputError(where, error, "a job is a YAML mapping", "Quote texts; use no type tags.") from error
 
@@ -169,7 +191,9 @@ def placed(tree: Mapping[str, Any], path: str, value: object, where: str) -> dic
     for key in keys[:-1]:
         child = node.get(key)
         if child is not None and not isinstance(child, dict):
-            raise InputError(f"{where} {path}", f"{key} is a value", "only sections have keys below", "Check the path.")
+            raise InputError(
+                f"{where} {path}", f"{key} is a value", "only sections have keys below", "Check the path."
+            )
         node[key] = dict(child or {})
         node = node[key]
     node[keys[-1]] = value
@@ -180,16 +204,22 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
     """One line per problem: those of single values first, then those between values that are valid alone."""
     alone: dict[str, list[str]] = {}
     for problem in error.errors():
-        if problem["type"] not in ("disagreement", "default_factory_not_called"):  # the latter follows from another
+        if problem["type"] not in (
+            "disagreement",
+            "default_factory_not_called",
+        ):  # the latter follows from another
             alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
     sections = {path[:end] for path in alone for end, letter in enumerate(path) if letter == "."}
     for path, texts in alone.items():
         if path in sections:
-            continue  # a union of a word and a list says of a list's wrong element that the list is not the word
+            # a union of a word and a list says of a list's wrong element that the list is not the word
+            continue
         first, *others = dict.fromkeys(texts)  # each branch of a union has its say
         yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
     for found in _disagreements(error, tree):
-        if not any(compared == path or compared.startswith(f"{path}.") for compared in found.paths for path in alone):
+        if not any(
+            compared == path or compared.startswith(f"{path}.") for compared in found.paths for path in alone
+        ):
             yield f"{found.path}: {found.text}"
 
 
@@ -205,7 +235,8 @@ def _line(problem: Any) -> str:
 
 
 def _disagreements(error: ValidationError, tree: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the rules between settings say once every value that is wrong alone has given way to its default."""
+    """What the rules between settings say once every value that is wrong alone has given way to its
+    default."""
     for _ in range(3):  # again for what the removals brought to light
         for problem in error.errors():
             if problem["type"] == "disagreement":
@@ -244,7 +275,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:
-    """Without the branches of unions, which pydantic names in the location; they are no keys of the user's."""
+    """Without the branches of unions, which pydantic names in the location; they are no keys of the
+    user's."""
     branches = ("literal[", "tuple[", "function-", "constrained-")
     keys = []
     for part, following in zip(location, (*location, 0)[1:], strict=True):

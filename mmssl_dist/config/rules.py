@@ -40,7 +40,8 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
     if job.training.batch_size < parts:
         yield Disagreement(
             ("training.batch_size", "partition.parts"),
-            f"found {job.training.batch_size}; must be at least partition.parts ({parts}), since a step takes pairs "
+            f"found {job.training.batch_size}; must be at least partition.parts ({parts}), since a "
+            "step takes pairs "
             "from every partition and would find none. Raise training.batch_size",
         )
     if job.model.dimension % job.model.heads:
@@ -59,13 +60,15 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
     if job.model.item_graph.weight > 0 and not job.partition.item_neighbours:
         yield Disagreement(
             ("model.item_graph.weight", "partition.item_neighbours"),
-            f"found {job.model.item_graph.weight:g}; partition.item_neighbours is 0, so there is no item-item graph. "
+            f"found {job.model.item_graph.weight:g}; partition.item_neighbours is 0, so there is "
+            "no item-item graph. "
             "Raise partition.item_neighbours, or set the weight to 0",
         )
     if job.model.item_graph.weight > 0 and not job.model.layers:
         yield Disagreement(
             ("model.item_graph.weight", "model.layers"),
-            f"found {job.model.item_graph.weight:g}; a user's items are those of its first hop, and model.layers is 0. "
+            f"found {job.model.item_graph.weight:g}; a user's items are those of its first hop, "
+            "and model.layers is 0. "
             "Raise model.layers, or set the weight to 0",
         )
     if int(job.evaluation.metric.split("@")[1]) not in job.evaluation.ks:
@@ -80,7 +83,8 @@ def _split(job: JobSections) -> Iterator[Disagreement]:
     if columns.user == columns.item and layout != "mmssl":
         yield Disagreement(
             ("data.columns.item", "data.columns.user"),
-            f"found {columns.item!r}; data.columns.user is the same column. Name the column with the item's id",
+            f"found {columns.item!r}; data.columns.user is the same column. Name the column with "
+            "the item's id",
         )
     if split.method in ("ratio", "temporal") and split.validation + split.test >= 1.0:
         yield Disagreement(
@@ -116,13 +120,15 @@ def _feature_columns(job: JobSections) -> Iterator[Disagreement]:
     if columns and job.losses.adversarial.weight > 0:
         yield Disagreement(
             ("losses.adversarial.weight", "model.feature_columns"),
-            f"found {job.losses.adversarial.weight:g}; model.feature_columns is {columns}, so users have no tower rows "
+            f"found {job.losses.adversarial.weight:g}; model.feature_columns is {columns}, so "
+            "users have no tower rows "
             "for the critic. Set one of them to 0",
         )
     if columns and job.model.modality_graph.size:
         yield Disagreement(
             ("model.modality_graph.size", "model.feature_columns"),
-            f"found {job.model.modality_graph.size}; model.feature_columns is {columns}, so users have no tower rows "
+            f"found {job.model.modality_graph.size}; model.feature_columns is {columns}, so users "
+            "have no tower rows "
             "to choose items by. Set one of them to 0",
         )
 

@@ -47,16 +47,21 @@ class Space(Section):
     def _one_kind(self) -> Self:
         kinds = (self.choice, self.uniform, self.loguniform, self.int)
         if sum(each is not None for each in kinds) != 1:
-            raise PydanticCustomError("kind", "must have exactly one of choice, uniform, loguniform and int", {})
+            raise PydanticCustomError(
+                "kind", "must have exactly one of choice, uniform, loguniform and int", {}
+            )
         return self
 
     @property
     def given(self) -> tuple[Any, ...]:
         """The choices, or the two ends."""
-        return next(each for each in (self.choice, self.uniform, self.loguniform, self.int) if each is not None)
+        return next(
+            each for each in (self.choice, self.uniform, self.loguniform, self.int) if each is not None
+        )
 
     def extremes(self) -> Iterator[Any]:
-        """Values that the schema has to take, so that it takes all: every one where they are few, else the ends."""
+        """Values that the schema has to take, so that it takes all: every one where they are few, else the
+        ends."""
         if self.int is not None and self.int[1] - self.int[0] < _MOST_LISTED:
             yield from range(self.int[0], self.int[1] + 1)
         else:
@@ -67,7 +72,8 @@ class Search(Section):
     """Trials of `tune`: trainings of this job with other settings, on the same partitions."""
 
     space: dict[Text, Space] = Field(default_factory=dict)
-    """One entry per setting, by its dotted path, such as training.rows.learning_rate; settings of training only."""
+    """One entry per setting, by its dotted path, such as training.rows.learning_rate; settings of training
+    only."""
     trials: Count = 20
     """Trainings in all, those stopped early included."""
     concurrent: Count = 1
@@ -75,4 +81,5 @@ class Search(Section):
     grace_epochs: Count = 5
     """Epochs that every trial may train, before it can be stopped for being worse than others."""
     reduction: Annotated[float, Field(gt=1.0)] = 3.0
-    """Of the trials that come to grace_epochs, to this times as many, and so on, the best 1/reduction go on (ASHA)."""
+    """Of the trials that come to grace_epochs, to this times as many, and so on, the best 1/reduction go on
+    (ASHA)."""

@@ -9,6 +9,7 @@ class Tracking(Section):
     """TensorBoard's event files are always written; MLflow is told where it is named."""
 
     mlflow: Text | None = None
-    """MLflow's tracking URI: a server (https://...), sqlite:///file or a folder; needs the extra ``tracking``."""
+    """MLflow's tracking URI: a server (https://...), sqlite:///file or a folder; needs the extra
+    ``tracking``."""
     experiment: Text = "mmssl-dist"
     """Name of the MLflow experiment that the run belongs to."""

@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmssl_dist.config.search import Search
-from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Name, Natural, Range, Rate, Section, Text, Weight
+from mmssl_dist.config.section import (
+    LIMIT,
+    Count,
+    Counts,
+    Fraction,
+    Name,
+    Natural,
+    Range,
+    Rate,
+    Section,
+    Text,
+    Weight,
+)
 from mmssl_dist.config.tracking import Tracking
 
 
@@ -59,18 +71,22 @@ class Data(Section):
     layout: Literal["table", "inter", "mmssl"] = "table"
     """table: Parquet or CSV; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json, test.json."""
     interactions: Text | None = None
-    """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only *.inter."""
+    """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only
+    *.inter."""
     columns: Columns = Columns()
     """Column names of the interaction files; ``inter`` files name their own, unless set here."""
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
     titles: Text | None = None
-    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls items."""
+    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls
+    items."""
     images: Text | None = None
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
-    pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside columns.item."""
+    pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside
+    columns.item."""
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
-    """How interactions are split; by default given in the layout mmssl, whose files are splits, else ratio."""
+    """How interactions are split; by default given in the layout mmssl, whose files are splits, else
+    ratio."""
     min_interactions: Natural = 0
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
     buckets: Count = 4
@@ -83,14 +99,16 @@ class Partition(Section):
     parts: Count = 4
     """Number of partitions P; fixed from then on, while the number of workers may change."""
     method: Literal["auto", "metis", "streaming", "random"] = "auto"
-    """metis: smallest edge cut; streaming: passes over the edges with little memory beyond the graph; random: no graph
-    algorithm; auto: metis where its estimated memory is at most metis_gigabytes, else streaming."""
+    """metis: smallest edge cut; streaming: passes over the edges with little memory beyond the graph; random:
+    no graph algorithm; auto: metis where its estimated memory is at most metis_gigabytes, else streaming."""
     metis_gigabytes: Rate = 16.0
     """auto only: memory METIS may take, in GB."""
     item_neighbours: Natural = 10
-    """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item graph."""
+    """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item
+    graph."""
     shuffle_features: bool = False
-    """Give each item another item's features, at random: a control, which must lose what features are worth."""
+    """Give each item another item's features, at random: a control, which must lose what features are
+    worth."""
     standardize: bool = True
     """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""
 
@@ -131,8 +149,8 @@ class Model(Section):
     modality_weight: Weight = 0.1
     """Weight of the modality tower in the final rows (equation 5)."""
     feature_columns: Natural = 0
-    """Last columns, of the D, in which items have their own projected features in place of an ID row and users have
-    theirs, as in VBPR; 0: none, the tower's rows are those of equation 1."""
+    """Last columns, of the D, in which items have their own projected features in place of an ID row and
+    users have theirs, as in VBPR; 0: none, the tower's rows are those of equation 1."""
     dropout: Fraction = 0.2
     """Dropout on the projected tower rows, in training only."""
     item_graph: ItemGraph = ItemGraph()
@@ -145,7 +163,8 @@ class Ranking(Section):
     """The loss that ranks a user's items above others (equation 6)."""
 
     loss: Literal["bpr", "softmax"] = "softmax"
-    """bpr: one negative per pair; softmax: cosines with the positive and every candidate item the user doesn't know."""
+    """bpr: one negative per pair; softmax: cosines with the positive and every candidate item the user
+    doesn't know."""
     temperature: Rate = 0.2
     """softmax only: divisor of the cosines."""
 
@@ -154,7 +173,8 @@ class Contrastive(Section):
     """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
 
     rows: Literal["lists", "item_graph"] = "item_graph"
-    """lists: each modality's rows over its learned lists, as published; item_graph: rows over the item-item graph."""
+    """lists: each modality's rows over its learned lists, as published; item_graph: rows over the item-item
+    graph."""
 
     weight: Weight = 0.001
     """Weight of the term; 0 leaves it out."""
@@ -168,8 +188,8 @@ class Adversarial(Section):
     weight: Weight = 1e-4
     """Weight of the generator's term; 0 leaves the critic out."""
     candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
-    """Candidate items C of the global batch, for this term, the softmax and the learned lists: half positives, half
-    uniform draws; "all": the catalogue."""
+    """Candidate items C of the global batch, for this term, the softmax and the learned lists: half
+    positives, half uniform draws; "all": the catalogue."""
     hidden: Counts = (64, 32)
     """Widths of the critic's hidden layers."""
     penalty: Weight = 0.3
@@ -227,12 +247,14 @@ class Training(Section):
     epochs: Count = 100
     """Most epochs."""
     steps_per_epoch: Count | Literal["all"] = "all"
-    """Steps between two chances of a validation: "all" takes every training interaction once. With fewer, epochs go on
-    through the interactions where the one before ended, so that each is still taken once before any comes again."""
+    """Steps between two chances of a validation: "all" takes every training interaction once. With fewer,
+    epochs go on through the interactions where the one before ended, so that each is still taken once before
+    any comes again."""
     batch_size: Count = 1024
     """Training pairs per step, over all workers; at least partition.parts."""
     fanout: Literal["all"] | Counts = (10, 10)
-    """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every neighbour."""
+    """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every
+    neighbour."""
     prefetch: Natural = 2
     """Batches sampled ahead of the step, per worker; 0 samples within the step."""
     rows: RowOptimizer = RowOptimizer()
@@ -244,8 +266,8 @@ class Training(Section):
     checkpoint_minutes: Rate = 15.0
     """Longest time between two checkpoints; every validation makes one as well."""
     max_failures: Natural = 3
-    """Times a lost worker group is started again from the last checkpoint; machines that the cloud takes away on notice
-    do not count."""
+    """Times a lost worker group is started again from the last checkpoint; machines that the cloud takes away
+    on notice do not count."""
     timeout_seconds: Count = 600
     """Longest a worker waits for another in one collective."""
 
@@ -255,17 +277,20 @@ class Evaluation(Section):
 
     ks: Counts = (10, 20, 50)
     """Cut-offs K of every metric."""
-    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]{0,8}$")] = "recall@20"
+    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]{0,8}$")] = (
+        "recall@20"
+    )
     """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
     every_epochs: Count = 1
     """Epochs between validations."""
     patience: Count = 10
     """Validations without improvement after which training stops."""
     users: Count | Literal["all"] = "all"
-    """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same every time.
-    The catalogue is always ranked whole."""
+    """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same
+    every time. The catalogue is always ranked whole."""
     contributions: bool = True
-    """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it left out."""
+    """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it
+    left out."""
     user_block: Count = 256
     """Users scored at once, per worker; bounds memory."""
     item_block: Count = 65536
@@ -276,7 +301,8 @@ class Index(Section):
     """The FAISS index of the items, searched by dot product."""
 
     kind: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
-    """flat: exact; hnsw: a graph; ivf: cells, an inverted file; auto: flat up to exact_up_to items, ivf beyond."""
+    """flat: exact; hnsw: a graph; ivf: cells, an inverted file; auto: flat up to exact_up_to items, ivf
+    beyond."""
     exact_up_to: Count = 100_000
     """auto only: items up to which the index is exact."""
     links: Annotated[int, Field(ge=2)] = 32
@@ -308,7 +334,8 @@ class Scaling(Section):
     """Workers and what each one takes."""
 
     workers: Count | Range = 1
-    """Workers W; at most partition.parts. [2, 8]: starts with 2 and takes more, up to 8, as machines come and go."""
+    """Workers W; at most partition.parts. [2, 8]: starts with 2 and takes more, up to 8, as machines come and
+    go."""
     cpus_per_worker: Count = 1
     """Cores reserved in Ray per worker; also its number of compute threads."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
@@ -316,8 +343,8 @@ class Scaling(Section):
     accelerator: Text | None = None
     """Accelerator type the workers need, as Ray names it (such as A100 or L4); any when not given."""
     memory_gb: Rate | None = None
-    """Memory each worker may take, in GB: training refuses a job whose plan needs more. By default a worker's share of
-    what Ray finds on the machines there are; not looked at where an autoscaler brings others."""
+    """Memory each worker may take, in GB: training refuses a job whose plan needs more. By default a worker's
+    share of what Ray finds on the machines there are; not looked at where an autoscaler brings others."""
     wait_seconds: Count = 1800
     """Seconds to wait for machines or for other jobs to end, before giving up."""
 
@@ -354,7 +381,8 @@ class Storage(Section):
     retries: Natural = 5
     """Times a failed request is sent again."""
     cache_bytes: Annotated[int, Field(ge=1, lt=2**63)] = 100_000_000_000
-    """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now stays."""
+    """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now
+    stays."""
 
 
 class JobSections(Section):

@@ -1,7 +1,7 @@
 """What happens inside one hash bucket: duplicates go, ids get numbers, interactions get their split.
 
-Each function sees all rows of its ids, sorts before it decides, and draws from hashes of ids; hence the result does
-not depend on the order in which blocks arrive.
+Each function sees all rows of its ids, sorts before it decides, and draws from hashes of ids; hence the
+result does not depend on the order in which blocks arrive.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def distinct(table: pa.Table) -> tuple[pa.Table, int]:
 
 
 def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Table:
-    """One user bucket, packed: its users in order, and its interactions with local user numbers and a split, or, for
-    the temporal method, a time key."""
+    """One user bucket, packed: its users in order, and its interactions with local user numbers and a split,
+    or, for the temporal method, a time key."""
     live, tallies = apart(table)
     order, user_ids, users = _first_of_pairs(live)
     dropped = tallied(tallies)
@@ -91,7 +91,8 @@ def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Ta
 
 
 def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
-    """The rows that ``distinct`` keeps, sorted; the user ids, sorted; each kept row's position among those."""
+    """The rows that ``distinct`` keeps, sorted; the user ids, sorted; each kept row's position among
+    those."""
     user_ids, users = ranked(one_array(table[USER_ID]))
     _, items = ranked(one_array(table[ITEM_ID]))
     order = order_of(users, items)
@@ -99,8 +100,13 @@ def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
     if again.any():
         tied = np.flatnonzero(again | np.append(again[1:], False))
         rows = order[tied]
-        keys = [users, items, *(table[name].to_numpy() for name in (SPLIT, TIME) if name in table.column_names),
-                table[FILE].to_numpy(), table[ROW].to_numpy()]
+        keys = [
+            users,
+            items,
+            *(table[name].to_numpy() for name in (SPLIT, TIME) if name in table.column_names),
+            table[FILE].to_numpy(),
+            table[ROW].to_numpy(),
+        ]
         order[tied] = rows[np.lexsort([key[rows] for key in keys[::-1]])]
         order = order[~again]
     return order, user_ids, users[order]
@@ -115,24 +121,37 @@ def _as_before(*sorted_keys: np.ndarray) -> np.ndarray:
     return same
 
 
-def rows_by_item(batch: pa.Table, offsets: np.ndarray, thresholds: tuple[int | None, int | None] | None,
-                 item_type: pa.DataType, buckets: int) -> Iterator[pa.Table]:
-    """Interactions of packed user buckets as ``item_schema``, with dataset numbers of users and the final split."""
+def rows_by_item(
+    batch: pa.Table,
+    offsets: np.ndarray,
+    thresholds: tuple[int | None, int | None] | None,
+    item_type: pa.DataType,
+    buckets: int,
+) -> Iterator[pa.Table]:
+    """Interactions of packed user buckets as ``item_schema``, with dataset numbers of users and the final
+    split."""
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
         table = unpack(row, "interactions")
         n = table.num_rows
-        held = table[SPLIT] if thresholds is None else pa.array(splits.temporal(table[TIME].to_numpy(), *thresholds))
-        yield pa.table({
-            ITEM_ID: table[ITEM_ID],
-            KIND: pa.array(np.full(n, -1, np.int16)),
-            USER: pa.array(table[USER].to_numpy() + offsets[row[BUCKET][0].as_py()]),
-            SPLIT: held,
-            FILE: table[FILE],
-            ROW: table[ROW],
-            "vector": pa.nulls(n, pa.large_binary()),
-            BUCKET: buckets_of(one_array(table[ITEM_ID]), buckets),
-        }, schema=item_schema(item_type))
+        held = (
+            table[SPLIT]
+            if thresholds is None
+            else pa.array(splits.temporal(table[TIME].to_numpy(), *thresholds))
+        )
+        yield pa.table(
+            {
+                ITEM_ID: table[ITEM_ID],
+                KIND: pa.array(np.full(n, -1, np.int16)),
+                USER: pa.array(table[USER].to_numpy() + offsets[row[BUCKET][0].as_py()]),
+                SPLIT: held,
+                FILE: table[FILE],
+                ROW: table[ROW],
+                "vector": pa.nulls(n, pa.large_binary()),
+                BUCKET: buckets_of(one_array(table[ITEM_ID]), buckets),
+            },
+            schema=item_schema(item_type),
+        )
 
 
 def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
@@ -170,8 +189,15 @@ def feature_table(modality: str) -> str:
     return f"features.{modality}"
 
 
-def _held_out(user_ids: pa.Array, users: np.ndarray, items: pa.Array, live: pa.Table, seed: int, split: Split,
-              method: str) -> np.ndarray:
+def _held_out(
+    user_ids: pa.Array,
+    users: np.ndarray,
+    items: pa.Array,
+    live: pa.Table,
+    seed: int,
+    split: Split,
+    method: str,
+) -> np.ndarray:
     user_hashes = hashes(user_ids)
     order = mix(mix(user_hashes ^ salt(seed, 0))[users] ^ hashes(items))
     if method == "leave_last_out":
@@ -190,8 +216,12 @@ def _require_known(interactions: pa.Table, found: np.ndarray, catalogue: Catalog
         return
     unknown = interactions.filter(pa.array(found < 0)).sort_by([(FILE, "ascending"), (ROW, "ascending")])
     where = place(catalogue.files, unknown[FILE][0].as_py(), catalogue.unit, unknown[ROW][0].as_py())
-    raise InputError(where, f"the unknown item {shown(unknown[ITEM_ID][0])}", catalogue.rule,
-                     "Add its features, or drop the interaction.")
+    raise InputError(
+        where,
+        f"the unknown item {shown(unknown[ITEM_ID][0])}",
+        catalogue.rule,
+        "Add its features, or drop the interaction.",
+    )
 
 
 def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalogue) -> pa.Table:
@@ -204,8 +234,12 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
     if len(twice):
         second = rows.slice(int(place_of[twice[0] + 1]), 1)
         where = place(catalogue.features[modality], second[FILE][0].as_py(), "row", second[ROW][0].as_py())
-        raise InputError(where, f"a second vector of item {shown(second[ITEM_ID][0])}",
-                         "an item has at most one vector of a modality", "Drop one of the rows.")
+        raise InputError(
+            where,
+            f"a second vector of item {shown(second[ITEM_ID][0])}",
+            "an item has at most one vector of a modality",
+            "Drop one of the rows.",
+        )
     vectors = one_array(rows["vector"]).take(pa.array(place_of))
     values = np.frombuffer(vectors.buffers()[2] or b"", dtype, len(vectors) * dimension)
     column = pa.FixedSizeListArray.from_arrays(pa.array(values), dimension)

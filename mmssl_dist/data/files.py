@@ -1,4 +1,5 @@
-"""Which raw files a job reads: names under data.path become existing files, or one message says what is missing."""
+"""Which raw files a job reads: names under data.path become existing files, or one message says what is
+missing."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 
 @dataclass(frozen=True)
 class RawFile:
-    """One input file: where it is, bytes, and when it was last changed (nanoseconds since 1970, None if unknown)."""
+    """One input file: where it is, bytes, and when it was last changed (nanoseconds since 1970, None if
+    unknown)."""
 
     location: Location
     size: int
@@ -35,7 +37,8 @@ class RawFile:
 
 @dataclass(frozen=True)
 class RawFiles:
-    """Every file a job reads: interactions in the order of their paths, features by modality, titles and images."""
+    """Every file a job reads: interactions in the order of their paths, features by modality, titles and
+    images."""
 
     interactions: tuple[RawFile, ...]
     features: dict[str, tuple[RawFile, ...]]
@@ -86,14 +89,19 @@ def find_images(job: Job) -> tuple[RawFile, ...]:
     if ITEM_PLACE not in pattern:
         return expand(root, pattern, key, PARQUET_SUFFIXES)
     if not pattern.lower().endswith(_IMAGE_SUFFIXES):
-        raise InputError(key, pattern, f"a path with {ITEM_PLACE} ends in {', '.join(_IMAGE_SUFFIXES)}",
-                         "Name image files.")
+        raise InputError(
+            key,
+            pattern,
+            f"a path with {ITEM_PLACE} ends in {', '.join(_IMAGE_SUFFIXES)}",
+            "Name image files.",
+        )
     _below(root, pattern, key)
     return ()
 
 
 def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) -> tuple[RawFile, ...]:
-    """The files a name, a folder's name or a glob (``*``, ``?``, ``[]`` within a path segment) stands for, by path.
+    """The files a name, a folder's name or a glob (``*``, ``?``, ``[]`` within a path segment) stands for, by
+    path.
 
     Raises:
         InputError: there is none with one of ``suffixes``; names the YAML ``key``.
@@ -104,7 +112,9 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         if not pattern.endswith(suffixes):
             raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
         return (RawFile(target, int(info.size), info.mtime_ns),)
-    base, wanted = (_fixed_part(root, pattern), PurePosixPath(pattern).parts) if info is None else (target, None)
+    base, wanted = (
+        (_fixed_part(root, pattern), PurePosixPath(pattern).parts) if info is None else (target, None)
+    )
     found = []
     for file in base.files():
         relative = file.path.removeprefix(root.path).lstrip("/")
@@ -113,8 +123,12 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         if not hidden and relative.endswith(suffixes) and (wanted is None or _matches(parts, wanted)):
             found.append(RawFile(root / relative, int(file.size), file.mtime_ns))
     if not found:
-        raise InputError(target.url, "no such file", f"{key} names a file, a folder or a glob under data.path; "
-                         f"files end in {', '.join(suffixes)}", f"Check data.path and {key}.")
+        raise InputError(
+            target.url,
+            "no such file",
+            f"{key} names a file, a folder or a glob under data.path; files end in {', '.join(suffixes)}",
+            f"Check data.path and {key}.",
+        )
     return tuple(found)
 
 
@@ -122,14 +136,18 @@ def _below(root: Location, pattern: str, key: str) -> Location:
     try:
         return root / pattern
     except StorageError as error:
-        raise InputError(key, pattern, "it names what is under data.path", "Use a relative path without ..") from error
+        raise InputError(
+            key, pattern, "it names what is under data.path", "Use a relative path without .."
+        ) from error
 
 
 def _interaction_files(root: Location, data: Data) -> tuple[RawFile, ...]:
     key = "data.interactions"
     if data.layout == "mmssl":
         if data.interactions is not None:
-            raise InputError(key, data.interactions, f"the mmssl layout reads {', '.join(RELEASE_FILES)}", "Remove it.")
+            raise InputError(
+                key, data.interactions, f"the mmssl layout reads {', '.join(RELEASE_FILES)}", "Remove it."
+            )
         return tuple(expand(root, name, "data.layout", (".json",))[0] for name in RELEASE_FILES)
     if data.layout == "table":
         return expand(root, data.interactions or "interactions.parquet", key, TABLE_SUFFIXES)
@@ -138,7 +156,9 @@ def _interaction_files(root: Location, data: Data) -> tuple[RawFile, ...]:
     files = expand(root, "*.inter", key, (".inter",))
     if len(files) > 1:
         names = ", ".join(PurePosixPath(file.location.path).name for file in files)
-        raise InputError(key, names, "data.path holds several .inter files", f"Name one, or a glob, in {key}.")
+        raise InputError(
+            key, names, "data.path holds several .inter files", f"Name one, or a glob, in {key}."
+        )
     return files
 
 

@@ -1,4 +1,5 @@
-"""External ids of any scalar type: one Arrow type per kind, a hash that is the same in every process, ranks."""
+"""External ids of any scalar type: one Arrow type per kind, a hash that is the same in every process,
+ranks."""
 
 from __future__ import annotations
 
@@ -8,14 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _LONGEST_SHOWN = 80
-_PLAIN = (pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal, pa.types.is_date, pa.types.is_time,
-          pa.types.is_timestamp, pa.types.is_duration)
+_PLAIN = (
+    pa.types.is_boolean,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+    pa.types.is_duration,
+)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def canonical_type(raw: pa.DataType) -> pa.DataType | None:
-    """The type of ids from a column of type ``raw``: integers int64, text string, others their own; None: no ids."""
+    """The type of ids from a column of type ``raw``: integers int64, text string, others their own; None: no
+    ids."""
     if pa.types.is_dictionary(raw):
         return canonical_type(raw.value_type)
     if pa.types.is_integer(raw):
@@ -63,7 +72,9 @@ def hashes(ids: pa.Array) -> np.ndarray:
     else:
         if not pa.types.is_string(values.type):
             values = values.cast(pa.string()) if not _is_binary(values.type) else values
-        hashed = pd.util.hash_array(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False)
+        hashed = pd.util.hash_array(
+            np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False
+        )
     hashed = np.append(np.asarray(hashed, np.uint64), np.uint64(0))
     indices: np.ndarray = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
     return np.asarray(hashed[indices], np.uint64)
@@ -96,4 +107,6 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    )

@@ -7,7 +7,11 @@ from struct import error as struct_error
 from struct import unpack_from
 
 _PNG, _WEBP_CHUNKS = b"\x89PNG\r\n\x1a\n", (b"VP8 ", b"VP8L", b"VP8X")
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers of a frame; those three are tables
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {
+    0xC4,
+    0xC8,
+    0xCC,
+}  # JPEG's markers of a frame; those three are tables
 _BARE = frozenset((0x01, *range(0xD0, 0xDA)))  # markers without a length
 
 

@@ -1,6 +1,8 @@
-"""Images of items, for people who look at lists: read when they are shown, for these items alone, and as they are.
+"""Images of items, for people who look at lists: read when they are shown, for these items alone, and as they
+are.
 
-What is read is shown in a browser, so it is taken for a picture by its content, and bounded in bytes and pixels.
+What is read is shown in a browser, so it is taken for a picture by its content, and bounded in bytes and
+pixels.
 """
 
 from __future__ import annotations
@@ -59,10 +61,12 @@ def check_images(data: Data, files: Iterable[RawFile]) -> None:
 
 
 def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> Images:
-    """The images of some items, as far as ``TOGETHER`` reaches in the order given; of items with several the last.
+    """The images of some items, as far as ``TOGETHER`` reaches in the order given; of items with several the
+    last.
 
     Args:
-        files: what ``find_images`` found: Parquet files, or nothing where ``data.images`` is a path with {item}.
+        files: what ``find_images`` found: Parquet files, or nothing where ``data.images`` is a path with
+            {item}.
 
     Raises:
         InputError: as ``check_images`` does.
@@ -129,7 +133,8 @@ def _is_one_name(name: str) -> bool:
 
 
 def _of_table(data: Data, file: RawFile, names: list[str]) -> Iterator[tuple[str, bytes | str]]:
-    """Row groups are looked through by their ids; only those with an item asked for are read, a few rows at a time."""
+    """Row groups are looked through by their ids; only those with an item asked for are read, a few rows at a
+    time."""
     item, wanted = data.columns.item, pa.array(names, pa.string())
     with _open(data, file) as opened:
         try:
@@ -153,10 +158,18 @@ def _open(data: Data, file: RawFile) -> Any:
     schema = opened.schema_arrow
     for name in (data.columns.item, IMAGE):
         if name not in schema.names:
-            raise InputError(file.name, f"columns {', '.join(schema.names)}", f"a column {name} is needed",
-                             "Rename one; data.columns.item names the one with ids.")  # fmt: skip
+            raise InputError(
+                file.name,
+                f"columns {', '.join(schema.names)}",
+                f"a column {name} is needed",
+                "Rename one; data.columns.item names the one with ids.",
+            )
     kind = schema.field(IMAGE).type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise InputError(file.name, f"column {IMAGE} of type {kind}", "it holds the bytes of image files (binary)",
-                         "Write the files' content, or give a path with {item} in data.images.")  # fmt: skip
+        raise InputError(
+            file.name,
+            f"column {IMAGE} of type {kind}",
+            "it holds the bytes of image files (binary)",
+            "Write the files' content, or give a path with {item} in data.images.",
+        )
     return opened

@@ -1,4 +1,5 @@
-"""k-core: users and items with fewer than k interactions go, which leaves others with fewer, until nothing changes."""
+"""k-core: users and items with fewer than k interactions go, which leaves others with fewer, until nothing
+changes."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from mmssl_dist.data.runtime import by_bucket, map_tables
 
 
 def k_core(interactions: Dataset, least: int, buckets: int) -> tuple[Dataset, int]:
-    """The ``least``-core of fragments of interactions by user, as such fragments again, and how many rows went.
+    """The ``least``-core of fragments of interactions by user, as such fragments again, and how many rows
+    went.
 
     Users and items are counted in turns, each turn a shuffle.
     """
@@ -48,7 +50,8 @@ def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:
 
 
 def drop_rare(table: pa.Table, side: str, other: str, least: int, buckets: int) -> pa.Table:
-    """One bucket of ``side`` without the ids that have fewer than ``least`` rows, re-bucketed by ``other``."""
+    """One bucket of ``side`` without the ids that have fewer than ``least`` rows, re-bucketed by
+    ``other``."""
     live, tallies = apart(table)
     _, codes = ranked(one_array(live[side]))
     kept = live.filter(pa.array(np.bincount(codes)[codes] >= least))

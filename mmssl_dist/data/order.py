@@ -1,4 +1,5 @@
-"""Sorting by several keys: packed into one integer where they fit, which takes a tenth of the time of a lexsort."""
+"""Sorting by several keys: packed into one integer where they fit, which takes a tenth of the time of a
+lexsort."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ _BITS = 63
 
 
 def order_of(*keys: np.ndarray) -> np.ndarray:
-    """[n] int64: the order in which rows ascend by ``keys`` ([n] integers from 0), of which the first weighs most.
+    """[n] int64: the order in which rows ascend by ``keys`` ([n] integers from 0), of which the first weighs
+    most.
 
     Rows that are equal in all keys come in any order.
     """

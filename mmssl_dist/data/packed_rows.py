@@ -1,6 +1,8 @@
-"""Many rows as one: Ray Data shuffles, cuts and joins rows, at a cost for each that a bucket's worth pays once.
+"""Many rows as one: Ray Data shuffles, cuts and joins rows, at a cost for each that a bucket's worth pays
+once.
 
-A *packed* row is one hash bucket whole: blocks may be cut and joined anywhere between rows, a bucket never is. A
+A *packed* row is one hash bucket whole: blocks may be cut and joined anywhere between rows, a bucket never
+is. A
 *fragment* is what a bucket gets from one table.
 """
 
@@ -25,21 +27,29 @@ _NARROW = 1 << 16
 
 
 def pack(bucket: int, counts: Mapping[str, int], tables: Mapping[str, pa.Table]) -> pa.Table:
-    """A table of one row: the bucket's number, ``counts`` as int64 columns, each column of ``tables`` as one list."""
+    """A table of one row: the bucket's number, ``counts`` as int64 columns, each column of ``tables`` as one
+    list."""
     columns: dict[str, pa.Array] = {BUCKET: pa.array([bucket], pa.int32())}
     columns |= {name: pa.array([count], pa.int64()) for name, count in counts.items()}
     for name, table in tables.items():
         bounds = pa.array([0, table.num_rows], pa.int64())
         for column in table.column_names:
-            columns[f"{name}{_SEPARATOR}{column}"] = pa.LargeListArray.from_arrays(bounds, one_array(table[column]))
+            columns[f"{name}{_SEPARATOR}{column}"] = pa.LargeListArray.from_arrays(
+                bounds, one_array(table[column])
+            )
     return pa.table(columns)
 
 
 def unpack(row: pa.Table, name: str) -> pa.Table:
     """The table ``name`` of a packed ``row``."""
     prefix = f"{name}{_SEPARATOR}"
-    return pa.table({column.removeprefix(prefix): row[column][0].values for column in row.column_names
-                     if column.startswith(prefix)})
+    return pa.table(
+        {
+            column.removeprefix(prefix): row[column][0].values
+            for column in row.column_names
+            if column.startswith(prefix)
+        }
+    )
 
 
 def cut(function: Batch) -> Batch:
@@ -67,7 +77,9 @@ def joined(function: Batch) -> Batch:
 def _fragments(table: pa.Table) -> pa.Table:
     """One row for each bucket that ``table`` has rows of; a column without any value takes no room."""
     numbers = table[BUCKET].to_numpy()
-    narrow = numbers.astype(np.uint16) if numbers.max(initial=0) < _NARROW else numbers  # NumPy sorts those by digits
+    narrow = (
+        numbers.astype(np.uint16) if numbers.max(initial=0) < _NARROW else numbers
+    )  # NumPy sorts those by digits
     order = np.argsort(narrow, kind="stable")
     counts = np.bincount(numbers)
     present = np.flatnonzero(counts)
@@ -80,15 +92,20 @@ def _fragments(table: pa.Table) -> pa.Table:
         if column.null_count == table.num_rows:
             columns[f"{_FRAGMENT}{name}"] = pa.nulls(len(present), kind)
         else:
-            columns[f"{_FRAGMENT}{name}"] = pa.LargeListArray.from_arrays(bounds, one_array(column).take(order))
+            columns[f"{_FRAGMENT}{name}"] = pa.LargeListArray.from_arrays(
+                bounds, one_array(column).take(order)
+            )
     return pa.table(columns)
 
 
 def _rows(fragments: pa.Table) -> pa.Table:
     """The rows of all ``fragments``, with their bucket."""
     counts = fragments[ROWS].to_numpy()
-    columns = {name.removeprefix(_FRAGMENT): _values(fragments[name], counts) for name in fragments.column_names
-               if name.startswith(_FRAGMENT)}
+    columns = {
+        name.removeprefix(_FRAGMENT): _values(fragments[name], counts)
+        for name in fragments.column_names
+        if name.startswith(_FRAGMENT)
+    }
     return pa.table(columns | {BUCKET: np.repeat(fragments[BUCKET].to_numpy(), counts)})
 
 
@@ -103,4 +120,3 @@ def _values(lists: pa.ChunkedArray, counts: np.ndarray) -> pa.ChunkedArray:
                 chunks.append(there.values if there.is_valid else pa.nulls(count, lists.type.value_type))
         first = last
     return pa.chunked_array(chunks, lists.type.value_type)
-

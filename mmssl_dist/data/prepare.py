@@ -1,6 +1,7 @@
 """The prepare stage: raw files to the dataset artifact, with Ray Data.
 
-Three passes, each over hash buckets of ``data.buckets`` tasks: interactions by user (duplicates, k-core, splits, user
+Three passes, each over hash buckets of ``data.buckets`` tasks: interactions by user (duplicates, k-core,
+splits, user
 numbers), interactions and features by item (item numbers, checks), writing. The driver sees counts only.
 """
 
@@ -63,7 +64,8 @@ def prepare(job: Job) -> Manifest:
     """Make and publish the dataset at ``<output>/dataset``; Ray has been initialised.
 
     Raises:
-        InputError: a raw file is missing or has a bad value, an interaction names an unknown item, a split is empty.
+        InputError: a raw file is missing or has a bad value, an interaction names an unknown item, a split is
+            empty.
     """
     raw = find_files(job)
     inputs = _fingerprint(job, raw)
@@ -73,15 +75,20 @@ def prepare(job: Job) -> Manifest:
     with ray_data(sum(file.size for file in raw.of_dataset())):
         users = _settle_users(job, interactions)
         items = by_bucket(
-            _interactions_by_item(job, interactions, users).union(_features_by_item(job, interactions, features)),
+            _interactions_by_item(job, interactions, users).union(
+                _features_by_item(job, interactions, features)
+            ),
             partial(settle_items, catalogue=_catalogue(job, interactions, features)),
             job.data.buckets,
         ).materialize()
-        offsets, counts = _summary(items, ("items", ITEMS_DROPPED, *SPLITS, *map(feature_table, features)), "items",
-                                   job.data.buckets)
+        offsets, counts = _summary(
+            items, ("items", ITEMS_DROPPED, *SPLITS, *map(feature_table, features)), "items", job.data.buckets
+        )
         _require_splits(job, counts)
         _require_features(job, features, counts)
-        begin(target)  # all rows are read and checked: what was published stays until there is something better
+        begin(
+            target
+        )  # all rows are read and checked: what was published stays until there is something better
         files = _write(target, users, items, offsets, tuple(features))
     manifest = Manifest(KIND, inputs, _facts(job, interactions, features, users.counts | counts), files)
     publish(target, manifest)
@@ -90,12 +97,16 @@ def prepare(job: Job) -> Manifest:
 
 def _fingerprint(job: Job, raw: RawFiles) -> str:
     files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files)
+    return fingerprint(
+        KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files
+    )
 
 
 def _settle_users(job: Job, source: InteractionSource) -> _Users:
     buckets, method = job.data.buckets, job.data.split.method
-    rows = map_tables(numbers(len(source.pieces)), cut(partial(read_interactions, source=source, buckets=buckets)))
+    rows = map_tables(
+        numbers(len(source.pieces)), cut(partial(read_interactions, source=source, buckets=buckets))
+    )
     rare = 0
     if job.data.min_interactions > 1:
         rows, rare = k_core(rows, job.data.min_interactions, buckets)
@@ -105,8 +116,12 @@ def _settle_users(job: Job, source: InteractionSource) -> _Users:
     counts["below_min_interactions"] = rare
     if counts["interactions"] == 0:
         why = f"; {rare} went because of data.min_interactions" if rare else ""
-        raise InputError(source.files[0].name, f"no interactions{why}", "there must be something to train on",
-                         "Lower data.min_interactions." if rare else "Check data.interactions and data.columns.")
+        raise InputError(
+            source.files[0].name,
+            f"no interactions{why}",
+            "there must be something to train on",
+            "Lower data.min_interactions." if rare else "Check data.interactions and data.columns.",
+        )
     return _Users(packed, offsets, counts)
 
 
@@ -115,21 +130,32 @@ def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) ->
     if job.data.split.method == "temporal":
         split, total = job.data.split, users.counts["interactions"]
         first_validation, first_test = temporal_ranks(total, split.validation, split.test)
-        thresholds = (_time_at(users.buckets, first_validation, total), _time_at(users.buckets, first_test, total))
-    convert = partial(rows_by_item, offsets=users.offsets, thresholds=thresholds, item_type=source.item_type,
-                      buckets=job.data.buckets)
+        thresholds = (
+            _time_at(users.buckets, first_validation, total),
+            _time_at(users.buckets, first_test, total),
+        )
+    convert = partial(
+        rows_by_item,
+        offsets=users.offsets,
+        thresholds=thresholds,
+        item_type=source.item_type,
+        buckets=job.data.buckets,
+    )
     return map_tables(users.buckets, cut(convert), 1)
 
 
 def _time_at(packed: Dataset, rank: int, total: int) -> int | None:
-    """The time key at position ``rank`` among all, exactly, by counting digit after digit; None past the end."""
+    """The time key at position ``rank`` among all, exactly, by counting digit after digit; None past the
+    end."""
     if rank >= total:
         return None
     prefix = 0
     for level in range(RADIX_PASSES):
         counted = map_tables(packed, partial(_count_digits, prefix=prefix, level=level), 1)
-        parts = ((np.asarray(row["digits"], np.int64), np.asarray(row["counts"], np.int64))
-                 for row in counted.iter_rows())
+        parts = (
+            (np.asarray(row["digits"], np.int64), np.asarray(row["counts"], np.int64))
+            for row in counted.iter_rows()
+        )
         digit, rank = select_digit(parts, rank)
         prefix = (prefix << RADIX_BITS) | digit
     return prefix
@@ -142,17 +168,26 @@ def _count_digits(batch: pa.Table, prefix: int, level: int) -> pa.Table:
 
 
 def _features_by_item(job: Job, source: InteractionSource, features: dict[str, FeatureSource]) -> Dataset:
-    pieces = tuple((kind, index) for kind, feature in enumerate(features.values())
-                   for index in range(len(feature.pieces)))
-    read = partial(read_features, sources=features, pieces=pieces, item_type=source.item_type, buckets=job.data.buckets)
+    pieces = tuple(
+        (kind, index)
+        for kind, feature in enumerate(features.values())
+        for index in range(len(feature.pieces))
+    )
+    read = partial(
+        read_features, sources=features, pieces=pieces, item_type=source.item_type, buckets=job.data.buckets
+    )
     return map_tables(numbers(len(pieces)), cut(read))
 
 
 def _catalogue(job: Job, source: InteractionSource, features: dict[str, FeatureSource]) -> Catalogue:
     rules = []
     for feature in features.values():
-        name = feature.files[0].name + (f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else "")
-        rules.append(name if feature.rows is None else f"{name} (ids are its row numbers, 0 to {feature.rows - 1})")
+        name = feature.files[0].name + (
+            f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else ""
+        )
+        rules.append(
+            name if feature.rows is None else f"{name} (ids are its row numbers, 0 to {feature.rows - 1})"
+        )
     return Catalogue(
         files=source.files,
         unit=source.unit,
@@ -163,7 +198,9 @@ def _catalogue(job: Job, source: InteractionSource, features: dict[str, FeatureS
     )
 
 
-def _summary(packed: Dataset, names: tuple[str, ...], numbered: str, buckets: int) -> tuple[np.ndarray, dict[str, int]]:
+def _summary(
+    packed: Dataset, names: tuple[str, ...], numbered: str, buckets: int
+) -> tuple[np.ndarray, dict[str, int]]:
     """Where the numbers of each bucket begin ([buckets] int64), and the counts over all buckets."""
     sizes = np.zeros(buckets, np.int64)
     totals = dict.fromkeys(names, 0)
@@ -180,34 +217,47 @@ def _require_splits(job: Job, counts: Mapping[str, int]) -> None:
     for name in SPLITS:
         asked = name == TRAIN or method in ("given", "leave_last_out") or shares[name] > 0
         if asked and counts[name] == 0:
-            raise InputError("data.split", f"no {name} interactions with method {method}",
-                             f"the {name} split may not be empty", "Choose another method or share, or add data.")
+            raise InputError(
+                "data.split",
+                f"no {name} interactions with method {method}",
+                f"the {name} split may not be empty",
+                "Choose another method or share, or add data.",
+            )
 
 
 def _require_features(job: Job, features: dict[str, FeatureSource], counts: Mapping[str, int]) -> None:
     for name in features:
         if counts[feature_table(name)] == 0:
-            raise InputError(f"data.modalities.{name}.file", job.data.modalities[name].file,
-                             "a modality has features of at least one item that is kept", "Remove the modality.")
+            raise InputError(
+                f"data.modalities.{name}.file",
+                job.data.modalities[name].file,
+                "a modality has features of at least one item that is kept",
+                "Remove the modality.",
+            )
 
 
-def _write(target: Location, users: _Users, items: Dataset, item_offsets: np.ndarray,
-           modalities: tuple[str, ...]) -> dict[str, FileRecord]:
+def _write(
+    target: Location, users: _Users, items: Dataset, item_offsets: np.ndarray, modalities: tuple[str, ...]
+) -> dict[str, FileRecord]:
     written = map_tables(users.buckets, partial(write_users, target=target, offsets=users.offsets), 1).union(
-        map_tables(items, partial(write_items, target=target, offsets=item_offsets, modalities=modalities), 1))
+        map_tables(items, partial(write_items, target=target, offsets=item_offsets, modalities=modalities), 1)
+    )
     records = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written.iter_rows()}
     return dict(sorted(records.items()))
 
 
-def _facts(job: Job, source: InteractionSource, features: dict[str, FeatureSource],
-           counts: Mapping[str, int]) -> dict[str, Any]:
+def _facts(
+    job: Job, source: InteractionSource, features: dict[str, FeatureSource], counts: Mapping[str, int]
+) -> dict[str, Any]:
     dropped = {reason: counts[reason] for reason in (*REASONS, "below_min_interactions")}
     return {
         "users": counts["users"],
         "items": counts["items"],
         "interactions": {name: counts[name] for name in SPLITS},
-        "modalities": {name: {"dimension": feature.dimension, "items": counts[feature_table(name)]}
-                       for name, feature in features.items()},
+        "modalities": {
+            name: {"dimension": feature.dimension, "items": counts[feature_table(name)]}
+            for name, feature in features.items()
+        },
         "user_id_type": str(source.user_type),
         "item_id_type": str(source.item_type),
         "dropped": {**dropped, "items_below_min_interactions": counts[ITEMS_DROPPED]},

@@ -1,7 +1,7 @@
 """The two kinds of rows that are shuffled: interactions by user, then interactions and features by item.
 
-A row knows the place it came from, so that a bad one can be named however late it is found. Rows that were dropped
-travel on as tallies: one row with the count, without ids, under a reason.
+A row knows the place it came from, so that a bad one can be named however late it is found. Rows that were
+dropped travel on as tallies: one row with the count, without ids, under a reason.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _PLACE = ((FILE, pa.int32()), (ROW, pa.int64()), (BUCKET, pa.int32()))
 
 
 def read_interactions(batch: pa.Table, source: InteractionSource, buckets: int) -> Iterator[pa.Table]:
-    """Rows of the pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time and split where the
-    source has them, file, row, bucket. Rows without an id become a tally."""
+    """Rows of the pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time and split
+    where the source has them, file, row, bucket. Rows without an id become a tally."""
     for number in batch["id"].to_pylist():
         piece = source.pieces[number]
         nulls = 0
@@ -31,40 +31,60 @@ def read_interactions(batch: pa.Table, source: InteractionSource, buckets: int) 
             there = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
             kept = table.filter(there)
             nulls += table.num_rows - kept.num_rows
-            kept = with_bucket(kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))),
-                               USER_ID, buckets)
+            kept = with_bucket(
+                kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))),
+                USER_ID,
+                buckets,
+            )
             schema = kept.schema
             yield kept
         yield tally(schema or _empty_schema(source), NULL_ID, nulls, number % buckets)
 
 
-def read_features(batch: pa.Table, sources: dict[str, FeatureSource], pieces: tuple[tuple[int, int], ...],
-                  item_type: pa.DataType, buckets: int) -> Iterator[pa.Table]:
-    """Feature rows of the pieces whose numbers are in ``batch``, as ``item_schema``; ``pieces`` are pairs of modality
-    and number of the piece in its source."""
+def read_features(
+    batch: pa.Table,
+    sources: dict[str, FeatureSource],
+    pieces: tuple[tuple[int, int], ...],
+    item_type: pa.DataType,
+    buckets: int,
+) -> Iterator[pa.Table]:
+    """Feature rows of the pieces whose numbers are in ``batch``, as ``item_schema``; ``pieces`` are pairs of
+    modality and number of the piece in its source."""
     for number in batch["id"].to_pylist():
         kind, index = pieces[number]
         source = list(sources.values())[kind]
         piece = source.pieces[index]
         for read in source.read(piece):
             n = len(read.rows)
-            yield pa.table({
-                ITEM_ID: read.items,
-                KIND: pa.array(np.full(n, kind, np.int16)),
-                USER: pa.nulls(n, pa.int64()),
-                SPLIT: pa.nulls(n, pa.int8()),
-                FILE: pa.array(np.full(n, piece.file, np.int32)),
-                ROW: pa.array(read.rows),
-                "vector": _as_binary(read.vectors),
-                BUCKET: buckets_of(read.items, buckets),
-            }, schema=item_schema(item_type))
+            yield pa.table(
+                {
+                    ITEM_ID: read.items,
+                    KIND: pa.array(np.full(n, kind, np.int16)),
+                    USER: pa.nulls(n, pa.int64()),
+                    SPLIT: pa.nulls(n, pa.int8()),
+                    FILE: pa.array(np.full(n, piece.file, np.int32)),
+                    ROW: pa.array(read.rows),
+                    "vector": _as_binary(read.vectors),
+                    BUCKET: buckets_of(read.items, buckets),
+                },
+                schema=item_schema(item_type),
+            )
 
 
 def item_schema(item_type: pa.DataType) -> pa.Schema:
-    """Rows that are bucketed by item: kind -1 is an interaction of ``user`` in ``split``; kind m the ``vector`` of
-    modality m, as bytes."""
-    return pa.schema([(ITEM_ID, item_type), (KIND, pa.int16()), (USER, pa.int64()), (SPLIT, pa.int8()), *_PLACE[:2],
-                      ("vector", pa.large_binary()), _PLACE[2]])
+    """Rows that are bucketed by item: kind -1 is an interaction of ``user`` in ``split``; kind m the
+    ``vector`` of modality m, as bytes."""
+    return pa.schema(
+        [
+            (ITEM_ID, item_type),
+            (KIND, pa.int16()),
+            (USER, pa.int64()),
+            (SPLIT, pa.int8()),
+            *_PLACE[:2],
+            ("vector", pa.large_binary()),
+            _PLACE[2],
+        ]
+    )
 
 
 def with_bucket(table: pa.Table, column: str, buckets: int) -> pa.Table:

@@ -20,8 +20,10 @@ from mmssl_dist.errors import MmsslError, find_known
 
 SMALL_BYTES = 1 << 30
 
+
 class TaskFailure(Exception):
-    """Carries an error through Ray Data, which writes advice of its own into the arguments of what a task raises."""
+    """Carries an error through Ray Data, which writes advice of its own into the arguments of what a task
+    raises."""
 
     def __init__(self, cause: MmsslError, *context: str) -> None:
         super().__init__(cause, *context)

@@ -22,8 +22,8 @@ def ratio(
 ) -> np.ndarray:
     """Per user, at random.
 
-    A user with n interactions gets n * share of them in a split, rounded up or down so that the mean over users is
-    exact; one at least stays for training.
+    A user with n interactions gets n * share of them in a split, rounded up or down so that the mean over
+    users is exact; one at least stays for training.
 
     Args:
         users: [N] int64, 0..U-1.
@@ -44,7 +44,8 @@ def ratio(
 
 
 def leave_last_out(users: np.ndarray, time: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Each user's latest interaction is for the test, the one before for validation; equal times by ``order``.
+    """Each user's latest interaction is for the test, the one before for validation; equal times by
+    ``order``.
 
     A user with two interactions has no validation, a user with one only training.
 
@@ -60,7 +61,8 @@ def leave_last_out(users: np.ndarray, time: np.ndarray, order: np.ndarray) -> np
 
 
 def temporal(keys: np.ndarray, first_validation: int | None, first_test: int | None) -> np.ndarray:
-    """By time over all: keys (``time_keys``) at or after a threshold are in its split; equal times stay together.
+    """By time over all: keys (``time_keys``) at or after a threshold are in its split; equal times stay
+    together.
 
     Returns:
         [N] int8.
@@ -74,7 +76,8 @@ def temporal(keys: np.ndarray, first_validation: int | None, first_test: int | N
 
 
 def temporal_ranks(total: int, validation: float, test: float) -> tuple[int, int]:
-    """Positions, among all ``total`` interactions by time, of the first for validation and of the first for test."""
+    """Positions, among all ``total`` interactions by time, of the first for validation and of the first for
+    test."""
     return round(total * (1.0 - validation - test)), round(total * (1.0 - test))
 
 
@@ -88,7 +91,8 @@ def time_keys(time: np.ndarray) -> np.ndarray:
 
 
 def digit_counts(keys: np.ndarray, prefix: int, level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the keys whose first ``level`` digits (16 bits each) are ``prefix``: their next digits, and how often each."""
+    """Of the keys whose first ``level`` digits (16 bits each) are ``prefix``: their next digits, and how
+    often each."""
     shift = 64 - RADIX_BITS * (level + 1)
     if level:
         keys = keys[keys >> np.uint64(shift + RADIX_BITS) == np.uint64(prefix)]

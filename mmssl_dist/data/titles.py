@@ -28,7 +28,8 @@ def check_titles(data: Data, files: Iterable[RawFile]) -> None:
 
 
 def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -> dict[str, str]:
-    """The titles of some items, by the text of their id; of items named twice the last, of those without a title none.
+    """The titles of some items, by the text of their id; of items named twice the last, of those without a
+    title none.
 
     Raises:
         InputError: as ``check_titles`` does.
@@ -55,12 +56,19 @@ def _open(data: Data, file: RawFile) -> pads.Dataset:
         convert_options=pa.csv.ConvertOptions(column_types={item: pa.string(), TITLE: pa.string()}),
     )
     try:
-        opened = pads.dataset(path, filesystem=file.location.filesystem,
-                              format="parquet" if path.endswith(PARQUET_SUFFIXES) else text)  # fmt: skip
+        opened = pads.dataset(
+            path,
+            filesystem=file.location.filesystem,
+            format="parquet" if path.endswith(PARQUET_SUFFIXES) else text,
+        )
     except (OSError, pa.ArrowInvalid) as error:
         raise unreadable(file, error, _RULE, "Mend the file.") from error
     for name in (item, TITLE):
         if name not in opened.schema.names:
-            raise InputError(file.name, f"columns {', '.join(opened.schema.names)}", f"a column {name} is needed",
-                             "Rename one; data.columns.item names the one with ids.")
+            raise InputError(
+                file.name,
+                f"columns {', '.join(opened.schema.names)}",
+                f"a column {name} is needed",
+                "Rename one; data.columns.item names the one with ids.",
+            )
     return opened

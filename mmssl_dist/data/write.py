@@ -27,9 +27,11 @@ def write_users(batch: pa.Table, target: Location, offsets: np.ndarray) -> Itera
         yield write_table(target, part("users", bucket), pa.table({USER_ID: ids, USER: numbers}))
 
 
-def write_items(batch: pa.Table, target: Location, offsets: np.ndarray,
-                modalities: tuple[str, ...]) -> Iterator[pa.Table]:
-    """Write items/, interactions/ and features/ of packed item buckets; yields one row of ``RECORD`` per file."""
+def write_items(
+    batch: pa.Table, target: Location, offsets: np.ndarray, modalities: tuple[str, ...]
+) -> Iterator[pa.Table]:
+    """Write items/, interactions/ and features/ of packed item buckets; yields one row of ``RECORD`` per
+    file."""
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
         bucket = row[BUCKET][0].as_py()
@@ -47,10 +49,20 @@ def write_items(batch: pa.Table, target: Location, offsets: np.ndarray,
 def write_table(target: Location, name: str, table: pa.Table) -> pa.Table:
     """Write ``table`` as Parquet to ``target / name``; returns its row of ``RECORD``."""
     encodings = {path: encoding for field in table.schema for path, encoding in _encodings(field)}
-    texts = [field.name for field in table.schema if field.name not in encodings and not pa.types.is_nested(field.type)]
+    texts = [
+        field.name
+        for field in table.schema
+        if field.name not in encodings and not pa.types.is_nested(field.type)
+    ]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=texts, column_encoding=encodings,
-                   write_statistics=False)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=texts,
+        column_encoding=encodings,
+        write_statistics=False,
+    )
     record = (target / name).write_bytes(sink.getvalue())
     return pa.table([[name], [record.bytes], [record.sha256]], schema=RECORD)
 

@@ -1,4 +1,5 @@
-"""Public data sets from where their makers keep them: downloads that go on, checksums, archives that stay inside.
+"""Public data sets from where their makers keep them: downloads that go on, checksums, archives that stay
+inside.
 
 A set is complete exactly when its ``fetched.json`` is there, which has the SHA-256 of every file.
 """
@@ -31,10 +32,15 @@ _CHUNK = 1 << 20
 _MOST_UNPACKED = 1 << 30
 _DIFFMM = "https://raw.githubusercontent.com/HKUDS/DiffMM/fae20e642aeeaad4284be6f7fb3432ebb551da8e/Datasets"
 _MATRICES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
-_TERMS = ("From the repository of DiffMM (github.com/HKUDS/DiffMM), whose README names no licence: for research; ask "
-          "its makers for anything else.")  # fmt: skip
-_PICKLED = ("The interactions are Python pickles of SciPy matrices. mmssl-dist reads no pickles, which can run any "
-            "program: open them only if you trust their makers, and write tables.")  # fmt: skip
+_TERMS = (
+    "From the repository of DiffMM (github.com/HKUDS/DiffMM), whose README names no licence: for "
+    "research; ask "
+    "its makers for anything else."
+)
+_PICKLED = (
+    "The interactions are Python pickles of SciPy matrices. mmssl-dist reads no pickles, which can run any "
+    "program: open them only if you trust their makers, and write tables."
+)
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,18 @@ SETS = {
         f"{_TERMS} {_PICKLED}",
     ),
     "baby": PublicSet(
-        f"{_DIFFMM}/baby", dict.fromkeys((*_MATRICES, "text_feat.npy", "image_feat.npy.zip")),
+        f"{_DIFFMM}/baby",
+        dict.fromkeys((*_MATRICES, "text_feat.npy", "image_feat.npy.zip")),
         f"Amazon reviews. {_TERMS} {_PICKLED}",
     ),
     "ml-1m": PublicSet(
-        "https://files.grouplens.org/datasets/movielens", {"ml-1m.zip": "md5:c4d9eecfca2ab87c1945afe126590906"},
-        "MovieLens-1M of GroupLens: for research, not for commercial use, not to be passed on, and to be cited; ml-1m/"
+        "https://files.grouplens.org/datasets/movielens",
+        {"ml-1m.zip": "md5:c4d9eecfca2ab87c1945afe126590906"},
+        "MovieLens-1M of GroupLens: for research, not for commercial use, not to be passed on, "
+        "and to be cited; ml-1m/"
         "README has the terms. It has no item features.",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,8 @@ class Fetched:
 
 
 def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
-    """Bring the set ``name`` into ``folder``, and unpack its archives; what is there and whole is not fetched again.
+    """Bring the set ``name`` into ``folder``, and unpack its archives; what is there and whole is not fetched
+    again.
 
     Args:
         base: URL to take the place of the set's own.
@@ -111,7 +121,9 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
         _bring(f"{(base or known.base).rstrip('/')}/{file}", folder / file, wanted)
         if file.endswith(".zip"):
             unpack(folder / file, folder)
-        found.append(Fetched(file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum)))
+        found.append(
+            Fetched(file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum))
+        )
     content = {"name": name, "files": {each.name: vars(each) for each in found}}
     partial = folder / f"{LOCK}{_PART}"
     partial.write_text(json.dumps(content, indent=1))
@@ -135,12 +147,18 @@ def unpack(archive: Path, folder: Path) -> None:
                 _require_inside(archive, member)
             size = sum(member.file_size for member in members)
             if size > _MOST_UNPACKED:
-                raise InputError(str(archive), f"{size} bytes unpacked", f"an archive holds at most {_MOST_UNPACKED}",
-                                 "Unpack it yourself if you trust it.")
+                raise InputError(
+                    str(archive),
+                    f"{size} bytes unpacked",
+                    f"an archive holds at most {_MOST_UNPACKED}",
+                    "Unpack it yourself if you trust it.",
+                )
             opened.extractall(aside)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise InputError(str(archive), error, "it must be a zip archive", "Delete it and fetch it again.") from error
+        raise InputError(
+            str(archive), error, "it must be a zip archive", "Delete it and fetch it again."
+        ) from error
     for path in sorted(aside.iterdir()):
         there = folder / path.name
         if there.is_dir():
@@ -153,8 +171,12 @@ def _require_inside(archive: Path, member: zipfile.ZipInfo) -> None:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
     leaves = not parts or parts[0].startswith("/") or ".." in parts or ":" in parts[0]
     if leaves or stat.S_ISLNK(member.external_attr >> 16):
-        raise InputError(str(archive), f"a member {member.filename!r}",
-                         "archives stay in their folder and hold no links", "Don't use this archive.")
+        raise InputError(
+            str(archive),
+            f"a member {member.filename!r}",
+            "archives stay in their folder and hold no links",
+            "Don't use this archive.",
+        )
 
 
 def _bring(url: str, target: Path, checksum: str | None) -> None:
@@ -174,9 +196,12 @@ def _bring(url: str, target: Path, checksum: str | None) -> None:
         kind, _, wanted = checksum.partition(":")
         found = _digest(partial, kind)
         partial.unlink()
-        raise InputError(url, f"{kind.upper()} {found}",
-                         f"it must be {wanted}: the file was changed, or damaged on its way",
-                         "Try again; if it stays so, the file is not the one that was checked.")
+        raise InputError(
+            url,
+            f"{kind.upper()} {found}",
+            f"it must be {wanted}: the file was changed, or damaged on its way",
+            "Try again; if it stays so, the file is not the one that was checked.",
+        )
     partial.replace(target)
     _logger.info("fetch: %s, %d bytes", target.name, target.stat().st_size)
 
@@ -189,7 +214,9 @@ def _download(url: str, partial: Path) -> None:
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310, see above
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-            goes_on = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
+            goes_on = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(
+                f"bytes {have}-"
+            )
             length = answer.headers.get("Content-Length")
             with partial.open("ab" if goes_on else "wb") as stream:
                 start = stream.tell()
@@ -198,19 +225,25 @@ def _download(url: str, partial: Path) -> None:
                 os.fsync(stream.fileno())
             got = partial.stat().st_size - start
         if length is not None and got != int(length):
-            raise StorageFault(url, f"{got} bytes", f"the server announced {length}",
-                               "Give the command again; it goes on.")
+            raise StorageFault(
+                url, f"{got} bytes", f"the server announced {length}", "Give the command again; it goes on."
+            )
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing after what we have, or less than that: only a new start can tell
+        if (
+            error.code == 416 and have
+        ):  # nothing after what we have, or less than that: only a new start can tell
             partial.unlink()
             _download(url, partial)
             return
         kind = StorageFault if error.code >= 500 else InputError
-        raise kind(url, f"HTTP status {error.code}", "the file must be there",
-                   "Check --base-url, or try later.") from error
+        raise kind(
+            url, f"HTTP status {error.code}", "the file must be there", "Check --base-url, or try later."
+        ) from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise StorageFault(url, reason, "the server must answer", "Give the command again; it goes on.") from error
+        raise StorageFault(
+            url, reason, "the server must answer", "Give the command again; it goes on."
+        ) from error
 
 
 def _read_lock(folder: Path, name: str) -> dict[str, str]:
@@ -219,7 +252,9 @@ def _read_lock(folder: Path, name: str) -> dict[str, str]:
     try:
         content = json.loads(file.read_text())
         if content["name"] != name:
-            raise InputError("FOLDER", str(folder), f"it holds the set {content['name']}", "Name another folder.")
+            raise InputError(
+                "FOLDER", str(folder), f"it holds the set {content['name']}", "Name another folder."
+            )
         return {each: str(record["sha256"]) for each, record in content["files"].items()}
     except FileNotFoundError:
         return {}

@@ -1,4 +1,5 @@
-"""A dataset from and to the layout of RecBole and MMRec: an ``.inter`` file, and ``.npy`` features by item number."""
+"""A dataset from and to the layout of RecBole and MMRec: an ``.inter`` file, and ``.npy`` features by item
+number."""
 
 from __future__ import annotations
 
@@ -46,8 +47,9 @@ class Converted:
 def write_mmrec(output: Location, target: Location, name: str) -> Converted:
     """Write the dataset below a job's ``output`` in MMRec's layout.
 
-    NAME.inter (userID, itemID, x_label: 0 train, 1 validation, 2 test), a matrix MODALITY_feat.npy of each modality,
-    and u_id_mapping.csv and i_id_mapping.csv (tab-separated) with your ids. The .inter file is written last.
+    NAME.inter (userID, itemID, x_label: 0 train, 1 validation, 2 test), a matrix MODALITY_feat.npy of each
+    modality, and u_id_mapping.csv and i_id_mapping.csv (tab-separated) with your ids. The .inter file is
+    written last.
 
     Raises:
         InputError: there is no dataset, or the target holds something.
@@ -70,16 +72,19 @@ def write_mmrec(output: Location, target: Location, name: str) -> Converted:
     for code, split in enumerate(SPLITS):
         users, items = reader.interactions(split)
         order = np.lexsort((items, users))
-        lines.append(_tabbed(zip(users[order].tolist(), items[order].tolist(), [code] * len(users), strict=True)))
+        lines.append(
+            _tabbed(zip(users[order].tolist(), items[order].tolist(), [code] * len(users), strict=True))
+        )
     (target / f"{name}.inter").write_bytes(b"".join(lines))
     return Converted(facts["users"], facts["items"], sum(facts["interactions"].values()), lacking)
 
 
 def read_mmrec(source: Location, target: Location) -> Converted:
-    """Write the ``.inter`` and ``.npy`` files in ``source`` as tables: interactions.parquet and MODALITY.parquet.
+    """Write the ``.inter`` and ``.npy`` files in ``source`` as tables: interactions.parquet and
+    MODALITY.parquet.
 
-    Features are the matrices NAME.npy or NAME_feat.npy, row r belonging to item r. job.yaml, a job that reads it all,
-    is written last; its split is given where the file has x_label.
+    Features are the matrices NAME.npy or NAME_feat.npy, row r belonging to item r. job.yaml, a job that reads
+    it all, is written last; its split is given where the file has x_label.
 
     Raises:
         InputError: there are no such files, one cannot be used, or the target holds something.
@@ -89,19 +94,22 @@ def read_mmrec(source: Location, target: Location) -> Converted:
     files = find_files(job)
     interactions = open_interactions(job.data, files.interactions)
     features = open_features(job.data, files, interactions.item_type)
-    users, items = (pa.chunked_array(_ids(interactions, name), kind).unique() for name, kind in (
-        (USER_ID, interactions.user_type), (ITEM_ID, interactions.item_type)))  # fmt: skip
+    users, items = (
+        pa.chunked_array(_ids(interactions, name), kind).unique()
+        for name, kind in ((USER_ID, interactions.user_type), (ITEM_ID, interactions.item_type))
+    )
     count = _write(target / "interactions.parquet", _interactions(interactions))
     for name, source_of in features.items():
         _write(target / f"{name}.parquet", _features(source_of))
     written = {
         "output": "run",
         "data": {
-            "path": target.url, "columns": {"split": SPLIT} if given else {},
+            "path": target.url,
+            "columns": {"split": SPLIT} if given else {},
             "modalities": {name: {"file": f"{name}.parquet"} for name in features},
             "split": {"method": "given" if given else "ratio"},
         },
-    }  # fmt: skip
+    }
     (target / "job.yaml").write_bytes(yaml.safe_dump(written, sort_keys=False).encode())
     return Converted(len(users), len(items), count, {})
 
@@ -112,13 +120,18 @@ def _job_of(source: Location) -> tuple[Job, bool]:
     matrices = [name for name in names if name.endswith(".npy") and "/" not in name]
     inter = [name for name in names if name.endswith(".inter") and "/" not in name]
     if len(inter) != 1 or not matrices:
-        raise InputError(source.url, f"{len(inter)} .inter and {len(matrices)} .npy files",
-                         "MMRec's layout is one .inter file and a .npy file for each modality",
-                         "Name the folder that holds them.")
+        raise InputError(
+            source.url,
+            f"{len(inter)} .inter and {len(matrices)} .npy files",
+            "MMRec's layout is one .inter file and a .npy file for each modality",
+            "Name the folder that holds them.",
+        )
     modalities = {PurePosixPath(name).stem.removesuffix("_feat"): {"file": name} for name in matrices}
     tree = {"output": "unused", "data": {"path": source.url, "layout": "inter", "modalities": modalities}}
     storage = {"storage": (source.storage or Storage()).model_dump(mode="json")}
-    columns = [bare(name) for name in header(find_files(parse_job({**tree, **storage})).interactions[0], "\t")]
+    columns = [
+        bare(name) for name in header(find_files(parse_job({**tree, **storage})).interactions[0], "\t")
+    ]
     given = "x_label" in columns
     return parse_job({**tree, **storage}, [f"data.split.method={'given' if given else 'ratio'}"]), given
 

@@ -1,6 +1,8 @@
-"""Synthetic data of any size with planted structure: communities that interactions follow and features reveal.
+"""Synthetic data of any size with planted structure: communities that interactions follow and features
+reveal.
 
-Everything is a closed formula or a draw of one shard, so that no step holds more than a shard, however many users.
+Everything is a closed formula or a draw of one shard, so that no step holds more than a shard, however many
+users.
 """
 
 from __future__ import annotations
@@ -67,10 +69,19 @@ class Plan:
         return np.minimum(np.floor(mean + draw), self.items // 2).astype(np.int64)
 
 
-def synthesize(location: Location, *, users: int, items: int, interactions: int, modalities: Mapping[str, int],
-               seed: int, shards: int | None = None) -> dict[str, Any]:
-    """Write ``interactions.parquet/`` (user_id text, item_id int64, time int64 seconds) and ``features/<modality>/``
-    (item_id, vector of float16) below ``location``, as Ray tasks; Ray has been initialised.
+def synthesize(
+    location: Location,
+    *,
+    users: int,
+    items: int,
+    interactions: int,
+    modalities: Mapping[str, int],
+    seed: int,
+    shards: int | None = None,
+) -> dict[str, Any]:
+    """Write ``interactions.parquet/`` (user_id text, item_id int64, time int64 seconds) and
+    ``features/<modality>/`` (item_id, vector of float16) below ``location``, as Ray tasks; Ray has been
+    initialised.
 
     Args:
         interactions: how many are wanted; the exact number is in the facts, within some percent.
@@ -85,16 +96,26 @@ def synthesize(location: Location, *, users: int, items: int, interactions: int,
     """
     plan = make_plan(users, items, interactions, modalities, seed)
     if shards is None:
-        shards = 1 + max(interactions // _SHARD_INTERACTIONS, items * max(modalities.values()) // _SHARD_VALUES)
+        shards = 1 + max(
+            interactions // _SHARD_INTERACTIONS, items * max(modalities.values()) // _SHARD_VALUES
+        )
     elif shards < 1:
         raise InputError("shards", shards, "at least one file", "Raise it.")
     for folder in (INTERACTIONS, "features"):
         (location / folder).remove()
     with ray_data(0):
-        written = map_tables(numbers(shards), partial(_write_shards, plan=plan, shards=shards, target=location))
+        written = map_tables(
+            numbers(shards), partial(_write_shards, plan=plan, shards=shards, target=location)
+        )
         total = sum(row["interactions"] for row in written.iter_rows())
-    return {"users": users, "items": items, "interactions": total, "modalities": dict(modalities),
-            "communities": plan.communities, "shards": shards}
+    return {
+        "users": users,
+        "items": items,
+        "interactions": total,
+        "modalities": dict(modalities),
+        "communities": plan.communities,
+        "shards": shards,
+    }
 
 
 def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str, int], seed: int) -> Plan:
@@ -103,12 +124,17 @@ def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str
     Raises:
         InputError: a number is out of range.
     """
-    for name, value, least in (("users", users, 1), ("items", items, 10), ("interactions", interactions, users)):
+    for name, value, least in (
+        ("users", users, 1),
+        ("items", items, 10),
+        ("interactions", interactions, users),
+    ):
         if value < least:
             raise InputError(name, value, f"{name} must be at least {least}", "Raise it.")
     if interactions > users * items // 10:
-        raise InputError("interactions", interactions, f"at most a tenth of all pairs, {users * items // 10}",
-                         "Lower it.")
+        raise InputError(
+            "interactions", interactions, f"at most a tenth of all pairs, {users * items // 10}", "Lower it."
+        )
     if not modalities:
         raise InputError("modalities", "none", "at least one modality", "Name one with its width.")
     for name, width in modalities.items():
@@ -117,8 +143,16 @@ def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str
     communities = max(2, min(256, items // 40))
     base = min(5.0, interactions / users)
     weight = _harmonic(users, _USER_EXPONENT)
-    return Plan(users, items, interactions, dict(modalities), communities, seed, base,
-                max(0.0, interactions - base * users) / weight)
+    return Plan(
+        users,
+        items,
+        interactions,
+        dict(modalities),
+        communities,
+        seed,
+        base,
+        max(0.0, interactions - base * users) / weight,
+    )
 
 
 def draw_interactions(plan: Plan, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +167,9 @@ def draw_interactions(plan: Plan, first: int, last: int) -> tuple[np.ndarray, np
             break
         user = np.repeat(users, missing)
         pairs = np.sort(np.concatenate([pairs, user * plan.items + _draw_items(plan, user, rng)]))
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # numpy's unique hashes integers, and is slow on such pairs
+        pairs = pairs[
+            np.diff(pairs, prepend=-1) > 0
+        ]  # numpy's unique hashes integers, and is slow on such pairs
     return pairs // plan.items, pairs % plan.items
 
 
@@ -149,14 +185,22 @@ def _write_shards(batch: pa.Table, plan: Plan, shards: int, target: Location) ->
     for shard in batch["id"].to_pylist():
         first, last = shard * plan.users // shards, (shard + 1) * plan.users // shards
         user, item = draw_interactions(plan, first, last)
-        times = _START + (mix((user * plan.items + item).astype(np.uint64) ^ salt(plan.seed, 4)) % np.uint64(_YEAR))
+        times = _START + (
+            mix((user * plan.items + item).astype(np.uint64) ^ salt(plan.seed, 4)) % np.uint64(_YEAR)
+        )
         width = len(str(plan.users - 1))
         names = np.char.add("u", np.char.zfill(np.arange(first, last).astype(str), width))
-        write_table(target, part(INTERACTIONS, shard), pa.table({
-            USER_ID: pa.array(names).take(pa.array(user - first)),
-            ITEM_ID: pa.array(plan.item_ids(item)),
-            TIME: pa.array(times.astype(np.int64)),
-        }))
+        write_table(
+            target,
+            part(INTERACTIONS, shard),
+            pa.table(
+                {
+                    USER_ID: pa.array(names).take(pa.array(user - first)),
+                    ITEM_ID: pa.array(plan.item_ids(item)),
+                    TIME: pa.array(times.astype(np.int64)),
+                }
+            ),
+        )
         total += len(user)
         first, last = shard * plan.items // shards, (shard + 1) * plan.items // shards
         ids = pa.array(plan.item_ids(np.arange(first, last, dtype=np.int64)))
@@ -177,7 +221,8 @@ def _draw_items(plan: Plan, users: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _power_rank(size: np.ndarray, draw: np.ndarray) -> np.ndarray:
-    """[n] int64 in [0, size): the inverse distribution function of density x ** -exponent on [1, size + 1)."""
+    """[n] int64 in [0, size): the inverse distribution function of density x ** -exponent on [1, size +
+    1)."""
     power = 1.0 - _ITEM_EXPONENT
     top = (size + 1.0) ** power
     rank: np.ndarray = np.minimum(np.floor((1.0 + draw * (top - 1.0)) ** (1.0 / power)) - 1, size - 1)
@@ -196,5 +241,9 @@ def _permuted(numbers: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 def _harmonic(count: int, exponent: float) -> float:
     """Sum of r ** -exponent for r = 1..count, in pieces."""
-    return float(sum(np.sum(np.arange(start + 1, min(start + (1 << 22), count) + 1, dtype=np.float64) ** -exponent)
-                     for start in range(0, count, 1 << 22)))
+    return float(
+        sum(
+            np.sum(np.arange(start + 1, min(start + (1 << 22), count) + 1, dtype=np.float64) ** -exponent)
+            for start in range(0, count, 1 << 22)
+        )
+    )

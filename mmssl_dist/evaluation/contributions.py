@@ -1,4 +1,5 @@
-"""What each modality contributes: metrics of the same trained model with everything that comes from it left out."""
+"""What each modality contributes: metrics of the same trained model with everything that comes from it left
+out."""
 
 from __future__ import annotations
 
@@ -17,14 +18,20 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
 
-def metrics_without(settings: Evaluation, model: Mmssl, id_rows: Tensor, graph: LocalGraph,
-                    views: Mapping[str, Adjacency], exchange: Exchange,
-                    splits: Sequence[str]) -> dict[str, dict[str, Metrics]]:  # fmt: skip
+def metrics_without(
+    settings: Evaluation,
+    model: Mmssl,
+    id_rows: Tensor,
+    graph: LocalGraph,
+    views: Mapping[str, Adjacency],
+    exchange: Exchange,
+    splits: Sequence[str],
+) -> dict[str, dict[str, Metrics]]:
     """Metrics of the rankings without one modality each (collective); takes what ``exact_layers`` takes.
 
-    Left out are the modality's tower rows, its part of the item-item graph and its learned lists. The ID rows and the
-    weights stay as trained beside it, so this is what the trained model owes to the modality, not what a model trained
-    without it would reach.
+    Left out are the modality's tower rows, its part of the item-item graph and its learned lists. The ID rows
+    and the weights stay as trained beside it, so this is what the trained model owes to the modality, not
+    what a model trained without it would reach.
 
     Args:
         splits: among "validation" and "test".
@@ -39,16 +46,22 @@ def metrics_without(settings: Evaluation, model: Mmssl, id_rows: Tensor, graph: 
     return found
 
 
-def _without(modality: str, graph: LocalGraph,
-             views: Mapping[str, Adjacency]) -> tuple[LocalGraph, Mapping[str, Adjacency]]:  # fmt: skip
+def _without(
+    modality: str, graph: LocalGraph, views: Mapping[str, Adjacency]
+) -> tuple[LocalGraph, Mapping[str, Adjacency]]:
     """The graph and the learned lists with nothing in them that is the modality's."""
     features = graph.propagated[modality]
-    # Tower rows of zero, since equation 1 has no constant beside the bias column; expanded, it takes no memory.
+    # Tower rows of zero, since equation 1 has no constant beside the bias column; expanded, it takes no
+    # memory.
     zero = features.new_zeros(()).expand_as(features)
-    empty = Adjacency(torch.zeros(graph.num_rows + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64),
-                      torch.empty(0))  # fmt: skip
-    emptied = replace(graph, propagated={**graph.propagated, modality: zero},
-                      similar=_emptied(graph.similar, modality, empty))  # fmt: skip
+    empty = Adjacency(
+        torch.zeros(graph.num_rows + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
+    )
+    emptied = replace(
+        graph,
+        propagated={**graph.propagated, modality: zero},
+        similar=_emptied(graph.similar, modality, empty),
+    )
     return emptied, _emptied(views, modality, empty)
 
 

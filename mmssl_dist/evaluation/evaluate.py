@@ -1,4 +1,5 @@
-"""Metrics of held-out interactions under exact full ranking, for the model and for popularity; by user or as means."""
+"""Metrics of held-out interactions under exact full ranking, for the model and for popularity; by user or as
+means."""
 
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ class UserMetrics:
     values: Tensor
 
 
-def held_out_users(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange,
-                   splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
+def held_out_users(
+    settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange, splits: Sequence[str]
+) -> dict[str, UserMetrics]:
     """Each local user's metrics of the ranking by ``rows``, by split (collective).
 
     Args:
@@ -50,36 +52,51 @@ def held_out_users(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchan
     return _users(settings, graph, rows_of, rows_of(graph.items), exchange, splits)
 
 
-def popularity_users(settings: Evaluation, graph: LocalGraph, exchange: Exchange,
-                     splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
+def popularity_users(
+    settings: Evaluation, graph: LocalGraph, exchange: Exchange, splits: Sequence[str]
+) -> dict[str, UserMetrics]:
     """The same for everybody: items ranked by their number of training interactions (collective)."""
     degree = graph.training.degrees(graph.items).to(torch.float32)[:, None]
     return _users(settings, graph, lambda users: torch.ones(len(users), 1), degree, exchange, splits)
 
 
-def means_of(settings: Evaluation, found: Mapping[str, UserMetrics], exchange: Exchange) -> dict[str, Metrics]:
+def means_of(
+    settings: Evaluation, found: Mapping[str, UserMetrics], exchange: Exchange
+) -> dict[str, Metrics]:
     """split -> {"recall@20": mean over the split's users of all workers, ...} (collective).
 
     Raises:
         InputError: no user has held-out items in a split.
     """
-    return {s: sums_of(users.values, settings.ks).over_workers(exchange).means() for s, users in found.items()}
+    return {
+        s: sums_of(users.values, settings.ks).over_workers(exchange).means() for s, users in found.items()
+    }
 
 
-def held_out_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange,
-                     splits: Sequence[str]) -> dict[str, Metrics]:  # fmt: skip
+def held_out_metrics(
+    settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange, splits: Sequence[str]
+) -> dict[str, Metrics]:
     """The means of ``held_out_users`` (collective)."""
     return means_of(settings, held_out_users(settings, graph, rows, exchange, splits), exchange)
 
 
-def popularity_metrics(settings: Evaluation, graph: LocalGraph, exchange: Exchange,
-                       splits: Sequence[str]) -> dict[str, Metrics]:  # fmt: skip
+def popularity_metrics(
+    settings: Evaluation, graph: LocalGraph, exchange: Exchange, splits: Sequence[str]
+) -> dict[str, Metrics]:
     """The means of ``popularity_users`` (collective)."""
     return means_of(settings, popularity_users(settings, graph, exchange, splits), exchange)
 
 
-def rank(settings: Evaluation, graph: LocalGraph, users: Tensor, user_rows: Tensor, item_rows: Tensor, k: int,
-         exchange: Exchange, items: Tensor | None = None) -> Ranking:  # fmt: skip
+def rank(
+    settings: Evaluation,
+    graph: LocalGraph,
+    users: Tensor,
+    user_rows: Tensor,
+    item_rows: Tensor,
+    k: int,
+    exchange: Exchange,
+    items: Tensor | None = None,
+) -> Ranking:
     """The k best unseen items for the local ``users`` (collective).
 
     Args:
@@ -89,15 +106,23 @@ def rank(settings: Evaluation, graph: LocalGraph, users: Tensor, user_rows: Tens
     """
     items = graph.items if items is None else items
     seen = select_lists(graph.training, users)
-    return top_k(user_rows, Seen(seen.indptr.to(user_rows.device), seen.neighbours.to(user_rows.device)), item_rows,
-                 (items + graph.first).to(item_rows.device), k, settings.user_block, settings.item_block,
-                 exchange)  # fmt: skip
+    return top_k(
+        user_rows,
+        Seen(seen.indptr.to(user_rows.device), seen.neighbours.to(user_rows.device)),
+        item_rows,
+        (items + graph.first).to(item_rows.device),
+        k,
+        settings.user_block,
+        settings.item_block,
+        exchange,
+    )
 
 
-def ranked_users(settings: Evaluation, graph: LocalGraph, held_out: Iterable[Adjacency],
-                 exchange: Exchange) -> Tensor:  # fmt: skip
-    """The users to rank for (collective): those with an entry in one of the lists, or some of them, drawn at random,
-    the same ones for any number of workers and in every run on the same partitions.
+def ranked_users(
+    settings: Evaluation, graph: LocalGraph, held_out: Iterable[Adjacency], exchange: Exchange
+) -> Tensor:
+    """The users to rank for (collective): those with an entry in one of the lists, or some of them, drawn at
+    random, the same ones for any number of workers and in every run on the same partitions.
 
     Returns:
         int64, ascending local rows.
@@ -139,8 +164,16 @@ def select_lists(lists: Adjacency, rows: Tensor) -> Adjacency:
     return Adjacency(indptr, lists.neighbours[edges], lists.weight[edges])
 
 
-def _users(settings: Evaluation, graph: LocalGraph, rows_of: Callable[[Tensor], Tensor], item_rows: Tensor,
-           exchange: Exchange, splits: Sequence[str]) -> dict[str, UserMetrics]:  # fmt: skip
+def _users(
+    settings: Evaluation,
+    graph: LocalGraph,
+    rows_of: Callable[[Tensor], Tensor],
+    item_rows: Tensor,
+    exchange: Exchange,
+    splits: Sequence[str],
+) -> dict[str, UserMetrics]:
     users = ranked_users(settings, graph, [graph.held_out[split] for split in splits], exchange)
     ranking = rank(settings, graph, users, rows_of(users), item_rows, max(settings.ks), exchange)
-    return {s: metrics_of(ranking, users, select_lists(graph.held_out[s], users), settings.ks) for s in splits}
+    return {
+        s: metrics_of(ranking, users, select_lists(graph.held_out[s], users), settings.ks) for s in splits
+    }

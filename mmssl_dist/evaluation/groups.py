@@ -19,20 +19,21 @@ from mmssl_dist.sharding.topology import Adjacency
 COLD, WARM = GROUPS = ("cold", "warm")
 
 
-def group_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange,
-                  splits: Sequence[str]) -> dict[str, dict[str, Metrics]]:  # fmt: skip
+def group_metrics(
+    settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange, splits: Sequence[str]
+) -> dict[str, dict[str, Metrics]]:
     """Metrics of cold and of warm items (collective).
 
-    Only the group's items are ranked, without the training items of each user, and only the group's held-out items
-    count, over the users that have some.
+    Only the group's items are ranked, without the training items of each user, and only the group's held-out
+    items count, over the users that have some.
 
     Args:
         rows: [n, D] final rows of the local nodes.
         splits: among "validation" and "test".
 
     Returns:
-        "cold" and "warm" -> split -> metrics, and the number of "users" counted and "items" ranked. A split in which no
-        user has a cold held-out item is left out of both, a group without splits too.
+        "cold" and "warm" -> split -> metrics, and the number of "users" counted and "items" ranked. A split
+        in which no user has a cold held-out item is left out of both, a group without splits too.
     """
     cold_rows = graph.training.degrees(torch.arange(graph.num_rows)) == 0
     lists = {split: _by_group(graph.held_out[split], cold_rows, rows.device, exchange) for split in splits}
@@ -46,21 +47,32 @@ def group_metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, exchang
     return found
 
 
-def _metrics(settings: Evaluation, graph: LocalGraph, rows: Tensor, items: Tensor, held_out: Mapping[str, Adjacency],
-             exchange: Exchange) -> dict[str, Metrics]:  # fmt: skip
+def _metrics(
+    settings: Evaluation,
+    graph: LocalGraph,
+    rows: Tensor,
+    items: Tensor,
+    held_out: Mapping[str, Adjacency],
+    exchange: Exchange,
+) -> dict[str, Metrics]:
     """Metrics of the ranking of ``items`` (local rows), with the users and items counted."""
     users = ranked_users(settings, graph, held_out.values(), exchange)
     user_rows, item_rows = (rows.index_select(0, nodes.to(rows.device)) for nodes in (users, items))
     ranking = rank(settings, graph, users, user_rows, item_rows, max(settings.ks), exchange, items)
-    by_split = {s: metrics_of(ranking, users, select_lists(lists, users), settings.ks) for s, lists in held_out.items()}
+    by_split = {
+        s: metrics_of(ranking, users, select_lists(lists, users), settings.ks)
+        for s, lists in held_out.items()
+    }
     means = means_of(settings, by_split, exchange)
     counts = {s: exchange.sum(torch.tensor([len(by_split[s].rows), len(items)])).tolist() for s in by_split}
     return {s: {**means[s], "users": counts[s][0], "items": counts[s][1]} for s in by_split}
 
 
-def _by_group(held_out: Adjacency, cold_rows: Tensor, device: torch.device,
-              exchange: Exchange) -> dict[str, Adjacency]:  # fmt: skip
-    """The lists of the local nodes, cold and warm items apart; the owners of the items tell which are which."""
+def _by_group(
+    held_out: Adjacency, cold_rows: Tensor, device: torch.device, exchange: Exchange
+) -> dict[str, Adjacency]:
+    """The lists of the local nodes, cold and warm items apart; the owners of the items tell which are
+    which."""
     nodes, place = torch.unique(held_out.neighbours, return_inverse=True)
     route = exchange.route(nodes.to(device))
     flags = cold_rows.to(device, torch.uint8)[:, None].index_select(0, route.requested)

@@ -1,6 +1,7 @@
 """Ranking metrics of held-out items, summed over users so that workers and blocks add up to the same mean.
 
-Users without held-out items are not counted. NDCG is the standard one: the ideal list holds min(K, positives) hits.
+Users without held-out items are not counted. NDCG is the standard one: the ideal list holds min(K, positives)
+hits.
 
 Shapes: B users, K length of the ranked lists.
 """
@@ -61,8 +62,12 @@ class MetricSums:
             InputError: no user has held-out items.
         """
         if not self.users:
-            raise InputError("evaluation", "no user with held-out interactions", "a metric needs at least one",
-                             "Change `data.split` so that validation and test hold interactions.")
+            raise InputError(
+                "evaluation",
+                "no user with held-out interactions",
+                "a metric needs at least one",
+                "Change `data.split` so that validation and test hold interactions.",
+            )
         return {name: total / self.users for name, total in self.sums.items()}
 
 
@@ -84,10 +89,11 @@ def sums_of(values: Tensor, ks: Sequence[int]) -> MetricSums:
 
 
 def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
-    """All metrics of each user at all cut-offs: float64 [B, len(metric_names(ks))], in the order of the names.
+    """All metrics of each user at all cut-offs: float64 [B, len(metric_names(ks))], in the order of the
+    names.
 
-    Recall divides a user's hits by its held-out items, precision by K; a hit at rank r gains 1 / log2(r + 1) of DCG;
-    hit rate is 1 with any hit; MRR is 1 / r of the first hit, 0 without one.
+    Recall divides a user's hits by its held-out items, precision by K; a hit at rank r gains 1 / log2(r + 1)
+    of DCG; hit rate is 1 with any hit; MRR is 1 / r of the first hit, 0 without one.
 
     Args:
         hits: bool [B, K] which ranked items were held out, best first; K at least max(ks).

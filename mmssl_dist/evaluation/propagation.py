@@ -1,4 +1,5 @@
-"""Exact final rows of every node: layer by layer over whole neighbourhoods, nothing sampled, in bounded chunks."""
+"""Exact final rows of every node: layer by layer over whole neighbourhoods, nothing sampled, in bounded
+chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
-_CHUNK_EDGES = 1 << 17  # edges whose source rows are held at once: at D = 64 at most 32 MiB, twice with other workers
+_CHUNK_EDGES = (
+    1 << 17
+)  # edges whose source rows are held at once: at D = 64 at most 32 MiB, twice with other workers
 _PIECE = 1 << 14  # rows combined at once, with everything that goes into them
 
 
@@ -22,7 +25,8 @@ _PIECE = 1 << 14  # rows combined at once, with everything that goes into them
 class ExactRows:
     """Rows of this worker's nodes, each [n, D] float32.
 
-    final: what is ranked with. own: the ID rows. layers: the start rows, then those of each propagation step. similar:
+    final: what is ranked with. own: the ID rows. layers: the start rows, then those of each propagation step.
+        similar:
     rows over the item-item graph; None when it is off.
     """
 
@@ -80,14 +84,20 @@ def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchang
     if model.settings.item_graph.weight == 0:
         return None
     items = graph.items
-    gathered = {m: sum_neighbours(_of_items(lists, items), id_rows, exchange) for m, lists in graph.similar.items()}
+    gathered = {
+        m: sum_neighbours(_of_items(lists, items), id_rows, exchange) for m, lists in graph.similar.items()
+    }
     rows = torch.zeros_like(id_rows)
     for piece in _pieces(len(items)):
         alike = model.similar({m: each[piece] for m, each in gathered.items()})
         rows.index_copy_(0, items[piece].to(rows.device), alike)
     del gathered
-    one = replace(graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours)))  # takes no memory
-    result = sum_neighbours(one, rows, exchange)  # of rows that are zero for users, so that those of items are too
+    one = replace(
+        graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours))
+    )  # takes no memory
+    result = sum_neighbours(
+        one, rows, exchange
+    )  # of rows that are zero for users, so that those of items are too
     result /= graph.training.indptr.diff().clamp(min=1)[:, None].to(result.device)
     result += rows
     return result
@@ -116,10 +126,12 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
         route = exchange.route(nodes.to(rows.device))
         fetched = exchange.fetch(route, rows.index_select(0, route.requested))
         result[first:last] = csr_product(
-            (indptr - begin).to(rows.device), column.to(rows.device),
+            (indptr - begin).to(rows.device),
+            column.to(rows.device),
             adjacency.weight[begin:end].contiguous().to(rows.device),
-            len(nodes), fetched,
-        )  # fmt: skip
+            len(nodes),
+            fetched,
+        )
     return result
 
 

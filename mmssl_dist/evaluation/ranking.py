@@ -1,8 +1,9 @@
 """Exact ranking of every item for every user, block by block, each worker ranking for its own users.
 
-Guarantees: no item is left out, no score matrix larger than one user block by one item block is held, and equal scores
-are ranked by the lower node id, so the lists do not depend on the blocks or, up to rounding of the scores, on the
-number of workers.
+Guarantees: no item is left out, no score matrix larger than one user block by one item block is held, and
+    equal scores
+are ranked by the lower node id, so the lists do not depend on the blocks or, up to rounding of the scores, on
+the number of workers.
 
 Shapes: n local users, m local items, D width, k list length, B users of a block, M items of a block.
 """
@@ -82,8 +83,10 @@ def top_k(
     """
     finite = bool(torch.isfinite(users).all()) and bool(torch.isfinite(items).all())
     if exchange.max(int(not finite)):
-        raise NonFiniteError("evaluation: a user or item row holds NaN or infinity; its items cannot be ranked. "
-                             "Train with a lower learning rate, or in fp32.")
+        raise NonFiniteError(
+            "evaluation: a user or item row holds NaN or infinity; its items cannot be ranked. "
+            "Train with a lower learning rate, or in fp32."
+        )
     n = len(users)
     best = Ranking(
         torch.full((n, k), NO_NODE, dtype=torch.int64, device=users.device),
@@ -136,7 +139,9 @@ def _item_blocks(items: Tensor, nodes: Tensor, item_block: int, exchange: Exchan
             if owner == exchange.rank:
                 block = _ItemBlock(items[start:stop].contiguous(), nodes[start:stop].contiguous())
             else:
-                block = _ItemBlock(items.new_empty((stop - start, items.shape[1])), nodes.new_empty(stop - start))
+                block = _ItemBlock(
+                    items.new_empty((stop - start, items.shape[1])), nodes.new_empty(stop - start)
+                )
             if exchange.world_size > 1:
                 dist.broadcast(block.rows, group=exchange.group, group_src=owner)
                 dist.broadcast(block.nodes, group=exchange.group, group_src=owner)
@@ -156,7 +161,8 @@ def _leave_out(scores: Tensor, seen: Seen, start: int, stop: int, columns: Tenso
 
 
 def _merge(best: Ranking, start: int, stop: int, scores: Tensor, columns: Tensor) -> None:
-    """Let a score block compete with the best so far, which come first and so win ties: their nodes are lower."""
+    """Let a score block compete with the best so far, which come first and so win ties: their nodes are
+    lower."""
     values, column = _select(scores, min(best.nodes.shape[1], len(columns)))
     rival_scores = torch.cat([best.scores[start:stop], values], dim=1)
     rival_nodes = torch.cat([best.nodes[start:stop], columns[column]], dim=1)
@@ -168,9 +174,10 @@ def _merge(best: Ranking, start: int, stop: int, scores: Tensor, columns: Tensor
 def _select(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k highest values of each row and their columns, best first, the lower column first among equals.
 
-    Each of the k best lies in one of the k chunks with the highest maxima: a chunk outside has k values in k others
-    that beat all of its own. So one pass takes maxima, and only k chunks are looked into. (On a CPU several times
-    faster than ``torch.topk``, which moreover leaves open which of equal values it takes.)
+    Each of the k best lies in one of the k chunks with the highest maxima: a chunk outside has k values in k
+    others
+    that beat all of its own. So one pass takes maxima, and only k chunks are looked into. (On a CPU several
+    times faster than ``torch.topk``, which moreover leaves open which of equal values it takes.)
     """
     rows, width = scores.shape
     if width <= _CHUNK * k:
@@ -183,7 +190,8 @@ def _select(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _select_directly(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """As ``_select``, by one integer key a value: the float's bits, put in order, above the column from the right."""
+    """As ``_select``, by one integer key a value: the float's bits, put in order, above the column from the
+    right."""
     width = scores.shape[1]
     bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0, which it equals
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()

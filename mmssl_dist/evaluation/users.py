@@ -1,4 +1,5 @@
-"""Metrics of each user as Parquet, a file per partition, in external ids: what comparisons over users are made from."""
+"""Metrics of each user as Parquet, a file per partition, in external ids: what comparisons over users are
+made from."""
 
 from __future__ import annotations
 
@@ -25,12 +26,17 @@ MODEL, POPULARITY = "model", "popularity"
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
 
 
-def write_users(evaluation: Location, graph: LocalGraph, ids: Sequence[pa.Array],
-                found: Mapping[str, Mapping[str, UserMetrics]],
-                ks: Sequence[int]) -> dict[str, FileRecord]:  # fmt: skip
+def write_users(
+    evaluation: Location,
+    graph: LocalGraph,
+    ids: Sequence[pa.Array],
+    found: Mapping[str, Mapping[str, UserMetrics]],
+    ks: Sequence[int],
+) -> dict[str, FileRecord]:
     """Write `users/part-XXXXX.parquet` of this worker's partitions.
 
-    A row for each who, split and user with held-out items: user_id, split, who, positives, and each metric as float32.
+    A row for each who, split and user with held-out items: user_id, split, who, positives, and each metric as
+    float32.
 
     Args:
         evaluation: the evaluation artifact's folder.

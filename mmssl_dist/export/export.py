@@ -1,4 +1,5 @@
-"""Hands back what was learned in the user's own ids: embeddings and recommendation lists, a file per partition."""
+"""Hands back what was learned in the user's own ids: embeddings and recommendation lists, a file per
+partition."""
 
 from __future__ import annotations
 
@@ -22,8 +23,14 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
 
 
-def export_partitions(job: Job, graph: LocalGraph, rows: Tensor, ids: Sequence[tuple[pa.Array, pa.Array]],
-                      exchange: Exchange, location: Location) -> dict[str, FileRecord]:  # fmt: skip
+def export_partitions(
+    job: Job,
+    graph: LocalGraph,
+    rows: Tensor,
+    ids: Sequence[tuple[pa.Array, pa.Array]],
+    exchange: Exchange,
+    location: Location,
+) -> dict[str, FileRecord]:
     """Write the files of this worker's partitions (collective).
 
     Recommendations leave out the training items of each user and nothing else.
@@ -51,12 +58,14 @@ def export_partitions(job: Job, graph: LocalGraph, rows: Tensor, ids: Sequence[t
         lists = RankedIds(ranked.ids, ranked.index[mine])
         part_user_rows = _rows(host_rows, graph.user_rows(part))
         part_item_rows = _rows(host_rows, graph.item_rows(part))
-        files |= dict([
-            write_user_embeddings(location, part, part_users, part_user_rows),
-            write_item_embeddings(location, part, part_items, part_item_rows),
-            write_safetensors(location, part, part_user_rows, part_item_rows),
-            write_recommendations(location, part, part_users, lists, scores[mine]),
-        ])  # fmt: skip
+        files |= dict(
+            [
+                write_user_embeddings(location, part, part_users, part_user_rows),
+                write_item_embeddings(location, part, part_items, part_item_rows),
+                write_safetensors(location, part, part_user_rows, part_item_rows),
+                write_recommendations(location, part, part_users, lists, scores[mine]),
+            ]
+        )
     return files
 
 

@@ -1,6 +1,6 @@
 """Rows of items from which the rows of users and of items that training never saw are summed: the model's own
-propagation, one at a time. For a user of the training graph they give the final row but for the share of the user's own
-ID row."""
+propagation, one at a time. For a user of the training graph they give the final row but for the share of the
+user's own ID row."""
 
 # m local items, D embedding, F features, L layers
 
@@ -26,12 +26,14 @@ class FoldInRows:
     """Rows of this worker's items, each [m, D] float32, on the host.
 
     Attributes:
-        layers: the item's rows of all layers but the last, summed, over (L + 1) sqrt(degree). A user of n items with
-            the rows' sum over sqrt(n) has the mean of layers 0..L but for its own layer 0.
-        similar: rows over the item-item graph, whose mean over a user's items is the user's; None when it is off.
+        layers: the item's rows of all layers but the last, summed, over (L + 1) sqrt(degree). A user of n
+            items with the rows' sum over sqrt(n) has the mean of layers 0..L but for its own layer 0.
+        similar: rows over the item-item graph, whose mean over a user's items is the user's; None when it is
+            off.
         own: ID rows, which a new item's row over the item-item graph is summed from; None when it is off.
-        tower: modality -> projected features of the item itself, whose sum over a user's items has the direction of
-            the user's tower row. None with model.feature_columns, where users have no tower rows.
+        tower: modality -> projected features of the item itself, whose sum over a user's items has the
+            direction of the user's tower row. None with model.feature_columns, where users have no tower
+            rows.
     """
 
     layers: Tensor
@@ -52,19 +54,23 @@ def fold_in_rows(
     device = exact.final.device
     items = graph.items.to(device)
     degree = graph.training.degrees(graph.items).clamp(min=1).to(device)  # a new item's first user makes it 1
-    layers = sum((rows.index_select(0, items) for rows in exact.layers[:-1]), exact.final.new_zeros(len(items), 1))
+    layers = sum(
+        (rows.index_select(0, items) for rows in exact.layers[:-1]), exact.final.new_zeros(len(items), 1)
+    )
     layers = layers / (len(exact.layers) * degree.sqrt()[:, None])
     return FoldInRows(
         layers=layers.expand(-1, exact.final.shape[1]).cpu(),
         similar=None if exact.similar is None else exact.similar.index_select(0, items).cpu(),
         own=None if exact.similar is None else exact.own.index_select(0, items).cpu(),
-        tower={} if model.settings.feature_columns
+        tower={}
+        if model.settings.feature_columns
         else {m: _projected(model, m, parts, device) for m, parts in features.items()},
     )
 
 
 def write_fold_in(export: Location, graph: LocalGraph, rows: FoldInRows) -> dict[str, FileRecord]:
-    """Write `fold_in/part-XXXXX.safetensors` of each partition held, items in the order of its item embeddings.
+    """Write `fold_in/part-XXXXX.safetensors` of each partition held, items in the order of its item
+    embeddings.
 
     Returns:
         records of the files written, by name below ``export``.
@@ -75,9 +81,9 @@ def write_fold_in(export: Location, graph: LocalGraph, rows: FoldInRows) -> dict
     files, first = {}, 0
     for part in graph.parts:
         last = first + graph.book.items[part]
-        content = safetensors.numpy.save({
-            name: np.ascontiguousarray(each[first:last].numpy()) for name, each in tensors.items()
-        })  # fmt: skip
+        content = safetensors.numpy.save(
+            {name: np.ascontiguousarray(each[first:last].numpy()) for name, each in tensors.items()}
+        )
         files[fold_in_file(part)] = (export / fold_in_file(part)).write_bytes(content)
         first = last
     return files

@@ -1,5 +1,5 @@
-"""External ids of nodes whose owner is another worker. Ids keep their Arrow type and value exactly; dictionary-encoded
-ones come back as plain values."""
+"""External ids of nodes whose owner is another worker. Ids keep their Arrow type and value exactly;
+dictionary-encoded ones come back as plain values."""
 
 from __future__ import annotations
 
@@ -93,14 +93,21 @@ def _fetch(route: Route, exchange: Exchange, ids: pa.Array) -> pa.Array:
 def _carrier(kind: pa.DataType) -> pa.DataType:
     """The type that travels: one with a whole number of bytes per value, or large_binary."""
     types = pa.types
-    if any(test(kind) for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)):
+    if any(
+        test(kind)
+        for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    ):
         return pa.large_binary()
     if types.is_boolean(kind):
         return pa.uint8()
     if types.is_primitive(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind):
         return kind
-    raise InputError("export", f"ids of type {kind}", "ids are numbers, texts, bytes, dates or times",
-                     "Give users and items ids of such a type.")
+    raise InputError(
+        "export",
+        f"ids of type {kind}",
+        "ids are numbers, texts, bytes, dates or times",
+        "Give users and items ids of such a type.",
+    )
 
 
 def _fetch_values(route: Route, exchange: Exchange, ids: pa.Array) -> pa.Array:

@@ -32,8 +32,8 @@ def build_index(
         files: records of what the workers wrote there.
 
     Returns:
-        the index's record, and facts: its kind and size, how far it searches ("probes" or "search_width"), and under
-        "recall" what it finds of the exact top 20.
+        the index's record, and facts: its kind and size, how far it searches ("probes" or "search_width"),
+        and under "recall" what it finds of the exact top 20.
 
     Raises:
         ArtifactError: a file is not what its record says.
@@ -129,7 +129,8 @@ def tune(index, comparison: Comparison, settings: Index) -> dict[str, object]:  
 
 @dataclass(frozen=True)
 class _Knob:
-    """How far an index searches: the setting's ``name``, what is ``wanted``, and the ``most`` that makes sense."""
+    """How far an index searches: the setting's ``name``, what is ``wanted``, and the ``most`` that makes
+    sense."""
 
     name: str
     wanted: int | Literal["auto"]
@@ -176,7 +177,8 @@ def _item_rows(export: Location, files: Mapping[str, FileRecord], part: int, cac
 
 
 def _some_users(export: Location, parts: list[int], users: int) -> np.ndarray:
-    """Rows [about ``users``, D] of the first users of each partition; their order has nothing to do with taste."""
+    """Rows [about ``users``, D] of the first users of each partition; their order has nothing to do with
+    taste."""
     share = -(-users // len(parts))
     found = []
     for part in parts:

@@ -1,4 +1,5 @@
-"""The dense weights that the row of an item training never saw is computed with, and how features are standardized."""
+"""The dense weights that the row of an item training never saw is computed with, and how features are
+standardized."""
 
 # D embedding, F features
 

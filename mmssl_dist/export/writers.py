@@ -27,7 +27,9 @@ from mmssl_dist.storage.export_names import (
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
 
 
-def write_user_embeddings(export: Location, part: int, ids: pa.Array, rows: np.ndarray) -> tuple[str, FileRecord]:
+def write_user_embeddings(
+    export: Location, part: int, ids: pa.Array, rows: np.ndarray
+) -> tuple[str, FileRecord]:
     """Write `user_embeddings/part-XXXXX.parquet`: user_id and vector, a fixed-size list of D floats.
 
     Args:
@@ -42,13 +44,18 @@ def write_user_embeddings(export: Location, part: int, ids: pa.Array, rows: np.n
     return _write_embeddings(export, USER_EMBEDDINGS, part, USER_ID, ids, rows)
 
 
-def write_item_embeddings(export: Location, part: int, ids: pa.Array, rows: np.ndarray) -> tuple[str, FileRecord]:
+def write_item_embeddings(
+    export: Location, part: int, ids: pa.Array, rows: np.ndarray
+) -> tuple[str, FileRecord]:
     """Write `item_embeddings/part-XXXXX.parquet`: item_id and vector; as ``write_user_embeddings``."""
     return _write_embeddings(export, ITEM_EMBEDDINGS, part, ITEM_ID, ids, rows)
 
 
-def write_safetensors(export: Location, part: int, users: np.ndarray, items: np.ndarray) -> tuple[str, FileRecord]:
-    """Write `safetensors/part-XXXXX.safetensors`: "users" [n, D] and "items" [m, D], float32, in the Parquet's order.
+def write_safetensors(
+    export: Location, part: int, users: np.ndarray, items: np.ndarray
+) -> tuple[str, FileRecord]:
+    """Write `safetensors/part-XXXXX.safetensors`: "users" [n, D] and "items" [m, D], float32, in the
+    Parquet's order.
 
     Args:
         export: the export artifact's folder.
@@ -59,7 +66,9 @@ def write_safetensors(export: Location, part: int, users: np.ndarray, items: np.
         the file's name below ``export``, and its record.
     """
     tensors = {USER_ROWS: users, ITEM_ROWS: items}
-    content = safetensors.numpy.save({name: np.ascontiguousarray(rows, np.float32) for name, rows in tensors.items()})
+    content = safetensors.numpy.save(
+        {name: np.ascontiguousarray(rows, np.float32) for name, rows in tensors.items()}
+    )
     return embeddings_file(part), (export / embeddings_file(part)).write_bytes(content)
 
 
@@ -81,9 +90,13 @@ def write_recommendations(
         the file's name below ``export``, and its record.
     """
     assert len(users) == len(ranked.index) == len(scores)
-    schema = pa.schema([
-        (USER_ID, users.type), (ITEMS, pa.list_(ranked.ids.type)), (SCORES, pa.list_(pa.float32())),
-    ])
+    schema = pa.schema(
+        [
+            (USER_ID, users.type),
+            (ITEMS, pa.list_(ranked.ids.type)),
+            (SCORES, pa.list_(pa.float32())),
+        ]
+    )
 
     def group(start: int, stop: int) -> pa.Table:
         index = ranked.index[start:stop]
@@ -118,7 +131,12 @@ def _row_groups(rows: int) -> Iterable[tuple[int, int]]:
 
 
 def _write(
-    export: Location, folder: str, part: int, schema: pa.Schema, groups: Iterable[pa.Table], repeated: list[str]
+    export: Location,
+    folder: str,
+    part: int,
+    schema: pa.Schema,
+    groups: Iterable[pa.Table],
+    repeated: list[str],
 ) -> tuple[str, FileRecord]:
     """Write the groups; ``repeated`` are the columns whose values recur, which Parquet stores once each."""
     sink = pa.BufferOutputStream()

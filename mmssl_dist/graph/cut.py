@@ -1,5 +1,5 @@
-"""Cuts the graph into parts: even in users, in items and in the edges of both; all but the random one also make few
-edges cross."""
+"""Cuts the graph into parts: even in users, in items and in the edges of both; all but the random one also
+make few edges cross."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mmssl_dist.graph.partition_book import PartitionBook
 def random_cut(users: int, items: int, parts: int, seed: int) -> np.ndarray:
     """[users + items] int64 part of each node, users first; parts differ by one user and one item at most."""
     generator = np.random.default_rng(seed)
-    # Items are dealt on from where users ended, so no part stays empty while there are as many nodes as parts.
+    # Items are dealt on from where users ended, so no part stays empty while there are as many nodes as
+    # parts.
     return np.concatenate([generator.permutation(users), users + generator.permutation(items)]) % parts
 
 
@@ -39,9 +40,13 @@ def crossing_fraction(graph: Bipartite, part: np.ndarray) -> float:
 
 
 def crossing_between_workers(graph: Bipartite, part: np.ndarray, book: PartitionBook) -> list[float]:
-    """For W = 1..P workers, the fraction of the interactions whose user and item are held by different ones."""
+    """For W = 1..P workers, the fraction of the interactions whose user and item are held by different
+    ones."""
     parts = book.parts
-    pair = np.repeat(part[: graph.users], graph.of_user.lengths) * parts + part[graph.users :][graph.of_user.values]
+    pair = (
+        np.repeat(part[: graph.users], graph.of_user.lengths) * parts
+        + part[graph.users :][graph.of_user.values]
+    )
     between = np.bincount(pair, minlength=parts * parts).reshape(parts, parts)
     fractions = []
     for workers in range(1, parts + 1):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from mmssl_dist.config.tree import Partition
 
-_METIS_EDGE, _METIS_NODE = 85, 180  # bytes METIS takes at its peak, per directed edge and per node, as measured
+_METIS_EDGE, _METIS_NODE = (
+    85,
+    180,
+)  # bytes METIS takes at its peak, per directed edge and per node, as measured
 
 
 def metis_bytes(nodes: int, interactions: int) -> int:
@@ -13,7 +16,7 @@ def metis_bytes(nodes: int, interactions: int) -> int:
 
 
 def chosen_method(settings: Partition, nodes: int, interactions: int) -> str:
-    """"metis", "streaming" or "random": what ``settings`` comes to for a graph of this size."""
+    """ "metis", "streaming" or "random": what ``settings`` comes to for a graph of this size."""
     if settings.method != "auto":
         return settings.method
     return "metis" if metis_bytes(nodes, interactions) <= settings.metis_gigabytes * 1e9 else "streaming"

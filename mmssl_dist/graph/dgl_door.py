@@ -1,8 +1,8 @@
-"""The one door to DGL: every use of it imports ``dgl`` from ``mmssl_dist.graph.dgl_door``, and every draw goes through
-``draw``, which gives the same numbers for the same seed whichever thread or process asks.
+"""The one door to DGL: every use of it imports ``dgl`` from ``mmssl_dist.graph.dgl_door``, and every draw
+goes through ``draw``, which gives the same numbers for the same seed whichever thread or process asks.
 
-The newest DGL on PyPI loads GraphBolt libraries built for torch 2.0 to 2.2 and cannot be imported with another torch.
-Nothing here needs GraphBolt, so where it cannot load, an inert module stands in for it.
+The newest DGL on PyPI loads GraphBolt libraries built for torch 2.0 to 2.2 and cannot be imported with
+another torch. Nothing here needs GraphBolt, so where it cannot load, an inert module stands in for it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ T = TypeVar("T")
 _GRAPHBOLT = "dgl.graphbolt"
 _PROBE_SEED = 1
 _PROBE_RANGE = 2**40
-_PROBE_DRAWS = [970680512309, 906432294730, 595059744822, 690296891600]  # what stream 0 of DGL 2.1's generator gives
+_PROBE_DRAWS = [
+    970680512309,
+    906432294730,
+    595059744822,
+    690296891600,
+]  # what stream 0 of DGL 2.1's generator gives
 
 
 def _refuse(name: str) -> NoReturn:
     raise MmsslError(
-        f"{_GRAPHBOLT}.{name}: GraphBolt is switched off, since the installed DGL has no GraphBolt library for torch "
+        f"{_GRAPHBOLT}.{name}: GraphBolt is switched off, since the installed DGL has no GraphBolt "
+        "library for torch "
         f"{torch.__version__}. Use dgl.sampling, or a torch that this DGL was built for."
     )
 
@@ -79,8 +85,8 @@ dgl = _import_dgl()
 class _Drawer:
     """One thread that makes all of DGL's draws.
 
-    DGL gives each thread that draws a random stream of its own, numbered in order of first use, and shares rows out
-    over OpenMP threads. One thread, the first to draw and alone, has stream 0 in every process.
+    DGL gives each thread that draws a random stream of its own, numbered in order of first use, and shares
+    rows out over OpenMP threads. One thread, the first to draw and alone, has stream 0 in every process.
     """
 
     def __init__(self) -> None:
@@ -88,7 +94,9 @@ class _Drawer:
         threads = torch.get_num_threads()
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dgl-draw")
         self.repeatable = self.executor.submit(self._prepare).result()
-        torch.set_num_threads(threads)  # the drawing thread keeps its 1; threads started later get this number
+        torch.set_num_threads(
+            threads
+        )  # the drawing thread keeps its 1; threads started later get this number
 
     def _prepare(self) -> bool:
         torch.get_num_threads()  # makes torch set up this thread now; done later it would undo the next line
@@ -98,11 +106,15 @@ class _Drawer:
 
     def draw(self, seed: int, call: Callable[[], T]) -> T:
         if self.process != os.getpid():
-            raise MmsslError("DGL was imported before this process was forked, so its draws cannot be repeated here. "
-                             "Start processes with the spawn method.")
+            raise MmsslError(
+                "DGL was imported before this process was forked, so its draws cannot be repeated here. "
+                "Start processes with the spawn method."
+            )
         if not self.repeatable:
-            raise MmsslError(f"DGL {dgl.__version__} does not give the draws expected of it: it is not DGL 2.1, "
-                             "or something in this process drew from it first. Use DGL through this door.")
+            raise MmsslError(
+                f"DGL {dgl.__version__} does not give the draws expected of it: it is not DGL 2.1, "
+                "or something in this process drew from it first. Use DGL through this door."
+            )
 
         def seeded() -> T:
             dgl.seed(seed)
@@ -115,7 +127,8 @@ _drawer = _Drawer()
 
 
 def draw(seed: int, call: Callable[[], T]) -> T:
-    """``call()`` with DGL's generator at ``seed``, 0 <= seed < 2**31, on the thread that makes all of DGL's draws.
+    """``call()`` with DGL's generator at ``seed``, 0 <= seed < 2**31, on the thread that makes all of DGL's
+    draws.
 
     Raises:
         MmsslError: draws of this process cannot be repeated elsewhere.

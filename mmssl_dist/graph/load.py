@@ -26,12 +26,13 @@ class PartitionData:
         indptr: [n + 1] int64, where each row's neighbours begin.
         neighbours: [E] int64 node ids of training neighbours, sorted within a row.
         weight: [E] float32, 1 / sqrt(degree of the row * degree of the neighbour).
-        held_out: "validation" and "test", where loaded: (indptr [users + 1] int64, item node ids [...] int64) of local
+        held_out: "validation" and "test", where loaded: (indptr [users + 1] int64, item node ids [...] int64)
+            of local users.
+        propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column
+            carries the bias. Loaded with ``own_features``: the items' features as they are, and zeros for
             users.
-        propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column carries
-            the bias. Loaded with ``own_features``: the items' features as they are, and zeros for users.
-        similar: by modality, the item-item graph of the local items: indptr [items + 1] int64, node ids [...] int64,
-            weights [...] float32. Without modalities when it was not built.
+        similar: by modality, the item-item graph of the local items: indptr [items + 1] int64, node ids [...]
+            int64, weights [...] float32. Without modalities when it was not built.
     """
 
     part: int
@@ -51,11 +52,19 @@ def read_book(manifest: Manifest) -> PartitionBook:
         book = manifest.facts["book"]
         return PartitionBook(tuple(book["users"]), tuple(book["items"]))
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"the partitions manifest has no partition book ({error}). Run partition again.") from error
+        raise ArtifactError(
+            f"the partitions manifest has no partition book ({error}). Run partition again."
+        ) from error
 
 
-def load_partition(location: Location, manifest: Manifest, part: int, cache: Path,
-                   held_out: Sequence[str] = names.HELD_OUT, own_features: bool = False) -> PartitionData:  # fmt: skip
+def load_partition(
+    location: Location,
+    manifest: Manifest,
+    part: int,
+    cache: Path,
+    held_out: Sequence[str] = names.HELD_OUT,
+    own_features: bool = False,
+) -> PartitionData:
     """Partition ``part`` of the artifact at ``location``; remote files are downloaded below ``cache``.
 
     Args:
@@ -90,8 +99,10 @@ def load_partition(location: Location, manifest: Manifest, part: int, cache: Pat
     similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
     indptr = array(names.INDPTR)
     if len(indptr) != book.users[part] + book.items[part] + 1:
-        raise ArtifactError(f"{location.url}/{folder}: lists of {len(indptr) - 1} nodes, where the manifest says "
-                            f"{book.users[part] + book.items[part]}. Run partition again.")
+        raise ArtifactError(
+            f"{location.url}/{folder}: lists of {len(indptr) - 1} nodes, where the manifest says "
+            f"{book.users[part] + book.items[part]}. Run partition again."
+        )
     return PartitionData(
         part=part,
         users=book.users[part],
@@ -118,8 +129,11 @@ def load_ids(location: Location, manifest: Manifest, part: int, cache: Path) -> 
     return columns[0], columns[1]
 
 
-def load_features(location: Location, manifest: Manifest, part: int, modality: str, cache: Path) -> np.ndarray:
-    """[items, F + 1] float32, the features of the items of ``part`` as training saw them; zeros where they are missing.
+def load_features(
+    location: Location, manifest: Manifest, part: int, modality: str, cache: Path
+) -> np.ndarray:
+    """[items, F + 1] float32, the features of the items of ``part`` as training saw them; zeros where they
+    are missing.
 
     The last column carries the bias. Memory-mapped, read-only.
 
@@ -127,7 +141,9 @@ def load_features(location: Location, manifest: Manifest, part: int, modality: s
         ArtifactError: as ``load_partition``.
     """
     name = f"{names.part_folder(part)}/{names.features(modality)}"
-    loaded: np.ndarray = np.load(_localize(location, manifest, name, cache), mmap_mode="r", allow_pickle=False)
+    loaded: np.ndarray = np.load(
+        _localize(location, manifest, name, cache), mmap_mode="r", allow_pickle=False
+    )
     return loaded
 
 
@@ -148,5 +164,7 @@ def _localize(location: Location, manifest: Manifest, name: str, cache: Path) ->
         raise ArtifactError(f"{location.url}/{name}: the manifest names no such file. Run partition again.")
     source = location / name
     if not source.exists():
-        raise ArtifactError(f"{source.url}: the manifest names this file, but it is gone. Run partition again.")
+        raise ArtifactError(
+            f"{source.url}: the manifest names this file, but it is gone. Run partition again."
+        )
     return source.localize(cache, record)

@@ -1,9 +1,9 @@
 """METIS through DGL, in a process of its own: equal graphs get equal cuts.
 
-DGL's METIS reads memory that it has not written, so within one process its answer depends on what ran before. A fresh
-process whose heap is filled with a constant gives the same cut each time; the allocator's cache per thread is off, as
-it leaves addresses in what it hands out. The process also keeps METIS's temporary files, which go to the working
-directory, its peak memory and a crash away from the caller.
+DGL's METIS reads memory that it has not written, so within one process its answer depends on what ran before.
+A fresh process whose heap is filled with a constant gives the same cut each time; the allocator's cache per
+thread is off, as it leaves addresses in what it hands out. The process also keeps METIS's temporary files,
+which go to the working directory, its peak memory and a crash away from the caller.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ _INDPTR, _NEIGHBOURS, _KIND, _PART = "indptr.npy", "neighbours.npy", "kind.npy",
 
 
 def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: int) -> np.ndarray:
-    """[n] int64 part of each node, from few crossing edges and parts that are even in nodes and edges of each kind.
+    """[n] int64 part of each node, from few crossing edges and parts that are even in nodes and edges of each
+    kind.
 
     Args:
-        indptr, neighbours: int64 rows of a symmetric graph. kind: [n] int64, numbers from 0. parts: at least 2.
+        indptr, neighbours: int64 rows of a symmetric graph. kind: [n] int64, numbers from 0. parts: at least
+            2.
 
     Raises:
         MmsslError: METIS gave up, or was killed for want of memory.
@@ -46,8 +48,10 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: i
         )
         if done.returncode or not (folder / _PART).exists():
             said = (done.stderr.strip() or "nothing").splitlines()[-1]
-            raise MmsslError(f"METIS could not cut the graph into {parts} parts (exit status {done.returncode}, last "
-                             f"words: {said}). Give it more memory, or set partition.method to streaming.")
+            raise MmsslError(
+                f"METIS could not cut the graph into {parts} parts (exit status {done.returncode}, last "
+                f"words: {said}). Give it more memory, or set partition.method to streaming."
+            )
         return np.asarray(np.load(folder / _PART, allow_pickle=False), np.int64)
 
 
@@ -56,8 +60,13 @@ def environment() -> dict[str, str]:
     root = str(Path(mmssl_dist.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     tunables = ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.tcache_count=0"]))
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MALLOC_PERTURB_": "85",
-            "GLIBC_TUNABLES": tunables}  # fmt: skip
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_PERTURB_": "85",
+        "GLIBC_TUNABLES": tunables,
+    }
 
 
 def _run(folder: Path, parts: int) -> None:
@@ -70,9 +79,11 @@ def _run(folder: Path, parts: int) -> None:
     )
     adjacency = ("csr", (indptr, neighbours, torch.empty(0, dtype=torch.int64)))
     graph = dgl.graph(adjacency, num_nodes=len(kind))
-    # Recursive bisection: with four things to balance, k-way mode leaves parts uneven (16 parts of a graph with 50
-    # communities: the largest 1.6 times the smallest, against 1.05) for a cut that is about the same.
-    part = dgl.metis_partition_assignment(graph, parts, balance_ntypes=kind, balance_edges=True, mode="recursive")
+    # Recursive bisection: with four things to balance, k-way mode leaves parts uneven (16 parts of a graph
+    # with 50 communities: the largest 1.6 times the smallest, against 1.05) for a cut that is about the same.
+    part = dgl.metis_partition_assignment(
+        graph, parts, balance_ntypes=kind, balance_edges=True, mode="recursive"
+    )
     if part is None:
         raise MmsslError("no partition")
     np.save(folder / _PART, part.numpy())

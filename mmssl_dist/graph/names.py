@@ -28,12 +28,14 @@ def similar(modality: str) -> tuple[str, str, str]:
 
 
 def features(modality: str) -> str:
-    """File with a modality's features of the items as training saw them, [items, F + 1], the last column the bias's."""
+    """File with a modality's features of the items as training saw them, [items, F + 1], the last column the
+    bias's."""
     return f"features_{modality}.npy"
 
 
 def standardization(modality: str) -> str:
-    """File with what a modality's raw features are standardized by: [2, F] float64, subtracted and multiplied with."""
+    """File with what a modality's raw features are standardized by: [2, F] float64, subtracted and multiplied
+    with."""
     return f"standardization_{modality}.npy"
 
 

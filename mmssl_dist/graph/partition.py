@@ -1,5 +1,5 @@
-"""The partition stage: cuts the graph of training interactions and publishes one folder per part. Every node is in
-exactly one part, and what a part holds does not depend on the cut but for the numbering of nodes."""
+"""The partition stage: cuts the graph of training interactions and publishes one folder per part. Every node
+is in exactly one part, and what a part holds does not depend on the cut but for the numbering of nodes."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprin
 
 
 def partitions_fingerprint(job: Job, dataset: Manifest) -> str:
-    """Equal for equal partitions: the dataset, the ``partition`` section, the seed and this version's format."""
+    """Equal for equal partitions: the dataset, the ``partition`` section, the seed and this version's
+    format."""
     return fingerprint(names.KIND, names.FORMAT, job.partition.model_dump(), job.seed, dataset.fingerprint)
 
 
 def partition(job: Job, dataset: Manifest) -> Manifest:
     """Partition the dataset of ``job`` and publish the result below its output.
 
-    Peak memory is the graph and the rows of one modality, with the item-item graph three times its items' rows more.
+    Peak memory is the graph and the rows of one modality, with the item-item graph three times its items'
+    rows more.
 
     Raises:
         InputError: there are more parts than nodes.
@@ -49,9 +51,12 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
     """
     shape = (int(dataset.facts["users"]), int(dataset.facts["items"]))
     if job.partition.parts > sum(shape):
-        raise InputError("partition.parts", job.partition.parts,
-                         f"a part needs a node, and there are {shape[0]} users and {shape[1]} items",
-                         "Lower partition.parts.")
+        raise InputError(
+            "partition.parts",
+            job.partition.parts,
+            f"a part needs a node, and there are {shape[0]} users and {shape[1]} items",
+            "Lower partition.parts.",
+        )
     output = open_location(job.output, job.storage)
     location = output / "partitions"
     with tempfile.TemporaryDirectory(prefix="dataset-") as cache:
@@ -76,7 +81,9 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
             moments = standardize(rows[shape[0] :]) if job.partition.standardize else unchanged(width)
             writer.whole(names.standardization(modality), moments)
             if job.partition.item_neighbours:
-                _write_similar(writer, modality, nearest_items(rows[shape[0] :, :-1], job.partition.item_neighbours))
+                _write_similar(
+                    writer, modality, nearest_items(rows[shape[0] :, :-1], job.partition.item_neighbours)
+                )
             writer.item_rows(names.features(modality), rows[shape[0] :])
             propagate(graph, rows)
             writer.rows(names.propagated(modality), rows)
@@ -174,7 +181,9 @@ def _write_graph(writer: _Writer, graph: Bipartite) -> None:
         neighbours = np.concatenate([of_users.values, of_items.values])
         lengths = np.concatenate([of_users.lengths, of_items.lengths])
         first, last = layout.book.bounds[part], layout.book.bounds[part + 1]
-        writer.array(part, names.INDPTR, np.concatenate([of_users.indptr, of_users.indptr[-1] + of_items.indptr[1:]]))
+        writer.array(
+            part, names.INDPTR, np.concatenate([of_users.indptr, of_users.indptr[-1] + of_items.indptr[1:]])
+        )
         writer.array(part, names.NEIGHBOURS, neighbours)
         weight = 1.0 / (np.repeat(root[first:last], lengths) * root[neighbours])
         writer.array(part, names.WEIGHT, weight.astype(np.float32))
@@ -204,8 +213,9 @@ def _write_similar(writer: _Writer, modality: str, graph: Lists) -> None:
         writer.array(part, weight_name, Lists(graph.indptr, weight).take(own).values[order])
 
 
-def _facts(dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Writer,
-           item_neighbours: int) -> dict[str, object]:  # fmt: skip
+def _facts(
+    dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Writer, item_neighbours: int
+) -> dict[str, object]:
     book = writer.layout.book
     edges = np.bincount(part, graph.degrees, minlength=book.parts)
     return {
@@ -215,7 +225,10 @@ def _facts(dataset: Manifest, graph: Bipartite, part: np.ndarray, writer: _Write
         "edges": 2 * graph.interactions,  # each interaction is in its user's list and in its item's
         "edge_cut": crossing_fraction(graph, part),
         "edge_cut_of_workers": crossing_between_workers(graph, part, book),  # for 1, 2, ... P of them
-        "degrees": {"users": degree_counts(graph.of_user.lengths), "items": degree_counts(graph.of_item.lengths)},
+        "degrees": {
+            "users": degree_counts(graph.of_user.lengths),
+            "items": degree_counts(graph.of_item.lengths),
+        },
         "balance": {  # largest part over the mean part
             "users": unevenness(np.asarray(book.users)),
             "items": unevenness(np.asarray(book.items)),

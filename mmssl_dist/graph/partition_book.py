@@ -57,7 +57,8 @@ class PartitionBook:
         return np.asarray(nodes - self.bounds[part] >= np.asarray(self.users, np.int64)[part], bool)
 
     def item_nodes(self, ranks: np.ndarray) -> np.ndarray:
-        """Node ids of items given by their rank 0..num_items - 1 in node order; makes a uniform draw of items."""
+        """Node ids of items given by their rank 0..num_items - 1 in node order; makes a uniform draw of
+        items."""
         starts = np.concatenate([[0], np.cumsum(self.items)]).astype(np.int64)
         part = np.searchsorted(starts, ranks, side="right") - 1
         first = self.bounds[1:] - np.asarray(self.items, np.int64)

@@ -1,8 +1,9 @@
-"""Propagates [x, 1] of the items over the training graph once, so that training needs one stored row per node.
+"""Propagates [x, 1] of the items over the training graph once, so that training needs one stored row per
+node.
 
-The modality tower (reference equation 1) is linear before its dropout: users sum their items' projected rows over
-sqrt|N_u|, items sum those users' rows over sqrt|N_i|. Summing first and projecting afterwards gives the same rows.
-Features are float32 at rest, since float16 would lose the sums; sums and moments are float64.
+The modality tower (reference equation 1) is linear before its dropout: users sum their items' projected rows
+over sqrt|N_u|, items sum those users' rows over sqrt|N_i|. Summing first and projecting afterwards gives the
+same rows. Features are float32 at rest, since float16 would lose the sums; sums and moments are float64.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _VALUES = 2**22  # of features standardized together
 def standardize(rows: np.ndarray) -> np.ndarray:
     """Bring each dimension to mean 0 and variance 1, in place, over the rows that have the modality.
 
-    rows: [I, F + 1] float32 of [x, 1], or zeros where the modality is missing. A constant dimension becomes 0.
+    rows: [I, F + 1] float32 of [x, 1], or zeros where the modality is missing. A constant dimension becomes
+        0.
 
     Returns:
         [2, F] float64: what was subtracted, and what was multiplied with.
@@ -31,7 +33,8 @@ def standardize(rows: np.ndarray) -> np.ndarray:
     chunks = [present[start : start + step] for start in range(0, len(present), step)]
     mean = sum((rows[c, :width].sum(0, dtype=np.float64) for c in chunks), np.zeros(width)) / len(present)
     squares = sum((np.square(rows[c, :width] - mean).sum(0) for c in chunks), np.zeros(width)) / len(present)
-    # Rounding leaves a constant dimension a little variance, relative to its size; scaling that up would invent values.
+    # Rounding leaves a constant dimension a little variance, relative to its size; scaling that up would
+    # invent values.
     varies = squares > np.square(1e-7 * mean)
     scale = np.where(varies, 1 / np.sqrt(np.where(varies, squares, 1.0)), 0.0)
     for c in chunks:
@@ -50,8 +53,12 @@ def propagate(graph: Bipartite, rows: np.ndarray) -> None:
     rows: [U + I, F + 1] float32, users first; on entry the item rows are [x, 1], or zeros where x is missing.
     """
     ones = np.ones(graph.interactions)
-    of_user = sp.csr_array((ones, graph.of_user.values, graph.of_user.indptr), shape=(graph.users, graph.items))
-    of_item = sp.csr_array((ones, graph.of_item.values, graph.of_item.indptr), shape=(graph.items, graph.users))
+    of_user = sp.csr_array(
+        (ones, graph.of_user.values, graph.of_user.indptr), shape=(graph.users, graph.items)
+    )
+    of_item = sp.csr_array(
+        (ones, graph.of_item.values, graph.of_item.indptr), shape=(graph.items, graph.users)
+    )
     user_scale, item_scale = _inverse_root(graph.of_user.lengths), _inverse_root(graph.of_item.lengths)
     warm = graph.of_item.lengths > 0
     users, items = rows[: graph.users], rows[graph.users :]

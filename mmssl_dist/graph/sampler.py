@@ -1,5 +1,6 @@
-"""Draws neighbours within one partition, with DGL: without replacement, each neighbour of a row equally likely, and as
-a pure function of seed and rows. Cost grows with the rows asked for, not with the partition."""
+"""Draws neighbours within one partition, with DGL: without replacement, each neighbour of a row equally
+likely, and as a pure function of seed and rows. Cost grows with the rows asked for, not with the
+partition."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _SOURCE, _EDGE, _ROW = "neighbour", "of", "row"
 class Sample:
     """Sampled edges of k rows, row by row.
 
-    counts: [k] int64, edges of each row. edges: [counts.sum()] int64, positions in the partition's ``neighbours`` and
+    counts: [k] int64, edges of each row. edges: [counts.sum()] int64, positions in the partition's
+        ``neighbours`` and
     ``weight`` arrays. nodes: [counts.sum()] int64, the neighbours there.
     """
 
@@ -78,7 +80,8 @@ class PartitionSampler:
 
 
 def _fold(seed: int) -> int:
-    """A seed in DGL's range, 0 <= seed < 2**31; near seeds become far ones, for DGL's generator is a linear one."""
+    """A seed in DGL's range, 0 <= seed < 2**31; near seeds become far ones, for DGL's generator is a linear
+    one."""
     return int(np.random.SeedSequence(seed % 2**64).generate_state(1)[0] >> 1)
 
 

@@ -32,8 +32,10 @@ class DatasetReader:
         for name, side in ((USER, "users"), (ITEM, "items")):
             found = pc.min_max(table[name])
             if not 0 <= found["min"].as_py() <= found["max"].as_py() < self.manifest.facts[side]:
-                raise ArtifactError(f"{self.location.url}/interactions/{split}: a {name} that is none of the "
-                                    f"{self.manifest.facts[side]} {side}. Run prepare again.")
+                raise ArtifactError(
+                    f"{self.location.url}/interactions/{split}: a {name} that is none of the "
+                    f"{self.manifest.facts[side]} {side}. Run prepare again."
+                )
         return table[USER].to_numpy(), table[ITEM].to_numpy()
 
     def ids(self, side: str, external: str, index: str) -> pa.Table:
@@ -41,7 +43,9 @@ class DatasetReader:
         table = self._table(side, [external, index]).sort_by(index)
         count = self.manifest.facts[side]
         if len(table) != count or not np.array_equal(table[index].to_numpy(), np.arange(len(table))):
-            raise ArtifactError(f"{self.location.url}/{side}: the indices are not 0 to {count - 1}. Run prepare again.")
+            raise ArtifactError(
+                f"{self.location.url}/{side}: the indices are not 0 to {count - 1}. Run prepare again."
+            )
         return table
 
     def dimension(self, modality: str) -> int:
@@ -49,8 +53,10 @@ class DatasetReader:
         stated = int(self.manifest.facts["modalities"][modality]["dimension"])
         found = pq.read_schema(next(self._files(f"features/{modality}"))).field(VECTOR).type.list_size
         if stated != found:
-            raise ArtifactError(f"{self.location.url}/features/{modality}: vectors of {found} values, where the "
-                                f"manifest says {stated}. Run prepare again.")
+            raise ArtifactError(
+                f"{self.location.url}/features/{modality}: vectors of {found} values, where the "
+                f"manifest says {stated}. Run prepare again."
+            )
         return stated
 
     def features(self, modality: str, rows: np.ndarray) -> None:
@@ -65,14 +71,20 @@ class DatasetReader:
 
     def _table(self, folder: str, columns: list[str]) -> pa.Table:
         # partitioning=None: a folder such as "run=3" above the file is no column
-        return pa.concat_tables(pq.read_table(f, columns=columns, partitioning=None) for f in self._files(folder))
+        return pa.concat_tables(
+            pq.read_table(f, columns=columns, partitioning=None) for f in self._files(folder)
+        )
 
     def _files(self, folder: str) -> Iterator[Path]:
         names = sorted(name for name in self.manifest.files if name.startswith(f"{folder}/"))
         if not names:
-            raise ArtifactError(f"{self.location.url}/{folder}: the manifest names no file there. Run prepare again.")
+            raise ArtifactError(
+                f"{self.location.url}/{folder}: the manifest names no file there. Run prepare again."
+            )
         for name in names:
             source = self.location / name
             if not source.exists():
-                raise ArtifactError(f"{source.url}: the manifest names this file, but it is gone. Run prepare again.")
+                raise ArtifactError(
+                    f"{source.url}: the manifest names this file, but it is gone. Run prepare again."
+                )
             yield source.localize(self.cache, self.manifest.files[name])

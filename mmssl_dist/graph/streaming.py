@@ -1,8 +1,9 @@
-"""A cut for graphs that METIS has no memory for: passes over the edges in batches, with a few numbers per node.
+"""A cut for graphs that METIS has no memory for: passes over the edges in batches, with a few numbers per
+node.
 
-Size-constrained label propagation finds clusters, which are dealt to the parts whole, heaviest first; then nodes
-are dealt anew one batch after the other, each to the part that holds most of its neighbours and has room
-(restreaming linear deterministic greedy: Stanton and Kliot, KDD 2012; Nishimura and Ugander, KDD 2013).
+Size-constrained label propagation finds clusters, which are dealt to the parts whole, heaviest first; then
+nodes are dealt anew one batch after the other, each to the part that holds most of its neighbours and has
+room (restreaming linear deterministic greedy: Stanton and Kliot, KDD 2012; Nishimura and Ugander, KDD 2013).
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def _deal(lists: Lists, part: np.ndarray, others: np.ndarray, loads: _Loads) -> 
 
 
 def _within(chosen: np.ndarray, score: np.ndarray, lengths: np.ndarray, loads: _Loads) -> np.ndarray:
-    """``chosen``, but what would fill a part beyond its limits goes to its next best ones; those that want it least
-    go first."""
+    """``chosen``, but what would fill a part beyond its limits goes to its next best ones; those that want it
+    least go first."""
     for _ in range(len(loads.nodes)):
         order = np.lexsort((-score[np.arange(len(chosen)), chosen], chosen))
         by_part = chosen[order]
@@ -84,7 +85,9 @@ def _within(chosen: np.ndarray, score: np.ndarray, lengths: np.ndarray, loads: _
         nodes = np.arange(1, len(chosen) + 1) - starts[by_part]
         edges = np.cumsum(lengths[order])
         edges = edges - np.concatenate([[0], edges])[starts][by_part]
-        over = (loads.nodes[by_part] + nodes > loads.node_limit) | (loads.edges[by_part] + edges > loads.edge_limit)
+        over = (loads.nodes[by_part] + nodes > loads.node_limit) | (
+            loads.edges[by_part] + edges > loads.edge_limit
+        )
         moved = order[over]
         if not len(moved):
             break
@@ -99,8 +102,11 @@ def _within(chosen: np.ndarray, score: np.ndarray, lengths: np.ndarray, loads: _
 
 
 def _clusters(graph: Bipartite, limit: int, seed: int) -> np.ndarray:
-    """[users + items] a cluster's number per node; clusters hold at most about ``limit`` edges of their users."""
-    items = np.random.default_rng(seed).permutation(graph.items)  # numbers say nothing, and ties go to the lower one
+    """[users + items] a cluster's number per node; clusters hold at most about ``limit`` edges of their
+    users."""
+    items = np.random.default_rng(seed).permutation(
+        graph.items
+    )  # numbers say nothing, and ties go to the lower one
     users = np.zeros(graph.users, np.int64)
     # an item that everybody knows tells little about anybody
     weight = 1.0 / np.sqrt(np.maximum(graph.of_item.lengths, 1))
@@ -111,8 +117,14 @@ def _clusters(graph: Bipartite, limit: int, seed: int) -> np.ndarray:
     return np.concatenate([users, items])
 
 
-def _adopt(lists: Lists, labels: np.ndarray, others: np.ndarray, weight: np.ndarray, size: np.ndarray | None,
-           limit: int) -> None:  # fmt: skip
+def _adopt(
+    lists: Lists,
+    labels: np.ndarray,
+    others: np.ndarray,
+    weight: np.ndarray,
+    size: np.ndarray | None,
+    limit: int,
+) -> None:
     """Each row takes the label with most weight among its neighbours, where that has room; in place.
 
     Args:

@@ -1,4 +1,5 @@
-"""What the facts of an artifact have to be for the stages that read them; a manifest alone says only that they are."""
+"""What the facts of an artifact have to be for the stages that read them; a manifest alone says only that
+they are."""
 
 from __future__ import annotations
 
@@ -17,12 +18,16 @@ def require_facts(location: Location, manifest: Manifest) -> Manifest:
     """
     for name, holds in _FACTS.get(manifest.kind, {}).items():
         if name not in manifest.facts or not holds(manifest.facts[name]):
-            raise ArtifactError(f"{location.url}/manifest.json: the fact {name} is missing or cannot be. "
-                                "Run the stage that made it again, with --force.")
+            raise ArtifactError(
+                f"{location.url}/manifest.json: the fact {name} is missing or cannot be. "
+                "Run the stage that made it again, with --force."
+            )
     checkpoint = manifest.facts.get("checkpoint") if manifest.kind == "training" else None
     if checkpoint is not None and not all(file.startswith(f"{checkpoint}/") for file in manifest.files):
-        raise ArtifactError(f"{location.url}/manifest.json: it names files outside of its checkpoint. "
-                            "Run train again, with --force.")
+        raise ArtifactError(
+            f"{location.url}/manifest.json: it names files outside of its checkpoint. "
+            "Run train again, with --force."
+        )
     return manifest
 
 
@@ -54,23 +59,45 @@ def _is_book(value: object) -> bool:
 def _are_degrees(value: object) -> bool:
     if not isinstance(value, Mapping) or set(value) != {"users", "items"}:
         return False
-    return all(isinstance(side, list) and all(isinstance(each, list) and len(each) == 2 and all(map(_is_count, each))
-                                              for each in side) for side in value.values())  # fmt: skip
+    return all(
+        isinstance(side, list)
+        and all(isinstance(each, list) and len(each) == 2 and all(map(_is_count, each)) for each in side)
+        for side in value.values()
+    )
 
 
 def _are_shares(value: object) -> bool:
-    return isinstance(value, list) and value != [] and all(isinstance(x, float) and 0.0 <= x <= 1.0 for x in value)
+    return (
+        isinstance(value, list)
+        and value != []
+        and all(isinstance(x, float) and 0.0 <= x <= 1.0 for x in value)
+    )
 
 
 def _are_numbers(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(each, float) and isfinite(each) for each in value.values())
+    return isinstance(value, Mapping) and all(
+        isinstance(each, float) and isfinite(each) for each in value.values()
+    )
 
 
 _FACTS: dict[str, dict[str, Callable[[object], bool]]] = {
-    "dataset": {"users": _is_count, "items": _is_count, "interactions": _are_counts, "modalities": _are_sections,
-                "user_id_type": _is_text, "item_id_type": _is_text},
-    "partitions": {"book": _is_book, "modalities": _are_counts, "item_neighbours": _is_count,
-                   "interactions": _are_counts, "degrees": _are_degrees, "edge_cut_of_workers": _are_shares,
-                   "balance": _are_numbers, "method": _is_text},
+    "dataset": {
+        "users": _is_count,
+        "items": _is_count,
+        "interactions": _are_counts,
+        "modalities": _are_sections,
+        "user_id_type": _is_text,
+        "item_id_type": _is_text,
+    },
+    "partitions": {
+        "book": _is_book,
+        "modalities": _are_counts,
+        "item_neighbours": _is_count,
+        "interactions": _are_counts,
+        "degrees": _are_degrees,
+        "edge_cut_of_workers": _are_shares,
+        "balance": _are_numbers,
+        "method": _is_text,
+    },
     "training": {"checkpoint": _is_text},
-}  # fmt: skip
+}

@@ -14,7 +14,18 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.launch.preflight import check_data, check_output
 
-PACKAGES = ("mmssl-dist", "torch", "dgl", "ray", "deepspeed", "pyarrow", "numpy", "pandas", "s3fs", "pydantic")
+PACKAGES = (
+    "mmssl-dist",
+    "torch",
+    "dgl",
+    "ray",
+    "deepspeed",
+    "pyarrow",
+    "numpy",
+    "pandas",
+    "s3fs",
+    "pydantic",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,9 @@ def _dgl() -> str:
     graph = dgl.graph((torch.tensor([1, 2]), torch.tensor([0, 0])), num_nodes=3)
     sampled = dgl.sampling.sample_neighbors(graph, torch.tensor([0]), 1)
     if sampled.num_edges() != 1:
-        raise InputError("dgl", f"{sampled.num_edges()} edges sampled", "asked for one", "Install the pinned versions.")
+        raise InputError(
+            "dgl", f"{sampled.num_edges()} edges sampled", "asked for one", "Install the pinned versions."
+        )
     return "samples"
 
 

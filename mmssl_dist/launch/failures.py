@@ -1,5 +1,5 @@
-"""What becomes of a failed worker: errors that would come again end the run at once; lost machines, and storage that
-did not answer once, make the workers start again, from the last checkpoint."""
+"""What becomes of a failed worker: errors that would come again end the run at once; lost machines, and
+storage that did not answer once, make the workers start again, from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ from mmssl_dist.storage import Location
 
 _logger = logging.getLogger(__name__)
 
-# A worker whose neighbour died sees a broken connection (RuntimeError, OSError); these say that the program is wrong.
-_PROGRAM = (TypeError, ValueError, LookupError, AttributeError, NameError, ImportError, AssertionError,
-            NotImplementedError, ArithmeticError)
+# A worker whose neighbour died sees a broken connection (RuntimeError, OSError); these say that the program
+# is wrong.
+_PROGRAM = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    NameError,
+    ImportError,
+    AssertionError,
+    NotImplementedError,
+    ArithmeticError,
+)
 
 
 class StopOnLasting(UserCallback):  # type: ignore[misc]
-    """In Ray Train's controller: tells each failure, and ends a run that starting the workers again would not mend.
+    """In Ray Train's controller: tells each failure, and ends a run that starting the workers again would not
+    mend.
 
-    Storage that did not answer has been asked several times already. When it does not answer the workers started again
-    either, the run ends: it goes on from its last checkpoint when its command is given again.
+    Storage that did not answer has been asked several times already. When it does not answer the workers
+    started again either, the run ends: it goes on from its last checkpoint when its command is given again.
 
     Args:
         stage: to start the lines with.
@@ -55,12 +66,17 @@ class StopOnLasting(UserCallback):  # type: ignore[misc]
             raise faults[0]
         self._unanswered = bool(faults)
         with carried(self.relay):
-            _logger.warning("%s: %s; if failures are left, the workers start again from the last checkpoint",
-                            self.stage, faults[0] if faults else worker_error(*_root(worker_exceptions)))  # fmt: skip
+            _logger.warning(
+                "%s: %s; if failures are left, the workers start again from the last checkpoint",
+                self.stage,
+                faults[0] if faults else worker_error(*_root(worker_exceptions)),
+            )
 
     def _of_upload(self, error: Exception) -> StorageError | None:
         """Ray Train uploads checkpoints by itself, and passes on what pyarrow said."""
-        return self.storage.refusal(error) if isinstance(error, OSError) and "AWS Error" in str(error) else None
+        return (
+            self.storage.refusal(error) if isinstance(error, OSError) and "AWS Error" in str(error) else None
+        )
 
 
 def worker_error(rank: int, error: BaseException) -> WorkerError:

@@ -1,4 +1,5 @@
-"""Fingerprints of what the workers publish: which settings and inputs make a training, its metrics, its export."""
+"""Fingerprints of what the workers publish: which settings and inputs make a training, its metrics, its
+export."""
 
 from __future__ import annotations
 
@@ -14,14 +15,21 @@ _RANKING = {"ks", "users", "contributions"}
 
 
 def training_fingerprint(job: Job, partitions: Manifest) -> str:
-    """Equal for equal trainings: partitions, model, losses, loop, early stopping, seed and this version's format.
+    """Equal for equal trainings: partitions, model, losses, loop, early stopping, seed and this version's
+    format.
 
     W is not in it, so a resume may have another.
     """
     return fingerprint(
-        "training", _FORMAT, partitions.fingerprint, job.model.model_dump(), job.losses.model_dump(),
-        job.training.model_dump(exclude=set(NEUTRAL_TRAINING)), job.evaluation.model_dump(include=_STOPPING), job.seed,
-    )  # fmt: skip
+        "training",
+        _FORMAT,
+        partitions.fingerprint,
+        job.model.model_dump(),
+        job.losses.model_dump(),
+        job.training.model_dump(exclude=set(NEUTRAL_TRAINING)),
+        job.evaluation.model_dump(include=_STOPPING),
+        job.seed,
+    )
 
 
 def run_name(job: Job, partitions: Manifest) -> str:
@@ -31,8 +39,9 @@ def run_name(job: Job, partitions: Manifest) -> str:
 
 def evaluation_fingerprint(job: Job, training: Manifest) -> str:
     """Equal for equal metrics: the checkpoint's content, the cut-offs, and who is ranked for."""
-    return fingerprint("evaluation", _EVALUATION_FORMAT, _content(training),
-                       job.evaluation.model_dump(include=_RANKING))  # fmt: skip
+    return fingerprint(
+        "evaluation", _EVALUATION_FORMAT, _content(training), job.evaluation.model_dump(include=_RANKING)
+    )
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:
@@ -41,4 +50,7 @@ def export_fingerprint(job: Job, training: Manifest) -> str:
 
 
 def _content(training: Manifest) -> list[str]:
-    return [training.fingerprint, *(f"{name} {record.sha256}" for name, record in sorted(training.files.items()))]
+    return [
+        training.fingerprint,
+        *(f"{name} {record.sha256}" for name, record in sorted(training.files.items())),
+    ]

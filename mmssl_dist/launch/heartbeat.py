@@ -1,4 +1,5 @@
-"""Signs of life between the workers, so that a worker whose collective fails can say which other one is gone."""
+"""Signs of life between the workers, so that a worker whose collective fails can say which other one is
+gone."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def pulse(worker: Worker, store: Store) -> Iterator[None]:
             raise
         names = ", ".join(map(str, silent))
         raise LostWorkerError(
-            f"worker {names} gave no sign of life for {_SILENT_SECONDS:g} s, and worker {worker.rank} waited for it in "
+            f"worker {names} gave no sign of life for {_SILENT_SECONDS:g} s, and worker "
+            f"{worker.rank} waited for it in "
             f"vain ({str(error).splitlines()[0]})"
         ) from error
     finally:
@@ -68,7 +70,8 @@ def pulse(worker: Worker, store: Store) -> Iterator[None]:
 
 
 def silent_workers(store: Store, worker: Worker) -> Sequence[int]:
-    """Ranks that don't beat while this call looks, for some seconds; the first alone when the store doesn't answer."""
+    """Ranks that don't beat while this call looks, for some seconds; the first alone when the store doesn't
+    answer."""
 
     def beats() -> dict[int, bytes]:
         keys = {rank: f"{_KEY}/{rank}" for rank in range(worker.world_size) if rank != worker.rank}

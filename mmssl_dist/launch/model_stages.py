@@ -52,12 +52,19 @@ def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecor
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     book = partitions.facts["book"]
     facts = {
-        "users": sum(book["users"]), "items": sum(book["items"]), "k": job.export.k,
-        "bytes": sum(record.bytes for record in files.values()), "index": index,
-        "partitions": partitions.fingerprint, "dimension": job.model.dimension,
-        "fold_in": {"modality_weight": job.model.modality_weight, "similar_weight": job.model.item_graph.weight,
-                    "feature_columns": job.model.feature_columns},
-    }  # fmt: skip
+        "users": sum(book["users"]),
+        "items": sum(book["items"]),
+        "k": job.export.k,
+        "bytes": sum(record.bytes for record in files.values()),
+        "index": index,
+        "partitions": partitions.fingerprint,
+        "dimension": job.model.dimension,
+        "fold_in": {
+            "modality_weight": job.model.modality_weight,
+            "similar_weight": job.model.item_graph.weight,
+            "feature_columns": job.model.feature_columns,
+        },
+    }
     manifest = Manifest("export", export_fingerprint(job, training), facts, files)
     publish(location, manifest)
     return manifest
@@ -76,6 +83,8 @@ def _on_workers(cluster: Cluster, job: Job, stage: str, training: Manifest) -> t
     run = Run(output, f".{stage}-{uuid.uuid4().hex[:12]}", job.training.max_failures)
     try:
         payload = {"checkpoint": checkpoint, "training": manifest}
-        return run_workers(cluster, job, stage, f"mmssl_dist.launch.worker_entry:{stage}", payload, run).returned
+        return run_workers(
+            cluster, job, stage, f"mmssl_dist.launch.worker_entry:{stage}", payload, run
+        ).returned
     finally:
         (output / run.name).remove()

@@ -30,11 +30,12 @@ def resolved(job: Job) -> Job:
 
 
 def check_data(job: Job) -> None:
-    """Check that the raw files are there and stay there, that their folder can be listed and a file of each kind read.
+    """Check that the raw files are there and stay there, that their folder can be listed and a file of each
+    kind read.
 
     Raises:
-        InputError: they are not, or lie where a stage empties its folder; names the setting, and for object storage
-            the bucket or the missing permission.
+        InputError: they are not, or lie where a stage empties its folder; names the setting, and for object
+            storage the bucket or the missing permission.
     """
     root = open_location(job.data.path, job.storage)
     if not root.is_local:
@@ -51,7 +52,8 @@ def check_headers(job: Job) -> None:
     """Open every raw file and look at its header, for what needs no row to be seen.
 
     Raises:
-        InputError: a file is not what its name says, or has not the columns, types or shapes that the job needs.
+        InputError: a file is not what its name says, or has not the columns, types or shapes that the job
+            needs.
     """
     files = find_files(job)
     open_features(job.data, files, open_interactions(job.data, files.interactions).item_type)
@@ -89,8 +91,12 @@ def _require_apart(job: Job, files: RawFiles) -> None:
     for file in files.all():
         for name in STAGE_FOLDERS:
             if (output / name).holds(file.location):
-                raise InputError("data.path", file.name, f"output/{name} is emptied by its stage",
-                                 "Keep raw files elsewhere.")
+                raise InputError(
+                    "data.path",
+                    file.name,
+                    f"output/{name} is emptied by its stage",
+                    "Keep raw files elsewhere.",
+                )
 
 
 def _named(key: str, call: Callable[[], T], url: str | None = None) -> T:
@@ -107,8 +113,12 @@ def _try_local(output: str, probe: Location, content: bytes) -> None:
         same = probe.read_bytes() == content
     except StorageError as error:
         reason = getattr(error.__cause__, "strerror", None) or error.value
-        raise StorageError("output", output, f"it must be a folder that can be written ({reason})",
-                           "Choose another output, or mend its permissions.") from error
+        raise StorageError(
+            "output",
+            output,
+            f"it must be a folder that can be written ({reason})",
+            "Choose another output, or mend its permissions.",
+        ) from error
     finally:
         _remove_quietly(probe)
     _require_same(output, same)
@@ -116,7 +126,9 @@ def _try_local(output: str, probe: Location, content: bytes) -> None:
 
 def _require_same(output: str, same: bool) -> None:
     if not same:
-        raise StorageError("output", output, "what is written must be read back the same", "Choose another output.")
+        raise StorageError(
+            "output", output, "what is written must be read back the same", "Choose another output."
+        )
 
 
 def _remove_quietly(probe: Location) -> None:

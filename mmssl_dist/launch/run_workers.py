@@ -57,7 +57,8 @@ class Run:
 
     Attributes:
         storage: folder of the run's folder; shared by all machines of the cluster.
-        name: name of the run's folder; a run with the same storage and name goes on from its latest checkpoint.
+        name: name of the run's folder; a run with the same storage and name goes on from its latest
+            checkpoint.
         max_failures: times a lost worker group is started again.
         keep: checkpoints kept, the best by ``metric``; the latest stays besides.
         metric: the reported metric that tells better checkpoints, larger being better.
@@ -106,12 +107,19 @@ class RaySession:
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
-        while self._uploading is not None and self._uploading.exists():  # Ray Train deletes what it has uploaded
+        while (
+            self._uploading is not None and self._uploading.exists()
+        ):  # Ray Train deletes what it has uploaded
             time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
         # within an epoch nothing was validated: such a checkpoint is kept as the latest only
-        unvalidated = {} if self.run.metric is None or self.run.metric in metrics else {self.run.metric: -math.inf}
-        ray.train.report({**metrics, **unvalidated}, checkpoint=files,
-                         checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)  # fmt: skip
+        unvalidated = (
+            {} if self.run.metric is None or self.run.metric in metrics else {self.run.metric: -math.inf}
+        )
+        ray.train.report(
+            {**metrics, **unvalidated},
+            checkpoint=files,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+        )
         self._uploading, self._reported = checkpoint, time.monotonic()
         if self.run.line is not None and self.rank == 0:
             _logger.info("%s: %s", self.stage, self.run.line(metrics))
@@ -140,20 +148,32 @@ class RaySession:
         leaving = set(notice.preempted_node_to_ranks) - self._leaving if notice else set()
         self._leaving |= leaving
         if notice and leaving and self.rank == 0:
-            _logger.warning("%s: a machine with worker(s) %s is about to go; a checkpoint is written", self.stage,
-                            ", ".join(map(str, notice.preempted_ranks)))  # fmt: skip
+            _logger.warning(
+                "%s: a machine with worker(s) %s is about to go; a checkpoint is written",
+                self.stage,
+                ", ".join(map(str, notice.preempted_ranks)),
+            )
         return bool(leaving)
 
 
-def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: Mapping[str, object],
-                run: Run, callbacks: Sequence[UserCallback] = ()) -> Outcome:  # fmt: skip
-    """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process group.
+def run_workers(
+    cluster: Cluster,
+    job: Job,
+    stage: str,
+    function: str,
+    payload: Mapping[str, object],
+    run: Run,
+    callbacks: Sequence[UserCallback] = (),
+) -> Outcome:
+    """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process
+    group.
 
     Args:
         callbacks: for Ray Train's controller.
 
     Raises:
-        MmsslError: as a worker raised it; or there was no room for the workers within ``scaling.wait_seconds``.
+        MmsslError: as a worker raised it; or there was no room for the workers within
+            ``scaling.wait_seconds``.
         WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
     """
     for name, value in _SETTINGS.items():
@@ -164,8 +184,12 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
     trainer = TorchTrainer(
         _enter,
         train_loop_config={
-            "job": job.model_dump_json(), "stage": stage, "function": function, "payload": dict(payload),
-            "run": run, "relay": cluster.relay,
+            "job": job.model_dump_json(),
+            "stage": stage,
+            "function": function,
+            "payload": dict(payload),
+            "run": run,
+            "relay": cluster.relay,
         },
         torch_config=TorchConfig(
             # host tensors (sampling, ids) and device tensors each have their backend in one group
@@ -173,8 +197,11 @@ def run_workers(cluster: Cluster, job: Job, stage: str, function: str, payload: 
             timeout_s=job.training.timeout_seconds,
         ),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.workers, use_gpu=bool(scaling.gpus_per_worker), resources_per_worker=resources,
-            accelerator_type=scaling.accelerator, elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
+            num_workers=scaling.workers,
+            use_gpu=bool(scaling.gpus_per_worker),
+            resources_per_worker=resources,
+            accelerator_type=scaling.accelerator,
+            elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
         ),
         run_config=ray.train.RunConfig(
             name=run.name,

@@ -1,4 +1,5 @@
-"""The training stage: a run on Ray Train that goes on where it was interrupted, and the best checkpoint published."""
+"""The training stage: a run on Ray Train that goes on where it was interrupted, and the best checkpoint
+published."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ KIND = "training"
 def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = None) -> Manifest:
     """Train, or go on with a run of the same fingerprint, and publish its best checkpoint.
 
-    The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch, epochs
-    (in all) and history (one entry per validated epoch).
+    The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch,
+    epochs (in all) and history (one entry per validated epoch).
 
     Args:
         line: see ``Run``.
@@ -47,17 +48,34 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     name = run_name(job, partitions)
     (location / MANIFEST).remove()
     settings = job.training
-    run = Run(location, name, settings.max_failures, settings.keep_checkpoints, job.evaluation.metric,
-              settings.checkpoint_minutes, line)  # fmt: skip
-    outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.worker_entry:train", {}, run,
-                          [Tracking(job, name, cluster.relay)])  # fmt: skip
+    run = Run(
+        location,
+        name,
+        settings.max_failures,
+        settings.keep_checkpoints,
+        job.evaluation.metric,
+        settings.checkpoint_minutes,
+        line,
+    )
+    outcome = run_workers(
+        cluster,
+        job,
+        "train",
+        "mmssl_dist.launch.worker_entry:train",
+        {},
+        run,
+        [Tracking(job, name, cluster.relay)],
+    )
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary: Mapping[str, Any] = outcome.returned[0]
     facts = {
         "checkpoint": at_path(location, best.path).path.removeprefix(location.path).strip("/"),
-        "metric": job.evaluation.metric, "best": best.metrics[job.evaluation.metric],
-        "best_epoch": int(best.metrics["epoch"]), "epochs": summary["epochs"], "history": summary["history"],
-    }  # fmt: skip
+        "metric": job.evaluation.metric,
+        "best": best.metrics[job.evaluation.metric],
+        "best_epoch": int(best.metrics["epoch"]),
+        "epochs": summary["epochs"],
+        "history": summary["history"],
+    }
     manifest = Manifest(KIND, training_fingerprint(job, partitions), facts, files)
     _remove_other_runs(location, name)
     publish(location, manifest)
@@ -68,7 +86,8 @@ def check_room(job: Job, partitions: Manifest) -> None:
     """Refuse a job that the plan says will not fit; Ray has been connected to.
 
     Raises:
-        InputError: a worker needs more memory than ``scaling.memory_gb``, or than its share of what Ray finds.
+        InputError: a worker needs more memory than ``scaling.memory_gb``, or than its share of what Ray
+            finds.
     """
     plan = make_plan(job, sizes_of_partitions(partitions), Terms())
     if job.scaling.memory_gb is not None:
@@ -99,21 +118,29 @@ def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRe
     return {f"{prefix}/{name}": record for name, record in records.items()}
 
 
-def _best_whole(cluster: Cluster, outcome: Outcome, metric: str,
-                location: Location) -> tuple[Checkpoint, dict[str, FileRecord]]:  # fmt: skip
+def _best_whole(
+    cluster: Cluster, outcome: Outcome, metric: str, location: Location
+) -> tuple[Checkpoint, dict[str, FileRecord]]:
     """The best kept checkpoint whose files are what was written, and their records."""
     for checkpoint in _best_first(outcome, metric):
         try:
-            return checkpoint, cluster.run_task(checkpoint_records, location, at_path(location, checkpoint.path))
+            return checkpoint, cluster.run_task(
+                checkpoint_records, location, at_path(location, checkpoint.path)
+            )
         except ArtifactError as error:
-            _logger.warning("train: the checkpoint of epoch %d is damaged, the next best is published: %s",
-                            checkpoint.metrics["epoch"], error)  # fmt: skip
-    raise ArtifactError(f"{location.url}: training ended without a whole checkpoint. Run it again with --force.")
+            _logger.warning(
+                "train: the checkpoint of epoch %d is damaged, the next best is published: %s",
+                checkpoint.metrics["epoch"],
+                error,
+            )
+    raise ArtifactError(
+        f"{location.url}: training ended without a whole checkpoint. Run it again with --force."
+    )
 
 
 def _best_first(outcome: Outcome, metric: str) -> list[Checkpoint]:
-    """The validated checkpoints, those with the largest metric first; of equal ones the earliest, as early stopping
-    counts."""
+    """The validated checkpoints, those with the largest metric first; of equal ones the earliest, as early
+    stopping counts."""
     validated = [c for c in outcome.checkpoints if c.metrics[metric] > -math.inf]
     return sorted(validated, key=lambda c: (-c.metrics[metric], c.metrics["epoch"]))
 

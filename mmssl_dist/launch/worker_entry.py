@@ -1,4 +1,5 @@
-"""What the workers of each stage run: training, evaluation and export put together on one worker's partitions."""
+"""What the workers of each stage run: training, evaluation and export put together on one worker's
+partitions."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ HELD_OUT = ("validation", "test")
 class Trained:
     """A trained model on this worker's partitions, its learned lists and its ID rows [n, D].
 
-    The rows that are ranked with are made when they are used, and let go after: they are several times the ID rows.
+    The rows that are ranked with are made when they are used, and let go after: they are several times the ID
+    rows.
     """
 
     graph: LocalGraph
@@ -71,12 +73,19 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
         return held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))["validation"]
 
     position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
-    return {"epochs": position.epochs, "best": position.best, "best_epoch": position.best_epoch,
-            "history": list(position.history)}  # fmt: skip
+    return {
+        "epochs": position.epochs,
+        "best": position.best,
+        "best_epoch": position.best_epoch,
+        "history": list(position.history),
+    }
 
 
-def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest) -> dict[str, object]:
-    """Metrics of the chosen checkpoint on validation and test, beside popularity's; writes those of each user.
+def evaluate(
+    job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest
+) -> dict[str, object]:
+    """Metrics of the chosen checkpoint on validation and test, beside popularity's; writes those of each
+    user.
 
     Returns:
         "metrics", those of all users, and "files", the records of this worker's files.
@@ -91,8 +100,9 @@ def evaluate(job: Job, worker: Worker, session: Session, checkpoint: Location, t
     return {"metrics": metrics, "files": _records(files)}
 
 
-def measure(settings: Evaluation, trained: Trained,
-            splits: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, UserMetrics]]]:  # fmt: skip
+def measure(
+    settings: Evaluation, trained: Trained, splits: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, UserMetrics]]]:
     """What a ranking by the model and by popularity comes to (collective).
 
     Returns:
@@ -109,13 +119,15 @@ def measure(settings: Evaluation, trained: Trained,
     del rows  # before others are made
     metrics: dict[str, Any] = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
     if settings.contributions:
-        metrics["without"] = metrics_without(settings, trained.model, trained.id_rows, graph, trained.views, exchange,
-                                             splits)  # fmt: skip
+        metrics["without"] = metrics_without(
+            settings, trained.model, trained.id_rows, graph, trained.views, exchange, splits
+        )
     return metrics, found
 
 
-def export(job: Job, worker: Worker, session: Session, checkpoint: Location,
-           training: Manifest) -> dict[str, dict[str, object]]:  # fmt: skip
+def export(
+    job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest
+) -> dict[str, dict[str, object]]:
     """Write embeddings, recommendations and what new users and items need of the chosen checkpoint.
 
     Returns:
@@ -186,7 +198,9 @@ def _features(job: Job, worker: Worker, trained: Trained) -> dict[str, Iterator[
     manifest = require_manifest(location, "partitions", "partition")
 
     def of(modality: str) -> Iterator[np.ndarray]:
-        return (load_features(location, manifest, part, modality, worker.cache) for part in trained.graph.parts)
+        return (
+            load_features(location, manifest, part, modality, worker.cache) for part in trained.graph.parts
+        )
 
     return {modality: of(modality) for modality in trained.model.modalities}
 

@@ -13,12 +13,18 @@ _EPSILON = 1e-8  # inside the logarithm, as released; bounds the loss of a row
 
 
 def contrastive(
-    x_local: Tensor, y_local: Tensor, x_all: Tensor, y_all: Tensor, positions: Tensor, temperature: float, count: int
+    x_local: Tensor,
+    y_local: Tensor,
+    x_all: Tensor,
+    y_all: Tensor,
+    positions: Tensor,
+    temperature: float,
+    count: int,
 ) -> Tensor:
     """x_local [b, D] against y_local; negatives are the other rows of x_all [B, D] and of y_all.
 
-    positions [b] int64: where the local rows stand among all rows. count: rows over which the loss is averaged; with
-    count = B the workers' shares sum to the loss. Rows need not have unit length.
+    positions [b] int64: where the local rows stand among all rows. count: rows over which the loss is
+    averaged; with count = B the workers' shares sum to the loss. Rows need not have unit length.
     """
     x, y = normalize(x_local), normalize(y_local)
     everyone = torch.cat([normalize(x_all), normalize(y_all)])  # [2B, D]

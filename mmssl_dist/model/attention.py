@@ -13,8 +13,9 @@ from torch import Tensor, nn
 class CrossModalAttention(nn.Module):
     """Multi-head attention over the modalities of each node, averaged over modalities.
 
-    Values are the unprojected rows, so a head returns a D-wide mix. Without biases, a node whose rows are all zero
-    gets a zero row. With a single modality the softmax is 1 whatever the scores, so there are no query and key weights.
+    Values are the unprojected rows, so a head returns a D-wide mix. Without biases, a node whose rows are all
+    zero gets a zero row. With a single modality the softmax is 1 whatever the scores, so there are no query
+    and key weights.
     """
 
     def __init__(self, dimension: int, heads: int, modalities: int, generator: torch.Generator) -> None:
@@ -39,13 +40,15 @@ class CrossModalAttention(nn.Module):
         return rows
 
     def _scores(self, per_modality: Sequence[Tensor]) -> Tensor:
-        """Scaled products of each modality's queries with each one's keys: [M (query), M (key), N, H] float32."""
+        """Scaled products of each modality's queries with each one's keys: [M (query), M (key), N, H]
+        float32."""
         m, n, dimension = len(per_modality), *per_modality[0].shape
         width = dimension // self.heads
         cast = [x.to(self.w_q.dtype) for x in per_modality]
         query = [(x @ self.w_q).float() for x in cast]
         key = [(x @ self.w_k).float() for x in cast]
-        # Sums over a head's few columns are faster as a product with their indicator than as sums or as tiny products.
+        # Sums over a head's few columns are faster as a product with their indicator than as sums or as tiny
+        # products.
         head_of = torch.arange(dimension, device=self.w_q.device) // width
         heads = torch.arange(self.heads, device=self.w_q.device)
         sums = (head_of.unsqueeze(1) == heads).float() / width**0.5  # [D, H]

@@ -1,7 +1,9 @@
-"""MMSSL's generator (reference equations 1 to 5) on sampled blocks. A plain module: ID rows and propagated modality
-rows come in, nothing about where they live is known. Sums and norms are float32 even where weights are bf16."""
+"""MMSSL's generator (reference equations 1 to 5) on sampled blocks. A plain module: ID rows and propagated
+modality rows come in, nothing about where they live is known. Sums and norms are float32 even where weights
+are bf16."""
 
-# M modalities, D embedding, F features of a modality, L layers; S_{L+1}, S_L, ..., S_0: the node sets of a SampledGraph
+# M modalities, D embedding, F features of a modality, L layers; S_{L+1}, S_L, ..., S_0: the node sets of a
+# SampledGraph
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pic
 class Rows:
     """The seeds' rows, all [|S_0|, D] float32.
 
-    final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g over the
-    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off. own: the ID rows;
-    None when the propagation starts from others (equation 4).
+    final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g
+        over the
+    modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off. own:
+    the ID rows; None when the propagation starts from others (equation 4).
     """
 
     final: Tensor
@@ -43,7 +46,9 @@ class Projection(nn.Module):
     def __init__(self, dimension: int, columns: int, features: int, generator: torch.Generator) -> None:
         super().__init__()
         self.zeros = dimension - columns
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(columns, features), generator=generator))
+        self.weight = nn.Parameter(
+            nn.init.xavier_uniform_(torch.empty(columns, features), generator=generator)
+        )
         bound = features**-0.5
         self.bias = nn.Parameter(nn.init.uniform_(torch.empty(columns), -bound, bound, generator=generator))
 
@@ -74,18 +79,24 @@ class Mmssl(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         columns = settings.feature_columns or settings.dimension
         self.projections = nn.ModuleDict(
-            {_key(m): Projection(settings.dimension, columns, dimensions[m], generator) for m in self.modalities}
+            {
+                _key(m): Projection(settings.dimension, columns, dimensions[m], generator)
+                for m in self.modalities
+            }
         )
         self.attention: CrossModalAttention | None = None
         if settings.modality_graph.size > 0:
-            self.attention = CrossModalAttention(settings.dimension, settings.heads, len(self.modalities), generator)
+            self.attention = CrossModalAttention(
+                settings.dimension, settings.heads, len(self.modalities), generator
+            )
 
         self.item_shares: nn.Parameter | None = None
         if settings.item_graph.weight > 0 and settings.item_graph.learned:
             self.item_shares = nn.Parameter(torch.zeros(len(self.modalities)))
 
     def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> Rows:
-        """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already applied."""
+        """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already
+        applied."""
         views = self.views(id_rows, graph)
         own = id_rows.index_select(0, graph.start_keep) if views else id_rows
         rows = self.start_rows(own, views)  # [|S_L|, D]
@@ -130,24 +141,28 @@ class Mmssl(nn.Module):
         return own + self.settings.id_weight * normalize(self.attend(views))
 
     def similar(self, gathered: Mapping[str, Tensor]) -> Tensor:
-        """Rows of items over the item-item graph: per modality the ID rows of similar items summed, [n, D] -> [n, D].
+        """Rows of items over the item-item graph: per modality the ID rows of similar items summed, [n, D] ->
+        [n, D].
 
-        The modalities' sums are added up, each by its share, and brought to unit length; an item without the features
-        of one modality goes by the others.
+        The modalities' sums are added up, each by its share, and brought to unit length; an item without the
+        features of one modality goes by the others.
         """
         rows = torch.stack([gathered[m] for m in self.modalities])  # [M, n, D]
         return normalize((rows * self.shares()[:, None, None]).sum(0))
 
     def shares(self) -> Tensor:
-        """[M] float32: what each modality's sum over the item-item graph counts, in the order of ``modalities``."""
+        """[M] float32: what each modality's sum over the item-item graph counts, in the order of
+        ``modalities``."""
         if self.item_shares is None:
             return torch.ones(len(self.modalities), device=next(self.parameters()).device)
         return self.item_shares.float().softmax(0)
 
-    def combine(self, layers: Sequence[Tensor], tower: Mapping[str, Tensor], similar: Tensor | None = None) -> Tensor:
-        """Equation 5, end: the mean of L + 1 layers' rows [n, D], plus the weighted unit tower rows and the weighted
-        rows over the item-item graph -> [n, D]. With feature columns tower rows count as they are, since their lengths
-        mean something there."""
+    def combine(
+        self, layers: Sequence[Tensor], tower: Mapping[str, Tensor], similar: Tensor | None = None
+    ) -> Tensor:
+        """Equation 5, end: the mean of L + 1 layers' rows [n, D], plus the weighted unit tower rows and the
+        weighted rows over the item-item graph -> [n, D]. With feature columns tower rows count as they are,
+        since their lengths mean something there."""
         final = torch.stack(tuple(layers)).mean(0)
         if similar is not None:
             final = final + self.settings.item_graph.weight * similar

@@ -1,5 +1,5 @@
-"""What is done to rows without learned weights: unit length and stateless dropout. Finite everywhere, zero rows
-included, in value and gradient."""
+"""What is done to rows without learned weights: unit length and stateless dropout. Finite everywhere, zero
+rows included, in value and gradient."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def normalize(x: Tensor) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """Unit rows and 1 / length of each, with fewer passes over x than the gradients of a square, a sum, a root and a
-    product take. The second result is there for second derivatives, which have to see that it depends on x."""
+    """Unit rows and 1 / length of each, with fewer passes over x than the gradients of a square, a sum, a
+    root and a product take. The second result is there for second derivatives, which have to see that it
+    depends on x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:

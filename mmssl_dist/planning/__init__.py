@@ -1,1 +1,2 @@
-"""What a job will need, before it runs: memory, traffic, time, storage and money, from sizes and settings alone."""
+"""What a job will need, before it runs: memory, traffic, time, storage and money, from sizes and settings
+alone."""

@@ -1,8 +1,8 @@
 """How much one step samples: expected numbers of distinct nodes and of edges, from degrees alone.
 
-A drawn edge ends at a node with probability in proportion to its degree, so of the nodes of one degree class the share
-1 - exp(-expected draws per node) is met at least once. That holds hop after hop, since draws add up. Each worker's own
-nodes and those of the others are counted apart; the cut says how many draws cross.
+A drawn edge ends at a node with probability in proportion to its degree, so of the nodes of one degree class
+the share 1 - exp(-expected draws per node) is met at least once. That holds hop after hop, since draws add
+up. Each worker's own nodes and those of the others are counted apart; the cut says how many draws cross.
 """
 
 from __future__ import annotations
@@ -108,8 +108,20 @@ def expected_batch(job: Job, sizes: Sizes, workers: int) -> Expected:
         drawn, drawn_away = _views(job, sizes, workers, users, items)
         edges, away_edges, asked = edges + drawn, away_edges + drawn_away, asked + _total(users, items)[1]
     rows, away_rows = _total(users, items)
-    return Expected(pairs, batch_users, candidates, seeds, away_seeds, outer, rows, away_rows, edges, similar, asked,
-                    away_edges)  # fmt: skip
+    return Expected(
+        pairs,
+        batch_users,
+        candidates,
+        seeds,
+        away_seeds,
+        outer,
+        rows,
+        away_rows,
+        edges,
+        similar,
+        asked,
+        away_edges,
+    )
 
 
 def _seeds(job: Job, sizes: Sizes, workers: int, pairs: float, cut: float, users: _Met, items: _Met) -> float:
@@ -118,13 +130,18 @@ def _seeds(job: Job, sizes: Sizes, workers: int, pairs: float, cut: float, users
     items.by_degree(pairs * (1 - cut), pairs * cut)
     items.evenly(pairs / workers, pairs * (1 - 1 / workers))  # negatives
     wanted = job.losses.adversarial.candidates
-    used = job.losses.adversarial.weight > 0 or job.model.modality_graph.size or job.losses.ranking.loss == "softmax"
+    used = (
+        job.losses.adversarial.weight > 0
+        or job.model.modality_graph.size
+        or job.losses.ranking.loss == "softmax"
+    )
     if not used:
         return 0.0
     if wanted == "all":
         items.draws[0] = np.inf
         return float(sizes.num_items)
-    # half are drawn from the batch's positives, some of them twice, and are among the seeds of one worker already
+    # half are drawn from the batch's positives, some of them twice, and are among the seeds of one worker
+    # already
     known = workers * pairs * -np.expm1(-wanted / 2 / (workers * pairs))
     everyone = _Met(sizes.items, 1)
     everyone.by_degree(known, 0.0)
@@ -141,13 +158,17 @@ def _landing(edges: np.ndarray, cut: float, workers: int) -> tuple[float, float]
     return own * (1 - cut) + back, own * cut + away - back
 
 
-def _similar(job: Job, sizes: Sizes, workers: int, first: tuple[float, float], seed_items: np.ndarray,
-             items: _Met) -> tuple[float, float, float]:  # fmt: skip
-    """Item-item lists of the seeds and of their users' drawn items: lists taken, edges, edges that others send."""
+def _similar(
+    job: Job, sizes: Sizes, workers: int, first: tuple[float, float], seed_items: np.ndarray, items: _Met
+) -> tuple[float, float, float]:
+    """Item-item lists of the seeds and of their users' drawn items: lists taken, edges, edges that others
+    send."""
     around = _Met(sizes.items, workers)
     around.by_degree(*first)
     spread = around.distinct
-    lists = np.minimum(around.nodes.sum(1), spread + seed_items * (1 - spread / np.maximum(around.nodes.sum(1), 1)))
+    lists = np.minimum(
+        around.nodes.sum(1), spread + seed_items * (1 - spread / np.maximum(around.nodes.sum(1), 1))
+    )
     kept = job.partition.item_neighbours
     fanout = kept if job.model.item_graph.fanout == "all" else min(kept, job.model.item_graph.fanout)
     per_item = min(fanout, sizes.num_items - 1) * len(sizes.modalities)

@@ -1,4 +1,5 @@
-"""How long a step takes on this machine: a few steps of the job's own model on two synthetic graphs in memory."""
+"""How long a step takes on this machine: a few steps of the job's own model on two synthetic graphs in
+memory."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ _WARM_UP, _MEASURED = 2, 5
 
 
 def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
-    """Measure on this machine, in this process, with the cores of one worker; once in a process, since DeepSpeed keeps
-    the first process group it meets.
+    """Measure on this machine, in this process, with the cores of one worker; once in a process, since
+    DeepSpeed keeps the first process group it meets.
 
     Args:
         widths: width F of the features, by modality.
@@ -43,8 +44,10 @@ def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
     # DeepSpeed wants a group, be it of one
     dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
-        points = [_measure(job, synthetic_graph(*sizes, widths, job.partition.item_neighbours), device)
-                  for sizes in _GRAPHS]  # fmt: skip
+        points = [
+            _measure(job, synthetic_graph(*sizes, widths, job.partition.item_neighbours), device)
+            for sizes in _GRAPHS
+        ]
     finally:
         dist.destroy_process_group()
         torch.set_num_threads(before)
@@ -53,7 +56,9 @@ def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
     return Speed(max(0.0, seconds - per_row * rows), per_row, device.type)
 
 
-def synthetic_graph(users: int, items: int, interactions: int, widths: dict[str, int], neighbours: int) -> LocalGraph:
+def synthetic_graph(
+    users: int, items: int, interactions: int, widths: dict[str, int], neighbours: int
+) -> LocalGraph:
     """A graph of one partition, with power-law degrees and planted communities; its features hold no meaning.
 
     Args:
@@ -63,22 +68,31 @@ def synthetic_graph(users: int, items: int, interactions: int, widths: dict[str,
     plan = make_plan(users, items, interactions, widths, seed=0)
     graph = bipartite(*draw_interactions(plan, 0, users), (users, items))
     lengths, nodes = graph.degrees, np.arange(users + items)
-    values = np.concatenate([graph.of_user.values.astype(np.int64) + users, graph.of_item.values.astype(np.int64)])
+    values = np.concatenate(
+        [graph.of_user.values.astype(np.int64) + users, graph.of_item.values.astype(np.int64)]
+    )
     root = np.sqrt(np.maximum(lengths, 1)).astype(np.float32)
     rng = np.random.default_rng(0)
     none = np.zeros(users + 1, np.int64), np.empty(0, np.int64)
     data = PartitionData(
-        part=0, users=users, items=items, indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        neighbours=values, weight=1 / (root[np.repeat(nodes, lengths)] * root[values]),
+        part=0,
+        users=users,
+        items=items,
+        indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        neighbours=values,
+        weight=1 / (root[np.repeat(nodes, lengths)] * root[values]),
         held_out={"validation": none, "test": none},
-        propagated={m: rng.standard_normal((users + items, width + 1), np.float32) for m, width in widths.items()},
+        propagated={
+            m: rng.standard_normal((users + items, width + 1), np.float32) for m, width in widths.items()
+        },
         similar={m: _random_lists(rng, users, items, neighbours) for m in widths} if neighbours else {},
-    )  # fmt: skip
+    )
     return join_partitions(PartitionBook((users,), (items,)), [data])
 
 
-def _random_lists(rng: np.random.Generator, users: int, items: int,
-                  size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+def _random_lists(
+    rng: np.random.Generator, users: int, items: int, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first = rng.integers(0, items, (items, 1))
     chosen = np.sort((first + np.arange(1, 1 + size) * 7) % items, 1).ravel()  # distinct within a row
     graph = Lists(np.arange(items + 1, dtype=np.int64) * size, chosen)

@@ -12,21 +12,35 @@ from mmssl_dist.planning.sizes import Sizes
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
 EMPTY_WORKER = 560_000_000
-"""Bytes of a worker that has taken steps on a graph of a few nodes, as seen: Python, torch, DGL, DeepSpeed, Ray."""
+"""Bytes of a worker that has taken steps on a graph of a few nodes, as seen: Python, torch, DGL, DeepSpeed,
+Ray."""
 GPU_WORKER = 2_300_000_000
 """The same of a worker with a GPU, whose libraries take most of it; as seen on an H100."""
-# What the code holds at once. Each of these is counted there, and was seen in a record of all allocations of a step.
+# What the code holds at once. Each of these is counted there, and was seen in a record of all allocations of
+# a step.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
-_SCORE_COPIES = 4  # of a contrastive term's users x users scores: its own, and three while its gradient is worked out
+_SCORE_COPIES = (
+    4  # of a contrastive term's users x users scores: its own, and three while its gradient is worked out
+)
 _SEED_COPIES = 5  # of a seed's row: final, sums on the way, gradients; as many of each modality's
 _CHUNK_EDGES = 1 << 17  # evaluation.propagation takes so many edges at once
 _CHUNK_EDGE_BYTES = 6 * _ID  # sorted, made unique, and as a sparse matrix
 _PIECE = 1 << 14  # evaluation.propagation combines so many nodes' rows at once
-_DRAWN_ROWS, _DRAW_BYTES = 1 << 13, 5 * _ID  # training.state draws so many initial rows at once, with temporaries
-_CHUNK_COLUMNS, _COLUMN_BYTES = 64, 4 * _ID  # evaluation.ranking looks into so many columns for each place of a list
-_MEASURED_USERS, _MEASURED_BYTES = 1 << 12, 15 * _ID  # evaluation.evaluate measures so many users' lists at once
+_DRAWN_ROWS, _DRAW_BYTES = (
+    1 << 13,
+    5 * _ID,
+)  # training.state draws so many initial rows at once, with temporaries
+_CHUNK_COLUMNS, _COLUMN_BYTES = (
+    64,
+    4 * _ID,
+)  # evaluation.ranking looks into so many columns for each place of a list
+_MEASURED_USERS, _MEASURED_BYTES = (
+    1 << 12,
+    15 * _ID,
+)  # evaluation.evaluate measures so many users' lists at once
 _STREAMING_NODE = 40  # bytes of a node in the streaming cut
-_HEAP = 2  # glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: seen 1.6 to 2.0
+# glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: seen 1.6 to 2.0
+_HEAP = 2
 
 
 @dataclass(frozen=True)
@@ -64,19 +78,30 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     share = max(1.0, sizes.unevenness) / workers
     nodes, items = sizes.num_nodes / workers, sizes.num_items / workers
     edges = 2 * sizes.interactions * share
-    # row starts twice: DGL's count from the partition's first edge; a training pair's place in the pass over them all
+    # row starts twice: DGL's count from the partition's first edge; a training pair's place in the pass over
+    # them all
     topology = 4 * _ID * nodes + (_ID + _WEIGHT) * (edges + sizes.held_out * share) + _ID * edges / 2
     if job.model.item_graph.weight > 0:
         topology += modalities * (2 * _ID * nodes + items * job.partition.item_neighbours * (_ID + _WEIGHT))
     features = nodes * _features_of(sizes)
     lists = nodes * job.model.modality_graph.size * (2 * _ID + _FLOAT) * modalities
     one_batch = batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID
-    batches = (2 + job.training.prefetch) * one_batch  # those ahead, the one in use, and what it takes to make one
-    step, start, checkpoint = _step(job, sizes, batch, workers), _start(job, nodes), _checkpoint(job, sizes, workers)
+    batches = (
+        2 + job.training.prefetch
+    ) * one_batch  # those ahead, the one in use, and what it takes to make one
+    step, start, checkpoint = (
+        _step(job, sizes, batch, workers),
+        _start(job, nodes),
+        _checkpoint(job, sizes, workers),
+    )
     largest = max(step, _validation(job, sizes, nodes, edges, workers))
     rows, gpu = nodes * dimension * _FLOAT, job.scaling.gpus_per_worker > 0
-    host = {"worker": float(GPU_WORKER if gpu else EMPTY_WORKER), "topology": topology, "features": features,
-            "batches": batches}  # fmt: skip
+    host = {
+        "worker": float(GPU_WORKER if gpu else EMPTY_WORKER),
+        "topology": topology,
+        "features": features,
+        "batches": batches,
+    }
     device = {"ID rows": rows, "optimizer": nodes * _moments(job) * _FLOAT}
     if lists:
         host["learned lists"] = lists
@@ -114,13 +139,15 @@ def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     wide = _features_of(sizes)
     seeds = batch.seeds * (wide + _SEED_COPIES * (1 + modalities) * row)
     attention = 0.0
-    if job.model.modality_graph.size:  # rows of each modality, stacked, as queries and keys; of each head; their mean
+    if (
+        job.model.modality_graph.size
+    ):  # rows of each modality, stacked, as queries and keys; of each head; their mean
         attention = batch.outer * row * (4 * modalities + job.model.heads + 3)
     away = 1 if workers > 1 else 0
     # generator and critic on real and fake scores
     losses = scores * (2 + 3 * modalities) + between + seeds + attention
-    # the gradient of the rows, what is being added to it and the start rows' that it is spread from; by then the rest
-    # is let go
+    # the gradient of the rows, what is being added to it and the start rows' that it is spread from; by then
+    # the rest is let go
     gradients = row * (batch.rows * (2 + away) + batch.outer) + scores * modalities + batch.seeds * wide
     return batch.rows * row * (1 + away) + max(losses, gradients)  # rows handed out and, from others, fetched
 
@@ -131,17 +158,21 @@ def _start(job: Job, nodes: float) -> float:
 
 
 def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int) -> float:
-    """Exact propagation holds every layer's rows and a chunk of fetched ones, then what a piece of the final rows is
-    made of; ranking the lists and a score block."""
+    """Exact propagation holds every layer's rows and a chunk of fetched ones, then what a piece of the final
+    rows is made of; ranking the lists and a score block."""
     row, evaluation, modalities = job.model.dimension * _FLOAT, job.evaluation, len(sizes.modalities)
     views = modalities if job.model.modality_graph.size else 0
     kept = 1 if job.model.item_graph.weight > 0 else 0
     held = kept + max(views + 1 if views else 0, job.model.layers + 1 + (1 if views else 0), 2 * kept)
     taken = min(_CHUNK_EDGES, edges)
     copies = 2 if workers > 1 else 1  # those handed out and those fetched
-    sources = -sizes.num_nodes * math.expm1(-taken / sizes.num_nodes)  # distinct ones, of edges that end anywhere
+    sources = -sizes.num_nodes * math.expm1(
+        -taken / sizes.num_nodes
+    )  # distinct ones, of edges that end anywhere
     propagation = nodes * row * held + sources * row * copies + taken * _CHUNK_EDGE_BYTES
-    layers = job.model.layers + (1 if views else 0)  # the start rows are the ID rows themselves when there are no views
+    layers = job.model.layers + (
+        1 if views else 0
+    )  # the start rows are the ID rows themselves when there are no views
     # a piece's tower, its layers side by side, their mean
     combining = row * (nodes * (kept + layers + 1) + min(_PIECE, nodes) * (modalities + job.model.layers + 2))
     users, items = sizes.num_users / workers, sizes.num_items / workers
@@ -157,7 +188,9 @@ def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int
 
 def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:
     """One partition's rows and moments on their way to a file."""
-    return sizes.num_nodes / max(job.partition.parts, workers) * (job.model.dimension + _moments(job)) * _FLOAT
+    return (
+        sizes.num_nodes / max(job.partition.parts, workers) * (job.model.dimension + _moments(job)) * _FLOAT
+    )
 
 
 def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:
@@ -190,7 +223,10 @@ def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
     similar = len(sizes.modalities) * sizes.num_items * job.partition.item_neighbours * (_ID + _WEIGHT)
     return {
         "dataset": (sizes.interactions + sizes.held_out) * 2 * _ID + sizes.num_items * width * _FLOAT,
-        "partitions": edges * (_ID + _WEIGHT) + nodes * _ID + (nodes + sizes.num_items) * width * _FLOAT + similar,
+        "partitions": edges * (_ID + _WEIGHT)
+        + nodes * _ID
+        + (nodes + sizes.num_items) * width * _FLOAT
+        + similar,
         "checkpoints": (job.training.keep_checkpoints + 1) * nodes * (row + _moments(job) * _FLOAT),
         "export": nodes * 2 * row + sizes.num_users * job.export.k * (_ID + _FLOAT),
-    }  # fmt: skip
+    }

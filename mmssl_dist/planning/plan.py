@@ -37,8 +37,8 @@ class Terms:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one worker's step on ``device``: fixed + per_row x ID rows. Sampling is in it, as it is for a worker
-    with one core; with more it runs beside the step."""
+    """Seconds of one worker's step on ``device``: fixed + per_row x ID rows. Sampling is in it, as it is for
+    a worker with one core; with more it runs beside the step."""
 
     fixed: float
     per_row: float
@@ -84,10 +84,11 @@ class Plan:
         workers: W. parts: P.
         needs: with W workers.
         method: how the graph is or will be cut.
-        partition: memory of the task that cuts the graph, by what takes it. index: of the one that indexes the items.
+        partition: memory of the task that cuts the graph, by what takes it. index: of the one that indexes
+            the items.
         storage: bytes by artifact.
-        least_workers: the smallest W that fits the memory given, and least_parts the P for it; None when none does or
-            no memory is given. fitting: what that W needs.
+        least_workers: the smallest W that fits the memory given, and least_parts the P for it; None when none
+            does or no memory is given. fitting: what that W needs.
         breaks: what would not work, the first thing first.
     """
 
@@ -106,13 +107,20 @@ class Plan:
 
     def facts(self) -> dict[str, object]:
         """Everything as plain values, for JSON."""
-        found = {name: value for name, value in asdict(self).items() if name not in ("sizes", "needs", "fitting")}
+        found = {
+            name: value for name, value in asdict(self).items() if name not in ("sizes", "needs", "fitting")
+        }
         fitting = None if self.fitting is None else _needs_facts(self.fitting)
         return {
-            "users": self.sizes.num_users, "items": self.sizes.num_items, "interactions": self.sizes.interactions,
-            "modalities": dict(self.sizes.modalities), "source": self.sizes.source, **_needs_facts(self.needs), **found,
+            "users": self.sizes.num_users,
+            "items": self.sizes.num_items,
+            "interactions": self.sizes.interactions,
+            "modalities": dict(self.sizes.modalities),
+            "source": self.sizes.source,
+            **_needs_facts(self.needs),
+            **found,
             "fitting": fitting,
-        }  # fmt: skip
+        }
 
     @property
     def memory(self) -> Memory:
@@ -133,12 +141,19 @@ def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) 
     needs, least = _needs(job, sizes, workers, terms, speed), _least_workers(job, sizes, terms.memory)
     fitting = None if least is None else _needs(job, sizes, least, terms, speed)
     return Plan(
-        sizes=sizes, workers=workers, parts=job.partition.parts, needs=needs,
+        sizes=sizes,
+        workers=workers,
+        parts=job.partition.parts,
+        needs=needs,
         method=sizes.method or chosen_method(job.partition, sizes.num_nodes, sizes.interactions),
-        partition=partition_memory(job, sizes), index=index_memory(job, sizes), storage=storage_bytes(job, sizes),
-        least_workers=least, least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
-        fitting=fitting, breaks=tuple(_breaks(job, sizes, needs.memory, least, terms)),
-    )  # fmt: skip
+        partition=partition_memory(job, sizes),
+        index=index_memory(job, sizes),
+        storage=storage_bytes(job, sizes),
+        least_workers=least,
+        least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
+        fitting=fitting,
+        breaks=tuple(_breaks(job, sizes, needs.memory, least, terms)),
+    )
 
 
 def _needs(job: Job, sizes: Sizes, workers: int, terms: Terms, speed: Speed | None) -> Needs:
@@ -167,13 +182,22 @@ def require_room(plan: Plan, limit: float, setting: str) -> None:
     if plan.memory.total <= limit:
         return
     kinds = plan.memory.of_machine
-    largest = ", ".join(f"{name} {kinds[name] / GIGA:.1f}" for name in sorted(kinds, key=kinds.__getitem__)[:-4:-1])
-    remedy = f"scaling.workers: {plan.least_workers} would fit" if plan.least_workers else "More workers do not mend it"
+    largest = ", ".join(
+        f"{name} {kinds[name] / GIGA:.1f}" for name in sorted(kinds, key=kinds.__getitem__)[:-4:-1]
+    )
+    remedy = (
+        f"scaling.workers: {plan.least_workers} would fit"
+        if plan.least_workers
+        else "More workers do not mend it"
+    )
     raise InputError(
-        setting, f"{limit / GIGA:.1f} GB per worker",
-        f"the plan for {plan.workers} worker(s) needs {plan.memory.total / GIGA:.1f} GB each (most of it: {largest})",
-        f"{remedy}; `mmssl-dist plan` shows all. To train all the same, set scaling.memory_gb to what a worker has.",
-    )  # fmt: skip
+        setting,
+        f"{limit / GIGA:.1f} GB per worker",
+        f"the plan for {plan.workers} worker(s) needs {plan.memory.total / GIGA:.1f} GB each (most "
+        f"of it: {largest})",
+        f"{remedy}; `mmssl-dist plan` shows all. To train all the same, set scaling.memory_gb to "
+        "what a worker has.",
+    )
 
 
 def _time(job: Job, sizes: Sizes, step: float) -> Time:
@@ -205,15 +229,24 @@ def _breaks(job: Job, sizes: Sizes, memory: Memory, least: int | None, terms: Te
     cutting = partition_memory(job, sizes)
     without_metis = sum(amount for name, amount in cutting.items() if name != "METIS")
     if without_metis > limit:
-        yield (f"partition: one task holds the graph and one modality, {without_metis / GIGA:,.0f} GB; it needs a "
-               "machine of that size, whatever the number of workers")  # fmt: skip
+        yield (
+            f"partition: one task holds the graph and one modality, {without_metis / GIGA:,.0f} "
+            "GB; it needs a "
+            "machine of that size, whatever the number of workers"
+        )
     if cutting.get("METIS", 0) > limit:
         yield f"partition: METIS needs {cutting['METIS'] / GIGA:,.0f} GB. Set partition.method to streaming"
     if memory.total > limit:
-        mend = f"take {least} workers" if least else "no number of workers mends that: lower batch_size or fanout"
+        mend = (
+            f"take {least} workers"
+            if least
+            else "no number of workers mends that: lower batch_size or fanout"
+        )
         yield f"train: {memory.total / GIGA:,.1f} GB per worker; {mend}"
     if least is not None and least > job.partition.parts:
-        yield f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"
+        yield (
+            f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"
+        )
     yield from _late_breaks(job, sizes, least or job.scaling.fewest, limit)
 
 
@@ -223,8 +256,14 @@ def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator
         products = 2.0 * job.model.dimension * sizes.num_users * sizes.num_items
         seconds = products / (_RANKED * workers * job.scaling.cpus_per_worker)
         if seconds > _DAY:
-            yield (f"evaluation.users: ranking {sizes.num_items:,} items for each of {sizes.num_users:,} users takes "
-                   f"{workers} worker(s) some {seconds / _DAY:,.0f} days, at every validation; rank for fewer")
+            yield (
+                f"evaluation.users: ranking {sizes.num_items:,} items for each of "
+                f"{sizes.num_users:,} users takes "
+                f"{workers} worker(s) some {seconds / _DAY:,.0f} days, at every validation; rank for fewer"
+            )
     if (index := index_memory(job, sizes)) > limit:
-        yield (f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of that size, whatever "
-               "the number of workers")  # fmt: skip
+        yield (
+            f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of "
+            "that size, whatever "
+            "the number of workers"
+        )

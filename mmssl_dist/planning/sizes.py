@@ -39,8 +39,8 @@ class Sizes:
         users, items: degrees in the graph of training interactions.
         held_out: interactions of validation and test together.
         modalities: width F of the features, by name.
-        edge_cut: for W = 1, 2, ... P workers, the share of interactions whose user and item are held by different
-            ones; empty before the graph is cut.
+        edge_cut: for W = 1, 2, ... P workers, the share of interactions whose user and item are held by
+            different ones; empty before the graph is cut.
         method: how it was cut; empty before.
         unevenness: most edges of a partition over the mean; 1 before the graph is cut.
         source: where the numbers come from, in words.
@@ -73,8 +73,8 @@ class Sizes:
         return round(self.users.edges)
 
     def cut_between(self, workers: int) -> float:
-        """Share of interactions whose ends are held by different ones of ``workers``: as published, else as if the
-        cut were random, since what METIS would find is not known before."""
+        """Share of interactions whose ends are held by different ones of ``workers``: as published, else as
+        if the cut were random, since what METIS would find is not known before."""
         if workers <= len(self.edge_cut):
             return self.edge_cut[workers - 1]
         return 1.0 - 1.0 / workers
@@ -85,10 +85,15 @@ def sizes_of_partitions(manifest: Manifest) -> Sizes:
     facts = manifest.facts
     held_out = sum(count for split, count in facts["interactions"].items() if split != "train")
     return Sizes(
-        users=_told(facts["degrees"]["users"]), items=_told(facts["degrees"]["items"]), held_out=held_out,
-        modalities=facts["modalities"], edge_cut=tuple(facts["edge_cut_of_workers"]), method=facts["method"],
-        unevenness=facts["balance"]["edges"], source="the published partitions",
-    )  # fmt: skip
+        users=_told(facts["degrees"]["users"]),
+        items=_told(facts["degrees"]["items"]),
+        held_out=held_out,
+        modalities=facts["modalities"],
+        edge_cut=tuple(facts["edge_cut_of_workers"]),
+        method=facts["method"],
+        unevenness=facts["balance"]["edges"],
+        source="the published partitions",
+    )
 
 
 def sizes_of_dataset(manifest: Manifest) -> Sizes:
@@ -101,8 +106,9 @@ def sizes_of_dataset(manifest: Manifest) -> Sizes:
     return replace(supposed, held_out=held_out, source="the published dataset; degrees by a power law")
 
 
-def supposed_sizes(users: int, items: int, interactions: int, modalities: Mapping[str, int],
-                   held_out: float) -> Sizes:  # fmt: skip
+def supposed_sizes(
+    users: int, items: int, interactions: int, modalities: Mapping[str, int], held_out: float
+) -> Sizes:
     """Of a graph that is not there, with degrees by a power law.
 
     Args:
@@ -118,14 +124,20 @@ def supposed_sizes(users: int, items: int, interactions: int, modalities: Mappin
         raise InputError("--interactions", interactions, f"there are {users * items} pairs", "Lower it.")
     train = interactions * (1.0 - held_out)
     return Sizes(
-        users=_power_law(users, train, items, _USER_EXPONENT), items=_power_law(items, train, users, _ITEM_EXPONENT),
-        held_out=round(interactions * held_out), modalities=dict(modalities), edge_cut=(), method="", unevenness=1.0,
+        users=_power_law(users, train, items, _USER_EXPONENT),
+        items=_power_law(items, train, users, _ITEM_EXPONENT),
+        held_out=round(interactions * held_out),
+        modalities=dict(modalities),
+        edge_cut=(),
+        method="",
+        unevenness=1.0,
         source="the sizes given; degrees by a power law",
-    )  # fmt: skip
+    )
 
 
 def held_out_share(job: Job) -> float:
-    """The share of the interactions that ``data.split`` sets aside; of given splits it is not known, and 0."""
+    """The share of the interactions that ``data.split`` sets aside; of given splits it is not known, and
+    0."""
     split = job.data.split
     return split.validation + split.test if split.method in ("ratio", "temporal") else 0.0
 

@@ -28,16 +28,24 @@ def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[flo
     parts += [_label(_across(at, first, last), f"{at:g}") for at in _some(x)]
     for place, line in enumerate(series.values()):
         colour = _COLOURS[place % len(_COLOURS)]
-        points = [(_across(at, first, last), _up(value, low, high))
-                  for at, value in zip(x, line, strict=True) if math.isfinite(value)]  # fmt: skip
+        points = [
+            (_across(at, first, last), _up(value, low, high))
+            for at, value in zip(x, line, strict=True)
+            if math.isfinite(value)
+        ]
         path = " ".join(f"{across:.1f},{up:.1f}" for across, up in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.5" fill="{colour}"/>' for across, up in points]
+        parts += [
+            f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.5" fill="{colour}"/>' for across, up in points
+        ]
     return _svg(title, parts) + (_legend(list(series)) if len(series) > 1 else "")
 
 
-def bar_chart(title: str, bars: Mapping[str, float], x_label: str, note: Mapping[str, str] | None = None) -> str:
-    """One bar per entry, from zero up; ``note``: text above a bar, in one line or two, by default its value."""
+def bar_chart(
+    title: str, bars: Mapping[str, float], x_label: str, note: Mapping[str, str] | None = None
+) -> str:
+    """One bar per entry, from zero up; ``note``: text above a bar, in one line or two, by default its
+    value."""
     finite = {name: value for name, value in bars.items() if math.isfinite(value)}
     if not finite:
         return ""
@@ -46,8 +54,10 @@ def bar_chart(title: str, bars: Mapping[str, float], x_label: str, note: Mapping
     step = (_WIDTH - _LEFT - _RIGHT) / len(finite)
     for place, (name, value) in enumerate(finite.items()):
         left, top = _LEFT + step * (place + 0.15), _up(value, 0.0, ticks[-1])
-        parts.append(f'<rect x="{left:.1f}" y="{top:.1f}" width="{step * 0.7:.1f}" '
-                     f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}"/>')  # fmt: skip
+        parts.append(
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{step * 0.7:.1f}" '
+            f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}"/>'
+        )
         middle = left + step * 0.35
         parts.append(_label(middle, name))
         said = (note or {}).get(name, _number(value))
@@ -87,13 +97,18 @@ def _tick(value: float, step: float) -> str:
 
 
 def _svg(title: str, parts: Sequence[str]) -> str:
-    return (f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">' + "".join(parts)
-            + "</svg>")  # fmt: skip
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        + "".join(parts)
+        + "</svg>"
+    )
 
 
 def _legend(names: Sequence[str]) -> str:
-    entries = (f'<span><i style="background:{_COLOURS[place % len(_COLOURS)]}"></i>{escape(name)}</span>'
-               for place, name in enumerate(names))  # fmt: skip
+    entries = (
+        f'<span><i style="background:{_COLOURS[place % len(_COLOURS)]}"></i>{escape(name)}</span>'
+        for place, name in enumerate(names)
+    )
     return f'<p class="legend">{"".join(entries)}</p>'
 
 

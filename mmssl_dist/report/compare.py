@@ -1,4 +1,5 @@
-"""Runs beside each other, user by user: a Markdown table of means, differences to a baseline, and how sure they are."""
+"""Runs beside each other, user by user: a Markdown table of means, differences to a baseline, and how sure
+they are."""
 
 from __future__ import annotations
 
@@ -67,21 +68,36 @@ def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Con
         named = bool(sign) and "/" not in name  # a path may hold "=" too
         contender = Contender(name, tuple(runs.split(","))) if named else Contender(argument, (argument,))
         if not contender.name or not all(contender.runs):
-            raise InputError("RUN", argument, "runs read RUN or NAME=RUN,RUN,...",
-                             "Write a run's output after each comma.")
+            raise InputError(
+                "RUN", argument, "runs read RUN or NAME=RUN,RUN,...", "Write a run's output after each comma."
+            )
         if contender.name in found or contender.name == POPULARITY:
-            raise InputError("RUN", contender.name, "each name is given once, and popularity is --popularity's",
-                             "Name the runs differently: NAME=RUN.")
+            raise InputError(
+                "RUN",
+                contender.name,
+                "each name is given once, and popularity is --popularity's",
+                "Name the runs differently: NAME=RUN.",
+            )
         found[contender.name] = contender
     if baseline is not None and baseline not in found:
-        raise InputError("--baseline", baseline, f"the baseline is one of {', '.join(found)}",
-                         "Give its name, or the run as it is given.")
+        raise InputError(
+            "--baseline",
+            baseline,
+            f"the baseline is one of {', '.join(found)}",
+            "Give its name, or the run as it is given.",
+        )
     return sorted(found.values(), key=lambda contender: contender.name != baseline)
 
 
-def read_contenders(contenders: Sequence[Contender], open_run: Callable[[str], Location], metric: str, split: str,
-                    popularity: bool) -> list[Values]:  # fmt: skip
-    """The metric of each contender over the same users; of popularity too, as the first one's runs ranked by it.
+def read_contenders(
+    contenders: Sequence[Contender],
+    open_run: Callable[[str], Location],
+    metric: str,
+    split: str,
+    popularity: bool,
+) -> list[Values]:
+    """The metric of each contender over the same users; of popularity too, as the first one's runs ranked by
+    it.
 
     Raises:
         InputError: what ``read_users`` and ``require_same_users`` refuse.
@@ -113,10 +129,17 @@ def compare(values: Sequence[Values]) -> list[Line]:
     lines = [Line(values[0].name, values[0].seeds, interval(resampled[:, 0]))]
     for place, difference in enumerate(differences):
         column = resampled[:, place + 1]
-        lines.append(Line(
-            values[place + 1].name, values[place + 1].seeds, interval(column), float(difference.mean()),
-            interval(column - resampled[:, 0]), p_values[place], corrected[place],
-        ))  # fmt: skip
+        lines.append(
+            Line(
+                values[place + 1].name,
+                values[place + 1].seeds,
+                interval(column),
+                float(difference.mean()),
+                interval(column - resampled[:, 0]),
+                p_values[place],
+                corrected[place],
+            )
+        )
     return lines
 
 
@@ -141,7 +164,9 @@ def comparison_lines(lines: Sequence[Line], metric: str, users: int, split: str)
     rows = [[cell(line) for _, cell in columns] for line in lines]
     head = [name for name, _ in columns]
     table = [f"| {' | '.join(row)} |" for row in (head, *rows)]
-    note = f"{users:,} users of {split}; intervals: bootstrap over users, paired; p: sign-flip test over users."
+    note = (
+        f"{users:,} users of {split}; intervals: bootstrap over users, paired; p: sign-flip test over users."
+    )
     return [table[0], "|" + "---|" * len(head), *table[1:], "", note]
 
 

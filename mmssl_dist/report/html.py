@@ -17,8 +17,13 @@ from mmssl_dist.storage import fingerprint, open_location, require_manifest
 
 REPORT = "report.html"
 _FORMAT = 3  # since 3: images of items
-_KINDS = {"dataset": "prepare", "partitions": "partition", "training": "train", "evaluation": "evaluate",
-          "export": "export"}  # fmt: skip
+_KINDS = {
+    "dataset": "prepare",
+    "partitions": "partition",
+    "training": "train",
+    "evaluation": "evaluate",
+    "export": "export",
+}
 _PACKAGES = ("torch", "ray", "dgl", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
@@ -26,7 +31,8 @@ def write_report(url: str, storage: Storage) -> str:
     """Write the report of an evaluated and exported run beside its artifacts; returns its URL.
 
     Raises:
-        InputError: a stage has published nothing, or the titles or images of items that the job names cannot be read.
+        InputError: a stage has published nothing, or the titles or images of items that the job names cannot
+            be read.
         ArtifactError: a file is not what its manifest says.
     """
     output = open_location(url, storage)
@@ -34,10 +40,18 @@ def write_report(url: str, storage: Storage) -> str:
     text = (output / "job.yaml").read_bytes().decode()
     job = read_job(text, (output / "job.yaml").url)
     titles, images = find_titles(job), find_images(job)
-    stamp = fingerprint("report", _FORMAT, __version__, text, {kind: m.fingerprint for kind, m in manifests.items()},
-                        [(file.name, file.size, file.modified) for file in (*titles, *images)])  # fmt: skip
+    stamp = fingerprint(
+        "report",
+        _FORMAT,
+        __version__,
+        text,
+        {kind: m.fingerprint for kind, m in manifests.items()},
+        [(file.name, file.size, file.modified) for file in (*titles, *images)],
+    )
     target = output / REPORT
-    known = ITEM_PLACE not in (job.data.images or "")  # else which images are shown is not known before they are sought
+    known = ITEM_PLACE not in (
+        job.data.images or ""
+    )  # else which images are shown is not known before they are sought
     if known and target.exists() and stamp_of(target.read_bytes().decode(errors="replace")) == stamp:
         return target.url
     facts = {kind: manifest.facts for kind, manifest in manifests.items()}

@@ -12,15 +12,17 @@ def description(job: Job) -> str:
     lines = {
         "output": job.output,
         "data": f"{job.data.path} ({job.data.layout}), split {split.method}{shares}",
-        "modalities": ", ".join(f"{name} ({modality.file})" for name, modality in job.data.modalities.items()),
+        "modalities": ", ".join(
+            f"{name} ({modality.file})" for name, modality in job.data.modalities.items()
+        ),
         "partition": f"{job.partition.parts} parts, {job.partition.method}",
         "model": f"D {job.model.dimension}, {job.model.layers} layers",
         "training": f"at most {job.training.epochs} epochs, {job.training.batch_size} pairs a step, "
-                    f"stops on {job.evaluation.metric}",
+        f"stops on {job.evaluation.metric}",
         "scaling": f"{_workers(job)} worker(s), {job.scaling.cpus_per_worker} CPU and "
-                   f"{job.scaling.gpus_per_worker} GPU each",
+        f"{job.scaling.gpus_per_worker} GPU each",
         "seed": str(job.seed),
-    }  # fmt: skip
+    }
     return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
 
 

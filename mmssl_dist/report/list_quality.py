@@ -1,7 +1,8 @@
-"""What the report shows beyond the stages' own facts: for whom and for which items the lists are good, and examples.
+"""What the report shows beyond the stages' own facts: for whom and for which items the lists are good, and
+examples.
 
-Computed from the exported lists of up to ``USERS`` users, the first of each partition; their order has nothing to do
-with taste.
+Computed from the exported lists of up to ``USERS`` users, the first of each partition; their order has
+nothing to do with taste.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Group:
-    """Users or items with a similar number of training interactions. ``recall`` counts held-out test items found."""
+    """Users or items with a similar number of training interactions. ``recall`` counts held-out test items
+    found."""
 
     name: str
     members: int
@@ -36,7 +38,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Sample:
-    """A user's training items and best new ones, external ids; ``hits``: which of the latter were held out."""
+    """A user's training items and best new ones, external ids; ``hits``: which of the latter were held
+    out."""
 
     user: Any
     history: list[Any]
@@ -51,7 +54,8 @@ class Findings:
 
     by_activity: users by their number of training items. by_popularity: items by theirs, cold ones first.
     user_degrees, item_degrees: training interactions of every user and of every item.
-    coverage: share of the items that are in some list. novelty: bits, mean of -log2 of an item's share of the users.
+    coverage: share of the items that are in some list. novelty: bits, mean of -log2 of an item's share of the
+        users.
     """
 
     k: int
@@ -88,14 +92,16 @@ def find(run: Run, k: int) -> Findings:
     listed = np.concatenate([np.empty(0, np.int64), *lists.items])
     share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
     return Findings(
-        k=k, users=len(lists.places),
+        k=k,
+        users=len(lists.places),
         by_activity=_by_activity(user_degrees[lists.places], hits),
         by_popularity=_by_popularity(item_degrees, wanted, hits),
-        user_degrees=user_degrees, item_degrees=item_degrees,
+        user_degrees=user_degrees,
+        item_degrees=item_degrees,
         coverage=len(np.unique(listed)) / max(1, len(item_degrees)),
         novelty=float(-np.log2(share).mean()) if len(listed) else 0.0,
         samples=_samples(run, lists, seen, held_out),
-    )  # fmt: skip
+    )
 
 
 def _read_lists(run: Run, k: int) -> _Lists:
@@ -120,15 +126,23 @@ def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:
 def _by_activity(degrees: np.ndarray, hits: Sequence[np.ndarray]) -> list[Group]:
     tested = np.asarray([len(each) > 0 for each in hits], bool)
     recall = np.asarray([each.mean() if len(each) else 0.0 for each in hits])
-    return [Group(name, int((chosen & tested).sum()), float(recall[chosen & tested].mean()))
-            for name, chosen in _quantiles(degrees) if (chosen & tested).any()]  # fmt: skip
+    return [
+        Group(name, int((chosen & tested).sum()), float(recall[chosen & tested].mean()))
+        for name, chosen in _quantiles(degrees)
+        if (chosen & tested).any()
+    ]
 
 
-def _by_popularity(degrees: np.ndarray, wanted: Sequence[np.ndarray], hits: Sequence[np.ndarray]) -> list[Group]:
+def _by_popularity(
+    degrees: np.ndarray, wanted: Sequence[np.ndarray], hits: Sequence[np.ndarray]
+) -> list[Group]:
     items = np.concatenate([np.empty(0, np.int64), *wanted])
     found = np.concatenate([np.empty(0, bool), *hits])
-    return [Group(name, int(chosen.sum()), float(found[chosen[items]].mean()))
-            for name, chosen in _quantiles(degrees) if chosen[items].any()]  # fmt: skip
+    return [
+        Group(name, int(chosen.sum()), float(found[chosen[items]].mean()))
+        for name, chosen in _quantiles(degrees)
+        if chosen[items].any()
+    ]
 
 
 def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -151,5 +165,7 @@ def _samples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> l
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_SAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.places[row]), lists.items[row][:_SHOWN]
         hits = np.isin(items, held_out.of(lists.places[row])).tolist()
-        samples.append(Sample(lists.ids[row], run.items.at(history[:_SHOWN]), len(history), run.items.at(items), hits))
+        samples.append(
+            Sample(lists.ids[row], run.items.at(history[:_SHOWN]), len(history), run.items.at(items), hits)
+        )
     return samples

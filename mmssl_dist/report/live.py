@@ -37,7 +37,8 @@ def progress_handler(stream: TextIO) -> logging.Handler:
 
 
 class LiveHandler(logging.Handler):
-    """Shows the stage at work in one line: how long it has been, and the last it said, such as its epoch's figures."""
+    """Shows the stage at work in one line: how long it has been, and the last it said, such as its epoch's
+    figures."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -52,7 +53,12 @@ class LiveHandler(logging.Handler):
         if stage is not None and begun:
             self._begin(stage)
             self._said = message.removeprefix(f"{stage}: ")
-        elif self._live is not None and record.levelno < logging.WARNING and stage is None and self._passing(message):
+        elif (
+            self._live is not None
+            and record.levelno < logging.WARNING
+            and stage is None
+            and self._passing(message)
+        ):
             self._said = message.removeprefix(f"{self._stage}: ")
         else:
             if stage is not None:
@@ -66,8 +72,11 @@ class LiveHandler(logging.Handler):
     def line(self) -> Text:
         """What the live line says now."""
         spent = duration(time.monotonic() - self._since)
-        return Text(f"{self._stage} {spent}" + (f"  {self._said}" if self._said else ""), no_wrap=True,
-                    overflow="ellipsis")  # fmt: skip
+        return Text(
+            f"{self._stage} {spent}" + (f"  {self._said}" if self._said else ""),
+            no_wrap=True,
+            overflow="ellipsis",
+        )
 
     def _passing(self, message: str) -> bool:
         """Whether the next such message takes its place."""
@@ -76,8 +85,14 @@ class LiveHandler(logging.Handler):
     def _begin(self, stage: str) -> None:
         self._end()
         self._stage, self._said, self._since = stage, "", time.monotonic()
-        self._live = Live(get_renderable=self._shown, console=self._console, refresh_per_second=_PER_SECOND,
-                          transient=True, redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        self._live = Live(
+            get_renderable=self._shown,
+            console=self._console,
+            refresh_per_second=_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._live.start()
 
     def _shown(self) -> Spinner:

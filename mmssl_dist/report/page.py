@@ -31,13 +31,15 @@ td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align
 .hit{background:#d8f0d8;font-weight:600}.ids span{display:inline-block;margin:0 6px 2px 0;padding:0 3px}
 .ids .pic{width:78px;vertical-align:top;padding:3px;font-size:11px;line-height:1.25;overflow-wrap:anywhere}
 .pic img{display:block;width:72px;height:72px;object-fit:contain;margin-bottom:2px}
-.big{display:flex;flex-wrap:wrap;gap:10px;margin:1em 0}.big div{background:#f4f6fa;padding:8px 14px;border-radius:6px}
+.big{display:flex;flex-wrap:wrap;gap:10px;margin:1em 0}
+.big div{background:#f4f6fa;padding:8px 14px;border-radius:6px}
 .big b{display:block;font-size:1.35em}pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:12px}
 .pic i{display:block;width:72px;height:72px;margin-bottom:2px;background:#f1f1f1}
 @page{margin:12mm}
 @media print{body{max-width:none;margin:0;padding:0;font-size:11px;print-color-adjust:exact}
 pre{white-space:pre-wrap;font-size:9px}
-.charts{grid-template-columns:repeat(3,1fr);gap:2px 8px}.legend{margin-left:2em;font-size:9px}.big div{padding:4px 9px}
+.charts{grid-template-columns:repeat(3,1fr);gap:2px 8px}.legend{margin-left:2em;font-size:9px}
+.big div{padding:4px 9px}
 h2{break-after:avoid;margin-top:1em}tr,.big div{break-inside:avoid}
 .pic,.pic img,.pic i{width:52px}.pic img,.pic i{height:52px}.ids .pic{width:58px;font-size:9px}}
 """
@@ -46,14 +48,22 @@ Facts = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Shown:
-    """What items are shown as, by the text of their id: titles, and images; without either they go by their ids."""
+    """What items are shown as, by the text of their id: titles, and images; without either they go by their
+    ids."""
 
     titles: Mapping[str, str]
     images: Images
 
 
-def page(title: str, facts: Facts, findings: Findings, shown: Shown, job: str,
-         versions: Mapping[str, str], stamp: str) -> str:  # fmt: skip
+def page(
+    title: str,
+    facts: Facts,
+    findings: Findings,
+    shown: Shown,
+    job: str,
+    versions: Mapping[str, str],
+    stamp: str,
+) -> str:
     """The whole file.
 
     Args:
@@ -79,7 +89,8 @@ def page(title: str, facts: Facts, findings: Findings, shown: Shown, job: str,
     body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in sections if content)
     return (
         f'<!DOCTYPE html>\n<!-- {stamp} -->\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; '
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src '
+        "'unsafe-inline'; "
         'img-src data:"><link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
@@ -103,15 +114,19 @@ def _headline(facts: Facts, findings: Findings) -> str:
         f"{split} {metric}": "-" if ours is None else f"{ours:.4f}",
         f"popularity's {metric}": "-" if popular is None else f"{popular:.4f}",
         "best epoch": f"{facts['training']['best_epoch']} of {facts['training']['epochs']}",
-        "users": count(dataset["users"]), "items": count(dataset["items"]),
+        "users": count(dataset["users"]),
+        "items": count(dataset["items"]),
         "training interactions": count(dataset["interactions"]["train"]),
         f"items in some top {findings.k}": percent(findings.coverage),
         "novelty": f"{findings.novelty:.1f} bits",
         "edge cut": percent(facts["partitions"]["edge_cut"]),
         "export": size(facts["export"]["bytes"]),
-    }  # fmt: skip
-    return '<div class="big">' + "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>"
-                                         for name, value in figures.items()) + "</div>"  # fmt: skip
+    }
+    return (
+        '<div class="big">'
+        + "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in figures.items())
+        + "</div>"
+    )
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
@@ -138,8 +153,11 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
         if name.startswith("loss/"):
             values = [entry[name] for entry in history]
             charts.append(line_chart(f"loss: {name.removeprefix('loss/')}", epochs, {name: values}, "epoch"))
-    times = {name.removesuffix("_seconds"): [entry[name] for entry in history] for name in names
-             if name.endswith("_seconds")}  # fmt: skip
+    times = {
+        name.removesuffix("_seconds"): [entry[name] for entry in history]
+        for name in names
+        if name.endswith("_seconds")
+    }
     charts.append(line_chart("seconds since the last validation", epochs, times, "epoch"))
     return charts
 
@@ -152,9 +170,13 @@ def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
     epochs = [entry["epoch"] for entry in told]
 
     def chart(title: str, lines: Mapping[str, str]) -> str:
-        return line_chart(title, epochs, {label: [e[name] for e in told] for label, name in lines.items()}, "epoch")
+        return line_chart(
+            title, epochs, {label: [e[name] for e in told] for label, name in lines.items()}, "epoch"
+        )
 
-    medians = {name.split("/")[1]: name for name in told[0] if name.startswith("seconds/") and name.endswith("/p50")}
+    medians = {
+        name.split("/")[1]: name for name in told[0] if name.startswith("seconds/") and name.endswith("/p50")
+    }
     del medians["step"]
     return [
         chart("median seconds by phase (sample: beside)", medians),
@@ -174,7 +196,9 @@ def _groups(findings: Findings) -> list[str]:
 
     return [
         chart(f"test {recall} by user activity (users)", findings.by_activity, "training items of the user"),
-        chart(f"test {recall} by item popularity (items)", findings.by_popularity, "training users of the item"),
+        chart(
+            f"test {recall} by item popularity (items)", findings.by_popularity, "training users of the item"
+        ),
     ]
 
 
@@ -191,15 +215,19 @@ def _cold(metrics: Mapping[str, Any], partitions: Mapping[str, Any]) -> str:
 
 
 def _contributions(metrics: Mapping[str, Any], k: int) -> str:
-    """Recall of the trained model, and with one modality left out each; nothing where it was not looked for."""
+    """Recall of the trained model, and with one modality left out each; nothing where it was not looked
+    for."""
     if "without" not in metrics:
         return ""
     split = "test" if "test" in metrics else "validation"
     name = next(name for name in (f"recall@{k}", *metrics[split]) if name in metrics[split])
     bars = {"all": metrics[split][name]}
     bars |= {f"without {modality}": found[split][name] for modality, found in metrics["without"].items()}
-    notes = {label: f"{value:.4f} ({value / bars['all'] - 1:+.0%})" if bars["all"] else f"{value:.4f}"
-             for label, value in bars.items() if label != "all"}  # fmt: skip
+    notes = {
+        label: f"{value:.4f} ({value / bars['all'] - 1:+.0%})" if bars["all"] else f"{value:.4f}"
+        for label, value in bars.items()
+        if label != "all"
+    }
     notes["all"] = f"{bars['all']:.4f}"
     chart = bar_chart(f"{split} {name}, a modality left out", bars, "as trained beside it", notes)
     return _charts([chart])
@@ -208,7 +236,11 @@ def _contributions(metrics: Mapping[str, Any], k: int) -> str:
 def _graph(partitions: Mapping[str, Any], findings: Findings) -> list[str]:
     cut = partitions["edge_cut"]
     return [
-        bar_chart("edges", {"within a partition": 1 - cut, "cut": cut}, f"{count(partitions['edges'])} directed edges"),
+        bar_chart(
+            "edges",
+            {"within a partition": 1 - cut, "cut": cut},
+            f"{count(partitions['edges'])} directed edges",
+        ),
         bar_chart("balance: largest over mean partition", partitions["balance"], "1 is even"),
         bar_chart("users by number of training items", _histogram(findings.user_degrees), "training items"),
         bar_chart("items by number of training users", _histogram(findings.item_degrees), "training users"),
@@ -231,16 +263,23 @@ def _samples(findings: Findings, shown: Shown) -> str:
     rows = "".join(_sample(sample, shown) for sample in findings.samples)
     missing = ", ".join(f"{count(items)} {reason}" for reason, items in sorted(shown.images.left_out.items()))
     said = f" Items without an image: {escape(missing)}." if missing else ""
-    return (f'<p>Green: in the held-out test items.{said}</p><table class="samples"><tr><th>user</th><th>history</th>'
-            f"<th>recommended, best first</th></tr>{rows}</table>")  # fmt: skip
+    return (
+        f"<p>Green: in the held-out test items.{said}</p><table "
+        'class="samples"><tr><th>user</th><th>history</th>'
+        f"<th>recommended, best first</th></tr>{rows}</table>"
+    )
 
 
 def _sample(sample: Sample, shown: Shown) -> str:
     more = sample.known - len(sample.history)
     history = "".join(_item(item, shown) for item in sample.history) + (f"and {more} more" if more else "")
-    marked = "".join(_item(item, shown, hit) for item, hit in zip(sample.recommended, sample.hits, strict=True))
-    return (f'<tr><td>{escape(str(sample.user))}</td><td class="ids">{history}</td>'
-            f'<td class="ids">{marked}</td></tr>')  # fmt: skip
+    marked = "".join(
+        _item(item, shown, hit) for item, hit in zip(sample.recommended, sample.hits, strict=True)
+    )
+    return (
+        f'<tr><td>{escape(str(sample.user))}</td><td class="ids">{history}</td>'
+        f'<td class="ids">{marked}</td></tr>'
+    )
 
 
 def _item(item: object, shown: Shown, hit: bool = False) -> str:
@@ -248,13 +287,16 @@ def _item(item: object, shown: Shown, hit: bool = False) -> str:
     name = str(item)
     image, title = shown.images.found.get(name), shown.titles.get(name)
     marks = " ".join(mark for mark, on in (("pic", shown.images.found), ("hit", hit)) if on)
-    attributes = (f' class="{marks}"' if marks else "") + (f' title="{escape(name)}"' if title is not None else "")
+    attributes = (f' class="{marks}"' if marks else "") + (
+        f' title="{escape(name)}"' if title is not None else ""
+    )
     label = escape(name if title is None else title)
     return f"<span{attributes}>{_picture(image) if shown.images.found else ''}{label}</span>"
 
 
 def _picture(image: Image | None) -> str:
-    """The label beside it says what it shows, so it has no text of its own; an empty place where there is none."""
+    """The label beside it says what it shows, so it has no text of its own; an empty place where there is
+    none."""
     if image is None:
         return "<i></i>"
     return f'<img alt="" src="data:{image.kind};base64,{b64encode(image.content).decode()}">'
@@ -265,5 +307,7 @@ def _charts(charts: Iterable[str]) -> str:
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    rows = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in line) + "</tr>" for line in lines)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in line) + "</tr>" for line in lines
+    )
     return "<table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr>{rows}</table>"

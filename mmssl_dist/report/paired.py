@@ -1,6 +1,8 @@
-"""How sure a mean over users is, and a difference between two rankings of the same users: bootstrap, sign flips, Holm.
+"""How sure a mean over users is, and a difference between two rankings of the same users: bootstrap, sign
+flips, Holm.
 
-Every draw follows a fixed seed, so a comparison made twice reads the same. Users are the units; seeds are not drawn.
+Every draw follows a fixed seed, so a comparison made twice reads the same. Users are the units; seeds are not
+drawn.
 
 Shapes: n users, R rankings.
 """
@@ -22,7 +24,8 @@ Interval = tuple[float, float]
 
 
 def resampled_means(values: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
-    """float64 [resamples, R]: means over users drawn n at a time with replacement, the same users for all rankings.
+    """float64 [resamples, R]: means over users drawn n at a time with replacement, the same users for all
+    rankings.
 
     Args:
         values: [R, n] a metric of each user; n at least 1.
@@ -41,10 +44,11 @@ def interval(means: np.ndarray) -> Interval:
 
 
 def sign_flip_p(difference: np.ndarray, flips: int = FLIPS) -> float:
-    """Two-sided p-value of the paired permutation test: how often a mean as far from 0 comes about if each user's two
-    values were swapped or not by the toss of a coin.
+    """Two-sided p-value of the paired permutation test: how often a mean as far from 0 comes about if each
+    user's two values were swapped or not by the toss of a coin.
 
-    Exact when at most 12 users differ; otherwise from ``flips`` draws, the data's own pattern counted as one of them.
+    Exact when at most 12 users differ; otherwise from ``flips`` draws, the data's own pattern counted as one
+    of them.
 
     Args:
         difference: [n] one ranking's metric minus the other's, user by user.

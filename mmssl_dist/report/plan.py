@@ -18,8 +18,11 @@ def plan_lines(plan: Plan, terms: Terms, speed: Speed | None) -> list[str]:
 
 def _lines(plan: Plan, terms: Terms, speed: Speed | None) -> Iterator[str]:
     sizes, needs = plan.sizes, plan.needs
-    yield (f"{count(sizes.num_users)} users, {count(sizes.num_items)} items, {count(sizes.interactions)} training "
-           f"interactions ({sizes.source})")  # fmt: skip
+    yield (
+        f"{count(sizes.num_users)} users, {count(sizes.num_items)} items, "
+        f"{count(sizes.interactions)} training "
+        f"interactions ({sizes.source})"
+    )
     told = "cut" if sizes.method else "to be cut"
     yield f"{plan.workers} worker(s), {plan.parts} partitions, {told} by {_METHODS[plan.method]}"
     yield ""
@@ -37,10 +40,15 @@ def _lines(plan: Plan, terms: Terms, speed: Speed | None) -> Iterator[str]:
     yield "each worker, each step"
     yield _row("training pairs", count(round(needs.batch.pairs)))
     away = count(round(needs.batch.away_rows))
-    yield _row("ID rows", f"{count(round(needs.batch.rows))}, {away} from others ({percent(needs.local)} its own)")
+    yield _row(
+        "ID rows", f"{count(round(needs.batch.rows))}, {away} from others ({percent(needs.local)} its own)"
+    )
     yield _row("sampled edges", count(round(needs.batch.edges)))
-    yield _row("sent to others", f"{size(needs.sent)}, {percent(sizes.cut_between(plan.workers))} of edges cut"
-                                 f"{'' if sizes.edge_cut else ' (as if at random)'}")  # fmt: skip
+    yield _row(
+        "sent to others",
+        f"{size(needs.sent)}, {percent(sizes.cut_between(plan.workers))} of edges cut"
+        f"{'' if sizes.edge_cut else ' (as if at random)'}",
+    )
     if needs.time is not None and speed is not None:
         yield _row("time", f"{duration(needs.time.step)} (calibrated on this machine's {speed.device})")
         yield ""
@@ -57,12 +65,17 @@ def _fit(plan: Plan, memory: float) -> Iterator[str]:
         yield f"with {size(memory)} per worker: no number of workers fits"
     else:
         fitting, workers, parts = plan.fitting, plan.least_workers or 0, plan.least_parts or 0
-        yield f"with {size(memory)} per worker: at least {count(workers)} worker(s), partition.parts {count(parts)}"
+        yield (
+            f"with {size(memory)} per worker: at least {count(workers)} worker(s), partition.parts "
+            f"{count(parts)}"
+        )
         if workers != plan.workers:
             yield _row("memory of each", size(fitting.memory.total))
             if fitting.memory.gpu:
                 yield _row("memory of its GPU", size(sum(fitting.memory.of_gpu.values())))
-            yield _row("sent by each in a step", f"{size(fitting.sent)}, {percent(fitting.local)} of ID rows its own")
+            yield _row(
+                "sent by each in a step", f"{size(fitting.sent)}, {percent(fitting.local)} of ID rows its own"
+            )
             if fitting.time is not None:
                 yield _row("time of a step", duration(fitting.time.step))
                 yield f"  {_epochs(fitting)}"
@@ -73,8 +86,10 @@ def _epochs(needs: Needs) -> str:
     if needs.time is None:
         return ""
     cost = "" if needs.cost is None else f", cost {needs.cost:,.2f}"
-    return (f"an epoch of {count(needs.time.steps)} steps: {duration(needs.time.epoch)}; the most epochs: "
-            f"{duration(needs.time.training)}{cost}; validations not counted")  # fmt: skip
+    return (
+        f"an epoch of {count(needs.time.steps)} steps: {duration(needs.time.epoch)}; the most epochs: "
+        f"{duration(needs.time.training)}{cost}; validations not counted"
+    )
 
 
 def _table(amounts: Mapping[str, int]) -> Iterator[str]:

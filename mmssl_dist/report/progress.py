@@ -1,5 +1,5 @@
-"""Progress as plain lines: a few per stage and one per validated epoch, with the figures that matter. Pure functions of
-what the stages publish; nothing here writes anywhere. The first line of a summary says most."""
+"""Progress as plain lines: a few per stage and one per validated epoch, with the figures that matter. Pure
+functions of what the stages publish; nothing here writes anywhere. The first line of a summary says most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ Facts = Mapping[str, Any]
 
 
 def stage_lines(stage: str, summary: list[str], seconds: float) -> list[str]:
-    """A finished stage, such as "partition: 4 parts by metis, edge cut 12.3 % (3.1 s)" and lines of detail."""
+    """A finished stage, such as "partition: 4 parts by metis, edge cut 12.3 % (3.1 s)" and lines of
+    detail."""
     return [f"{stage}: {summary[0]} ({duration(seconds)})", *(f"{stage}:   {line}" for line in summary[1:])]
 
 
@@ -25,9 +26,9 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     """What training reports: a validated epoch, or a checkpoint within one.
 
     Args:
-        entry: one entry of the training history: "epoch" from 1, "best_epoch", "train_seconds", "validation_seconds",
-            "loss/<term>", the validation metrics and the figures of ``training.phases``; or "epoch", "step" from 1 and
-            "steps" of a checkpoint.
+        entry: one entry of the training history: "epoch" from 1, "best_epoch", "train_seconds",
+            "validation_seconds", "loss/<term>", the validation metrics and the figures of
+            ``training.phases``; or "epoch", "step" from 1 and "steps" of a checkpoint.
         epochs: most epochs of the run.
         metric: the metric that stops training.
     """
@@ -45,7 +46,8 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     left = f"; at most {duration(ahead)} left" if ahead > 0 else ""  # training may stop early
     return (
         f"{epoch}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
-        f"trained {duration(entry['train_seconds'])}{rate}, validated {duration(entry['validation_seconds'])}{left}"
+        f"trained {duration(entry['train_seconds'])}{rate}, validated "
+        f"{duration(entry['validation_seconds'])}{left}"
     )
 
 
@@ -53,12 +55,16 @@ def dataset_summary(facts: Facts) -> list[str]:
     """What prepare published: the facts of a "dataset" manifest."""
     splits = facts["interactions"]
     modalities = ", ".join(
-        f"{name} {m['dimension']} wide" + (f" for {count(m['items'])} items" if m["items"] < facts["items"] else "")
+        f"{name} {m['dimension']} wide"
+        + (f" for {count(m['items'])} items" if m["items"] < facts["items"] else "")
         for name, m in facts["modalities"].items()
     )
-    dropped = ", ".join(f"{count(n)} {reason.replace('_', ' ')}" for reason, n in facts["dropped"].items() if n)
+    dropped = ", ".join(
+        f"{count(n)} {reason.replace('_', ' ')}" for reason, n in facts["dropped"].items() if n
+    )
     return [
-        f"{count(facts['users'])} users, {count(facts['items'])} items, {count(sum(splits.values()))} interactions",
+        f"{count(facts['users'])} users, {count(facts['items'])} items, "
+        f"{count(sum(splits.values()))} interactions",
         "interactions: " + ", ".join(f"{count(n)} {split}" for split, n in splits.items()),
         f"features: {modalities}",
         f"dropped: {dropped or 'nothing'}",
@@ -92,16 +98,21 @@ def training_summary(facts: Facts, metric: str) -> list[str]:
     validated = sum(entry["validation_seconds"] for entry in history)
     lines.append(f"time: {duration(trained)} of training, {duration(validated)} of validation")
     if told := [entry for entry in history if "rate/pairs" in entry]:
-        rate, waiting, local = (median(entry[name] for entry in told)
-                                for name in ("rate/pairs", "share/waiting", "exchange/local"))  # fmt: skip
-        lines.append(f"median epoch: {rate:,.0f} pairs/s, {percent(waiting)} of a step waiting, "
-                     f"{percent(local)} of rows local")  # fmt: skip
+        rate, waiting, local = (
+            median(entry[name] for entry in told)
+            for name in ("rate/pairs", "share/waiting", "exchange/local")
+        )
+        lines.append(
+            f"median epoch: {rate:,.0f} pairs/s, {percent(waiting)} of a step waiting, "
+            f"{percent(local)} of rows local"
+        )
         lines.append(f"most memory of a worker: {size(max(entry['memory/resident'] for entry in told))}")
     return lines
 
 
 def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
-    """What evaluate published: metrics by split, popularity's under "baselines", those of cold items under "cold"."""
+    """What evaluate published: metrics by split, popularity's under "baselines", those of cold items under
+    "cold"."""
     lines = []
     for split in ("test", "validation"):
         if split in metrics:

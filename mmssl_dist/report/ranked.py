@@ -18,14 +18,18 @@ def ranked_json(ranked: Ranked, asked: Mapping[str, object], measure: str) -> st
 
     Ids that JSON has no type for, such as dates, are texts.
     """
-    items = [{"item": item, measure: float(score)} for item, score in zip(ranked.items, ranked.scores, strict=True)]
+    items = [
+        {"item": item, measure: float(score)} for item, score in zip(ranked.items, ranked.scores, strict=True)
+    ]
     return json.dumps({**asked, "items": items}, default=str, ensure_ascii=False)
 
 
 def show_ranked(ranked: Ranked, measure: str, stream: TextIO) -> None:
     """A table on a terminal; elsewhere lines of rank, item and score between tabs."""
-    lines = [(str(rank), str(item), f"{score:.4f}")
-             for rank, (item, score) in enumerate(zip(ranked.items, ranked.scores, strict=True), 1)]  # fmt: skip
+    lines = [
+        (str(rank), str(item), f"{score:.4f}")
+        for rank, (item, score) in enumerate(zip(ranked.items, ranked.scores, strict=True), 1)
+    ]
     if not stream.isatty():
         stream.write("".join("\t".join(line) + "\n" for line in (("rank", "item", measure), *lines)))
         return

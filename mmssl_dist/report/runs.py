@@ -37,15 +37,25 @@ def read_metrics(run: Location) -> Mapping[str, Mapping[str, float]]:
     """
     source = run / "evaluation" / "metrics.json"
     if not source.exists():
-        raise InputError(source.url, "no such file", "only evaluated runs have metrics",
-                         "Run `mmssl-dist evaluate` on the job.")
+        raise InputError(
+            source.url,
+            "no such file",
+            "only evaluated runs have metrics",
+            "Run `mmssl-dist evaluate` on the job.",
+        )
     try:
         metrics = json.loads(source.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InputError(source.url, error, "metrics are JSON", "Run `mmssl-dist evaluate --force`.") from error
+        raise InputError(
+            source.url, error, "metrics are JSON", "Run `mmssl-dist evaluate --force`."
+        ) from error
     if not isinstance(metrics, dict) or not all(_are_numbers(metrics.get(split, {})) for split in _SPLITS):
-        raise InputError(source.url, reprlib.repr(metrics), "metrics are numbers, by split and by name",
-                         "Run `mmssl-dist evaluate --force`.")
+        raise InputError(
+            source.url,
+            reprlib.repr(metrics),
+            "metrics are numbers, by split and by name",
+            "Run `mmssl-dist evaluate --force`.",
+        )
     return metrics
 
 

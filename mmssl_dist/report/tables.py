@@ -1,4 +1,5 @@
-"""The table of metrics: the model beside its baselines, for a terminal with rich and for anything else as text."""
+"""The table of metrics: the model beside its baselines, for a terminal with rich and for anything else as
+text."""
 
 from __future__ import annotations
 
@@ -13,11 +14,12 @@ Rows = Mapping[str, Mapping[str, float]]
 
 
 def rows_of_split(metrics: Mapping[str, Any], split: str) -> dict[str, dict[str, float]]:
-    """The metrics of one split by who ranked: the model, on all items and on cold and warm ones apart, then baselines.
+    """The metrics of one split by who ranked: the model, on all items and on cold and warm ones apart, then
+    baselines.
 
     Args:
-        metrics: content of metrics.json: metrics by split, the same under "cold" and "warm" where there are cold items
-            to find, and by baseline under "baselines".
+        metrics: content of metrics.json: metrics by split, the same under "cold" and "warm" where there are
+            cold items to find, and by baseline under "baselines".
         split: "validation" or "test".
     """
     groups = {f"{MODEL}, {group}": metrics.get(group, {}) for group in ("cold", "warm")}

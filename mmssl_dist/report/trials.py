@@ -15,7 +15,8 @@ from mmssl_dist.tuning.trials import Trial, best_first, row
 
 
 def write_trials(folder: Location, trials: Sequence[Trial]) -> None:
-    """``trials.csv`` and ``trials.json``: a line per trial, in the order given; JSON has the metric of every epoch."""
+    """``trials.csv`` and ``trials.json``: a line per trial, in the order given; JSON has the metric of every
+    epoch."""
     rows = [row(trial) for trial in trials]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
@@ -52,8 +53,15 @@ def show_trials(trials: Sequence[Trial], metric: str, stream: TextIO) -> None:
 
 def _line(trial: Trial) -> list[str]:
     value = "" if trial.best is None else f"{trial.best:.4f}"
-    return [str(trial.number), trial.state, value, str(trial.best_epoch or ""), str(trial.epochs),
-            duration(trial.seconds), *(_shown(each) for each in trial.settings.values())]  # fmt: skip
+    return [
+        str(trial.number),
+        trial.state,
+        value,
+        str(trial.best_epoch or ""),
+        str(trial.epochs),
+        duration(trial.seconds),
+        *(_shown(each) for each in trial.settings.values()),
+    ]
 
 
 def _cell(value: Any) -> Any:

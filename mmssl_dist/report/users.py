@@ -44,8 +44,12 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
     manifest = require_manifest(evaluation, "evaluation", "evaluate")
     names = sorted(name for name in manifest.files if name.startswith(f"{USERS}/"))
     if not names:
-        raise InputError(evaluation.url, "no metrics of each user", "runs are compared user by user",
-                         "Run `mmssl-dist evaluate` on the job with this version.")
+        raise InputError(
+            evaluation.url,
+            "no metrics of each user",
+            "runs are compared user by user",
+            "Run `mmssl-dist evaluate` on the job with this version.",
+        )
     tables = []
     for name in names:
         content = (evaluation / name).read_bytes()
@@ -54,14 +58,22 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
         file = pq.ParquetFile(pa.BufferReader(content))
         if metric not in file.schema_arrow.names or "@" not in metric:
             known = ", ".join(column for column in file.schema_arrow.names if "@" in column)
-            raise InputError("--metric", metric, f"{run.url} has {known}",
-                             "Choose one of these, or evaluate with other `evaluation.ks`.")
+            raise InputError(
+                "--metric",
+                metric,
+                f"{run.url} has {known}",
+                "Choose one of these, or evaluate with other `evaluation.ks`.",
+            )
         table = file.read([USER_ID, SPLIT, WHO, POSITIVES, metric])
         tables.append(table.filter((pc.field(SPLIT) == split) & (pc.field(WHO) == who)))
     table = pa.concat_tables(tables).sort_by(USER_ID)
     if not len(table):
-        raise InputError("--split", split, f"{run.url} has no users with held-out items there",
-                         "Choose the other one of validation and test.")
+        raise InputError(
+            "--split",
+            split,
+            f"{run.url} has no users with held-out items there",
+            "Choose the other one of validation and test.",
+        )
     ids = table[USER_ID].combine_chunks()
     return UserValues(run.url, ids, table[POSITIVES].to_numpy(), table[metric].to_numpy().astype(np.float64))
 
@@ -75,7 +87,9 @@ def require_same_users(first: UserValues, other: UserValues) -> None:
     rule = f"runs are paired by user, so users and held-out items must be those of {first.url}"
     remedy = "Compare runs of the same data and the same split."
     if first.ids.type != other.ids.type or not first.ids.equals(other.ids):
-        raise InputError(other.url, f"other users ({len(other.ids)} here, {len(first.ids)} there)", rule, remedy)
+        raise InputError(
+            other.url, f"other users ({len(other.ids)} here, {len(first.ids)} there)", rule, remedy
+        )
     differing = int((first.positives != other.positives).sum())
     if differing:
         raise InputError(other.url, f"another number of held-out items for {differing} users", rule, remedy)

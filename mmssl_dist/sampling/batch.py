@@ -1,4 +1,5 @@
-"""A training batch: seeds, what was sampled around them, and the roads on which their rows will be fetched."""
+"""A training batch: seeds, what was sampled around them, and the roads on which their rows will be
+fetched."""
 
 from __future__ import annotations
 
@@ -22,17 +23,20 @@ from mmssl_dist.sharding.topology import Adjacency
 
 @dataclass(frozen=True)
 class Batch:
-    """One worker's part of a step. S_0 are the seeds: this worker's users, positives, negatives and candidates.
+    """One worker's part of a step. S_0 are the seeds: this worker's users, positives, negatives and
+    candidates.
 
     Attributes:
         epoch, step: which step this is; they key every draw of it.
         nodes: int64 [|S_0|] node ids, sorted and unique.
         users, positives, negatives: int64 [b] positions in S_0, pair by pair.
         pairs: number of pairs over all workers.
-        batch_users: int64 [Bu] positions in S_0 of the distinct users; each user is in one worker's batch only.
+        batch_users: int64 [Bu] positions in S_0 of the distinct users; each user is in one worker's batch
+            only.
         user_counts: [W] Bu of each worker.
         own_candidates: int64 positions in S_0 of the candidates this worker owns.
-        candidates: int64 [C] node ids of the candidates of all workers, sorted and unique, so worker by worker.
+        candidates: int64 [C] node ids of the candidates of all workers, sorted and unique, so worker by
+            worker.
         candidate_counts: [W] how many of them each worker owns.
         known: bool [Bu, C], whether the user has the candidate among its training items.
         graph: the sampled neighbourhood of S_0.
@@ -98,10 +102,13 @@ class BatchSampler:
 
     def publish(self, views: Mapping[str, Adjacency]) -> None:
         """Sample modality m's lists from ``views[m]`` from now on."""
-        self.views = {m: NeighbourSampler(view, self.graph, self.exchange) for m, view in sorted(views.items())}
+        self.views = {
+            m: NeighbourSampler(view, self.graph, self.exchange) for m, view in sorted(views.items())
+        }
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """The batch of ``step`` of ``epoch``: a function of the seed, these numbers and the published views."""
+        """The batch of ``step`` of ``epoch``: a function of the seed, these numbers and the published
+        views."""
         seeds = self.seeds.draw(epoch, step)
         first, rank = self.exchange.first, self.exchange.rank
         candidates = self._all_candidates(seeds.candidates)
@@ -113,15 +120,23 @@ class BatchSampler:
         user_rows = nodes.index_select(0, batch_users) - first
         graph, seed_route, id_route = self._neighbourhood(nodes, epoch, step)
         return Batch(
-            epoch=epoch, step=step, nodes=nodes, pairs=seeds.pairs,
-            users=users, positives=positives, negatives=negatives, batch_users=batch_users,
+            epoch=epoch,
+            step=step,
+            nodes=nodes,
+            pairs=seeds.pairs,
+            users=users,
+            positives=positives,
+            negatives=negatives,
+            batch_users=batch_users,
             user_counts=self.exchange.gather_counts(len(user_rows)),
             own_candidates=own,
             candidates=candidates,
             candidate_counts=tuple(b - a for a, b in pairwise(cuts)),
             known=self._known(user_rows, candidates),
-            graph=graph, seed_route=seed_route, id_route=id_route,
-        )  # fmt: skip
+            graph=graph,
+            seed_route=seed_route,
+            id_route=id_route,
+        )
 
     def _all_candidates(self, drawn: Tensor) -> Tensor:
         """Candidates of the global batch, sorted and unique; the same on every worker."""
@@ -148,8 +163,8 @@ class BatchSampler:
         return known
 
     def _neighbourhood(self, nodes: Tensor, epoch: int, step: int) -> tuple[SampledGraph, Route, Route]:
-        """Hops outwards from the seeds; each set holds the one before it. What views and similar items take joins the
-        outermost set."""
+        """Hops outwards from the seeds; each set holds the one before it. What views and similar items take
+        joins the outermost set."""
         inner, seeds = nodes, torch.arange(len(nodes))
         seed_route = route = self.exchange.route(nodes)
         layers: list[Block] = []
@@ -167,11 +182,15 @@ class BatchSampler:
         outer, start_keep, views = inner, torch.arange(len(inner)), {}
         if self.views:
             drawn_views = {
-                m: sampler.sample(route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
+                m: sampler.sample(
+                    route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position)
+                )
                 for position, (m, sampler) in enumerate(self.views.items())
             }
             more = similar.nodes if similar is not None else ()
-            outer, (start_keep, *sources) = merge(inner, *(drawn.nodes for drawn in drawn_views.values()), *more)
+            outer, (start_keep, *sources) = merge(
+                inner, *(drawn.nodes for drawn in drawn_views.values()), *more
+            )
             view_sources, similar_sources = sources[: len(drawn_views)], sources[len(drawn_views) :]
             views = {
                 m: _block(drawn, source, len(outer))
@@ -195,7 +214,9 @@ class BatchSampler:
         items, (seed_items, users_items) = merge(nodes[seed_is_item], neighbours.nodes[of_user])
         route = self.exchange.route(items)
         lists = {
-            m: sampler.sample(route, self.similar_fanout, key(self.seed, Purpose.SIMILAR, epoch, step, position))
+            m: sampler.sample(
+                route, self.similar_fanout, key(self.seed, Purpose.SIMILAR, epoch, step, position)
+            )
             for position, (m, sampler) in enumerate(sorted(self.similar.items()))
         }
         # an item seed has one edge, to its own row; a user has one to each drawn item, all alike
@@ -203,8 +224,12 @@ class BatchSampler:
         of_item = torch.repeat_interleave(seed_is_item, counts)
         source = torch.empty_like(of_item, dtype=torch.int64)
         source[of_item], source[~of_item] = seed_items, users_items
-        weight = torch.repeat_interleave(counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source))
-        return _DrawnSimilar(lists, make_block(_indptr(counts), source, weight, len(items), nodes.new_empty(0)))
+        weight = torch.repeat_interleave(
+            counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source)
+        )
+        return _DrawnSimilar(
+            lists, make_block(_indptr(counts), source, weight, len(items), nodes.new_empty(0))
+        )
 
     def _is_item(self, nodes: Tensor) -> Tensor:
         return torch.from_numpy(self.graph.book.is_item(nodes.numpy()))
@@ -225,12 +250,17 @@ class _DrawnSimilar:
     def blocks(self, sources: Sequence[Tensor], num_source: int) -> SimilarItems:
         """sources: where ``nodes`` stand in the source set."""
         pairs = zip(self.lists.items(), sources, strict=True)
-        return SimilarItems({m: _block(drawn, source, num_source) for (m, drawn), source in pairs}, self.gather)
+        return SimilarItems(
+            {m: _block(drawn, source, num_source) for (m, drawn), source in pairs}, self.gather
+        )
 
 
 def _block(drawn: Neighbours, source: Tensor, num_source: int, keep: Tensor | None = None) -> Block:
-    """source: where ``drawn.nodes`` stand in the source set; keep: where the destinations do, if they are in it."""
-    return make_block(_indptr(drawn.counts), source, drawn.weight, num_source, source[:0] if keep is None else keep)
+    """source: where ``drawn.nodes`` stand in the source set; keep: where the destinations do, if they are in
+    it."""
+    return make_block(
+        _indptr(drawn.counts), source, drawn.weight, num_source, source[:0] if keep is None else keep
+    )
 
 
 def _indptr(counts: Tensor) -> Tensor:

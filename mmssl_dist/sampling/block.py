@@ -16,9 +16,10 @@ from torch import Tensor
 class Block:
     """One bipartite aggregation: row d of the result is the sum of weight * x[source] over the edges of d.
 
-    indptr [n_dst + 1] int32, source [E] int32 positions in the source set, weight [E] float32: CSR by destination.
-    keep [n_dst] int64: positions of the destination set's nodes within the source set; empty where they are not in it.
-    t_indptr [num_source + 1], t_source [E] positions in the destination set, t_weight [E]: the same edges by source.
+    indptr [n_dst + 1] int32, source [E] int32 positions in the source set, weight [E] float32: CSR by
+    destination. keep [n_dst] int64: positions of the destination set's nodes within the source set; empty
+    where they are not in it. t_indptr [num_source + 1], t_source [E] positions in the destination set,
+    t_weight [E]: the same edges by source.
     """
 
     indptr: Tensor
@@ -52,7 +53,8 @@ class Block:
 class SimilarItems:
     """The item-item graph around the seeds. T: the items among them and those sampled for their users.
 
-    lists: per modality, S_{L+1} to T. gather: T to S_0; an item seed takes its own row, a user the mean of its items'.
+    lists: per modality, S_{L+1} to T. gather: T to S_0; an item seed takes its own row, a user the mean of
+        its items'.
     """
 
     lists: Mapping[str, Block]
@@ -70,8 +72,8 @@ class SampledGraph:
     layers: outermost first, S_L to S_{L-1}, ..., S_1 to S_0.
     views: per modality, S_{L+1} to S_L; empty when the modality graph is off.
     similar: None when the item-item graph is off.
-    start_keep [|S_L|]: positions of S_L in S_{L+1}; without views the two sets are one, and what the item-item graph
-    takes is part of it.
+    start_keep [|S_L|]: positions of S_L in S_{L+1}; without views the two sets are one, and what the
+    item-item graph takes is part of it.
     seeds [|S_0|]: positions of S_0 in S_L. seeds_source [|S_0|]: positions of S_0 in S_{L+1}.
     """
 
@@ -103,10 +105,12 @@ class SampledGraph:
 
 
 def make_block(indptr: Tensor, source: Tensor, weight: Tensor, num_source: int, keep: Tensor) -> Block:
-    """A block with its transposed CSR; edges of one source stay in the order of their destinations. On the CPU."""
+    """A block with its transposed CSR; edges of one source stay in the order of their destinations. On the
+    CPU."""
     indptr, source = indptr.to(torch.int32), source.to(torch.int32)
     shape = (len(indptr) - 1, num_source)
-    # a counting sort by source that goes through the destinations in order: sums of gradients always run alike
+    # a counting sort by source that goes through the destinations in order: sums of gradients always run
+    # alike
     turned = csr_matrix((weight.numpy(), source.numpy(), indptr.numpy()), shape).tocsc()
     t_indptr, t_source, t_weight = map(torch.from_numpy, (turned.indptr, turned.indices, turned.data))
     return Block(indptr, source, weight, num_source, keep, t_indptr, t_source, t_weight)

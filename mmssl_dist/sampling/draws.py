@@ -1,5 +1,5 @@
-"""Stateless randomness: every draw is a pure function of integer keys, so it depends neither on the number of workers
-nor on what was drawn before, and is the same on CPU and GPU."""
+"""Stateless randomness: every draw is a pure function of integer keys, so it depends neither on the number of
+workers nor on what was drawn before, and is the same on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _UNIFORM_BITS = 23  # (bits + 0.5) / 2^23 is exact in float32 and never 0 or 1
 
 
 class Purpose(IntEnum):
-    """What a draw is for; part of its key, so that two purposes never share numbers. Values are kept for good."""
+    """What a draw is for; part of its key, so that two purposes never share numbers. Values are kept for
+    good."""
 
     SPLIT = 1
     INIT = 2
@@ -46,7 +47,8 @@ def key(*parts: int) -> int:
 def uniform(key: int, *ids: Tensor) -> Tensor:
     """Float32 in the open interval (0, 1), one per element of the ids broadcast together, on their device.
 
-    ids: int64 tensors; the number at an element depends on ``key`` and that element's ids alone. Cheapest with the
+    ids: int64 tensors; the number at an element depends on ``key`` and that element's ids alone. Cheapest
+        with the
     smallest tensors first. Resolution 2^-23.
     """
     bits = _hash(key, ids)
@@ -55,12 +57,14 @@ def uniform(key: int, *ids: Tensor) -> Tensor:
 
 
 def integers(key: int, high: int, *ids: Tensor) -> Tensor:
-    """Int64 in [0, high), one per element of the ids broadcast together; the bias, high / 2^63, is out of sight."""
+    """Int64 in [0, high), one per element of the ids broadcast together; the bias, high / 2^63, is out of
+    sight."""
     return _shift(_hash(key, ids), 1).remainder_(high)
 
 
 def normal(key: int, *ids: Tensor) -> Tensor:
-    """Standard normal float32, one per element of the ids broadcast together; within 5.3 standard deviations."""
+    """Standard normal float32, one per element of the ids broadcast together; within 5.3 standard
+    deviations."""
     return torch.erfinv(uniform(key, *ids).mul_(2.0).sub_(1.0)).mul_(2.0**0.5)
 
 
@@ -91,7 +95,8 @@ def _hash(key: int, ids: tuple[Tensor, ...]) -> Tensor:
 
 
 def _mix(value: Tensor) -> Tensor:
-    """``_mix_word`` on a temporary int64 tensor, in place: products and sums wrap around as unsigned ones do."""
+    """``_mix_word`` on a temporary int64 tensor, in place: products and sums wrap around as unsigned ones
+    do."""
     value = value.add_(_signed(_GOLDEN))
     value = value.bitwise_xor_(_shift(value, 30)).mul_(_signed(_FIRST))
     value = value.bitwise_xor_(_shift(value, 27)).mul_(_signed(_SECOND))

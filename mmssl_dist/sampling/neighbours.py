@@ -1,7 +1,7 @@
 """Sampling across partitions: owners draw neighbours for whoever asks, once per node and hop.
 
-What several workers ask for in the same hop is drawn once, per partition, from a key of seed, epoch, step, hop and
-partition. So the sampled neighbourhoods do not depend on how many workers there are.
+What several workers ask for in the same hop is drawn once, per partition, from a key of seed, epoch, step,
+hop and partition. So the sampled neighbourhoods do not depend on how many workers there are.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Neighbours:
 
     Attributes:
         counts: int64 [k]. nodes: int64 [sum(counts)] node ids, node by node.
-        weight: float32 [sum(counts)], edge weight x degree / count, so that the weighted sum over a sampled row is an
-            unbiased estimate of the sum over the whole row.
+        weight: float32 [sum(counts)], edge weight x degree / count, so that the weighted sum over a sampled
+            row is an unbiased estimate of the sum over the whole row.
     """
 
     counts: Tensor
@@ -55,7 +55,8 @@ class NeighbourSampler:
             self._samplers.append((part, first, begin, sampler))
 
     def sample(self, route: Route, fanout: int | None, seed: int) -> Neighbours:
-        """Neighbours of the nodes of ``route``, at most ``fanout`` each; all of them when it is None (collective)."""
+        """Neighbours of the nodes of ``route``, at most ``fanout`` each; all of them when it is None
+        (collective)."""
         rows, place = route.requested, None
         if self.exchange.world_size > 1:
             rows, place = torch.unique(rows, return_inverse=True)
@@ -75,7 +76,9 @@ class NeighbourSampler:
         if self.exchange.wire == torch.int64:
             counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [nodes, weight])
             return Neighbours(counts, nodes, weight)
-        both = torch.stack([nodes.to(torch.int32), weight.view(torch.int32)], 1)  # bits of the weights: one message
+        both = torch.stack(
+            [nodes.to(torch.int32), weight.view(torch.int32)], 1
+        )  # bits of the weights: one message
         counts, (both,) = self.exchange.fetch_ragged(route, counts, [both])
         return Neighbours(counts, both[:, 0].to(torch.int64), both[:, 1].contiguous().view(torch.float32))
 

@@ -13,8 +13,8 @@ from mmssl_dist.sampling.batch import Batch, BatchSampler
 class Prefetcher:
     """Calls a sampler from a thread of its own, always the same one, at most ``depth`` batches ahead.
 
-    Collectives of the sampler therefore run in the order of the steps on every worker. Nothing is sampled past the end
-    of an epoch, because the views of the next one are published between the two.
+    Collectives of the sampler therefore run in the order of the steps on every worker. Nothing is sampled
+    past the end of an epoch, because the views of the next one are published between the two.
     """
 
     def __init__(self, sampler: BatchSampler, depth: int) -> None:

@@ -1,5 +1,5 @@
-"""Which training pairs a step takes, and the items drawn beside them. Every draw belongs to a partition, not to a
-worker, so the global batch is the same for any number of workers and after any resume."""
+"""Which training pairs a step takes, and the items drawn beside them. Every draw belongs to a partition, not
+to a worker, so the global batch is the same for any number of workers and after any resume."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Seeds:
 class SeedSampler:
     """Deals the training interactions into steps.
 
-    One pass over them has ceil(E / batch_size) steps; partition p with E_p interactions, permuted anew for each pass,
-    contributes those numbered floor(t E_p / steps) to floor((t + 1) E_p / steps) to step t of a pass. An epoch is one
-    pass, or ``training.steps_per_epoch`` steps that go on where the epoch before ended. Collective at construction.
+    One pass over them has ceil(E / batch_size) steps; partition p with E_p interactions, permuted anew for
+    each pass, contributes those numbered floor(t E_p / steps) to floor((t + 1) E_p / steps) to step t of a
+    pass. An epoch is one pass, or ``training.steps_per_epoch`` steps that go on where the epoch before ended.
+    Collective at construction.
 
     Attributes:
         steps: of an epoch.
@@ -50,10 +51,14 @@ class SeedSampler:
 
     def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job) -> None:
         self.graph, self.seed = graph, job.seed
-        self.candidates = 0 if job.losses.adversarial.candidates == "all" else job.losses.adversarial.candidates
+        self.candidates = (
+            0 if job.losses.adversarial.candidates == "all" else job.losses.adversarial.candidates
+        )
         indptr = graph.training.indptr
         users = [graph.user_rows(part) for part in graph.parts]
-        self._edges = [(int(indptr[r.start]), int(indptr[r.stop])) for r in users]  # users come first in a partition
+        self._edges = [
+            (int(indptr[r.start]), int(indptr[r.stop])) for r in users
+        ]  # users come first in a partition
         counts = exchange.gather_counts(len(users))
         own = torch.tensor([last - first for first, last in self._edges], dtype=torch.int64)
         self._part_pairs: list[int] = exchange.gather_rows(own, counts).tolist()
@@ -75,7 +80,9 @@ class SeedSampler:
         if number != self._pass:
             self._permute(number)
         shares = [self._draw_part(part, epoch, step) for part in self.graph.parts]
-        users, positives, negatives, candidates = (torch.cat(tensors) for tensors in zip(*shares, strict=True))
+        users, positives, negatives, candidates = (
+            torch.cat(tensors) for tensors in zip(*shares, strict=True)
+        )
         return Seeds(users, positives, negatives, candidates, self.pairs(epoch, step))
 
     def _place(self, epoch: int, step: int) -> tuple[int, int]:
@@ -103,7 +110,8 @@ class SeedSampler:
         return users, positives, negatives, candidates
 
     def _negatives(self, users: Tensor, draw: int) -> Tensor:
-        """One item per user, uniform over those it does not know: rejection, then the complement for what is left."""
+        """One item per user, uniform over those it does not know: rejection, then the complement for what is
+        left."""
         training, items = self.graph.training, self.graph.book.num_items
         nodes = self._items(integers(draw, items, torch.arange(len(users)), torch.zeros_like(users)))
         for attempt in range(1, _ATTEMPTS):
@@ -139,6 +147,8 @@ def _require_negatives(graph: LocalGraph) -> None:
     degrees = graph.training.degrees(users)
     if len(users) and int(degrees.max()) >= graph.book.num_items:
         raise InputError(
-            "the training interactions", f"a user with all {graph.book.num_items} items",
-            "a negative is an item the user does not know", "Remove that user, or add items.",
+            "the training interactions",
+            f"a user with all {graph.book.num_items} items",
+            "a negative is an item the user does not know",
+            "Remove that user, or add items.",
         )

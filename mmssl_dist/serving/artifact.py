@@ -31,8 +31,10 @@ class Artifact:
         """
         record = self.manifest.files.get(name)
         if record is None:
-            raise ArtifactError(f"{self.location.url}/{name}: the manifest names no such file; it was made by another "
-                                f"version. Run `mmssl-dist {self.manifest.kind} --force` on the job.")  # fmt: skip
+            raise ArtifactError(
+                f"{self.location.url}/{name}: the manifest names no such file; it was made by another "
+                f"version. Run `mmssl-dist {self.manifest.kind} --force` on the job."
+            )
         return (self.location / name).localize(self.cache, record)
 
     def count(self, file_of: Callable[[int], str]) -> int:
@@ -41,7 +43,9 @@ class Artifact:
 
     def column(self, file_of: Callable[[int], str], name: str) -> pa.Array:
         """One column of a table, over all partitions."""
-        tables = [pq.read_table(self.path(file_of(part)), columns=[name]) for part in range(self.count(file_of))]
+        tables = [
+            pq.read_table(self.path(file_of(part)), columns=[name]) for part in range(self.count(file_of))
+        ]
         return pa.concat_tables(tables)[name].combine_chunks()
 
     def rows(self, file_of: Callable[[int], str], name: str) -> np.ndarray:

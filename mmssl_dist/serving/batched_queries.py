@@ -44,7 +44,8 @@ def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError
 
 
 def alike(run: Run, items: list[str], ks: list[int]) -> list[Ranked | InputError]:
-    """The ``k`` items most like each item, or what is wrong with it; all the known ones are compared at once."""
+    """The ``k`` items most like each item, or what is wrong with it; all the known ones are compared at
+    once."""
     found: dict[int, Ranked | InputError] = {}
     for place, item in enumerate(items):
         try:

@@ -15,7 +15,16 @@ from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.runtime import guarded, ray_data
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.run import Ranked, Run, open_run
-from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprint, open_location, publish, read_manifest
+from mmssl_dist.storage import (
+    FileRecord,
+    Location,
+    Manifest,
+    begin,
+    fingerprint,
+    open_location,
+    publish,
+    read_manifest,
+)
 from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, SCORES
 from mmssl_dist.storage.paths import absolute
 
@@ -31,9 +40,11 @@ class Wish:
     exact: bool
 
 
-def recommend_file(url: str, storage: Storage, users: str, to: str, wish: Wish, address: str | None,
-                   debug: bool) -> int:  # fmt: skip
-    """Write the recommendations of the users in a file to recommendations/ as Parquet: user_id, items, scores.
+def recommend_file(
+    url: str, storage: Storage, users: str, to: str, wish: Wish, address: str | None, debug: bool
+) -> int:
+    """Write the recommendations of the users in a file to recommendations/ as Parquet: user_id, items,
+    scores.
 
     Args:
         url: the exported run.
@@ -50,8 +61,12 @@ def recommend_file(url: str, storage: Storage, users: str, to: str, wish: Wish, 
     run = open_run(absolute(url), storage)
     source, target = open_location(absolute(users), storage), open_location(absolute(to), storage)
     if target.exists() and (not target.is_folder() or target.files()) and not _ours(target):
-        raise InputError("--to", to, "the folder must be new, empty, or hold recommendations of an earlier call",
-                         "Name another one.")
+        raise InputError(
+            "--to",
+            to,
+            "the folder must be new, empty, or hold recommendations of an earlier call",
+            "Name another one.",
+        )
     _require_column(source)
     with connect(Scaling(), storage, address, debug), ray_data(0):
         import ray
@@ -61,9 +76,13 @@ def recommend_file(url: str, storage: Storage, users: str, to: str, wish: Wish, 
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
         written = dataset.map_batches(
-            _Recommender, fn_constructor_args=(absolute(url), storage, target, wish), batch_format="pyarrow",
-            batch_size=_BATCH, compute=pool, num_cpus=1,
-        ).take_all()  # fmt: skip
+            _Recommender,
+            fn_constructor_args=(absolute(url), storage, target, wish),
+            batch_format="pyarrow",
+            batch_size=_BATCH,
+            compute=pool,
+            num_cpus=1,
+        ).take_all()
     files = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written}
     count = sum(int(row["users"]) for row in written)
     made_from = fingerprint(RECOMMENDATIONS, dict(run.facts), asdict(wish))
@@ -90,7 +109,9 @@ class _Recommender:
         pq.write_table(_table(self.run, given, ranked), sink)
         name = f"{RECOMMENDATIONS}/part-{hashlib.sha256(repr(given).encode()).hexdigest()[:16]}.parquet"
         record = (self.target / name).write_bytes(sink.getvalue())
-        return pa.table({"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], "users": [len(given)]})
+        return pa.table(
+            {"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], "users": [len(given)]}
+        )
 
 
 def _table(run: Run, users: list[object], ranked: list[Ranked]) -> pa.Table:

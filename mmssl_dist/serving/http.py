@@ -1,4 +1,5 @@
-"""The HTTP service: a Ray Serve deployment whose replicas each hold the run, and answer what came together at once."""
+"""The HTTP service: a Ray Serve deployment whose replicas each hold the run, and answer what came together at
+once."""
 
 import asyncio
 import json
@@ -28,9 +29,13 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     user: Id | None = Field(None, description="A user of the data.")
-    items: list[Id] = Field([], max_length=LONGEST, description="Without a user: items known of somebody new.")
+    items: list[Id] = Field(
+        [], max_length=LONGEST, description="Without a user: items known of somebody new."
+    )
     k: int = Field(20, ge=1, le=LONGEST, description="Items wanted.")
-    exclude_seen: bool = Field(True, description="Leave out the user's items of training, or the items given.")
+    exclude_seen: bool = Field(
+        True, description="Leave out the user's items of training, or the items given."
+    )
 
 
 class NewItem(BaseModel):
@@ -81,7 +86,8 @@ class Health(BaseModel):
 def answer(found: Ranked | InputError) -> Response:
     """An ``Answer``, or the HTTP error that says what is wrong.
 
-    Written here: checking each item of each answer against the model would take as long as all else that FastAPI does.
+    Written here: checking each item of each answer against the model would take as long as all else that
+        FastAPI does.
     """
     if isinstance(found, InputError):
         raise refused(found)
@@ -151,7 +157,8 @@ class Service:
 
     @api.post("/similar", response_model=Answer)
     async def similar_to_new(self, new: NewItem) -> Response:
-        """The items most like one that is not in the data, by its features. 422: features that the run has not."""
+        """The items most like one that is not in the data, by its features. 422: features that the run has
+        not."""
         try:
             return answer(await asyncio.to_thread(self.run.similar_to_new, new.features, new.k))
         except InputError as error:
@@ -171,7 +178,9 @@ class Service:
     async def health(self) -> Health:
         """What is served."""
         facts = self.run.facts
-        return Health(status="ok", run=self.url, users=facts["users"], items=facts["items"], index=facts["index"])
+        return Health(
+            status="ok", run=self.url, users=facts["users"], items=facts["items"], index=facts["index"]
+        )
 
     @_batched
     async def _ask(self, questions: list[Question]) -> list[Ranked | InputError]:

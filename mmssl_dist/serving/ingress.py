@@ -1,8 +1,9 @@
-"""How requests reach the replicas: through HAProxy, straight to each, on a Ray of our own; else as the cluster does it.
+"""How requests reach the replicas: through HAProxy, straight to each, on a Ray of our own; else as the
+cluster does it.
 
-Ray Serve's usual way is a proxy in Python that passes each request on as a call of an actor, which costs several times
-what answering it does. HAProxy comes with Ray Serve. It is chosen by variables of every process of a Ray, so that of a
-cluster somebody else started is that cluster's choice.
+Ray Serve's usual way is a proxy in Python that passes each request on as a call of an actor, which costs
+several times what answering it does. HAProxy comes with Ray Serve. It is chosen by variables of every process
+of a Ray, so that of a cluster somebody else started is that cluster's choice.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # HAProxy looks for replicas at 127.0.0.1  # noqa: S104
-_LEAVING_SECONDS = "1"  # that a replica is still there for requests sent to it before HAProxy knew that it goes
+_LEAVING_SECONDS = (
+    "1"  # that a replica is still there for requests sent to it before HAProxy knew that it goes
+)
 
 
 @contextmanager
 def straight_to_replicas(host: str) -> Iterator[None]:
-    """Until its end a Ray that this process starts lets HAProxy take requests at ``host`` straight to the replicas.
+    """Until its end a Ray that this process starts lets HAProxy take requests at ``host`` straight to the
+    replicas.
 
-    Not for an address of one network card alone: HAProxy and the replicas would listen at different ones. What is set
+    Not for an address of one network card alone: HAProxy and the replicas would listen at different ones.
+    What is set
     in the environment already stays; RAY_SERVE_ENABLE_HA_PROXY=0 keeps Ray Serve's proxy in Python.
     """
     if host not in _HOSTS:

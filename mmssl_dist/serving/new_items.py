@@ -1,7 +1,8 @@
-"""The row of an item that training never saw, from its features: what the model makes of an item without interactions.
+"""The row of an item that training never saw, from its features: what the model makes of an item without
+interactions.
 
-It is the final row that the item would have if it were added to the catalogue with all weights and rows as they are.
-Missing is its own ID row, which nobody has learned: it counts as zero.
+It is the final row that the item would have if it were added to the catalogue with all weights and rows as
+they are. Missing is its own ID row, which nobody has learned: it counts as zero.
 """
 
 # I items, D embedding, F features of a modality, K neighbours in the item-item graph
@@ -49,7 +50,10 @@ class NewItems:
         """[F] float32 of each modality given, as training saw those of the catalogue."""
         known = self.partitions.manifest.facts["modalities"]
         named = ", ".join(f"{m} ({width} values)" for m, width in known.items())
-        rule, remedy = f"the run's modalities are {named}", "Give one vector for each modality that the item has."
+        rule, remedy = (
+            f"the run's modalities are {named}",
+            "Give one vector for each modality that the item has.",
+        )
         if not features:
             raise InputError("features", "none", rule, remedy)
         found = {}
@@ -59,12 +63,18 @@ class NewItems:
             try:
                 raw = np.asarray(given, np.float64)
             except (TypeError, ValueError) as error:
-                raise InputError(f"features.{modality}", "something else", "a list of numbers", remedy) from error
+                raise InputError(
+                    f"features.{modality}", "something else", "a list of numbers", remedy
+                ) from error
             if raw.shape != (known[modality],):
                 raise InputError(f"features.{modality}", f"shape {list(raw.shape)}", rule, remedy)
             if not np.isfinite(raw).all():
-                raise InputError(f"features.{modality}", "a value that is not finite", "features are finite",
-                                 "Leave the modality out where it is unknown.")  # fmt: skip
+                raise InputError(
+                    f"features.{modality}",
+                    "a value that is not finite",
+                    "features are finite",
+                    "Leave the modality out where it is unknown.",
+                )
             mean, scale = self._tensors[standardization(modality)]
             found[modality] = ((raw.astype(np.float32) - mean) * scale).astype(np.float32)
         return found
@@ -78,7 +88,9 @@ class NewItems:
         """[D], the ID rows of the nearest items summed with the weights of the item-item graph."""
         if modality not in self._catalogues:
             self._catalogues[modality] = _read_catalogue(self.partitions, modality)
-        places, weights = self._catalogues[modality].nearest(x, self.partitions.manifest.facts["item_neighbours"])
+        places, weights = self._catalogues[modality].nearest(
+            x, self.partitions.manifest.facts["item_neighbours"]
+        )
         summed: np.ndarray = weights @ self._own[places]
         return summed
 
@@ -95,7 +107,8 @@ class NewItems:
 class _Catalogue:
     """One modality of the catalogue's items, by place.
 
-    features: per partition [i, F + 1] float32, memory-mapped. lengths: [I] of the features. listed: [I] int64, how many
+    features: per partition [i, F + 1] float32, memory-mapped. lengths: [I] of the features. listed: [I]
+        int64, how many
     items have an item among their neighbours.
     """
 
@@ -104,7 +117,8 @@ class _Catalogue:
     listed: np.ndarray
 
     def nearest(self, x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the ``size`` items nearest to features ``x`` [F] by cosine, and their weights, float32."""
+        """Places of the ``size`` items nearest to features ``x`` [F] by cosine, and their weights,
+        float32."""
         length = np.linalg.norm(x)
         present = np.flatnonzero(self.lengths > _SHORTEST_FEATURES)
         size = min(size, len(present)) if length > _SHORTEST_FEATURES else 0

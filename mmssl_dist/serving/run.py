@@ -1,6 +1,8 @@
-"""An exported run, read from its published files as they are needed: ids, embeddings, recommendations, similar items.
+"""An exported run, read from its published files as they are needed: ids, embeddings, recommendations,
+similar items.
 
-Users and items have places 0, 1, ...: the order of the export's files. Everything here is numpy, Arrow and FAISS.
+Users and items have places 0, 1, ...: the order of the export's files. Everything here is numpy, Arrow and
+FAISS.
 """
 
 # U users, I items, D embedding, q queries
@@ -58,7 +60,8 @@ class RankedUsers:
 
 
 class Run:
-    """An exported run; ``open_run`` makes it. ``export``, ``partitions``: the artifacts that it is read from."""
+    """An exported run; ``open_run`` makes it. ``export``, ``partitions``: the artifacts that it is read
+    from."""
 
     def __init__(self, export: Artifact, partitions: Artifact) -> None:
         self.export, self.partitions = export, partitions
@@ -111,7 +114,8 @@ class Run:
     def recommend_new(
         self, items: Sequence[object], k: int = 20, exclude_seen: bool = True, exact: bool = False
     ) -> Ranked:
-        """The ``k`` best items of a user training never saw, by the items known of them; raises as ``recommend`` does.
+        """The ``k`` best items of a user training never saw, by the items known of them; raises as
+        ``recommend`` does.
 
         The row is ``fold_in``'s. ``exclude_seen`` leaves out ``items``.
         """
@@ -126,7 +130,8 @@ class Run:
         return self.rank(rows, [each if exclude_seen else NOTHING for each in places], k, exact)
 
     def similar(self, items: object, k: int = 20) -> Ranked | list[Ranked]:
-        """The ``k`` items whose embeddings have the highest cosine with an item's, or with each of several items'.
+        """The ``k`` items whose embeddings have the highest cosine with an item's, or with each of several
+        items'.
 
         Every item is compared; the item itself is left out. Raises as ``recommend`` does.
         """
@@ -141,7 +146,8 @@ class Run:
         return ranked[0] if alone else ranked
 
     def new_item(self, features: Mapping[str, Sequence[float]]) -> np.ndarray:
-        """float32 [D], the row of an item training never saw: what the model makes of an item without interactions.
+        """float32 [D], the row of an item training never saw: what the model makes of an item without
+        interactions.
 
         Args:
             features: modality -> its vector as in the raw files, for one or more of the run's modalities.
@@ -152,7 +158,8 @@ class Run:
         return self._new_items.row(features)
 
     def similar_to_new(self, features: Mapping[str, Sequence[float]], k: int = 20) -> Ranked:
-        """The ``k`` items whose embeddings have the highest cosine with a new item's row; raises as ``new_item``."""
+        """The ``k`` items whose embeddings have the highest cosine with a new item's row; raises as
+        ``new_item``."""
         import faiss
 
         _require_k(k)
@@ -175,11 +182,13 @@ class Run:
         return self.items.at(self.seen.of(self.users.place(user)))
 
     def fold_in(self, items: np.ndarray) -> np.ndarray:
-        """float32 [D], the row of a user of these items, given by place: what the model's propagation makes of them.
+        """float32 [D], the row of a user of these items, given by place: what the model's propagation makes
+        of them.
 
-        It is the final row that the user would have if they were added to the training graph with the weights and the
-        items' rows as they are: the mean of all layers, the mean of the items' rows over the item-item graph, the unit
-        tower rows. Missing is the user's own ID row, which nobody has learned: it counts as zero.
+        It is the final row that the user would have if they were added to the training graph with the weights
+        and the items' rows as they are: the mean of all layers, the mean of the items' rows over the
+        item-item graph, the unit tower rows. Missing is the user's own ID row, which nobody has learned: it
+        counts as zero.
         """
         rows, facts = self._fold_in_rows, self.facts["fold_in"]
         row = rows[LAYERS][items].sum(0) / len(items) ** 0.5
@@ -225,10 +234,14 @@ class Run:
             InputError: there are none, or one is unknown.
         """
         if not len(items):
-            raise InputError("items", "none", "a new user is known by at least one item", "Give some item ids.")
+            raise InputError(
+                "items", "none", "a new user is known by at least one item", "Give some item ids."
+            )
         return np.unique(self.items.places(items))
 
-    def rank(self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False) -> list[Ranked]:
+    def rank(
+        self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False
+    ) -> list[Ranked]:
         """The ``k`` best items of each row [q, D], without those at its ``left_out`` places."""
         import faiss
 
@@ -248,13 +261,17 @@ class Run:
             first = np.arange(len(found)) * len(self.items)  # makes a number of a row and a place
             left = np.repeat(first, [len(each) for each in left_out]) + np.concatenate(left_out)
             kept &= ~np.isin(first[:, None] + found, left)
-        order = np.lexsort((found, np.where(kept, -scores, np.inf)))[:, :k]  # of equals the first place, as exported
+        order = np.lexsort((found, np.where(kept, -scores, np.inf)))[
+            :, :k
+        ]  # of equals the first place, as exported
         lengths = np.minimum(kept.sum(1), k)
         there = np.arange(order.shape[1]) < lengths[:, None]
         ids = self.items.at(np.take_along_axis(found, order, 1)[there])
         values = np.take_along_axis(scores, order, 1)
         ends = lengths.cumsum()
-        return [Ranked(ids[end - n : end], row[:n]) for end, n, row in zip(ends, lengths, values, strict=True)]
+        return [
+            Ranked(ids[end - n : end], row[:n]) for end, n, row in zip(ends, lengths, values, strict=True)
+        ]
 
 
 def open_run(url: str, storage: Storage | None = None) -> Run:
@@ -272,10 +289,14 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
     export = _artifact(location / "export", "export", cache, "export")
     partitions = _artifact(location / "partitions", "partitions", cache, "partition")
     if "index" not in export.manifest.facts or "feature_columns" not in export.manifest.facts["fold_in"]:
-        raise ArtifactError(f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again.")
+        raise ArtifactError(
+            f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again."
+        )
     if export.manifest.facts["partitions"] != partitions.manifest.fingerprint:
-        raise ArtifactError(f"{partitions.location.url}: partitioned anew since the export was made. "
-                            "Run `mmssl-dist run` on the job.")  # fmt: skip
+        raise ArtifactError(
+            f"{partitions.location.url}: partitioned anew since the export was made. "
+            "Run `mmssl-dist run` on the job."
+        )
     return Run(export, partitions)
 
 

@@ -48,10 +48,14 @@ def _read(partitions: Artifact, indptr_name: str, items_name: str) -> SeenItems:
     lengths, nodes = [], []
     for part in range(book.parts):
         folder = names.part_folder(part)
-        indptr = _array(partitions, f"{folder}/{indptr_name}")[: book.users[part] + 1]  # users come before items
+        indptr = _array(partitions, f"{folder}/{indptr_name}")[
+            : book.users[part] + 1
+        ]  # users come before items
         lengths.append(np.diff(indptr))
         nodes.append(_array(partitions, f"{folder}/{items_name}")[: indptr[-1]])
-    return SeenItems(np.concatenate([[0], np.concatenate(lengths).cumsum()]), places_of(book, np.concatenate(nodes)))
+    return SeenItems(
+        np.concatenate([[0], np.concatenate(lengths).cumsum()]), places_of(book, np.concatenate(nodes))
+    )
 
 
 def _array(partitions: Artifact, name: str) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Puts the HTTP service on a Ray, and takes it down without dropping what was asked: new requests are answered 404,
-those under way as ever."""
+"""Puts the HTTP service on a Ray, and takes it down without dropping what was asked: new requests are
+answered 404, those under way as ever."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ class Listening:
     replicas: int
 
 
-def serve_until_stopped(url: str, storage: Storage, where: Listening, address: str | None, debug: bool,
-                        echo: Callable[[str], None]) -> None:  # fmt: skip
+def serve_until_stopped(
+    url: str,
+    storage: Storage,
+    where: Listening,
+    address: str | None,
+    debug: bool,
+    echo: Callable[[str], None],
+) -> None:
     """Serve an exported run over HTTP until SIGTERM or SIGINT, then drain.
 
     Args:
@@ -80,7 +86,8 @@ def serve_until_stopped(url: str, storage: Storage, where: Listening, address: s
 
 
 def _reason(status: Any) -> str:
-    """The last line of what Serve says of the first deployment that has something to say: of an exception, its name."""
+    """The last line of what Serve says of the first deployment that has something to say: of an exception,
+    its name."""
     messages = [each.message for each in status.applications[_NAME].deployments.values() if each.message]
     lines = [line.strip() for line in messages[0].splitlines() if line.strip()] if messages else [""]
     return lines[-1]
@@ -100,5 +107,9 @@ def _require_free(where: Listening) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((where.host, where.port))
     except OSError as error:
-        raise InputError("--port", f"{where.host}:{where.port}", f"it must be free on this machine ({error.strerror})",
-                         "Choose another --port or --host.") from error
+        raise InputError(
+            "--port",
+            f"{where.host}:{where.port}",
+            f"it must be free on this machine ({error.strerror})",
+            "Choose another --port or --host.",
+        ) from error

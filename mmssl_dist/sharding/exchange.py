@@ -1,7 +1,8 @@
-"""Exchange: ids go to the workers that own them, rows come back, and gradients of those rows take the same road home.
+"""Exchange: ids go to the workers that own them, rows come back, and gradients of those rows take the same
+road home.
 
-Every user and item is a node, and a worker owns one contiguous range of node ids, so finding owners of sorted ids is
-W binary searches. With one worker each call is plain indexing and nothing is sent.
+Every user and item is a node, and a worker owns one contiguous range of node ids, so finding owners of sorted
+ids is W binary searches. With one worker each call is plain indexing and nothing is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Route:
 
     Attributes:
         asked: [W] numbers of rows this worker receives from each worker.
-        requested: int64 local row numbers this worker sends, requester by requester; within one, sorted and unique.
+        requested: int64 local row numbers this worker sends, requester by requester; within one, sorted and
+            unique.
         requested_counts: [W] how many of them each requester gets.
     """
 
@@ -117,7 +119,9 @@ class Exchange:
         """
         return self.send(rows, route.requested_counts, route.asked)
 
-    def fetch_ragged(self, route: Route, counts: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def fetch_ragged(
+        self, route: Route, counts: Tensor, values: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         """Rows of different lengths: the counts and, for each of ``values``, the concatenated entries.
 
         Args:
@@ -132,7 +136,8 @@ class Exchange:
         return received, [self.send(value, outgoing, incoming) for value in values]
 
     def send(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
-        """Send ``rows``, cut by ``outgoing`` [W], and return what arrives, cut by ``incoming`` [W]; differentiable."""
+        """Send ``rows``, cut by ``outgoing`` [W], and return what arrives, cut by ``incoming`` [W];
+        differentiable."""
         if self.world_size == 1:
             return rows
         result: Tensor = _Send.apply(rows, tuple(outgoing), tuple(incoming), self)  # type: ignore[no-untyped-call]
@@ -147,7 +152,8 @@ class Exchange:
         return tuple(self.all_to_all(sent, ones, ones).tolist())
 
     def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """Rows of all workers, worker by worker; differentiable: gradients from everywhere are summed at home.
+        """Rows of all workers, worker by worker; differentiable: gradients from everywhere are summed at
+        home.
 
         Args:
             counts: [W] how many rows each worker contributes, see ``gather_counts``.
@@ -185,7 +191,9 @@ class Exchange:
         per_row = rows[:1].numel() * rows.element_size()
         self.traffic.bytes_sent += per_row * (sum(outgoing) - outgoing[self.rank])
         with self._timed():
-            dist.all_to_all_single(received, rows.contiguous(), list(incoming), list(outgoing), group=self.group)
+            dist.all_to_all_single(
+                received, rows.contiguous(), list(incoming), list(outgoing), group=self.group
+            )
         return received
 
     @property

@@ -1,7 +1,8 @@
-"""Learned modality lists: for each local user and modality the best unseen items found so far, with their scores.
+"""Learned modality lists: for each local user and modality the best unseen items found so far, with their
+scores.
 
-The top of a dense user x item similarity (MMSSL's modality graph) without the matrix: whenever a user is in a batch its
-list is merged with the batch's candidates; a stored item that is among them takes its new score.
+The top of a dense user x item similarity (MMSSL's modality graph) without the matrix: whenever a user is in a
+batch its list is merged with the batch's candidates; a stored item that is among them takes its new score.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class ModalityLists:
         size = self.items.shape[1]
         stored, stored_scores = self.items[rows], self.scores[rows]
         place = torch.searchsorted(candidates, stored).clamp(max=len(candidates) - 1)
-        stored_scores = stored_scores.masked_fill(candidates[place] == stored, -torch.inf)  # the fresh score counts
+        stored_scores = stored_scores.masked_fill(
+            candidates[place] == stored, -torch.inf
+        )  # the fresh score counts
         fresh, index = scores.topk(min(size, len(candidates)), dim=1)
         best, order = torch.cat([stored_scores, fresh], 1).topk(size, dim=1)
         items = torch.cat([stored, candidates[index]], 1).gather(1, order)
@@ -55,7 +58,8 @@ class ModalityLists:
         self.published = self.items.clone()
 
     def graph(self, exchange: Exchange) -> Adjacency:
-        """The published lists: users with their items, and at each item's owner the users that list it (collective)."""
+        """The published lists: users with their items, and at each item's owner the users that list it
+        (collective)."""
         row, slot = (self.published != EMPTY).nonzero(as_tuple=True)
         item = self.published[row, slot]
         order = torch.argsort(item, stable=True)
@@ -65,4 +69,3 @@ class ModalityLists:
         received = exchange.send(pairs, outgoing, exchange.swap_counts(outgoing))
         rows = torch.cat([row, received[:, 0] - exchange.first])
         return adjacency_from_pairs(rows, torch.cat([item, received[:, 1]]), exchange.rows)
-

@@ -1,4 +1,5 @@
-"""The partitions a worker holds, side by side: neighbouring partitions make one contiguous range of node ids."""
+"""The partitions a worker holds, side by side: neighbouring partitions make one contiguous range of node
+ids."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class LocalGraph:
         book: the partition book.
         parts: the partitions held.
         offsets: [len(parts) + 1] first local row of each partition, then the number of rows.
-        training: the interaction graph's lists of the local nodes; weights are 1 / sqrt(degree * neighbour's degree).
+        training: the interaction graph's lists of the local nodes; weights are 1 / sqrt(degree * neighbour's
+            degree).
         held_out: "validation", "test": lists of the local nodes' held-out items; empty for item rows.
         propagated: modality -> float32 [n, F + 1] propagated features and bias column (equation 1); with
             model.feature_columns the items' own, and zeros for users.
@@ -94,7 +96,9 @@ def _held_out(partitions: list[PartitionData], split: str) -> Adjacency:
     indptrs = []
     for p in partitions:
         indptr, _ = p.held_out[split]
-        indptrs.append(np.concatenate([indptr, np.full(p.items, indptr[-1], np.int64)]))  # items hold nothing out
+        indptrs.append(
+            np.concatenate([indptr, np.full(p.items, indptr[-1], np.int64)])
+        )  # items hold nothing out
     items = _join([p.held_out[split][1] for p in partitions])
     return Adjacency(_join_indptr(indptrs), items, torch.ones(len(items)))
 
@@ -130,8 +134,8 @@ def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:
 
 
 def _let_go(array: np.ndarray) -> None:
-    """Pages of a mapped file count as this process's memory until they are given back; all files together would double
-    it."""
+    """Pages of a mapped file count as this process's memory until they are given back; all files together
+    would double it."""
     mapped = getattr(array, "_mmap", None)
     if mapped is not None:
         mapped.madvise(mmap.MADV_DONTNEED)

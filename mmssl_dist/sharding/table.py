@@ -61,7 +61,9 @@ class RowTable:
             gradient: [k, D] for ``route.requested``; a row that several workers asked for gets the sum.
         """
         index = route.requested
-        if len(route.requested_counts) > 1:  # one requester asks for each row once; several may ask for the same row
+        if (
+            len(route.requested_counts) > 1
+        ):  # one requester asks for each row once; several may ask for the same row
             index, position = torch.unique(index, return_inverse=True)
             gradient = gradient.new_zeros(len(index), gradient.shape[1]).index_add_(0, position, gradient)
         self.steps += 1
@@ -69,7 +71,9 @@ class RowTable:
             return
         if self.frozen is not None:
             gradient = self.frozen.cut(gradient, index)
-        at_once = max(1, _ELEMENTS_AT_ONCE // gradient.shape[1]) if gradient.device.type == "cpu" else len(index)
+        at_once = (
+            max(1, _ELEMENTS_AT_ONCE // gradient.shape[1]) if gradient.device.type == "cpu" else len(index)
+        )
         for rows, slope in zip(torch.split(index, at_once), torch.split(gradient, at_once), strict=True):
             self._move(rows, slope)
 

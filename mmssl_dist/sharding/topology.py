@@ -1,4 +1,5 @@
-"""The adjacency lists of this worker's nodes: of the interaction graph as loaded, or of any graph made since."""
+"""The adjacency lists of this worker's nodes: of the interaction graph as loaded, or of any graph made
+since."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from mmssl_dist.graph.ragged import ragged_range
 
 @dataclass(frozen=True)
 class Adjacency:
-    """Neighbour lists of n local nodes in compressed rows. Rows are picked by ``index_select``: indexing takes several
-    times as long.
+    """Neighbour lists of n local nodes in compressed rows. Rows are picked by ``index_select``: indexing
+    takes several times as long.
 
     Attributes:
         indptr: int64 [n + 1]. neighbours: int64 [E] node ids, sorted within a row. weight: float32 [E].
@@ -28,12 +29,14 @@ class Adjacency:
         return self.indptr.index_select(0, rows + 1).sub_(self.indptr.index_select(0, rows))
 
     def edges(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Every edge of the local ``rows``: counts int64 [k] and positions int64 in ``neighbours``, row by row."""
+        """Every edge of the local ``rows``: counts int64 [k] and positions int64 in ``neighbours``, row by
+        row."""
         counts = self.degrees(rows)
         return counts, ragged_range(self.indptr.index_select(0, rows), counts)
 
     def contains(self, rows: Tensor, nodes: Tensor) -> Tensor:
-        """bool, whether each of ``nodes`` is a neighbour of the local row beside it: one binary search per pair."""
+        """bool, whether each of ``nodes`` is a neighbour of the local row beside it: one binary search per
+        pair."""
         low, high = self.indptr[rows], self.indptr[rows + 1]
         end, last = high, max(len(self.neighbours) - 1, 0)
         if len(self.neighbours) == 0:
@@ -46,7 +49,8 @@ class Adjacency:
 
 
 def adjacency_from_pairs(rows: Tensor, nodes: Tensor, num_rows: int) -> Adjacency:
-    """Lists of ``num_rows`` rows from (row, node) pairs in any order, each edge weighing 1 / sqrt(its row's length)."""
+    """Lists of ``num_rows`` rows from (row, node) pairs in any order, each edge weighing 1 / sqrt(its row's
+    length)."""
     order = torch.argsort(nodes, stable=True)
     order = order[torch.argsort(rows[order], stable=True)]
     counts = torch.bincount(rows, minlength=num_rows)

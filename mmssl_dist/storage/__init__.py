@@ -15,6 +15,17 @@ from mmssl_dist.storage.manifest import (
 from mmssl_dist.storage.s3 import require_answer
 
 __all__ = [
-    "FileRecord", "Location", "Manifest", "begin", "downloads_folder", "fingerprint", "open_location", "publish",
-    "read_manifest", "require_answer", "require_intact", "require_manifest", "require_whole",
+    "FileRecord",
+    "Location",
+    "Manifest",
+    "begin",
+    "downloads_folder",
+    "fingerprint",
+    "open_location",
+    "publish",
+    "read_manifest",
+    "require_answer",
+    "require_intact",
+    "require_manifest",
+    "require_whole",
 ]

@@ -7,7 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-IN_USE_SECONDS = 900.0  # a file is opened, or mapped, soon after it was asked for; from then on it may lose its name
+IN_USE_SECONDS = (
+    900.0  # a file is opened, or mapped, soon after it was asked for; from then on it may lose its name
+)
 
 
 def downloads_folder() -> Path:
@@ -29,9 +31,11 @@ def mark_used(path: Path) -> None:
 
 
 def make_room(folder: Path, wanted: int, limit: int) -> int:
-    """Delete downloads below ``folder`` so that ``wanted`` more bytes stay within ``limit``; returns bytes deleted.
+    """Delete downloads below ``folder`` so that ``wanted`` more bytes stay within ``limit``; returns bytes
+    deleted.
 
-    Those used within the last quarter of an hour stay, even where that exceeds the limit: a worker may be about to
+    Those used within the last quarter of an hour stay, even where that exceeds the limit: a worker may be
+    about to
     open them. Several processes may do this at once.
     """
     files = []

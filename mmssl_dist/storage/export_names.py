@@ -44,7 +44,8 @@ def bias(modality: str) -> str:
 
 
 def standardization(modality: str) -> str:
-    """Tensor [2, F] in the new items' file: what raw features are less, and what the rest is multiplied with."""
+    """Tensor [2, F] in the new items' file: what raw features are less, and what the rest is multiplied
+    with."""
     return f"standardization/{modality}"
 
 

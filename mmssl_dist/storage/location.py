@@ -65,7 +65,9 @@ class Location:
     def __truediv__(self, name: str) -> Location:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts:
-            raise StorageError(self.url, name, "a name below a folder may not leave it", "Use a relative path.")
+            raise StorageError(
+                self.url, name, "a name below a folder may not leave it", "Use a relative path."
+            )
         if "\0" in name:
             raise StorageError(self.url, name, "a name holds no NUL", "Use another name.")
         return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}", self.storage)
@@ -118,7 +120,9 @@ class Location:
         """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
         if self.is_local != other.is_local:
             return False
-        mine, theirs = ((os.path.realpath(each.path) if each.is_local else each.path) for each in (self, other))
+        mine, theirs = (
+            (os.path.realpath(each.path) if each.is_local else each.path) for each in (self, other)
+        )
         return mine == theirs or theirs.startswith(f"{mine.rstrip('/')}/")
 
     def relative(self, info: pafs.FileInfo) -> str:
@@ -175,7 +179,8 @@ class Location:
         return FileRecord(len(header) + len(body), digest.hexdigest())
 
     def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
-        """A local file with this content, downloaded below ``cache`` unless it is local already; open it soon.
+        """A local file with this content, downloaded below ``cache`` unless it is local already; open it
+        soon.
 
         ``cache`` keeps to ``storage.cache_bytes``: a file that nobody asked for in a while may go.
 
@@ -185,7 +190,9 @@ class Location:
         if self.is_local:
             target = Path(self.path)
         else:
-            target = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
+            target = (
+                cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
+            )
             if target.exists() and record is not None and _digest(target) == record.sha256:
                 mark_used(target)
                 return target
@@ -220,7 +227,9 @@ class Location:
     def _absent(self, record: FileRecord | None) -> MmsslError:
         if record is None:
             return StorageError(self.url, "nothing", "the file must exist", "Check the path.")
-        return ArtifactError(f"{self.url}: gone, though its manifest names it. Run the stage that made it again.")
+        return ArtifactError(
+            f"{self.url}: gone, though its manifest names it. Run the stage that made it again."
+        )
 
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
@@ -234,7 +243,8 @@ class Location:
         return _Writer(self)
 
     def _require_bucket(self) -> None:
-        """Tell a bucket that is not there from one with nothing in it; S3 answers both alike when asked for a key."""
+        """Tell a bucket that is not there from one with nothing in it; S3 answers both alike when asked for a
+        key."""
         if self.is_local:
             return
         try:
@@ -257,15 +267,21 @@ class Location:
             raise self.refusal(error) from error
 
     def _ask(self, call: Callable[[], T]) -> T:
-        """``_run`` for requests that take milliseconds, unless they are sent again and again, for up to minutes: then
-        it says so."""
+        """``_run`` for requests that take milliseconds, unless they are sent again and again, for up to
+        minutes: then it says so."""
         if self.is_local:
             return self._run(call)
         again = self.storage.retries if self.storage else 0
-        timer = threading.Timer(_SILENT_SECONDS, _logger.warning, (
-            "%s: waiting for the storage's answer for %g s now; what fails is sent up to %d times again", self.url,
-            _SILENT_SECONDS, again,
-        ))  # fmt: skip
+        timer = threading.Timer(
+            _SILENT_SECONDS,
+            _logger.warning,
+            (
+                "%s: waiting for the storage's answer for %g s now; what fails is sent up to %d times again",
+                self.url,
+                _SILENT_SECONDS,
+                again,
+            ),
+        )
         timer.daemon = True
         timer.start()
         try:
@@ -282,8 +298,12 @@ class Location:
             except OSError as named:  # pyarrow tells a bucket's region when asked for the bucket
                 answer = explain(named, self.bucket) or answer
         if self.is_local and isinstance(error, OSError) and error.errno in _FULL:
-            return StorageFault(self.url, os.strerror(error.errno), "the disk must have room for what is written",
-                                "Free some and give the command again, or choose another output.")
+            return StorageFault(
+                self.url,
+                os.strerror(error.errno),
+                "the disk must have room for what is written",
+                "Free some and give the command again, or choose another output.",
+            )
         if answer is None:
             kind = StorageError if self.is_local else StorageFault
             return kind(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
@@ -323,19 +343,25 @@ def open_location(url: str, storage: Storage) -> Location:
         StorageError: a scheme that is not supported, or no bucket in an s3 URL.
     """
     if "\0" in url or not url.isprintable():
-        raise StorageError(repr(url), "an unprintable character", "a URL is printable text", "Change the URL.")
+        raise StorageError(
+            repr(url), "an unprintable character", "a URL is printable text", "Change the URL."
+        )
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _local(url, url)
     if scheme == "file":
         if not rest.startswith("/"):
-            raise StorageError(url, rest, "file URLs name no host and hold a whole path", "Write file:///path.")
+            raise StorageError(
+                url, rest, "file URLs name no host and hold a whole path", "Write file:///path."
+            )
         return _local(unquote(rest), url)
     if scheme != "s3":
         raise StorageError(url, scheme, "URLs are s3://bucket/key, file:///path or a path", "Change the URL.")
     path = rest.rstrip("/")
     if "?" in path:
-        raise StorageError(url, "a query", "an s3 URL is s3://bucket/key", "Use the `storage` section for settings.")
+        raise StorageError(
+            url, "a query", "an s3 URL is s3://bucket/key", "Use the `storage` section for settings."
+        )
     if not path.partition("/")[0]:
         raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
     if any(part in ("", ".", "..") for part in path.split("/")):

@@ -1,4 +1,5 @@
-"""Publishing: data first, ``manifest.json`` last. What has no manifest is not there, however many files it has."""
+"""Publishing: data first, ``manifest.json`` last. What has no manifest is not there, however many files it
+has."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def begin(location: Location) -> None:
 def publish(location: Location, manifest: Manifest) -> None:
     """Write the manifest; from here on the artifact is complete."""
     content = json.loads(json.dumps({"schema": SCHEMA, **asdict(manifest)}))
-    (location / MANIFEST).write_bytes(json.dumps({**content, _DIGEST: fingerprint(content)}, indent=1).encode())
+    (location / MANIFEST).write_bytes(
+        json.dumps({**content, _DIGEST: fingerprint(content)}, indent=1).encode()
+    )
 
 
 def read_manifest(location: Location, kind: str) -> Manifest | None:
@@ -88,8 +91,12 @@ def require_manifest(location: Location, kind: str, command: str) -> Manifest:
     """
     manifest = read_manifest(location, kind)
     if manifest is None:
-        raise InputError(location.url, "no manifest", f"the {kind} must be published first",
-                         f"Run `mmssl-dist {command}` on this job.")
+        raise InputError(
+            location.url,
+            "no manifest",
+            f"the {kind} must be published first",
+            f"Run `mmssl-dist {command}` on this job.",
+        )
     return manifest
 
 
@@ -104,8 +111,10 @@ def require_whole(location: Location, manifest: Manifest) -> None:
         if name not in sizes:
             raise ArtifactError(f"{location.url}/{name}: gone, though its manifest names it. {_AGAIN}")
         if sizes[name] != record.bytes:
-            raise ArtifactError(f"{location.url}/{name}: {sizes[name]} bytes, where its manifest says {record.bytes}; "
-                                f"the file was truncated or changed after it was published. {_AGAIN}")
+            raise ArtifactError(
+                f"{location.url}/{name}: {sizes[name]} bytes, where its manifest says {record.bytes}; "
+                f"the file was truncated or changed after it was published. {_AGAIN}"
+            )
 
 
 def require_intact(location: Location, manifest: Manifest) -> None:
@@ -117,8 +126,10 @@ def require_intact(location: Location, manifest: Manifest) -> None:
     with ThreadPoolExecutor(_CHECKS) as pool:
         for name, record in pool.map(lambda name: (name, (location / name).record()), manifest.files):
             if record != manifest.files[name]:
-                raise ArtifactError(f"{location.url}/{name}: content differs from its manifest (SHA-256); the file was "
-                                    f"changed after it was published. {_AGAIN}")
+                raise ArtifactError(
+                    f"{location.url}/{name}: content differs from its manifest (SHA-256); the file was "
+                    f"changed after it was published. {_AGAIN}"
+                )
 
 
 def _parsed(text: bytes, kind: str) -> Manifest:

@@ -1,7 +1,8 @@
 """Filesystems for s3 URLs: pyarrow's, or s3fs where credentials have to be assumed, fetched or renewed.
 
-pyarrow reads faster but does not know every kind of profile and does not renew all it knows; s3fs has botocore's chain.
-Either way credentials are looked up on the machine that uses them, and none is kept in a location.
+pyarrow reads faster but does not know every kind of profile and does not renew all it knows; s3fs has
+botocore's chain. Either way credentials are looked up on the machine that uses them, and none is kept in a
+location.
 """
 
 from __future__ import annotations
@@ -20,8 +21,13 @@ _READ_SECONDS = 15.0
 _BLOCK_BYTES = 1 << 23
 # Settings of a profile whose credentials are not simply written down
 _RENEWED = (
-    "role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file", "login_session",
-)  # fmt: skip
+    "role_arn",
+    "credential_process",
+    "sso_session",
+    "sso_start_url",
+    "web_identity_token_file",
+    "login_session",
+)
 
 
 def s3_filesystem(storage: Storage) -> pafs.FileSystem:
@@ -46,8 +52,12 @@ def require_answer(storage: Storage) -> None:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise StorageError("storage.endpoint", storage.endpoint, f"an S3 server must answer there ({error})",
-                           "Check the address, and the network between here and there.") from error
+        raise StorageError(
+            "storage.endpoint",
+            storage.endpoint,
+            f"an S3 server must answer there ({error})",
+            "Check the address, and the network between here and there.",
+        ) from error
 
 
 def _renewed(storage: Storage) -> bool:
@@ -62,8 +72,12 @@ def _renewed(storage: Storage) -> bool:
     try:
         profile = Session().get_scoped_config()
     except BotoCoreError as error:
-        raise StorageError("AWS_PROFILE", os.environ.get("AWS_PROFILE", "default"), f"it must name a profile ({error})",
-                           "Correct it, or mend the configuration file.") from error
+        raise StorageError(
+            "AWS_PROFILE",
+            os.environ.get("AWS_PROFILE", "default"),
+            f"it must name a profile ({error})",
+            "Correct it, or mend the configuration file.",
+        ) from error
     return any(name in profile for name in _RENEWED)
 
 
@@ -92,7 +106,9 @@ def _through_s3fs(storage: Storage) -> pafs.FileSystem:
         "retries": {"total_max_attempts": storage.retries + 1, "mode": "standard"},
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,
-        "s3": {"addressing_style": "path" if storage.path_style else "virtual" if storage.endpoint else "auto"},
+        "s3": {
+            "addressing_style": "path" if storage.path_style else "virtual" if storage.endpoint else "auto"
+        },
     }
     filesystem = S3FileSystem(
         client_kwargs={name: value for name, value in client.items() if value is not None},

@@ -6,25 +6,40 @@ import re
 from typing import NamedTuple
 
 _PERMISSIONS = {
-    "ListObjects": "s3:ListBucket", "HeadBucket": "s3:ListBucket", "GetObject": "s3:GetObject",
-    "HeadObject": "s3:GetObject", "PutObject": "s3:PutObject", "CreateMultipartUpload": "s3:PutObject",
-    "UploadPart": "s3:PutObject", "CompleteMultipartUpload": "s3:PutObject", "DeleteObject": "s3:DeleteObject",
+    "ListObjects": "s3:ListBucket",
+    "HeadBucket": "s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
-}  # fmt: skip
-_EXPIRED = re.compile(r"Expired_?Token|RequestExpired|TokenRefreshRequired|TokenRetrievalError|SSOToken|"
-                      r"token has expired", re.IGNORECASE)  # fmt: skip
+}
+_EXPIRED = re.compile(
+    r"Expired_?Token|RequestExpired|TokenRefreshRequired|TokenRetrievalError|SSOToken|"
+    r"token has expired",
+    re.IGNORECASE,
+)
 _UNKNOWN_KEY = re.compile(
     r"Invalid_?Access_?Key_?Id|Signature_?Does_?Not_?Match|InvalidToken|Unrecognized_?Client|Invalid_?Client_?Token_?Id",
     re.IGNORECASE,
 )
-_ELSEWHERE = re.compile(r"HTTP status 30[17]|PermanentRedirect|AuthorizationHeaderMalformed|Moved Permanently|"
-                        r"IllegalLocationConstraint")  # fmt: skip
-_NO_CREDENTIALS = re.compile(r"Unable to locate credentials|NoCredentials|CredentialRetrieval|Error when retrieving "
-                             r"credentials|credential_process|config profile", re.IGNORECASE)  # fmt: skip
+_ELSEWHERE = re.compile(
+    r"HTTP status 30[17]|PermanentRedirect|AuthorizationHeaderMalformed|Moved Permanently|"
+    r"IllegalLocationConstraint"
+)
+_NO_CREDENTIALS = re.compile(
+    r"Unable to locate credentials|NoCredentials|CredentialRetrieval|Error when retrieving "
+    r"credentials|credential_process|config profile",
+    re.IGNORECASE,
+)
 _DENIED = re.compile(r"Access_?Denied|Access Denied|Forbidden|HTTP status 403", re.IGNORECASE)
 _SILENT = re.compile(r"NETWORK_CONNECTION|Could not connect|timed? ?out|REQUEST_TIMEOUT", re.IGNORECASE)
-_UNWELL = re.compile(r"HTTP status (?:429|5\d\d)|Slow_?Down|Service_?Unavailable|Internal_?(?:Error|Failure)",
-                     re.IGNORECASE)  # fmt: skip
+_UNWELL = re.compile(
+    r"HTTP status (?:429|5\d\d)|Slow_?Down|Service_?Unavailable|Internal_?(?:Error|Failure)", re.IGNORECASE
+)
 _OPERATION = re.compile(r"(?:during|calling the) (\w+) operation")
 _REGION = re.compile(r"bucket is located in '([\w-]+)'")
 _SILENCE, _REFUSAL = "no answer", "nothing but refusals"
@@ -55,31 +70,50 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
     if _EXPIRED.search(text):
         return Answer("expired credentials", "credentials must be valid now", _RENEW)
     if _UNKNOWN_KEY.search(text):
-        return Answer("credentials that the storage does not know", "its endpoint and the credentials belong together",
-                      "Check storage.endpoint, and where credentials come from: environment, profile, machine role.")
+        return Answer(
+            "credentials that the storage does not know",
+            "its endpoint and the credentials belong together",
+            "Check storage.endpoint, and where credentials come from: environment, profile, machine role.",
+        )
     region = _REGION.search(text)
     if region or _ELSEWHERE.search(text):
         name = region[1] if region else None
-        return Answer(f"bucket {bucket} in {f'the region {name}' if name else 'another region'}",
-                      "storage.region must be the region of the bucket",
-                      f"Set storage.region to {name or 'it'}.")  # fmt: skip
+        return Answer(
+            f"bucket {bucket} in {f'the region {name}' if name else 'another region'}",
+            "storage.region must be the region of the bucket",
+            f"Set storage.region to {name or 'it'}.",
+        )
     if "NO_SUCH_BUCKET" in text or "NoSuchBucket" in text:
-        return Answer(f"no bucket {bucket}", "the bucket must exist",
-                      "Check the URL, the credentials and the `storage` section.")
+        return Answer(
+            f"no bucket {bucket}",
+            "the bucket must exist",
+            "Check the URL, the credentials and the `storage` section.",
+        )
     if _NO_CREDENTIALS.search(text):
-        return Answer(f"no credentials ({text.splitlines()[0][:200]})", "the standard chain must find some",
-                      "Check the profile, or storage.anonymous for a public bucket.")
+        return Answer(
+            f"no credentials ({text.splitlines()[0][:200]})",
+            "the standard chain must find some",
+            "Check the profile, or storage.anonymous for a public bucket.",
+        )
     if _DENIED.search(text):
         found = _OPERATION.search(text)
         operation = re.sub(r"V\d$", "", found[1]) if found else ""
         permission = _PERMISSIONS.get(operation, operation or "permission")
-        return Answer(f"no permission ({permission})",
-                      f"the credentials in use must have {permission} on bucket {bucket}",
-                      "Grant it to their identity, or use other credentials.")
+        return Answer(
+            f"no permission ({permission})",
+            f"the credentials in use must have {permission} on bucket {bucket}",
+            "Grant it to their identity, or use other credentials.",
+        )
     if unwell := _UNWELL.search(text):
-        return Answer(f"{_REFUSAL} ({unwell[0]})", "the storage must answer",
-                      "Give the command again once the storage is well; storage.retries sets how often it is asked.")
+        return Answer(
+            f"{_REFUSAL} ({unwell[0]})",
+            "the storage must answer",
+            "Give the command again once the storage is well; storage.retries sets how often it is asked.",
+        )
     if _SILENT.search(text):
-        return Answer(_SILENCE, "the storage must answer",
-                      "Check storage.endpoint and the network between here and there.")
+        return Answer(
+            _SILENCE,
+            "the storage must answer",
+            "Check storage.endpoint and the network between here and there.",
+        )
     return None

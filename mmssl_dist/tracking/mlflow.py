@@ -31,8 +31,12 @@ def check_mlflow(job: Job) -> None:
         InputError: it isn't.
     """
     if job.tracking.mlflow and importlib.util.find_spec("mlflow") is None:
-        raise InputError("tracking.mlflow", without_password(job.tracking.mlflow), "MLflow must be installed for it",
-                         "Run `pip install 'mmssl-dist[tracking]'`, or remove the setting.")
+        raise InputError(
+            "tracking.mlflow",
+            without_password(job.tracking.mlflow),
+            "MLflow must be installed for it",
+            "Run `pip install 'mmssl-dist[tracking]'`, or remove the setting.",
+        )
 
 
 class MlflowRun:

@@ -1,4 +1,5 @@
-"""Trackers of a training: TensorBoard's event files, MLflow where it is named, and gauges that Ray shows Prometheus.
+"""Trackers of a training: TensorBoard's event files, MLflow where it is named, and gauges that Ray shows
+Prometheus.
 
 They are told what goes into the history. One that fails says so once and is told no more: training goes on.
 """
@@ -26,7 +27,8 @@ from mmssl_dist.tracking.mlflow import MlflowRun
 _logger = logging.getLogger(__name__)
 
 TENSORBOARD = "tensorboard"
-# Ray puts ray_ before the names. By the history's name, or what it starts with: gauge, its own label, description.
+# Ray puts ray_ before the names. By the history's name, or what it starts with: gauge, its own label,
+# description.
 GAUGES = {
     "epoch": ("mmssl_epoch", None, "Epochs finished."),
     "loss/": ("mmssl_loss", "term", "Mean of a loss over the steps of the last epoch."),
@@ -57,7 +59,8 @@ class TensorBoard:
         self.folder = folder
         self._local = Path(folder.path if folder.is_local else tempfile.mkdtemp(prefix="mmssl-tensorboard-"))
         self._local.mkdir(parents=True, exist_ok=True)
-        # the usual writer flushes at some time and changes names; the suffix tells starts within a second apart
+        # the usual writer flushes at some time and changes names; the suffix tells starts within a second
+        # apart
         self._writer = EventsWriter(str(self._local / "events"), f".{uuid.uuid4().hex[:8]}")
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -132,7 +135,9 @@ class Tracking(UserCallback):  # type: ignore[misc]
             call()
         except Exception as error:  # noqa: BLE001, whatever it is, training goes on
             with carried(self.relay):
-                _logger.warning("%s: not told of this training any more, which goes on (%s)", name, describe(error))
+                _logger.warning(
+                    "%s: not told of this training any more, which goes on (%s)", name, describe(error)
+                )
             return False
         return True
 

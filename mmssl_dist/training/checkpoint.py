@@ -1,8 +1,8 @@
-"""Checkpoints: one file of rows per partition, one per engine of dense weights, and a manifest with their hashes and
-where training stood.
+"""Checkpoints: one file of rows per partition, one per engine of dense weights, and a manifest with their
+hashes and where training stood.
 
-Nothing in a checkpoint depends on the number of workers, so another number of them can go on from it. Draws are
-functions of seed, epoch and step, so the position is all the random state there is.
+Nothing in a checkpoint depends on the number of workers, so another number of them can go on from it. Draws
+are functions of seed, epoch and step, so the position is all the random state there is.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class Position:
         row_steps: updates of the ID rows.
         losses: sum of each loss over those steps.
         seconds: what the steps since the last validation took.
-        best: best value of the stopping metric, None before the first validation. best_epoch: when it was seen.
+        best: best value of the stopping metric, None before the first validation. best_epoch: when it was
+            seen.
         validations_since_best: validations without improvement.
-        history: one entry per validated epoch: losses, metrics, seconds; "train_seconds" is the mean of the epochs
-            since the entry before.
+        history: one entry per validated epoch: losses, metrics, seconds; "train_seconds" is the mean of the
+            epochs since the entry before.
     """
 
     epochs: int = 0
@@ -71,7 +72,9 @@ def rows_file(part: int) -> str:
     return f"rows-part-{part:05d}.safetensors"
 
 
-def save_checkpoint(folder: Path, graph: LocalGraph, state: TrainingState, position: Position, worker: Worker) -> None:
+def save_checkpoint(
+    folder: Path, graph: LocalGraph, state: TrainingState, position: Position, worker: Worker
+) -> None:
     """Write this worker's share to the local ``folder``; on rank 0 the manifest too (collective).
 
     The folders of all workers together are the checkpoint.
@@ -88,9 +91,11 @@ def save_checkpoint(folder: Path, graph: LocalGraph, state: TrainingState, posit
         publish(location, Manifest(KIND, "", asdict(position), files))
 
 
-def resume(checkpoints: Sequence[Location], graph: LocalGraph, state: TrainingState, exchange: Exchange,
-           cache: Path) -> Position:  # fmt: skip
-    """Bring ``state`` to where the first of ``checkpoints`` stood that is whole for every worker (collective).
+def resume(
+    checkpoints: Sequence[Location], graph: LocalGraph, state: TrainingState, exchange: Exchange, cache: Path
+) -> Position:
+    """Bring ``state`` to where the first of ``checkpoints`` stood that is whole for every worker
+    (collective).
 
     Returns:
         Where it stood; the start without any checkpoints.
@@ -133,12 +138,15 @@ def read_checkpoint(source: Location, names: Iterable[str], cache: Path) -> tupl
     try:
         position = _POSITION.validate_python(manifest.facts)
     except ValidationError as error:
-        raise ArtifactError(f"{source.url}/{MANIFEST}: not a readable position ({error}). {_REMEDY}") from error
+        raise ArtifactError(
+            f"{source.url}/{MANIFEST}: not a readable position ({error}). {_REMEDY}"
+        ) from error
     return position, verified(source, names, manifest.files, cache)
 
 
-def verified(source: Location, names: Iterable[str], records: Mapping[str, FileRecord],
-             cache: Path) -> dict[str, Path]:  # fmt: skip
+def verified(
+    source: Location, names: Iterable[str], records: Mapping[str, FileRecord], cache: Path
+) -> dict[str, Path]:
     """Local copies of the files ``names`` below ``source``, each with the content that ``records`` says."""
     found = {}
     for name in names:
@@ -156,8 +164,9 @@ def save_rows(folder: Path, graph: LocalGraph, table: RowTable, lists: Mapping[s
         save_file(on_host, folder / rows_file(part))
 
 
-def load_rows(files: Mapping[str, Path], graph: LocalGraph, table: RowTable,
-              lists: Mapping[str, ModalityLists]) -> None:  # fmt: skip
+def load_rows(
+    files: Mapping[str, Path], graph: LocalGraph, table: RowTable, lists: Mapping[str, ModalityLists]
+) -> None:
     """Fill the tables with what ``save_rows`` wrote, from the files of this worker's partitions only."""
     for part, first, last in zip(graph.parts, graph.offsets[:-1], graph.offsets[1:], strict=True):
         path = files[rows_file(part)]
@@ -198,8 +207,10 @@ def _require_shapes(path: Path, stored: Mapping[str, Tensor], wanted: Mapping[st
     for name, shape in wanted.items():
         found = tuple(stored[name].shape) if name in stored else None
         if found != shape:
-            raise ArtifactError(f"{path}: {name} is {'missing' if found is None else list(found)}, where this job has "
-                                f"{list(shape)}. The checkpoint belongs to another job. {_REMEDY}")
+            raise ArtifactError(
+                f"{path}: {name} is {'missing' if found is None else list(found)}, where this job has "
+                f"{list(shape)}. The checkpoint belongs to another job. {_REMEDY}"
+            )
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
-"""Dense weights inside DeepSpeed engines, and their state as plain full tensors that any number of workers can load.
+"""Dense weights inside DeepSpeed engines, and their state as plain full tensors that any number of workers
+can load.
 
-DeepSpeed's own checkpoints are pickles cut for one number of workers; these are dictionaries of float32 tensors.
+DeepSpeed's own checkpoints are pickles cut for one number of workers; these are dictionaries of float32
+tensors.
 """
 
 from __future__ import annotations
@@ -53,9 +55,12 @@ class Engine:
             entry["step"] = torch.tensor(float(steps))
 
     def gradients(self) -> Iterator[Tensor]:
-        """Those that the next ``wrapped.step()`` will use: of all parameters, or with ZeRO of this worker's share."""
+        """Those that the next ``wrapped.step()`` will use: of all parameters, or with ZeRO of this worker's
+        share."""
         if not self._sharded():
-            yield from (parameter.grad for parameter in self.module.parameters() if parameter.grad is not None)
+            yield from (
+                parameter.grad for parameter in self.module.parameters() if parameter.grad is not None
+            )
             return
         for share in self.wrapped.optimizer.averaged_gradients.values():
             yield from share if isinstance(share, list) else [share]
@@ -74,7 +79,9 @@ class Engine:
         if not hasattr(optimizer, "fp16_groups"):
             return parameter
         pairs = zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
-        full: Tensor = next(f for low, high in pairs for h, f in zip(low, high, strict=True) if h is parameter)
+        full: Tensor = next(
+            f for low, high in pairs for h, f in zip(low, high, strict=True) if h is parameter
+        )
         return full
 
     def _weight(self, parameter: nn.Parameter) -> Tensor:
@@ -117,7 +124,8 @@ class Engine:
         return max((int(entry["step"]) for entry in self._adam().state.values()), default=0)
 
     def _make_state(self) -> None:
-        """Adam makes its moments in its first step; a step with zero gradients makes them and moves nothing."""
+        """Adam makes its moments in its first step; a step with zero gradients makes them and moves
+        nothing."""
         adam = self._adam()
         tensors = [tensor for group in adam.param_groups for tensor in group["params"]]
         for tensor in tensors:
@@ -126,7 +134,8 @@ class Engine:
         for tensor in tensors:
             tensor.grad = None
         if self._sharded():
-            self.wrapped.optimizer._lazy_init_hp_params_optimizer_state()  # accessors find the moments just made
+            # accessors find the moments just made
+            self.wrapped.optimizer._lazy_init_hp_params_optimizer_state()
 
 
 def make_engine(
@@ -137,7 +146,8 @@ def make_engine(
     first = next(module.parameters())
     if first.device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    # Launchers set it, Ray Train among them; DeepSpeed insists on it, though the module is on its device already
+    # Launchers set it, Ray Train among them; DeepSpeed insists on it, though the module is on its device
+    # already
     os.environ.setdefault("LOCAL_RANK", str(first.device.index or 0))
     import deepspeed
     import deepspeed.ops
@@ -145,7 +155,8 @@ def make_engine(
     # Compiled in init_distributed for 46 s, for inference only, and an error where ninja is missing
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     config = {
-        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed wants one; batches are made here, and losses are global means
+        # DeepSpeed wants one; batches are made here, and losses are global means
+        "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "zero_optimization": {"stage": settings.zero_stage},
         "zero_allow_untested_optimizer": True,

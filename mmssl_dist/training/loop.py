@@ -27,15 +27,24 @@ Validate = Callable[[TrainingState], dict[str, float]]
 
 
 class TrainingLoop:
-    """Trains from the run's latest whole checkpoint, or from the start, until no improvement or the last epoch.
+    """Trains from the run's latest whole checkpoint, or from the start, until no improvement or the last
+    epoch.
 
     Args:
         sampler_exchange: on CPU, over a group of its own.
         validate: metrics of the current state on the validation interactions (collective).
     """
 
-    def __init__(self, job: Job, worker: Worker, graph: LocalGraph, exchange: Exchange, sampler_exchange: Exchange,
-                 session: Session, validate: Validate) -> None:  # fmt: skip
+    def __init__(
+        self,
+        job: Job,
+        worker: Worker,
+        graph: LocalGraph,
+        exchange: Exchange,
+        sampler_exchange: Exchange,
+        session: Session,
+        validate: Validate,
+    ) -> None:
         self.job, self.worker, self.graph, self.session, self.validate = job, worker, graph, session, validate
         self.exchange, self.sampler_exchange = exchange, sampler_exchange
         self.state = initial_state(job, graph, worker.device)
@@ -62,23 +71,33 @@ class TrainingLoop:
                     metrics = self.validate(self.state)
                     seconds = time.monotonic() - started
                     trained = self.position.seconds / (epoch + 1 - self._validated())
-                    times = {"epoch": float(epoch + 1), "train_seconds": trained, "validation_seconds": seconds}
-                    self._finish(times | {f"loss/{name}": x for name, x in losses.items()} | metrics | figures)
+                    times = {
+                        "epoch": float(epoch + 1),
+                        "train_seconds": trained,
+                        "validation_seconds": seconds,
+                    }
+                    self._finish(
+                        times | {f"loss/{name}": x for name, x in losses.items()} | metrics | figures
+                    )
         finally:
             batches.close()
         return self.position
 
     def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
-        """One pass over the training interactions, or what is left of it. Returns the mean of each loss over steps."""
+        """One pass over the training interactions, or what is left of it. Returns the mean of each loss over
+        steps."""
         started = time.monotonic() - self.position.seconds
         totals = dict(self.position.losses)
         for batch in self._waited(batches.epoch(epoch, self.position.steps)):
             for name, value in self.step(batch.to(self.worker.device)).items():
                 totals[name] = totals.get(name, 0.0) + value
             self.position = replace(
-                self.position, steps=batch.step + 1, row_steps=self.state.table.steps, losses=dict(totals),
+                self.position,
+                steps=batch.step + 1,
+                row_steps=self.state.table.steps,
+                losses=dict(totals),
                 seconds=time.monotonic() - started,
-            )  # fmt: skip
+            )
             self._pairs += batch.pairs
             self.phases.end_step()
             if batch.step + 1 < self.sampler.steps and self.session.checkpoint_due(self.exchange.max):

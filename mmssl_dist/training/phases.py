@@ -1,7 +1,7 @@
 """What the parts of a step take: wall time on the host, by phase, and what that comes to over an epoch.
 
-On a GPU a phase takes what its calls take on the host; the device may still be at work when it ends, and is waited for
-where losses are read, in the phase "agree".
+On a GPU a phase takes what its calls take on the host; the device may still be at work when it ends, and is
+waited for where losses are read, in the phase "agree".
 """
 
 from __future__ import annotations
@@ -61,14 +61,22 @@ class Phases:
 
 
 def peak_resident() -> float:
-    """Bytes this process has had resident at most. Not getrusage's figure, which starts with that of the process it was
-    forked from."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    """Bytes this process has had resident at most. Not getrusage's figure, which starts with that of the
+    process it was forked from."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")
+    )
     return int(line.split()[1]) * 1024.0
 
 
-def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarray], exchange: Exchange,
-                  sampler: Exchange, pairs: int, edges: int) -> dict[str, float]:  # fmt: skip
+def epoch_figures(
+    step: Mapping[str, np.ndarray],
+    sample: Mapping[str, np.ndarray],
+    exchange: Exchange,
+    sampler: Exchange,
+    pairs: int,
+    edges: int,
+) -> dict[str, float]:
     """Figures of the steps of an epoch over all workers; the same on each of them (collective).
 
     Args:
@@ -77,18 +85,26 @@ def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarra
         pairs: training pairs of all workers in these steps. edges: edges this worker sampled.
 
     Returns:
-        "seconds/<phase>/p50" and "/p95" of a step: the mean and the largest over the workers; "seconds/step/..." the
-        same of whole steps; "share/waiting": of the steps' time, what went by waiting for a batch or in collectives;
-        "rate/pairs" and "rate/edges" per second; "exchange/bytes" sent per step by all workers; "exchange/local": share
-        of the rows asked for that were the asking worker's own; "memory/resident": largest of any worker so far, bytes.
+        "seconds/<phase>/p50" and "/p95" of a step: the mean and the largest over the workers;
+        "seconds/step/..." the same of whole steps; "share/waiting": of the steps' time, what went by waiting
+        for a batch or in collectives; "rate/pairs" and "rate/edges" per second; "exchange/bytes" sent per
+        step by all workers; "exchange/local": share of the rows asked for that were the asking worker's own;
+        "memory/resident": largest of any worker so far, bytes.
     """
     whole = np.sum(list(step.values()), axis=0)
     phases = {**step, **sample, "step": whole}
     moved, sampled = exchange.traffic.take(), sampler.traffic.take()
     mine = [float(np.quantile(values, q)) for values in phases.values() for q in (0.5, 0.95)]
     waiting, sent = step["wait"].sum() + moved.seconds, moved.bytes_sent + sampled.bytes_sent
-    mine += [whole.sum(), waiting, peak_resident(), edges, sent, moved.rows + sampled.rows,
-             moved.local_rows + sampled.local_rows]  # fmt: skip
+    mine += [
+        whole.sum(),
+        waiting,
+        peak_resident(),
+        edges,
+        sent,
+        moved.rows + sampled.rows,
+        moved.local_rows + sampled.local_rows,
+    ]
     row = torch.tensor([mine], dtype=torch.float64, device=exchange.device)
     all_workers = exchange.gather_rows(row, (1,) * exchange.world_size).cpu().numpy()
     quantiles, rest = all_workers[:, : 2 * len(phases)], all_workers[:, 2 * len(phases) :]
@@ -99,7 +115,10 @@ def epoch_figures(step: Mapping[str, np.ndarray], sample: Mapping[str, np.ndarra
         found[f"seconds/{name}/p95"] = float(quantiles[:, 2 * place + 1].max())
     longest, steps = float(seconds.max()), len(whole)
     return found | {
-        "share/waiting": float((waited / seconds).mean()), "rate/pairs": pairs / longest,
-        "rate/edges": float(all_edges.sum()) / longest, "exchange/bytes": float(all_sent.sum()) / steps,
-        "exchange/local": float(local.sum() / max(rows.sum(), 1.0)), "memory/resident": float(memory.max()),
-    }  # fmt: skip
+        "share/waiting": float((waited / seconds).mean()),
+        "rate/pairs": pairs / longest,
+        "rate/edges": float(all_edges.sum()) / longest,
+        "exchange/bytes": float(all_sent.sum()) / steps,
+        "exchange/local": float(local.sum() / max(rows.sum(), 1.0)),
+        "memory/resident": float(memory.max()),
+    }

@@ -18,17 +18,19 @@ class Session(Protocol):
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Hand in figures and, from each worker, the files of its share of a checkpoint.
 
-        Every worker calls it, equally often; nobody returns before all have called. The folders of all workers
-        become one checkpoint, so file names differ between workers. The report of a validated epoch has
-        ``evaluation.metric`` among its metrics; one without hands in a checkpoint within an epoch. The folder is the
-        session's from then on: its files may still be on their way when this returns, and the session deletes it.
+        Every worker calls it, equally often; nobody returns before all have called. The folders of all
+        workers become one checkpoint, so file names differ between workers. The report of a validated epoch
+        has ``evaluation.metric`` among its metrics; one without hands in a checkpoint within an epoch. The
+        folder is the session's from then on: its files may still be on their way when this returns, and the
+        session deletes it.
         """
 
     def checkpoints(self) -> Sequence[Location]:
         """The complete checkpoints of this run as they were when the worker started, newest first."""
 
     def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
-        """Whether to hand in a checkpoint now, in the middle of an epoch; the same answer on every worker (collective).
+        """Whether to hand in a checkpoint now, in the middle of an epoch; the same answer on every worker
+        (collective).
 
         Args:
             agree: the largest value over the workers of what each one passes.
@@ -36,7 +38,8 @@ class Session(Protocol):
 
 
 class LocalSession:
-    """A session in a local folder, without Ray, for one process or for tests of several that share ``folder``.
+    """A session in a local folder, without Ray, for one process or for tests of several that share
+    ``folder``.
 
     It doesn't wait for the others: a checkpoint is complete when all of them have reported it.
 

@@ -50,7 +50,8 @@ def make_model(job: Job, graph: LocalGraph) -> Mmssl:
 
 
 def initial_rows(job: Job, graph: LocalGraph) -> torch.Tensor:
-    """[n, D] float32 normal draws that depend on the node, not on who owns it; zero in the items' feature columns."""
+    """[n, D] float32 normal draws that depend on the node, not on who owns it; zero in the items' feature
+    columns."""
     draw, columns = key(job.seed, Purpose.INIT, 1), torch.arange(job.model.dimension)[None]
     rows = torch.empty(graph.num_rows, job.model.dimension)
     for first in range(0, len(rows), _ROWS_AT_ONCE):

@@ -1,7 +1,9 @@
-"""One training step: fetch, forward, critic, generator, update. Losses are those of the global batch, whatever W is.
+"""One training step: fetch, forward, critic, generator, update. Losses are those of the global batch,
+whatever W is.
 
-Each worker's loss is its share of a sum over all workers. DeepSpeed averages dense gradients over the workers, so
-shares are multiplied by W before backward; row gradients are summed at their owner and divided by W again.
+Each worker's loss is its share of a sum over all workers. DeepSpeed averages dense gradients over the
+workers, so shares are multiplied by W before backward; row gradients are summed at their owner and divided by
+W again.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Forward:
     """What a step computes before its losses.
 
     id_leaf [k, D]: rows this worker hands out, a leaf; id_rows: those it got, for the outermost sampled set;
-    plain_tower: modality -> [|S_0|, D] before dropout; rows: the seeds' rows; candidates: None when none are drawn;
+    plain_tower: modality -> [|S_0|, D] before dropout; rows: the seeds' rows; candidates: None when none are
+        drawn;
     fakes: per modality [Bu, C] generator rows for the critic (equation 8), none without a critic.
     """
 
@@ -84,8 +87,8 @@ class TrainingStep:
             The losses of the global batch, unweighted, by name; "total" is what the generator minimised.
 
         Raises:
-            NonFiniteError: a loss or a gradient is not finite; on all workers together, before the update it would
-                spoil. Names term, step and worker.
+            NonFiniteError: a loss or a gradient is not finite; on all workers together, before the update it
+                would spoil. Names term, step and worker.
         """
         with self.phases("forward"):
             forward = self.forward(batch)
@@ -161,17 +164,25 @@ class TrainingStep:
         real = self.real_rows(batch, forward.rows, candidates)
         nodes = batch.nodes.index_select(0, batch.batch_users)
         between = [uniform(self._key(Purpose.PENALTY, batch, m), nodes) for m in range(len(self.modalities))]
-        # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on an engine's output
-        loss = critic_loss(module, real, forward.fakes, candidates.final.detach(), between,
-                           self.job.losses.adversarial.penalty, sum(batch.user_counts))  # fmt: skip
+        # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on an engine's
+        # output
+        loss = critic_loss(
+            module,
+            real,
+            forward.fakes,
+            candidates.final.detach(),
+            between,
+            self.job.losses.adversarial.penalty,
+            sum(batch.user_counts),
+        )
         critic.wrapped.backward(loss * self.exchange.world_size)
         losses = self._agreed({"critic": loss}, {"the critic's weights": critic.gradients()}, batch)
         critic.wrapped.step()
         return losses
 
     def _generator_step(self, batch: Batch, forward: Forward) -> dict[str, float]:
-        """Backward through everything, then the dense and the row update; row gradients arrive at their owners on the
-        way."""
+        """Backward through everything, then the dense and the row update; row gradients arrive at their
+        owners on the way."""
         terms = self._generator_terms(batch, forward)
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
         engine = self.state.generator
@@ -180,7 +191,9 @@ class TrainingStep:
         if self.exchange.world_size > 1:
             row_gradient.div_(self.exchange.world_size)
         gradients = {"the generator's weights": engine.gradients(), "the generator's ID rows": [row_gradient]}
-        losses = self._agreed({name: term for name, (_, term) in terms.items()} | {"total": total}, gradients, batch)
+        losses = self._agreed(
+            {name: term for name, (_, term) in terms.items()} | {"total": total}, gradients, batch
+        )
         with self.phases("update"):
             engine.wrapped.step()
             self.state.table.update(batch.id_route, row_gradient)
@@ -219,8 +232,8 @@ class TrainingStep:
         return sampled_softmax(user, positive, forward.candidates.final, known, temperature, batch.pairs)
 
     def _contrastive(self, batch: Batch, rows: Rows) -> Tensor:
-        """Sum of InfoNCE between modality-aware and final rows of the global batch's users: each modality's over the
-        learned lists, or those over the item-item graph."""
+        """Sum of InfoNCE between modality-aware and final rows of the global batch's users: each modality's
+        over the learned lists, or those over the item-item graph."""
         lists = self.job.losses.contrastive.rows == "lists"
         aware = [rows.views[m] for m in self.modalities] if lists else [rows.similar]
         local = [rows.final, *(x for x in aware if x is not None)]
@@ -230,10 +243,12 @@ class TrainingStep:
         first = sum(batch.user_counts[: self.exchange.rank])
         positions = torch.arange(first, first + len(wide), device=wide.device)
         temperature, count = self.job.losses.contrastive.temperature, sum(batch.user_counts)
-        return torch.stack([
-            contrastive(view, final, all_view, all_final, positions, temperature, count)
-            for view, all_view in zip(views, all_views, strict=True)
-        ]).sum()  # fmt: skip
+        return torch.stack(
+            [
+                contrastive(view, final, all_view, all_final, positions, temperature, count)
+                for view, all_view in zip(views, all_views, strict=True)
+            ]
+        ).sum()
 
     @torch.no_grad()
     def _update_lists(self, batch: Batch, forward: Forward) -> None:
@@ -246,9 +261,11 @@ class TrainingStep:
             scores = (users @ forward.candidates.plain_tower[m].T).masked_fill(batch.known, -torch.inf)
             lists.merge(rows.cpu(), batch.candidates.cpu(), scores.cpu())
 
-    def _agreed(self, shares: Mapping[str, Tensor], gradients: Mapping[str, Iterable[Tensor]],
-                batch: Batch) -> dict[str, float]:  # fmt: skip
-        """The losses over all workers, by name; every worker's losses and gradients are checked before an update."""
+    def _agreed(
+        self, shares: Mapping[str, Tensor], gradients: Mapping[str, Iterable[Tensor]], batch: Batch
+    ) -> dict[str, float]:
+        """The losses over all workers, by name; every worker's losses and gradients are checked before an
+        update."""
         mine = [share.detach().float() for share in shares.values()]
         mine += [_worst(each, mine[0].device) for each in gradients.values()]
         with self.phases("agree"):
@@ -263,7 +280,9 @@ class TrainingStep:
                     f"{', '.join(map(str, wrong))}. Lower the learning rates, or train in fp32 with "
                     "training.dense.clip."
                 )
-        return {name: math.fsum(column) for name, column in zip(shares, zip(*values, strict=True), strict=False)}
+        return {
+            name: math.fsum(column) for name, column in zip(shares, zip(*values, strict=True), strict=False)
+        }
 
     def _key(self, purpose: Purpose, batch: Batch, position: int = 0) -> int:
         return key(self.job.seed, purpose, batch.epoch, batch.step, position)
@@ -276,7 +295,8 @@ def _critic(engine: Engine) -> Critic:
 
 @contextmanager
 def _frozen(module: Critic) -> Iterator[Critic]:
-    """The critic as a fixed function: through its engine, the generator's backward would reduce its gradients."""
+    """The critic as a fixed function: through its engine, the generator's backward would reduce its
+    gradients."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

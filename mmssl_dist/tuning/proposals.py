@@ -1,4 +1,5 @@
-"""What Ray Tune is given: Optuna proposes settings, ASHA stops trials that are worse than others were at their epoch.
+"""What Ray Tune is given: Optuna proposes settings, ASHA stops trials that are worse than others were at
+their epoch.
 
 Both are told of the trials of an earlier start first.
 """
@@ -45,8 +46,13 @@ class Proposals(OptunaSearch):  # type: ignore[misc]
         ended = [trial for trial in trials if trial.ended]
         # other draws than an earlier start made
         sampler = optuna.samplers.TPESampler(seed=job.seed + len(trials), constant_liar=True)
-        super().__init__(space=distributions(job.search), metric=BEST, mode="max", sampler=sampler,
-                         points_to_evaluate=[self._encoded(trial.settings) for trial in self._left])  # fmt: skip
+        super().__init__(
+            space=distributions(job.search),
+            metric=BEST,
+            mode="max",
+            sampler=sampler,
+            points_to_evaluate=[self._encoded(trial.settings) for trial in self._left],
+        )
         for trial in ended:
             self.add_evaluated_point(self._encoded(trial.settings), trial.best, error=trial.best is None)
 
@@ -72,9 +78,14 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
 
     def __init__(self, job: Job, trials: Sequence[Trial]) -> None:
         search, self._epochs = job.search, job.training.epochs
-        super().__init__(time_attr=EPOCH, metric=BEST, mode="max",
-                         max_t=self._epochs + 1,  # a trial ends by itself at its last epoch
-                         grace_period=search.grace_epochs, reduction_factor=search.reduction)  # fmt: skip
+        super().__init__(
+            time_attr=EPOCH,
+            metric=BEST,
+            mode="max",
+            max_t=self._epochs + 1,  # a trial ends by itself at its last epoch
+            grace_period=search.grace_epochs,
+            reduction_factor=search.reduction,
+        )
         self.stopped: set[str] = set()
         for trial in trials:
             if trial.ended:

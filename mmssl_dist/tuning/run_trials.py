@@ -1,4 +1,5 @@
-"""Tuning: trials on Ray Tune, each a training on Ray Train, all on the same partitions, chosen by validation alone."""
+"""Tuning: trials on Ray Tune, each a training on Ray Train, all on the same partitions, chosen by validation
+alone."""
 
 from __future__ import annotations
 
@@ -84,12 +85,20 @@ def run_trials(cluster: Cluster, job: Job, folder: Location, line: Line | None =
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS}),
         tune_config=tune.TuneConfig(
-            search_alg=Proposals(job, trials), scheduler=scheduler, num_samples=remaining(job, trials),
-            max_concurrent_trials=job.search.concurrent, reuse_actors=False,
+            search_alg=Proposals(job, trials),
+            scheduler=scheduler,
+            num_samples=remaining(job, trials),
+            max_concurrent_trials=job.search.concurrent,
+            reuse_actors=False,
         ),
-        run_config=tune.RunConfig(name="ray", storage_path=folder.path, storage_filesystem=folder.filesystem,
-                                  callbacks=[keeper], verbose=0),
-    )  # fmt: skip
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=folder.path,
+            storage_filesystem=folder.filesystem,
+            callbacks=[keeper],
+            verbose=0,
+        ),
+    )
     in_thread(cluster.relay, tuner.fit, "tune")
     (folder / "ray").remove()
     found = read_trials(folder)
@@ -112,15 +121,18 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
         words = ", ".join(f"{path}={_shown(value)}" for path, value in settings.items())
         _logger.info("trial %d: %s%s", number, words, " (goes on)" if before.values else "")
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any],
-                        **info: Any) -> None:  # fmt: skip
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         before = self.trials[trial.config["number"]]
         values = {**before.values, int(result[EPOCH]): float(result[_VALUE])}
         self._keep(replace(before, values=values))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         stopped = trial.trial_id in self.scheduler.stopped
-        self._end(trial, replace(self.trials[trial.config["number"]], state="stopped" if stopped else "finished"))
+        self._end(
+            trial, replace(self.trials[trial.config["number"]], state="stopped" if stopped else "finished")
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         before = self.trials[trial.config["number"]]
@@ -134,7 +146,9 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
 
     def _end(self, trial: Any, ended: Trial) -> None:
         # no run time of Ray Tune's is the trial's over all starts
-        ended = replace(ended, seconds=ended.seconds + float((trial.last_result or {}).get("time_total_s", 0.0)))
+        ended = replace(
+            ended, seconds=ended.seconds + float((trial.last_result or {}).get("time_total_s", 0.0))
+        )
         self._keep(ended)
         if group := (trial.last_result or {}).get(_GROUP):
             # Ray Train's own cleaner asks the dashboard, which a Ray of this machine doesn't have
@@ -142,8 +156,14 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
         if ended.ended:
             (self.folder / _run_name(ended.number)).remove()
         best = "no value" if ended.best is None else f"best {ended.best:.4f} in epoch {ended.best_epoch}"
-        _logger.info("trial %d: %s after %d epochs, %s%s", ended.number, ended.state, ended.epochs, best,
-                     f" ({ended.message})" if ended.message else "")  # fmt: skip
+        _logger.info(
+            "trial %d: %s after %d epochs, %s%s",
+            ended.number,
+            ended.state,
+            ended.epochs,
+            best,
+            f" ({ended.message})" if ended.message else "",
+        )
 
     def _keep(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
@@ -189,16 +209,31 @@ def _trial(config: dict[str, Any], shared: _Shared) -> None:
 
 
 def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
-    """Trains; returns the last report, told again, as an earlier start may have come that far and not been heard."""
+    """Trains; returns the last report, told again, as an earlier start may have come that far and not been
+    heard."""
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
     cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(Relay).remote(), shared.debug)
     settings = job.training
-    run = Run(shared.folder, _run_name(config["number"]), settings.max_failures, 1, metric,
-              settings.checkpoint_minutes, shared.line)  # fmt: skip
+    run = Run(
+        shared.folder,
+        _run_name(config["number"]),
+        settings.max_failures,
+        1,
+        metric,
+        settings.checkpoint_minutes,
+        shared.line,
+    )
     room = _Room()
-    outcome = run_workers(cluster, job, "train", "mmssl_dist.launch.worker_entry:train", {}, run,
-                          [room, _ToTune(metric, config["best"], room)])  # fmt: skip
+    outcome = run_workers(
+        cluster,
+        job,
+        "train",
+        "mmssl_dist.launch.worker_entry:train",
+        {},
+        run,
+        [room, _ToTune(metric, config["best"], room)],
+    )
     ended: Mapping[str, Any] = outcome.returned[0]
     last = ended["history"][-1]
     return {EPOCH: int(last["epoch"]), _VALUE: last[metric], BEST: ended["best"]}

@@ -78,16 +78,24 @@ def write_trial(folder: Location, trial: Trial) -> None:
 
 
 def best_first(trials: list[Trial]) -> list[Trial]:
-    """Those with the best value of the metric first; of equal ones the earlier; those without a value last."""
+    """Those with the best value of the metric first; of equal ones the earlier; those without a value
+    last."""
     return sorted(trials, key=lambda t: (t.best is None, -(t.best or 0.0), t.number))
 
 
 def row(trial: Trial) -> dict[str, Any]:
     """A trial as a line of a table."""
     known = asdict(trial)
-    return {"trial": trial.number, "state": trial.state, "best": trial.best, "best_epoch": trial.best_epoch,
-            "epochs": trial.epochs, "seconds": round(trial.seconds, 1), **known["settings"],
-            "message": trial.message}  # fmt: skip
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "best": trial.best,
+        "best_epoch": trial.best_epoch,
+        "epochs": trial.epochs,
+        "seconds": round(trial.seconds, 1),
+        **known["settings"],
+        "message": trial.message,
+    }
 
 
 def _is_trial(name: str) -> bool:
@@ -98,5 +106,7 @@ def _read(file: Location) -> Trial:
     try:
         return _TRIAL.validate_json(file.read_bytes())
     except ValidationError as error:
-        raise ArtifactError(f"{file.url}: not a readable trial ({str(error).splitlines()[0]}). Delete it, or start the "
-                            "search anew with --force.") from error  # fmt: skip
+        raise ArtifactError(
+            f"{file.url}: not a readable trial ({str(error).splitlines()[0]}). Delete it, or start the "
+            "search anew with --force."
+        ) from error

@@ -1,6 +1,7 @@
 """A folder as an S3 bucket to read from: lists, heads and ranges, fast enough not to be what is measured.
 
-Moto's server reads a whole object for every range of it. ``python -m tests.benchmarks.folder_server FOLDER PORT``
+Moto's server reads a whole object for every range of it. ``python -m tests.benchmarks.folder_server FOLDER
+PORT``
 """
 
 from __future__ import annotations
@@ -75,12 +76,16 @@ def _listing(folder: Path, query: dict[str, list[str]]) -> bytes:
             prefixes.add(prefix + rest.partition("/")[0] + "/")
         else:
             size = (folder / key).stat().st_size
-            contents.append(f"<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{_DATE}</LastModified>"
-                            "</Contents>")  # fmt: skip
+            contents.append(
+                f"<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{_DATE}</LastModified>"
+                "</Contents>"
+            )
     common = "".join(f"<CommonPrefixes><Prefix>{each}</Prefix></CommonPrefixes>" for each in sorted(prefixes))
     count = len(contents) + len(prefixes)
-    return (f"<ListBucketResult><KeyCount>{count}</KeyCount><IsTruncated>false</IsTruncated>"
-            f"{''.join(contents)}{common}</ListBucketResult>").encode()  # fmt: skip
+    return (
+        f"<ListBucketResult><KeyCount>{count}</KeyCount><IsTruncated>false</IsTruncated>"
+        f"{''.join(contents)}{common}</ListBucketResult>"
+    ).encode()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""A published run of many items whose rows are made up, not trained: what the service reads, in the real formats.
+"""A published run of many items whose rows are made up, not trained: what the service reads, in the real
+formats.
 
-Items lie in clusters and differ in length, users lie between a few clusters' centres, as rows of trained models do.
+Items lie in clusters and differ in length, users lie between a few clusters' centres, as rows of trained
+models do.
 """
 
 from __future__ import annotations
@@ -41,11 +43,12 @@ class Size:
 def publish_large(output: Path, size: Size, sets: tuple[str, ...] = ()) -> Job:
     """Publish such a run below ``output``; users are u0, u1, ..., items i0, i1, ...; ``sets`` as of a job."""
     tree = {
-        "output": str(output), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
+        "output": str(output),
+        "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
         "partition": {"parts": 2, "method": "random", "item_neighbours": 0},
         "model": {"dimension": WIDTH, "item_graph": {"weight": 0}, "modality_graph": {"size": 0}},
         "losses": {"contrastive": {"weight": 0}},
-    }  # fmt: skip
+    }
     job = parse_job(tree, sets)
     rng = np.random.default_rng(0)
     users, items = np.arange(size.users), np.arange(size.items)
@@ -74,11 +77,13 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
         users = user_rows[first_user : first_user + len(user_ids)]
         items = item_rows[first_item : first_item + len(item_ids)]
         first_user, first_item = first_user + len(user_ids), first_item + len(item_ids)
-        files |= dict([
-            write_user_embeddings(output / "export", part, user_ids, users),
-            write_item_embeddings(output / "export", part, item_ids, items),
-            write_safetensors(output / "export", part, users, items),
-        ])  # fmt: skip
+        files |= dict(
+            [
+                write_user_embeddings(output / "export", part, user_ids, users),
+                write_item_embeddings(output / "export", part, item_ids, items),
+                write_safetensors(output / "export", part, users, items),
+            ]
+        )
     rows = torch.from_numpy(item_rows)
     files |= write_fold_in(output / "export", graph, FoldInRows(rows, None, None, {"image": rows}))
     model = make_model(job, graph)
@@ -90,7 +95,9 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
 
 def _item_rows(centres: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:
     """[items, D]: a centre each, noise of 0.7 of its spread, and lengths that spread as popularity does."""
-    rows = centres[rng.integers(0, len(centres), items)] + 0.7 * rng.normal(size=(items, WIDTH)).astype(np.float32)
+    rows = centres[rng.integers(0, len(centres), items)] + 0.7 * rng.normal(size=(items, WIDTH)).astype(
+        np.float32
+    )
     return np.asarray(rows * rng.lognormal(0.0, 0.2, (items, 1)), np.float32)
 
 

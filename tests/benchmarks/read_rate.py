@@ -1,6 +1,8 @@
-"""How fast Parquet is read from an S3 server on this machine: by pyarrow alone, and the way `prepare` reads it.
+"""How fast Parquet is read from an S3 server on this machine: by pyarrow alone, and the way `prepare` reads
+it.
 
-`make rate` runs it. The server is a folder's, in a process of its own; both readers ask it for the same objects.
+`make rate` runs it. The server is a folder's, in a process of its own; both readers ask it for the same
+objects.
 """
 
 from __future__ import annotations
@@ -51,11 +53,17 @@ def main() -> None:
 
 
 def _compare(endpoint: str, size: int, rounds: int) -> None:
-    tree = {"output": "s3://raw/out", "data": {"path": "s3://raw", "modalities": {"image": {"file": "image"}}},
-            "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True}}  # fmt: skip
+    tree = {
+        "output": "s3://raw/out",
+        "data": {"path": "s3://raw", "modalities": {"image": {"file": "image"}}},
+        "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True},
+    }
     job = parse_job(tree)
     _say(f"{size / 1e6:.0f} MB")
-    readers: dict[str, Callable[[], int]] = {"pyarrow": lambda: _pyarrow(endpoint), "prepare": lambda: _ours(job)}
+    readers: dict[str, Callable[[], int]] = {
+        "pyarrow": lambda: _pyarrow(endpoint),
+        "prepare": lambda: _ours(job),
+    }
     best = dict.fromkeys(readers, 0.0)
     for _ in range(rounds):
         for name, read in readers.items():
@@ -76,11 +84,17 @@ def _write(folder: Path, megabytes: int, files: int) -> int:
     rows = megabytes * 2**20 // files // (4 * WIDTH + 8)
     total = 0
     for number in range(files):
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rng.random(rows * WIDTH, dtype=np.float32)), WIDTH)
+        vectors = pa.FixedSizeListArray.from_arrays(
+            pa.array(rng.random(rows * WIDTH, dtype=np.float32)), WIDTH
+        )
         ids = pa.array(np.arange(number * rows, (number + 1) * rows))
         path = folder / "image" / f"part-{number}.parquet"
-        pq.write_table(pa.table({"item_id": ids, "vector": vectors}), path, row_group_size=GROUP_ROWS,
-                       use_dictionary=False)  # fmt: skip
+        pq.write_table(
+            pa.table({"item_id": ids, "vector": vectors}),
+            path,
+            row_group_size=GROUP_ROWS,
+            use_dictionary=False,
+        )
         total += path.stat().st_size
     return total
 
@@ -96,8 +110,9 @@ def _wait_for(port: int) -> None:
 
 def _pyarrow(endpoint: str) -> int:
     """Every file in one call each, with pyarrow's own defaults."""
-    filesystem = pafs.S3FileSystem(region="us-east-1", scheme="http", endpoint_override=endpoint.partition("://")[2],
-                                   request_timeout=60)  # the default gives up on a busy machine
+    filesystem = pafs.S3FileSystem(
+        region="us-east-1", scheme="http", endpoint_override=endpoint.partition("://")[2], request_timeout=60
+    )  # the default gives up on a busy machine
     files = filesystem.get_file_info(pafs.FileSelector("raw/image"))
     return sum(pq.read_table(file.path, filesystem=filesystem).num_rows for file in files)
 

@@ -1,6 +1,8 @@
-"""How many requests a second `serve` answers on this machine, how fast, how well, and whether it goes in peace.
+"""How many requests a second `serve` answers on this machine, how fast, how well, and whether it goes in
+peace.
 
-`make serving` runs it: an export of made-up rows (kept in --folder for the next time), the real command, wrk as the
+`make serving` runs it: an export of made-up rows (kept in --folder for the next time), the real command, wrk
+as the
 client. Ends with status 1 where a request failed, the recall is below 0.95 or the drain was not clean.
 """
 
@@ -43,7 +45,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/serving"))
-    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="setting of the export's job")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="setting of the export's job"
+    )
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: apt-get install wrk")
@@ -77,10 +81,18 @@ def _run(folder: Path, size: Size, sets: tuple[str, ...]) -> Run:
 def served(folder: Path, replicas: int) -> Iterator[tuple[psutil.Popen, int]]:
     """The process of `serve`, once it answers, and its port."""
     port = free_port()
-    command = [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", f"--replicas={replicas}"]
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "serve",
+        "run",
+        f"--port={port}",
+        f"--replicas={replicas}",
+    ]
     started = time.monotonic()
-    process = psutil.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True,
-                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    process = psutil.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     try:
         if not process.stdout.readline().startswith("serving run"):
             sys.exit("serve did not start")
@@ -93,9 +105,18 @@ def served(folder: Path, replicas: int) -> Iterator[tuple[psutil.Popen, int]]:
 
 
 def _load(port: int, users: int, connections: int, seconds: float) -> Any:
-    command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={max(1, round(seconds))}s",
-               "--timeout=10s", f"--script={_SCRIPT}", f"http://127.0.0.1:{port}", "--", str(users),
-               str(K)]  # fmt: skip
+    command = [
+        "wrk",
+        "--threads=1",
+        f"--connections={connections}",
+        f"--duration={max(1, round(seconds))}s",
+        "--timeout=10s",
+        f"--script={_SCRIPT}",
+        f"http://127.0.0.1:{port}",
+        "--",
+        str(users),
+        str(K),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -111,11 +132,15 @@ def _measured(process: psutil.Popen, port: int, options: argparse.Namespace) -> 
         spent[name] += seconds - before.get(number, (name, 0.0))[1]
     found["cpu_ms_per_request"] = {
         name: round(1000 * seconds / max(1, found["requests"]), 3)
-        for name, seconds in sorted(spent.items(), key=lambda each: -each[1]) if seconds > 0.1
-    }  # fmt: skip
+        for name, seconds in sorted(spent.items(), key=lambda each: -each[1])
+        if seconds > 0.1
+    }
     busy = sum(others) - sum(others_before) - (others.idle - others_before.idle)
-    found["cores"] = {"machine": os.cpu_count(), "service": round(sum(spent.values()) / found["seconds"], 2),
-                      "busy": round(busy / found["seconds"], 2)}  # fmt: skip
+    found["cores"] = {
+        "machine": os.cpu_count(),
+        "service": round(sum(spent.values()) / found["seconds"], 2),
+        "busy": round(busy / found["seconds"], 2),
+    }
     found["load_average"] = [round(load_before, 1), round(os.getloadavg()[0], 1)]
     found["connections"], found["replicas"] = options.connections, options.replicas
     return found
@@ -136,7 +161,8 @@ def _cpu_seconds(process: psutil.Popen) -> dict[int, tuple[str, float]]:
 
 
 def recall_over_http(run: Run, port: int, users: int, asked: int = 300) -> float:
-    """The share of the exact top K, unseen, that the service answered; one that scores as the last counts as found."""
+    """The share of the exact top K, unseen, that the service answered; one that scores as the last counts as
+    found."""
     chosen = [f"u{user}" for user in np.random.default_rng(1).choice(users, min(asked, users), replace=False)]
     exact = run.recommend(chosen, K, exact=True)
     assert isinstance(exact, list)
@@ -152,8 +178,8 @@ def recall_over_http(run: Run, port: int, users: int, asked: int = 300) -> float
 
 
 def drain(process: psutil.Popen, port: int, clients: int = 16) -> dict[str, Any]:
-    """SIGTERM while clients ask without a pause, each on a connection that it keeps. Clean: what was asked before was
-    answered 200, nothing later got a 5xx, and the command ended with status 0."""
+    """SIGTERM while clients ask without a pause, each on a connection that it keeps. Clean: what was asked
+    before was answered 200, nothing later got a 5xx, and the command ended with status 0."""
     outcomes: list[tuple[float, int | str]] = []
     over = threading.Event()
 

@@ -15,8 +15,14 @@ _COMMAND = (sys.executable, str(ROOT / "cli.py"))
 
 def command(folder: Path, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     """Run ``mmssl-dist`` in ``folder`` to its end."""
-    return subprocess.run([*_COMMAND, *arguments], cwd=folder, capture_output=True, text=True, env=_environment(),
-                          timeout=timeout)  # fmt: skip
+    return subprocess.run(
+        [*_COMMAND, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        timeout=timeout,
+    )
 
 
 def succeed(folder: Path, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
@@ -27,9 +33,16 @@ def succeed(folder: Path, *arguments: str, timeout: float = 500) -> subprocess.C
 
 
 def kill_at(folder: Path, line: str, *arguments: str) -> list[str]:
-    """Run ``mmssl-dist`` in ``folder`` and kill it when it writes a line that starts with ``line``; gives its lines."""
-    process = subprocess.Popen([*_COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               text=True, env=_environment())  # fmt: skip
+    """Run ``mmssl-dist`` in ``folder`` and kill it when it writes a line that starts with ``line``; gives its
+    lines."""
+    process = subprocess.Popen(
+        [*_COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    )
     assert process.stderr is not None
     lines = []
     try:

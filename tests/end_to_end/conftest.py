@@ -11,7 +11,9 @@ import pytest
 _HEAD = """
 import sys
 import ray
-ray.init(address="local", num_cpus=3, object_store_memory=150_000_000, include_dashboard=False, log_to_driver=False)
+ray.init(
+    address="local", num_cpus=3, object_store_memory=150_000_000, include_dashboard=False, log_to_driver=False
+)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 ray.shutdown()
@@ -21,7 +23,9 @@ ray.shutdown()
 @pytest.fixture(scope="package")
 def ray_address() -> Iterator[str]:
     """Where commands find a Ray with 3 cores: each of them would take seconds to start its own."""
-    process = subprocess.Popen([sys.executable, "-c", _HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -30,7 +30,11 @@ def read(folder: Path, sets: Sequence[str]) -> object:
     features = open_features(job.data, files, interactions.item_type)
     rows = [table.to_pydict() for piece in interactions.pieces for table in interactions.read(piece)]
     vectors = {
-        name: [(batch.items.to_pylist(), batch.vectors.tolist()) for p in source.pieces for batch in source.read(p)]
+        name: [
+            (batch.items.to_pylist(), batch.vectors.tolist())
+            for p in source.pieces
+            for batch in source.read(p)
+        ]
         for name, source in features.items()
     }
     images = read_images(job, files.images, range(ITEMS)).found
@@ -50,21 +54,34 @@ def _job(folder: Path, sets: Sequence[str]) -> Job:
     for number, name in enumerate(("raw", "raw-2")):
         if not (folder / name).exists():
             _write_raw(folder / name, number)
-    tree = {"output": "run", "seed": 3, "data": {"path": "raw", "modalities": {"image": {"file": "image.parquet"}}}}
+    tree = {
+        "output": "run",
+        "seed": 3,
+        "data": {"path": "raw", "modalities": {"image": {"file": "image.parquet"}}},
+    }
     job = parse_job(tree, sets)
     data = job.data.model_copy(update={"path": str(folder / job.data.path)})
     return job.model_copy(update={"output": str(folder / job.output), "data": data})
 
 
 def _write_raw(folder: Path, seed: int) -> None:
-    """One file for every choice: two tables, an ``.inter`` file and two modalities, with two columns of each kind."""
+    """One file for every choice: two tables, an ``.inter`` file and two modalities, with two columns of each
+    kind."""
     rng = np.random.default_rng(seed)
     folder.mkdir()
     pairs = np.argwhere(rng.random((USERS, ITEMS)) < 0.6)
-    columns = {"user_id": pairs[:, 0], "item_id": pairs[:, 1], "time": rng.permutation(len(pairs)),
-               "part": np.arange(len(pairs)) % 3}  # fmt: skip
-    more = {"user_2": columns["user_id"][::-1], "item_2": columns["item_id"][::-1], "time_2": columns["time"][::-1],
-            "part_2": (columns["part"] + 1) % 3}  # fmt: skip
+    columns = {
+        "user_id": pairs[:, 0],
+        "item_id": pairs[:, 1],
+        "time": rng.permutation(len(pairs)),
+        "part": np.arange(len(pairs)) % 3,
+    }
+    more = {
+        "user_2": columns["user_id"][::-1],
+        "item_2": columns["item_id"][::-1],
+        "time_2": columns["time"][::-1],
+        "part_2": (columns["part"] + 1) % 3,
+    }
     pq.write_table(pa.table(columns | more), folder / "interactions.parquet")
     pq.write_table(pa.table(columns | more).slice(5), folder / "other.parquet")
     lines = zip(*columns.values(), strict=True)
@@ -75,7 +92,9 @@ def _write_raw(folder: Path, seed: int) -> None:
     (folder / "pictures").mkdir()
     (folder / "pictures" / "2.png").write_bytes(PICTURES["png"])
     for name in ("image", "text"):
-        vectors = [pa.array(rng.random((ITEMS, 2)).astype(np.float32).tolist(), pa.list_(pa.float32())) for _ in "12"]
+        vectors = [
+            pa.array(rng.random((ITEMS, 2)).astype(np.float32).tolist(), pa.list_(pa.float32())) for _ in "12"
+        ]
         ids = np.arange(ITEMS)
         table = {"item_id": ids, "item_2": ids[::-1], "vector": vectors[0], "vector_2": vectors[1]}
         pq.write_table(pa.table(table), folder / f"{name}.parquet")

@@ -24,9 +24,12 @@ def index(folder: Path, sets: Sequence[str]) -> object:
     export = open_location(mkdtemp(dir=folder), Storage())
     rng = np.random.default_rng(0)
     users, items = (rng.normal(size=(n, 8)).astype(np.float32) for n in (40, 300))
-    files = dict([
-        write_safetensors(export, 0, users, items), write_user_embeddings(export, 0, pa.array(range(40)), users),
-    ])  # fmt: skip
+    files = dict(
+        [
+            write_safetensors(export, 0, users, items),
+            write_user_embeddings(export, 0, pa.array(range(40)), users),
+        ]
+    )
     _, facts = build_index(export, files, settings)
     made = faiss.read_index(f"{export.path}/index/items.faiss")
     if isinstance(made, faiss.IndexHNSW):

@@ -21,6 +21,7 @@ class Change:
     sets: tuple[str, ...]
     base: tuple[str, ...] = ()
 
+
 def _one(probe: str, path: str, value: object, *base: str) -> Change:
     return Change(path, probe, (f"{path}={value}",), base)
 
@@ -65,8 +66,14 @@ CHANGES = (
     _one("steps", "model.heads", 2),
     _one("steps", "model.id_weight", 0.5),
     _one("steps", "model.modality_weight", 0.3),
-    _one("steps", "model.feature_columns", 6, "losses.adversarial.weight=0", "model.modality_graph.size=0",
-         "losses.contrastive.weight=0"),
+    _one(
+        "steps",
+        "model.feature_columns",
+        6,
+        "losses.adversarial.weight=0",
+        "model.modality_graph.size=0",
+        "losses.contrastive.weight=0",
+    ),
     _one("steps", "model.dropout", 0.4),
     _one("steps", "model.item_graph.weight", 0.3),
     _one("steps", "model.item_graph.fanout", 1),
@@ -134,8 +141,10 @@ CHANGES = (
     _one("launch", "training.timeout_seconds", 60),
     # What Ray Tune is asked for.
     Change("search.space", "search", ("search.space={model.dropout: {uniform: [0.1, 0.2]}}",)),
-    *(Change(f"search.space.*.{kind}", "search", (f"search.space={{model.heads: {{{kind}: {values}}}}}",))
-      for kind, values in (("choice", [1, 4]), ("int", [1, 2]), ("uniform", [1, 2]), ("loguniform", [1, 2]))),
+    *(
+        Change(f"search.space.*.{kind}", "search", (f"search.space={{model.heads: {{{kind}: {values}}}}}",))
+        for kind, values in (("choice", [1, 4]), ("int", [1, 2]), ("uniform", [1, 2]), ("loguniform", [1, 2]))
+    ),
     _one("search", "search.trials", 3),
     _one("search", "search.concurrent", 2),
     _one("search", "search.grace_epochs", 2),
@@ -150,4 +159,4 @@ CHANGES = (
     _one("storage", "storage.anonymous", "true", *_S3),
     _one("cache", "storage.cache_bytes", 150),
     _one("retries", "storage.retries", 1),
-)  # fmt: skip
+)

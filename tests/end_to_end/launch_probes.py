@@ -30,10 +30,19 @@ from mmssl_dist.storage import Location, Manifest, open_location
 from mmssl_dist.tracking.trackers import Tracking
 from mmssl_dist.tuning.run_trials import run_trials
 
-_PARTITIONS = Manifest("partitions", "any", {
-    "degrees": {"users": [[2, 2]], "items": [[1, 2]]}, "interactions": {"train": 2}, "modalities": {"image": 2},
-    "edge_cut_of_workers": [0.0], "method": "metis", "balance": {"edges": 1.0},
-}, {})  # fmt: skip
+_PARTITIONS = Manifest(
+    "partitions",
+    "any",
+    {
+        "degrees": {"users": [[2, 2]], "items": [[1, 2]]},
+        "interactions": {"train": 2},
+        "modalities": {"image": 2},
+        "edge_cut_of_workers": [0.0],
+        "method": "metis",
+        "balance": {"edges": 1.0},
+    },
+    {},
+)
 
 
 class _Handed(Exception):
@@ -55,17 +64,26 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
     def wait(bundles: Sequence[dict[str, float]], limit: float, stage: str) -> None:
         waits.append((list(bundles), limit, stage))
 
-    waiting = patch("mmssl_dist.launch.run_workers.await_room", wait)  # this machine may not have what the job asks for
+    waiting = patch(
+        "mmssl_dist.launch.run_workers.await_room", wait
+    )  # this machine may not have what the job asks for
     with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
         train(cluster, job, _PARTITIONS)
     (trainer,) = trainers
     scaling, run = trainer.scaling_config, trainer.run_config
     return (
-        scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker, trainer.backend_config.backend,
-        trainer.backend_config.timeout_s, run.failure_config.max_failures, run.checkpoint_config.num_to_keep,
-        run.worker_runtime_env, scaling.accelerator_type, waits,
+        scaling.num_workers,
+        scaling.use_gpu,
+        scaling.resources_per_worker,
+        trainer.backend_config.backend,
+        trainer.backend_config.timeout_s,
+        run.failure_config.max_failures,
+        run.checkpoint_config.num_to_keep,
+        run.worker_runtime_env,
+        scaling.accelerator_type,
+        waits,
         trainer.train_loop_config["run"].every_minutes,
-    )  # fmt: skip
+    )
 
 
 def room(folder: Path, sets: Sequence[str]) -> str:
@@ -91,8 +109,13 @@ def asked_of_tune(folder: Path, sets: Sequence[str]) -> object:
     (tuner,) = tuners
     asked = tuner._local_tuner._tune_config
     rungs = asked.scheduler._brackets[0]._rungs
-    return (asked.num_samples, asked.max_concurrent_trials, repr(asked.search_alg._space),
-            [milestone for milestone, _ in rungs], asked.scheduler._reduction_factor)  # fmt: skip
+    return (
+        asked.num_samples,
+        asked.max_concurrent_trials,
+        repr(asked.search_alg._space),
+        [milestone for milestone, _ in rungs],
+        asked.scheduler._reduction_factor,
+    )
 
 
 def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
@@ -131,13 +154,16 @@ def downloads_kept(folder: Path, sets: Sequence[str]) -> int:
     elsewhere = pafs.SubTreeFileSystem(str(store), pafs.LocalFileSystem())
     for name in ("a", "b"):
         (store / name).write_bytes(b"x" * 100)
-        copy = Location(elsewhere, name, f"s3://bucket/{name}", _job(folder, sets).storage).localize(cache_folder)
+        copy = Location(elsewhere, name, f"s3://bucket/{name}", _job(folder, sets).storage).localize(
+            cache_folder
+        )
         os.utime(copy, (time.time() - 3600, time.time() - 3600))
     return len([path for path in cache_folder.rglob("*") if path.is_file()])
 
 
 def requests_of_a_failing_store(folder: Path, sets: Sequence[str]) -> int:
-    """How often a request is sent to a store that is out of order, from where a location is sent to: a worker."""
+    """How often a request is sent to a store that is out of order, from where a location is sent to: a
+    worker."""
     requests = []
 
     class OutOfOrder(BaseHTTPRequestHandler):
@@ -153,7 +179,12 @@ def requests_of_a_failing_store(folder: Path, sets: Sequence[str]) -> int:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         endpoint = f"storage.endpoint=http://127.0.0.1:{server.server_port}"
-        base = ("storage.region=us-east-1", "storage.path_style=true", "storage.anonymous=true", "storage.retries=0")
+        base = (
+            "storage.region=us-east-1",
+            "storage.path_style=true",
+            "storage.anonymous=true",
+            "storage.retries=0",
+        )
         location = open_location("s3://bucket/run", _job(folder, (endpoint, *base, *sets)).storage)
         with pytest.raises(StorageError):
             pickle.loads(pickle.dumps(location)).info()

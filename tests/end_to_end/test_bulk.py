@@ -1,4 +1,5 @@
-"""A file of users through Ray Data: the lists are those of one user at a time, and nothing half-written looks done."""
+"""A file of users through Ray Data: the lists are those of one user at a time, and nothing half-written looks
+done."""
 
 from __future__ import annotations
 
@@ -29,30 +30,45 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     call = ("recommend", "run", "--users", "users.csv", "--to", "lists", "--k", "6", "--address", ray_address)
     assert succeed(folder, *call).stdout == "lists: top 6 for 4 users\n"
     found = pq.read_table(folder / "lists/recommendations")
-    assert found.schema.equals(pa.schema([
-        ("user_id", pa.string()), ("items", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32())),
-    ]))  # fmt: skip
+    assert found.schema.equals(
+        pa.schema(
+            [
+                ("user_id", pa.string()),
+                ("items", pa.list_(pa.int64())),
+                ("scores", pa.list_(pa.float32())),
+            ]
+        )
+    )
     assert found["user_id"].to_pylist() == users.to_pylist()
     for user, items in zip(found["user_id"].to_pylist(), found["items"].to_pylist(), strict=True):
         assert items == run.recommend(user, k=6).items
     manifest = json.loads((folder / "lists/manifest.json").read_text())
     assert manifest["facts"] == {"users": 4, "k": 6, "exclude_seen": True, "exact": False}
-    assert set(manifest["files"]) == {f"recommendations/{path.name}" for path in (folder / "lists").rglob("*.parquet")}
+    assert set(manifest["files"]) == {
+        f"recommendations/{path.name}" for path in (folder / "lists").rglob("*.parquet")
+    }
 
     pq.write_table(pa.table({"user_id": pa.array(["u1", "nobody"])}), folder / "users.parquet")
     refused = command(folder, *call[:2], "--users", "users.parquet", *call[4:])
     assert refused.returncode == 2
-    said = [line for line in refused.stderr.splitlines() if not line.startswith("[")]  # Ray's own log, at times
+    said = [
+        line for line in refused.stderr.splitlines() if not line.startswith("[")
+    ]  # Ray's own log, at times
     assert said == [
         "error: user id: found 'nobody'; the run knows 40 users, with ids of type string, such as "
-        f"{run.users.array[0]}. Give the id of a user that was in the data."]
+        f"{run.users.array[0]}. Give the id of a user that was in the data."
+    ]
     assert not (folder / "lists/manifest.json").exists()
 
 
-@pytest.mark.parametrize(("users", "message"), [
-    ("nowhere.parquet", "the file must exist"), ("other.csv", "other.csv with a, b; a Parquet or CSV file with a"),
-    ("text.parquet", "a Parquet or CSV file with a column user_id ("),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ("nowhere.parquet", "the file must exist"),
+        ("other.csv", "other.csv with a, b; a Parquet or CSV file with a"),
+        ("text.parquet", "a Parquet or CSV file with a column user_id ("),
+    ],
+)
 def test_a_file_that_names_no_users(folder, users, message):
     (folder / "other.csv").write_text("a,b\n1,2\n")
     (folder / "text.parquet").write_text("u1\n")
@@ -66,5 +82,8 @@ def test_a_folder_with_something_else_is_left_alone(folder):
     (folder / "u.csv").write_text("user_id\nu1\n")
     done = command(folder, "recommend", "run", "--users", "u.csv", "--to", "run", "--address", "127.0.0.1:1")
     assert done.returncode == 2
-    assert "--to: found run; the folder must be new, empty, or hold recommendations of an earlier call" in done.stderr
+    assert (
+        "--to: found run; the folder must be new, empty, or hold recommendations of an earlier call"
+        in done.stderr
+    )
     assert (folder / "run/export/manifest.json").exists()

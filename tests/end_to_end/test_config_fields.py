@@ -1,4 +1,5 @@
-"""Every setting of a job changes something: each one is in a table, and what the table says is seen to happen."""
+"""Every setting of a job changes something: each one is in a table, and what the table says is seen to
+happen."""
 
 from __future__ import annotations
 
@@ -28,7 +29,6 @@ class Observations:
 
     before: dict[tuple[str, Sets], tuple[object, object]]
     after: dict[Change, object]
-
 
 
 # Each does something with a job made from overrides, in a folder, and gives back what came of it.
@@ -91,8 +91,9 @@ def _observe(place: str, folder: Path) -> Observations:
     else:
         found = [HERE[probe](folder, sets) for probe, sets in wanted]
     before, again, after = found[: len(bases)], found[len(bases) : 2 * len(bases)], found[2 * len(bases) :]
-    return Observations(dict(zip(bases, zip(before, again, strict=True), strict=True)),
-                        dict(zip(changes, after, strict=True)))  # fmt: skip
+    return Observations(
+        dict(zip(bases, zip(before, again, strict=True), strict=True)), dict(zip(changes, after, strict=True))
+    )
 
 
 def _place(change: Change) -> str:
@@ -106,8 +107,15 @@ def test_every_setting_has_an_entry_and_every_entry_a_setting():
 
 def test_the_walk_finds_settings_wherever_they_are():
     found = set(leaves(Job))
-    assert {"output", "data.columns.time", "data.modalities", "data.modalities.*.file", "evaluation.ks",
-            "losses.adversarial.candidates", "storage.endpoint"} <= found  # fmt: skip
+    assert {
+        "output",
+        "data.columns.time",
+        "data.modalities",
+        "data.modalities.*.file",
+        "evaluation.ks",
+        "losses.adversarial.candidates",
+        "storage.endpoint",
+    } <= found
     assert not {"data", "data.columns", "losses.adversarial"} & found
 
 

@@ -1,4 +1,5 @@
-"""`make serving`, smaller: an approximate index under load finds enough, no request fails, the drain is clean."""
+"""`make serving`, smaller: an approximate index under load finds enough, no request fails, the drain is
+clean."""
 
 from __future__ import annotations
 

@@ -33,8 +33,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_line_of_the_guide(folder: Path) -> None:
     lines = re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```", "", GUIDE, flags=re.M | re.S), flags=re.M)
     assert [line.split()[1] for line in lines if line.startswith("mmssl-dist")] == [
-        "validate", "run", "recommend", "recommend", "similar", "report", "serve",
-    ]  # fmt: skip
+        "validate",
+        "run",
+        "recommend",
+        "recommend",
+        "similar",
+        "report",
+        "serve",
+    ]
     said: dict[str, str] = {}
     serving: subprocess.Popen[str] | None = None
     port = str(free_port())
@@ -42,11 +48,15 @@ def test_every_line_of_the_guide(folder: Path) -> None:
         for line in lines:
             words = [word.replace("8000", port) for word in shlex.split(line)]
             if words[1] == "serve":
-                serving = subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE)
+                serving = subprocess.Popen(
+                    words, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE
+                )
                 assert serving.stdout is not None
                 assert serving.stdout.readline().startswith("serving runs/shop on http://127.0.0.1:")
                 continue
-            done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, timeout=500)
+            done = subprocess.run(
+                words, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, timeout=500
+            )
             assert done.returncode == 0, done.stderr
             said[line] = done.stdout
     finally:

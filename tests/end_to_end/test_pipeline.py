@@ -1,4 +1,5 @@
-"""The whole pipeline through the command line: what it publishes agrees with itself, and what is done stays done."""
+"""The whole pipeline through the command line: what it publishes agrees with itself, and what is done stays
+done."""
 
 from __future__ import annotations
 
@@ -49,8 +50,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """A job, its synthetic raw files, and what a run of it with a Ray of its own published and said."""
     path = tmp_path_factory.mktemp("pipeline")
     (path / "job.yaml").write_text(JOB)
-    succeed(path, "synthesize", "raw", f"--users={USERS}", f"--items={ITEMS}", "--interactions=3500", "--seed=1",
-            "--modality=image=16", "--modality=text=8", "--address", ray_address)  # fmt: skip
+    succeed(
+        path,
+        "synthesize",
+        "raw",
+        f"--users={USERS}",
+        f"--items={ITEMS}",
+        "--interactions=3500",
+        "--seed=1",
+        "--modality=image=16",
+        "--modality=text=8",
+        "--address",
+        ray_address,
+    )
     done = succeed(path, "run", "job.yaml")
     (path / "said.txt").write_text(done.stdout)
     assert stages(done.stderr.splitlines()) == dict.fromkeys(STAGES, "done")
@@ -71,7 +83,9 @@ def _metrics(output: Path) -> dict[str, Any]:
 
 
 def _history(output: Path) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = json.loads((output / "training/manifest.json").read_text())["facts"]["history"]
+    found: list[dict[str, float]] = json.loads((output / "training/manifest.json").read_text())["facts"][
+        "history"
+    ]
     return found
 
 
@@ -187,7 +201,9 @@ def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
         popularity, same = (found["baselines"]["popularity"][split] for found in (metrics, expected))
         assert popularity == pytest.approx(same, abs=1e-9)
     ours, theirs = _lists(folder / copy), _lists(folder / "out")
-    assert {user: items for user, (items, _) in ours.items()} == {user: items for user, (items, _) in theirs.items()}
+    assert {user: items for user, (items, _) in ours.items()} == {
+        user: items for user, (items, _) in theirs.items()
+    }
 
 
 def test_second_run_does_nothing_and_needs_no_ray(folder):
@@ -207,7 +223,9 @@ def test_the_plan_says_what_the_run_took(folder):
     assert (plan["users"], plan["items"], plan["source"]) == (USERS, ITEMS, "the published partitions")
     last = _history(folder / "out")[-1]
     assert last["exchange/bytes"] / (2 * plan["sent"]) == pytest.approx(1.0, abs=0.25)
-    assert last["exchange/local"] == pytest.approx(plan["local"], abs=0.15)  # theirs of all rows, the plan's of ID rows
+    assert last["exchange/local"] == pytest.approx(
+        plan["local"], abs=0.15
+    )  # theirs of all rows, the plan's of ID rows
     assert last["memory/resident"] / plan["memory"]["total"] == pytest.approx(1.0, abs=0.2)
 
 

@@ -1,4 +1,5 @@
-"""The service over real HTTP: answers as the run gives them, many at once, mistakes by status, and a clean drain."""
+"""The service over real HTTP: answers as the run gives them, many at once, mistakes by status, and a clean
+drain."""
 
 from __future__ import annotations
 
@@ -56,9 +57,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", "--replicas=2", *joined],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"serving run on http://127.0.0.1:{port};")
@@ -89,8 +93,11 @@ def test_answers_are_those_of_the_run(service):
     assert (status, health["status"], health["users"], health["items"]) == (200, "ok", 40, 30)
     paths = service.ask("/openapi.json")[1]["paths"]
     assert {path: set(methods) for path, methods in paths.items()} == {
-        "/recommend": {"get", "post"}, "/similar": {"get", "post"}, "/users": {"post"}, "/health": {"get"},
-    }  # fmt: skip
+        "/recommend": {"get", "post"},
+        "/similar": {"get", "post"},
+        "/users": {"post"},
+        "/health": {"get"},
+    }
 
 
 def test_new_items_by_their_features(service):
@@ -100,22 +107,33 @@ def test_new_items_by_their_features(service):
     assert (status, items_of(answer)) == (200, alike.items)
     assert [each["score"] for each in answer["items"]] == pytest.approx(alike.scores.tolist(), rel=1e-4)
     status, answer = service.ask("/users", {"features": features, "k": 3})
-    assert (status, [each["user"] for each in answer["users"]]) == (200, service.run.users_for_new(features, 3).users)
+    assert (status, [each["user"] for each in answer["users"]]) == (
+        200,
+        service.run.users_for_new(features, 3).users,
+    )
 
 
-@pytest.mark.parametrize(("path", "body", "status", "message"), [
-    ("/recommend?user=nobody", None, 404, "user id: found 'nobody'; the run knows 40 users"),
-    ("/similar?item=x", None, 404, "item id: found 'x';"),
-    ("/recommend", {"items": [103, 5]}, 404, "item id: found 5;"),
-    ("/recommend", {}, 422, "give either user or items"),
-    ("/recommend", {"user": "u1", "items": [103]}, 422, "give either user or items"),
-    ("/recommend?user=u1&k=0", None, 422, "greater than or equal to 1"),
-    ("/recommend", {"user": "u1", "kk": 3}, 422, "kk"),
-    ("/similar", {"features": {"image": [1.0]}}, 422, "features.image: found shape [1];"),
-    ("/users", {"features": {"smell": [1.0]}}, 422, "features: found smell; the run's modalities are image (5 values)"),
-    ("/users", {"features": {}}, 422, "features: found none;"),
-    ("/nowhere", None, 404, "Not Found"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/recommend?user=nobody", None, 404, "user id: found 'nobody'; the run knows 40 users"),
+        ("/similar?item=x", None, 404, "item id: found 'x';"),
+        ("/recommend", {"items": [103, 5]}, 404, "item id: found 5;"),
+        ("/recommend", {}, 422, "give either user or items"),
+        ("/recommend", {"user": "u1", "items": [103]}, 422, "give either user or items"),
+        ("/recommend?user=u1&k=0", None, 422, "greater than or equal to 1"),
+        ("/recommend", {"user": "u1", "kk": 3}, 422, "kk"),
+        ("/similar", {"features": {"image": [1.0]}}, 422, "features.image: found shape [1];"),
+        (
+            "/users",
+            {"features": {"smell": [1.0]}},
+            422,
+            "features: found smell; the run's modalities are image (5 values)",
+        ),
+        ("/users", {"features": {}}, 422, "features: found none;"),
+        ("/nowhere", None, 404, "Not Found"),
+    ],
+)
 def test_mistakes_are_told_by_status_and_message(service, path, body, status, message):
     found, answer = service.ask(path, body)
     assert found == status
@@ -125,7 +143,9 @@ def test_mistakes_are_told_by_status_and_message(service, path, body, status, me
 def test_many_at_once_each_get_their_own_and_one_s_mistake_is_no_other_s(service):
     users = [f"u{n % 44}" for n in range(120)]  # u40 to u43 are unknown
     with ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda n: service.ask(f"/recommend?user={users[n]}&k={n % 7 + 1}"), range(120)))
+        answers = list(
+            pool.map(lambda n: service.ask(f"/recommend?user={users[n]}&k={n % 7 + 1}"), range(120))
+        )
         alike = list(pool.map(lambda n: service.ask(f"/similar?item={100 + n % 32}&k=3"), range(60)))
     for n, (status, answer) in enumerate(answers):
         if n % 44 >= 40:

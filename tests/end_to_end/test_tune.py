@@ -35,8 +35,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """A job with its raw files, after a search of one trial."""
     path = tmp_path_factory.mktemp("tune")
     (path / "job.yaml").write_text(JOB)
-    succeed(path, "synthesize", "raw", "--users=150", "--items=60", "--interactions=900", "--modality=image=4",
-            "--address", ray_address)  # fmt: skip
+    succeed(
+        path,
+        "synthesize",
+        "raw",
+        "--users=150",
+        "--items=60",
+        "--interactions=900",
+        "--modality=image=4",
+        "--address",
+        ray_address,
+    )
     done = succeed(path, "tune", "job.yaml", "--address", ray_address)
     (path / "said.txt").write_text(done.stderr)
     return path
@@ -66,7 +75,9 @@ def test_more_trials_go_on_where_the_search_was(folder, ray_address):
     assert before in after
     assert [row["best"] for row in after] == sorted((row["best"] for row in after), reverse=True)
     assert len(done.stdout.splitlines()) == 3
-    again = succeed(folder, "tune", "job.yaml", "--set", "search.trials=2", "--address", "127.0.0.1:1")  # needs no Ray
+    again = succeed(
+        folder, "tune", "job.yaml", "--set", "search.trials=2", "--address", "127.0.0.1:1"
+    )  # needs no Ray
     assert again.stdout == done.stdout
 
 

@@ -1,4 +1,5 @@
-"""What partitioning, training and ranking come to on a small graph, in one process that goes through many jobs."""
+"""What partitioning, training and ranking come to on a small graph, in one process that goes through many
+jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ from tests.training import make_job, make_trainer, make_worker, publish_graph
 
 SETS = {
     "partition": (),
-    "steps": ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.adversarial.gumbel_scale=0.0001"),
+    "steps": (
+        "training.fanout=[3, 2]",
+        "model.modality_graph.fanout=2",
+        "losses.adversarial.gumbel_scale=0.0001",
+    ),
     "loop": ("training.epochs=6", "training.batch_size=64"),
     "ranking": (),
 }
@@ -53,7 +58,8 @@ def _partition(job: Job) -> object:
 
 
 def _steps(job: Job) -> object:
-    """Losses of four steps, the learned lists being published between the second and the third, and all weights."""
+    """Losses of four steps, the learned lists being published between the second and the third, and all
+    weights."""
     trainer = make_trainer(0, job)
     losses = []
     for step in range(4):
@@ -63,14 +69,16 @@ def _steps(job: Job) -> object:
     engines = [engine for engine in (trainer.state.generator, trainer.state.critic) if engine]
     assert len(engines) == 1 + (job.losses.adversarial.weight > 0)
     return (
-        losses, _content(trainer.state.table.rows),
+        losses,
+        _content(trainer.state.table.rows),
         [{name: _content(value) for name, value in engine.state().items()} for engine in engines],
         [engine.wrapped.zero_optimization_stage() for engine in engines],
-    )  # fmt: skip
+    )
 
 
 def _loop(job: Job) -> object:
-    """When lists are published, epochs are validated and training ends; and how far sampling is ahead of a step."""
+    """When lists are published, epochs are validated and training ends; and how far sampling is ahead of a
+    step."""
     script = {"recall@20": (0.1, 0.4, 0.3, 0.3, 0.3, 0.5), "ndcg@20": (0.5, 0.4, 0.3, 0.2, 0.1, 0.1)}
     worker = make_worker(0, job)
     graph = load_local_graph(job, worker)

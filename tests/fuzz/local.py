@@ -47,15 +47,26 @@ def prepared(job: Job, folder: Path) -> Prepared:
     files, buckets = find_files(job), job.data.buckets
     source = open_interactions(job.data, files.interactions)
     features = open_features(job.data, files, source.item_type)
-    read = [table for piece in range(len(source.pieces))
-            for table in read_interactions(_numbers(piece), source, buckets)]  # fmt: skip
+    read = [
+        table
+        for piece in range(len(source.pieces))
+        for table in read_interactions(_numbers(piece), source, buckets)
+    ]
     users = [settle_users(rows, job.seed, job.data.split, job.data.split.method) for rows in _by_bucket(read)]
     user_offsets = _offsets(users, "users", buckets)
-    rows = [table for packed in users
-            for table in rows_by_item(packed, user_offsets, None, source.item_type, buckets)]  # fmt: skip
-    pieces = tuple((kind, index) for kind, each in enumerate(features.values()) for index in range(len(each.pieces)))
-    rows += [table for piece in range(len(pieces))
-             for table in read_features(_numbers(piece), features, pieces, source.item_type, buckets)]  # fmt: skip
+    rows = [
+        table
+        for packed in users
+        for table in rows_by_item(packed, user_offsets, None, source.item_type, buckets)
+    ]
+    pieces = tuple(
+        (kind, index) for kind, each in enumerate(features.values()) for index in range(len(each.pieces))
+    )
+    rows += [
+        table
+        for piece in range(len(pieces))
+        for table in read_features(_numbers(piece), features, pieces, source.item_type, buckets)
+    ]
     catalogue = _catalogue(job, source, features)
     items = [settle_items(table, catalogue) for table in _by_bucket(rows)]
     target = open_location(str(folder / "dataset"), job.storage)
@@ -89,7 +100,9 @@ def _offsets(packed: list[pa.Table], name: str, buckets: int) -> np.ndarray:
 
 def _written(folder: Path, dropped: int) -> Prepared:
     def table(name: str) -> pa.Table:
-        return pa.concat_tables(pq.read_table(path, partitioning=None) for path in sorted((folder / name).glob("*")))
+        return pa.concat_tables(
+            pq.read_table(path, partitioning=None) for path in sorted((folder / name).glob("*"))
+        )
 
     def ids(name: str, external: str, number: str) -> pa.Array:
         found = table(name).sort_by(number)

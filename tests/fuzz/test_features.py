@@ -18,10 +18,31 @@ from mmssl_dist.storage import open_location
 from tests.fuzz.amount import amount
 from tests.fuzz.messages import message
 
-DESCRIPTIONS = st.sampled_from([
-    "'<f4'", "'>f4'", "'<f2'", "'<f8'", "'<f16'", "'|i1'", "'<u8'", "'|b1'", "'|O'", "'<c8'", "'<U2'", "'|S3'", "'|V4'",
-    "'<M8[s]'", "[('a', '<f4')]", "('<f4', (2,))", "'f'", "7", "''", "None", "'<i0'",
-])  # fmt: skip
+DESCRIPTIONS = st.sampled_from(
+    [
+        "'<f4'",
+        "'>f4'",
+        "'<f2'",
+        "'<f8'",
+        "'<f16'",
+        "'|i1'",
+        "'<u8'",
+        "'|b1'",
+        "'|O'",
+        "'<c8'",
+        "'<U2'",
+        "'|S3'",
+        "'|V4'",
+        "'<M8[s]'",
+        "[('a', '<f4')]",
+        "('<f4', (2,))",
+        "'f'",
+        "7",
+        "''",
+        "None",
+        "'<i0'",
+    ]
+)
 LENGTHS = st.integers(-3, 6) | st.sampled_from([2**31, 2**62, 2**63, 2**64 + 1, 10**30])
 SHAPES = st.lists(LENGTHS, max_size=3).map(tuple).map(repr) | st.sampled_from(
     ["(True, 2)", "(2.0, 2)", "[2, 2]", "2", "()"]
@@ -59,7 +80,11 @@ def test_headers(descr: str, fortran: bool, shape: str, body: bytes, version: tu
 
 
 @amount
-@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=4), st.integers(0, 40), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=4),
+    st.integers(0, 40),
+    st.booleans(),
+)
 def test_changed_bytes(flips: list[tuple[int, int]], cut: int, fortran: bool) -> None:
     stream = io.BytesIO()
     np.save(stream, np.asarray(np.arange(12).reshape(4, 3), np.float32, order="F" if fortran else "C"))
@@ -70,7 +95,9 @@ def test_changed_bytes(flips: list[tuple[int, int]], cut: int, fortran: bool) ->
 
 
 @amount
-@given(st.text("(){}[]'\",:-0123456789abcdefTruelsdO<>|#\n\\ ", max_size=60) | st.sampled_from(
-    ["(" * 9000, "-" * 9000 + "1", "[" * 3000 + "]" * 3000, "{" * 200, "'" * 9999]))  # fmt: skip
+@given(
+    st.text("(){}[]'\",:-0123456789abcdefTruelsdO<>|#\n\\ ", max_size=60)
+    | st.sampled_from(["(" * 9000, "-" * 9000 + "1", "[" * 3000 + "]" * 3000, "{" * 200, "'" * 9999])
+)
 def test_texts_for_headers(text: str) -> None:
     agrees_with_numpy(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + b"\0" * 48)

@@ -45,7 +45,9 @@ def test_round_trip(data: st.DataObject) -> None:
     assert sorted(hashes(shuffled).tolist()) == sorted(hashes(ids).tolist())
     assert set(buckets_of(ids, 3).to_pylist()) <= {0, 1, 2}
     nodes = np.arange(len(distinct), dtype=np.int64)
-    asked = data.draw(st.lists(st.sampled_from(nodes.tolist()), unique=True).map(sorted)) if len(nodes) else []
+    asked = (
+        data.draw(st.lists(st.sampled_from(nodes.tolist()), unique=True).map(sorted)) if len(nodes) else []
+    )
     exchange = Exchange(None, np.asarray([0, max(len(nodes), 1)], np.int64), 0)
     found = fetch_external_ids(torch.tensor(asked, dtype=torch.int64), exchange, LocalIds(nodes, distinct))
     assert found.type == distinct.type

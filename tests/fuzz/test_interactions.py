@@ -1,4 +1,5 @@
-"""Interaction tables of any ids: what was read is in the dataset, each pair once, or one message says what is wrong."""
+"""Interaction tables of any ids: what was read is in the dataset, each pair once, or one message says what is
+wrong."""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ from tests.fuzz.messages import message
 from tests.fuzz.values import KINDS, columns
 from tests.unit.data.raw import make_job, vectors
 
-CELLS = st.text(max_size=5) | st.integers().map(str) | st.sampled_from(
-    ["", " 1", "01", "-0", "1e5", 'q"', "a,b", "NULL", "\ufeff", "\x00", "\r", "x\ny"]
+CELLS = (
+    st.text(max_size=5)
+    | st.integers().map(str)
+    | st.sampled_from(["", " 1", "01", "-0", "1e5", 'q"', "a,b", "NULL", "\ufeff", "\x00", "\r", "x\ny"])
 )
 
 
@@ -53,7 +56,8 @@ def told(call: Callable[[], Prepared]) -> Prepared | str:
 
 
 def as_written(array: pa.Array) -> list[Any]:
-    """Ids as comparable Python values: dates and moments as numbers, since Python has none as late or as fine."""
+    """Ids as comparable Python values: dates and moments as numbers, since Python has none as late or as
+    fine."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_temporal(array.type):
@@ -67,7 +71,9 @@ def plain(array: pa.Array) -> pa.Array:
 
 
 def check(found: Prepared, users: list[Any], items: list[Any], catalogue: set[Any]) -> None:
-    pairs = [(user, item) for user, item in zip(users, items, strict=True) if user is not None and item is not None]
+    pairs = [
+        (user, item) for user, item in zip(users, items, strict=True) if user is not None and item is not None
+    ]
     numbers = [pair for split in found.pairs.values() for pair in split]
     known = as_written(found.users), as_written(found.items)
     assert sorted(map(repr, known[0])) == sorted({repr(user) for user, _ in pairs})
@@ -87,8 +93,11 @@ def test_tables(data: st.DataObject) -> None:
     users, items = (data.draw(columns(kind, size)) for kind in kinds)
     with folder() as place:
         try:
-            pq.write_table(pa.table({"user_id": users, "item_id": items}), place / "raw/interactions.parquet",
-                           row_group_size=data.draw(st.integers(1, 12)))  # fmt: skip
+            pq.write_table(
+                pa.table({"user_id": users, "item_id": items}),
+                place / "raw/interactions.parquet",
+                row_group_size=data.draw(st.integers(1, 12)),
+            )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return  # Parquet cannot hold it
         read = pq.read_table(place / "raw/interactions.parquet")
@@ -96,8 +105,10 @@ def test_tables(data: st.DataObject) -> None:
         distinct = items.drop_null().unique() if canonical_type(items.type) else pa.array([0])
         if pa.types.is_floating(distinct.type):
             distinct = pa.array(sorted({key(v) for v in distinct.to_pylist()} - {None}), distinct.type)
-        pq.write_table(pa.table({"item_id": distinct, "vector": vectors([[1.0, 2.0]] * len(distinct))}),
-                       place / "raw/image.parquet")  # fmt: skip
+        pq.write_table(
+            pa.table({"item_id": distinct, "vector": vectors([[1.0, 2.0]] * len(distinct))}),
+            place / "raw/image.parquet",
+        )
         found = told(lambda: prepared(make_job(place, buckets=2), place))
         if isinstance(found, Prepared):
             check(found, as_written(users), as_written(items), set(as_written(distinct)))
@@ -129,8 +140,12 @@ def test_csv(rows: list[tuple[str, str]]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=4), st.booleans())
 def test_flipped_parquet(flips: list[tuple[int, int]], of_features: bool) -> None:
     with folder() as place:
-        pq.write_table(pa.table({"user_id": ["a", "b", "a"], "item_id": [0, 1, 1]}), place / "raw/interactions.parquet")
-        pq.write_table(pa.table({"item_id": [0, 1], "vector": vectors([[1, 2], [3, 4]])}), place / "raw/image.parquet")
+        pq.write_table(
+            pa.table({"user_id": ["a", "b", "a"], "item_id": [0, 1, 1]}), place / "raw/interactions.parquet"
+        )
+        pq.write_table(
+            pa.table({"item_id": [0, 1], "vector": vectors([[1, 2], [3, 4]])}), place / "raw/image.parquet"
+        )
         path = place / "raw" / ("image.parquet" if of_features else "interactions.parquet")
         content = bytearray(path.read_bytes())
         for at, change in flips:

@@ -1,4 +1,5 @@
-"""Jobs changed at random: each is a job that reads back the same, or one message on lines that can be shown."""
+"""Jobs changed at random: each is a job that reads back the same, or one message on lines that can be
+shown."""
 
 from __future__ import annotations
 
@@ -16,24 +17,37 @@ from mmssl_dist.config import load_job, parse_job
 from mmssl_dist.errors import InputError
 from tests.fuzz.amount import amount
 
-JOB = parse_job({
-    "output": "runs/x",
-    "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}, "text": {"file": "text.parquet"}}},
-}).model_dump(mode="json")  # fmt: skip
+JOB = parse_job(
+    {
+        "output": "runs/x",
+        "data": {
+            "path": "raw",
+            "modalities": {"image": {"file": "image.npy"}, "text": {"file": "text.parquet"}},
+        },
+    }
+).model_dump(mode="json")
 LEAST = yaml.safe_dump(JOB, sort_keys=False)
-_NUMBERS = st.integers() | st.floats() | st.sampled_from(
-    [0, -1, 1, 2**31 - 1, 2**31, 2**63, 10**300, 1e308, 5e-324, -0.0]
+_NUMBERS = (
+    st.integers()
+    | st.floats()
+    | st.sampled_from([0, -1, 1, 2**31 - 1, 2**31, 2**63, 10**300, 1e308, 5e-324, -0.0])
 )
 _TEXTS = st.text(max_size=12) | st.sampled_from(
     ["", " ", "all", "1", "true", "${HOME}", "!!x", "../x", "~", "\x85", "\0"]
 )
-_SCALARS = st.none() | st.booleans() | _NUMBERS | _TEXTS | st.binary(max_size=4) | st.sampled_from(
-    [datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, 12)]
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | _NUMBERS
+    | _TEXTS
+    | st.binary(max_size=4)
+    | st.sampled_from([datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, 12)])
 )
 _VALUES = st.recursive(
-    _SCALARS, lambda child: st.lists(child, max_size=3) | st.dictionaries(_TEXTS | _SCALARS, child, max_size=3),
+    _SCALARS,
+    lambda child: st.lists(child, max_size=3) | st.dictionaries(_TEXTS | _SCALARS, child, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -90,9 +104,17 @@ def test_a_changed_tree(file: Path, tree: dict[str, Any]) -> None:
 
 
 @amount
-@given(st.lists(st.tuples(st.integers(0, len(LEAST)), st.integers(0, 9),
-                          st.text("abo:-[]{}!&*|>'\"#%@,. \n\t?<=1e~\0\x85\x1b\ud800\ufeff", max_size=6)),
-                min_size=1, max_size=6))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, len(LEAST)),
+            st.integers(0, 9),
+            st.text("abo:-[]{}!&*|>'\"#%@,. \n\t?<=1e~\0\x85\x1b\ud800\ufeff", max_size=6),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_a_changed_text(file: Path, edits: list[tuple[int, int, str]]) -> None:
     text = LEAST
     for place, removed, added in edits:
@@ -103,7 +125,9 @@ def test_a_changed_text(file: Path, edits: list[tuple[int, int, str]]) -> None:
 @amount
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.booleans()), min_size=1, max_size=40))
 def test_anchors_and_aliases(file: Path, links: list[tuple[int, int, bool]]) -> None:
-    lines = [f"a{n}: &a{own} {{<<: *a{other}}}" if merge else f"a{n}: &a{own} [*a{other}, *a{other}]"
-             for n, (own, other, merge) in enumerate(links)]  # fmt: skip
+    lines = [
+        f"a{n}: &a{own} {{<<: *a{other}}}" if merge else f"a{n}: &a{own} [*a{other}, *a{other}]"
+        for n, (own, other, merge) in enumerate(links)
+    ]
     anchors = [f"z{n}: &a{n} {{x: 1}}" for n in range(7)]
     is_a_job_or_refused(file, "\n".join([LEAST, *anchors, *lines]))

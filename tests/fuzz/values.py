@@ -12,9 +12,29 @@ from hypothesis import strategies as st
 
 _DAYS = st.dates()
 _MOMENTS = st.datetimes(min_value=datetime.datetime(1700, 1, 1), max_value=datetime.datetime(2200, 1, 1))
-_TEXTS = st.text(max_size=6) | st.sampled_from(["", " ", "0", "00", "-1", "1.0", "NULL", "nan", "é", "e\u0301", "\x00",
-                                                "\ufeff", "\u202e", "..", "../x", "a,b", 'q"', "x\ny"])  # fmt: skip
-_DECIMALS = st.integers(-10**9, 10**9).map(lambda n: decimal.Decimal(n) / 100)
+_TEXTS = st.text(max_size=6) | st.sampled_from(
+    [
+        "",
+        " ",
+        "0",
+        "00",
+        "-1",
+        "1.0",
+        "NULL",
+        "nan",
+        "é",
+        "e\u0301",
+        "\x00",
+        "\ufeff",
+        "\u202e",
+        "..",
+        "../x",
+        "a,b",
+        'q"',
+        "x\ny",
+    ]
+)
+_DECIMALS = st.integers(-(10**9), 10**9).map(lambda n: decimal.Decimal(n) / 100)
 KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "int64": (pa.int64(), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)),
     "uint64": (pa.uint64(), st.integers(0, 2**64 - 1) | st.integers(0, 3)),

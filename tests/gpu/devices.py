@@ -1,7 +1,9 @@
-"""Training on a GPU beside training on the CPU, by one worker and by two: the same losses, rows, rankings and files.
+"""Training on a GPU beside training on the CPU, by one worker and by two: the same losses, rows, rankings and
+files.
 
-For machines with a GPU (`make gpu`); its name keeps it out of `make test`. Two workers share the GPU, which NCCL
-refuses, so their group is gloo's for tensors of either kind: this shows what is done with what arrives, not NCCL.
+For machines with a GPU (`make gpu`); its name keeps it out of `make test`. Two workers share the GPU, which
+NCCL refuses, so their group is gloo's for tensors of either kind: this shows what is done with what arrives,
+not NCCL.
 """
 
 from __future__ import annotations
@@ -25,19 +27,26 @@ from tests.training import make_job, make_trainer, publish_graph
 DEVICES = ("cpu", "cuda")
 STEPS = 20
 VARIANTS = {name: CURVES[name] for name in ("all neighbours", "sampled", "feature columns")} | {
-    "softmax": (*SAMPLED, "losses.ranking.loss=softmax", "losses.contrastive.rows=item_graph",
-                "model.item_graph.fanout=2", "model.item_graph.learned=true", "model.modality_graph.size=0"),
+    "softmax": (
+        *SAMPLED,
+        "losses.ranking.loss=softmax",
+        "losses.contrastive.rows=item_graph",
+        "model.item_graph.fanout=2",
+        "model.item_graph.learned=true",
+        "model.modality_graph.size=0",
+    ),
     "stage 1": (*SAMPLED, "training.dense.zero_stage=1"),
     "stage 2": (*SAMPLED, "training.dense.zero_stage=2"),
     "bf16": (*SAMPLED, "training.dense.precision=bf16"),
     "bf16, stage 1": (*SAMPLED, "training.dense.precision=bf16", "training.dense.zero_stage=1"),
     "clipped": (*SAMPLED, "training.dense.clip=0.01"),
-}  # fmt: skip
+}
 
 
 @dataclass
 class Found:
-    """What one worker has after some steps: losses of each, its ID and final rows, dense weights; its users' lists."""
+    """What one worker has after some steps: losses of each, its ID and final rows, dense weights; its users'
+    lists."""
 
     losses: list[dict[str, float]] = field(default_factory=list)
     rows: dict[str, Tensor] = field(default_factory=dict)
@@ -67,7 +76,9 @@ def observe(number: int, job: Job, device: str) -> Found:
 
 def observe_all(number: int, output: Path, workers: int, device: str) -> dict[str, Found]:
     """Every variant in one process: starting it takes longer than they do."""
-    return {name: observe(number, make_job(output, 2, workers, *sets), device) for name, sets in VARIANTS.items()}
+    return {
+        name: observe(number, make_job(output, 2, workers, *sets), device) for name, sets in VARIANTS.items()
+    }
 
 
 def on(device: str, workers: int, function: Callable[..., Any], *args: object) -> list[Any]:
@@ -87,7 +98,9 @@ def output(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def found(output, request) -> dict[str, list[dict[str, Found]]]:
     """Device -> what each worker found, by variant."""
-    return {device: on(device, request.param, observe_all, output, request.param, device) for device in DEVICES}
+    return {
+        device: on(device, request.param, observe_all, output, request.param, device) for device in DEVICES
+    }
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -101,8 +114,11 @@ def test_a_gpu_trains_and_ranks_like_the_cpu(found, name):
             continue
         for key, value in theirs.rows.items():
             torch.testing.assert_close(ours.rows[key].float(), value.float(), rtol=1e-3, atol=1e-3)
-        same = sum(a == b for mine, other in zip(ours.ranked, theirs.ranked, strict=True)
-                   for a, b in zip(mine, other, strict=True))  # fmt: skip
+        same = sum(
+            a == b
+            for mine, other in zip(ours.ranked, theirs.ranked, strict=True)
+            for a, b in zip(mine, other, strict=True)
+        )
         assert same >= 0.97 * 5 * len(theirs.ranked)  # two items with nearly equal scores may change places
 
 

@@ -25,9 +25,12 @@ BOUNDS = {
 
 
 class Case:
-    """One worker's view of a random round. Every rank draws the same numbers, hence knows what all of them ask for."""
+    """One worker's view of a random round. Every rank draws the same numbers, hence knows what all of them
+    ask for."""
 
-    def __init__(self, bounds: list[int], rank: int, seed: int, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(
+        self, bounds: list[int], rank: int, seed: int, group: dist.ProcessGroup | None = None
+    ) -> None:
         self.rng, self.rank, self.workers = np.random.default_rng(seed), rank, len(bounds) - 1
         self.bounds, self.nodes = bounds, bounds[-1]
         self.exchange = Exchange(group or dist.group.WORLD, np.array(bounds), rank)
@@ -70,7 +73,9 @@ def check_ragged(case: Case) -> None:
     nodes = route.requested + case.exchange.first
     counts = lengths[nodes]
     entries = torch.repeat_interleave(nodes, counts)
-    received, (first, second) = case.exchange.fetch_ragged(route, counts, [entries, entries.float()[:, None] + 0.5])
+    received, (first, second) = case.exchange.fetch_ragged(
+        route, counts, [entries, entries.float()[:, None] + 0.5]
+    )
     assert torch.equal(received, lengths[case.ids])
     assert torch.equal(first, torch.repeat_interleave(case.ids, received))
     assert torch.equal(second[:, 0], first.float() + 0.5)
@@ -100,7 +105,9 @@ def check_reductions(case: Case) -> None:
     assert values.tolist() == [case.rank, case.rank + 1, case.rank + 2]
     assert case.exchange.max(10 - case.rank) == 10
     outgoing = [10 * case.rank + to for to in range(case.workers)]
-    assert case.exchange.swap_counts(outgoing) == tuple(10 * source + case.rank for source in range(case.workers))
+    assert case.exchange.swap_counts(outgoing) == tuple(
+        10 * source + case.rank for source in range(case.workers)
+    )
 
 
 def check_lists(case: Case) -> None:
@@ -108,14 +115,18 @@ def check_lists(case: Case) -> None:
     size = 3
     published = np.full((case.nodes, size), EMPTY)
     for row in published:
-        chosen = case.rng.choice(case.nodes, min(int(case.rng.integers(0, size + 1)), case.nodes), replace=False)
+        chosen = case.rng.choice(
+            case.nodes, min(int(case.rng.integers(0, size + 1)), case.nodes), replace=False
+        )
         row[: len(chosen)] = chosen
     lists = ModalityLists(case.exchange.rows, size)
     lists.items = torch.from_numpy(published[case.mine])
     lists.publish()
     graph = lists.graph(case.exchange)
     row, slot = np.nonzero(published != EMPTY)
-    pairs = np.concatenate([np.stack([row, published[row, slot]], 1), np.stack([published[row, slot], row], 1)])
+    pairs = np.concatenate(
+        [np.stack([row, published[row, slot]], 1), np.stack([published[row, slot], row], 1)]
+    )
     own = torch.from_numpy(pairs[(pairs[:, 0] >= case.mine.start) & (pairs[:, 0] < case.mine.stop)])
     wanted = adjacency_from_pairs(own[:, 0] - case.mine.start, own[:, 1], case.exchange.rows)
     assert torch.equal(graph.indptr, wanted.indptr)
@@ -123,7 +134,13 @@ def check_lists(case: Case) -> None:
     assert torch.equal(graph.weight, wanted.weight)
 
 
-CHECKS: list[Callable[[Case], None]] = [check_fetch, check_ragged, check_gather, check_reductions, check_lists]
+CHECKS: list[Callable[[Case], None]] = [
+    check_fetch,
+    check_ragged,
+    check_gather,
+    check_reductions,
+    check_lists,
+]
 
 
 def check_all(rank: int, workers: int) -> int:
@@ -138,8 +155,8 @@ def check_all(rank: int, workers: int) -> int:
 
 
 def check_two_groups_at_once(rank: int, workers: int) -> None:
-    """As in training: one thread samples over a group of its own, while another exchanges rows. The two start in
-    another order on each rank."""
+    """As in training: one thread samples over a group of its own, while another exchanges rows. The two start
+    in another order on each rank."""
     groups = [dist.new_group(backend="gloo", timeout=timedelta(seconds=30)) for _ in range(2)]
     failures: list[BaseException] = []
 

@@ -30,7 +30,9 @@ IDS: dict[str, pa.Array] = {
     "string": pa.array(TEXTS),
     "large_string": pa.array(TEXTS, pa.large_string()),
     "binary": pa.array([bytes([0, i, 255]) * (i % 3) for i in range(N)]),
-    "timestamp": pa.array([DAY + datetime.timedelta(microseconds=i) for i in range(N)], pa.timestamp("us", tz="UTC")),
+    "timestamp": pa.array(
+        [DAY + datetime.timedelta(microseconds=i) for i in range(N)], pa.timestamp("us", tz="UTC")
+    ),
     "date": pa.array([DAY.date() + datetime.timedelta(days=i) for i in range(N)]),
     "decimal": pa.array([decimal.Decimal(f"{i}.25") for i in range(N)], pa.decimal128(10, 2)),
     "fixed": BYTES,
@@ -40,7 +42,8 @@ IDS: dict[str, pa.Array] = {
 
 
 def fetch(rank: int, world_size: int, kinds: list[str]) -> list[list[object]]:
-    """Owners have every node of their range but the first, which stands for a user; rank r asks for its own choice."""
+    """Owners have every node of their range but the first, which stands for a user; rank r asks for its own
+    choice."""
     bounds = np.linspace(0, N, world_size + 1).astype(np.int64)
     exchange = Exchange(dist.group.WORLD if world_size > 1 else None, bounds, rank)
     own = np.arange(bounds[rank] + 1, bounds[rank + 1])

@@ -42,7 +42,9 @@ def test_results_come_by_rank() -> None:
 
 
 def test_a_failure_shows_its_traceback() -> None:
-    with pytest.raises(WorkerFailure, match=r"rank 1, exit code 1(.|\n)*in fail_on_one(.|\n)*ValueError: the cause"):
+    with pytest.raises(
+        WorkerFailure, match=r"rank 1, exit code 1(.|\n)*in fail_on_one(.|\n)*ValueError: the cause"
+    ):
         run_workers(2, fail_on_one)
     assert not multiprocessing.active_children()
 

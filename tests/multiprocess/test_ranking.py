@@ -21,7 +21,8 @@ K = 10
 
 @dataclass(frozen=True)
 class World:
-    """Rows of all nodes; users and items told apart by the book; per node, the items it has seen or holds out."""
+    """Rows of all nodes; users and items told apart by the book; per node, the items it has seen or holds
+    out."""
 
     book: PartitionBook
     rows: torch.Tensor
@@ -31,7 +32,9 @@ class World:
 
 def make_world(book: PartitionBook) -> World:
     rng = np.random.default_rng(1)
-    rows = torch.from_numpy(rng.integers(-3, 4, (book.num_nodes, 4)).astype(np.float32))  # exact scores, many ties
+    rows = torch.from_numpy(
+        rng.integers(-3, 4, (book.num_nodes, 4)).astype(np.float32)
+    )  # exact scores, many ties
     items = book.item_nodes(np.arange(book.num_items))
     drawn = [rng.choice(items, 8, replace=False) for _ in range(book.num_nodes)]
     return World(book, rows, [sorted(d[:5].tolist()) for d in drawn], [sorted(d[5:].tolist()) for d in drawn])
@@ -54,14 +57,20 @@ def rank_shard(
     item_rows = world.rows[items].clone()
     if poison and rank == 1:
         item_rows[0, 0] = torch.nan
-    ranking = top_k(world.rows[users], Seen(*csr([world.seen[u] for u in users])), item_rows, items, K, 7, 20, exchange)
+    ranking = top_k(
+        world.rows[users], Seen(*csr([world.seen[u] for u in users])), item_rows, items, K, 7, 20, exchange
+    )
     hits, positives = hits_of(ranking.nodes, *csr([world.held_out[u] for u in users]))
     return users, ranking, metric_sums(hits, positives, (5, K)).over_workers(exchange).means()
 
 
 @pytest.mark.parametrize(
     "book",
-    [PartitionBook((40, 30), (150, 90)), PartitionBook((0, 30), (60, 0)), PartitionBook((20, 3, 9), (70, 5, 64))],
+    [
+        PartitionBook((40, 30), (150, 90)),
+        PartitionBook((0, 30), (60, 0)),
+        PartitionBook((20, 3, 9), (70, 5, 64)),
+    ],
     ids=["both kinds everywhere", "users and items apart", "three parts"],
 )
 def test_same_ranking_and_metrics_for_any_number_of_workers(book: PartitionBook) -> None:

@@ -1,6 +1,8 @@
-"""Training in one and in several processes: the same curves, the same draws, and a resume that nobody can tell.
+"""Training in one and in several processes: the same curves, the same draws, and a resume that nobody can
+tell.
 
-Starting processes takes longer than what they do here, so each number of workers is started once and does everything.
+Starting processes takes longer than what they do here, so each number of workers is started once and does
+everything.
 """
 
 from __future__ import annotations
@@ -38,10 +40,20 @@ SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.ad
 CURVES = {
     "all neighbours": (),
     "sampled": SAMPLED,
-    "softmax": (*SAMPLED, "losses.ranking.loss=softmax", "losses.contrastive.rows=item_graph",
-                "model.item_graph.fanout=2", "model.item_graph.learned=true"),
-    "feature columns": (*SAMPLED, "model.feature_columns=6", "losses.adversarial.weight=0",
-                        "model.modality_graph.size=0", "losses.contrastive.weight=0"),
+    "softmax": (
+        *SAMPLED,
+        "losses.ranking.loss=softmax",
+        "losses.contrastive.rows=item_graph",
+        "model.item_graph.fanout=2",
+        "model.item_graph.learned=true",
+    ),
+    "feature columns": (
+        *SAMPLED,
+        "model.feature_columns=6",
+        "losses.adversarial.weight=0",
+        "model.modality_graph.size=0",
+        "losses.contrastive.weight=0",
+    ),
     "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
 }
 DENSE = {
@@ -60,8 +72,8 @@ Trained = tuple[list[Losses], dict[str, Tensor]]
 
 @dataclass
 class Drawn:
-    """A worker's part of a batch: pairs with their negatives, all candidates, and the (node, neighbour, weight) sampled
-    around its seeds."""
+    """A worker's part of a batch: pairs with their negatives, all candidates, and the (node, neighbour,
+    weight) sampled around its seeds."""
 
     pairs: list[tuple[int, ...]]
     candidates: list[int]
@@ -91,15 +103,21 @@ def run_all(rank: int, folder: Path, workers: int) -> Found:
         found.curves[name] = curve(rank, job(*sets))
     found.draws = draws(rank, job(*SAMPLED))
     if workers == 2:
-        found.dense = {name: [losses["total"] for losses in curve(rank, job(*sets), 4)] for name, sets in DENSE.items()}
+        found.dense = {
+            name: [losses["total"] for losses in curve(rank, job(*sets), 4)] for name, sets in DENSE.items()
+        }
         found.moved = {modalities: largest_moments(rank, job(modalities=modalities)) for modalities in (1, 3)}
-        found.refusals = {name: refusal(rank, job(*sets), spoil) for name, (sets, spoil, *_) in BROKEN.items()}
+        found.refusals = {
+            name: refusal(rank, job(*sets), spoil) for name, (sets, spoil, *_) in BROKEN.items()
+        }
     if workers < 3:
         found.whole = train(rank, job(*LOOP, "training.epochs=4"), folder / f"whole-{workers}")
         train(rank, job(*LOOP, "training.epochs=3"), folder / f"until-3-by-{workers}", every=4)
     found.metrics = evaluate_and_export(rank, job(*LOOP), folder)
     if workers == 2:
-        found.resumed = {before: resume(rank, job(*LOOP, "training.epochs=4"), folder, before) for before in (1, 2)}
+        found.resumed = {
+            before: resume(rank, job(*LOOP, "training.epochs=4"), folder, before) for before in (1, 2)
+        }
     return found
 
 
@@ -159,7 +177,9 @@ def draws(rank: int, job: Job) -> list[Drawn]:
     found = []
     for step in range(4):
         batch = trainer.batch(0, step)
-        pairs = torch.stack([batch.nodes[batch.users], batch.nodes[batch.positives], batch.nodes[batch.negatives]], 1)
+        pairs = torch.stack(
+            [batch.nodes[batch.users], batch.nodes[batch.positives], batch.nodes[batch.negatives]], 1
+        )
         hop = trainer.sampler.training.sample(trainer.exchange.route(batch.nodes), 3, step)
         rows = torch.repeat_interleave(batch.nodes, hop.counts)
         edges = set(zip(rows.tolist(), hop.nodes.tolist(), hop.weight.tolist(), strict=True))
@@ -180,7 +200,8 @@ def test_the_global_batch_is_the_same_for_any_number_of_workers(runs):
 
 
 def largest_moments(rank: int, job: Job) -> dict[str, float]:
-    """Largest gradient moment of every dense parameter, and of the row with the smallest, after some steps."""
+    """Largest gradient moment of every dense parameter, and of the row with the smallest, after some
+    steps."""
     trainer = make_trainer(rank, job)
     for epoch in range(2):
         trainer.publish_lists()
@@ -215,7 +236,8 @@ def test_zero_stages_train_alike_and_bf16_nearly(runs):
 
 
 def refusal(rank: int, job: Job, spoil: Callable[[Trainer], None]) -> str:
-    """What a step says when something of the last worker is not a number; nothing may have moved on any worker."""
+    """What a step says when something of the last worker is not a number; nothing may have moved on any
+    worker."""
     trainer = make_trainer(rank, job)
     trainer.step(trainer.batch(0, 0))
     if rank == job.scaling.workers - 1:
@@ -258,11 +280,26 @@ def spoil_critic_gradients(trainer: Trainer) -> None:
 
 ZERO = ("training.dense.zero_stage=2",)
 BROKEN: dict[str, tuple[tuple[str, ...], Callable[[Trainer], None], str, str]] = {
-    "a row": ((), spoil_a_row, "loss critic", "0, 1"),  # whose neighbours' final rows every worker has as candidates
+    "a row": (
+        (),
+        spoil_a_row,
+        "loss critic",
+        "0, 1",
+    ),  # whose neighbours' final rows every worker has as candidates
     "a row, without a critic": (("losses.adversarial.weight=0",), spoil_a_row, "loss bpr", "(0, )?1"),
     "row gradients": ((), spoil_row_gradients, "the gradient of the generator's ID rows", "1"),
-    "dense gradients": ((), spoil_dense_gradients, "the gradient of the generator's weights", "0, 1"),  # averaged
-    "dense gradients, stage 2": (ZERO, spoil_dense_gradients, "the gradient of the generator's weights", "0(, 1)?"),
+    "dense gradients": (
+        (),
+        spoil_dense_gradients,
+        "the gradient of the generator's weights",
+        "0, 1",
+    ),  # averaged
+    "dense gradients, stage 2": (
+        ZERO,
+        spoil_dense_gradients,
+        "the gradient of the generator's weights",
+        "0(, 1)?",
+    ),
     "critic gradients": ((), spoil_critic_gradients, "the gradient of the critic's weights", "0, 1"),
 }
 """Settings, what goes wrong on the last worker, and the term and the workers that the message has to name."""
@@ -272,30 +309,46 @@ def everything(trainer: Trainer) -> dict[str, Tensor]:
     """A copy of all that training changes."""
     state = trainer.state
     named = {"rows": state.table.rows, "first": state.table.first_moment, "second": state.table.second_moment}
-    named |= {f"list {m} {name}": value for m, each in state.lists.items() for name, value in vars(each).items()}
+    named |= {
+        f"list {m} {name}": value for m, each in state.lists.items() for name, value in vars(each).items()
+    }
     named |= {f"generator {name}": value for name, value in state.generator.state().items()}
-    named |= {f"critic {name}": value for name, value in (state.critic.state() if state.critic else {}).items()}
-    return {name: value.clone() for name, value in named.items()} | {"steps": torch.tensor([state.table.steps])}
+    named |= {
+        f"critic {name}": value for name, value in (state.critic.state() if state.critic else {}).items()
+    }
+    return {name: value.clone() for name, value in named.items()} | {
+        "steps": torch.tensor([state.table.steps])
+    }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_number_that_is_not_finite_stops_all_workers_before_the_update(runs, name):
     term, workers = BROKEN[name][2:]
     for found in runs[2]:
-        assert re.fullmatch(rf"epoch 0, step 1: {term} is (nan|inf) on worker {workers}\. Lower the learning rates, .*",
-                            found.refusals[name])  # fmt: skip
+        assert re.fullmatch(
+            rf"epoch 0, step 1: {term} is (nan|inf) on worker {workers}\. Lower the learning rates, .*",
+            found.refusals[name],
+        )
 
 
 def train(rank: int, job: Job, folder: Path, every: int = 0, device: str = "cpu") -> Trained:
-    """Train through the loop, sampling ahead; the metrics reported, and the rows and dense weights at the end.
+    """Train through the loop, sampling ahead; the metrics reported, and the rows and dense weights at the
+    end.
 
     every: steps between checkpoints within an epoch.
     """
     worker = make_worker(rank, job, device)
     graph, session = load_local_graph(job, worker), LocalSession(folder, every)
     sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), rank)
-    loop = TrainingLoop(job, worker, graph, graph.exchange(worker), sampler, session,
-                        lambda state: {job.evaluation.metric: float(state.table.steps)})  # fmt: skip
+    loop = TrainingLoop(
+        job,
+        worker,
+        graph,
+        graph.exchange(worker),
+        sampler,
+        session,
+        lambda state: {job.evaluation.metric: float(state.table.steps)},
+    )
     loop.run()
     dist.barrier()  # a checkpoint is complete when all have written
     assert loop.state.critic is not None
@@ -343,7 +396,10 @@ def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
     for path in checkpoint.iterdir():
         content = path.read_bytes()
         files[path.name] = FileRecord(len(content), hashlib.sha256(content).hexdigest())
-    location, training = open_location(str(checkpoint), job.storage), Manifest("training", "of a test", {}, files)
+    location, training = (
+        open_location(str(checkpoint), job.storage),
+        Manifest("training", "of a test", {}, files),
+    )
     worker, session = make_worker(rank, job), LocalSession(folder / "unused")
     records = export(job, worker, session, location, training)
     for name, record in records.items():
@@ -370,7 +426,9 @@ def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder
             assert ours.schema == theirs.schema
             for column in ours.column_names:
                 if column in ("vector", "scores"):
-                    values = [np.concatenate([[], *table.column(column).to_pylist()]) for table in (ours, theirs)]
+                    values = [
+                        np.concatenate([[], *table.column(column).to_pylist()]) for table in (ours, theirs)
+                    ]
                     np.testing.assert_allclose(*values, atol=1e-5)
                 else:
                     assert ours.column(column).to_pylist() == theirs.column(column).to_pylist()

@@ -1,4 +1,5 @@
-"""With feature columns the model is VBPR: scores by hand from ID rows, features and weights, in training and after."""
+"""With feature columns the model is VBPR: scores by hand from ID rows, features and weights, in training and
+after."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def vbpr_job(output: Path, workers: int) -> Job:
 
 @dataclass
 class Observed:
-    """What one worker computed; first: its first node. nodes, pairs [B, 3], sampled: a batch's node ids and rows."""
+    """What one worker computed; first: its first node. nodes, pairs [B, 3], sampled: a batch's node ids and
+    rows."""
 
     first: int
     is_item: np.ndarray
@@ -60,18 +62,27 @@ def observe(rank: int, folder: Path, workers: int) -> Observed:
     numpy = lambda x: x.detach().numpy().copy()  # noqa: E731
     location = open_location(job.output, job.storage) / "partitions"
     manifest = require_manifest(location, "partitions", "partition")
-    own = {m: [load_features(location, manifest, part, m, trainer.worker.cache) for part in trainer.graph.parts]
-           for m in state.model.modalities}  # fmt: skip
+    own = {
+        m: [load_features(location, manifest, part, m, trainer.worker.cache) for part in trainer.graph.parts]
+        for m in state.model.modalities
+    }
     is_item = np.zeros(trainer.graph.num_rows, bool)
     is_item[trainer.graph.items.numpy()] = True
     return Observed(
-        first=trainer.exchange.first, is_item=is_item, before=numpy(before), id_rows=numpy(state.table.rows),
-        exact=numpy(exact), nodes=numpy(batch.nodes), sampled=numpy(forward.rows.final),
-        pairs=numpy(torch.stack([batch.nodes[p] for p in (batch.users, batch.positives, batch.negatives)], 1)),
+        first=trainer.exchange.first,
+        is_item=is_item,
+        before=numpy(before),
+        id_rows=numpy(state.table.rows),
+        exact=numpy(exact),
+        nodes=numpy(batch.nodes),
+        sampled=numpy(forward.rows.final),
+        pairs=numpy(
+            torch.stack([batch.nodes[p] for p in (batch.users, batch.positives, batch.negatives)], 1)
+        ),
         features={m: np.concatenate(parts) for m, parts in own.items()},
         weights={n: numpy(p) for n, p in state.model.named_parameters()},
         bpr=trainer.step(batch)["bpr"],  # last: it moves the weights
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])

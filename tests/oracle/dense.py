@@ -1,5 +1,6 @@
-"""A small random world for parity tests: interactions, features and modality graphs as dense matrices, the oracle's
-weights, and the same world as a SampledGraph with full neighbourhoods. Users are nodes 0..U-1, items follow."""
+"""A small random world for parity tests: interactions, features and modality graphs as dense matrices, the
+oracle's weights, and the same world as a SampledGraph with full neighbourhoods. Users are nodes 0..U-1, items
+follow."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def load_oracle() -> ModuleType:
     """The dense oracle, loaded by path."""
     path = REFERENCE / "oracle.py"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: the oracle is missing; parity tests need shared/ beside the checkout")
+        raise FileNotFoundError(
+            f"{path}: the oracle is missing; parity tests need shared/ beside the checkout"
+        )
     spec = importlib.util.spec_from_file_location("mmssl_oracle", path)
     assert spec is not None
     assert spec.loader is not None
@@ -53,8 +56,8 @@ class World:
 
 
 def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool = True) -> World:
-    """Random sizes, D = 16, 4 heads. Every node has an interaction; some have no edge in a modality graph, and the
-    last user has none in any."""
+    """Random sizes, D = 16, 4 heads. Every node has an interaction; some have no edge in a modality graph,
+    and the last user has none in any."""
     rng = np.random.default_rng(seed)
     u, i, d, heads = int(rng.integers(8, 16)), int(rng.integers(9, 14)), 16, 4
     names = ("image", "text", "audio")[:modalities]
@@ -67,8 +70,12 @@ def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool =
         graph[-1] = 0
     single = lambda *shape: rng.normal(scale=0.3, size=shape).astype(np.float32).astype(float)  # noqa: E731
     p = {
-        "user_id": single(u, d), "item_id": single(i, d), "w_q": single(d, d), "w_k": single(d, d),
-        "w_cat": single(heads * d, d), "proj": {m: (single(d, x.shape[1]), single(d)) for m, x in features.items()},
+        "user_id": single(u, d),
+        "item_id": single(i, d),
+        "w_q": single(d, d),
+        "w_k": single(d, d),
+        "w_cat": single(heads * d, d),
+        "proj": {m: (single(d, x.shape[1]), single(d)) for m, x in features.items()},
     }
     settings = tree.Model(
         dimension=d, heads=heads, layers=layers, modality_graph=tree.ModalityGraph(size=3 if views else 0)
@@ -83,7 +90,8 @@ def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool =
 
 @dataclass(frozen=True)
 class Batch:
-    """Training pairs: user, positive, negative [B] int64 as users 0..U-1 and items 0..I-1; uniform [B, I] for noise."""
+    """Training pairs: user, positive, negative [B] int64 as users 0..U-1 and items 0..I-1; uniform [B, I] for
+    noise."""
 
     user: Tensor
     positive: Tensor
@@ -122,7 +130,8 @@ def id_table(world: World) -> Tensor:
 
 
 def sampled_graph(world: World, seeds: Tensor) -> tuple[SampledGraph, Tensor]:
-    """Full neighbourhoods of the seeds (unique node ids), each node set in node order, and the outermost set's ids."""
+    """Full neighbourhoods of the seeds (unique node ids), each node set in node order, and the outermost
+    set's ids."""
     symmetric = _bipartite(_symmetric(world.adjacency), _symmetric(world.adjacency).T)
     sets, layers = [seeds], []
     for _ in range(world.settings.layers):
@@ -156,8 +165,11 @@ def _block(dense: np.ndarray, destination: Tensor, source: Tensor | None = None)
     row, column = np.nonzero(part)
     indptr = np.concatenate([[0], np.cumsum((part != 0).sum(1))])
     return make_block(
-        torch.from_numpy(indptr.astype(np.int64)), torch.from_numpy(column), single(part[row, column]),
-        len(source), torch.searchsorted(source, destination),
+        torch.from_numpy(indptr.astype(np.int64)),
+        torch.from_numpy(column),
+        single(part[row, column]),
+        len(source),
+        torch.searchsorted(source, destination),
     ), source
 
 

@@ -1,5 +1,6 @@
-"""The partitioned, sampled, several-process implementation against the dense oracle: with all neighbours, all items as
-candidates and no dropout, every row and loss within 1e-5, after training has moved the weights and filled the lists."""
+"""The partitioned, sampled, several-process implementation against the dense oracle: with all neighbours, all
+items as candidates and no dropout, every row and loss within 1e-5, after training has moved the weights and
+filled the lists."""
 
 from __future__ import annotations
 
@@ -21,9 +22,12 @@ from tests.training import ITEM_GRAPH, ITEMS, USERS, make_job, make_trainer, pub
 
 TOLERANCE = 1e-5
 FULL = (
-    "losses.adversarial.candidates=all", "model.dropout=0", "losses.adversarial.gumbel_scale=0.001",
-    "training.rows.learning_rate=0.01", "training.dense.learning_rate=0.003",
-)  # fmt: skip
+    "losses.adversarial.candidates=all",
+    "model.dropout=0",
+    "losses.adversarial.gumbel_scale=0.001",
+    "training.rows.learning_rate=0.01",
+    "training.dense.learning_rate=0.003",
+)
 oracle = load_oracle()
 
 
@@ -68,18 +72,23 @@ def observe(rank: int, job: Job) -> Observed:
     numpy = lambda x: x.detach().numpy().copy()  # noqa: E731
     pairs = torch.stack([batch.nodes[p] for p in (batch.users, batch.positives, batch.negatives)], 1)
     return Observed(
-        nodes=numpy(batch.nodes), final=numpy(forward.rows.final),
+        nodes=numpy(batch.nodes),
+        final=numpy(forward.rows.final),
         tower={m: numpy(x) for m, x in forward.rows.tower.items()},
         views={m: numpy(x) for m, x in forward.rows.views.items()},
-        pairs=numpy(pairs), batch_users=numpy(users), candidates=numpy(batch.candidates),
+        pairs=numpy(pairs),
+        batch_users=numpy(users),
+        candidates=numpy(batch.candidates),
         fakes=[numpy(x) for x in forward.fakes],
         real=numpy(trainer.step.real_rows(batch, forward.rows, forward.candidates)),
         uniform=numpy(uniform(draw, users[:, None], batch.candidates[None])),
-        first=trainer.exchange.first, id_rows=numpy(state.table.rows),
-        lists={m: numpy(each.published) for m, each in state.lists.items()}, exact=numpy(exact),
+        first=trainer.exchange.first,
+        id_rows=numpy(state.table.rows),
+        lists={m: numpy(each.published) for m, each in state.lists.items()},
+        exact=numpy(exact),
         weights={n: numpy(p) for n, p in state.model.named_parameters()},
         losses=trainer.step(batch),  # last: it moves the weights
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -119,8 +128,8 @@ def read_dense(output: Path, modalities: list[str]) -> Dense:
 
 
 def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
-    """The oracle with the trained weights and lists. An item that lacks a modality projects to zero, bias included, and
-    one without interactions keeps its own projection, which the oracle's sums leave at zero."""
+    """The oracle with the trained weights and lists. An item that lacks a modality projects to zero, bias
+    included, and one without interactions keeps its own projection, which the oracle's sums leave at zero."""
     ids = np.zeros((USERS + ITEMS, workers[0].id_rows.shape[1]))
     graphs = {m: np.zeros((USERS, ITEMS)) for m in dense.features}
     for w in workers:
@@ -138,9 +147,13 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
         weight, bias = weights[f"projections.modality_{m}.weight"], weights[f"projections.modality_{m}.bias"]
         projections[m] = np.concatenate([weight, bias[:, None]], 1), np.zeros(dimension)
     p = {
-        "user_id": ids[:USERS], "item_id": ids[USERS:], "w_q": weights.get("attention.w_q", square),
-        "w_k": weights.get("attention.w_k", square), "w_cat": weights["attention.w_cat"], "proj": projections,
-    }  # fmt: skip
+        "user_id": ids[:USERS],
+        "item_id": ids[USERS:],
+        "w_q": weights.get("attention.w_q", square),
+        "w_k": weights.get("attention.w_k", square),
+        "w_cat": weights["attention.w_cat"],
+        "proj": projections,
+    }
     extended = {m: np.concatenate([x, dense.has[m][:, None]], 1) for m, x in dense.features.items()}
     rows = oracle.forward(p, dense.adjacency, extended, graphs, heads=4)
     cold = dense.adjacency.sum(0) == 0
@@ -151,7 +164,9 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
         item[cold] = own[cold]
     items = similar_rows(dense, ids[USERS:])
     rows["item"] += ITEM_GRAPH * items
-    rows["user"] += ITEM_GRAPH * (dense.adjacency @ items) / np.maximum(dense.adjacency.sum(1, keepdims=True), 1)
+    rows["user"] += (
+        ITEM_GRAPH * (dense.adjacency @ items) / np.maximum(dense.adjacency.sum(1, keepdims=True), 1)
+    )
     return rows
 
 
@@ -174,7 +189,9 @@ CASES = [(modalities, method) for modalities in (1, 2, 3) for method in ("metis"
 
 
 def case_job(folder: Path, modalities: int, method: str, workers: int) -> Job:
-    return make_job(folder / f"{modalities}-{method}", modalities, workers, *FULL, f"partition.method={method}")
+    return make_job(
+        folder / f"{modalities}-{method}", modalities, workers, *FULL, f"partition.method={method}"
+    )
 
 
 def observe_all(rank: int, folder: Path, workers: int) -> list[Observed]:

@@ -1,5 +1,5 @@
-"""Gradients of the whole objective on sampled blocks equal autograd of the dense float64 twin, and the twin's equal
-finite differences of the oracle."""
+"""Gradients of the whole objective on sampled blocks equal autograd of the dense float64 twin, and the twin's
+equal finite differences of the oracle."""
 
 from __future__ import annotations
 
@@ -49,11 +49,16 @@ def objective(model: Mmssl, ids: Tensor, world: World, batch: Batch) -> Tensor:
 def twin_objective(p: dict, world: World, batch: Batch) -> Tensor:
     double = torch.from_numpy
     out = twin.forward(
-        p, double(world.adjacency), {m: double(x) for m, x in world.features.items()},
-        {m: double(x) for m, x in world.modality_graphs.items()}, world.settings,
+        p,
+        double(world.adjacency),
+        {m: double(x) for m, x in world.features.items()},
+        {m: double(x) for m, x in world.modality_graphs.items()},
+        world.settings,
     )
     final = out["final"]
-    loss = twin.bpr(final[batch.user], final[world.users + batch.positive], final[world.users + batch.negative])
+    loss = twin.bpr(
+        final[batch.user], final[world.users + batch.positive], final[world.users + batch.negative]
+    )
     for g in out["views"].values():
         loss = loss + CONTRASTIVE * twin.contrastive(g[batch.user], final[batch.user], TAU)
     square = sum((t[batch.user] ** 2).sum() for t in out["tower"].values())
@@ -63,8 +68,14 @@ def twin_objective(p: dict, world: World, batch: Batch) -> Tensor:
 def oracle_objective(p: dict, world: World, batch: Batch) -> float:
     s = world.settings
     out = oracle.forward(
-        p, world.adjacency, world.features, world.modality_graphs, layers=s.layers, heads=s.heads,
-        id_weight=s.id_weight, modality_weight=s.modality_weight,
+        p,
+        world.adjacency,
+        world.features,
+        world.modality_graphs,
+        layers=s.layers,
+        heads=s.heads,
+        id_weight=s.id_weight,
+        modality_weight=s.modality_weight,
     )
     loss = oracle.bpr(out["user"][batch.user], out["item"][batch.positive], out["item"][batch.negative])
     for user, _ in out["modality_ids"].values():
@@ -82,7 +93,10 @@ def twin_gradients(world: World, batch: Batch) -> dict[str, Tensor]:
     twin_objective(p, world, batch).backward()
     found = {f"attention.{name}": p[name].grad for name in ("w_q", "w_k", "w_cat")} | {"id": p["id"].grad}
     for m, (weight, bias) in p["proj"].items():
-        found |= {f"projections.modality_{m}.weight": weight.grad, f"projections.modality_{m}.bias": bias.grad}
+        found |= {
+            f"projections.modality_{m}.weight": weight.grad,
+            f"projections.modality_{m}.bias": bias.grad,
+        }
     return found
 
 
@@ -130,4 +144,7 @@ def test_twin_equals_finite_differences_of_the_oracle(modalities):
                     array = array[each]
                 array[at] += sign * step
                 values.append(oracle_objective(p, world, batch))
-            assert (values[0] - values[1]) / (2 * step) == pytest.approx(gradient[at], rel=1e-4, abs=1e-8), (path, at)
+            assert (values[0] - values[1]) / (2 * step) == pytest.approx(gradient[at], rel=1e-4, abs=1e-8), (
+                path,
+                at,
+            )

@@ -8,7 +8,16 @@ import torch
 
 from mmssl_dist import losses
 from mmssl_dist.config import tree
-from tests.oracle.dense import Batch, id_table, load_oracle, make_batch, make_model, make_world, sampled_graph, single
+from tests.oracle.dense import (
+    Batch,
+    id_table,
+    load_oracle,
+    make_batch,
+    make_model,
+    make_world,
+    sampled_graph,
+    single,
+)
 
 TOLERANCE = 1e-5
 oracle = load_oracle()
@@ -26,8 +35,14 @@ def case(request):
         rows = model(id_table(world)[outer], tower, graph)
     s = world.settings
     truth = oracle.forward(
-        world.p, world.adjacency, world.features, world.modality_graphs, layers=s.layers, heads=s.heads,
-        id_weight=s.id_weight, modality_weight=s.modality_weight,
+        world.p,
+        world.adjacency,
+        world.features,
+        world.modality_graphs,
+        layers=s.layers,
+        heads=s.heads,
+        id_weight=s.id_weight,
+        modality_weight=s.modality_weight,
     )
     return world, make_batch(world), rows, truth
 
@@ -35,10 +50,14 @@ def case(request):
 def test_bpr(case):
     world, batch, rows, truth = case
     actual = losses.bpr(
-        rows.final[batch.user], rows.final[world.users + batch.positive], rows.final[world.users + batch.negative],
+        rows.final[batch.user],
+        rows.final[world.users + batch.positive],
+        rows.final[world.users + batch.negative],
         len(batch.user),
     )
-    wanted = oracle.bpr(truth["user"][batch.user], truth["item"][batch.positive], truth["item"][batch.negative])
+    wanted = oracle.bpr(
+        truth["user"][batch.user], truth["item"][batch.positive], truth["item"][batch.negative]
+    )
     assert actual.item() == pytest.approx(wanted, abs=TOLERANCE)
 
 
@@ -48,7 +67,9 @@ def test_contrastive(case, temperature):
     for m in rows.views:
         x, y = rows.views[m][batch.user], rows.final[batch.user]
         actual = losses.contrastive(x, y, x, y, torch.arange(len(x)), temperature, len(x))
-        wanted = oracle.contrastive(truth["modality_ids"][m][0][batch.user], truth["user"][batch.user], temperature)
+        wanted = oracle.contrastive(
+            truth["modality_ids"][m][0][batch.user], truth["user"][batch.user], temperature
+        )
         assert actual.item() == pytest.approx(wanted, abs=TOLERANCE)
 
 
@@ -67,9 +88,12 @@ def test_critic_rows(case):
             mask, collaborative, batch.uniform, settings.model_copy(update={"signal_scale": scale})
         )
         wanted = oracle.real_rows(
-            known, oracle.generator_rows(truth["user"][batch.user], truth["item"], known),
-            batch.uniform.numpy().astype(float), gumbel_scale=settings.gumbel_scale,
-            tau=settings.gumbel_temperature, signal_scale=scale,
+            known,
+            oracle.generator_rows(truth["user"][batch.user], truth["item"], known),
+            batch.uniform.numpy().astype(float),
+            gumbel_scale=settings.gumbel_scale,
+            tau=settings.gumbel_temperature,
+            signal_scale=scale,
         )
         np.testing.assert_allclose(actual, wanted, rtol=0, atol=TOLERANCE)
 
@@ -79,7 +103,9 @@ def test_l2(case):
     user, item = world.p["user_id"], world.p["item_id"]
     parts = [user[batch.user], item[batch.positive], item[batch.negative]]
     wanted = 0.5 * sum((part**2).sum() for part in parts) / len(batch.user)
-    assert losses.l2(*map(single, parts), count=len(batch.user)).item() == pytest.approx(wanted, abs=TOLERANCE)
+    assert losses.l2(*map(single, parts), count=len(batch.user)).item() == pytest.approx(
+        wanted, abs=TOLERANCE
+    )
 
 
 def test_batch_repeats_a_user(case):

@@ -33,7 +33,13 @@ def expected(world: World) -> dict:
     graphs = world.modality_graphs or {m: np.zeros_like(world.adjacency) for m in world.features}
     s = world.settings
     return oracle.forward(
-        world.p, world.adjacency, world.features, graphs, layers=s.layers, heads=s.heads, id_weight=s.id_weight,
+        world.p,
+        world.adjacency,
+        world.features,
+        graphs,
+        layers=s.layers,
+        heads=s.heads,
+        id_weight=s.id_weight,
         modality_weight=s.modality_weight,
     )
 

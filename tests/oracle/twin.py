@@ -1,4 +1,5 @@
-"""The oracle's equations and losses in torch, dense and float64, so that autograd gives reference gradients."""
+"""The oracle's equations and losses in torch, dense and float64, so that autograd gives reference
+gradients."""
 
 from __future__ import annotations
 

@@ -27,8 +27,13 @@ def sum_of_ranks(job: Job, worker: Worker, session: Session, offset: int) -> dic
     dist.all_reduce(total, group=worker.group)
     logging.getLogger("mmssl_dist.training").info("the sum is %d", int(total))
     return {
-        "rank": worker.rank, "sum": int(total), "seed": job.seed, "fanout": job.training.fanout,
-        "cache": worker.cache.is_dir(), "threads": os.environ["OMP_NUM_THREADS"], "device": str(worker.device),
+        "rank": worker.rank,
+        "sum": int(total),
+        "seed": job.seed,
+        "fanout": job.training.fanout,
+        "cache": worker.cache.is_dir(),
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "device": str(worker.device),
     }
 
 
@@ -56,7 +61,9 @@ def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: 
     """Four epochs, each reported with a checkpoint; at its first start worker 1 dies before the third."""
     _count_start(folder, worker)
     latest = next(iter(session.checkpoints()), None)
-    first = 0 if latest is None else json.loads((latest / f"shard-{worker.rank}.json").read_bytes())["epoch"] + 1
+    first = (
+        0 if latest is None else json.loads((latest / f"shard-{worker.rank}.json").read_bytes())["epoch"] + 1
+    )
     for epoch in range(first, 4):
         if epoch == 2 and worker.rank == 1 and latest is None:
             _wait_for_second_checkpoint(Path(folder))
@@ -78,7 +85,8 @@ def second_worker_stops(job: Job, worker: Worker, session: Session) -> None:
 
 
 def counts_until_told_to_leave(job: Job, worker: Worker, session: Session, folder: str) -> list[int]:
-    """Counts on from its last checkpoint, four times a second; a checkpoint is made when the session says it is due.
+    """Counts on from its last checkpoint, four times a second; a checkpoint is made when the session says it
+    is due.
 
     Its second group of workers ends.
     """
@@ -129,7 +137,9 @@ def machines_seen(job: Job, worker: Worker, session: Session, folder: str) -> di
 
 
 def train_and_hold_alone(job: Job, worker: Worker, session: Session) -> dict[str, object]:
-    """The training of ``launch.worker_entry``; a group of one holds after its second epoch until it is started anew."""
+    """The training of ``launch.worker_entry``; a group of one holds after its second epoch until it is
+    started anew."""
+    from mmssl_dist.launch import worker_entry
 
     logging.getLogger("mmssl_dist.training").info("a group of %d", worker.world_size)
     return worker_entry.train(job, worker, _Held(session) if worker.world_size == 1 else session)

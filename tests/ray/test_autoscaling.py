@@ -1,4 +1,5 @@
-"""Clusters that grow: for a job, and shrink after it; by hand, under an elastic job. All machines are processes."""
+"""Clusters that grow: for a job, and shrink after it; by hand, under an elastic job. All machines are
+processes."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ import logging
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
 address, folder, workers = sys.argv[1:4]
-job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+job = parse_job({"output": "unused", "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
                  "scaling": {"workers": json.loads(workers), "wait_seconds": 120}})
 storage = Location(pafs.LocalFileSystem(), folder, folder)
 with connect(job.scaling, job.storage, address) as cluster:
@@ -78,7 +79,7 @@ from mmssl_dist.config import parse_job
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.launch.run_workers import Run, run_workers
 from mmssl_dist.storage import Location
-job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+job = parse_job({"output": "unused", "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
                  "scaling": {"workers": 2}, "training": {"timeout_seconds": 60}})
 run = Run(Location(pafs.LocalFileSystem(), sys.argv[2], sys.argv[2]), "run", 0, 1, "recall@20")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
@@ -89,8 +90,13 @@ print(json.dumps(outcome.returned))
 
 
 def _python(head: Head, code: str, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=timeout,
-                          env={**head.environment, "PYTHONPATH": PATH})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**head.environment, "PYTHONPATH": PATH},
+    )
 
 
 def _machines(head: Head, count: int, seconds: float = 0.0) -> set[str]:
@@ -124,22 +130,32 @@ def test_the_cluster_grows_for_a_job_and_shrinks_after_it(head, tmp_path):
 
 @pytest.mark.timeout(900)
 def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(tmp_path):
-    """The cloud takes a worker's machine, half a minute after it said so; another machine is there. No failures are
-    allowed, and the workers go on from a checkpoint made after the notice."""
+    """The cloud takes a worker's machine, half a minute after it said so; another machine is there. No
+    failures are allowed, and the workers go on from a checkpoint made after the notice."""
     with started_head(cpus=1, variables={"PYTHONPATH": PATH}) as head:
         first = _machines(head, 1)
         with added_machine(head):
             (leaving,) = _machines(head, 2, 60) - first
-            job = subprocess.Popen([sys.executable, "-c", _NOTICE, head.gcs, str(tmp_path)], stdout=subprocess.PIPE,
-                                   text=True, env=head.environment)  # fmt: skip
+            job = subprocess.Popen(
+                [sys.executable, "-c", _NOTICE, head.gcs, str(tmp_path)],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=head.environment,
+            )
             try:
                 assert wait_until(lambda: any(tmp_path.glob("run*")), 120)
                 time.sleep(10)
                 assert not list(tmp_path.glob("due-*"))
                 with added_machine(head):
-                    drain = [str(BIN / "ray"), "drain-node", f"--address={head.gcs}", f"--node-id={leaving}",
-                             "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot",
-                             "--deadline-remaining-seconds=30"]  # fmt: skip
+                    drain = [
+                        str(BIN / "ray"),
+                        "drain-node",
+                        f"--address={head.gcs}",
+                        f"--node-id={leaving}",
+                        "--reason=DRAIN_NODE_REASON_PREEMPTION",
+                        "--reason-message=spot",
+                        "--deadline-remaining-seconds=30",
+                    ]
                     subprocess.run(drain, check=True, env=head.environment, capture_output=True)
                     output, _ = job.communicate(timeout=240)
             finally:
@@ -151,13 +167,20 @@ def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(
 
 @pytest.mark.timeout(900)
 def test_an_elastic_job_starts_with_the_fewest_workers_and_takes_a_machine_that_appears(tmp_path):
-    """A real training: two epochs on the only machine, then a machine joins, and two workers train the other two."""
+    """A real training: two epochs on the only machine, then a machine joins, and two workers train the other
+    two."""
     log, output = tmp_path / "log", tmp_path / "out"
     with started_head(cpus=1, variables={"PYTHONPATH": PATH}) as head, log.open("w") as stream:
-        job = subprocess.Popen([sys.executable, "-c", _ELASTIC, head.gcs, str(output)], stdout=stream, stderr=stream,
-                               env=head.environment)  # fmt: skip
+        job = subprocess.Popen(
+            [sys.executable, "-c", _ELASTIC, head.gcs, str(output)],
+            stdout=stream,
+            stderr=stream,
+            env=head.environment,
+        )
         try:
-            assert wait_until(lambda: "epoch 2/4" in log.read_text() or job.poll() is not None, 120), log.read_text()
+            assert wait_until(lambda: "epoch 2/4" in log.read_text() or job.poll() is not None, 120), (
+                log.read_text()
+            )
             assert "a group of 2" not in log.read_text()
             with added_machine(head):
                 assert job.wait(420) == 0, log.read_text()

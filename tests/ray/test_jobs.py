@@ -24,8 +24,13 @@ for _ in range(100):
 
 def test_a_job_is_listed_shown_and_stopped(tmp_path):
     with started_head(cpus=1) as head:
-        sent = subprocess.run([sys.executable, "-c", _SUBMIT, head.address], capture_output=True, text=True,
-                              env=dict(head.environment), timeout=120)  # fmt: skip
+        sent = subprocess.run(
+            [sys.executable, "-c", _SUBMIT, head.address],
+            capture_output=True,
+            text=True,
+            env=dict(head.environment),
+            timeout=120,
+        )
         assert sent.stdout.split() == ["waits"], sent.stderr
 
         def said(*arguments: str, status: int = 0) -> str:

@@ -26,17 +26,24 @@ from tests.servers import Refusal, client, refusing_server
 
 @pytest.fixture(scope="module")
 def job() -> Job:
-    return parse_job({
-        "output": "unused", "seed": 5, "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-        "scaling": {"workers": 2}, "training": {"timeout_seconds": 60},
-    })
+    return parse_job(
+        {
+            "output": "unused",
+            "seed": 5,
+            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+            "scaling": {"workers": 2},
+            "training": {"timeout_seconds": 60},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
 def cluster(job: Job) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # Ray's workers inherit it and import launch_functions
+        patch.setenv(
+            "PYTHONPATH", str(Path(__file__).parent)
+        )  # Ray's workers inherit it and import launch_functions
         with connect(job.scaling, job.storage) as connected:
             yield connected
 
@@ -52,7 +59,9 @@ def _starts(folder: Path, rank: int) -> int:
 
 def test_every_worker_gets_job_identity_and_group(cluster, job, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "mmssl_dist"):
-        outcome = run_workers(cluster, job, "test", "launch_functions:sum_of_ranks", {"offset": 10}, _run(tmp_path))
+        outcome = run_workers(
+            cluster, job, "test", "launch_functions:sum_of_ranks", {"offset": 10}, _run(tmp_path)
+        )
     common = {"sum": 21, "seed": 5, "cache": True, "fanout": (10, 10), "threads": "1", "device": "cpu"}
     assert outcome.returned == ({"rank": 0, **common}, {"rank": 1, **common})
     assert [r.message for r in caplog.records if r.name == "mmssl_dist.training"] == ["the sum is 21"]
@@ -60,14 +69,22 @@ def test_every_worker_gets_job_identity_and_group(cluster, job, tmp_path, caplog
 
 def test_input_error_of_one_worker_ends_the_run_at_once(cluster, job, tmp_path):
     with pytest.raises(InputError) as caught:
-        run_workers(cluster, job, "test", "launch_functions:second_worker_rejects_input", {"folder": str(tmp_path)},
-                    _run(tmp_path, max_failures=3))
+        run_workers(
+            cluster,
+            job,
+            "test",
+            "launch_functions:second_worker_rejects_input",
+            {"folder": str(tmp_path)},
+            _run(tmp_path, max_failures=3),
+        )
     assert caught.value.exit_status == 2
     assert str(caught.value) == "data/a.parquet, row 17: found NaN; features are finite. Remove the row."
     assert _starts(tmp_path, 1) == 1
 
 
-def _stored(tmp_path: Path, cluster: Cluster, fails_while: Callable[[], bool], failures: int) -> tuple[str, ...]:
+def _stored(
+    tmp_path: Path, cluster: Cluster, fails_while: Callable[[], bool], failures: int
+) -> tuple[str, ...]:
     """What two workers read from an S3 server that answers 503 while ``fails_while()``."""
     refusal = Refusal(503, "SlowDown", ("GET", "HEAD"), lambda path: fails_while())
     with refusing_server(refusal, otherwise_moto=True) as endpoint, pytest.MonkeyPatch.context() as patch:
@@ -76,16 +93,22 @@ def _stored(tmp_path: Path, cluster: Cluster, fails_while: Callable[[], bool], f
         s3 = client(endpoint)
         s3.create_bucket(Bucket="faults")
         s3.put_object(Bucket="faults", Key="greeting", Body=b"hello")
-        job = parse_job({
-            "output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-            "scaling": {"workers": 2}, "training": {"timeout_seconds": 60},
-            "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True, "retries": 0},
-        })
+        job = parse_job(
+            {
+                "output": "unused",
+                "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+                "scaling": {"workers": 2},
+                "training": {"timeout_seconds": 60},
+                "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True, "retries": 0},
+            }
+        )
         keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         with_keys = replace(cluster, environment={**cluster.environment, **keys})
         payload = {"folder": str(tmp_path), "url": "s3://faults/greeting"}
         run = _run(tmp_path, max_failures=failures)
-        return run_workers(with_keys, job, "test", "launch_functions:reads_from_object_storage", payload, run).returned
+        return run_workers(
+            with_keys, job, "test", "launch_functions:reads_from_object_storage", payload, run
+        ).returned
 
 
 def test_storage_that_does_not_answer_for_a_while_starts_the_workers_again(cluster, tmp_path):
@@ -104,8 +127,14 @@ def test_storage_that_does_not_answer_twice_ends_the_run(cluster, tmp_path, capl
 
 def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, job, tmp_path):
     with pytest.raises(WorkerError, match="worker 1 failed: KeyError: 'no such modality'") as caught:
-        run_workers(cluster, job, "test", "launch_functions:second_worker_has_a_bug", {"folder": str(tmp_path)},
-                    _run(tmp_path, max_failures=3))
+        run_workers(
+            cluster,
+            job,
+            "test",
+            "launch_functions:second_worker_has_a_bug",
+            {"folder": str(tmp_path)},
+            _run(tmp_path, max_failures=3),
+        )
     assert caught.value.exit_status == 1
     assert "second_worker_has_a_bug" in "".join(caught.value.__notes__)
     assert _starts(tmp_path, 1) == 1
@@ -113,7 +142,14 @@ def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, j
 
 def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster, job, tmp_path):
     run = _run(tmp_path, max_failures=1, keep=1, metric="recall@20")
-    arguments = (cluster, job, "test", "launch_functions:dies_after_second_epoch", {"folder": str(tmp_path)}, run)
+    arguments = (
+        cluster,
+        job,
+        "test",
+        "launch_functions:dies_after_second_epoch",
+        {"folder": str(tmp_path)},
+        run,
+    )
     outcome = run_workers(*arguments)
     assert (tmp_path / "killed").exists()
     assert _starts(tmp_path, 1) == 2
@@ -128,11 +164,17 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
 
 
 def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, tmp_path):
-    job = parse_job({
-        "output": "unused", "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-        "scaling": {"workers": 2}, "training": {"timeout_seconds": 30},  # more than a loaded machine takes to import
-    })
-    with pytest.raises(WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 gave no sign of life for 10 s"):
+    job = parse_job(
+        {
+            "output": "unused",
+            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+            "scaling": {"workers": 2},
+            "training": {"timeout_seconds": 30},  # more than a loaded machine takes to import
+        }
+    )
+    with pytest.raises(
+        WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 gave no sign of life for 10 s"
+    ):
         run_workers(cluster, job, "test", "launch_functions:second_worker_stops", {}, _run(tmp_path))
 
 
@@ -149,9 +191,13 @@ def _divide() -> float:
     return 1 / 0
 
 
-@pytest.mark.parametrize(("function", "error", "message"), [
-    (_reject, InputError, "data/b.csv: found empty"), (_divide, WorkerError, "_divide failed: ZeroDivisionError"),
-])
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (_reject, InputError, "data/b.csv: found empty"),
+        (_divide, WorkerError, "_divide failed: ZeroDivisionError"),
+    ],
+)
 def test_task_errors_arrive_unwrapped(cluster, function, error, message):
     with pytest.raises(error, match=message):
         cluster.run_task(function)
@@ -201,6 +247,8 @@ def test_room_that_does_not_come_is_waited_for_with_a_line_and_a_limit(cluster, 
         await_room([{"CPU": 2.0}] * 4, 3, "train")
     assert time.monotonic() - started < 10
     assert "train: waiting for room for 4 worker(s) of 2 CPU each; free now: 3 CPU;" in caplog.text
-    assert str(caught.value).startswith("scaling.wait_seconds: found no room for 4 worker(s) of 2 CPU each after 3 s; "
-                                        "the Ray cluster must have it free by then (free now: 3 CPU).")
+    assert str(caught.value).startswith(
+        "scaling.wait_seconds: found no room for 4 worker(s) of 2 CPU each after 3 s; "
+        "the Ray cluster must have it free by then (free now: 3 CPU)."
+    )
     await_room([{"CPU": 1.0}] * 3, 1, "test")  # what was reserved is free again

@@ -1,4 +1,5 @@
-"""The whole pipeline with raw files and every artifact on an S3 server over HTTP, as a Ray Job with two workers."""
+"""The whole pipeline with raw files and every artifact on an S3 server over HTTP, as a Ray Job with two
+workers."""
 
 from __future__ import annotations
 
@@ -51,8 +52,16 @@ def head() -> Iterator[Head]:
 def folder(tmp_path_factory, head, endpoint) -> Path:
     """The same job twice: on the local disk, and on the server."""
     path = tmp_path_factory.mktemp("job")
-    made = head.command(path, "synthesize", "raw", "--users=120", "--items=60", "--interactions=700",
-                        "--modality=image=6", "--modality=text=4")  # fmt: skip
+    made = head.command(
+        path,
+        "synthesize",
+        "raw",
+        "--users=120",
+        "--items=60",
+        "--interactions=700",
+        "--modality=image=6",
+        "--modality=text=4",
+    )
     assert made.returncode == 0, made.stderr
     upload(endpoint, "runs", path / "raw", "raw")
     (path / "local.yaml").write_text(JOB.format(output="out", data="raw"))
@@ -70,20 +79,31 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, fold
     assert ": succeeded" in remote.stdout.splitlines()[-1]
 
     s3 = client(endpoint)
-    names = [found["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="runs", Prefix="out/")
-             for found in page["Contents"] if not found["Key"].endswith("/")]  # fmt: skip
-    content = {name.removeprefix("out/"): s3.get_object(Bucket="runs", Key=name)["Body"].read() for name in names}
+    names = [
+        found["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket="runs", Prefix="out/")
+        for found in page["Contents"]
+        if not found["Key"].endswith("/")
+    ]
+    content = {
+        name.removeprefix("out/"): s3.get_object(Bucket="runs", Key=name)["Body"].read() for name in names
+    }
     assert not [name for name in content if "probe" in name]
     for stage in ("dataset", "partitions", "training", "evaluation", "export"):
         ours = json.loads(content[f"{stage}/manifest.json"])
         theirs = json.loads((folder / "out" / stage / "manifest.json").read_text())
-        assert ours["files"].keys() == theirs["files"].keys() or stage == "training"  # its folders tell the time
-        assert all(len(content[f"{stage}/{name}"]) == record["bytes"] for name, record in ours["files"].items())
+        assert (
+            ours["files"].keys() == theirs["files"].keys() or stage == "training"
+        )  # its folders tell the time
+        assert all(
+            len(content[f"{stage}/{name}"]) == record["bytes"] for name, record in ours["files"].items()
+        )
         if stage in ("dataset", "partitions"):
             assert ours["files"] == theirs["files"]  # the same bytes
 
-    ours, theirs = json.loads(content["evaluation/metrics.json"]), json.loads(
-        (folder / "out/evaluation/metrics.json").read_text()
+    ours, theirs = (
+        json.loads(content["evaluation/metrics.json"]),
+        json.loads((folder / "out/evaluation/metrics.json").read_text()),
     )
     for split in ("validation", "test"):
         assert ours[split] == pytest.approx(theirs[split], abs=1e-6)

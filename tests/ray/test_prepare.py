@@ -1,4 +1,5 @@
-"""prepare and synthesize on a real Ray: every layout, the same bytes each time, bad input that changes nothing."""
+"""prepare and synthesize on a real Ray: every layout, the same bytes each time, bad input that changes
+nothing."""
 
 from __future__ import annotations
 
@@ -30,8 +31,13 @@ def cluster():
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers inherit it
-        ray.init(address="local", num_cpus=2, object_store_memory=int(150e6), include_dashboard=False,
-                 log_to_driver=False)  # fmt: skip
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=int(150e6),
+            include_dashboard=False,
+            log_to_driver=False,
+        )
         yield
         ray.shutdown()
 
@@ -67,20 +73,43 @@ def _fails(job):
 
 def _grid(users, items):
     """Every user with every item, in columns."""
-    return {"user_id": [f"u{u}" for u in range(users) for _ in range(items)], "item_id": list(range(items)) * users}
+    return {
+        "user_id": [f"u{u}" for u in range(users) for _ in range(items)],
+        "item_id": list(range(items)) * users,
+    }
 
 
 def test_tiktok_has_the_published_counts(tmp_path):
     assert TIKTOK.is_dir(), f"{TIKTOK} is missing: the TikTok files belong there"
-    job = parse_job({"output": str(tmp_path), "data": {
-        "path": str(TIKTOK), "layout": "mmssl", "split": {"method": "given"},
-        "modalities": {"image": {"file": "image_feat.npy"}, "audio": {"file": "audio_feat.npy"}}}})
+    job = parse_job(
+        {
+            "output": str(tmp_path),
+            "data": {
+                "path": str(TIKTOK),
+                "layout": "mmssl",
+                "split": {"method": "given"},
+                "modalities": {"image": {"file": "image_feat.npy"}, "audio": {"file": "audio_feat.npy"}},
+            },
+        }
+    )
     manifest = prepare(job)
     assert manifest.facts == {
-        "users": 9308, "items": 6710, "interactions": {"train": 59541, "validation": 3051, "test": 6130},
-        "modalities": {"image": {"dimension": 128, "items": 6710}, "audio": {"dimension": 128, "items": 6710}},
-        "user_id_type": "int64", "item_id_type": "int64",
-        "dropped": {"null_id": 0, "duplicate": 0, "below_min_interactions": 0, "items_below_min_interactions": 0}}
+        "users": 9308,
+        "items": 6710,
+        "interactions": {"train": 59541, "validation": 3051, "test": 6130},
+        "modalities": {
+            "image": {"dimension": 128, "items": 6710},
+            "audio": {"dimension": 128, "items": 6710},
+        },
+        "user_id_type": "int64",
+        "item_id_type": "int64",
+        "dropped": {
+            "null_id": 0,
+            "duplicate": 0,
+            "below_min_interactions": 0,
+            "items_below_min_interactions": 0,
+        },
+    }
     assert manifest.fingerprint == dataset_fingerprint(job)
     assert read_manifest(open_location(job.output, job.storage) / "dataset", "dataset") == manifest
     for name, record in manifest.files.items():
@@ -94,24 +123,42 @@ def test_tiktok_has_the_published_counts(tmp_path):
     np.testing.assert_array_equal(vectors_, raw[item_ids[table["item"].to_numpy()]])
     assert sorted(_read(job, "users")["user"].to_pylist()) == list(range(9308))
     train = json.loads((TIKTOK / "train.json").read_text())
-    assert _external(job, "train") == sorted((int(user), item) for user, items in train.items() for item in items)
+    assert _external(job, "train") == sorted(
+        (int(user), item) for user, items in train.items() for item in items
+    )
 
 
 def test_one_table_with_text_ids_and_items_that_lack_a_modality(tmp_path):
-    write_table(tmp_path, "interactions.parquet",
-                user_id=["b", "b", "a", "a", None, "b"], item_id=["x", "y", "x", "z", "x", "x"],
-                part=[0, 2, 0, 1, 0, 1])
-    write_table(tmp_path, "image.parquet", item_id=["x", "cold"], vector=vectors([[1, 2], [3, 4]], pa.float16()))
+    write_table(
+        tmp_path,
+        "interactions.parquet",
+        user_id=["b", "b", "a", "a", None, "b"],
+        item_id=["x", "y", "x", "z", "x", "x"],
+        part=[0, 2, 0, 1, 0, 1],
+    )
+    write_table(
+        tmp_path, "image.parquet", item_id=["x", "cold"], vector=vectors([[1, 2], [3, 4]], pa.float16())
+    )
     write_table(tmp_path, "text/0.parquet", item_id=["z", "x"], vector=vectors([[5], None]))
     write_table(tmp_path, "text/1.parquet", item_id=["y"], vector=vectors([[6]]))
-    job = make_job(tmp_path, modalities={"image": "image.parquet", "text": "text"}, columns={"split": "part"},
-                   split={"method": "given"})
+    job = make_job(
+        tmp_path,
+        modalities={"image": "image.parquet", "text": "text"},
+        columns={"split": "part"},
+        split={"method": "given"},
+    )
     facts = prepare(job).facts
     assert (facts["users"], facts["items"]) == (2, 4)
-    assert facts["modalities"] == {"image": {"dimension": 2, "items": 2}, "text": {"dimension": 1, "items": 2}}
+    assert facts["modalities"] == {
+        "image": {"dimension": 2, "items": 2},
+        "text": {"dimension": 1, "items": 2},
+    }
     assert (facts["user_id_type"], facts["item_id_type"]) == ("string", "string")
     assert facts["dropped"]["null_id"] == facts["dropped"]["duplicate"] == 1
-    assert _external(job, "train") == [("a", "x"), ("b", "x")]  # b's x of the validation repeats the one in training
+    assert _external(job, "train") == [
+        ("a", "x"),
+        ("b", "x"),
+    ]  # b's x of the validation repeats the one in training
     assert (_external(job, "validation"), _external(job, "test")) == ([("a", "z")], [("b", "y")])
     assert _features(job, "image") == {"x": [1, 2], "cold": [3, 4]}
     assert _features(job, "text") == {"z": [5], "y": [6]}
@@ -120,7 +167,11 @@ def test_one_table_with_text_ids_and_items_that_lack_a_modality(tmp_path):
 
 
 def test_inter_and_one_matrix(tmp_path):
-    rows = [f"{user}\t{item}\t5.0\t{item}\t{0 if item < 3 else item - 2}" for user in range(3) for item in range(5)]
+    rows = [
+        f"{user}\t{item}\t5.0\t{item}\t{0 if item < 3 else item - 2}"
+        for user in range(3)
+        for item in range(5)
+    ]
     write_text(tmp_path, "baby.inter", ["userID\titemID\trating\ttimestamp\tx_label", *rows])
     write_matrix(tmp_path, "image.npy", np.arange(14, dtype=np.float64).reshape(7, 2))
     job = make_job(tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "given"})
@@ -128,7 +179,9 @@ def test_inter_and_one_matrix(tmp_path):
     assert (facts["items"], facts["interactions"]) == (7, {"train": 9, "validation": 3, "test": 3})
     assert _external(job, "test") == [(0, 4), (1, 4), (2, 4)]
     assert _features(job, "image") == {item: [2 * item, 2 * item + 1] for item in range(7)}
-    late = make_job(tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "leave_last_out"})
+    late = make_job(
+        tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "leave_last_out"}
+    )
     prepare(late)
     assert _external(late, "test") == [(0, 4), (1, 4), (2, 4)]
     assert _external(late, "validation") == [(0, 3), (1, 3), (2, 3)]
@@ -139,8 +192,13 @@ def test_csv_by_time(tmp_path):
     lines = [f"u{n % 4},{n // 4},{times[n]}" for n in range(40)]
     write_text(tmp_path, "log.csv", ["user_id,item_id,at", *lines])
     write_matrix(tmp_path, "image.npy", np.ones((10, 1), np.float32))
-    job = make_job(tmp_path, interactions="log.csv", modalities={"image": "image.npy"}, columns={"time": "at"},
-                   split={"method": "temporal", "validation": 0.25, "test": 0.1})
+    job = make_job(
+        tmp_path,
+        interactions="log.csv",
+        modalities={"image": "image.npy"},
+        columns={"time": "at"},
+        split={"method": "temporal", "validation": 0.25, "test": 0.1},
+    )
     assert prepare(job).facts["interactions"] == {"train": 26, "validation": 10, "test": 4}
     by_time = {time: (f"u{n % 4}", n // 4) for n, time in enumerate(times)}
     assert _external(job, "train") == sorted(by_time[time] for time in range(26))
@@ -159,7 +217,9 @@ def test_the_same_bytes_in_any_order_of_blocks_and_with_either_shuffle(tmp_path,
             write_table(folder, f"log/{number}.parquet", user_id=block[:, 0], item_id=block[:, 1])
         write_table(folder, "image.parquet", item_id=np.arange(40), vector=image)
         if attempt == 1:
-            monkeypatch.setattr("mmssl_dist.data.runtime.SMALL_BYTES", 0)  # Ray's default shuffle, for large inputs
+            monkeypatch.setattr(
+                "mmssl_dist.data.runtime.SMALL_BYTES", 0
+            )  # Ray's default shuffle, for large inputs
         manifest = prepare(make_job(folder, interactions="log", seed=3))
         monkeypatch.undo()
         outputs.append((manifest.facts, manifest.files))
@@ -175,7 +235,9 @@ def test_ratio_draws_by_the_seed_and_splits_partition_the_pairs(tmp_path):
         job = make_job(tmp_path, seed=seed, split={"validation": 0.1, "test": 0.2})
         assert prepare(job).facts["interactions"] == {"train": 420, "validation": 60, "test": 120}
         parts = [_external(job, split) for split in ("train", "validation", "test")]
-        assert sorted(pair for part in parts for pair in part) == sorted(zip(*_grid(30, 20).values(), strict=True))
+        assert sorted(pair for part in parts for pair in part) == sorted(
+            zip(*_grid(30, 20).values(), strict=True)
+        )
         assert set(Counter(user for user, _ in parts[2]).values()) == {4}
         seen.append(parts)
     assert seen[0] != seen[1]
@@ -184,16 +246,24 @@ def test_ratio_draws_by_the_seed_and_splits_partition_the_pairs(tmp_path):
 def test_k_core_repeats_until_nothing_changes(tmp_path):
     """A 2-core square of users a, b and items 0, 1, and a chain that falls apart one link at a time."""
     pairs = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 1), ("c", 1), ("c", 2), ("d", 2), ("d", 3)]
-    write_table(tmp_path, "interactions.parquet", user_id=[u for u, _ in pairs], item_id=[i for _, i in pairs])
+    write_table(
+        tmp_path, "interactions.parquet", user_id=[u for u, _ in pairs], item_id=[i for _, i in pairs]
+    )
     write_table(tmp_path, "image.parquet", item_id=range(6), vector=vectors([[float(i)] for i in range(6)]))
     job = make_job(tmp_path, min_interactions=2, split={"validation": 0.0, "test": 0.0})
     facts = prepare(job).facts
     assert (facts["users"], facts["items"]) == (2, 2)
-    assert facts["dropped"] == {"null_id": 0, "duplicate": 1, "below_min_interactions": 4,
-                                "items_below_min_interactions": 4}
+    assert facts["dropped"] == {
+        "null_id": 0,
+        "duplicate": 1,
+        "below_min_interactions": 4,
+        "items_below_min_interactions": 4,
+    }
     assert _external(job, "train") == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert _features(job, "image") == {0: [0], 1: [1]}
-    assert "no interactions; 8 went because of data.min_interactions" in _fails(make_job(tmp_path, min_interactions=3))
+    assert "no interactions; 8 went because of data.min_interactions" in _fails(
+        make_job(tmp_path, min_interactions=3)
+    )
 
 
 def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
@@ -205,11 +275,14 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     write_matrix(tmp_path, "image.npy", matrix[:5])
     assert _fails(job) == (
         "raw/interactions.parquet, row 5: found the unknown item 5; every item has features in raw/image.npy "
-        "(ids are its row numbers, 0 to 4). Add its features, or drop the interaction.")
+        "(ids are its row numbers, 0 to 4). Add its features, or drop the interaction."
+    )
     matrix[4, 1] = np.nan
     write_matrix(tmp_path, "image.npy", matrix)
-    assert _fails(job) == ("raw/image.npy, row 4: found nan in column 1; features are finite numbers of type float32. "
-                           "Replace the value.")
+    assert _fails(job) == (
+        "raw/image.npy, row 4: found nan in column 1; features are finite numbers of type float32. "
+        "Replace the value."
+    )
     write_table(tmp_path, "image.parquet", item_id=range(1, 6), vector=vectors([[1.0]] * 5))
     message = _fails(make_job(tmp_path))
     assert "row 0: found the unknown item 0; every item has features in raw/image.parquet. Add" in message
@@ -219,13 +292,19 @@ def test_empty_splits_are_refused(tmp_path):
     write_table(tmp_path, "interactions.parquet", user_id=["a", "b"], item_id=[0, 1], at=[1, 1], part=[0, 2])
     write_table(tmp_path, "image.parquet", item_id=range(2), vector=vectors([[1.0]] * 2))
     assert _fails(make_job(tmp_path, columns={"split": "part"}, split={"method": "given"})) == (
-        "data.split: found no validation interactions with method given; the validation split may not be empty. "
-        "Choose another method or share, or add data.")
+        "data.split: found no validation interactions with method given; the validation split may "
+        "not be empty. "
+        "Choose another method or share, or add data."
+    )
     assert "found no train interactions with method temporal" in _fails(
-        make_job(tmp_path, columns={"time": "at"}, split={"method": "temporal"}))
-    write_table(tmp_path, "interactions.parquet", user_id=pa.array([], pa.string()), item_id=pa.array([], pa.int64()))
+        make_job(tmp_path, columns={"time": "at"}, split={"method": "temporal"})
+    )
+    write_table(
+        tmp_path, "interactions.parquet", user_id=pa.array([], pa.string()), item_id=pa.array([], pa.int64())
+    )
     assert "raw/interactions.parquet: found no interactions; there must be something to train on" in _fails(
-        make_job(tmp_path))
+        make_job(tmp_path)
+    )
 
 
 def test_object_storage_holds_the_same_dataset(tmp_path):
@@ -257,7 +336,13 @@ def test_object_storage_holds_the_same_dataset(tmp_path):
 def test_synthetic_data_can_be_prepared(tmp_path):
     job = make_job(tmp_path, modalities={"image": "features/image", "text": "features/text"})
     raw = open_location(job.data.path, job.storage)
-    sizes = {"users": 300, "items": 120, "interactions": 3000, "modalities": {"image": 8, "text": 4}, "seed": 1}
+    sizes = {
+        "users": 300,
+        "items": 120,
+        "interactions": 3000,
+        "modalities": {"image": 8, "text": 4},
+        "seed": 1,
+    }
     facts = synthesize(raw, **sizes, shards=3)
     assert len(list((tmp_path / "raw" / "interactions.parquet").iterdir())) == facts["shards"] == 3
     assert abs(facts["interactions"] / 3000 - 1) < 0.05

@@ -13,8 +13,15 @@ import pytest
 from tests.clusters import ROOT, Head, started_head
 
 JOB = ROOT / "jobs" / "demo.yaml"
-SMALLER = ("output=out", "data.path=raw data", "training.epochs=2", "training.batch_size=512",
-           "evaluation.every_epochs=1", "evaluation.ks=[10, 20]", "export.k=5")  # fmt: skip
+SMALLER = (
+    "output=out",
+    "data.path=raw data",
+    "training.epochs=2",
+    "training.batch_size=512",
+    "evaluation.every_epochs=1",
+    "evaluation.ks=[10, 20]",
+    "export.k=5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +34,16 @@ def head() -> Iterator[Head]:
 def folder(tmp_path_factory, head) -> Path:
     """The raw files of a small demo, in a folder with a name that needs quoting."""
     path = tmp_path_factory.mktemp("a job")
-    made = head.command(path, "synthesize", "raw data", "--users=120", "--items=60", "--interactions=700",
-                        "--modality=image=6", "--modality=text=4")  # fmt: skip
+    made = head.command(
+        path,
+        "synthesize",
+        "raw data",
+        "--users=120",
+        "--items=60",
+        "--interactions=700",
+        "--modality=image=6",
+        "--modality=text=4",
+    )
     assert made.returncode == 0, made.stderr
     return path
 

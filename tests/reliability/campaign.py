@@ -2,8 +2,9 @@
 
     python -m tests.reliability.campaign [--seed 1] [--only KIND ...] [--few] [--out FILE]
 
-Each case starts from artifacts of an undisturbed run, disturbs one stage, repeats the command if it failed, and
-compares what is published with what the undisturbed run published: same hashes, same curve. Prints a table, and exits 1
+Each case starts from artifacts of an undisturbed run, disturbs one stage, repeats the command if it failed,
+and compares what is published with what the undisturbed run published: same hashes, same curve. Prints a
+table, and exits 1
 when anything was lost. A case that FILE has already is not run again: what was cut short goes on.
 """
 
@@ -40,12 +41,15 @@ from tests.servers import REGION, client, serving, upload
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 BUCKET = "campaign"
-_STORE_SECONDS = 900  # within which a stage ends whose every tenth request is sent again, and a few wait for silence
+_STORE_SECONDS = (
+    900  # within which a stage ends whose every tenth request is sent again, and a few wait for silence
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One fault: its kind, the stage and the number of workers it meets, and the seed of what is left to chance."""
+    """One fault: its kind, the stage and the number of workers it meets, and the seed of what is left to
+    chance."""
 
     kind: str
     stage: str
@@ -77,8 +81,10 @@ class Result:
 
     def __str__(self) -> str:
         case = self.case
-        return (f"{case.kind}, {case.stage}, W = {case.workers}: {self.injected}; {self.detected}; recovered "
-                f"{self.recovered}; lost {self.lost}; {self.seconds:.1f} s {self.error}").rstrip()  # fmt: skip
+        return (
+            f"{case.kind}, {case.stage}, W = {case.workers}: {self.injected}; {self.detected}; recovered "
+            f"{self.recovered}; lost {self.lost}; {self.seconds:.1f} s {self.error}"
+        ).rstrip()
 
 
 def cases(seed: int, few: bool) -> list[Case]:
@@ -99,9 +105,15 @@ def cases(seed: int, few: bool) -> list[Case]:
     ]
     random.Random(seed).shuffle(plan)  # what is cut short has met most kinds
     if few:
-        plan = [("worker", "train", 1, ""), ("damage", "evaluate", 1, "flipped"),
-                ("damaged checkpoint", "train", 1, "flipped")]  # fmt: skip
-    return [Case(kind, stage, workers, seed * 1000 + n, what) for n, (kind, stage, workers, what) in enumerate(plan)]
+        plan = [
+            ("worker", "train", 1, ""),
+            ("damage", "evaluate", 1, "flipped"),
+            ("damaged checkpoint", "train", 1, "flipped"),
+        ]
+    return [
+        Case(kind, stage, workers, seed * 1000 + n, what)
+        for n, (kind, stage, workers, what) in enumerate(plan)
+    ]
 
 
 class Campaign:
@@ -127,7 +139,9 @@ class Campaign:
     def command(self, stage: str, output: Path | str, workers: int, *more: str, **variables: str) -> Command:
         sets = [f"output={output}", f"scaling.workers={workers}"]
         sets += [word for word in more if not word.startswith("-")]
-        self.commands.append(Command(self.folder, stage, sets, variables, [w for w in more if w.startswith("-")]))
+        self.commands.append(
+            Command(self.folder, stage, sets, variables, [w for w in more if w.startswith("-")])
+        )
         return self.commands[-1]
 
     def run(self, case: Case) -> Result:
@@ -136,9 +150,16 @@ class Campaign:
         reference = self.reference(case.workers, case.stage)
         output = self.folder / f"case-{case.seed}"
         kinds: dict[str, Callable[..., None]] = {
-            "worker": self._processes, "task": self._processes, "driver": self._processes, "raylet": self._processes,
-            "machine": self._machine, "store, some requests": self._store, "store, outage": self._store,
-            "full disk": self._full_disk, "damage": self._damage, "damaged checkpoint": self._damaged_checkpoint,
+            "worker": self._processes,
+            "task": self._processes,
+            "driver": self._processes,
+            "raylet": self._processes,
+            "machine": self._machine,
+            "store, some requests": self._store,
+            "store, outage": self._store,
+            "full disk": self._full_disk,
+            "damage": self._damage,
+            "damaged checkpoint": self._damaged_checkpoint,
         }
         try:
             kinds[case.kind](case, result, reference, output)
@@ -180,8 +201,14 @@ class Campaign:
         else:
             raise Failed("no process to kill was found at any of five moments")
         result.injected = injected
-        self._settle(case, result, command, command.end(), local(output),
-                     lambda: self.command(case.stage, output, case.workers))  # fmt: skip
+        self._settle(
+            case,
+            result,
+            command,
+            command.end(),
+            local(output),
+            lambda: self.command(case.stage, output, case.workers),
+        )
 
     def _kill(self, case: Case, command: Command, rng: random.Random) -> str | None:
         if command.process.poll() is not None:
@@ -197,8 +224,16 @@ class Campaign:
             time.sleep(0.02)
         return None
 
-    def _settle(self, case: Case, result: Result, command: Command, status: int, published: Published,
-                again: Callable[[], Command], remedy: str = "the same command again") -> None:  # fmt: skip
+    def _settle(
+        self,
+        case: Case,
+        result: Result,
+        command: Command,
+        status: int,
+        published: Published,
+        again: Callable[[], Command],
+        remedy: str = "the same command again",
+    ) -> None:
         """After the fault: what is there must be whole or nothing; then repeat until done, and compare."""
         expected = local(self.reference(case.workers, case.stage)).essence(case.stage)
         there = published.essence(case.stage)
@@ -209,7 +244,9 @@ class Campaign:
             told = [line for line in command.lines if line.startswith("error: ")]
             if status > 0 and len(told) != 1:
                 raise Failed(f"status {status} without one message:\n" + "\n".join(command.lines))
-            result.detected = told[0].removeprefix("error: ") if told else f"status {status}, nothing published"
+            result.detected = (
+                told[0].removeprefix("error: ") if told else f"status {status}, nothing published"
+            )
             result.recovered = remedy
             second = again()
             if second.end() != 0:
@@ -234,8 +271,14 @@ class Campaign:
             result.injected = "SIGKILL of a machine's processes"
             machines.enter_context(added_machine(head, cpus=1))
             status = command.end()
-            self._settle(case, result, command, status, local(output),
-                         lambda: self.command(case.stage, output, case.workers))  # fmt: skip
+            self._settle(
+                case,
+                result,
+                command,
+                status,
+                local(output),
+                lambda: self.command(case.stage, output, case.workers),
+            )
 
     def _store(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)
@@ -264,9 +307,16 @@ class Campaign:
             result.detected = "requests sent again"
             if not kinds:
                 raise Failed("no request was spoiled")
-            filesystem = pafs.S3FileSystem(access_key="testing", secret_key="testing", endpoint_override=endpoint,
-                                           region=REGION, force_virtual_addressing=False)  # fmt: skip
-            self._settle(case, result, first, status, Published(filesystem, f"{BUCKET}/{output.name}"), command)
+            filesystem = pafs.S3FileSystem(
+                access_key="testing",
+                secret_key="testing",
+                endpoint_override=endpoint,
+                region=REGION,
+                force_virtual_addressing=False,
+            )
+            self._settle(
+                case, result, first, status, Published(filesystem, f"{BUCKET}/{output.name}"), command
+            )
 
     def _full_disk(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)
@@ -282,14 +332,23 @@ class Campaign:
             ballast.unlink()
             if status == 0:
                 raise Failed("a full disk was not noticed")
-            self._settle(case, result, command, status, local(output),
-                         lambda: self.command(case.stage, output, case.workers), "space, and again")  # fmt: skip
+            self._settle(
+                case,
+                result,
+                command,
+                status,
+                local(output),
+                lambda: self.command(case.stage, output, case.workers),
+                "space, and again",
+            )
 
     def _damage(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         """A file of the stage before is damaged: this stage refuses it, and that stage makes it again."""
         self._before(case, reference, output)
         rng = random.Random(case.seed)
-        before = {"partition": "prepare", "train": "partition", "evaluate": "train", "export": "train"}[case.stage]
+        before = {"partition": "prepare", "train": "partition", "evaluate": "train", "export": "train"}[
+            case.stage
+        ]
         manifest = local(output).manifest(before)
         assert manifest is not None
         name = rng.choice([f for f in sorted(manifest["files"]) if self._used(case.stage, f)])
@@ -302,15 +361,24 @@ class Campaign:
         mended = self.command(before, output, case.workers, "--force")
         if mended.end() != 0:
             raise Failed(f"{before} --force:\n" + "\n".join(mended.lines))
-        self._settle(case, result, command, status, local(output),
-                     lambda: self.command(case.stage, output, case.workers), f"{before} --force")  # fmt: skip
+        self._settle(
+            case,
+            result,
+            command,
+            status,
+            local(output),
+            lambda: self.command(case.stage, output, case.workers),
+            f"{before} --force",
+        )
         result.seconds += mended.seconds
 
     @staticmethod
     def _used(stage: str, name: str) -> bool:
         """Whether ``stage`` reads the file; evaluation needs no critic, say."""
-        return stage == "partition" or (stage == "train" and "ids" not in name) or (
-            stage in ("evaluate", "export") and ("rows-" in name or "generator" in name)
+        return (
+            stage == "partition"
+            or (stage == "train" and "ids" not in name)
+            or (stage in ("evaluate", "export") and ("rows-" in name or "generator" in name))
         )
 
     def _damaged_checkpoint(self, case: Case, result: Result, reference: Path, output: Path) -> None:
@@ -337,13 +405,21 @@ class Campaign:
         result.detected = told[0].split(": ", 2)[-1]
         result.recovered = "the checkpoint before it"
         second.seconds += command.seconds
-        self._settle(case, result, second, status, local(output),
-                     lambda: self.command(case.stage, output, case.workers))  # fmt: skip
+        self._settle(
+            case,
+            result,
+            second,
+            status,
+            local(output),
+            lambda: self.command(case.stage, output, case.workers),
+        )
 
 
 def table(results: Sequence[Result]) -> Iterator[str]:
     """Markdown: one row per kind and stage."""
-    yield "| fault | stage | injected | detected | recovered by itself | by a command | lost | worst recovery |"
+    yield (
+        "| fault | stage | injected | detected | recovered by itself | by a command | lost | worst recovery |"
+    )
     yield "|---|---|---|---|---|---|---|---|"
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
@@ -351,12 +427,17 @@ def table(results: Sequence[Result]) -> Iterator[str]:
     for (kind, stage), group in [*groups.items(), (("all", ""), list(results))]:
         itself = sum(not r.lost and r.recovered in ("by itself", "the checkpoint before it") for r in group)
         told, lost = sum(bool(r.detected) for r in group), sum(r.lost for r in group)
-        yield (f"| {kind} | {stage} | {len(group)} | {told} | {itself} | {len(group) - itself - lost} | {lost} | "
-               f"{max(r.seconds for r in group):.0f} s |")  # fmt: skip
+        yield (
+            f"| {kind} | {stage} | {len(group)} | {told} | {itself} | {len(group) - itself - lost} "
+            f"| {lost} | "
+            f"{max(r.seconds for r in group):.0f} s |"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="kinds of faults")
     parser.add_argument("--stage", nargs="*", help="stages")
@@ -364,9 +445,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file with every result")
     arguments = parser.parse_args()
     chosen = [
-        case for case in cases(arguments.seed, arguments.few)
+        case
+        for case in cases(arguments.seed, arguments.few)
         if case.kind in (arguments.only or [case.kind]) and case.stage in (arguments.stage or [case.stage])
-    ]  # fmt: skip
+    ]
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
     results = _known(arguments.out, chosen)

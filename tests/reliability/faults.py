@@ -38,7 +38,9 @@ _NO_WORK = ("IDLE", "Relay", "DashboardAgent", "RuntimeEnvAgent")  # processes t
 
 def kill_worker(command: Command, rng: random.Random) -> str | None:
     """SIGKILL to one of the processes that do the stage's work; None when there is none."""
-    return _kill(command, rng, ("RayTrainWorker",) if command.stage not in ("prepare", "partition") else ("ray::",))
+    return _kill(
+        command, rng, ("RayTrainWorker",) if command.stage not in ("prepare", "partition") else ("ray::",)
+    )
 
 
 def kill_raylet(command: Command, rng: random.Random) -> str | None:
@@ -98,7 +100,8 @@ def fill_disk(folder: Path) -> Path:
 
 
 class FaultyStore:
-    """moto's S3 as an application to serve, which, while ``share`` is above 0, spoils that share of the requests.
+    """moto's S3 as an application to serve, which, while ``share`` is above 0, spoils that share of the
+    requests.
 
     Attributes:
         share: share of the requests.
@@ -122,7 +125,9 @@ class FaultyStore:
                 self.spoiled[kind] += 1
         if kind in ("503", "500"):
             text = b"<Error><Code>SlowDown</Code><Message>spoiled by the test</Message></Error>"
-            start_response(f"{kind} spoiled", [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))])
+            start_response(
+                f"{kind} spoiled", [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))]
+            )
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
         if kind == "reset":
             at_once = struct.pack("ii", 1, 0)  # closing then resets

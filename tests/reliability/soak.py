@@ -2,10 +2,10 @@
 
     python -m tests.reliability.soak [--minutes 60] [--between 5] [--seed 1] [--workers 2] [--out FILE]
 
-The same training again and again, until the time is up. Workers and drivers are killed at random moments, ``--between``
-minutes apart on average; a killed driver's command is given again. Each training must end with what the undisturbed one
-ended with, hash by hash; memory and file handles must not grow within a process's life, and no process may be left.
-Exits 1 when one of these fails.
+The same training again and again, until the time is up. Workers and drivers are killed at random moments,
+``--between`` minutes apart on average; a killed driver's command is given again. Each training must end with
+what the undisturbed one ended with, hash by hash; memory and file handles must not grow within a process's
+life, and no process may be left. Exits 1 when one of these fails.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Lives:
             try:
                 name = process.cmdline()[0].split("/")[-1]
                 if name.startswith("ray::"):
-                    name = name.split(".")[0]  # an actor's title names the method that runs, as long as it runs
+                    name = name.split(".")[
+                        0
+                    ]  # an actor's title names the method that runs, as long as it runs
                 name = "driver" if process.pid == command.process.pid else name
                 seen = process.memory_info().rss, process.num_fds()
             except (psutil.Error, IndexError):
@@ -53,7 +55,8 @@ class Lives:
                 self.looks.setdefault((name, process.pid), []).append(seen)
 
     def growth(self) -> dict[str, dict[str, float]]:
-        """By kind of process, over its longest life: minutes, and the change from its second quarter to its last."""
+        """By kind of process, over its longest life: minutes, and the change from its second quarter to its
+        last."""
         result = {}
         for name in sorted({name for name, _ in self.looks}):
             life = max((looks for (kind, _), looks in self.looks.items() if kind == name), key=len)
@@ -61,15 +64,19 @@ class Lives:
                 quarter = len(life) // 4
                 early, late = np.median(life[quarter : 2 * quarter], 0), np.median(life[-quarter:], 0)
                 result[name] = {
-                    "minutes": len(life) * _LOOK_SECONDS / 60, "megabytes": late[0] / 1e6,
-                    "megabytes grown": (late[0] - early[0]) / 1e6, "handles": late[1],
+                    "minutes": len(life) * _LOOK_SECONDS / 60,
+                    "megabytes": late[0] / 1e6,
+                    "megabytes grown": (late[0] - early[0]) / 1e6,
+                    "handles": late[1],
                     "handles grown": late[1] - early[1],
-                }  # fmt: skip
+                }
         return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--between", type=float, default=5)
     parser.add_argument("--seed", type=int, default=1)
@@ -88,8 +95,12 @@ def main() -> None:
 def soak(folder: Path, minutes: float, between: float, workers: int, seed: int) -> dict[str, object]:
     """Run it. "passed" says whether all held."""
     prepare_target(folder)
-    sets = [f"scaling.workers={workers}", f"training.epochs={_EPOCHS}", "training.checkpoint_minutes=0.5",
-            "training.max_failures=1000"]  # fmt: skip
+    sets = [
+        f"scaling.workers={workers}",
+        f"training.epochs={_EPOCHS}",
+        "training.checkpoint_minutes=0.5",
+        "training.max_failures=1000",
+    ]
     for stage in ("prepare", "partition", "train"):
         command = Command(folder, stage, [*sets, "output=undisturbed"])
         assert command.end() == 0, "\n".join(command.lines)
@@ -104,19 +115,29 @@ def soak(folder: Path, minutes: float, between: float, workers: int, seed: int) 
         errors += killer.train(folder, [*sets, f"output={output}"])
         same.append(local(output).essence("train") == expected)
         shutil.rmtree(output)
-        sys.stderr.write(f"{(time.monotonic() - started) / 60:.1f} min: {sum(same)} of {len(same)} trainings equal the "
-                         f"undisturbed one, kills {killer.kills}, growth {killer.lives.growth()}, errors {errors}\n")
+        sys.stderr.write(
+            f"{(time.monotonic() - started) / 60:.1f} min: {sum(same)} of {len(same)} trainings equal the "
+            f"undisturbed one, kills {killer.kills}, growth {killer.lives.growth()}, errors {errors}\n"
+        )
     left, growth = left_over(killer.commands), killer.lives.growth()
-    steady = all(g["megabytes grown"] < 0.1 * g["megabytes"] and g["handles grown"] < 20 for g in growth.values())
+    steady = all(
+        g["megabytes grown"] < 0.1 * g["megabytes"] and g["handles grown"] < 20 for g in growth.values()
+    )
     return {
-        "passed": all(same) and steady and not left, "minutes": round((time.monotonic() - started) / 60, 1),
-        "kills": killer.kills, "trainings": len(same), "equal to the undisturbed one": sum(same), "growth": growth,
-        "left over": left, "errors": errors,
-    }  # fmt: skip
+        "passed": all(same) and steady and not left,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "kills": killer.kills,
+        "trainings": len(same),
+        "equal to the undisturbed one": sum(same),
+        "growth": growth,
+        "left over": left,
+        "errors": errors,
+    }
 
 
 class _Killer:
-    """Trains, and kills at random moments that are ``between`` seconds apart on average, over all trainings."""
+    """Trains, and kills at random moments that are ``between`` seconds apart on average, over all
+    trainings."""
 
     def __init__(self, rng: random.Random, between: float) -> None:
         self.rng, self.between = rng, between
@@ -127,7 +148,8 @@ class _Killer:
         self._next = time.monotonic() + self.rng.expovariate(1 / self.between)
 
     def train(self, folder: Path, sets: list[str]) -> list[str]:
-        """One training to its end, with its command given again after each kill of a driver; gives its errors."""
+        """One training to its end, with its command given again after each kill of a driver; gives its
+        errors."""
         while True:
             command = Command(folder, "train", sets)
             self.commands.append(command)

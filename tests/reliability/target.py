@@ -1,4 +1,5 @@
-"""What faults are thrown at: a small job, its stages as commands in processes of their own, and what they publish."""
+"""What faults are thrown at: a small job, its stages as commands in processes of their own, and what they
+publish."""
 
 from __future__ import annotations
 
@@ -46,9 +47,24 @@ class Failed(AssertionError):
 def prepare_target(folder: Path) -> None:
     """Raw files and job file in ``folder``."""
     (folder / "job.yaml").write_text(JOB)
-    command = [sys.executable, str(ROOT / "cli.py"), "synthesize", str(folder / "raw"), "--users", str(USERS),
-               "--items", str(ITEMS), "--interactions", str(INTERACTIONS), "--modality", "image=12",
-               "--modality", "text=8", "--seed", "3"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "synthesize",
+        str(folder / "raw"),
+        "--users",
+        str(USERS),
+        "--items",
+        str(ITEMS),
+        "--interactions",
+        str(INTERACTIONS),
+        "--modality",
+        "image=12",
+        "--modality",
+        "text=8",
+        "--seed",
+        "3",
+    ]
     subprocess.run(command, check=True, env=environment(), capture_output=True, cwd=folder)
 
 
@@ -79,9 +95,13 @@ class Command:
         words = [word for override in self.sets for word in ("--set", override)]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "cli.py"), self.stage, "job.yaml", *words, *self.more], cwd=self.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(**self.variables),
-        )  # fmt: skip
+            [sys.executable, str(ROOT / "cli.py"), self.stage, "job.yaml", *words, *self.more],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(**self.variables),
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -126,7 +146,8 @@ class Command:
 
 
 def left_over(commands: Sequence[Command], seconds: float = 150) -> list[str]:
-    """What still runs of the Rays of these commands; a killed driver's agents look once a minute whether it lives."""
+    """What still runs of the Rays of these commands; a killed driver's agents look once a minute whether it
+    lives."""
     processes = [process for command in commands for process in command.processes.values()]
     deadline = time.monotonic() + seconds
     while (alive := [each for each in processes if _lives(each)]) and time.monotonic() < deadline:
@@ -162,8 +183,12 @@ class Published:
         if manifest is None:
             return None
         files = {name: record["sha256"] for name, record in manifest["files"].items()}
-        if stage == "train":  # a checkpoint's folder is named by the time, and its manifest tells how long epochs took
-            files = {name.split("/")[-1]: digest for name, digest in files.items() if not name.endswith(MANIFEST)}
+        if (
+            stage == "train"
+        ):  # a checkpoint's folder is named by the time, and its manifest tells how long epochs took
+            files = {
+                name.split("/")[-1]: digest for name, digest in files.items() if not name.endswith(MANIFEST)
+            }
             history = manifest["facts"]["history"]
             curve = [[entry[name] for name in ("epoch", "recall@20", "loss/total")] for entry in history]
             return files, curve, manifest["facts"]["best_epoch"]
@@ -172,4 +197,3 @@ class Published:
 
 def local(folder: Path) -> Published:
     return Published(pafs.LocalFileSystem(), str(folder))
-

@@ -34,7 +34,9 @@ EXAMPLES = [
 
 
 def test_every_kind_is_here():
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MmsslError)}
+    kinds = {
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MmsslError)
+    }
     assert {type(example) for example in EXAMPLES} == kinds
 
 
@@ -54,8 +56,10 @@ def test_pickling_keeps_everything(error):
 def test_messages():
     assert str(EXAMPLES[1]) == "data/a.parquet, row 17: found -3; ids are not negative. Mend the row."
     assert str(EXAMPLES[3]).splitlines() == [
-        "job.yaml: 2 problem(s)", "  seed: found -1; must be 0 or more", "  zebra: unknown key",
-    ]  # fmt: skip
+        "job.yaml: 2 problem(s)",
+        "  seed: found -1; must be 0 or more",
+        "  zebra: unknown key",
+    ]
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:

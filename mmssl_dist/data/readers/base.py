@@ -13,12 +13,14 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.errors import InputError, StorageError
 
 MAX_DIMENSION = 1 << 20
-"""Values of the longest feature vector: memory is set aside by the first one's length, or by what a header says."""
+"""Values of the longest feature vector: memory is set aside by the first one's length, or by what a header
+says."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one task reads: rows or row groups [first, last) of one file, of which ``row`` is the first row's number."""
+    """What one task reads: rows or row groups [first, last) of one file, of which ``row`` is the first row's
+    number."""
 
     file: int
     first: int = 0
@@ -28,7 +30,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Features of n items: their ids, their rows in the raw file ([n] int64), their vectors ([n, F], finite)."""
+    """Features of n items: their ids, their rows in the raw file ([n] int64), their vectors ([n, F],
+    finite)."""
 
     items: pa.Array
     rows: np.ndarray
@@ -38,8 +41,8 @@ class FeatureBatch:
 class InteractionSource(Protocol):
     """Interactions in some layout.
 
-    ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64) and split
-    (int8) where they were asked for.
+    ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64)
+    and split (int8) where they were asked for.
     """
 
     @property
@@ -77,16 +80,24 @@ def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> Input
     """The error for a file that could not be read: its content's fault by ``rule``, or the storage's."""
     found = str(error).split("\n")[0]
     if isinstance(error, OSError) and not file.location.is_local:
-        return StorageError(file.name, found, "the storage must answer",
-                            "Check the URL, the credentials of every node and the `storage` section.")
+        return StorageError(
+            file.name,
+            found,
+            "the storage must answer",
+            "Check the URL, the credentials of every node and the `storage` section.",
+        )
     return InputError(file.name, found, rule, remedy)
 
 
 def require_dimension(where: str, dimension: int) -> None:
     """Raise an InputError unless vectors of this many values can be features."""
     if not 1 <= dimension <= MAX_DIMENSION:
-        raise InputError(where, f"vectors of {dimension} values", f"a vector has 1 to {MAX_DIMENSION} values",
-                         "Check how the file was written.")
+        raise InputError(
+            where,
+            f"vectors of {dimension} values",
+            f"a vector has 1 to {MAX_DIMENSION} values",
+            "Check how the file was written.",
+        )
 
 
 def place(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:

@@ -1,4 +1,5 @@
-"""Features as a ``.npy`` matrix whose row r belongs to the item with id r. Read by ranges; pickles are refused."""
+"""Features as a ``.npy`` matrix whose row r belongs to the item with id r. Read by ranges; pickles are
+refused."""
 
 from __future__ import annotations
 
@@ -19,8 +20,16 @@ PIECE_BYTES = 1 << 25
 _MAX_WHOLE_BYTES = 1 << 30  # a matrix by columns is read at once
 _VERSIONS = ((1, 0), (2, 0), (3, 0))
 # What NumPy's parser of headers lets through for texts that are no header
-_NO_HEADER = (ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, tokenize.TokenError, MemoryError,
-              RecursionError)
+_NO_HEADER = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    SyntaxError,
+    tokenize.TokenError,
+    MemoryError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,9 @@ class NumberedFeatures:
     @property
     def pieces(self) -> tuple[Piece, ...]:
         step = self.rows if self.by_columns else max(1, PIECE_BYTES // (self.dimension * self.raw.itemsize))
-        return tuple(Piece(0, first, min(first + step, self.rows), first) for first in range(0, self.rows, step))
+        return tuple(
+            Piece(0, first, min(first + step, self.rows), first) for first in range(0, self.rows, step)
+        )
 
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
         size = self.dimension * self.raw.itemsize
@@ -51,10 +62,16 @@ class NumberedFeatures:
             with location.filesystem.open_input_file(location.path) as stream:
                 content = stream.read_at((piece.last - piece.first) * size, self.offset + piece.first * size)
         except OSError as error:
-            raise unreadable(self.files[0], error, "the file must be readable", "Check its permissions.") from error
+            raise unreadable(
+                self.files[0], error, "the file must be readable", "Check its permissions."
+            ) from error
         if len(content) != (piece.last - piece.first) * size:
-            raise InputError(self.files[0].name, "fewer bytes than when it was opened", "raw files stay as they are "
-                             "while they are read", "Run it again when the file is complete.")
+            raise InputError(
+                self.files[0].name,
+                "fewer bytes than when it was opened",
+                "raw files stay as they are while they are read",
+                "Run it again when the file is complete.",
+            )
         raw = np.frombuffer(content, self.raw)
         shape = (piece.last - piece.first, self.dimension)
         raw = raw.reshape(shape[::-1]).T if self.by_columns else raw.reshape(shape)
@@ -79,23 +96,42 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
     try:
         shape, by_columns, raw = _read_header(start)
     except _NO_HEADER as error:
-        raise InputError(file.name, str(error).split("\n")[0] or "no header", "the file must be a NumPy array",
-                         "Write it with numpy.save.") from error
+        raise InputError(
+            file.name,
+            str(error).split("\n")[0] or "no header",
+            "the file must be a NumPy array",
+            "Write it with numpy.save.",
+        ) from error
     if raw.kind not in "fiu":
-        raise InputError(file.name, f"values of type {raw}", "features are real numbers (pickled objects are refused)",
-                         "Save the array as float32.")
+        raise InputError(
+            file.name,
+            f"values of type {raw}",
+            "features are real numbers (pickled objects are refused)",
+            "Save the array as float32.",
+        )
     if len(shape) != 2 or not all(type(length) is int and length > 0 for length in shape):
-        raise InputError(file.name, f"shape {shape}", "features are a matrix, one row per item", "Save it as a matrix.")
+        raise InputError(
+            file.name, f"shape {shape}", "features are a matrix, one row per item", "Save it as a matrix."
+        )
     expected = start.tell() + shape[0] * shape[1] * raw.itemsize
     if file.size != expected:
-        raise InputError(file.name, f"{file.size} bytes", f"shape {shape} of {raw} makes {expected} bytes",
-                         "Write the file again.")
+        raise InputError(
+            file.name,
+            f"{file.size} bytes",
+            f"shape {shape} of {raw} makes {expected} bytes",
+            "Write the file again.",
+        )
     require_dimension(file.name, shape[1])
     if by_columns and min(shape) > 1 and file.size > _MAX_WHOLE_BYTES:
-        raise InputError(file.name, f"a matrix of {file.size} bytes written by columns",
-                         f"one of more than {_MAX_WHOLE_BYTES} bytes is written by rows, so that it is read in pieces",
-                         "Save numpy.ascontiguousarray of it.")
-    return NumberedFeatures((file,), shape[0], shape[1], raw, start.tell(), bool(by_columns and min(shape) > 1))
+        raise InputError(
+            file.name,
+            f"a matrix of {file.size} bytes written by columns",
+            f"one of more than {_MAX_WHOLE_BYTES} bytes is written by rows, so that it is read in pieces",
+            "Save numpy.ascontiguousarray of it.",
+        )
+    return NumberedFeatures(
+        (file,), shape[0], shape[1], raw, start.tell(), bool(by_columns and min(shape) > 1)
+    )
 
 
 def _read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -112,5 +148,9 @@ def require_finite(vectors: np.ndarray, rows: np.ndarray, files: tuple[RawFile, 
     finite = np.isfinite(vectors)
     if not finite.all():
         index, column = np.argwhere(~finite)[0]
-        raise InputError(place(files, file, "row", int(rows[index])), f"{vectors[index, column]} in column {column}",
-                         f"features are finite numbers of type {vectors.dtype}", "Replace the value.")
+        raise InputError(
+            place(files, file, "row", int(rows[index])),
+            f"{vectors[index, column]} in column {column}",
+            f"features are finite numbers of type {vectors.dtype}",
+            "Replace the value.",
+        )

@@ -61,28 +61,43 @@ def open_features(data: Data, files: RawFiles, item_type: object) -> dict[str, F
     for name, modality in data.modalities.items():
         numbered = modality.file.endswith(".npy")
         if numbered and len(files.features[name]) > 1:
-            raise InputError(f"data.modalities.{name}.file", f"{len(files.features[name])} files",
-                             "row-numbered features (.npy) are one file", "Join them, or use Parquet with item ids.")
-        sources[name] = open_numbered(files.features[name][0]) if numbered else open_vectors(
-            files.features[name], modality)
+            raise InputError(
+                f"data.modalities.{name}.file",
+                f"{len(files.features[name])} files",
+                "row-numbered features (.npy) are one file",
+                "Join them, or use Parquet with item ids.",
+            )
+        sources[name] = (
+            open_numbered(files.features[name][0])
+            if numbered
+            else open_vectors(files.features[name], modality)
+        )
         if sources[name].item_type != item_type:
             means = "row numbers of a .npy are" if numbered else "its item ids are"
-            raise InputError(f"data.modalities.{name}.file", f"{modality.file}: {means} {sources[name].item_type}",
-                             f"item ids have one type; the interactions' are {item_type}",
-                             "Write both with the same type" + (", or use Parquet with item ids." if numbered else "."))
+            raise InputError(
+                f"data.modalities.{name}.file",
+                f"{modality.file}: {means} {sources[name].item_type}",
+                f"item ids have one type; the interactions' are {item_type}",
+                "Write both with the same type" + (", or use Parquet with item ids." if numbered else "."),
+            )
     counted = [source for source in sources.values() if source.rows is not None]
     if counted:
         fullest = max(counted, key=lambda source: source.rows or 0)
         for source in counted:
             if source.rows != fullest.rows:
-                raise InputError(source.files[0].name, f"{source.rows} rows", "row-numbered features have one row per "
-                                 f"item, {fullest.rows} as in {fullest.files[0].name}",
-                                 "Write the missing rows, or use Parquet for a modality that some items lack.")
+                raise InputError(
+                    source.files[0].name,
+                    f"{source.rows} rows",
+                    "row-numbered features have one row per "
+                    f"item, {fullest.rows} as in {fullest.files[0].name}",
+                    "Write the missing rows, or use Parquet for a modality that some items lack.",
+                )
     return sources
 
 
 def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
-    """Column names of an ``.inter`` file: those the job changes, else the first customary one that is there."""
+    """Column names of an ``.inter`` file: those the job changes, else the first customary one that is
+    there."""
     wanted = {USER_ID: "user", ITEM_ID: "item"}
     if method in TIME_METHODS or data.columns.time is not None:
         wanted[TIME] = "time"
@@ -100,5 +115,9 @@ def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
 def _require_alike(files: tuple[RawFile, ...], suffixes: tuple[str, ...]) -> None:
     for file in files:
         if not file.location.path.endswith(suffixes):
-            raise InputError(file.name, "another format", f"interaction files are all alike, here {suffixes[0]}",
-                             "Convert it, or name the files in data.interactions.")
+            raise InputError(
+                file.name,
+                "another format",
+                f"interaction files are all alike, here {suffixes[0]}",
+                "Convert it, or name the files in data.interactions.",
+            )

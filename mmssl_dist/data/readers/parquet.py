@@ -56,7 +56,9 @@ class ParquetInteractions:
         for batch in batches(self.files[piece.file], piece, list(self.names.values()), BATCH_ROWS):
             columns = {name: pa.chunked_array([batch.column(raw)]) for name, raw in self.names.items()}
             rows = np.arange(row, row + batch.num_rows, dtype=np.int64)
-            yield canonical_table(columns, self.types, rows, lambda r: place(self.files, piece.file, self.unit, r))
+            yield canonical_table(
+                columns, self.types, rows, lambda r: place(self.files, piece.file, self.unit, r)
+            )
             row += batch.num_rows
 
 
@@ -113,11 +115,19 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
 def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
     """The type of a column that has to be there."""
     if name not in schema.names:
-        raise InputError(file.name, f"columns {', '.join(schema.names)}", f"a column {name} is needed",
-                         "Name the right column in the job (data.columns, data.modalities).")
+        raise InputError(
+            file.name,
+            f"columns {', '.join(schema.names)}",
+            f"a column {name} is needed",
+            "Name the right column in the job (data.columns, data.modalities).",
+        )
     if schema.names.count(name) > 1:
-        raise InputError(file.name, f"{schema.names.count(name)} columns {name}", "a column has a name of its own",
-                         "Rename one of them.")
+        raise InputError(
+            file.name,
+            f"{schema.names.count(name)} columns {name}",
+            "a column has a name of its own",
+            "Rename one of them.",
+        )
     return schema.field(name).type
 
 
@@ -126,16 +136,25 @@ def id_type(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
     raw = require_column(file, schema, name)
     kind = canonical_type(raw)
     if kind is None:
-        raise InputError(f"{file.name}, column {name}", f"type {raw}", "ids are integers, text or other plain values",
-                         "Convert the column to text.")
+        raise InputError(
+            f"{file.name}, column {name}",
+            f"type {raw}",
+            "ids are integers, text or other plain values",
+            "Convert the column to text.",
+        )
     return kind
 
 
-def mixed_types(file: RawFile, column: str, kind: pa.DataType, first: pa.DataType, first_file: RawFile) -> InputError:
+def mixed_types(
+    file: RawFile, column: str, kind: pa.DataType, first: pa.DataType, first_file: RawFile
+) -> InputError:
     """The error for ids of a column that have another type than in the first file."""
-    return InputError(f"{file.name}, column {column}", f"ids of type {kind}",
-                      f"ids of a column have one type in all files, {first} in {first_file.name}",
-                      "Write all files with the same types.")
+    return InputError(
+        f"{file.name}, column {column}",
+        f"ids of type {kind}",
+        f"ids of a column have one type in all files, {first} in {first_file.name}",
+        "Write all files with the same types.",
+    )
 
 
 def _not_parquet(file: RawFile, error: Exception) -> InputError:

@@ -37,17 +37,29 @@ class ReleaseInteractions:
         users, lists = [], []
         for key, items in tree.items():
             if not key.isascii() or not key.isdigit() or len(key) > 18:
-                raise InputError(self.files[piece.file].name, f"key {key[:80]!r}", "users are numbers of rows",
-                                 "Write users as \"0\", \"1\", ...")
+                raise InputError(
+                    self.files[piece.file].name,
+                    f"key {key[:80]!r}",
+                    "users are numbers of rows",
+                    'Write users as "0", "1", ...',
+                )
             rows = _item_rows(items)
             if rows is None:
-                raise InputError(place(self.files, piece.file, self.unit, int(key)), reprlib.repr(items),
-                                 "a user has a list of item rows, whole numbers", "Mend the list.")
+                raise InputError(
+                    place(self.files, piece.file, self.unit, int(key)),
+                    reprlib.repr(items),
+                    "a user has a list of item rows, whole numbers",
+                    "Mend the list.",
+                )
             users.append(int(key))
             lists.append(rows)
         lengths = [len(rows) for rows in lists]
         user = np.repeat(np.asarray(users, np.int64), lengths)
-        columns = {USER_ID: user, ITEM_ID: np.concatenate([*lists, np.empty(0, np.int64)]).astype(np.int64), ROW: user}
+        columns = {
+            USER_ID: user,
+            ITEM_ID: np.concatenate([*lists, np.empty(0, np.int64)]).astype(np.int64),
+            ROW: user,
+        }
         if self.given:
             columns[SPLIT] = np.full(len(user), piece.file, np.int8)
         yield pa.table(columns)
@@ -55,14 +67,20 @@ class ReleaseInteractions:
 
 def _load(file: RawFile) -> dict[str, object]:
     if file.size > _MAX_BYTES:
-        raise InputError(file.name, f"{file.size} bytes", f"JSON is read whole, so a file has at most {_MAX_BYTES}",
-                         "Use Parquet and the layout table.")
+        raise InputError(
+            file.name,
+            f"{file.size} bytes",
+            f"JSON is read whole, so a file has at most {_MAX_BYTES}",
+            "Use Parquet and the layout table.",
+        )
     try:
         tree = json.loads(file.location.read_bytes(), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise InputError(file.name, str(error), "the file must be JSON", "Mend the file.") from error
     if not isinstance(tree, dict):
-        raise InputError(file.name, type(tree).__name__, "the file maps users to lists of items", "Mend the file.")
+        raise InputError(
+            file.name, type(tree).__name__, "the file maps users to lists of items", "Mend the file."
+        )
     return tree
 
 

@@ -1,4 +1,5 @@
-"""CSV, TSV and RecBole/MMRec ``.inter`` files, streamed; ids stay text unless all of them are plain integers."""
+"""CSV, TSV and RecBole/MMRec ``.inter`` files, streamed; ids stay text unless all of them are plain
+integers."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _FIRST_LINE = 2  # line 1 is the header
 
 @dataclass(frozen=True)
 class TextInteractions:
-    """Interactions in delimited text; ``names`` are the raw column names by canonical name, without ``:type``."""
+    """Interactions in delimited text; ``names`` are the raw column names by canonical name, without
+    ``:type``."""
 
     files: tuple[RawFile, ...]
     names: dict[str, str]
@@ -50,7 +52,9 @@ class TextInteractions:
         row = _FIRST_LINE
         for columns in _batches(self.files[piece.file], self.names, self.delimiter):
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)
-            yield canonical_table(columns, self.types, rows, lambda r: place(self.files, piece.file, self.unit, r))
+            yield canonical_table(
+                columns, self.types, rows, lambda r: place(self.files, piece.file, self.unit, r)
+            )
             row += len(rows)
 
 
@@ -64,8 +68,9 @@ def open_text(files: tuple[RawFile, ...], names: dict[str, str], delimiter: str)
         _raw_names(file, names, delimiter)
     first = next((columns for file in files for columns in _batches(file, names, delimiter)), None)
     if first is None:
-        raise InputError(files[0].name, "no row below the header", "interactions have at least one row",
-                         "Check the file.")
+        raise InputError(
+            files[0].name, "no row below the header", "interactions have at least one row", "Check the file."
+        )
     types = {USER_ID: pa.string(), ITEM_ID: pa.string()}
     for name in types:
         if pc.all(pc.match_substring_regex(first[name], INTEGER_PATTERN)).as_py():
@@ -88,7 +93,9 @@ def header(file: RawFile, delimiter: str) -> list[str]:
     except csv.Error as error:
         raise _not_text(file, error) from error
     if not line:
-        raise InputError(f"{file.name}, line 1", "nothing", "the first line names the columns", "Add a header line.")
+        raise InputError(
+            f"{file.name}, line 1", "nothing", "the first line names the columns", "Add a header line."
+        )
     return line
 
 
@@ -103,11 +110,19 @@ def _raw_names(file: RawFile, names: dict[str, str], delimiter: str) -> dict[str
     found = {bare(name) if typed else name: name for name in written}
     for name in names.values():
         if name not in found:
-            raise InputError(f"{file.name}, line 1", f"columns {', '.join(written)}", f"a column {name} is needed",
-                             "Name the right column in data.columns.")
+            raise InputError(
+                f"{file.name}, line 1",
+                f"columns {', '.join(written)}",
+                f"a column {name} is needed",
+                "Name the right column in data.columns.",
+            )
         if written.count(found[name]) > 1:
-            raise InputError(f"{file.name}, line 1", f"{written.count(found[name])} columns {name}",
-                             "a column has a name of its own", "Rename one of them.")
+            raise InputError(
+                f"{file.name}, line 1",
+                f"{written.count(found[name])} columns {name}",
+                "a column has a name of its own",
+                "Rename one of them.",
+            )
     return {name: found[raw] for name, raw in names.items()}
 
 

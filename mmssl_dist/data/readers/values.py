@@ -25,35 +25,54 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
     """``column`` as ids of type ``wanted``; NaN becomes null, and the two zeros one."""
     ids = _plain(column, where)
     if pa.types.is_floating(ids.type):
-        ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), pc.add(ids, pa.scalar(0.0, ids.type)))  # -0 is 0
+        ids = pc.if_else(
+            pc.is_nan(ids), pa.scalar(None, ids.type), pc.add(ids, pa.scalar(0.0, ids.type))
+        )  # -0 is 0
     if ids.type == wanted:
         _require_text(ids, where)
         return ids
     if pa.types.is_string(ids.type) and wanted == pa.int64():
-        _require(pc.match_substring_regex(ids, INTEGER_PATTERN), ids, where,
-                 "ids of this column are integers, as in its first rows",
-                 "Mend the id, or use Parquet with a text column for ids that only look like numbers.")
+        _require(
+            pc.match_substring_regex(ids, INTEGER_PATTERN),
+            ids,
+            where,
+            "ids of this column are integers, as in its first rows",
+            "Mend the id, or use Parquet with a text column for ids that only look like numbers.",
+        )
         return ids.cast(wanted)
     if canonical_type(ids.type) != wanted:
-        raise InputError(where(0), f"ids of type {ids.type}", f"ids of a column have one type, here {wanted}",
-                         "Write all files with the same types.")
+        raise InputError(
+            where(0),
+            f"ids of type {ids.type}",
+            f"ids of a column have one type, here {wanted}",
+            "Write all files with the same types.",
+        )
     try:
         return ids.cast(wanted)
     except pa.ArrowInvalid as error:
-        first = next((i for i, value in enumerate(ids.to_pylist()) if value is not None and value >= 2**63), 0)
+        first = next(
+            (i for i, value in enumerate(ids.to_pylist()) if value is not None and value >= 2**63), 0
+        )
         raise InputError(where(first), ids[first], f"ids fit into {wanted}", "Write them as text.") from error
 
 
 def to_times(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
-    """``column`` as int64 or float64 times without nulls; dates and timestamps become microseconds since 1970."""
+    """``column`` as int64 or float64 times without nulls; dates and timestamps become microseconds since
+    1970."""
     raw = _plain(column, where)
-    _require(pc.is_valid(raw), raw, where, "every interaction has a time", "Fill in the time or drop the row.")
+    _require(
+        pc.is_valid(raw), raw, where, "every interaction has a time", "Fill in the time or drop the row."
+    )
     try:
         times = _times(raw, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         bad = next((i for i in range(len(raw)) if not _is_time(raw[i : i + 1], wanted)), 0)
-        raise InputError(where(bad), shown(raw[bad]), "times are numbers, dates or ISO timestamps, all of one kind",
-                         "Mend the time.") from error
+        raise InputError(
+            where(bad),
+            shown(raw[bad]),
+            "times are numbers, dates or ISO timestamps, all of one kind",
+            "Mend the time.",
+        ) from error
     if pa.types.is_floating(wanted):
         _require(pc.is_finite(times), raw, where, "times are finite", "Mend the time.")
     return times
@@ -74,19 +93,26 @@ def to_splits(column: pa.ChunkedArray, where: Where) -> pa.Array:
     """``column`` as int8 codes of the splits."""
     raw = _plain(column, where)
     if not (_is_text(raw.type) or pa.types.is_integer(raw.type) or pa.types.is_floating(raw.type)):
-        raise InputError(where(0), f"a split of type {raw.type}", _SPLIT_RULE, "Write the column as numbers or text.")
+        raise InputError(
+            where(0), f"a split of type {raw.type}", _SPLIT_RULE, "Write the column as numbers or text."
+        )
     texts = raw
     if pa.types.is_floating(raw.type):
         numbers = raw.cast(pa.float64())
         whole = pc.equal(numbers, pc.floor(numbers))
         texts = pc.if_else(whole, numbers, pa.scalar(None, pa.float64())).cast(pa.int64(), safe=False)
-    codes = pc.index_in(pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_NAMES)))
+    codes = pc.index_in(
+        pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_NAMES))
+    )
     _require(pc.is_valid(codes), raw, where, _SPLIT_RULE, "Mend the value.")
     return pa.array(np.asarray(list(_SPLIT_NAMES.values()), np.int8)[codes.to_numpy(zero_copy_only=False)])
 
 
 def canonical_table(
-    columns: dict[str, pa.ChunkedArray], types: dict[str, pa.DataType], rows: np.ndarray, where: Callable[[int], str]
+    columns: dict[str, pa.ChunkedArray],
+    types: dict[str, pa.DataType],
+    rows: np.ndarray,
+    where: Callable[[int], str],
 ) -> pa.Table:
     """The table of an interaction reader from raw ``columns``.
 
@@ -121,8 +147,12 @@ def _plain(column: pa.ChunkedArray, where: Where) -> pa.Array:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
         place = re.search(r"index (\d+)", str(error))
-        raise InputError(where(int(place[1]) if place else 0), "bytes that are no UTF-8", "texts are UTF-8",
-                         "Write the file again.") from error
+        raise InputError(
+            where(int(place[1]) if place else 0),
+            "bytes that are no UTF-8",
+            "texts are UTF-8",
+            "Write the file again.",
+        ) from error
     return array
 
 
@@ -151,13 +181,18 @@ def _is_time(raw: pa.Array | pa.ChunkedArray, wanted: pa.DataType) -> bool:
 
 
 def _require_text(ids: pa.Array, where: Where) -> None:
-    """Ids that are neither integers, text nor bytes are told apart by their text, so they need to have one."""
+    """Ids that are neither integers, text nor bytes are told apart by their text, so they need to have
+    one."""
     if pa.types.is_temporal(ids.type):
         try:
             ids.cast(pa.string())
         except pa.ArrowInvalid as error:
-            raise InputError(where(0), f"{ids.type} values out of range ({str(error)[:80]})",
-                             "ids of dates and times lie in a known calendar", "Write them as text.") from error
+            raise InputError(
+                where(0),
+                f"{ids.type} values out of range ({str(error)[:80]})",
+                "ids of dates and times lie in a known calendar",
+                "Write them as text.",
+            ) from error
 
 
 def _require(holds: pa.Array, values: pa.Array, where: Where, rule: str, remedy: str) -> None:

@@ -1,4 +1,5 @@
-"""Features in Parquet: a list column beside the item's id. An item that is not there, or null, lacks the modality."""
+"""Features in Parquet: a list column beside the item's id. An item that is not there, or null, lacks the
+modality."""
 
 from __future__ import annotations
 
@@ -54,8 +55,12 @@ class VectorFeatures:
         there = lists.is_valid()
         unnamed = pc.and_(there, items.is_null())
         if pc.any(unnamed).as_py():
-            raise InputError(where(int(pc.index(unnamed, pa.scalar(True)).as_py())), "no item id",
-                             "every vector belongs to an item", "Fill in the id or drop the row.")
+            raise InputError(
+                where(int(pc.index(unnamed, pa.scalar(True)).as_py())),
+                "no item id",
+                "every vector belongs to an item",
+                "Fill in the id or drop the row.",
+            )
         items, lists = items.filter(there), lists.filter(there)
         rows = rows[there.to_numpy(zero_copy_only=False)]
         if not len(lists):
@@ -63,8 +68,12 @@ class VectorFeatures:
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         if (lengths != self.dimension).any():
             index = int(np.argmax(lengths != self.dimension))
-            raise InputError(place(self.files, file, "row", int(rows[index])), f"{lengths[index]} values",
-                             f"vectors of a modality have one length, here {self.dimension}", "Mend the row.")
+            raise InputError(
+                place(self.files, file, "row", int(rows[index])),
+                f"{lengths[index]} values",
+                f"vectors of a modality have one length, here {self.dimension}",
+                "Mend the row.",
+            )
         values = lists.flatten()
         if values.null_count:
             values = pc.fill_null(values.cast(pa.float32()), float("nan"))
@@ -89,15 +98,21 @@ def open_vectors(files: tuple[RawFile, ...], columns: Modality) -> VectorFeature
         halves &= _value_type(file, footer, columns.vector) == pa.float16()
     dimension = _dimension(files, footers, columns.vector)
     pieces = row_group_pieces(footers, max(1, PIECE_BYTES // (4 * dimension)))
-    return VectorFeatures(files, columns, item_type, dimension, np.dtype(np.float16 if halves else np.float32), pieces)
+    return VectorFeatures(
+        files, columns, item_type, dimension, np.dtype(np.float16 if halves else np.float32), pieces
+    )
 
 
 def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:
     kind = require_column(file, footer.schema, column)
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
-        raise InputError(f"{file.name}, column {column}", f"type {kind}", "features are a list column of numbers",
-                         "Write the column as list<float>.")
+        raise InputError(
+            f"{file.name}, column {column}",
+            f"type {kind}",
+            "features are a list column of numbers",
+            "Write the column as list<float>.",
+        )
     if pa.types.is_fixed_size_list(kind):  # rows without a vector take its memory too
         require_dimension(f"{file.name}, column {column}", kind.list_size)
     return kind.value_type
@@ -111,4 +126,6 @@ def _dimension(files: tuple[RawFile, ...], footers: list[Footer], column: str) -
             if len(lengths):
                 require_dimension(f"{file.name}, column {column}", lengths[0].as_py())
                 return int(lengths[0].as_py())
-    raise InputError(files[0].name, "no vector", "a modality has features of at least one item", "Check the files.")
+    raise InputError(
+        files[0].name, "no vector", "a modality has features of at least one item", "Check the files."
+    )

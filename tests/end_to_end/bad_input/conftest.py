@@ -1,4 +1,5 @@
-"""A tiny job that was trained, once for the whole matrix, with something published in every folder of its output."""
+"""A tiny job that was trained, once for the whole matrix, with something published in every folder of its
+output."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ export: {{k: 2}}
 def bench(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Bench:
     folder = tmp_path_factory.mktemp("matrix") / "work"
     (folder / "raw").mkdir(parents=True)
-    write_interactions(folder, [(user, item) for user in range(USERS) for item in range(ITEMS) if (user + item) % 3])
+    write_interactions(
+        folder, [(user, item) for user in range(USERS) for item in range(ITEMS) if (user + item) % 3]
+    )
     np.save(folder / "raw/image.npy", np.random.default_rng(1).normal(size=(ITEMS, 3)).astype(np.float32))
     write_text(folder, range(ITEMS), np.random.default_rng(2).normal(size=(ITEMS, 2)).tolist())
     (folder / "job.yaml").write_text(JOB.format(folder=folder))

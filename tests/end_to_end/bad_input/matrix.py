@@ -26,9 +26,11 @@ class Case:
 
     Attributes:
         name: what.
-        message: how the error begins, with the folder's path left out; CHECKPOINT stands for that of the training.
+        message: how the error begins, with the folder's path left out; CHECKPOINT stands for that of the
+            training.
         command: the command line; ``JOB`` and ``RAY`` stand for the job's file and the cluster's address.
-        spoil: makes it wrong, given the folder with raw/, job.yaml and all that a run of it published in out/.
+        spoil: makes it wrong, given the folder with raw/, job.yaml and all that a run of it published in
+            out/.
         status: exit status.
     """
 
@@ -57,21 +59,28 @@ class Bench:
         case.spoil(self.folder)
         before = contents(self.folder / "out")
         words = {"JOB": f"{self.folder}/job.yaml", "RAY": self.ray}
-        done = CliRunner().invoke(app, [words.get(word, word.replace("FOLDER", str(self.folder)))
-                                        for word in case.command])  # fmt: skip
+        done = CliRunner().invoke(
+            app, [words.get(word, word.replace("FOLDER", str(self.folder))) for word in case.command]
+        )
         said = done.stderr.replace(f"{self.folder}/", "")
         assert done.exit_code == case.status, said
         lines = [line for line in said.splitlines() if not _PROGRESS.match(line)]
         assert re.sub(_CHECKPOINT, "CHECKPOINT/", "\n".join(lines)).startswith(f"error: {case.message}"), said
-        assert all(line.startswith("  ") for line in lines[1:]), said  # a job's problems are one message, a line each
+        assert all(line.startswith("  ") for line in lines[1:]), (
+            said
+        )  # a job's problems are one message, a line each
         assert "Traceback" not in done.output
-        assert contents(self.folder / "out", "--set" in case.command) == without_job(before, "--set" in case.command)
+        assert contents(self.folder / "out", "--set" in case.command) == without_job(
+            before, "--set" in case.command
+        )
 
 
 def contents(folder: Path, but_job: bool = False) -> dict[str, bytes | None]:
     """Every file and folder below ``folder`` with its bytes."""
-    found = {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-             for path in sorted(folder.rglob("*"))}  # fmt: skip
+    found = {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
     return without_job(found, but_job)
 
 

@@ -45,29 +45,84 @@ def _outside(content: dict[str, Any]) -> None:
 
 CASES = [
     Case("truncated weights", f"CHECKPOINT/{GENERATOR}: ", EVALUATE, _of(GENERATOR, truncated), status=1),
-    Case("a flipped bit in weights", f"CHECKPOINT/{GENERATOR}: content differs from its manifest (SHA-256)", EVALUATE,
-         _of(GENERATOR, flipped), status=1),
-    Case("a flipped bit in a header", f"CHECKPOINT/{GENERATOR}: content differs from its manifest (SHA-256)", EXPORT,
-         _of(GENERATOR, lambda name: flipped(name, 3)), status=1),
+    Case(
+        "a flipped bit in weights",
+        f"CHECKPOINT/{GENERATOR}: content differs from its manifest (SHA-256)",
+        EVALUATE,
+        _of(GENERATOR, flipped),
+        status=1,
+    ),
+    Case(
+        "a flipped bit in a header",
+        f"CHECKPOINT/{GENERATOR}: content differs from its manifest (SHA-256)",
+        EXPORT,
+        _of(GENERATOR, lambda name: flipped(name, 3)),
+        status=1,
+    ),
     Case("truncated rows", f"CHECKPOINT/{ROWS}: ", EXPORT, _of(ROWS, truncated), status=1),
-    Case("a flipped bit in rows", f"CHECKPOINT/{ROWS}: content differs from its manifest (SHA-256)", EVALUATE,
-         _of(ROWS, flipped), status=1),
-    Case("missing rows", f"CHECKPOINT/{ROWS}: gone, though its manifest names it", EVALUATE, _of(ROWS, gone), status=1),
-    Case("no checkpoint", "CHECKPOINT/", EXPORT, lambda folder: shutil.rmtree(folder / _checkpoint(folder)), status=1),
+    Case(
+        "a flipped bit in rows",
+        f"CHECKPOINT/{ROWS}: content differs from its manifest (SHA-256)",
+        EVALUATE,
+        _of(ROWS, flipped),
+        status=1,
+    ),
+    Case(
+        "missing rows",
+        f"CHECKPOINT/{ROWS}: gone, though its manifest names it",
+        EVALUATE,
+        _of(ROWS, gone),
+        status=1,
+    ),
+    Case(
+        "no checkpoint",
+        "CHECKPOINT/",
+        EXPORT,
+        lambda folder: shutil.rmtree(folder / _checkpoint(folder)),
+        status=1,
+    ),
     Case("rows of another partition", f"CHECKPOINT/{ROWS}: ", EVALUATE, _swapped, status=1),
-    Case("a truncated manifest", f"{MANIFEST}: not a readable manifest", EVALUATE, truncated(MANIFEST), status=1),
-    Case("a manifest that names a file elsewhere", f"{MANIFEST}: not a readable manifest (the file '../../raw/image",
-         EVALUATE, forged(MANIFEST, _outside), status=1),
-    Case("a checkpoint elsewhere", f"{MANIFEST}: it names files outside of its checkpoint", EXPORT, _fact("../../raw"),
-         status=1),
+    Case(
+        "a truncated manifest",
+        f"{MANIFEST}: not a readable manifest",
+        EVALUATE,
+        truncated(MANIFEST),
+        status=1,
+    ),
+    Case(
+        "a manifest that names a file elsewhere",
+        f"{MANIFEST}: not a readable manifest (the file '../../raw/image",
+        EVALUATE,
+        forged(MANIFEST, _outside),
+        status=1,
+    ),
+    Case(
+        "a checkpoint elsewhere",
+        f"{MANIFEST}: it names files outside of its checkpoint",
+        EXPORT,
+        _fact("../../raw"),
+        status=1,
+    ),
     Case("a checkpoint that is a number", FACT, EVALUATE, _fact(7), status=1),
-    Case("no checkpoint's name", FACT, EXPORT,
-         forged(MANIFEST, lambda content: content["facts"].pop("checkpoint")), status=1),
-    Case("a training of another job", "out/training: found the training of other settings or inputs", EVALUATE,
-         forged(MANIFEST, lambda content: content.update(fingerprint="0" * 64))),
-    Case("a job of another width", "out/training: found the training of other settings or inputs",
-         (*EVALUATE, "--set", "model.dimension=16")),
-]  # fmt: skip
+    Case(
+        "no checkpoint's name",
+        FACT,
+        EXPORT,
+        forged(MANIFEST, lambda content: content["facts"].pop("checkpoint")),
+        status=1,
+    ),
+    Case(
+        "a training of another job",
+        "out/training: found the training of other settings or inputs",
+        EVALUATE,
+        forged(MANIFEST, lambda content: content.update(fingerprint="0" * 64)),
+    ),
+    Case(
+        "a job of another width",
+        "out/training: found the training of other settings or inputs",
+        (*EVALUATE, "--set", "model.dimension=16"),
+    ),
+]
 
 
 @patient
@@ -76,8 +131,18 @@ def test_a_bad_checkpoint(bench: Bench, case: Case) -> None:
     bench.check(case)
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{", b"[" * 100_000, b'{"test": [1]}', b'{"test": {"recall@2": "x"}}',
-                                     b"\xff", b'{"validation": 3}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"test": [1]}',
+        b'{"test": {"recall@2": "x"}}',
+        b"\xff",
+        b'{"validation": 3}',
+    ],
+)
 def test_metrics_that_are_none(bench: Bench, content: bytes) -> None:
     def write(folder: Path) -> None:
         (folder / "out/evaluation/metrics.json").write_bytes(content)

@@ -30,7 +30,9 @@ def job_file(tmp_path):
     pq.write_table(pa.table({"user_id": [1, 2], "item_id": [0, 1]}), raw / "interactions.parquet")
     np.save(raw / "image.npy", np.zeros((2, 3), np.float32))
     path = tmp_path / "job.yaml"
-    path.write_text(f"output: {tmp_path}/out\ndata:\n  path: {raw}\n  modalities:\n    image: {{file: image.npy}}\n")
+    path.write_text(
+        f"output: {tmp_path}/out\ndata:\n  path: {raw}\n  modalities:\n    image: {{file: image.npy}}\n"
+    )
     return path
 
 
@@ -39,13 +41,18 @@ def call(*arguments: object) -> Result:
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy():
-    code = ("import sys\nfrom mmssl_dist.app import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
-            "heavy = {'torch', 'ray', 'dgl', 'deepspeed', 'pyarrow', 'pandas'} & set(sys.modules)\n"
-            "assert not heavy, heavy\n")
+    code = (
+        "import sys\nfrom mmssl_dist.app import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'dgl', 'deepspeed', 'pyarrow', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    commands = ("validate prepare partition train evaluate export run tune submit synthesize summarize compare doctor "
-                "jobs recommend similar serve report plan convert fetch").split()
+    commands = (
+        "validate prepare partition train evaluate export run tune submit synthesize summarize "
+        "compare doctor "
+        "jobs recommend similar serve report plan convert fetch"
+    ).split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == commands
     assert "..." not in done.stdout.partition("Commands:")[2]  # every summary fits its line
@@ -53,8 +60,24 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    ["validate", "run", "train", "tune", "submit", "synthesize", "summarize", "compare", "doctor", "recommend",
-     "similar", "serve", "report", "plan", "convert", "fetch"],
+    [
+        "validate",
+        "run",
+        "train",
+        "tune",
+        "submit",
+        "synthesize",
+        "summarize",
+        "compare",
+        "doctor",
+        "recommend",
+        "similar",
+        "serve",
+        "report",
+        "plan",
+        "convert",
+        "fetch",
+    ],
 )
 def test_each_command_explains_itself(command):
     done = call(command, "--help")
@@ -77,17 +100,23 @@ def test_validate_shows_the_job_in_short(job_file, tmp_path):
 
 
 def test_all_problems_of_the_yaml_at_once(job_file):
-    done = call("run", job_file, "--set", "scaling.workers=9", "--set", "model.dimensions=3", "--set", "seed=x")
+    done = call(
+        "run", job_file, "--set", "scaling.workers=9", "--set", "model.dimensions=3", "--set", "seed=x"
+    )
     assert done.exit_code == 2
     assert "3 problem(s)" in done.stderr
     for part in ("did you mean dimension?", "seed: found 'x'", "scaling.workers"):
         assert part in done.stderr
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("output: [", r"job.yaml, line \d+: found .*a job is a YAML mapping"), ("just words", "a job is a YAML mapping"),
-    ("", "a job is a YAML mapping"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output: [", r"job.yaml, line \d+: found .*a job is a YAML mapping"),
+        ("just words", "a job is a YAML mapping"),
+        ("", "a job is a YAML mapping"),
+    ],
+)
 def test_not_a_yaml_mapping(job_file, text, message):
     job_file.write_text(text)
     done = call("run", job_file)
@@ -104,9 +133,14 @@ def test_missing_raw_file_names_the_key_before_any_work(job_file, tmp_path, comm
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("command", "missing", "before"), [
-    ("partition", "dataset", "prepare"), ("train", "dataset", "prepare"), ("export", "dataset", "prepare"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "missing", "before"),
+    [
+        ("partition", "dataset", "prepare"),
+        ("train", "dataset", "prepare"),
+        ("export", "dataset", "prepare"),
+    ],
+)
 def test_stage_without_what_it_reads_says_what_to_run(job_file, command, missing, before):
     done = call(command, job_file)
     assert done.exit_code == 2
@@ -126,12 +160,18 @@ def test_modality_to_synthesize_that_is_none(tmp_path, given):
     assert f"--modality: found {given};" in done.stderr
 
 
-@pytest.mark.parametrize(("error", "status", "message"), [
-    (WorkerError("worker 1 failed: KeyError: 'x'"), 1, "error: worker 1 failed: KeyError: 'x'\n"),
-    (ZeroDivisionError("division by zero"), 1,
-     "error: ZeroDivisionError: division by zero (run with --debug for the traceback)\n"),
-    (KeyboardInterrupt(), 130, "interrupted\n"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (WorkerError("worker 1 failed: KeyError: 'x'"), 1, "error: worker 1 failed: KeyError: 'x'\n"),
+        (
+            ZeroDivisionError("division by zero"),
+            1,
+            "error: ZeroDivisionError: division by zero (run with --debug for the traceback)\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
 def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, status, message):
     def fail(*arguments: object) -> None:
         raise error
@@ -149,8 +189,13 @@ def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, 
 @pytest.mark.parametrize("words", [(str(ROOT / "cli.py"),), ("-m", "mmssl_dist")])
 def test_a_real_process_ends_with_the_status_and_without_traceback(tmp_path, words):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *words, "run", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True,
-                          env=environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *words, "run", "nowhere.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == 2
     assert done.stderr == "error: nowhere.yaml: found no such file; a job is a YAML file. Check the path.\n"
     assert done.stdout == ""

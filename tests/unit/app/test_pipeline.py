@@ -13,14 +13,21 @@ from mmssl_dist.storage import Manifest, begin, fingerprint, open_location, publ
 from tests.unit.launch.jobs import make_job
 
 FACTS = {
-    "dataset": {"users": 1, "items": 1, "interactions": {}, "modalities": {}, "user_id_type": "int64",
-                "item_id_type": "int64"},
+    "dataset": {
+        "users": 1,
+        "items": 1,
+        "interactions": {},
+        "modalities": {},
+        "user_id_type": "int64",
+        "item_id_type": "int64",
+    },
     "training": {"checkpoint": "run"},
-}  # fmt: skip
+}
 
 
 class Stages:
-    """prepare depends on data and seed, train on it and on the model; both note when they run, and can fail."""
+    """prepare depends on data and seed, train on it and on the model; both note when they run, and can
+    fail."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -28,10 +35,18 @@ class Stages:
         self.connected = 0
         keys = {"prepare": lambda job: [job.data.path, job.seed], "train": lambda job: job.model.dimension}
         self.all = tuple(
-            Stage(name, kind, after, reads, self._fingerprint(keys[name]), self._run(name, kind, keys[name]),
-                  self._summary)
+            Stage(
+                name,
+                kind,
+                after,
+                reads,
+                self._fingerprint(keys[name]),
+                self._run(name, kind, keys[name]),
+                self._summary,
+            )
             for name, kind, after, reads in (
-                ("prepare", "dataset", None, ()), ("train", "training", "prepare", ("dataset",))
+                ("prepare", "dataset", None, ()),
+                ("train", "training", "prepare", ("dataset",)),
             )
         )
 
@@ -111,11 +126,15 @@ def test_failure_of_a_stage_run_again_unpublishes_the_old_artifact(stages, job_f
     assert not (tmp_path / "out/training/manifest.json").exists()
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    (lambda path: path.write_bytes(b"y"), "dataset/run/data: content differs from its manifest"),
-    (lambda path: path.write_bytes(b""), "dataset/run/data: 0 bytes, where its manifest says 1"),
-    (lambda path: path.unlink(), "dataset/run/data: gone, though its manifest names it"),
-], ids=["flipped", "truncated", "gone"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(b"y"), "dataset/run/data: content differs from its manifest"),
+        (lambda path: path.write_bytes(b""), "dataset/run/data: 0 bytes, where its manifest says 1"),
+        (lambda path: path.unlink(), "dataset/run/data: gone, though its manifest names it"),
+    ],
+    ids=["flipped", "truncated", "gone"],
+)
 def test_what_a_stage_reads_is_checked_before_anything_is_removed(stages, job_for, tmp_path, damage, message):
     run_all(job_for(), stages.connect)
     damage(tmp_path / "out/dataset/run/data")

@@ -61,19 +61,32 @@ def test_sizes_of_published_partitions(tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
     path = tmp_path / "job.yaml"
-    path.write_text(json.dumps(job.model_dump(mode="json") | {"data": {"path": str(raw), "modalities": {
-        "image": {"file": "image"}, "text": {"file": "text"}}}}))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            job.model_dump(mode="json")
+            | {
+                "data": {
+                    "path": str(raw),
+                    "modalities": {"image": {"file": "image"}, "text": {"file": "text"}},
+                }
+            }
+        )
+    )
     assert read_manifest(open_location(str(tmp_path), job.storage) / "partitions", "partitions") is not None
     done = call(path, "--no-calibrate")  # nothing says that they are of these raw files, which are gone
     assert done.exit_code == 2
     assert "nothing of this job is published" in done.stderr
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (("--users", 5), "a graph that is not there needs all four"), ((), "nothing of this job is published"),
-    ((*GIVEN[:-1], "image"), "a modality reads NAME=WIDTH"),
-    ((*GIVEN[:5], 10**6, *GIVEN[6:]), "there are 300000 pairs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--users", 5), "a graph that is not there needs all four"),
+        ((), "nothing of this job is published"),
+        ((*GIVEN[:-1], "image"), "a modality reads NAME=WIDTH"),
+        ((*GIVEN[:5], 10**6, *GIVEN[6:]), "there are 300000 pairs"),
+    ],
+)
 def test_what_is_missing(job_file, words, told):
     done = call(job_file, *words, "--no-calibrate")
     assert (done.exit_code, done.stdout) == (2, "")

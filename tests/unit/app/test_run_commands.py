@@ -29,7 +29,9 @@ def test_recommend_as_json_is_what_the_run_recommends(output):
     done = call("recommend", output, "--user", "u3", "--k", 5, "--json")
     assert done.exit_code == 0, done.stderr
     ranked = open_run(str(output)).recommend("u3", k=5)
-    expected = [{"item": item, "score": float(score)} for item, score in zip(ranked.items, ranked.scores, strict=True)]
+    expected = [
+        {"item": item, "score": float(score)} for item, score in zip(ranked.items, ranked.scores, strict=True)
+    ]
     assert json.loads(done.stdout) == {"user": "u3", "items": expected}
 
 
@@ -46,7 +48,9 @@ def test_a_new_user_by_items(output):
     done = call("recommend", output, "--item", 103, "--item", 104, "--k", 4, "--json")
     found = json.loads(done.stdout)
     assert found["items_known"] == ["103", "104"]
-    assert [each["item"] for each in found["items"]] == open_run(str(output)).recommend_new([103, 104], k=4).items
+    assert [each["item"] for each in found["items"]] == open_run(str(output)).recommend_new(
+        [103, 104], k=4
+    ).items
 
 
 def test_similar(output):
@@ -74,19 +78,29 @@ def test_a_table_on_a_terminal(output):
         assert f"│    {rank} │ {item}  │ 0." in shown
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("recommend", "--user", "nobody"),
-     "error: user id: found 'nobody'; the run knows 40 users, with ids of type string, such as "),
-    (("recommend", "--item", "5"),
-     "error: item id: found '5'; the run knows 30 items, with ids of type int64, such as "),
-    (("similar", "--item", "x"), "error: item id: found 'x';"),
-    (("recommend", "--user", "u1", "--k", "0"), "error: k: found 0; a list has at least one item"),
-    (("recommend",), "error: options: found another choice of --user, --item, --users and --to; one of"),
-    (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
-    (("recommend", "--users", "f.csv"), "error: options:"),
-    (("recommend", "--user", "u1", "--set", "seed=1"), "error: --set: found seed=1; only storage.* can be set here"),
-    (("similar", "--item", "101", "--set", "storage.endpoint=x"), "error: storage: 1 problem(s)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("recommend", "--user", "nobody"),
+            "error: user id: found 'nobody'; the run knows 40 users, with ids of type string, such as ",
+        ),
+        (
+            ("recommend", "--item", "5"),
+            "error: item id: found '5'; the run knows 30 items, with ids of type int64, such as ",
+        ),
+        (("similar", "--item", "x"), "error: item id: found 'x';"),
+        (("recommend", "--user", "u1", "--k", "0"), "error: k: found 0; a list has at least one item"),
+        (("recommend",), "error: options: found another choice of --user, --item, --users and --to; one of"),
+        (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
+        (("recommend", "--users", "f.csv"), "error: options:"),
+        (
+            ("recommend", "--user", "u1", "--set", "seed=1"),
+            "error: --set: found seed=1; only storage.* can be set here",
+        ),
+        (("similar", "--item", "101", "--set", "storage.endpoint=x"), "error: storage: 1 problem(s)"),
+    ],
+)
 def test_bad_questions_exit_2_with_one_message(output, arguments, message):
     command, *rest = arguments
     done = call(command, output, *rest)

@@ -22,10 +22,15 @@ def test_environment_of_workers(monkeypatch):
     assert "DS_ACCELERATOR" not in worker_environment(Scaling(gpus_per_worker=1), Storage())
 
 
-@pytest.mark.parametrize(("address", "message"), [
-    ("127.0.0.1:1", "a Ray cluster must answer there"), ("127.0.0.1:70000", "a Ray cluster must answer there"),
-    ("http://127.0.0.1:8265", "mmssl-dist submit"), ("ray://127.0.0.1:10001", "mmssl-dist submit"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "a Ray cluster must answer there"),
+        ("127.0.0.1:70000", "a Ray cluster must answer there"),
+        ("http://127.0.0.1:8265", "mmssl-dist submit"),
+        ("ray://127.0.0.1:10001", "mmssl-dist submit"),
+    ],
+)
 def test_address_without_a_cluster_to_join(monkeypatch, address, message):
     with pytest.raises(InputError, match=message) as caught, connect(Scaling(), Storage(), address):
         pass
@@ -37,15 +42,22 @@ def test_address_without_a_cluster_to_join(monkeypatch, address, message):
 
 
 def test_a_ray_that_is_late_is_started_again(monkeypatch, caplog):
-    """A machine too busy for Ray's half minute is nothing to bring about in a test, so Ray's answer is played."""
-    late = Exception("The current node timed out during startup. This could happen because the GCS is overloaded.")
+    """A machine too busy for Ray's half minute is nothing to bring about in a test, so Ray's answer is
+    played."""
+    late = Exception(
+        "The current node timed out during startup. This could happen because the GCS is overloaded."
+    )
     answers: list[Exception | None] = [late, None]
     monkeypatch.setattr(ray, "init", lambda **options: _raise(answers.pop(0)))
     _start_here({})
     assert answers == []
-    assert [record.message for record in caplog.records] == ["Ray did not start within half a minute; trying again"]
+    assert [record.message for record in caplog.records] == [
+        "Ray did not start within half a minute; trying again"
+    ]
     answers += [late] * 3
-    with pytest.raises(WorkerError, match=r"Ray did not start on this machine in 3 tries .* timed out during startup"):
+    with pytest.raises(
+        WorkerError, match=r"Ray did not start on this machine in 3 tries .* timed out during startup"
+    ):
         _start_here({})
     answers += [ValueError("another")]
     with pytest.raises(ValueError, match="another"):

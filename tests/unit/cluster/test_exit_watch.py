@@ -24,17 +24,27 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("end", "status", "lines"), [
-    ("os._exit(1)", 1, 1),  # Ray's way
-    ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, 1),
-    ("os.killpg(0, signal.SIGTERM)", -signal.SIGTERM, 1),  # the watch is in the group
-    ("pass", 0, 0),
-    ("sys.exit(3)", 3, 0),
-    ("os.kill(words._watch.pid, signal.SIGKILL)", 0, 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("end", "status", "lines"),
+    [
+        ("os._exit(1)", 1, 1),  # Ray's way
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, 1),
+        ("os.killpg(0, signal.SIGTERM)", -signal.SIGTERM, 1),  # the watch is in the group
+        ("pass", 0, 0),
+        ("sys.exit(3)", 3, 0),
+        ("os.kill(words._watch.pid, signal.SIGKILL)", 0, 0),
+    ],
+)
 def test_one_line_where_the_process_could_not_end_in_its_own_way(end, status, lines):
-    done = subprocess.run([sys.executable, "-c", _PROGRAM.format(end=end)], cwd=ROOT, text=True, start_new_session=True,
-                          stderr=subprocess.PIPE, timeout=30, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM.format(end=end)],
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == status
     said = done.stderr.splitlines()
     assert len(said) == lines

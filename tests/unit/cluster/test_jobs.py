@@ -19,11 +19,23 @@ class FakeClient:
     def __init__(self) -> None:
         common = {"message": "as it is\nmore", "entrypoint": "python cli.py run jobs/a.yaml"}
         self.jobs = {
-            "old": SimpleNamespace(submission_id="old", status=JobStatus.FAILED, start_time=1_000, end_time=61_000,
-                                   driver_exit_code=2, **common),
-            "new": SimpleNamespace(submission_id="new", status=JobStatus.RUNNING, start_time=120_000, end_time=None,
-                                   driver_exit_code=None, **common),
-        }  # fmt: skip
+            "old": SimpleNamespace(
+                submission_id="old",
+                status=JobStatus.FAILED,
+                start_time=1_000,
+                end_time=61_000,
+                driver_exit_code=2,
+                **common,
+            ),
+            "new": SimpleNamespace(
+                submission_id="new",
+                status=JobStatus.RUNNING,
+                start_time=120_000,
+                end_time=None,
+                driver_exit_code=None,
+                **common,
+            ),
+        }
         self.stopped: list[str] = []
 
     def list_jobs(self) -> list[SimpleNamespace]:
@@ -66,9 +78,13 @@ def test_list_shows_the_latest_first(client):
 
 def test_status(client):
     assert _jobs("status", "old").output.splitlines() == [
-        "status:      failed", "started:     1970-01-01 00:00:01Z", "ended:       1970-01-01 00:01:01Z",
-        "exit status: 2", "command:     python cli.py run jobs/a.yaml", "message:     as it is",
-    ]  # fmt: skip
+        "status:      failed",
+        "started:     1970-01-01 00:00:01Z",
+        "ended:       1970-01-01 00:01:01Z",
+        "exit status: 2",
+        "command:     python cli.py run jobs/a.yaml",
+        "message:     as it is",
+    ]
 
 
 def test_logs_follow_to_the_end_and_end_as_the_job_ends(client):

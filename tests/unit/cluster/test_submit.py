@@ -30,9 +30,16 @@ class FakeClient:
         folder = Path(runtime_env["working_dir"])
         self.folder = {str(path.relative_to(folder)) for path in folder.rglob("*")}
         cli = folder / "cli.py"
-        self.version = cli.exists() and subprocess.run(
-            [sys.executable, str(cli), "--version"], capture_output=True, text=True, cwd=cli.parent, check=True
-        ).stdout
+        self.version = (
+            cli.exists()
+            and subprocess.run(
+                [sys.executable, str(cli), "--version"],
+                capture_output=True,
+                text=True,
+                cwd=cli.parent,
+                check=True,
+            ).stdout
+        )
         return "job-1"
 
     async def tail_job_logs(self, job_id: str):
@@ -63,7 +70,12 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
     submission = Submission(job_file, ("seed=3", "data.columns.user=a b"), ("--force",))
     status, client, shown = _submit(monkeypatch, submission)
     assert status == 0
-    assert {"cli.py", "jobs/my job.yaml", "mmssl_dist/app/__init__.py", "mmssl_dist/config/tree.py"} <= client.folder
+    assert {
+        "cli.py",
+        "jobs/my job.yaml",
+        "mmssl_dist/app/__init__.py",
+        "mmssl_dist/config/tree.py",
+    } <= client.folder
     assert not any("__pycache__" in name for name in client.folder)
     assert client.version.startswith("mmssl-dist ")
     words = shlex.split(client.entrypoint)
@@ -90,10 +102,17 @@ def test_urls_are_left_alone(monkeypatch, job_file):
     assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == list(submission.overrides)
 
 
-@pytest.mark.parametrize(("end", "code", "status"), [
-    (JobStatus.SUCCEEDED, 0, 0), (JobStatus.FAILED, 2, 2), (JobStatus.FAILED, 1, 1), (JobStatus.FAILED, None, 1),
-    (JobStatus.FAILED, -9, 1), (JobStatus.STOPPED, None, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("end", "code", "status"),
+    [
+        (JobStatus.SUCCEEDED, 0, 0),
+        (JobStatus.FAILED, 2, 2),
+        (JobStatus.FAILED, 1, 1),
+        (JobStatus.FAILED, None, 1),
+        (JobStatus.FAILED, -9, 1),
+        (JobStatus.STOPPED, None, 1),
+    ],
+)
 def test_exit_status_is_the_jobs_even_when_the_log_ends_earlier(monkeypatch, job_file, end, code, status):
     statuses = (JobStatus.RUNNING, JobStatus.RUNNING, end)
     assert _submit(monkeypatch, Submission(job_file), statuses, code)[0] == status
@@ -108,8 +127,9 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(monkeypatch, job_file):
     monkeypatch.setattr(room, "job_client", lambda target: client)
     with pytest.raises(KeyboardInterrupt):
         submit(Submission(job_file), "http://127.0.0.1:1", shown.append)
-    assert shown[-2] == ("detached; job-1 runs on. Follow it again: "
-                         "mmssl-dist jobs logs job-1 --address http://127.0.0.1:1")
+    assert shown[-2] == (
+        "detached; job-1 runs on. Follow it again: mmssl-dist jobs logs job-1 --address http://127.0.0.1:1"
+    )
 
 
 def test_invalid_job_is_not_sent(job_file):

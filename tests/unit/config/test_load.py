@@ -40,7 +40,9 @@ def problems(tree: dict[str, Any], *overrides: str) -> list[str]:
 
 
 def test_two_keys_are_enough(tmp_path: Path) -> None:
-    job = load_job(write(tmp_path, "output: runs/x\ndata: {path: raw, modalities: {image: {file: image.npy}}}\n"))
+    job = load_job(
+        write(tmp_path, "output: runs/x\ndata: {path: raw, modalities: {image: {file: image.npy}}}\n")
+    )
     assert job.data.modalities["image"].file == "image.npy"
     assert (job.scaling.workers, job.partition.parts, job.training.fanout) == (1, 4, (10, 10))
 
@@ -96,12 +98,16 @@ losses: {adversarial: {candidates: some}}
     assert "otput: unknown key; did you mean output?" in lines
     assert "data.modalities.image.vektor: unknown key; did you mean vector?" in lines
     assert any(line.startswith("data.modalities.no good: found 'no good'; ") for line in lines)
-    assert "partition.method: found 'metiz'; input should be 'auto', 'metis', 'streaming' or 'random'" in lines
+    assert (
+        "partition.method: found 'metiz'; input should be 'auto', 'metis', 'streaming' or 'random'" in lines
+    )
     assert "scaling.cpus_per_worker: found 'two'; input should be a valid integer" in lines
     assert "training.fanout: found 'none'; input should be 'all' or input should be a valid tuple" in lines
     assert any(line.startswith("losses.adversarial.candidates: found 'some'; ") for line in lines)
     # And those between settings, although others are wrong alone.
-    assert any(line.startswith("scaling.workers: found 4; must be at most partition.parts (2)") for line in lines)
+    assert any(
+        line.startswith("scaling.workers: found 4; must be at most partition.parts (2)") for line in lines
+    )
     assert any(line.startswith("data.split.test: found 0.6; ") for line in lines)
     assert "model.heads: found 3; must divide model.dimension (10)" in lines
     assert len(lines) == 11
@@ -121,38 +127,77 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
     ("tree", "line"),
     [
         (changed(scaling={"workers": 5}), "scaling.workers: found 5; must be at most partition.parts (4)"),
-        (changed(training={"batch_size": 3}), "training.batch_size: found 3; must be at least partition.parts (4)"),
+        (
+            changed(training={"batch_size": 3}),
+            "training.batch_size: found 3; must be at least partition.parts (4)",
+        ),
         (changed(model={"heads": 7}), "model.heads: found 7; must divide model.dimension (128)"),
         (changed(model={"layers": 3}), "training.fanout: found 2 number(s); model.layers is 3"),
-        (changed(evaluation={"ks": [5]}), "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]"),
-        (changed(output="raw", data={**SMALL["data"], "path": "raw/dataset"}), "data.path: found raw/dataset; output/"),
+        (
+            changed(evaluation={"ks": [5]}),
+            "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]",
+        ),
+        (
+            changed(output="raw", data={**SMALL["data"], "path": "raw/dataset"}),
+            "data.path: found raw/dataset; output/",
+        ),
         (changed(data={**SMALL["data"], "split": {"method": "given"}}), "data.columns.split: missing; "),
         (changed(data={**SMALL["data"], "split": {"method": "temporal"}}), "data.columns.time: missing; "),
-        (changed(data={**SMALL["data"], "layout": "mmssl", "split": {"method": "temporal"}}), "data.split.method: "),
-        (changed(data={**SMALL["data"], "split": {"validation": 0.5, "test": 0.5}}), "data.split.test: found 0.5; "),
+        (
+            changed(data={**SMALL["data"], "layout": "mmssl", "split": {"method": "temporal"}}),
+            "data.split.method: ",
+        ),
+        (
+            changed(data={**SMALL["data"], "split": {"validation": 0.5, "test": 0.5}}),
+            "data.split.test: found 0.5; ",
+        ),
         (changed(data={"path": "raw", "modalities": {}}), "data.modalities: found {}; "),
         (changed(data={"path": "raw", "modalities": 3}), "data.modalities: found 3; this is a section"),
         (changed(data={**SMALL["data"], "path": ""}), "data.path: found ''; "),
-        (changed(partition={"item_neighbours": 0}), "model.item_graph.weight: found 1; partition.item_neighbours is 0"),
-        (changed(model={"layers": 0}, training={"fanout": "all"}), "model.item_graph.weight: found 1; a user's items"),
-        (changed(model={"feature_columns": 129}, losses={"adversarial": {"weight": 0}}),
-         "model.feature_columns: found 129; must be at most model.dimension (128)"),
-        (changed(model={"feature_columns": 8}), "losses.adversarial.weight: found 0.0001; model.feature_columns is 8"),
-        (changed(model={"feature_columns": 8, "modality_graph": {"size": 3}}, losses={"adversarial": {"weight": 0}}),
-         "model.modality_graph.size: found 3; model.feature_columns is 8"),
+        (
+            changed(partition={"item_neighbours": 0}),
+            "model.item_graph.weight: found 1; partition.item_neighbours is 0",
+        ),
+        (
+            changed(model={"layers": 0}, training={"fanout": "all"}),
+            "model.item_graph.weight: found 1; a user's items",
+        ),
+        (
+            changed(model={"feature_columns": 129}, losses={"adversarial": {"weight": 0}}),
+            "model.feature_columns: found 129; must be at most model.dimension (128)",
+        ),
+        (
+            changed(model={"feature_columns": 8}),
+            "losses.adversarial.weight: found 0.0001; model.feature_columns is 8",
+        ),
+        (
+            changed(
+                model={"feature_columns": 8, "modality_graph": {"size": 3}},
+                losses={"adversarial": {"weight": 0}},
+            ),
+            "model.modality_graph.size: found 3; model.feature_columns is 8",
+        ),
         (changed(losses={"contrastive": {"rows": "lists"}}), "losses.contrastive.rows: found lists; model."),
-        (changed(model={"item_graph": {"weight": 0.0}}, losses={"contrastive": {"weight": 0.1}}),
-         "losses.contrastive.rows: found item_graph; model.item_graph.weight is 0"),
+        (
+            changed(model={"item_graph": {"weight": 0.0}}, losses={"contrastive": {"weight": 0.1}}),
+            "losses.contrastive.rows: found item_graph; model.item_graph.weight is 0",
+        ),
         (changed(seed=-1), "seed: found -1; "),
         (changed(seed=1.0), "seed: found 1.0; input should be a valid integer"),
         (changed(seed=True), "seed: found True; input should be a valid integer"),
         (changed(seed="1"), "seed: found '1'; input should be a valid integer"),
         (changed(model={"dropout": 1.0}), "model.dropout: found 1.0; "),
         (changed(training={"fanout": [5, 0]}), "training.fanout.1: found 0; "),
-        (changed(training={"rows": {"learning_rate": float("inf")}}), "training.rows.learning_rate: found inf; "),
+        (
+            changed(training={"rows": {"learning_rate": float("inf")}}),
+            "training.rows.learning_rate: found inf; ",
+        ),
         (changed(storage={"endpoint": "127.0.0.1:9000"}), "storage.endpoint: found '127.0.0.1:9000'; "),
         (changed(data={**SMALL["data"], "interactions": 5}), "data.interactions: found 5; "),
-        (changed(data={**SMALL["data"], "columns": {"user": "a", "item": "a"}}), "data.columns.item: found 'a'; data."),
+        (
+            changed(data={**SMALL["data"], "columns": {"user": "a", "item": "a"}}),
+            "data.columns.item: found 'a'; data.",
+        ),
         (changed(zebra=1), "zebra: unknown key; known here: output, seed, data, "),
     ],
 )
@@ -165,7 +210,12 @@ def test_each_rule_names_path_and_value(tree: dict[str, Any], line: str) -> None
 def test_overrides() -> None:
     job = parse_job(
         SMALL,
-        ["scaling.workers=2", "training.fanout=[3, 2]", "data.modalities.text.file=t.npy", "partition.method=random"],
+        [
+            "scaling.workers=2",
+            "training.fanout=[3, 2]",
+            "data.modalities.text.file=t.npy",
+            "partition.method=random",
+        ],
     )
     assert (job.scaling.workers, job.training.fanout, job.partition.method) == (2, (3, 2), "random")
     assert set(job.data.modalities) == {"image", "text"}
@@ -178,7 +228,9 @@ def test_the_last_override_wins_and_a_value_may_hold_an_equals_sign() -> None:
     assert parse_job(SMALL, ["seed=1", "seed=2"]).seed == 2
 
 
-@pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", ".seed=1", "output.x=1", "seed=[", "seed=1\n - : x"])
+@pytest.mark.parametrize(
+    "override", ["seed", "=3", "a..b=3", ".seed=1", "output.x=1", "seed=[", "seed=1\n - : x"]
+)
 def test_a_malformed_override_is_refused(override: str) -> None:
     with pytest.raises(InputError, match="--set"):
         parse_job(SMALL, [override])
@@ -226,21 +278,32 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_job(tmp_path / "large.yaml")
 
 
-@pytest.mark.parametrize("text", [
-    "\n".join(["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]),
-    "\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))]),
-    "a: [" + "1," * 5000 + "]",
-], ids=["billion laughs", "merges", "as it is"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]),
+        "\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))]),
+        "a: [" + "1," * 5000 + "]",
+    ],
+    ids=["billion laughs", "merges", "as it is"],
+)
 def test_a_yaml_of_more_values_than_a_job_has_is_refused_before_it_unfolds(tmp_path: Path, text: str) -> None:
     started = time.monotonic()
-    with pytest.raises(InputError, match="found more than 5000 values; a job has fewer, with every alias unfolded"):
+    with pytest.raises(
+        InputError, match="found more than 5000 values; a job has fewer, with every alias unfolded"
+    ):
         load_job(write(tmp_path, text))
     assert time.monotonic() - started < 10
 
 
 def test_aliases_and_merges_within_reason_are_read(tmp_path: Path) -> None:
-    job = load_job(write(tmp_path, "output: x\ndata:\n  path: raw\n  modalities:\n    image: &m {file: i.parquet}\n"
-                                   "    text: {<<: *m, vector: v}\n    audio: *m\n"))  # fmt: skip
+    job = load_job(
+        write(
+            tmp_path,
+            "output: x\ndata:\n  path: raw\n  modalities:\n    image: &m {file: i.parquet}\n"
+            "    text: {<<: *m, vector: v}\n    audio: *m\n",
+        )
+    )
     assert job.data.modalities["text"].file == job.data.modalities["audio"].file == "i.parquet"
 
 
@@ -250,9 +313,16 @@ def test_of_very_many_problems_some_are_shown() -> None:
     assert found[-1] == "and 2950 more"
 
 
-@pytest.mark.parametrize("text", ["seed=0x" + "f" * 5000, "training.epochs=0x" + "f" * 5000, "scaling.workers=[1, 0x"
-                                  + "f" * 5000 + "]", f"evaluation.metric=recall@{'9' * 5000}", "training.epochs=1" +
-                                  "0" * 4000])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed=0x" + "f" * 5000,
+        "training.epochs=0x" + "f" * 5000,
+        "scaling.workers=[1, 0x" + "f" * 5000 + "]",
+        f"evaluation.metric=recall@{'9' * 5000}",
+        "training.epochs=1" + "0" * 4000,
+    ],
+)
 def test_numbers_without_end_are_refused(text: str) -> None:
     assert problems(SMALL, text)[0].startswith(text.split("=")[0])
 
@@ -261,19 +331,54 @@ def test_errors_survive_pickling() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_job(changed(seed=-1, zebra=1))
     again = pickle.loads(pickle.dumps(caught.value))
-    assert (type(again), str(again), again.problems) == (ConfigError, str(caught.value), caught.value.problems)
+    assert (type(again), str(again), again.problems) == (
+        ConfigError,
+        str(caught.value),
+        caught.value.problems,
+    )
     other = InputError("a.b", 3, "must be 4", "Write 4.")
     assert str(pickle.loads(pickle.dumps(other))) == "a.b: found 3; must be 4. Write 4."
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=4)
-KEYS = st.sampled_from(
-    ["output", "data", "path", "modalities", "image", "file", "split", "method", "scaling", "workers", "partition",
-     "parts", "model", "layers", "training", "fanout", "losses", "adversarial", "candidates", "evaluation", "ks",
-     "metric", "storage", "endpoint", "seed"]
-) | SCALARS  # fmt: skip
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=4)
+)
+KEYS = (
+    st.sampled_from(
+        [
+            "output",
+            "data",
+            "path",
+            "modalities",
+            "image",
+            "file",
+            "split",
+            "method",
+            "scaling",
+            "workers",
+            "partition",
+            "parts",
+            "model",
+            "layers",
+            "training",
+            "fanout",
+            "losses",
+            "adversarial",
+            "candidates",
+            "evaluation",
+            "ks",
+            "metric",
+            "storage",
+            "endpoint",
+            "seed",
+        ]
+    )
+    | SCALARS
+)
 TREES = st.recursive(
-    SCALARS, lambda child: st.lists(child, max_size=4) | st.dictionaries(KEYS, child, max_size=6), max_leaves=20
+    SCALARS,
+    lambda child: st.lists(child, max_size=4) | st.dictionaries(KEYS, child, max_size=6),
+    max_leaves=20,
 )
 
 

@@ -20,15 +20,18 @@ def test_one_number_and_a_range() -> None:
     assert Job.model_validate_json(make_job(workers=[2, 4]).model_dump_json()).scaling == elastic
 
 
-@pytest.mark.parametrize(("workers", "text"), [
-    (5, r"scaling.workers: found 5; must be at most partition.parts \(4\)"),
-    ([2, 8], r"scaling.workers: found 8; must be at most partition.parts \(4\)"),
-    ([3, 2], r"scaling.workers.*must be \[fewest, most\], in this order"),
-    ([0, 2], r"scaling.workers.0: found 0; input should be greater than or equal to 1"),
-    ([1, 2, 3], "scaling.workers"),
-    ("all", "scaling.workers"),
-    (0, "scaling.workers: found 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("workers", "text"),
+    [
+        (5, r"scaling.workers: found 5; must be at most partition.parts \(4\)"),
+        ([2, 8], r"scaling.workers: found 8; must be at most partition.parts \(4\)"),
+        ([3, 2], r"scaling.workers.*must be \[fewest, most\], in this order"),
+        ([0, 2], r"scaling.workers.0: found 0; input should be greater than or equal to 1"),
+        ([1, 2, 3], "scaling.workers"),
+        ("all", "scaling.workers"),
+        (0, "scaling.workers: found 0"),
+    ],
+)
 def test_what_is_refused(workers: object, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         make_job(workers=workers)
@@ -37,5 +40,7 @@ def test_what_is_refused(workers: object, text: str) -> None:
 def test_what_one_worker_takes() -> None:
     assert make_job(cpus_per_worker=2).scaling.each == {"CPU": 2.0}
     assert make_job(cpus_per_worker=7, gpus_per_worker=1, accelerator="L4").scaling.each == {
-        "CPU": 7.0, "GPU": 1.0, "accelerator_type:L4": 0.001,
-    }  # fmt: skip
+        "CPU": 7.0,
+        "GPU": 1.0,
+        "accelerator_type:L4": 0.001,
+    }

@@ -110,7 +110,9 @@ def test_vectors_in_parquet(folder, rows, expected):
 
 def test_vectors_without_an_item(folder):
     write_table(folder, "image.parquet", item_id=[0, None], vector=vectors([[1, 2], [3, 4]]))
-    assert "raw/image.parquet, row 1: found no item id; every vector belongs to an item" in _message(make_job(folder))
+    assert "raw/image.parquet, row 1: found no item id; every vector belongs to an item" in _message(
+        make_job(folder)
+    )
 
 
 def test_a_column_that_is_no_list(folder):
@@ -123,7 +125,8 @@ def test_a_column_that_is_no_list(folder):
 def test_ids_of_two_types(folder):
     write_table(folder, "image.parquet", item_id=["0", "1"], vector=vectors([[1, 2], [3, 4]]))
     assert _message(make_job(folder)).startswith(
-        "data.modalities.image.file: found image.parquet: its item ids are string; item ids have one type; the "
+        "data.modalities.image.file: found image.parquet: its item ids are string; item ids have "
+        "one type; the "
         "interactions' are int64."
     )
     write_table(folder, "interactions.parquet", user_id=[1], item_id=["a"])
@@ -136,8 +139,9 @@ def test_ids_of_two_types(folder):
 def test_interaction_files_of_two_types(folder):
     write_table(folder, "e/a.parquet", user_id=[1], item_id=[1])
     write_table(folder, "e/b.parquet", user_id=["1"], item_id=[1])
-    assert "raw/e/b.parquet, column user_id: found ids of type string; ids of a column have one type in all files" in (
-        _message(make_job(folder, interactions="e"))
+    assert (
+        "raw/e/b.parquet, column user_id: found ids of type string; ids of a column have one type "
+        "in all files" in (_message(make_job(folder, interactions="e")))
     )
 
 
@@ -150,8 +154,9 @@ def test_a_missing_column(folder):
         make_job(folder, interactions="log.csv")
     )
     write_text(folder, "a.inter", ["user_id:token\titem_id:token"])
-    assert "raw/a.inter, line 1: found columns user_id:token, item_id:token; a column x_label is needed" in _message(
-        make_job(folder, layout="inter", split={"method": "given"})
+    assert (
+        "raw/a.inter, line 1: found columns user_id:token, item_id:token; a column x_label is needed"
+        in _message(make_job(folder, layout="inter", split={"method": "given"}))
     )
 
 
@@ -175,9 +180,13 @@ def test_files_that_are_not_what_they_are_called(folder):
     ],
 )
 def test_bad_values_in_csv(folder, monkeypatch, row, expected):
-    monkeypatch.setattr("mmssl_dist.data.readers.text._BLOCK_BYTES", 32)  # the first rows alone decide on types
+    monkeypatch.setattr(
+        "mmssl_dist.data.readers.text._BLOCK_BYTES", 32
+    )  # the first rows alone decide on types
     write_text(folder, "log.csv", ["user_id,item_id,at", *["1,2,1"] * 6, row])
-    assert f"raw/log.csv, {expected}" in _message(make_job(folder, interactions="log.csv", columns={"time": "at"}))
+    assert f"raw/log.csv, {expected}" in _message(
+        make_job(folder, interactions="log.csv", columns={"time": "at"})
+    )
 
 
 def test_a_time_that_is_not_finite(folder):
@@ -190,18 +199,24 @@ def test_a_time_that_is_not_finite(folder):
 @pytest.mark.parametrize("value", [3, 1.5, "dev", None])
 def test_a_split_that_is_none(folder, value):
     write_table(
-        folder, "interactions.parquet", user_id=[1, 1], item_id=[1, 2], part=pa.array([type(value or 0)(0), value])
+        folder,
+        "interactions.parquet",
+        user_id=[1, 1],
+        item_id=[1, 2],
+        part=pa.array([type(value or 0)(0), value]),
     )
     shown = "nothing" if value is None else repr(value)
-    assert f"raw/interactions.parquet, row 1: found {shown}; a split is 0, 1, 2 or train, validation, test" in _message(
-        make_job(folder, columns={"split": "part"}, split={"method": "given"})
+    assert (
+        f"raw/interactions.parquet, row 1: found {shown}; a split is 0, 1, 2 or train, validation, test"
+        in _message(make_job(folder, columns={"split": "part"}, split={"method": "given"}))
     )
 
 
 def test_an_id_too_large(folder):
     write_table(folder, "interactions.parquet", user_id=pa.array([1, 2**63], pa.uint64()), item_id=[1, 2])
-    assert "raw/interactions.parquet, row 1: found 9223372036854775808; ids fit into int64. Write them as text." == (
-        _message(make_job(folder))
+    assert (
+        "raw/interactions.parquet, row 1: found 9223372036854775808; ids fit into int64. Write them as text."
+        == (_message(make_job(folder)))
     )
 
 
@@ -214,7 +229,10 @@ def test_an_id_too_large(folder):
         ('{"3": 1}', "raw/train.json, user 3: found 1; a user has a list of item rows, whole numbers"),
         ('{"3": [1, 2.5]}', "raw/train.json, user 3: found [1, 2.5]; a user has a list"),
         ('{"3": [true]}', "raw/train.json, user 3: found [True]; a user has a list"),
-        ('{"3": [99999999999999999999]}', "raw/train.json, user 3: found [99999999999999999999]; a user has a list"),
+        (
+            '{"3": [99999999999999999999]}',
+            "raw/train.json, user 3: found [99999999999999999999]; a user has a list",
+        ),
     ],
 )
 def test_bad_json(folder, text, expected):
@@ -224,9 +242,13 @@ def test_bad_json(folder, text, expected):
 
 
 def test_a_storage_that_does_not_answer_is_not_called_a_bad_file(tmp_path):
-    elsewhere = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())  # not local, as far as Location can tell
+    elsewhere = pafs.SubTreeFileSystem(
+        str(tmp_path), pafs.LocalFileSystem()
+    )  # not local, as far as Location can tell
     file = RawFile(Location(elsewhere, "gone.npy", "s3://data/gone.npy"), 100, None)
-    with pytest.raises(StorageError, match=r"^s3://data/gone.npy: found .*; the storage must answer. Check the URL"):
+    with pytest.raises(
+        StorageError, match=r"^s3://data/gone.npy: found .*; the storage must answer. Check the URL"
+    ):
         open_numbered(file)
     file = RawFile(Location(pafs.LocalFileSystem(), f"{tmp_path}/gone.npy", "gone.npy"), 100, None)
     with pytest.raises(InputError, match=r"^gone.npy: found .*; the file must be readable"):
@@ -236,8 +258,9 @@ def test_a_storage_that_does_not_answer_is_not_called_a_bad_file(tmp_path):
 def test_a_large_matrix_by_columns_is_refused_before_it_is_read(folder, monkeypatch):
     monkeypatch.setattr("mmssl_dist.data.readers.numbered._MAX_WHOLE_BYTES", 400)
     write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32, order="F"))
-    assert "raw/image.npy: found a matrix of 528 bytes written by columns; one of more than 400 bytes is" in _message(
-        make_job(folder, modalities=NPY)
+    assert (
+        "raw/image.npy: found a matrix of 528 bytes written by columns; one of more than 400 bytes is"
+        in _message(make_job(folder, modalities=NPY))
     )
     write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32))
     _read_all(make_job(folder, modalities=NPY))
@@ -245,10 +268,13 @@ def test_a_large_matrix_by_columns_is_refused_before_it_is_read(folder, monkeypa
 
 def test_a_matrix_that_shrinks_while_it_is_read(folder):
     path = write_matrix(folder, "image.npy", np.zeros((5, 2), np.float32))
-    source = open_features(make_job(folder, modalities=NPY).data, find_files(make_job(folder, modalities=NPY)),
-                           pa.int64())["image"]  # fmt: skip
+    source = open_features(
+        make_job(folder, modalities=NPY).data, find_files(make_job(folder, modalities=NPY)), pa.int64()
+    )["image"]
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(InputError, match="found fewer bytes than when it was opened; raw files stay as they are"):
+    with pytest.raises(
+        InputError, match="found fewer bytes than when it was opened; raw files stay as they are"
+    ):
         list(source.read(source.pieces[0]))
 
 

@@ -79,7 +79,9 @@ def test_positions_of_absent_ids():
     assert positions(pa.array([3, 9, 1]), pa.array([1, 3])).tolist() == [1, -1, 0]
 
 
-@pytest.mark.parametrize("ids", [np.arange(40000), np.arange(40000) * 64, [f"user-{n}" for n in range(40000)]])
+@pytest.mark.parametrize(
+    "ids", [np.arange(40000), np.arange(40000) * 64, [f"user-{n}" for n in range(40000)]]
+)
 def test_buckets_are_even(ids):
     sizes = np.bincount(buckets_of(pa.array(ids), 16).to_numpy(), minlength=16)
     assert abs(sizes / 2500 - 1).max() < 0.1
@@ -94,7 +96,9 @@ def test_a_bucket_survives_packing():
     row = pack(3, {"n": 2}, tables)
     assert row.num_rows == 1
     assert row["n"].to_pylist() == [2]
-    joined = pa.concat_tables([pack(1, {"n": 0}, {name: table.slice(0, 0) for name, table in tables.items()}), row])
+    joined = pa.concat_tables(
+        [pack(1, {"n": 0}, {name: table.slice(0, 0) for name, table in tables.items()}), row]
+    )
     for name, table in tables.items():
         assert unpack(joined.slice(1, 1), name).equals(table)
         assert unpack(joined.slice(0, 1), name).num_rows == 0
@@ -133,7 +137,9 @@ def test_splits_follow_the_seed_not_the_order_of_rows(method):
     def settled(table, seed):
         return unpack(settle_users(table, seed, split, method), "interactions").drop_columns(["row"])
 
-    shuffled = rows.take(pa.array(rng.permutation(len(pairs)))).set_column(3, "row", pa.array(range(len(pairs))))
+    shuffled = rows.take(pa.array(rng.permutation(len(pairs)))).set_column(
+        3, "row", pa.array(range(len(pairs)))
+    )
     assert settled(shuffled, 1).equals(settled(rows, 1))
     assert not settled(rows, 2).equals(settled(rows, 1))
 
@@ -142,7 +148,9 @@ def _item_rows(rows):
     """[(item, kind, user, split, file, row, vector of float32)]."""
     names = ["item_id", "kind", "user", "split", "file", "row", "vector"]
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    columns["vector"] = [None if v is None else np.asarray(v, np.float32).tobytes() for v in columns["vector"]]
+    columns["vector"] = [
+        None if v is None else np.asarray(v, np.float32).tobytes() for v in columns["vector"]
+    ]
     return pa.table({**columns, "bucket": [2] * len(rows)}, schema=item_schema(pa.string()))
 
 
@@ -158,12 +166,18 @@ def catalogue(tmp_path):
     )
 
 
-FEATURES = [("b", 0, None, None, 0, 0, [1, 2]), ("a", 0, None, None, 0, 1, [3, 4]), ("c", 1, None, None, 0, 0, [5])]
+FEATURES = [
+    ("b", 0, None, None, 0, 0, [1, 2]),
+    ("a", 0, None, None, 0, 1, [3, 4]),
+    ("c", 1, None, None, 0, 0, [5]),
+]
 
 
 def test_items_are_those_with_features_in_order(catalogue):
     packed = settle_items(
-        _item_rows([*FEATURES, ("b", -1, 7, 2, 0, 5, None), ("b", -1, 3, 0, 0, 6, None), ("a", -1, 3, 0, 0, 9, None)]),
+        _item_rows(
+            [*FEATURES, ("b", -1, 7, 2, 0, 5, None), ("b", -1, 3, 0, 0, 6, None), ("a", -1, 3, 0, 0, 9, None)]
+        ),
         catalogue,
     )
     assert unpack(packed, "items")["item_id"].to_pylist() == ["a", "b", "c"]
@@ -174,7 +188,15 @@ def test_items_are_those_with_features_in_order(catalogue):
     assert packed.select(
         ["bucket", "items", "items_dropped", "train", "validation", "test", "features.image"]
     ).to_pylist() == [
-        {"bucket": 2, "items": 3, "items_dropped": 0, "train": 2, "validation": 0, "test": 1, "features.image": 2}
+        {
+            "bucket": 2,
+            "items": 3,
+            "items_dropped": 0,
+            "train": 2,
+            "validation": 0,
+            "test": 1,
+            "features.image": 2,
+        }
     ]
 
 
@@ -189,7 +211,9 @@ def test_a_core_keeps_no_item_without_interactions(catalogue):
 
 def test_an_unknown_item_is_named_with_its_first_row(catalogue):
     with pytest.raises(InputError) as caught:
-        settle_items(_item_rows([*FEATURES, ("x", -1, 7, 0, 0, 8, None), ("y", -1, 7, 0, 0, 5, None)]), catalogue)
+        settle_items(
+            _item_rows([*FEATURES, ("x", -1, 7, 0, 0, 8, None), ("y", -1, 7, 0, 0, 5, None)]), catalogue
+        )
     assert str(caught.value) == (
         "raw/log.csv, line 5: found the unknown item 'y'; every item is known. "
         "Add its features, or drop the interaction."

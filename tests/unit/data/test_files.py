@@ -16,7 +16,13 @@ def _names(files):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("day=1/a.parquet", "day=2/b.parquet", "day=2/_SUCCESS.parquet", ".hidden.parquet", "image.parquet"):
+    for name in (
+        "day=1/a.parquet",
+        "day=2/b.parquet",
+        "day=2/_SUCCESS.parquet",
+        ".hidden.parquet",
+        "image.parquet",
+    ):
         write_table(tmp_path, name, user_id=[1])
     write_text(tmp_path, "day=2/notes.txt", ["x"])
     return tmp_path
@@ -39,7 +45,9 @@ def test_a_file_a_folder_and_a_glob(folder, pattern, expected):
 def test_a_missing_file_is_named_with_its_key(folder):
     with pytest.raises(InputError) as caught:
         find_files(make_job(folder, interactions="nowhere.csv"))
-    assert str(caught.value).startswith(f"{folder}/raw/nowhere.csv: found no such file; data.interactions names")
+    assert str(caught.value).startswith(
+        f"{folder}/raw/nowhere.csv: found no such file; data.interactions names"
+    )
     with pytest.raises(InputError, match=r"nope.npy: found no such file; data.modalities.image.file names"):
         find_files(make_job(folder, interactions="day=1", modalities={"image": "nope.npy"}))
 
@@ -50,7 +58,9 @@ def test_a_missing_folder_is_data_path(tmp_path):
 
 
 def test_names_cannot_leave_the_folder(folder):
-    with pytest.raises(InputError, match=r"^data.interactions: found ../run/x.parquet; it names what is under data"):
+    with pytest.raises(
+        InputError, match=r"^data.interactions: found ../run/x.parquet; it names what is under data"
+    ):
         find_files(make_job(folder, interactions="../run/x.parquet"))
 
 
@@ -60,7 +70,9 @@ def test_several_inter_files_need_a_name(folder):
     write_text(folder, "b.inter", ["user_id:token"])
     with pytest.raises(InputError, match=r"data.interactions: found a.inter, b.inter"):
         find_files(make_job(folder, layout="inter"))
-    assert _names(find_files(make_job(folder, layout="inter", interactions="b.inter")).interactions) == ["b.inter"]
+    assert _names(find_files(make_job(folder, layout="inter", interactions="b.inter")).interactions) == [
+        "b.inter"
+    ]
 
 
 def test_the_release_layout_needs_all_three_files(folder):
@@ -79,7 +91,10 @@ def test_the_fingerprint_follows_data_and_seed_and_nothing_else(folder):
 
     first = of()
     assert of() == first
-    assert of(extra=("scaling.workers=3", "training.epochs=2", "partition.parts=7", "model.dimension=8")) == first
+    assert (
+        of(extra=("scaling.workers=3", "training.epochs=2", "partition.parts=7", "model.dimension=8"))
+        == first
+    )
     assert of(seed=1) != first
     assert of(min_interactions=2) != first
     assert of(split={"method": "ratio", "test": 0.3}) != first

@@ -1,4 +1,5 @@
-"""Images of items: of the right ones, from paths and from Parquet; and nothing that is none, too large or elsewhere."""
+"""Images of items: of the right ones, from paths and from Parquet; and nothing that is none, too large or
+elsewhere."""
 
 from __future__ import annotations
 
@@ -23,8 +24,12 @@ PNG = PICTURES["png"]
 
 
 def job(folder: Path, wanted: str | None) -> Job:
-    data = {"path": str(folder), "images": wanted, "modalities": {"image": {"file": "image.npy"}},
-            "columns": {"item": "sku"}}  # fmt: skip
+    data = {
+        "path": str(folder),
+        "images": wanted,
+        "modalities": {"image": {"file": "image.npy"}},
+        "columns": {"item": "sku"},
+    }
     return parse_job({"output": str(folder / "out"), "data": data})
 
 
@@ -47,11 +52,19 @@ def test_a_picture_cut_short_anywhere_is_one_or_none(name):
         assert raster_of(whole[:length]) in (None, raster_of(whole))
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", b"<html>", b"BM" + bytes(60),
-    b"RIFF\0\0\0\0WAVEfmt " + bytes(60), b"\x89PNG\r\n\x1a\n" + bytes(60), b"\xff\xd8\xff" + bytes(60),
-    b"\xff\xd8\xff" + b"\xff" * 60,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+        b"<html>",
+        b"BM" + bytes(60),
+        b"RIFF\0\0\0\0WAVEfmt " + bytes(60),
+        b"\x89PNG\r\n\x1a\n" + bytes(60),
+        b"\xff\xd8\xff" + bytes(60),
+        b"\xff\xd8\xff" + b"\xff" * 60,
+    ],
+)
 def test_what_is_no_picture_is_none(content):
     assert raster_of(content) is None
 
@@ -62,8 +75,9 @@ def test_images_by_path(tmp_path):
     (tmp_path / "pictures" / "ü 9.png").write_bytes(PICTURES["webp"])  # the content counts
     found = read(tmp_path, "pictures/{item}.png", ["007", "ü 9", 8, "007"])
     assert {name: (image.kind, image.content) for name, image in found.found.items()} == {
-        "007": ("image/png", PNG), "ü 9": ("image/webp", PICTURES["webp"]),
-    }  # fmt: skip
+        "007": ("image/png", PNG),
+        "ü 9": ("image/webp", PICTURES["webp"]),
+    }
     assert found.left_out == {"not there": 1}
 
 
@@ -75,8 +89,9 @@ def test_images_from_parquet(tmp_path, ids, kind):
     pq.write_table(table, tmp_path / "i.parquet", row_group_size=1)
     found = read(tmp_path, "i.parquet", [ids[0], ids[2], ids[3], "none"])
     assert {name: image.kind for name, image in found.found.items()} == {
-        str(ids[0]): "image/png", str(ids[2]): "image/jpeg",
-    }  # fmt: skip
+        str(ids[0]): "image/png",
+        str(ids[2]): "image/jpeg",
+    }
     assert found.found[str(ids[2])].content == PICTURES["jpeg"]
     assert found.left_out == {"not there": 2}
 
@@ -94,7 +109,17 @@ def test_an_id_never_leads_out_of_its_folder(tmp_path):
         place.write_bytes(PNG)
     (inside / "link.png").symlink_to(tmp_path / "out.png")
     (inside / "a\\b.png").write_bytes(PNG)
-    ids: list[object] = ["../out", "../../out", "below/in", str(inside / "below" / "in"), "a\\b", "x\0", ".", "..", ""]
+    ids: list[object] = [
+        "../out",
+        "../../out",
+        "below/in",
+        str(inside / "below" / "in"),
+        "a\\b",
+        "x\0",
+        ".",
+        "..",
+        "",
+    ]
     found = read(tmp_path / "raw", "pictures/{item}.png", ids)
     assert found == images.Images({}, {"an id that is no file name": len(ids)})
     assert read(tmp_path / "raw", "pictures/{item}.png", ["link"]).left_out == {"outside data.path": 1}
@@ -102,17 +127,26 @@ def test_an_id_never_leads_out_of_its_folder(tmp_path):
 
 def test_large_ones_and_what_is_no_picture_are_left_out_and_counted(tmp_path, monkeypatch):
     huge = PNG[:16] + struct.pack(">II", 60_000, 60_000) + PNG[24:]
-    contents = {"good": PNG, "huge": huge, "long": PNG + bytes(images.LARGEST), "svg": b"<svg/>", "flat": PNG[:16]
-                + struct.pack(">II", 0, 9) + PNG[24:]}  # fmt: skip
+    contents = {
+        "good": PNG,
+        "huge": huge,
+        "long": PNG + bytes(images.LARGEST),
+        "svg": b"<svg/>",
+        "flat": PNG[:16] + struct.pack(">II", 0, 9) + PNG[24:],
+    }
     for name, content in contents.items():
         (tmp_path / f"{name}.png").write_bytes(content)
-    pq.write_table(pa.table({"sku": list(contents), "image": list(contents.values())}), tmp_path / "i.parquet")
+    pq.write_table(
+        pa.table({"sku": list(contents), "image": list(contents.values())}), tmp_path / "i.parquet"
+    )
     for wanted in ("{item}.png", "i.parquet"):
         found = read(tmp_path, wanted, list(contents))
         assert set(found.found) == {"good"}
         assert found.left_out == {
-            "over 4,000,000 pixels": 2, "over 500,000 bytes": 1, "neither JPEG, PNG, GIF nor WebP": 1,
-        }  # fmt: skip
+            "over 4,000,000 pixels": 2,
+            "over 500,000 bytes": 1,
+            "neither JPEG, PNG, GIF nor WebP": 1,
+        }
     monkeypatch.setattr(images, "TOGETHER", 2 * len(PNG))
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(PNG)
@@ -127,16 +161,27 @@ def test_a_job_without_images_has_none(tmp_path):
     assert read_images(made, (), [1]) == images.Images({}, {})
 
 
-@pytest.mark.parametrize(("wanted", "table", "message"), [
-    ("i.parquet", {"id": [1], "image": [b"x"]}, r"found columns id, image; a column sku is needed"),
-    ("i.parquet", {"sku": [1], "picture": [b"x"]}, r"found columns sku, picture; a column image is needed"),
-    ("i.parquet", {"sku": [1], "image": ["a.png"]}, r"found column image of type string; it holds the bytes"),
-    ("i.parquet", None, r"i\.parquet: found .*; it must be readable Parquet"),
-    ("else.parquet", None, "no such file; data.images names a file"),
-    ("pictures.zip", None, "no such file; data.images names a file"),
-    ("{item}.svg", None, r"data\.images: found \{item\}\.svg; a path with \{item\} ends in \.jpg"),
-    ("../{item}.png", None, r"data\.images: found \.\./\{item\}\.png; it names what is under data\.path"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wanted", "table", "message"),
+    [
+        ("i.parquet", {"id": [1], "image": [b"x"]}, r"found columns id, image; a column sku is needed"),
+        (
+            "i.parquet",
+            {"sku": [1], "picture": [b"x"]},
+            r"found columns sku, picture; a column image is needed",
+        ),
+        (
+            "i.parquet",
+            {"sku": [1], "image": ["a.png"]},
+            r"found column image of type string; it holds the bytes",
+        ),
+        ("i.parquet", None, r"i\.parquet: found .*; it must be readable Parquet"),
+        ("else.parquet", None, "no such file; data.images names a file"),
+        ("pictures.zip", None, "no such file; data.images names a file"),
+        ("{item}.svg", None, r"data\.images: found \{item\}\.svg; a path with \{item\} ends in \.jpg"),
+        ("../{item}.png", None, r"data\.images: found \.\./\{item\}\.png; it names what is under data\.path"),
+    ],
+)
 def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, wanted, table, message):
     if table is None:
         (tmp_path / "i.parquet").write_bytes(b"PAR1 and no more")

@@ -1,4 +1,5 @@
-"""Sorting by packed keys, against NumPy's lexsort, also where the keys do not fit; rows in fragments and back."""
+"""Sorting by packed keys, against NumPy's lexsort, also where the keys do not fit; rows in fragments and
+back."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from mmssl_dist.data.packed_rows import cut, joined
 SMALL, WIDE = st.integers(0, 5), st.integers(0, 2**40)
 
 
-@given(st.lists(st.tuples(SMALL, SMALL, SMALL), max_size=40) | st.lists(st.tuples(WIDE, WIDE, SMALL), max_size=40))
+@given(
+    st.lists(st.tuples(SMALL, SMALL, SMALL), max_size=40)
+    | st.lists(st.tuples(WIDE, WIDE, SMALL), max_size=40)
+)
 def test_rows_ascend_by_the_first_key_then_the_next(rows):
     keys = [np.asarray(key, np.int64) for key in zip(*rows, strict=True)] or [np.empty(0, np.int64)] * 3
     assert [rows[i] for i in order_of(*keys)] == sorted(rows)
@@ -33,7 +37,9 @@ def test_rows_survive_fragments(buckets):
     rng = np.random.default_rng(0)
     numbers = rng.integers(0, buckets, 200).astype(np.int32)
     texts = [None if n % 7 == 0 else f"row {n}" for n in range(200)]
-    table = pa.table({"text": texts, "absent": pa.nulls(200, pa.int64()), "number": range(200), "bucket": numbers})
+    table = pa.table(
+        {"text": texts, "absent": pa.nulls(200, pa.int64()), "number": range(200), "bucket": numbers}
+    )
     other = table.slice(0, 50).set_column(1, "absent", pa.array(range(50)))
 
     def same(batch):

@@ -43,9 +43,14 @@ def folder(tmp_path):
 
 def test_parquet_of_several_files_and_types(folder):
     write_table(
-        folder, "events/a.parquet", who=pa.array(["x", "y"], pa.large_string()), what=pa.array([1, 2], pa.int16())
+        folder,
+        "events/a.parquet",
+        who=pa.array(["x", "y"], pa.large_string()),
+        what=pa.array([1, 2], pa.int16()),
     )
-    write_table(folder, "events/b.parquet", who=pa.array(["z"]).dictionary_encode(), what=pa.array([3], pa.uint64()))
+    write_table(
+        folder, "events/b.parquet", who=pa.array(["z"]).dictionary_encode(), what=pa.array([3], pa.uint64())
+    )
     source, read = _read(make_job(folder, interactions="events", columns={"user": "who", "item": "what"}))
     assert read == {"user_id": ["x", "y", "z"], "item_id": [1, 2, 3], "row": [0, 1, 0]}
     assert (source.user_type, source.item_type, source.unit) == (pa.string(), pa.int64(), "row")
@@ -71,7 +76,9 @@ def test_parquet_row_numbers_go_on_over_row_groups(folder, monkeypatch):
         (pa.array([3, 1], pa.int32()), [3, 1]),
         (pa.array([3.5, 1.0]), [3.5, 1.0]),
         (
-            pa.array([datetime.datetime(1970, 1, 1, 0, 0, 2), datetime.datetime(1970, 1, 1)], pa.timestamp("ns")),
+            pa.array(
+                [datetime.datetime(1970, 1, 1, 0, 0, 2), datetime.datetime(1970, 1, 1)], pa.timestamp("ns")
+            ),
             [2000000, 0],
         ),
         (pa.array([datetime.date(1970, 1, 2), datetime.date(1970, 1, 1)]), [86400000000, 0]),
@@ -85,7 +92,9 @@ def test_times_of_any_kind_become_numbers(folder, times, expected):
 
 
 def test_csv_keeps_ids_that_only_look_like_numbers(folder):
-    write_text(folder, "log.csv", ["user_id,noise,item_id,at", '007,"a,b",1,0.5', "12,c,2,7", '"x ""y""",d,1,1e3'])
+    write_text(
+        folder, "log.csv", ["user_id,noise,item_id,at", '007,"a,b",1,0.5', "12,c,2,7", '"x ""y""",d,1,1e3']
+    )
     source, read = _read(make_job(folder, interactions="log.csv", columns={"time": "at"}))
     assert read == {
         "user_id": ["007", "12", 'x "y"'],
@@ -99,7 +108,11 @@ def test_csv_keeps_ids_that_only_look_like_numbers(folder):
 def test_csv_may_be_compressed_and_tsv_has_tabs(folder):
     with gzip.open(folder / "raw" / "log.csv.gz", "wt") as stream:
         stream.write("user_id,item_id\n1,2\n")
-    assert _read(make_job(folder, interactions="log.csv.gz"))[1] == {"user_id": [1], "item_id": [2], "row": [2]}
+    assert _read(make_job(folder, interactions="log.csv.gz"))[1] == {
+        "user_id": [1],
+        "item_id": [2],
+        "row": [2],
+    }
     write_text(folder, "log.tsv", ["user_id\titem_id", "a,b\t2"])
     assert _read(make_job(folder, interactions="log.tsv"))[1]["user_id"] == ["a,b"]
 
@@ -128,14 +141,23 @@ def test_the_release_layout_carries_its_split(folder):
     for name, text in (("train", '{"0": [1, 2], "5": []}'), ("val", '{"0": [3]}'), ("test", '{"7": [1]}')):
         write_text(folder, f"{name}.json", [text])
     source, read = _read(make_job(folder, layout="mmssl", split={"method": "given"}))
-    assert read == {"user_id": [0, 0, 0, 7], "item_id": [1, 2, 3, 1], "row": [0, 0, 0, 7], "split": [0, 0, 1, 2]}
+    assert read == {
+        "user_id": [0, 0, 0, 7],
+        "item_id": [1, 2, 3, 1],
+        "row": [0, 0, 0, 7],
+        "split": [0, 0, 1, 2],
+    }
     assert source.unit == "user"
     assert "split" not in _read(make_job(folder, layout="mmssl", split={"method": "ratio"}))[1]
 
 
 def test_splits_by_name_or_number(folder):
     write_table(
-        folder, "interactions.parquet", user_id=[1, 1, 1], item_id=[1, 2, 3], part=["train", " test", "validation"]
+        folder,
+        "interactions.parquet",
+        user_id=[1, 1, 1],
+        item_id=[1, 2, 3],
+        part=["train", " test", "validation"],
     )
     job = make_job(folder, columns={"split": "part"}, split={"method": "given"})
     assert _read(job)[1]["split"] == [0, 2, 1]
@@ -145,7 +167,10 @@ def test_splits_by_name_or_number(folder):
 
 def test_rows_without_an_id_become_a_tally(folder):
     write_table(
-        folder, "interactions.parquet", user_id=["a", None, "b", "c"], item_id=pa.array([1.0, 1.0, None, np.nan])
+        folder,
+        "interactions.parquet",
+        user_id=["a", None, "b", "c"],
+        item_id=pa.array([1.0, 1.0, None, np.nan]),
     )
     job = make_job(folder)
     source = open_interactions(job.data, find_files(job).interactions)
@@ -155,13 +180,17 @@ def test_rows_without_an_id_become_a_tally(folder):
     assert tallied(tallies) == {"null_id": 3, "duplicate": 0}
 
 
-@pytest.mark.parametrize(("raw", "kept"), [("f2", "f2"), ("f4", "f4"), ("f8", "f4"), ("i8", "f4"), (">f4", "f4")])
+@pytest.mark.parametrize(
+    ("raw", "kept"), [("f2", "f2"), ("f4", "f4"), ("f8", "f4"), ("i8", "f4"), (">f4", "f4")]
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
     monkeypatch.setattr("mmssl_dist.data.readers.numbered.PIECE_BYTES", 20)
     matrix = np.arange(21).reshape(7, 3)
     write_matrix(folder, "image.npy", np.asarray(matrix, dtype=raw, order=order))
-    sources, read = _features(make_job(folder, modalities={"image": "image.npy"}, interactions="image.parquet"))
+    sources, read = _features(
+        make_job(folder, modalities={"image": "image.npy"}, interactions="image.parquet")
+    )
     items, values = read["image"]
     assert items == list(range(7))
     np.testing.assert_array_equal(values, matrix)
@@ -170,7 +199,8 @@ def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
     assert len(sources["image"].pieces) == (
         1
         if order == "F"
-        else 7 // max(1, 20 // (3 * np.dtype(raw).itemsize)) + (7 % max(1, 20 // (3 * np.dtype(raw).itemsize)) > 0)
+        else 7 // max(1, 20 // (3 * np.dtype(raw).itemsize))
+        + (7 % max(1, 20 // (3 * np.dtype(raw).itemsize)) > 0)
     )
 
 
@@ -185,7 +215,9 @@ def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
     ],
 )
 def test_vectors_in_parquet_of_any_list_type(folder, kind):
-    column = pa.array([[np.float16(1), np.float16(2)], None, [np.float16(5), np.float16(6)]], pa.list_(pa.float16()))
+    column = pa.array(
+        [[np.float16(1), np.float16(2)], None, [np.float16(5), np.float16(6)]], pa.list_(pa.float16())
+    )
     values = column.cast(pa.list_(pa.float32())).cast(kind) if kind != pa.list_(pa.float16()) else column
     write_table(folder, "image.parquet", item_id=["a", "b", "c"], vector=values)
     _, read = _features(make_job(folder, interactions="image.parquet"), pa.string())

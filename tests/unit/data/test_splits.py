@@ -38,7 +38,9 @@ def test_ratio_does_not_depend_on_the_order_of_rows(users, share, seed):
     draws, order = (rng.random(people), rng.random(people)), rng.random(len(users))
     shuffled = rng.permutation(len(users))
     held = splits.ratio(users, order, draws, *share)
-    np.testing.assert_array_equal(splits.ratio(users[shuffled], order[shuffled], draws, *share), held[shuffled])
+    np.testing.assert_array_equal(
+        splits.ratio(users[shuffled], order[shuffled], draws, *share), held[shuffled]
+    )
 
 
 def test_ratio_rounds_without_bias():
@@ -50,7 +52,9 @@ def test_ratio_rounds_without_bias():
 
 def test_ratio_by_hand():
     users, order = np.array([0, 0, 0, 0, 0, 1]), np.array([5, 1, 4, 2, 3, 0])
-    half = np.array([0.5, 0.5])  # user 0: two for test, one for validation; user 1 keeps its only one for training
+    half = np.array(
+        [0.5, 0.5]
+    )  # user 0: two for test, one for validation; user 1 keeps its only one for training
     held = splits.ratio(users, order, (half, half), 0.2, 0.4)
     assert held.tolist() == [0, 2, 0, 2, 1, 0]
 
@@ -91,7 +95,9 @@ def test_time_keys_keep_the_order(time):
     np.testing.assert_array_equal(keys[:, None] == keys[None], time[:, None] == time[None])
 
 
-@given(arrays(np.int64, st.integers(1, 60), elements=st.integers(-(2**40), 2**40) | st.integers(0, 3)), st.data())
+@given(
+    arrays(np.int64, st.integers(1, 60), elements=st.integers(-(2**40), 2**40) | st.integers(0, 3)), st.data()
+)
 def test_digits_find_the_exact_order_statistic(time, data):
     rank = data.draw(st.integers(0, len(time) - 1))
     keys = splits.time_keys(time)

@@ -1,4 +1,5 @@
-"""Titles of items: of the right ones, whatever the ids' type and the file's; and what is wrong with a file."""
+"""Titles of items: of the right ones, whatever the ids' type and the file's; and what is wrong with a
+file."""
 
 from __future__ import annotations
 
@@ -18,8 +19,12 @@ from mmssl_dist.errors import InputError
 
 
 def job(folder: Path, titles: str) -> Job:
-    data = {"path": str(folder), "titles": titles, "modalities": {"image": {"file": "image.npy"}},
-            "columns": {"item": "sku"}}  # fmt: skip
+    data = {
+        "path": str(folder),
+        "titles": titles,
+        "modalities": {"image": {"file": "image.npy"}},
+        "columns": {"item": "sku"},
+    }
     return parse_job({"output": str(folder / "out"), "data": data})
 
 
@@ -51,14 +56,17 @@ def test_a_job_without_titles_has_none(tmp_path):
     assert read_titles(without.data, (), [1]) == {}
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("t.csv", b"id,title\n1,x\n", r"t\.csv: found columns id, title; a column sku is needed"),
-    ("t.csv", b"sku,name\n1,x\n", r"t\.csv: found columns sku, name; a column title is needed"),
-    ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; it must be readable Parquet, or CSV"),
-    ("t.csv", b"", r"t\.csv: found .*; it must be readable Parquet, or CSV"),
-    ("t.doc", b"sku,title\n", r"data\.titles: found t\.doc; files end in"),
-    ("else.csv", b"sku,title\n", "no such file; data.titles names a file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"id,title\n1,x\n", r"t\.csv: found columns id, title; a column sku is needed"),
+        ("t.csv", b"sku,name\n1,x\n", r"t\.csv: found columns sku, name; a column title is needed"),
+        ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; it must be readable Parquet, or CSV"),
+        ("t.csv", b"", r"t\.csv: found .*; it must be readable Parquet, or CSV"),
+        ("t.doc", b"sku,title\n", r"data\.titles: found t\.doc; files end in"),
+        ("else.csv", b"sku,title\n", "no such file; data.titles names a file"),
+    ],
+)
 def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     made = job(tmp_path, "t.csv" if name == "else.csv" else name)

@@ -73,7 +73,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[File
 def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
     server, url = served({"a.npy": f"sha256:{SHA}", "b.bin": None}, a__npy=CONTENT, b__bin=b"two")
     found = fetch("tiny", tmp_path, url)
-    assert [(each.name, each.bytes, each.verified) for each in found] == [("a.npy", 10240, True), ("b.bin", 3, False)]
+    assert [(each.name, each.bytes, each.verified) for each in found] == [
+        ("a.npy", 10240, True),
+        ("b.bin", 3, False),
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "b.bin", LOCK]
     assert json.loads((tmp_path / LOCK).read_text())["files"]["a.npy"]["sha256"] == SHA
     assert len(server.asked) == 2
@@ -151,15 +154,24 @@ def test_an_archive_is_unpacked(served, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "ml", "ml.zip"]
 
 
-@pytest.mark.parametrize("content", [
-    archive(("ml/a", b"1"), ("../out", b"2")), archive(("/out", b"2")), archive(("ml/../../out", b"2")),
-    archive(("..\\out", b"2")), archive(("ml/a", b"1"), link="/etc/passwd"), b"no archive",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        archive(("ml/a", b"1"), ("../out", b"2")),
+        archive(("/out", b"2")),
+        archive(("ml/../../out", b"2")),
+        archive(("..\\out", b"2")),
+        archive(("ml/a", b"1"), link="/etc/passwd"),
+        b"no archive",
+    ],
+)
 def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written(tmp_path, content):
     folder = tmp_path / "inner"
     folder.mkdir()
     (folder / "bad.zip").write_bytes(content)
-    with pytest.raises(InputError, match=r"archives stay in their folder and hold no links|it must be a zip archive"):
+    with pytest.raises(
+        InputError, match=r"archives stay in their folder and hold no links|it must be a zip archive"
+    ):
         unpack(folder / "bad.zip", folder)
     assert [path.name for path in tmp_path.iterdir()] == ["inner"]
     assert [path.name for path in folder.iterdir()] == ["bad.zip"]

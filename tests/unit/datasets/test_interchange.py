@@ -45,14 +45,20 @@ def read(job: Job) -> tuple[set[tuple[int, int, int]], dict[str, dict[int, list[
     files = find_files(job)
     source = open_interactions(job.data, files.interactions)
     triples = {
-        triple for piece in source.pieces for table in source.read(piece)
+        triple
+        for piece in source.pieces
+        for table in source.read(piece)
         for triple in zip(*(table[name].to_pylist() for name in (USER_ID, ITEM_ID, SPLIT)), strict=True)
-    }  # fmt: skip
+    }
     features = {
-        name: {item: vector.tolist() for piece in each.pieces for batch in each.read(piece)
-               for item, vector in zip(batch.items.to_pylist(), batch.vectors, strict=True)}
+        name: {
+            item: vector.tolist()
+            for piece in each.pieces
+            for batch in each.read(piece)
+            for item, vector in zip(batch.items.to_pylist(), batch.vectors, strict=True)
+        }
         for name, each in open_features(job.data, files, source.item_type).items()
-    }  # fmt: skip
+    }
     return triples, features
 
 
@@ -60,13 +66,17 @@ TRIPLES = {(u, i, code) for code, pairs in enumerate((TRAIN, VALIDATION, TEST)) 
 FEATURES = {
     "image": dict(enumerate(IMAGE.tolist())),
     "text": {0: [1.0, 1.0], 1: [0.0, 0.0], 2: [1.0, 1.0], 3: [1.0, 1.0]},
-}  # fmt: skip
+}
 
 
 def test_mmrec_s_files(mmrec):
     assert sorted(path.name for path in mmrec.iterdir()) == [
-        "i_id_mapping.csv", "image_feat.npy", "shop.inter", "text_feat.npy", "u_id_mapping.csv",
-    ]  # fmt: skip
+        "i_id_mapping.csv",
+        "image_feat.npy",
+        "shop.inter",
+        "text_feat.npy",
+        "u_id_mapping.csv",
+    ]
     assert (mmrec / "shop.inter").read_text().splitlines()[:2] == ["userID\titemID\tx_label", "0\t0\t0"]
     assert (mmrec / "i_id_mapping.csv").read_text().splitlines()[:2] == ["item_id\titemID", "70\t0"]
     assert (mmrec / "u_id_mapping.csv").read_text().splitlines()[2] == '"b\tob"\t1'
@@ -74,10 +84,17 @@ def test_mmrec_s_files(mmrec):
 
 
 def test_prepare_reads_them_as_they_are(mmrec):
-    job = parse_job({"output": "x", "data": {
-        "path": str(mmrec), "layout": "inter", "split": {"method": "given"},
-        "modalities": {"image": {"file": "image_feat.npy"}, "text": {"file": "text_feat.npy"}},
-    }})  # fmt: skip
+    job = parse_job(
+        {
+            "output": "x",
+            "data": {
+                "path": str(mmrec),
+                "layout": "inter",
+                "split": {"method": "given"},
+                "modalities": {"image": {"file": "image_feat.npy"}, "text": {"file": "text_feat.npy"}},
+            },
+        }
+    )
     assert read(job) == (TRIPLES, FEATURES)
 
 

@@ -1,4 +1,5 @@
-"""Planted structure: communities explain interactions far better than popularity, and features reveal them."""
+"""Planted structure: communities explain interactions far better than popularity, and features reveal
+them."""
 
 from __future__ import annotations
 
@@ -53,7 +54,10 @@ def test_pairs_are_distinct_and_as_many_as_asked(pairs):
 
 def test_popularity_and_activity_have_a_head(pairs):
     users, items = pairs
-    for counts in (np.sort(np.bincount(users, minlength=USERS)), np.sort(np.bincount(items, minlength=ITEMS))):
+    for counts in (
+        np.sort(np.bincount(users, minlength=USERS)),
+        np.sort(np.bincount(items, minlength=ITEMS)),
+    ):
         assert counts[-1] > 3 * np.median(counts)
         assert counts[0] >= 1
 
@@ -62,7 +66,9 @@ def test_features_reveal_the_community(plan):
     features = draw_features(plan, 0, 16, 0, ITEMS)
     assert features.dtype == np.float16
     community = np.arange(ITEMS) % plan.communities
-    centroids = np.stack([features[community == c].mean(0, dtype=np.float64) for c in range(plan.communities)])
+    centroids = np.stack(
+        [features[community == c].mean(0, dtype=np.float64) for c in range(plan.communities)]
+    )
     nearest = ((features[:, None].astype(np.float64) - centroids) ** 2).sum(-1).argmin(1)
     assert (nearest == community).mean() > 0.95
 
@@ -94,5 +100,14 @@ def test_seeds_differ_and_repeat(plan, pairs):
 )
 def test_sizes_out_of_range(changed, expected):
     with pytest.raises(InputError) as caught:
-        make_plan(**{"users": 100, "items": 50, "interactions": 300, "modalities": {"image": 4}, "seed": 0, **changed})
+        make_plan(
+            **{
+                "users": 100,
+                "items": 50,
+                "interactions": 300,
+                "modalities": {"image": 4},
+                "seed": 0,
+                **changed,
+            }
+        )
     assert str(caught.value).startswith(expected)

@@ -53,11 +53,27 @@ def silent(adjacency: Adjacency) -> Adjacency:
     return replace(adjacency, weight=torch.zeros_like(adjacency.weight))
 
 
-@pytest.mark.parametrize("settings", [
-    {"modality_weight": 0.7, "item_graph": ItemGraph(weight=0.6), "modality_graph": ModalityGraph(size=3)},
-    {"modality_weight": 0.7, "item_graph": ItemGraph(weight=0.0), "modality_graph": ModalityGraph(size=0)},
-    {"modality_weight": 0.0, "item_graph": ItemGraph(weight=0.6), "modality_graph": ModalityGraph(size=0)},
-], ids=["all", "tower", "item graph"])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "modality_weight": 0.7,
+            "item_graph": ItemGraph(weight=0.6),
+            "modality_graph": ModalityGraph(size=3),
+        },
+        {
+            "modality_weight": 0.7,
+            "item_graph": ItemGraph(weight=0.0),
+            "modality_graph": ModalityGraph(size=0),
+        },
+        {
+            "modality_weight": 0.0,
+            "item_graph": ItemGraph(weight=0.6),
+            "modality_graph": ModalityGraph(size=0),
+        },
+    ],
+    ids=["all", "tower", "item graph"],
+)
 def test_everything_that_comes_from_it_is_left_out(settings):
     trained, whole = model(**settings), graph()
     views = VIEWS if settings["modality_graph"].size else {}
@@ -69,14 +85,22 @@ def test_everything_that_comes_from_it_is_left_out(settings):
             other.projection(modality).weight.zero_()
             other.projection(modality).bias.zero_()
         quiet = replace(whole, similar={**whole.similar, modality: silent(whole.similar[modality])})
-        rows = exact_rows(other, ROWS, quiet, {**views, modality: silent(VIEWS[modality])} if views else {}, ALONE)
+        rows = exact_rows(
+            other, ROWS, quiet, {**views, modality: silent(VIEWS[modality])} if views else {}, ALONE
+        )
         assert found[modality] == held_out_metrics(SETTINGS, whole, rows, ALONE, SPLITS)
-    everything = held_out_metrics(SETTINGS, whole, exact_rows(trained, ROWS, whole, views, ALONE), ALONE, SPLITS)
+    everything = held_out_metrics(
+        SETTINGS, whole, exact_rows(trained, ROWS, whole, views, ALONE), ALONE, SPLITS
+    )
     assert found["image"] != everything != found["text"]
 
 
 def test_what_a_model_does_not_use_contributes_nothing():
-    trained = model(modality_weight=0.0, item_graph=ItemGraph(weight=0.0), modality_graph=ModalityGraph(size=0))
+    trained = model(
+        modality_weight=0.0, item_graph=ItemGraph(weight=0.0), modality_graph=ModalityGraph(size=0)
+    )
     found = metrics_without(SETTINGS, trained, ROWS, graph(), {}, ALONE, SPLITS)
-    everything = held_out_metrics(SETTINGS, graph(), exact_rows(trained, ROWS, graph(), {}, ALONE), ALONE, SPLITS)
+    everything = held_out_metrics(
+        SETTINGS, graph(), exact_rows(trained, ROWS, graph(), {}, ALONE), ALONE, SPLITS
+    )
     assert found == dict.fromkeys(MODALITIES, everything)

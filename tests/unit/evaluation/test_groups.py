@@ -1,4 +1,5 @@
-"""Cold and warm items apart, and the file of each user's metrics, against cases by hand and for two workers."""
+"""Cold and warm items apart, and the file of each user's metrics, against cases by hand and for two
+workers."""
 
 from __future__ import annotations
 
@@ -22,12 +23,15 @@ from mmssl_dist.storage import open_location
 from tests.graphs import local_graph
 from tests.processes import run_workers
 
-# Four users, five items (ranks); nodes: users 0, 1, items 2, 3, 4, then users 5, 6, items 7, 8. Items 3 and 4 are cold.
+# Four users, five items (ranks); nodes: users 0, 1, items 2, 3, 4, then users 5, 6, items 7, 8. Items 3 and 4
+# are cold.
 CUT = PartitionBook((2, 2), (3, 2))
 TRAIN = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (3, 2)]
 HELD = [(0, 3), (0, 2), (1, 4), (3, 0)]  # user 2 holds nothing out
 SETTINGS = Evaluation(ks=(1, 2), metric="recall@2", user_block=2, item_block=2)
-ROWS = torch.tensor([1.0, 1.0, 0.5, 0.4, 0.3, 1.0, -1.0, 0.2, 0.1])[:, None]  # user 3 ranks items the other way
+ROWS = torch.tensor([1.0, 1.0, 0.5, 0.4, 0.3, 1.0, -1.0, 0.2, 0.1])[
+    :, None
+]  # user 3 ranks items the other way
 IDS = [pa.array(["u0", "u1"]), pa.array(["u2", "u3"])]
 
 
@@ -36,8 +40,10 @@ def evaluate(rank: int, workers: int, folder: Path, held: list[tuple[int, int]])
     exchange = Exchange(dist.group.WORLD if workers > 1 else None, CUT.worker_bounds(workers), rank)
     rows = ROWS[graph.first : graph.first + graph.num_rows]
     groups = group_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
-    found = {MODEL: held_out_users(SETTINGS, graph, rows, exchange, ("validation", "test")),
-             POPULARITY: popularity_users(SETTINGS, graph, exchange, ("test",))}  # fmt: skip
+    found = {
+        MODEL: held_out_users(SETTINGS, graph, rows, exchange, ("validation", "test")),
+        POPULARITY: popularity_users(SETTINGS, graph, exchange, ("test",)),
+    }
     ids = [IDS[part] for part in graph.parts]
     records = write_users(open_location(str(folder), Storage()), graph, ids, found, SETTINGS.ks)
     assert list(records) == [f"users/part-{part:05d}.parquet" for part in graph.parts]

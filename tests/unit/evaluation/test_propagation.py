@@ -1,4 +1,5 @@
-"""Exact rows against dense products, in chunks of any size; metrics and popularity on a case ranked by hand."""
+"""Exact rows against dense products, in chunks of any size; metrics and popularity on a case ranked by
+hand."""
 
 from __future__ import annotations
 
@@ -53,8 +54,9 @@ def matrix(adjacency: Adjacency) -> torch.Tensor:
 def test_equal_dense_products_in_chunks_of_any_size(monkeypatch, chunk, layers, views):
     monkeypatch.setattr(propagation, "_CHUNK_EDGES", chunk)
     graph = local_graph(BOOK, PAIRS)
-    settings = Model(dimension=8, layers=layers, modality_graph=ModalityGraph(size=views),
-                     item_graph=ItemGraph(weight=0.5))  # fmt: skip
+    settings = Model(
+        dimension=8, layers=layers, modality_graph=ModalityGraph(size=views), item_graph=ItemGraph(weight=0.5)
+    )
     graph = replace(graph, similar={"image": similar()})
     model = Mmssl(settings, {"image": 1}, seed=1)
     ids = torch.randn(BOOK.num_nodes, 8, generator=torch.Generator().manual_seed(2))
@@ -93,7 +95,9 @@ def test_chunks_are_bounded_but_for_single_rows(monkeypatch):
 
 def test_no_edges_and_no_rows():
     nothing = lists_of([[]] * BOOK.num_nodes)
-    assert torch.equal(sum_neighbours(nothing, torch.ones(BOOK.num_nodes, 2), ALONE), torch.zeros(BOOK.num_nodes, 2))
+    assert torch.equal(
+        sum_neighbours(nothing, torch.ones(BOOK.num_nodes, 2), ALONE), torch.zeros(BOOK.num_nodes, 2)
+    )
     empty = Exchange(None, PartitionBook((0,), (0,)).worker_bounds(1), 0)
     assert sum_neighbours(lists_of([]), torch.ones(0, 2), empty).shape == (0, 2)
 
@@ -114,20 +118,35 @@ SETTINGS = Evaluation(ks=(1, 2), metric="recall@2", user_block=2, item_block=2)
 def test_metrics_by_hand():
     graph = local_graph(CUT, TRAIN, held_out=HELD)
     exchange = Exchange(None, CUT.worker_bounds(1), 0)
-    items = torch.tensor([[0.5], [0.4], [0.3], [0.2], [0.1]])  # every user with row 1 ranks items 0, 1, 2, 3, 4
+    items = torch.tensor(
+        [[0.5], [0.4], [0.3], [0.2], [0.1]]
+    )  # every user with row 1 ranks items 0, 1, 2, 3, 4
     rows = torch.zeros(9, 1)
     rows[[2, 3, 4, 7, 8]], rows[[0, 1, 5]], rows[6] = items, 1.0, -1.0  # user 3 ranks them the other way
     found = held_out_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
     # user 0 knows 0, 1: sees 2, 3, both held out; user 1 knows 0, 1: sees 2, 3, neither is 4;
     # user 3 knows 2: sees 4, 3, not 0
     wanted = {
-        "recall@1": 0.5 / 3, "precision@1": 1 / 3, "ndcg@1": 1 / 3, "hit_rate@1": 1 / 3, "mrr@1": 1 / 3,
-        "recall@2": 1 / 3, "precision@2": 1 / 3, "ndcg@2": 1 / 3, "hit_rate@2": 1 / 3, "mrr@2": 1 / 3,
-    }  # fmt: skip
+        "recall@1": 0.5 / 3,
+        "precision@1": 1 / 3,
+        "ndcg@1": 1 / 3,
+        "hit_rate@1": 1 / 3,
+        "mrr@1": 1 / 3,
+        "recall@2": 1 / 3,
+        "precision@2": 1 / 3,
+        "ndcg@2": 1 / 3,
+        "hit_rate@2": 1 / 3,
+        "mrr@2": 1 / 3,
+    }
     assert found["validation"] == pytest.approx(wanted)
     assert found["test"] == found["validation"]
     ranking = rank(SETTINGS, graph, graph.users, rows[graph.users], rows[graph.items], 5, exchange)
-    assert ranking.nodes.tolist() == [[4, 7, 8, -1, -1], [4, 7, 8, -1, -1], [3, 4, 7, 8, -1], [8, 7, 3, 2, -1]]
+    assert ranking.nodes.tolist() == [
+        [4, 7, 8, -1, -1],
+        [4, 7, 8, -1, -1],
+        [3, 4, 7, 8, -1],
+        [8, 7, 3, 2, -1],
+    ]
 
 
 def test_popularity_by_hand():
@@ -145,4 +164,6 @@ def test_popularity_by_hand():
 def test_a_split_without_interactions_has_no_metrics():
     graph = local_graph(CUT, TRAIN)
     with pytest.raises(InputError, match="no user with held-out interactions"):
-        held_out_metrics(SETTINGS, graph, torch.zeros(9, 1), Exchange(None, CUT.worker_bounds(1), 0), ("test",))
+        held_out_metrics(
+            SETTINGS, graph, torch.zeros(9, 1), Exchange(None, CUT.worker_bounds(1), 0), ("test",)
+        )

@@ -20,12 +20,25 @@ def csr(lists: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def rank(
-    users: np.ndarray, items: np.ndarray, item_nodes: np.ndarray, seen: list[list[int]], k: int,
-    user_block: int = 2, item_block: int = 3,
+    users: np.ndarray,
+    items: np.ndarray,
+    item_nodes: np.ndarray,
+    seen: list[list[int]],
+    k: int,
+    user_block: int = 2,
+    item_block: int = 3,
 ) -> Ranking:
     exchange = Exchange(None, np.asarray([0, 10**6]), 0)
-    return top_k(torch.from_numpy(users), Seen(*csr(seen)), torch.from_numpy(items), torch.from_numpy(item_nodes), k,
-                 user_block, item_block, exchange)
+    return top_k(
+        torch.from_numpy(users),
+        Seen(*csr(seen)),
+        torch.from_numpy(items),
+        torch.from_numpy(item_nodes),
+        k,
+        user_block,
+        item_block,
+        exchange,
+    )
 
 
 def dense(
@@ -55,11 +68,15 @@ def test_a_case_by_hand() -> None:
 def test_same_as_a_dense_sort_for_any_blocks(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     n, m, k = (data.draw(st.integers(low, high)) for low, high in ((0, 6), (0, 300), (1, 9)))
-    users = rng.integers(-2, 3, (n, 3)).astype(np.float32)  # small whole numbers: exact scores, many ties, zeros
+    users = rng.integers(-2, 3, (n, 3)).astype(
+        np.float32
+    )  # small whole numbers: exact scores, many ties, zeros
     items = rng.integers(-2, 3, (m, 3)).astype(np.float32)
     item_nodes = np.sort(rng.choice(10 * m, m, replace=False)) if m else np.empty(0, np.int64)
     seen = [sorted(rng.choice(item_nodes, rng.integers(0, m + 1), replace=False).tolist()) for _ in range(n)]
-    got = rank(users, items, item_nodes, seen, k, data.draw(st.integers(1, 7)), data.draw(st.integers(1, 400)))
+    got = rank(
+        users, items, item_nodes, seen, k, data.draw(st.integers(1, 7)), data.draw(st.integers(1, 400))
+    )
     nodes, scores = dense(users, items, item_nodes, seen, k)
     np.testing.assert_array_equal(got.nodes.numpy(), nodes)
     np.testing.assert_array_equal(got.scores.numpy(), scores)
@@ -79,7 +96,9 @@ def test_rows_that_are_not_finite_are_refused(bad: float) -> None:
 
 def test_selection_through_chunks_keeps_the_order_of_equals() -> None:
     rng = np.random.default_rng(0)
-    scores = rng.integers(-3, 4, (20, 64 * 40)).astype(np.float32) * rng.choice([0.0, -0.0, 1.0], (20, 64 * 40))
+    scores = rng.integers(-3, 4, (20, 64 * 40)).astype(np.float32) * rng.choice(
+        [0.0, -0.0, 1.0], (20, 64 * 40)
+    )
     scores[3] = -np.inf
     values, columns = _select(torch.from_numpy(scores.astype(np.float32)), 7)
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :7]

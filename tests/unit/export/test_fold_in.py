@@ -14,10 +14,17 @@ from tests.training import make_job, publish_graph
 GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0")
 
 
-@pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.layers=1", "training.fanout=[3]"),
-                                  ("model.layers=0", "model.item_graph.weight=0", "training.fanout=all"),
-                                  ("model.feature_columns=6", "losses.adversarial.weight=0")],
-                         ids=["all", "no item graph", "one layer", "no layers", "feature columns"])  # fmt: skip
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        ("model.item_graph.weight=0",),
+        ("model.layers=1", "training.fanout=[3]"),
+        ("model.layers=0", "model.item_graph.weight=0", "training.fanout=all"),
+        ("model.feature_columns=6", "losses.adversarial.weight=0"),
+    ],
+    ids=["all", "no item graph", "one layer", "no layers", "feature columns"],
+)
 def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_path, sets):
     job = make_job(tmp_path, 2, 1, *GRAPHS, *sets)
     publish_graph(job)

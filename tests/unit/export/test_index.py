@@ -30,7 +30,9 @@ def write(export: Location, parts: int = 2) -> dict[str, FileRecord]:
     for part in range(parts):
         users, items = rows(USERS // parts, part), rows(ITEMS // parts, 10 + part)
         ids = pa.array(range(len(users)))
-        files |= dict([write_safetensors(export, part, users, items), write_user_embeddings(export, part, ids, users)])
+        files |= dict(
+            [write_safetensors(export, part, users, items), write_user_embeddings(export, part, ids, users)]
+        )
     return files
 
 
@@ -85,7 +87,10 @@ def test_a_search_too_narrow_is_seen_in_the_recall(export):
 @pytest.mark.parametrize(("kind", "name", "least"), [("ivf", "probes", 0.8), ("hnsw", "search_width", 0.97)])
 def test_auto_searches_as_far_as_the_recall_needs_and_no_farther(kind, name, least):
     items, users = rows(ITEMS, 10), rows(USERS, 0)
-    settings, comparison = Index(kind=kind, recall=least, cells=100, links=4, build_width=20), Comparison(items, users)
+    settings, comparison = (
+        Index(kind=kind, recall=least, cells=100, links=4, build_width=20),
+        Comparison(items, users),
+    )
     index = make_index(items, settings)
     facts = tune(index, comparison, settings)
     value = facts[name]
@@ -108,8 +113,12 @@ def test_a_recall_that_only_all_cells_reach():
 
 
 def test_fewer_items_than_the_list_is_long(export):
-    files = dict([write_safetensors(export, 0, rows(3, 0), rows(5, 1)),
-                  write_user_embeddings(export, 0, pa.array([1, 2, 3]), rows(3, 0))])  # fmt: skip
+    files = dict(
+        [
+            write_safetensors(export, 0, rows(3, 0), rows(5, 1)),
+            write_user_embeddings(export, 0, pa.array([1, 2, 3]), rows(3, 0)),
+        ]
+    )
     for kind in ("flat", "hnsw", "ivf"):
         _, facts = build_index(export, files, Index(kind=kind))
         assert facts["recall"] == {"value": 1.0, "at": 5, "users": 3}

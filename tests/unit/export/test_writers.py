@@ -57,7 +57,9 @@ def test_recommendations_end_where_the_items_end(export: Location, tmp_path: Pat
     ]
 
 
-def test_row_groups_join_seamlessly(export: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_groups_join_seamlessly(
+    export: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writers, "_ROW_GROUP", 4)
     index = np.arange(30).reshape(10, 3)
     ranked = RankedIds(pa.array(np.arange(30) * 10), index)

@@ -44,10 +44,17 @@ def test_dgl_computes_with_torch() -> None:
 
 def test_the_stand_in_for_graphbolt_refuses_to_be_used() -> None:
     graphbolt = sys.modules["dgl.graphbolt"]
-    if Path(dgl.__file__).with_name("graphbolt").joinpath(f"libgraphbolt_pytorch_{torch.__version__}.so").exists():
+    if (
+        Path(dgl.__file__)
+        .with_name("graphbolt")
+        .joinpath(f"libgraphbolt_pytorch_{torch.__version__}.so")
+        .exists()
+    ):
         assert graphbolt.__file__ is not None  # the real one
         return
-    with pytest.raises(MmsslError, match=r"dgl\.graphbolt\.MiniBatch: GraphBolt is switched off.* for torch \d"):
+    with pytest.raises(
+        MmsslError, match=r"dgl\.graphbolt\.MiniBatch: GraphBolt is switched off.* for torch \d"
+    ):
         graphbolt.MiniBatch  # noqa: B018
     with pytest.raises(MmsslError, match="FusedCSCSamplingGraph: GraphBolt is switched off"):
         graphbolt.FusedCSCSamplingGraph()
@@ -78,7 +85,11 @@ def test_every_process_draws_the_same() -> None:
         "print(draw(3, lambda: dgl.random.choice(10**12, 5)).tolist())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PACKAGE.parent,
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
         env={"OMP_NUM_THREADS": "2"},
     )
     assert done.stdout.strip() == str(numbers(3))
@@ -96,6 +107,8 @@ def test_a_process_that_drew_before_is_told() -> None:
         "    except door.MmsslError as error: print(error, flush=True)\n"
         "    os._exit(0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PACKAGE.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PACKAGE.parent
+    )
     assert "something in this process drew from it first" in done.stdout
     assert "before this process was forked" in done.stdout

@@ -54,8 +54,14 @@ def dense_truth(oracle: ModuleType, x: np.ndarray, having: list[int], *, standar
 
 @pytest.mark.parametrize(
     ("method", "parts", "standardized"),
-    [("metis", 4, True), ("streaming", 4, True), ("random", 4, True), ("random", 4, False), ("metis", 1, True),
-     ("metis", 1, False)],
+    [
+        ("metis", 4, True),
+        ("streaming", 4, True),
+        ("random", 4, True),
+        ("random", 4, False),
+        ("metis", 1, True),
+        ("metis", 1, False),
+    ],
 )
 def test_propagated_rows_are_the_dense_towers(
     dataset: Manifest, make_job: MakeJob, oracle: ModuleType, method: str, parts: int, standardized: bool
@@ -88,13 +94,17 @@ def test_projecting_propagated_rows_is_propagating_projected_ones(
         side, external = name.split()
         index = int(external.removeprefix("user/")) if side == "user" else int(external) - 9000
         if (side, index) != ("item", COLD_ITEM):
-            np.testing.assert_allclose(projected[node], (user if side == "user" else item)[index], rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                projected[node], (user if side == "user" else item)[index], rtol=1e-5, atol=1e-5
+            )
 
 
 def test_by_hand(tmp_path: Path, make_job: MakeJob) -> None:
     """Users 0: items 0, 1; 1: item 1. Item 2 is cold. Features are the item's number plus 1."""
     x = np.array([[1.0], [2.0], [3.0]], np.float32)
-    dataset = write_dataset(tmp_path / "dataset", [(0, 1), (1, 1), (0, 0)], [(1, 2)], [], {"image": ([0, 1, 2], x)})
+    dataset = write_dataset(
+        tmp_path / "dataset", [(0, 1), (1, 1), (0, 0)], [(1, 2)], [], {"image": ([0, 1, 2], x)}
+    )
     job = make_job(parts=1, standardize=False)
     data = load_all(job, partition(job, dataset))[0]
     assert (data.users, data.items) == (2, 3)
@@ -110,7 +120,9 @@ def test_by_hand(tmp_path: Path, make_job: MakeJob) -> None:
 
 
 def test_metis_and_random_publish_the_same_rows(dataset: Manifest, make_job: MakeJob) -> None:
-    jobs = [make_job(method=m, parts=p) for m, p in (("metis", 1), ("metis", 4), ("random", 4), ("random", 7))]
+    jobs = [
+        make_job(method=m, parts=p) for m, p in (("metis", 1), ("metis", 4), ("random", 4), ("random", 7))
+    ]
     found = []
     for job in jobs:
         manifest = partition(job, dataset)
@@ -128,7 +140,10 @@ def test_edges_are_the_training_interactions_both_ways(dataset: Manifest, make_j
         row = np.repeat(np.arange(data.users + data.items), np.diff(data.indptr))
         keys = row * len(names) + data.neighbours
         assert (np.diff(keys) > 0).all()  # by row, ascending, each once
-        edges |= {(int(first + r), int(n)): float(w) for r, n, w in zip(row, data.neighbours, data.weight, strict=True)}
+        edges |= {
+            (int(first + r), int(n)): float(w)
+            for r, n, w in zip(row, data.neighbours, data.weight, strict=True)
+        }
     assert all(edges[b, a] == weight for (a, b), weight in edges.items())
     forward = {(names[a], names[b]) for a, b in edges if names[a].startswith("user")}
     assert forward == {(f"user user/{u}", f"item {9000 + i}") for u, i in training_pairs()}
@@ -164,20 +179,27 @@ def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
         crossing += int(((mine < book.bounds[part]) | (mine >= book.bounds[part + 1])).sum())
     assert manifest.facts["edge_cut"] == pytest.approx(crossing / len(training_pairs()))
     bounds = book.worker_bounds(2)
-    mine = [np.searchsorted(bounds, data.neighbours[: data.indptr[data.users]], side="right") - 1 for data in parts]
+    mine = [
+        np.searchsorted(bounds, data.neighbours[: data.indptr[data.users]], side="right") - 1
+        for data in parts
+    ]
     between = sum(int((part // 2 != holders).sum()) for part, holders in enumerate(mine))
     by_workers = manifest.facts["edge_cut_of_workers"]
     assert (by_workers[0], by_workers[3]) == (0.0, manifest.facts["edge_cut"])
     assert by_workers[1] == pytest.approx(between / len(training_pairs()))
     degrees = np.bincount([item for _, item in training_pairs()], minlength=ITEMS)
     told = manifest.facts["degrees"]["items"]
-    assert told[:3] == [[int(chosen.sum()), int(degrees[chosen].sum())]
-                        for chosen in (degrees == 0, degrees == 1, (degrees >= 2) & (degrees < 4))]  # fmt: skip
+    assert told[:3] == [
+        [int(chosen.sum()), int(degrees[chosen].sum())]
+        for chosen in (degrees == 0, degrees == 1, (degrees >= 2) & (degrees < 4))
+    ]
     assert np.sum(told, 0).tolist() == [ITEMS, len(training_pairs())]
     edges = np.array([len(data.neighbours) for data in parts])
     assert manifest.facts["balance"]["edges"] == pytest.approx(edges.max() / edges.mean())
     assert manifest.facts["balance"]["users"] == max(book.users) / (USERS / 4)
-    assert manifest.facts["bytes"] == sum(f.size for f in location(job).files() if not f.path.endswith("manifest.json"))
+    assert manifest.facts["bytes"] == sum(
+        f.size for f in location(job).files() if not f.path.endswith("manifest.json")
+    )
     assert manifest.facts["modalities"] == {"image": 5, "text": 40}
     assert manifest.facts["cold_items"] == 1
     assert (manifest.facts["user_id_type"], manifest.facts["item_id_type"]) == ("string", "int64")
@@ -200,14 +222,17 @@ def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob
 
 
 def test_metis_that_fails_says_so() -> None:
-    with pytest.raises(MmsslError, match=r"METIS could not cut the graph into 2 parts \(exit status [1-9-].*streaming"):
+    with pytest.raises(
+        MmsslError, match=r"METIS could not cut the graph into 2 parts \(exit status [1-9-].*streaming"
+    ):
         metis(np.array([0, 1, 2]), np.array([7, 0]), np.array([0, 1]), 2)  # there is no node 7
 
 
 _VALUES_IN_NEW_MEMORY = """
 import ctypes
 libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
 found = set()
 for size in (24, 200, 1000, 9000):
     places = [libc.malloc(size) for _ in range(8)]
@@ -222,9 +247,15 @@ print(len(found))
 
 
 def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
-    """DGL's METIS reads some before it writes it: anything that differs from process to process would move the cut."""
-    done = subprocess.run([sys.executable, "-c", _VALUES_IN_NEW_MEMORY], env=environment(), capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    """DGL's METIS reads some before it writes it: anything that differs from process to process would move
+    the cut."""
+    done = subprocess.run(
+        [sys.executable, "-c", _VALUES_IN_NEW_MEMORY],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "1"
 
 
@@ -242,7 +273,9 @@ def test_a_constant_feature_becomes_zero(tmp_path: Path, make_job: MakeJob) -> N
     x = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 6.0]], np.float16)
     dataset = write_dataset(tmp_path / "dataset", [(0, 0)], [(0, 1)], [(0, 2)], {"image": ([0, 1, 2], x)})
     job = make_job(parts=1)
-    rows = load_all(job, partition(job, dataset))[0].propagated["image"]  # one user, then item 0 and two cold items
+    rows = load_all(job, partition(job, dataset))[0].propagated[
+        "image"
+    ]  # one user, then item 0 and two cold items
     assert (rows[:, 0] == 0).all()
     np.testing.assert_allclose(rows[:, 1], np.array([-2, -2, -1, 3]) / np.sqrt(14 / 3), rtol=1e-6)
 
@@ -262,7 +295,9 @@ def test_more_parts_than_nodes(tmp_path: Path, make_job: MakeJob) -> None:
 def test_parts_without_users_or_items(tmp_path: Path, make_job: MakeJob, method: str) -> None:
     """One item for five users: most parts have no item, and still every row can be read."""
     pairs = [(u, 0) for u in range(5)]
-    dataset = write_dataset(tmp_path / "dataset", pairs, [(0, 0)], [], {"image": ([0], np.ones((1, 2), np.float32))})
+    dataset = write_dataset(
+        tmp_path / "dataset", pairs, [(0, 0)], [], {"image": ([0], np.ones((1, 2), np.float32))}
+    )
     job = make_job(parts=4, method=method, standardize=False)
     manifest = partition(job, dataset)
     assert 0 in read_book(manifest).items
@@ -289,7 +324,9 @@ def test_a_changed_file_is_refused(dataset: Manifest, make_job: MakeJob) -> None
         load_ids(location(job), manifest, 1, Path(job.output))
 
 
-def test_a_dataset_found_changed_while_it_is_written_leaves_nothing_published(dataset, make_job: MakeJob) -> None:
+def test_a_dataset_found_changed_while_it_is_written_leaves_nothing_published(
+    dataset, make_job: MakeJob
+) -> None:
     job = make_job(method="random", parts=2)
     partition(job, dataset)
     shard = sorted(Path(job.output).glob("dataset/features/text/*.parquet"))[-1]
@@ -300,7 +337,9 @@ def test_a_dataset_found_changed_while_it_is_written_leaves_nothing_published(da
 
 
 @pytest.mark.parametrize("name", ["users", "items", "interactions/train", "features/text"])
-def test_a_dataset_found_changed_before_leaves_what_was_published(dataset, make_job: MakeJob, name: str) -> None:
+def test_a_dataset_found_changed_before_leaves_what_was_published(
+    dataset, make_job: MakeJob, name: str
+) -> None:
     job = make_job(method="random", parts=2)
     published = partition(job, dataset)
     shard = min(Path(job.output).glob(f"dataset/{name}/*.parquet"))
@@ -338,12 +377,18 @@ def test_a_user_without_training_items_has_zero_rows(dataset: Manifest, make_job
     assert (rows[node] == 0).all()
 
 
-@pytest.mark.parametrize(("facts", "message"), [
-    ({"users": 1 << 40}, "users: the indices are not 0 to 1099511627775"),
-    ({"users": USERS - 1}, f"users: the indices are not 0 to {USERS - 2}"),
-    ({"modalities": {"image": {"dimension": 1 << 40}}}, "features/image: vectors of 5 values, where the"),
-], ids=["absurd users", "fewer users", "absurd width"])  # fmt: skip
-def test_facts_that_the_files_deny_are_refused_before_memory_is_taken(dataset, make_job, facts, message) -> None:
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"users": 1 << 40}, "users: the indices are not 0 to 1099511627775"),
+        ({"users": USERS - 1}, f"users: the indices are not 0 to {USERS - 2}"),
+        ({"modalities": {"image": {"dimension": 1 << 40}}}, "features/image: vectors of 5 values, where the"),
+    ],
+    ids=["absurd users", "fewer users", "absurd width"],
+)
+def test_facts_that_the_files_deny_are_refused_before_memory_is_taken(
+    dataset, make_job, facts, message
+) -> None:
     with pytest.raises(ArtifactError, match=message):
         partition(make_job(), replace(dataset, facts={**dataset.facts, **facts}))
 
@@ -351,7 +396,9 @@ def test_facts_that_the_files_deny_are_refused_before_memory_is_taken(dataset, m
 def test_partitions_of_another_size_than_their_book(dataset: Manifest, make_job: MakeJob) -> None:
     job = make_job()
     manifest = partition(job, dataset)
-    book = {"users": [n + 1 for n in manifest.facts["book"]["users"]], "items": manifest.facts["book"]["items"]}
+    book = {
+        "users": [n + 1 for n in manifest.facts["book"]["users"]],
+        "items": manifest.facts["book"]["items"],
+    }
     with pytest.raises(ArtifactError, match=r"part-00000: lists of \d+ nodes, where the manifest says \d+"):
         load_all(job, replace(manifest, facts={**manifest.facts, "book": book}))
-

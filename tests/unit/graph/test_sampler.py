@@ -48,7 +48,9 @@ def check(indptr: np.ndarray, rows: Tensor, fanout: int | None, counts: Tensor, 
     seed=st.integers(-(2**70), 2**70),
     data=st.data(),
 )
-def test_sampled_edges_are_the_rows_own(degrees: list[int], fanout: int | None, seed: int, data: st.DataObject) -> None:
+def test_sampled_edges_are_the_rows_own(
+    degrees: list[int], fanout: int | None, seed: int, data: st.DataObject
+) -> None:
     indptr, neighbours = ragged(degrees)
     rows = torch.tensor(sorted(data.draw(st.sets(st.integers(0, len(degrees) - 1)))), dtype=torch.int64)
     sampler = PartitionSampler(indptr, neighbours, NODES)
@@ -77,7 +79,8 @@ def test_no_rows_and_an_empty_partition() -> None:
 
 
 def test_each_neighbour_is_kept_with_probability_fanout_over_degree() -> None:
-    """Over 4,000 draws each frequency is within 4.5 standard errors, and their spread is that of fair draws."""
+    """Over 4,000 draws each frequency is within 4.5 standard errors, and their spread is that of fair
+    draws."""
     degrees, fanout, draws = [3, 5, 11, 40, 200], 4, 4000
     indptr, neighbours = ragged(degrees)
     sampler, rows = PartitionSampler(indptr, neighbours, NODES), torch.arange(len(degrees))
@@ -93,7 +96,8 @@ def test_each_neighbour_is_kept_with_probability_fanout_over_degree() -> None:
 
 
 def test_an_unbiased_sum() -> None:
-    """The mean over draws of degree / fanout times the sampled sum is the full sum, within its standard error."""
+    """The mean over draws of degree / fanout times the sampled sum is the full sum, within its standard
+    error."""
     degrees, fanout, draws = [30, 90], 5, 3000
     indptr, neighbours = ragged(degrees)
     values = np.random.default_rng(1).normal(size=len(neighbours))
@@ -108,7 +112,8 @@ def test_an_unbiased_sum() -> None:
 
 
 def test_near_seeds_draw_apart() -> None:
-    """Draws of consecutive seeds agree no more often than chance: 10 of 1,000 neighbours share 0.1 of their edges."""
+    """Draws of consecutive seeds agree no more often than chance: 10 of 1,000 neighbours share 0.1 of their
+    edges."""
     indptr = np.array([0, 1000])
     sampler = PartitionSampler(indptr, np.arange(1000) % NODES, NODES)
     drawn = [set(sampler.sample(torch.tensor([0]), 10, seed).edges.tolist()) for seed in range(1000)]
@@ -133,7 +138,12 @@ def test_same_draws_in_any_thread_and_process() -> None:
     root = Path(mmssl_dist.__file__).parents[1]
     code = "from tests.unit.graph.test_sampler import fixed_draw; print(fixed_draw())"
     done = subprocess.run(  # with more than one thread to share rows out to
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root, env={"OMP_NUM_THREADS": "2"}
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={"OMP_NUM_THREADS": "2"},
     )
     assert [*found, done.stdout.strip()] == [expected] * 5
 
@@ -143,13 +153,15 @@ def test_memory_maps_are_read_in_place(tmp_path: Path, recwarn: pytest.WarningsR
     np.save(tmp_path / "neighbours.npy", neighbours)
     mapped = np.load(tmp_path / "neighbours.npy", mmap_mode="r")
     sample = PartitionSampler(indptr, mapped, NODES).sample(torch.arange(3), 6, 1)
-    assert torch.equal(sample.edges, PartitionSampler(indptr, neighbours, NODES).sample(torch.arange(3), 6, 1).edges)
+    assert torch.equal(
+        sample.edges, PartitionSampler(indptr, neighbours, NODES).sample(torch.arange(3), 6, 1).edges
+    )
     assert not [w for w in recwarn if "writable" in str(w.message)]
 
 
 def test_cost_follows_the_rows_and_not_the_partition() -> None:
-    """1,000 rows of a partition of 2 million take about as long as 1,000 rows of 20,000; anything linear would take 100
-    times as long."""
+    """1,000 rows of a partition of 2 million take about as long as 1,000 rows of 20,000; anything linear
+    would take 100 times as long."""
 
     def seconds(n: int) -> float:
         sampler = PartitionSampler(torch.arange(n + 1) * 4, torch.arange(4 * n) % NODES, NODES)

@@ -49,12 +49,16 @@ def test_there_may_be_nobody_to_be_near_to(items):
 
 def test_the_inverted_file_finds_nearly_the_same():
     rng = np.random.default_rng(0)
-    features = (rng.normal(size=(40, 16))[rng.integers(0, 40, 3000)] + rng.normal(size=(3000, 16))).astype(np.float32)
+    features = (rng.normal(size=(40, 16))[rng.integers(0, 40, 3000)] + rng.normal(size=(3000, 16))).astype(
+        np.float32
+    )
     exact, approximate = nearest_items(features, 10), nearest_items(features, 10, exact_up_to=1000)
     shared = [len(set(a) & set(b)) / 10 for a, b in zip(rows_of(exact), rows_of(approximate), strict=True)]
     assert all(item not in row for item, row in enumerate(rows_of(approximate)))
     assert np.mean(shared) > 0.8
-    assert rows_of(approximate) == rows_of(nearest_items(features, 10, exact_up_to=1000))  # the same every time
+    assert rows_of(approximate) == rows_of(
+        nearest_items(features, 10, exact_up_to=1000)
+    )  # the same every time
 
 
 def test_weights_are_symmetric_in_length_and_listings():

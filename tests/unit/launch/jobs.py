@@ -9,5 +9,9 @@ from mmssl_dist.config import Job, parse_job
 
 def make_job(*overrides: str, **sections: Any) -> Job:
     """A job with one modality; ``overrides`` as ``--set`` takes them."""
-    tree = {"output": "runs/x", "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}}, **sections}
+    tree = {
+        "output": "runs/x",
+        "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
+        **sections,
+    }
     return parse_job(tree, overrides)

@@ -12,14 +12,28 @@ from mmssl_dist.launch.artifact_facts import require_facts
 from mmssl_dist.storage import FileRecord, Manifest, open_location
 
 GOOD: dict[str, dict[str, Any]] = {
-    "dataset": {"users": 3, "items": 2, "interactions": {"train": 4}, "modalities": {"image": {"dimension": 2}},
-                "user_id_type": "int64", "item_id_type": "string", "dropped": {}},
-    "partitions": {"book": {"users": [1, 2], "items": [2, 0]}, "modalities": {"image": 2}, "item_neighbours": 0,
-                   "interactions": {"train": 4}, "degrees": {"users": [[0, 0], [2, 2], [1, 2]], "items": [[2, 4]]},
-                   "edge_cut_of_workers": [0.0, 0.5], "balance": {"edges": 1.1}, "method": "metis"},
+    "dataset": {
+        "users": 3,
+        "items": 2,
+        "interactions": {"train": 4},
+        "modalities": {"image": {"dimension": 2}},
+        "user_id_type": "int64",
+        "item_id_type": "string",
+        "dropped": {},
+    },
+    "partitions": {
+        "book": {"users": [1, 2], "items": [2, 0]},
+        "modalities": {"image": 2},
+        "item_neighbours": 0,
+        "interactions": {"train": 4},
+        "degrees": {"users": [[0, 0], [2, 2], [1, 2]], "items": [[2, 4]]},
+        "edge_cut_of_workers": [0.0, 0.5],
+        "balance": {"edges": 1.1},
+        "method": "metis",
+    },
     "training": {"checkpoint": "run-1/checkpoint"},
     "evaluation": {},
-}  # fmt: skip
+}
 
 
 def check(kind: str, **changes: object) -> Manifest:
@@ -33,15 +47,27 @@ def test_good_facts_pass(kind: str) -> None:
     assert check(kind).facts == GOOD[kind]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in GOOD for name in GOOD[kind] if name != "dropped"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in GOOD for name in GOOD[kind] if name != "dropped"]
+)
 @pytest.mark.parametrize("value", [None, -1, True, 1.5, [], {"a": -1}, {"a": {"b": "c"}}, ""])
 def test_each_fact_is_looked_at(kind: str, name: str, value: object) -> None:
-    with pytest.raises(ArtifactError, match=f"^/out/any/manifest.json: the fact {name} is missing or cannot be. Run"):
+    with pytest.raises(
+        ArtifactError, match=f"^/out/any/manifest.json: the fact {name} is missing or cannot be. Run"
+    ):
         check(kind, **{name: value})
 
 
-@pytest.mark.parametrize("book", [{"users": [1]}, {"users": [1], "items": [1, 2]}, {"users": 1, "items": 1},
-                                  {"users": [-1], "items": [2]}, {"users": ["1"], "items": [2]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "book",
+    [
+        {"users": [1]},
+        {"users": [1], "items": [1, 2]},
+        {"users": 1, "items": 1},
+        {"users": [-1], "items": [2]},
+        {"users": ["1"], "items": [2]},
+    ],
+)
 def test_a_book_that_is_none(book: object) -> None:
     with pytest.raises(ArtifactError, match="the fact book is missing or cannot be"):
         check("partitions", book=book)

@@ -39,10 +39,15 @@ def policy(relay) -> StopOnLasting:
     return StopOnLasting("train", Location(store, "b/runs", "s3://b/runs"), relay)
 
 
-@pytest.mark.parametrize(("errors", "kind"), [
-    ({1: REJECTED}, InputError), ({0: BROKEN, 1: NonFiniteError("loss/bpr is nan")}, NonFiniteError),
-    ({0: TypeError("no")}, WorkerError), ({1: KeyError("image")}, WorkerError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ({1: REJECTED}, InputError),
+        ({0: BROKEN, 1: NonFiniteError("loss/bpr is nan")}, NonFiniteError),
+        ({0: TypeError("no")}, WorkerError),
+        ({1: KeyError("image")}, WorkerError),
+    ],
+)
 def test_what_would_come_again_ends_the_run(policy, errors, kind):
     with pytest.raises(kind):
         policy.after_exception(None, errors)
@@ -60,7 +65,9 @@ def test_what_a_lost_machine_causes_is_told_and_left_to_the_retries(policy, rela
     assert first.startswith(f"train: worker 0 failed: {type(error).__name__}")
 
 
-@pytest.mark.parametrize(("error", "told"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found nothing")])
+@pytest.mark.parametrize(
+    ("error", "told"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found nothing")]
+)
 def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(policy, relay, error, told):
     policy.after_exception(None, {0: BROKEN, 1: error})
     assert relay.lines[0].startswith(f"train: {told}")
@@ -71,7 +78,9 @@ def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(pol
 
 
 def test_an_upload_that_is_not_allowed_ends_the_run_at_once(policy):
-    denied = OSError("When uploading part: AWS Error ACCESS_DENIED during UploadPart operation: Access Denied")
+    denied = OSError(
+        "When uploading part: AWS Error ACCESS_DENIED during UploadPart operation: Access Denied"
+    )
     with pytest.raises(StorageError, match=r"s3://b/runs: found no permission \(s3:PutObject\)"):
         policy.after_exception(None, {0: denied})
 

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint, run_name, training_fingerprint
+from mmssl_dist.launch.fingerprints import (
+    evaluation_fingerprint,
+    export_fingerprint,
+    run_name,
+    training_fingerprint,
+)
 from mmssl_dist.storage import FileRecord, Manifest
 from tests.unit.launch.jobs import make_job
 
@@ -14,20 +19,43 @@ PARTITIONS = Manifest("partitions", "aa", {}, {})
 TRAINING = Manifest("training", "bb", {}, {"run/x": FileRecord(3, "cc")})
 
 
-@pytest.mark.parametrize("override", [
-    "seed=1", "model.dimension=32", "losses.l2=0.1", "training.epochs=7", "training.dense.zero_stage=1",
-    "training.rows.second_moment=row", "evaluation.metric=ndcg@20", "evaluation.ks=[20]", "evaluation.patience=3",
-    "evaluation.every_epochs=2", "evaluation.users=9",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "model.dimension=32",
+        "losses.l2=0.1",
+        "training.epochs=7",
+        "training.dense.zero_stage=1",
+        "training.rows.second_moment=row",
+        "evaluation.metric=ndcg@20",
+        "evaluation.ks=[20]",
+        "evaluation.patience=3",
+        "evaluation.every_epochs=2",
+        "evaluation.users=9",
+    ],
+)
 def test_another_training(override):
-    assert training_fingerprint(make_job(override), PARTITIONS) != training_fingerprint(make_job(), PARTITIONS)
+    assert training_fingerprint(make_job(override), PARTITIONS) != training_fingerprint(
+        make_job(), PARTITIONS
+    )
 
 
-@pytest.mark.parametrize("override", [
-    "scaling.workers=3", "scaling.cpus_per_worker=2", "training.keep_checkpoints=5", "training.max_failures=0",
-    "training.timeout_seconds=9", "training.checkpoint_minutes=2",
-    "training.prefetch=0", "evaluation.user_block=7", "export.k=9", "output=elsewhere",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "scaling.workers=3",
+        "scaling.cpus_per_worker=2",
+        "training.keep_checkpoints=5",
+        "training.max_failures=0",
+        "training.timeout_seconds=9",
+        "training.checkpoint_minutes=2",
+        "training.prefetch=0",
+        "evaluation.user_block=7",
+        "export.k=9",
+        "output=elsewhere",
+    ],
+)
 def test_the_same_training(override):
     assert run_name(make_job(override), PARTITIONS) == run_name(make_job(), PARTITIONS)
 

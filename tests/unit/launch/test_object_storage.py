@@ -1,4 +1,5 @@
-"""Object storage that refuses: in seconds, exit status 2, and a message that names the setting and what is missing."""
+"""Object storage that refuses: in seconds, exit status 2, and a message that names the setting and what is
+missing."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def endpoint(tmp_path_factory) -> Iterator[str]:
         for bucket in ("raw", "runs"):
             s3.create_bucket(Bucket=bucket)
             for found in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
-                s3.delete_object(Bucket=bucket, Key=found["Key"])  # moto keeps what other tests of this process left
+                s3.delete_object(
+                    Bucket=bucket, Key=found["Key"]
+                )  # moto keeps what other tests of this process left
         upload(started, "raw", raw, "data")
         yield started
 
@@ -75,33 +78,70 @@ def test_a_bucket_that_is_not_there(tmp_path, endpoint, setting, url):
 
 
 def test_raw_files_that_are_not_there(tmp_path, endpoint):
-    assert "data.path: found s3://raw/dta; the folder must exist" in _run(tmp_path, endpoint, "data.path=s3://raw/dta")
+    assert "data.path: found s3://raw/dta; the folder must exist" in _run(
+        tmp_path, endpoint, "data.path=s3://raw/dta"
+    )
 
 
 def _names(key: str):
     return lambda path: key in path
 
 
-@pytest.mark.parametrize(("refusal", "setting", "permission", "bucket"), [
-    (Refusal(403, "AccessDenied", ("GET",), _names("raw?")), "data.path (s3://raw/data)", "s3:ListBucket", "raw"),
-    (Refusal(403, "AccessDenied", ("GET", "HEAD"), _names("/raw/data/inter")),
-     "data.path (s3://raw/data/interactions.parquet)", "s3:GetObject", "raw"),
-    (Refusal(403, "AccessDenied", ("GET",), _names("runs?")), "output (s3://runs/out)", "s3:ListBucket", "runs"),
-    (Refusal(403, "AccessDenied", ("PUT", "POST"), _names("runs/out/.probe")), "output (s3://runs/out)",
-     "s3:PutObject", "runs"),
-    (Refusal(403, "AccessDenied", ("GET", "HEAD"), _names("runs/out/.probe")), "output (s3://runs/out)",
-     "s3:GetObject", "runs"),
-    (Refusal(403, "AccessDenied", ("DELETE",), _names("runs/out/.probe")), "output (s3://runs/out)",
-     "s3:DeleteObject", "runs"),
-], ids=["list raw", "read raw", "list output", "write output", "read output", "delete output"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("refusal", "setting", "permission", "bucket"),
+    [
+        (
+            Refusal(403, "AccessDenied", ("GET",), _names("raw?")),
+            "data.path (s3://raw/data)",
+            "s3:ListBucket",
+            "raw",
+        ),
+        (
+            Refusal(403, "AccessDenied", ("GET", "HEAD"), _names("/raw/data/inter")),
+            "data.path (s3://raw/data/interactions.parquet)",
+            "s3:GetObject",
+            "raw",
+        ),
+        (
+            Refusal(403, "AccessDenied", ("GET",), _names("runs?")),
+            "output (s3://runs/out)",
+            "s3:ListBucket",
+            "runs",
+        ),
+        (
+            Refusal(403, "AccessDenied", ("PUT", "POST"), _names("runs/out/.probe")),
+            "output (s3://runs/out)",
+            "s3:PutObject",
+            "runs",
+        ),
+        (
+            Refusal(403, "AccessDenied", ("GET", "HEAD"), _names("runs/out/.probe")),
+            "output (s3://runs/out)",
+            "s3:GetObject",
+            "runs",
+        ),
+        (
+            Refusal(403, "AccessDenied", ("DELETE",), _names("runs/out/.probe")),
+            "output (s3://runs/out)",
+            "s3:DeleteObject",
+            "runs",
+        ),
+    ],
+    ids=["list raw", "read raw", "list output", "write output", "read output", "delete output"],
+)
 def test_a_missing_permission_is_named(tmp_path, endpoint, refusal, setting, permission, bucket):
     with refusing_server(refusal, otherwise_moto=True) as proxy:
         said = _run(tmp_path, proxy)
-    assert (f"error: {setting}: found no permission ({permission}); the credentials in use must have {permission} on "
-            f"bucket {bucket}. Grant it") in said
+    assert (
+        f"error: {setting}: found no permission ({permission}); the credentials in use must have "
+        f"{permission} on "
+        f"bucket {bucket}. Grant it"
+    ) in said
     s3 = client(endpoint)
     for found in s3.list_objects_v2(Bucket="runs").get("Contents", []):
-        assert permission in ("s3:DeleteObject", "s3:GetObject") or found["Key"] == "out/"  # refused when cleaning up
+        assert (
+            permission in ("s3:DeleteObject", "s3:GetObject") or found["Key"] == "out/"
+        )  # refused when cleaning up
         s3.delete_object(Bucket="runs", Key=found["Key"])
 
 
@@ -120,7 +160,10 @@ def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
         keys = {}
         for missing in actions:
             allowed = [f"s3:{action}" for action in actions - {missing}]
-            policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": allowed, "Resource": "*"}]}
+            policy = {
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": allowed, "Resource": "*"}],
+            }
             iam.create_user(UserName=missing)
             iam.put_user_policy(UserName=missing, PolicyName="some", PolicyDocument=json.dumps(policy))
             keys[missing] = iam.create_access_key(UserName=missing)["AccessKey"]
@@ -135,17 +178,29 @@ def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
         assert "found credentials that the storage does not know" in _run(tmp_path, endpoint)
 
 
-@pytest.mark.parametrize(("refusal", "message"), [
-    (Refusal(400, "ExpiredToken"), "found expired credentials; credentials must be valid now. Renew them"),
-    (Refusal(403, "ExpiredToken"), "found expired credentials"),
-    (Refusal(403, "InvalidAccessKeyId"), "found credentials that the storage does not know"),
-    (Refusal(403, "SignatureDoesNotMatch"), "found credentials that the storage does not know"),
-    (Refusal(301, "PermanentRedirect", region="eu-west-1"),
-     "found bucket raw in the region eu-west-1; storage.region must be the region of the bucket. "
-     "Set storage.region to eu-west-1"),
-    (Refusal(400, "AuthorizationHeaderMalformed", region="eu-west-1"), "found bucket raw in the region eu-west-1"),
-    (Refusal(301, "PermanentRedirect"), "found bucket raw in another region"),
-], ids=["expired", "expired 403", "unknown key", "wrong secret", "region", "region 400", "unnamed region"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        (
+            Refusal(400, "ExpiredToken"),
+            "found expired credentials; credentials must be valid now. Renew them",
+        ),
+        (Refusal(403, "ExpiredToken"), "found expired credentials"),
+        (Refusal(403, "InvalidAccessKeyId"), "found credentials that the storage does not know"),
+        (Refusal(403, "SignatureDoesNotMatch"), "found credentials that the storage does not know"),
+        (
+            Refusal(301, "PermanentRedirect", region="eu-west-1"),
+            "found bucket raw in the region eu-west-1; storage.region must be the region of the bucket. "
+            "Set storage.region to eu-west-1",
+        ),
+        (
+            Refusal(400, "AuthorizationHeaderMalformed", region="eu-west-1"),
+            "found bucket raw in the region eu-west-1",
+        ),
+        (Refusal(301, "PermanentRedirect"), "found bucket raw in another region"),
+    ],
+    ids=["expired", "expired 403", "unknown key", "wrong secret", "region", "region 400", "unnamed region"],
+)
 def test_credentials_and_regions(tmp_path, refusal, message):
     with refusing_server(refusal) as server:
         assert f"error: data.path (s3://raw/data): {message}" in _run(tmp_path, server)

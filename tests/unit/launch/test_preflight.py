@@ -31,7 +31,9 @@ def test_writable_output_is_left_as_it_was(tmp_path):
 
 def test_output_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StorageError, match=r"output: found .*it must be a folder that can be written") as caught:
+    with pytest.raises(
+        StorageError, match=r"output: found .*it must be a folder that can be written"
+    ) as caught:
         check_output(make_job(f"output={tmp_path}/file/run"))
     assert caught.value.exit_status == 2
     assert Path(tmp_path / "file").read_text() == "x"

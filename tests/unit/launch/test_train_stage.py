@@ -70,9 +70,9 @@ def test_the_next_best_is_published_when_the_best_is_damaged(tmp_path, caplog):
     (tmp_path / "c2/rows").write_bytes(b"rowz")
     (tmp_path / "c3/generator").unlink()
     location, outcome = open_location(str(tmp_path), Storage()), _outcome((1, 0.2), (2, 0.5), (3, 0.4))
-    outcome = replace(outcome, checkpoints=tuple(
-        replace(c, path=f"{tmp_path}/{c.path}") for c in outcome.checkpoints
-    ))  # fmt: skip
+    outcome = replace(
+        outcome, checkpoints=tuple(replace(c, path=f"{tmp_path}/{c.path}") for c in outcome.checkpoints)
+    )
     best, files = _best_whole(cast(Cluster, _Here()), outcome, "recall@20", location)
     assert best.metrics["epoch"] == 1
     assert sorted(files) == ["c1/generator", "c1/manifest.json", "c1/rows"]

@@ -1,4 +1,5 @@
-"""The adversarial term: by hand with a linear critic, by finite differences with the real one, and at zero rows."""
+"""The adversarial term: by hand with a linear critic, by finite differences with the real one, and at zero
+rows."""
 
 from __future__ import annotations
 
@@ -50,7 +51,11 @@ def test_settings_of_real_rows_matter():
 
 def test_critic_loss_by_hand():
     w = torch.tensor([3.0, 4.0], requires_grad=True)  # its slope is 5 everywhere
-    real, a, b = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    real, a, b = (
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+        torch.zeros(2, 2),
+        torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
+    )
     epsilons = [uniform(2), uniform(2, seed=1)]
     loss = critic_loss(linear(w), real, [a, b], ITEMS, epsilons, 0.5, count=2)
     # scores: real 3, 4; a 0, 0; b 7, 0. Means over the four: 7/4 - 7/2 + 0.5 * (5 - 1)^2
@@ -58,7 +63,9 @@ def test_critic_loss_by_hand():
     loss.backward()
     # d/dw: mean fake (1, 1)/4 - mean real (1, 1)/2 + 0.5 * 2 (5 - 1) w/5
     assert w.grad.tolist() == pytest.approx([-0.25 + 2.4, -0.25 + 3.2])
-    assert critic_loss(linear(w), real, [a, b], ITEMS, epsilons, 0.5, count=8).item() == pytest.approx(loss.item() / 4)
+    assert critic_loss(linear(w), real, [a, b], ITEMS, epsilons, 0.5, count=8).item() == pytest.approx(
+        loss.item() / 4
+    )
 
 
 def test_gradient_is_taken_between_fake_and_real():
@@ -90,12 +97,15 @@ def test_shares_sum():
     whole_generator = generator_loss(critic, fakes, items, 7)
     parts = [slice(0, 3), slice(3, 3), slice(3, 7)]
     split = sum(
-        critic_loss(critic, real[s], [f[s] for f in fakes], items, [e[s] for e in epsilons], 0.3, 7) for s in parts
+        critic_loss(critic, real[s], [f[s] for f in fakes], items, [e[s] for e in epsilons], 0.3, 7)
+        for s in parts
     )
     split_generator = sum(generator_loss(critic, [f[s] for f in fakes], items, 7) for s in parts)
     assert split.item() == pytest.approx(whole.item(), abs=1e-6)
     assert split_generator.item() == pytest.approx(whole_generator.item(), abs=1e-6)
-    assert whole_generator.item() == pytest.approx(-torch.stack([critic(f, items).mean() for f in fakes]).mean().item())
+    assert whole_generator.item() == pytest.approx(
+        -torch.stack([critic(f, items).mean() for f in fakes]).mean().item()
+    )
 
 
 def test_every_weight_of_the_critic_has_the_gradient_of_finite_differences():
@@ -117,7 +127,9 @@ def test_every_weight_of_the_critic_has_the_gradient_of_finite_differences():
                 flat[at] += change
                 values.append(loss_value(loss))
             flat[at] += step
-        assert (values[0] - values[1]) / (2 * step) == pytest.approx(p.grad.view(-1)[at].item(), rel=0.02), name
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(p.grad.view(-1)[at].item(), rel=0.02), (
+            name
+        )
 
 
 def loss_value(loss) -> float:

@@ -26,13 +26,16 @@ def test_equal_to_cross_entropy_and_shares_sum_to_it():
     user.requires_grad_()
     known = normal(7, 9, seed=4) > 0.5
     unit = torch.nn.functional.normalize
-    scores = torch.cat([(unit(user) * unit(positive)).sum(1, keepdim=True), unit(user) @ unit(candidates).T], 1) / 0.1
+    scores = (
+        torch.cat([(unit(user) * unit(positive)).sum(1, keepdim=True), unit(user) @ unit(candidates).T], 1)
+        / 0.1
+    )
     masked = scores.masked_fill(torch.cat([torch.zeros(7, 1, dtype=torch.bool), known], 1), -torch.inf)
     wanted = torch.nn.functional.cross_entropy(masked, torch.zeros(7, dtype=torch.int64))
     parts = [slice(0, 3), slice(3, 3), slice(3, 7)]
     total = sum(
         (sampled_softmax(user[p], positive[p], candidates, known[p], 0.1, 7) for p in parts), torch.zeros(())
-    )  # fmt: skip
+    )
     assert total.item() == pytest.approx(wanted.item(), rel=1e-5)
     ours, theirs = torch.autograd.grad(total, user)[0], torch.autograd.grad(wanted, user)[0]
     torch.testing.assert_close(ours, theirs)

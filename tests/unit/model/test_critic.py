@@ -40,7 +40,9 @@ def test_order_of_candidates_and_length_of_item_rows_do_not_matter():
 def test_candidates_nobody_scores_do_not_matter():
     critic, (x, items) = Critic(D, HIDDEN, seed=1), rows(5, 40)
     wider = torch.cat([x, torch.zeros(5, 7)], 1)
-    assert torch.allclose(critic(wider, torch.cat([items, rows(1, 7, seed=9)[1]])), critic(x, items), atol=1e-6)
+    assert torch.allclose(
+        critic(wider, torch.cat([items, rows(1, 7, seed=9)[1]])), critic(x, items), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("candidates", [512, 6710])
@@ -49,7 +51,9 @@ def test_sizes_at_the_start(candidates):
     generator = torch.Generator().manual_seed(0)
     items = 0.1 * torch.randn(candidates, 64, generator=generator)
     spread = normalize(torch.rand(64, candidates, generator=generator)).requires_grad_()
-    known = normalize((torch.rand(64, candidates, generator=generator) < 10 / candidates).float()).requires_grad_()
+    known = normalize(
+        (torch.rand(64, candidates, generator=generator) < 10 / candidates).float()
+    ).requires_grad_()
     for x in (spread, known):
         first = x @ critic.first_layer(items)
         assert 0.05 < first.std() < 10

@@ -14,7 +14,9 @@ DIMENSIONS = {"text": 5, "image": 7}
 
 
 def settings(**changes) -> tree.Model:
-    return tree.Model(**{"dimension": 8, "heads": 2, "modality_graph": tree.ModalityGraph(size=10), **changes})
+    return tree.Model(
+        **{"dimension": 8, "heads": 2, "modality_graph": tree.ModalityGraph(size=10), **changes}
+    )
 
 
 def test_projection_by_hand():
@@ -83,14 +85,22 @@ def test_combine_by_hand():
 
 def test_feature_columns_by_hand():
     """The tower's rows stand in the last columns, at their own length, and summed over the modalities."""
-    model = Mmssl(settings(dimension=4, feature_columns=2, modality_weight=0.5), {"image": 3, "text": 1}, seed=0)
+    model = Mmssl(
+        settings(dimension=4, feature_columns=2, modality_weight=0.5), {"image": 3, "text": 1}, seed=0
+    )
     with torch.no_grad():
-        for m, weight, bias in (("image", [[1.0, 2, 3], [0, 1, 0]], [10.0, 100]), ("text", [[4.0], [0]], [0.0, 2])):
+        for m, weight, bias in (
+            ("image", [[1.0, 2, 3], [0, 1, 0]], [10.0, 100]),
+            ("text", [[4.0], [0]], [0.0, 2]),
+        ):
             model.projection(m).weight.copy_(torch.tensor(weight))
             model.projection(m).bias.copy_(torch.tensor(bias))
     item = {"image": torch.tensor([[1.0, 1, 1, 1]]), "text": torch.tensor([[2.0, 1]])}
     tower = {m: model.project(m, x) for m, x in item.items()}
-    assert {m: rows.tolist() for m, rows in tower.items()} == {"image": [[0, 0, 16, 101]], "text": [[0, 0, 8, 2]]}
+    assert {m: rows.tolist() for m, rows in tower.items()} == {
+        "image": [[0, 0, 16, 101]],
+        "text": [[0, 0, 8, 2]],
+    }
     assert model.combine([torch.tensor([[7.0, 8, 0, 0]])], tower).tolist() == [[7, 8, 12, 51.5]]
     dense = [x.tolist() for x in model.projection("text").dense()]
     assert dense == [[[0], [0], [4], [0]], [0, 0, 0, 2]]
@@ -152,7 +162,10 @@ def test_bf16_weights_give_float32_rows_near_the_float32_ones():
 
 def test_rows_over_the_item_graph_by_hand():
     model = Mmssl(settings(dimension=2, heads=1, item_graph=tree.ItemGraph(weight=2.0)), DIMENSIONS, seed=0)
-    gathered = {"image": torch.tensor([[2.0, 0], [0, 1], [0, 0]]), "text": torch.tensor([[4.0, 8], [0, 0], [0, 0]])}
+    gathered = {
+        "image": torch.tensor([[2.0, 0], [0, 1], [0, 0]]),
+        "text": torch.tensor([[4.0, 8], [0, 0], [0, 0]]),
+    }
     similar = model.similar(gathered)
     torch.testing.assert_close(similar, torch.tensor([[0.6, 0.8], [0, 1], [0, 0]]))
     tower = {m: torch.zeros(3, 2) for m in DIMENSIONS}
@@ -167,4 +180,6 @@ def test_learned_shares_weigh_the_modalities():
     torch.testing.assert_close(equal, torch.full((1, 2), 0.5**0.5))
     with torch.no_grad():
         model.item_shares.copy_(torch.tensor([3.0, 1.0]).log())
-    torch.testing.assert_close(model.similar(gathered), torch.nn.functional.normalize(torch.tensor([[3.0, 1]])))
+    torch.testing.assert_close(
+        model.similar(gathered), torch.nn.functional.normalize(torch.tensor([[3.0, 1]]))
+    )

@@ -1,5 +1,5 @@
-"""The plan's memory against what the code is seen to hold: every allocation of a step and of a validation, recorded;
-and what two workers came to take."""
+"""The plan's memory against what the code is seen to hold: every allocation of a step and of a validation,
+recorded; and what two workers came to take."""
 
 from __future__ import annotations
 
@@ -54,15 +54,20 @@ def sizes_of(graph: LocalGraph, users: int = USERS, widths: dict[str, int] = WID
     degrees = graph.training.indptr.diff().numpy()
     facts = {
         "degrees": {"users": degree_counts(degrees[:users]), "items": degree_counts(degrees[users:])},
-        "interactions": {"train": int(degrees[:users].sum()), "validation": users}, "modalities": widths,
-        "edge_cut_of_workers": [0.0], "method": "metis", "balance": {"edges": 1.0},
-    }  # fmt: skip
+        "interactions": {"train": int(degrees[:users].sum()), "validation": users},
+        "modalities": widths,
+        "edge_cut_of_workers": [0.0],
+        "method": "metis",
+        "balance": {"edges": 1.0},
+    }
     return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
 
 
 def held_at_most(call: Callable[[], object]) -> int:
     """Bytes of the tensors that ``call`` makes and holds at once."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         call()
     records: list[tuple[int, int]] = []
 
@@ -78,15 +83,22 @@ def held_at_most(call: Callable[[], object]) -> int:
 
 
 STEPS = [
-    (), ("training.batch_size=3000",), ("training.batch_size=128", "training.fanout=[30, 30]"),
+    (),
+    ("training.batch_size=3000",),
+    ("training.batch_size=128", "training.fanout=[30, 30]"),
     ("training.batch_size=128", "training.fanout=[30, 30]", "training.rows.second_moment=row"),
     ("losses.contrastive.weight=0", "losses.adversarial.candidates=2048"),
     ("model.modality_graph.size=10", "losses.contrastive.rows=lists"),
-    ("model.dimension=64",), ("training.batch_size=128", "training.fanout=[30, 30]", "model.dimension=256"),
-]  # fmt: skip
-VALIDATIONS = [("evaluation.user_block=4096",), ("evaluation.user_block=16",),
-               ("evaluation.user_block=16", "model.dimension=64"), ("model.modality_graph.size=10",),
-               ("evaluation.user_block=16", "model.item_graph.weight=0", "losses.contrastive.weight=0")]  # fmt: skip
+    ("model.dimension=64",),
+    ("training.batch_size=128", "training.fanout=[30, 30]", "model.dimension=256"),
+]
+VALIDATIONS = [
+    ("evaluation.user_block=4096",),
+    ("evaluation.user_block=16",),
+    ("evaluation.user_block=16", "model.dimension=64"),
+    ("model.modality_graph.size=10",),
+    ("evaluation.user_block=16", "model.item_graph.weight=0", "losses.contrastive.weight=0"),
+]
 
 
 def test_steps_and_validations_hold_what_is_planned():
@@ -114,22 +126,33 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
         found.append((sets, held, memory._step(job, sizes, expected_batch(job, sizes, 1), 1)))
     for sets in VALIDATIONS:
         job = make_job("unused", *sets)
-        held = held_at_most(partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange))
+        held = held_at_most(
+            partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange)
+        )
         found.append((sets, held, memory._validation(job, sizes, nodes, 2.0 * sizes.interactions, 1)))
     return found
 
 
-@pytest.mark.parametrize(("sets", "peak"), [
-    (("training.batch_size=8192",), 2_638_621_696),
-    (("training.batch_size=32768",), 24_106_562_560),
-    (("training.batch_size=32768", "losses.contrastive.weight=0"), 1_479_918_080),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sets", "peak"),
+    [
+        (("training.batch_size=8192",), 2_638_621_696),
+        (("training.batch_size=32768",), 24_106_562_560),
+        (("training.batch_size=32768", "losses.contrastive.weight=0"), 1_479_918_080),
+    ],
+)
 def test_a_gpu_holds_what_is_planned(sets, peak):
     """peak: what benchmarks/gpu.py recorded on an H100, where cuBLAS takes a little besides."""
     users, items, interactions = GPU_GRAPH
     graph = synthetic_graph(users, items, interactions, GPU_WIDTHS, 10)
-    job = parse_job({"output": "unused", "data": {"path": "unused", "modalities": {m: {"file": m} for m in GPU_WIDTHS}},
-                     "scaling": {"gpus_per_worker": 1}}, sets)  # fmt: skip
+    job = parse_job(
+        {
+            "output": "unused",
+            "data": {"path": "unused", "modalities": {m: {"file": m} for m in GPU_WIDTHS}},
+            "scaling": {"gpus_per_worker": 1},
+        },
+        sets,
+    )
     sizes = sizes_of(graph, users, GPU_WIDTHS)
     batch = expected_batch(job, sizes, 1)
     planned = memory.worker_memory(job, sizes, batch, 1)
@@ -147,12 +170,24 @@ def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchan
 def test_two_workers_take_what_is_planned(tmp_path, monkeypatch):
     for name, value in worker_environment(Scaling(), Storage()).items():
         monkeypatch.setenv(name, value)
-    sets = ("partition.parts=4", "partition.method=streaming", "scaling.workers=2", "training.epochs=1",
-            "training.steps_per_epoch=8", "evaluation.users=500")  # fmt: skip
-    tiny = publish(make_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16",
-                            "losses.adversarial.candidates=4"), 60, 400, 900)  # fmt: skip
+    sets = (
+        "partition.parts=4",
+        "partition.method=streaming",
+        "scaling.workers=2",
+        "training.epochs=1",
+        "training.steps_per_epoch=8",
+        "evaluation.users=500",
+    )
+    tiny = publish(
+        make_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16", "losses.adversarial.candidates=4"),
+        60,
+        400,
+        900,
+    )
     job = publish(make_job(str(tmp_path / "run"), *sets), RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS)
-    manifest = require_manifest(open_location(job.output, job.storage) / "partitions", "partitions", "partition")
+    manifest = require_manifest(
+        open_location(job.output, job.storage) / "partitions", "partitions", "partition"
+    )
     sizes = sizes_of_partitions(manifest)
     planned = memory.worker_memory(job, sizes, expected_batch(job, sizes, 2), 2).total
     taken = run_workers(2, train_both, tiny, job, tmp_path, timeout=300)
@@ -164,10 +199,22 @@ def publish(job: Job, users: int, items: int, interactions: int) -> Job:
     pairs = np.stack(draw_interactions(make_plan(users, items, interactions, WIDTHS, seed=0), 0, users), 1)
     held = users // 10
     pairs = np.random.default_rng(0).permutation(pairs)
-    features = {m: (np.arange(items), np.random.default_rng(1).random((items, width), np.float32))
-                for m, width in WIDTHS.items()}  # fmt: skip
-    partition(job, write_dataset(Path(job.output) / "dataset", pairs[2 * held :], pairs[:held], pairs[held : 2 * held],
-                                 features, users=range(users), items=range(items)))  # fmt: skip
+    features = {
+        m: (np.arange(items), np.random.default_rng(1).random((items, width), np.float32))
+        for m, width in WIDTHS.items()
+    }
+    partition(
+        job,
+        write_dataset(
+            Path(job.output) / "dataset",
+            pairs[2 * held :],
+            pairs[:held],
+            pairs[held : 2 * held],
+            features,
+            users=range(users),
+            items=range(items),
+        ),
+    )
     return job
 
 

@@ -30,8 +30,14 @@ USERS, ITEMS, INTERACTIONS = 8000, 2500, 150_000
 
 def make_job(*sets: str) -> Job:
     modalities = {name: {"file": name} for name in WIDTHS}
-    return parse_job({"output": "unused", "data": {"path": "unused", "modalities": modalities},
-                      "training": {"batch_size": 512}}, sets)  # fmt: skip
+    return parse_job(
+        {
+            "output": "unused",
+            "data": {"path": "unused", "modalities": modalities},
+            "training": {"batch_size": 512},
+        },
+        sets,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +49,26 @@ def sizes_of(graph: LocalGraph, cut: tuple[float, ...] = ()) -> Sizes:
     degrees = graph.training.indptr.diff().numpy()
     facts = {
         "degrees": {"users": degree_counts(degrees[:USERS]), "items": degree_counts(degrees[USERS:])},
-        "interactions": {"train": int(degrees[:USERS].sum()), "validation": 7, "test": 5}, "modalities": WIDTHS,
-        "edge_cut_of_workers": list(cut), "method": "metis", "balance": {"edges": 1.0},
-    }  # fmt: skip
+        "interactions": {"train": int(degrees[:USERS].sum()), "validation": 7, "test": 5},
+        "modalities": WIDTHS,
+        "edge_cut_of_workers": list(cut),
+        "method": "metis",
+        "balance": {"edges": 1.0},
+    }
     return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
 
 
-@pytest.mark.parametrize("sets", [
-    (), ("training.fanout=[3, 5]",), ("model.item_graph.weight=0", "losses.contrastive.weight=0"),
-    ("training.fanout=all", "training.batch_size=32"), ("model.item_graph.fanout=2",), ("training.batch_size=4096",),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        ("training.fanout=[3, 5]",),
+        ("model.item_graph.weight=0", "losses.contrastive.weight=0"),
+        ("training.fanout=all", "training.batch_size=32"),
+        ("model.item_graph.fanout=2",),
+        ("training.batch_size=4096",),
+    ],
+)
 def test_a_batch_is_as_large_as_expected(graph, sets):
     job = make_job(*sets)
     sampler = BatchSampler(graph, Exchange(None, np.array([0, graph.num_rows]), 0), job)
@@ -66,7 +82,9 @@ def test_a_batch_is_as_large_as_expected(graph, sets):
     assert expected.users == pytest.approx(mean([len(b.batch_users) for b in batches]), rel=0.05)
     assert expected.candidates == pytest.approx(mean([len(b.candidates) for b in batches]), rel=0.1)
     assert expected.rows == pytest.approx(mean([len(b.id_route.requested) for b in batches]), rel=0.08)
-    edges = [b.graph.num_edges - (len(b.graph.similar.gather.source) if b.graph.similar else 0) for b in batches]
+    edges = [
+        b.graph.num_edges - (len(b.graph.similar.gather.source) if b.graph.similar else 0) for b in batches
+    ]
     assert expected.edges == pytest.approx(mean(edges), rel=0.1)
 
 
@@ -76,13 +94,22 @@ def test_supposed_degrees_come_to_the_numbers_given():
     assert sizes.interactions == pytest.approx(1.8e7, rel=1e-6)
     assert sizes.items.edges == pytest.approx(1.8e7, rel=1e-6)
     assert sizes.held_out == 2 * 10**6
-    dense = supposed_sizes(50, 10, 450, WIDTHS, held_out=0.0)  # almost every pair: nobody has more items than there are
+    dense = supposed_sizes(
+        50, 10, 450, WIDTHS, held_out=0.0
+    )  # almost every pair: nobody has more items than there are
     assert dense.items.degree.max() <= 50
     assert dense.items.edges == pytest.approx(450, rel=1e-3)
 
 
-@pytest.mark.parametrize(("numbers", "where"), [((0, 1, 1), "--users"), ((1, 0, 1), "--items"), ((1, 1, 0), "--inter"),
-                                                ((2, 2, 5), "--interactions: found 5; there are 4 pairs")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("numbers", "where"),
+    [
+        ((0, 1, 1), "--users"),
+        ((1, 0, 1), "--items"),
+        ((1, 1, 0), "--inter"),
+        ((2, 2, 5), "--interactions: found 5; there are 4 pairs"),
+    ],
+)
 def test_sizes_that_cannot_be(numbers, where):
     with pytest.raises(InputError, match=where):
         supposed_sizes(*numbers, WIDTHS, held_out=0.0)
@@ -137,7 +164,9 @@ def test_time_and_cost_are_those_of_all_steps(graph):
 def test_a_job_that_does_not_fit_is_refused(graph):
     plan = make_plan(make_job(), sizes_of(graph), Terms())
     require_room(plan, plan.memory.total, "any")
-    needs = re.escape(f"found 0.1 GB per worker; the plan for 1 worker(s) needs {plan.memory.total / 1e9:.1f} GB each")
+    needs = re.escape(
+        f"found 0.1 GB per worker; the plan for 1 worker(s) needs {plan.memory.total / 1e9:.1f} GB each"
+    )
     with pytest.raises(InputError, match=f"^scaling.memory_gb: {needs}"):
         require_room(plan, 1e8, "scaling.memory_gb")
     with pytest.raises(InputError, match=r"scaling\.workers: 7 would fit"):

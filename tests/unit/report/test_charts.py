@@ -42,11 +42,15 @@ def test_odd_values_still_give_a_drawing(values):
     assert all(0 <= number <= 420 for number in numbers)
 
 
-@pytest.mark.parametrize(("low", "high", "said"), [
-    (0.0, 1.0, ["0.00", "0.25", "0.50", "0.75", "1.00"]),
-    (0.5414, 0.5422, ["0.5414", "0.5416", "0.5418", "0.5420", "0.5422"]),
-    (0.0, 52_000.0, ["0", "20,000", "40,000", "60,000"]), (-3.0, 11.0, ["-5", "0", "5", "10", "15"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0, 1.0, ["0.00", "0.25", "0.50", "0.75", "1.00"]),
+        (0.5414, 0.5422, ["0.5414", "0.5416", "0.5418", "0.5420", "0.5422"]),
+        (0.0, 52_000.0, ["0", "20,000", "40,000", "60,000"]),
+        (-3.0, 11.0, ["-5", "0", "5", "10", "15"]),
+    ],
+)
 def test_an_axis_has_few_round_numbers_that_differ(low, high, said):
     svg = drawing(line_chart("x", [1, 2], {"a": [low, high]}, "epoch"))
     assert [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"] == said

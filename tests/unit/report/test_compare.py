@@ -21,16 +21,25 @@ from mmssl_dist.report.users import read_users
 from mmssl_dist.storage import Manifest, open_location, publish
 
 
-def write_run(folder: Path, values: Sequence[float], users: Sequence[object] | None = None,
-              positives: Sequence[int] | None = None) -> Path:  # fmt: skip
-    """An evaluated run: recall@2 of each user in test; popularity has 0.5 for everybody. Two files, users mixed."""
+def write_run(
+    folder: Path,
+    values: Sequence[float],
+    users: Sequence[object] | None = None,
+    positives: Sequence[int] | None = None,
+) -> Path:
+    """An evaluated run: recall@2 of each user in test; popularity has 0.5 for everybody. Two files, users
+    mixed."""
     n = len(values)
     users = [f"u{user}" for user in range(n)] if users is None else users
-    table = pa.table({
-        "user_id": [*users, *users], "split": ["test"] * 2 * n, "who": ["model"] * n + ["popularity"] * n,
-        "positives": pa.array([*(positives or [1] * n)] * 2, pa.int32()),
-        "recall@2": pa.array([*values, *[0.5] * n], pa.float32()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "user_id": [*users, *users],
+            "split": ["test"] * 2 * n,
+            "who": ["model"] * n + ["popularity"] * n,
+            "positives": pa.array([*(positives or [1] * n)] * 2, pa.int32()),
+            "recall@2": pa.array([*values, *[0.5] * n], pa.float32()),
+        }
+    )
     location, files = open_location(str(folder), Storage()) / "evaluation", {}
     for part in range(2):
         sink = pa.BufferOutputStream()
@@ -47,7 +56,11 @@ def call(*arguments: object) -> tuple[int, str]:
 
 
 def cells(output: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in output.split("\n") if line[:1] == "|"]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in output.split("\n")
+        if line[:1] == "|"
+    ]
 
 
 def test_an_identical_run_differs_by_nothing_and_p_is_one(tmp_path):
@@ -59,7 +72,9 @@ def test_an_identical_run_differs_by_nothing_and_p_is_one(tmp_path):
     assert first[3] == second[3]
     assert first[4:] == ["", "", ""]
     assert second[4:] == ["+0.0000", "+0.0000 to +0.0000", "1.0000"]
-    assert output.endswith("4 users of test; intervals: bootstrap over users, paired; p: sign-flip test over users.\n")
+    assert output.endswith(
+        "4 users of test; intervals: bootstrap over users, paired; p: sign-flip test over users.\n"
+    )
 
 
 def test_seeds_are_averaged_user_by_user(tmp_path):
@@ -85,11 +100,14 @@ def test_order_of_users_in_the_files_is_no_matter(tmp_path):
     assert (read.ids.to_pylist(), read.values.tolist()) == ([4, 30, 100], [1.0, 0.0, 0.5])
 
 
-@pytest.mark.parametrize(("other", "message"), [
-    ({"values": [0.0]}, "other users \\(1 here, 2 there\\)"),
-    ({"values": [0.0, 1.0], "users": [0, 1]}, "other users"),
-    ({"values": [0.0, 1.0], "positives": [1, 2]}, "another number of held-out items for 1 users"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"values": [0.0]}, "other users \\(1 here, 2 there\\)"),
+        ({"values": [0.0, 1.0], "users": [0, 1]}, "other users"),
+        ({"values": [0.0, 1.0], "positives": [1, 2]}, "another number of held-out items for 1 users"),
+    ],
+)
 def test_runs_of_other_data_or_splits_are_refused(tmp_path, other, message):
     a, b = write_run(tmp_path / "a", [0.0, 1.0]), write_run(tmp_path / "b", **other)
     done = CliRunner().invoke(app, ["compare", str(a), str(b), "--metric", "recall@2"])
@@ -122,15 +140,22 @@ def test_a_file_that_changed_is_refused(tmp_path):
 def test_names_and_runs():
     given = ["runs/a", "b=runs/b1,runs/b2", "s3://bucket/x=1/run"]
     assert parse_contenders(given, "b") == [
-        Contender("b", ("runs/b1", "runs/b2")), Contender("runs/a", ("runs/a",)),
+        Contender("b", ("runs/b1", "runs/b2")),
+        Contender("runs/a", ("runs/a",)),
         Contender("s3://bucket/x=1/run", ("s3://bucket/x=1/run",)),
-    ]  # fmt: skip
+    ]
 
 
-@pytest.mark.parametrize(("given", "baseline", "where"), [
-    (["a=x,"], None, "RUN"), (["=x"], None, "RUN"), (["a=x", "a=y"], None, "RUN"), (["popularity=x"], None, "RUN"),
-    (["a=x"], "x", "--baseline"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "baseline", "where"),
+    [
+        (["a=x,"], None, "RUN"),
+        (["=x"], None, "RUN"),
+        (["a=x", "a=y"], None, "RUN"),
+        (["popularity=x"], None, "RUN"),
+        (["a=x"], "x", "--baseline"),
+    ],
+)
 def test_names_that_do_not_work(given, baseline, where):
     with pytest.raises(InputError) as caught:
         parse_contenders(given, baseline)
@@ -138,8 +163,10 @@ def test_names_that_do_not_work(given, baseline, where):
 
 
 def test_the_table_word_by_word():
-    lines = [Line("base", Summary((0.1,)), (0.09, 0.11)),
-             Line("new", Summary((0.12,)), (0.11, 0.13), 0.02, (0.01, 0.03), 0.0123)]  # fmt: skip
+    lines = [
+        Line("base", Summary((0.1,)), (0.09, 0.11)),
+        Line("new", Summary((0.12,)), (0.11, 0.13), 0.02, (0.01, 0.03), 0.0123),
+    ]
     assert comparison_lines(lines, "recall@20", 1234, "test")[:4] == [
         "| name | runs | recall@20 | 95 % interval | difference to base | 95 % interval | p |",
         "|---|---|---|---|---|---|---|",

@@ -34,16 +34,40 @@ def reported(output, tmp_path_factory) -> Path:
     """The exported run with a history and metrics of our own making, and its report."""
     run = tmp_path_factory.mktemp("reported") / "run"
     shutil.copytree(output, run)
-    history = [{"epoch": float(n), "train_seconds": 1.0, "validation_seconds": 0.1, "loss/bpr": 1 / n, "loss/l2": 0.5,
-                "recall@10": 0.1 * n, "ndcg@10": 0.05 * n} for n in (1, 2, 3)]  # fmt: skip
-    speed = {"seconds/step/p50": 0.3, "seconds/step/p95": 0.5, "seconds/wait/p50": 0.1, "seconds/critic/p50": 0.2,
-             "rate/pairs": 900.0, "share/waiting": 0.4, "exchange/local": 0.5}  # fmt: skip
-    history[1:] = [entry | speed for entry in history[1:]]  # an epoch that was resumed at its end tells nothing
+    history = [
+        {
+            "epoch": float(n),
+            "train_seconds": 1.0,
+            "validation_seconds": 0.1,
+            "loss/bpr": 1 / n,
+            "loss/l2": 0.5,
+            "recall@10": 0.1 * n,
+            "ndcg@10": 0.05 * n,
+        }
+        for n in (1, 2, 3)
+    ]
+    speed = {
+        "seconds/step/p50": 0.3,
+        "seconds/step/p95": 0.5,
+        "seconds/wait/p50": 0.1,
+        "seconds/critic/p50": 0.2,
+        "rate/pairs": 900.0,
+        "share/waiting": 0.4,
+        "exchange/local": 0.5,
+    }
+    history[1:] = [
+        entry | speed for entry in history[1:]
+    ]  # an epoch that was resumed at its end tells nothing
     training = {"metric": "recall@10", "best": 0.3, "best_epoch": 3, "epochs": 3, "history": history}
     cold = {"test": {**METRICS, "users": 3, "items": 2}}
     without = {"image": {"validation": METRICS, "test": {"recall@10": 0.2, "ndcg@10": 0.1}}}
-    evaluation = {"validation": METRICS, "test": METRICS, "cold": cold, "without": without,
-                  "baselines": {"popularity": {"validation": METRICS, "test": METRICS}}}  # fmt: skip
+    evaluation = {
+        "validation": METRICS,
+        "test": METRICS,
+        "cold": cold,
+        "without": without,
+        "baselines": {"popularity": {"validation": METRICS, "test": METRICS}},
+    }
     for kind, facts in (("training", training), ("evaluation", evaluation)):
         publish(open_location(f"{run}/{kind}", Storage()), Manifest(kind, "made by a test", facts, {}))
     (run / "raw").mkdir()
@@ -63,8 +87,13 @@ def _write_images(run: Path, contents: list[bytes]) -> None:
 
 
 def _job(run: Path, seed: int = 3, images: str = "images.parquet") -> str:
-    data = {"path": str(run / "raw"), "columns": {"user": "<script>alert(1)</script>"}, "titles": "titles.csv",
-            "images": images, "modalities": {"image": {"file": "image.npy"}}}  # fmt: skip
+    data = {
+        "path": str(run / "raw"),
+        "columns": {"user": "<script>alert(1)</script>"},
+        "titles": "titles.csv",
+        "images": images,
+        "modalities": {"image": {"file": "image.npy"}},
+    }
     return yaml.safe_dump({"seed": seed, "output": str(run), "data": data})
 
 
@@ -90,7 +119,9 @@ def test_the_groups_are_those_of_the_data(reported):
     for group in findings.by_popularity:
         low, _, high = group.name.partition("-")
         inside = [hit for degree, hit in pairs if int(low) <= degree <= int(high or low)]
-        members = [item for item in range(100, 130) if int(low) <= popularity.get(item, 0) <= int(high or low)]
+        members = [
+            item for item in range(100, 130) if int(low) <= popularity.get(item, 0) <= int(high or low)
+        ]
         assert (group.members, group.recall) == (len(members), pytest.approx(np.mean(inside)))
         counted += len(inside)
     assert counted == len(pairs)
@@ -110,11 +141,19 @@ def test_lists_shorter_than_the_metric_s_cut_off_are_taken_as_they_are(reported)
 def test_the_page_holds_everything_and_reaches_for_nothing(reported):
     page = (reported / "report.html").read_text()
     titles = set(re.findall(r'class="title">([^<]*)<', page))
-    assert {"validation recall", "validation ndcg", "loss: bpr", "loss: l2", "edges",
-            "seconds since the last validation", "test recall@10 by user activity (users)",
-            "test recall@10 by item popularity (items)",
-            "balance: largest over mean partition", "training pairs per second",
-            "median seconds by phase (sample: beside)"} <= titles  # fmt: skip
+    assert {
+        "validation recall",
+        "validation ndcg",
+        "loss: bpr",
+        "loss: l2",
+        "edges",
+        "seconds since the last validation",
+        "test recall@10 by user activity (users)",
+        "test recall@10 by item popularity (items)",
+        "balance: largest over mean partition",
+        "training pairs per second",
+        "median seconds by phase (sample: beside)",
+    } <= titles
     assert re.search(r"</i>wait</span><span><i[^>]*></i>critic</span></p>", page)
     assert "0.2500" in page
     assert "test recall@10, a modality left out" in titles
@@ -130,19 +169,27 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
 
 def test_items_go_by_their_titles_where_they_have_one(reported):
     page = (reported / "report.html").read_text()
-    shown = {item for sample in find(open_run(str(reported)), 10).samples
-             for item in (*sample.history, *sample.recommended)}  # fmt: skip
+    shown = {
+        item
+        for sample in find(open_run(str(reported)), 10).samples
+        for item in (*sample.history, *sample.recommended)
+    }
     assert {item % 2 for item in shown} == {0, 1}
     for item in shown:
-        named = re.search(f' title="{item}">(?:<img[^>]*>|<i></i>)?Film &amp; {item}</span>', page) is not None
+        named = (
+            re.search(f' title="{item}">(?:<img[^>]*>|<i></i>)?Film &amp; {item}</span>', page) is not None
+        )
         assert named == (item % 2 == 0)
         assert (f">{item}</span>" in page) != named
 
 
 def test_items_are_shown_by_their_images_where_they_have_one(reported):
     page = (reported / "report.html").read_text()
-    shown = {item for sample in find(open_run(str(reported)), 10).samples
-             for item in (*sample.history, *sample.recommended)}  # fmt: skip
+    shown = {
+        item
+        for sample in find(open_run(str(reported)), 10).samples
+        for item in (*sample.history, *sample.recommended)
+    }
     pictures = list(PICTURES.values()) * 3
     for item in shown:
         picture = r'<img alt="" src="data:(image/[a-z]+);base64,([^"]+)">'
@@ -178,12 +225,16 @@ def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
 
 def test_the_browser_would_tell_of_errors_and_requests(tmp_path):
     page = tmp_path / "bad.html"
-    page.write_text('<img src="http://elsewhere.example/a.png"><script>console.error("wrong"); missing()</script>')
+    page.write_text(
+        '<img src="http://elsewhere.example/a.png"><script>console.error("wrong"); missing()</script>'
+    )
     said, _ = console_of(page, tmp_path)
     assert "wrong" in said
     assert any("missing is not defined" in text for text in said)
-    page.write_text('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
-                    '<img src="http://elsewhere.example/a.png">')  # fmt: skip
+    page.write_text(
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
+        '<img src="http://elsewhere.example/a.png">'
+    )
     said, _ = console_of(page, tmp_path)
     assert any("violates the following Content Security Policy" in text for text in said)
 

@@ -36,9 +36,11 @@ def talk(logger: logging.Logger) -> None:
 
 
 STAYS = [
-    "prepare: up to date, out/dataset", "train: worker 1 is gone",
-    "train: 2 epochs, best validation recall@20 0.2000 (3.0 s)", "report: out/report.html",
-]  # fmt: skip
+    "prepare: up to date, out/dataset",
+    "train: worker 1 is gone",
+    "train: 2 epochs, best validation recall@20 0.2000 (3.0 s)",
+    "report: out/report.html",
+]
 
 
 def test_elsewhere_every_line_is_a_line(logger):
@@ -59,12 +61,16 @@ def test_on_a_terminal_what_stays_is_printed_and_the_rest_is_one_line(logger, mo
     assert isinstance(handler, LiveHandler)
     logger.addHandler(handler)
     talk(logger)
-    plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip("\r ") for line in stream.getvalue().splitlines()]
+    plain = [
+        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip("\r ") for line in stream.getvalue().splitlines()
+    ]
     assert [line for line in plain if line in STAYS] == STAYS
     assert not any(line.startswith("train: epoch") for line in plain)
     live = {line for line in plain if "train " in line and line not in STAYS}
     assert all(len(line) <= 60 for line in live)  # it never breaks
-    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1  # the cursor is back
+    assert (
+        stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
+    )  # the cursor is back
 
 
 def test_the_live_line_says_how_long_and_the_last_that_was_said(logger):

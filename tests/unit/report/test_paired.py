@@ -55,6 +55,8 @@ def test_a_clear_difference_and_none():
 
 
 def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x .01, then 2 x .03, then 1 x .04 < .06
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx(
+        [0.03, 0.06, 0.06]
+    )  # 3 x .01, then 2 x .03, then 1 x .04 < .06
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []

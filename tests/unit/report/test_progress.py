@@ -9,8 +9,16 @@ from mmssl_dist.report import progress
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (4.24, "4.2 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"),
-     (3599.6, "1 h 00 min"), (7620, "2 h 07 min"), (90000, "25 h 00 min")],
+    [
+        (0, "0.0 s"),
+        (4.24, "4.2 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (7620, "2 h 07 min"),
+        (90000, "25 h 00 min"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert progress.duration(seconds) == text
@@ -18,8 +26,15 @@ def test_duration(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_234_567, "1.2 MB"), (999_960, "1.0 MB"), (5e9, "5.0 GB"),
-     (7.25e15, "7250.0 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1_234_567, "1.2 MB"),
+        (999_960, "1.0 MB"),
+        (5e9, "5.0 GB"),
+        (7.25e15, "7250.0 TB"),
+    ],
 )
 def test_size(number: float, text: str) -> None:
     assert progress.size(number) == text
@@ -32,12 +47,26 @@ def test_stage_lines() -> None:
 
 
 def test_epoch() -> None:
-    entry = {"epoch": 3.0, "best_epoch": 3.0, "train_seconds": 4.21, "validation_seconds": 0.5, "loss/critic": -0.25,
-             "loss/bpr": 0.6931472, "recall@20": 0.081234, "ndcg@20": 0.03}
+    entry = {
+        "epoch": 3.0,
+        "best_epoch": 3.0,
+        "train_seconds": 4.21,
+        "validation_seconds": 0.5,
+        "loss/critic": -0.25,
+        "loss/bpr": 0.6931472,
+        "recall@20": 0.081234,
+        "ndcg@20": 0.03,
+    }
     rest = "; loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s; at most 7 min 37 s left"
-    assert progress.training_line(entry, 100, "recall@20") == "epoch 3/100: recall@20 0.0812 (best so far)" + rest
+    assert (
+        progress.training_line(entry, 100, "recall@20")
+        == "epoch 3/100: recall@20 0.0812 (best so far)" + rest
+    )
     before = entry | {"best_epoch": 2.0}
-    assert progress.training_line(before, 100, "ndcg@20") == "epoch 3/100: ndcg@20 0.0300 (best in epoch 2)" + rest
+    assert (
+        progress.training_line(before, 100, "ndcg@20")
+        == "epoch 3/100: ndcg@20 0.0300 (best in epoch 2)" + rest
+    )
     assert not progress.training_line(entry, 3, "recall@20").endswith("left")
     within = {"epoch": 3.0, "step": 20.0, "steps": 59.0}
     assert progress.training_line(within, 100, "ndcg@20") == "epoch 3/100: checkpoint after step 20 of 59"
@@ -45,9 +74,13 @@ def test_epoch() -> None:
 
 def test_dataset() -> None:
     facts = {
-        "users": 9308, "items": 6710, "interactions": {"train": 59541, "validation": 3051, "test": 6058},
+        "users": 9308,
+        "items": 6710,
+        "interactions": {"train": 59541, "validation": 3051, "test": 6058},
         "modalities": {"image": {"dimension": 128, "items": 6710}, "text": {"dimension": 768, "items": 6000}},
-        "dropped": {"duplicates": 1200, "below_core": 0}, "user_id_type": "int64", "item_id_type": "string",
+        "dropped": {"duplicates": 1200, "below_core": 0},
+        "user_id_type": "int64",
+        "item_id_type": "string",
     }
     assert progress.dataset_summary(facts) == [
         "9,308 users, 6,710 items, 68,650 interactions",
@@ -60,9 +93,16 @@ def test_dataset() -> None:
 
 
 def test_partitions() -> None:
-    facts = {"book": {"users": [1, 2], "items": [3, 4]}, "edge_cut": 0.1234, "method": "metis", "item_neighbours": 10,
-             "balance": {"users": 1.333, "items": 1.14, "edges": 1.0}, "bytes": 12_300_000, "cold_items": 0,
-             "edges": 119082}
+    facts = {
+        "book": {"users": [1, 2], "items": [3, 4]},
+        "edge_cut": 0.1234,
+        "method": "metis",
+        "item_neighbours": 10,
+        "balance": {"users": 1.333, "items": 1.14, "edges": 1.0},
+        "bytes": 12_300_000,
+        "cold_items": 0,
+        "edges": 119082,
+    }
     assert progress.partitions_summary(facts) == [
         "2 parts by metis, edge cut 12.3 %",
         "balance, largest part over mean: users 1.33, items 1.14, edges 1.00",
@@ -90,14 +130,20 @@ def test_training() -> None:
 
 
 def test_evaluation() -> None:
-    metrics = {"validation": {"recall@20": 0.09}, "test": {"recall@20": 0.085},
-               "baselines": {"popularity": {"test": {"recall@20": 0.012}}}}
+    metrics = {
+        "validation": {"recall@20": 0.09},
+        "test": {"recall@20": 0.085},
+        "baselines": {"popularity": {"test": {"recall@20": 0.012}}},
+    }
     plain = ["test recall@20 0.0850 (popularity 0.0120)", "validation recall@20 0.0900"]
     assert progress.evaluation_summary(metrics, "recall@20") == plain
-    more = {"cold": {"test": {"recall@20": 0.03, "users": 1200, "items": 57}},
-            "without": {"image": {"test": {"recall@20": 0.07}}, "text": {"test": {"recall@20": 0.08}}}}
+    more = {
+        "cold": {"test": {"recall@20": 0.03, "users": 1200, "items": 57}},
+        "without": {"image": {"test": {"recall@20": 0.07}}, "text": {"test": {"recall@20": 0.08}}},
+    }
     assert progress.evaluation_summary({**metrics, **more}, "recall@20") == [
-        *plain, "cold test recall@20 0.0300 (1,200 users, 57 items)",
+        *plain,
+        "cold test recall@20 0.0300 (1,200 users, 57 items)",
         "test recall@20 without image 0.0700, text 0.0800",
     ]
 
@@ -106,6 +152,8 @@ def test_export() -> None:
     index = {"kind": "hnsw", "search_width": 57, "recall": {"value": 0.98765, "at": 20, "users": 1000}}
     facts = {"users": 9308, "items": 6710, "k": 50, "bytes": 4_200_000, "index": index}
     assert progress.export_summary(facts) == [
-        "top 50 for 9,308 users", "embeddings of 9,308 users and 6,710 items",
-        "hnsw index with recall@20 0.9877 (search_width 57)", "4.2 MB",
+        "top 50 for 9,308 users",
+        "embeddings of 9,308 users and 6,710 items",
+        "hnsw index with recall@20 0.9877 (search_width 57)",
+        "4.2 MB",
     ]

@@ -11,14 +11,20 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.report.runs import read_metrics, summarize, summary_lines
 from mmssl_dist.storage import open_location
 
-RUNS = [{"test": {"recall@20": 0.1, "ndcg@20": 0.3}}, {"test": {"recall@20": 0.2}}, {"test": {"recall@20": 0.6}}]
+RUNS = [
+    {"test": {"recall@20": 0.1, "ndcg@20": 0.3}},
+    {"test": {"recall@20": 0.2}},
+    {"test": {"recall@20": 0.6}},
+]
 
 
 def test_mean_and_standard_error_by_hand():
     found = summarize(RUNS, "test")
     assert set(found) == {"recall@20"}  # what not every run has has no mean
     assert found["recall@20"].mean == pytest.approx(0.3)
-    assert found["recall@20"].error == pytest.approx((0.14 / 2 / 3) ** 0.5)  # squares .04 + .01 + .09, n - 1 = 2
+    assert found["recall@20"].error == pytest.approx(
+        (0.14 / 2 / 3) ** 0.5
+    )  # squares .04 + .01 + .09, n - 1 = 2
 
 
 def test_a_single_run_has_no_error():

@@ -11,7 +11,9 @@ from mmssl_dist.report.tables import metrics_table, metrics_text, rows_of_split,
 METRICS = {
     "validation": {"recall@10": 0.5, "recall@20": 0.6, "ndcg@10": 0.25, "ndcg@20": 0.31},
     "test": {"recall@10": 0.12345, "recall@20": 0.2, "ndcg@10": 0.05, "ndcg@20": 1.0},
-    "baselines": {"popularity": {"test": {"recall@10": 0.01, "recall@20": 0.02, "ndcg@10": 0.003, "ndcg@20": 0.004}}},
+    "baselines": {
+        "popularity": {"test": {"recall@10": 0.01, "recall@20": 0.02, "ndcg@10": 0.003, "ndcg@20": 0.004}}
+    },
 }
 
 

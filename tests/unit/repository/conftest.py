@@ -19,9 +19,22 @@ def root() -> Path:
 def files() -> list[Path]:
     """Every file that is, or is about to be, under version control."""
     listed = subprocess.run(
-        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        [
+            "git",
+            "-c",
+            f"safe.directory={ROOT}",
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     found = [ROOT / name for name in listed.stdout.split("\0") if name]
     found = [path for path in found if path.is_file()]
     assert len(found) > 30

@@ -15,7 +15,8 @@ FITS, DOES_NOT = 0, 1
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A folder of programs, the only ones that the script sees: those of any Debian, and a `make` that reports."""
+    """A folder of programs, the only ones that the script sees: those of any Debian, and a `make` that
+    reports."""
     for name in ("bash", "dirname", "env", "grep"):
         found = shutil.which(name)
         assert found
@@ -35,7 +36,12 @@ def program(folder: Path, name: str, text: str) -> None:
 
 def run(machine: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [SCRIPT], env={"PATH": str(machine)}, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        [SCRIPT],
+        env={"PATH": str(machine)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
     )
 
 

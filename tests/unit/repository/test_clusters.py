@@ -26,8 +26,10 @@ def launcher(name: str) -> dict[str, Any]:
 
 
 def resources(name: str) -> dict[str, dict[str, Any]]:
-    return {tree["kind"] + "/" + tree["metadata"]["name"]: tree
-            for tree in yaml.safe_load_all((CLUSTER / name).read_text())}  # fmt: skip
+    return {
+        tree["kind"] + "/" + tree["metadata"]["name"]: tree
+        for tree in yaml.safe_load_all((CLUSTER / name).read_text())
+    }
 
 
 CLUSTER_SPEC = resources("kuberay-cluster.yaml")["RayCluster/mmssl-dist"]["spec"]
@@ -83,7 +85,9 @@ def test_machines_have_roles_and_no_keys(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(CLUSTER.iterdir()), ids=lambda path: path.name)
 def test_no_file_holds_a_secret(path: Path) -> None:
-    secret = re.compile(r"AKIA[0-9A-Z]{16}|aws_secret|BEGIN [A-Z ]*PRIVATE KEY|ssh_private_key|password\s*:", re.I)
+    secret = re.compile(
+        r"AKIA[0-9A-Z]{16}|aws_secret|BEGIN [A-Z ]*PRIVATE KEY|ssh_private_key|password\s*:", re.I
+    )
     assert not secret.search(path.read_text())
 
 
@@ -112,7 +116,10 @@ def test_kuberay_pods_are_unprivileged_and_have_shared_memory() -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 1000  # the Dockerfile's user
         (container,) = pod["containers"]
-        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert container["resources"]["limits"] == container["resources"]["requests"]
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}

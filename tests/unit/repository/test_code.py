@@ -16,8 +16,27 @@ from mmssl_dist.config import Job
 PACKAGE = Path(__file__).parents[3] / "mmssl_dist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
-    "config", "storage", "data", "graph", "cluster", "serving", "datasets", "sharding", "sampling", "model", "losses",
-    "training", "evaluation", "export", "planning", "tracking", "launch", "tuning", "report", "pipeline", "app",
+    "config",
+    "storage",
+    "data",
+    "graph",
+    "cluster",
+    "serving",
+    "datasets",
+    "sharding",
+    "sampling",
+    "model",
+    "losses",
+    "training",
+    "evaluation",
+    "export",
+    "planning",
+    "tracking",
+    "launch",
+    "tuning",
+    "report",
+    "pipeline",
+    "app",
 )
 LARGEST = 400
 
@@ -115,7 +134,9 @@ def test_no_test_is_left_out() -> None:
 
 
 def test_nothing_is_left_to_do() -> None:
-    words = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b|raise Not" + "Implemented")
+    words = re.compile(
+        r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b|raise Not" + "Implemented"
+    )
     assert [path.name for path in MODULES if words.search(path.read_text())] == []
 
 
@@ -135,4 +156,10 @@ def test_every_setting_says_what_it_is() -> None:
         if not (field.description or "").endswith(".")
     ]
     assert silent == []
-    assert {path for path, _ in sections(Job)} >= {"", "data", "data.modalities", "losses.adversarial", "storage"}
+    assert {path for path, _ in sections(Job)} >= {
+        "",
+        "data",
+        "data.modalities",
+        "losses.adversarial",
+        "storage",
+    }

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[3]
 
 def instructions() -> list[tuple[str, str]]:
     """(name, arguments) of each instruction; continued lines joined, comments left out."""
-    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+    lines = [
+        line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")
+    ]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
 
@@ -66,16 +68,28 @@ def ignored(name: str) -> bool:
     result = False
     for line in (ROOT / ".dockerignore").read_text().split():
         pattern = line.removeprefix("!").removeprefix("**/")
-        if fnmatch.fnmatch(name, pattern) or name.split("/")[0] == pattern or fnmatch.fnmatch(Path(name).name, pattern):
+        if (
+            fnmatch.fnmatch(name, pattern)
+            or name.split("/")[0] == pattern
+            or fnmatch.fnmatch(Path(name).name, pattern)
+        ):
             result = not line.startswith("!")
     return result
 
 
 @pytest.mark.parametrize(
     ("name", "left_out"),
-    [(".git/config", True), (".venv/bin/python", True), ("runs/x", True), (".env", True), ("tests/conftest.py", True),
-     ("mmssl_dist/app.py", False), ("constraints.txt", False), ("jobs/demo.yaml", False)],
-)  # fmt: skip
+    [
+        (".git/config", True),
+        (".venv/bin/python", True),
+        ("runs/x", True),
+        (".env", True),
+        ("tests/conftest.py", True),
+        ("mmssl_dist/app.py", False),
+        ("constraints.txt", False),
+        ("jobs/demo.yaml", False),
+    ],
+)
 def test_the_context_holds_what_is_copied_and_no_more(name: str, left_out: bool) -> None:
     assert ignored(name) == left_out
 

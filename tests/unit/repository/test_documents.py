@@ -24,7 +24,8 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 COMMANDS = set(
-    "validate prepare partition train evaluate export run tune submit synthesize summarize compare doctor jobs "
+    "validate prepare partition train evaluate export run tune submit synthesize summarize "
+    "compare doctor jobs "
     "recommend similar serve report plan convert fetch".split()
 )
 
@@ -67,7 +68,12 @@ def test_documents_override_settings_that_exist(path: Path) -> None:
 def test_both_readmes_say_the_same() -> None:
     """What is not prose: commands, settings, files, links, what is typed, and the YAML."""
     english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh-CN.md"))
-    for pattern in (r"(?<!`)`([^`\n]+)`(?!`)", r"\]\((?!README)([^)]+)\)", r"^    ([^#\n]+?) *(?:#.*)?$", r"^(#+) "):
+    for pattern in (
+        r"(?<!`)`([^`\n]+)`(?!`)",
+        r"\]\((?!README)([^)]+)\)",
+        r"^    ([^#\n]+?) *(?:#.*)?$",
+        r"^(#+) ",
+    ):
         found = [sorted(re.findall(pattern, text, flags=re.M)) for text in (english, chinese)]
         assert found[0] == found[1]
     blocks = [re.findall(r"^```yaml\n(.*?)^```", text, flags=re.M | re.S) for text in (english, chinese)]
@@ -91,10 +97,19 @@ def test_links_between_documents_lead_somewhere() -> None:
 def test_no_file_names_a_machine_or_a_registry(files: list[Path]) -> None:
     names = re.compile(
         "|".join(
-            ("/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "/opt/(?!mmssl)[a-z]", "py" + "pi[./]",
-             "python" + "hosted", "npm" + "js", "download\\.py" + "torch", "/home/(?!ray|someone)[a-z]")
+            (
+                "/wo" + "rk/",
+                "/ro" + "ot/",
+                "/Us" + "ers/",
+                "/opt/(?!mmssl)[a-z]",
+                "py" + "pi[./]",
+                "python" + "hosted",
+                "npm" + "js",
+                "download\\.py" + "torch",
+                "/home/(?!ray|someone)[a-z]",
+            )
         )
-    )  # fmt: skip
+    )
     found = []
     for path in files:
         if path.name == "LICENSE" or path.suffix in (".npy", ".npz", ".png", ".parquet"):
@@ -112,7 +127,9 @@ def test_no_large_or_generated_file_is_kept(files: list[Path]) -> None:
 
 def test_versions_agree() -> None:
     version = mmssl_dist.__version__
-    assert re.search(rf"^## \[({re.escape(version)}|Unreleased)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert re.search(
+        rf"^## \[({re.escape(version)}|Unreleased)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M
+    )
     for path in (ROOT / "Dockerfile", *sorted((ROOT / "cluster").glob("*.yaml"))):
         tags = re.findall(r"mmssl-dist:([0-9][0-9.]*[0-9])", path.read_text())
         assert tags, path
@@ -120,8 +137,14 @@ def test_versions_agree() -> None:
 
 
 def pins() -> dict[str, str]:
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines), "one version a line, no URL"
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines), (
+        "one version a line, no URL"
+    )
     return {normal(name): version for name, version in (line.split("==") for line in lines)}
 
 
@@ -150,12 +173,17 @@ def test_everything_installed_beside_us_is_pinned_as_tested() -> None:
     # what setuptools brings along for itself joins the path where something imported it
     for distribution in distributions(path=[sysconfig.get_path("purelib")]):
         tested[normal(distribution.metadata["Name"])] = distribution.version.split("+")[0]
-    wrong = {name: (tested[name], version) for name, version in pinned.items() if tested.get(name, version) != version}
+    wrong = {
+        name: (tested[name], version)
+        for name, version in pinned.items()
+        if tested.get(name, version) != version
+    }
     assert wrong == {}, "installed version, pinned version"
 
 
 def test_the_makefile_forwards_every_word_to_the_command(root: Path) -> None:
-    """Lines of the Makefile that call us are split as a shell does: a quoting mistake shows here, not after an hour."""
+    """Lines of the Makefile that call us are split as a shell does: a quoting mistake shows here, not after
+    an hour."""
     text = (root / "Makefile").read_text().replace("\\\n", " ")
     calls = [line for line in text.splitlines() if "$(MMSSL)" in line and not line.startswith("MMSSL")]
     assert len(calls) >= 2
@@ -168,5 +196,7 @@ def test_troubleshooting_lists_messages_as_they_are() -> None:
     sources = re.sub(r'"\s*\n\s*f?"', "", sources)  # a message over several lines is one
     messages = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "troubleshooting.md").read_text(), flags=re.M)
     assert len(messages) > 20
-    missing = [message for message in messages for piece in message.split("...") if piece.strip() not in sources]
+    missing = [
+        message for message in messages for piece in message.split("...") if piece.strip() not in sources
+    ]
     assert missing == []

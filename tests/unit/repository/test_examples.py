@@ -1,4 +1,5 @@
-"""Examples in the documents do what they say: Python runs, the API is as described, command lines are understood."""
+"""Examples in the documents do what they say: Python runs, the API is as described, command lines are
+understood."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run that the examples ask: runs/mine, users u0, u1, ..., items i0, i1, ..."""
     made = tmp_path_factory.mktemp("examples")
     job = make_job(made / "runs/mine", 2, 1, "model.modality_graph.size=0", "losses.contrastive.weight=0")
-    publish_graph(job, users=[f"u{user}" for user in range(USERS)], items=[f"i{item}" for item in range(ITEMS)])
+    publish_graph(
+        job, users=[f"u{user}" for user in range(USERS)], items=[f"i{item}" for item in range(ITEMS)]
+    )
     export_run(job)
     return made
 
@@ -92,7 +95,8 @@ def _lines(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_command_lines_are_understood(path):
-    """Every option exists and takes such a value; what stands in capitals stands for something of the reader's."""
+    """Every option exists and takes such a value; what stands in capitals stands for something of the
+    reader's."""
     for line in _lines(path):
         given = line.replace("...", "").replace("LAYOUT", "mmrec")
         words = shlex.split(given.removeprefix("mmssl-dist ").removeprefix("python cli.py "))
@@ -126,7 +130,9 @@ def test_ray_s_commands_and_the_files_they_and_others_take_are_there(path):
             assert command is not None, f"{path.name}: {line}"
             command.make_context(words[1], words[2:] or ["FILE"] * len(_needed(command)))
         for word in words:
-            assert not word.startswith(("cluster/", "jobs/")) or (ROOT / word).exists(), f"{path.name}: {line}"
+            assert not word.startswith(("cluster/", "jobs/")) or (ROOT / word).exists(), (
+                f"{path.name}: {line}"
+            )
 
 
 def _needed(command: click.Command) -> list[click.Parameter]:
@@ -136,7 +142,9 @@ def _needed(command: click.Command) -> list[click.Parameter]:
 def test_the_command_lines_for_a_run_answer(folder, monkeypatch):
     """Those of using-a-run.md; the file of users goes through Ray in tests/end_to_end/test_bulk.py."""
     monkeypatch.chdir(folder)
-    block = re.search(r"## On the command line\n\n((?: {4}.*\n)+)", (ROOT / "docs" / "using-a-run.md").read_text())
+    block = re.search(
+        r"## On the command line\n\n((?: {4}.*\n)+)", (ROOT / "docs" / "using-a-run.md").read_text()
+    )
     for line in block[1].splitlines():
         words = [{"RUN": "runs/mine", "mmssl-dist": ""}.get(word, word) for word in shlex.split(line)][1:]
         if "--users" in words:
@@ -149,7 +157,9 @@ def test_the_command_lines_for_a_run_answer(folder, monkeypatch):
         assert "i" in done.stdout
 
 
-@pytest.mark.parametrize("line", ["recommend RUN --usr ID", "recommend RUN --k many", "jobs nothing", "plan JOB more"])
+@pytest.mark.parametrize(
+    "line", ["recommend RUN --usr ID", "recommend RUN --k many", "jobs nothing", "plan JOB more"]
+)
 def test_a_wrong_line_would_be_noticed(line):
     with pytest.raises((Wrong, AssertionError)):
         _parse(typer.main.get_command(app), line.split())

@@ -18,9 +18,12 @@ from tests.graphs import Pairs, cut, local_graph
 def sampling_job(parts: int, *sets: str) -> Job:
     """Only what sampling asks for matters."""
     tree = {
-        "output": "unused", "seed": 5, "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
-        "partition": {"parts": parts}, "model": {"modality_graph": {"size": 10}},
-    }  # fmt: skip
+        "output": "unused",
+        "seed": 5,
+        "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
+        "partition": {"parts": parts},
+        "model": {"modality_graph": {"size": 10}},
+    }
     return parse_job(tree, sets)
 
 

@@ -1,5 +1,5 @@
-"""Batches of one worker: positions point at the right nodes, sampled edges are the graph's, and sampled sums are
-unbiased."""
+"""Batches of one worker: positions point at the right nodes, sampled edges are the graph's, and sampled sums
+are unbiased."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def sets_of(batch: Batch) -> Sets:
     return Sets(source, sets)
 
 
-def check_block(block: Block, source: Tensor, destination: Tensor, graph: Adjacency, fanout: int | None) -> None:
+def check_block(
+    block: Block, source: Tensor, destination: Tensor, graph: Adjacency, fanout: int | None
+) -> None:
     """Its edges are distinct edges of ``graph``, and weigh what the edge weighs times degree over count."""
     assert block.num_source == len(source)
     assert block.num_destination == len(destination)
@@ -115,7 +117,9 @@ def check_batch(batch: Batch, made_by: BatchSampler, pairs: Pairs, fanouts: list
 SEEDS_OF: dict[BatchSampler, Job] = {}
 
 
-def checked(book: PartitionBook, pairs: Pairs, job: Job, fanouts: list[int | None], views: int = 0) -> list[Batch]:
+def checked(
+    book: PartitionBook, pairs: Pairs, job: Job, fanouts: list[int | None], views: int = 0
+) -> list[Batch]:
     """The first epoch's batches, each checked."""
     made_by = sampler(book, pairs, job)
     SEEDS_OF[made_by] = job
@@ -132,17 +136,24 @@ def checked(book: PartitionBook, pairs: Pairs, job: Job, fanouts: list[int | Non
 def test_small_graphs(case, more, inner, outer):
     book, pairs = case
     job = sampling_job(
-        book.parts, f"training.batch_size={book.parts + more}", f"training.fanout=[{inner}, {outer}]",
+        book.parts,
+        f"training.batch_size={book.parts + more}",
+        f"training.fanout=[{inner}, {outer}]",
         "losses.adversarial.candidates=5",
-    )  # fmt: skip
+    )
     checked(book, pairs, job, [inner, outer])
 
 
 @pytest.mark.parametrize("candidates", ["12", "all"])
 @pytest.mark.parametrize("fanout", ["[3, 2]", "all"])
 def test_with_views(candidates, fanout):
-    job = sampling_job(2, "training.batch_size=20", f"training.fanout={fanout}", "model.modality_graph.fanout=2",
-                       f"losses.adversarial.candidates={candidates}")  # fmt: skip
+    job = sampling_job(
+        2,
+        "training.batch_size=20",
+        f"training.fanout={fanout}",
+        "model.modality_graph.fanout=2",
+        f"losses.adversarial.candidates={candidates}",
+    )
     fanouts = [3, 2] if fanout != "all" else [None, None]
     batches = checked(BOOK, PAIRS, job, fanouts, views=3)
     assert all(list(batch.graph.views) == ["image", "text"] for batch in batches)
@@ -150,9 +161,17 @@ def test_with_views(candidates, fanout):
 
 
 def test_no_layers_and_no_candidates():
-    job = sampling_job(2, "training.fanout=all", "model.layers=0", "model.item_graph.weight=0",
-                       "model.modality_graph.size=0", "losses.adversarial.weight=0", "losses.ranking.loss=bpr",
-                       "losses.contrastive.weight=0", "training.batch_size=9")  # fmt: skip
+    job = sampling_job(
+        2,
+        "training.fanout=all",
+        "model.layers=0",
+        "model.item_graph.weight=0",
+        "model.modality_graph.size=0",
+        "losses.adversarial.weight=0",
+        "losses.ranking.loss=bpr",
+        "losses.contrastive.weight=0",
+        "training.batch_size=9",
+    )
     for batch in checked(BOOK, PAIRS, job, []):
         assert len(batch.candidates) == 0
         assert batch.known.shape == (len(batch.batch_users), 0)
@@ -181,7 +200,8 @@ def test_on_the_cpu_it_stays_as_it_is_and_else_moves_whole():
 
 
 def z_scores(draws: list[Tensor], exact: Tensor) -> Tensor:
-    """Distance of the draws' mean from ``exact`` in standard errors; entries that never vary must be exact."""
+    """Distance of the draws' mean from ``exact`` in standard errors; entries that never vary must be
+    exact."""
     stacked = torch.stack(draws)
     error = stacked.std(0) / len(draws) ** 0.5
     distance = stacked.mean(0) - exact
@@ -192,11 +212,16 @@ def z_scores(draws: list[Tensor], exact: Tensor) -> Tensor:
 
 
 def test_sampled_sums_are_unbiased():
-    """The mean over many draws of two sampled hops, and of a sampled view, is within its standard error of the sum over
-    whole neighbourhoods, for every node and dimension."""
+    """The mean over many draws of two sampled hops, and of a sampled view, is within its standard error of
+    the sum over whole neighbourhoods, for every node and dimension."""
     book = PartitionBook((BOOK.num_users,), (BOOK.num_items,))
-    job = sampling_job(1, f"training.batch_size={len(PAIRS)}", "training.fanout=[3, 2]",
-                       "model.modality_graph.fanout=2", "losses.adversarial.candidates=4")  # fmt: skip
+    job = sampling_job(
+        1,
+        f"training.batch_size={len(PAIRS)}",
+        "training.fanout=[3, 2]",
+        "model.modality_graph.fanout=2",
+        "losses.adversarial.candidates=4",
+    )
     made_by, view = sampler(book, PAIRS, job), lists_view(book, 4)
     made_by.publish({"image": view})
     rows = torch.randn(book.num_nodes, 3, generator=torch.Generator().manual_seed(0))

@@ -16,8 +16,11 @@ from mmssl_dist.sampling.block import Block, SampledGraph, aggregate, make_block
 def by_hand() -> Block:
     """Destinations read: 0 <- {2 with 1, 0 with 10}; 1 <- nothing; 2 <- {2 with 100, 2 with 1000}."""
     return make_block(
-        indptr=torch.tensor([0, 2, 2, 4]), source=torch.tensor([2, 0, 2, 2]),
-        weight=torch.tensor([1.0, 10.0, 100.0, 1000.0]), num_source=4, keep=torch.tensor([0, 1, 2]),
+        indptr=torch.tensor([0, 2, 2, 4]),
+        source=torch.tensor([2, 0, 2, 2]),
+        weight=torch.tensor([1.0, 10.0, 100.0, 1000.0]),
+        num_source=4,
+        keep=torch.tensor([0, 1, 2]),
     )
 
 
@@ -37,8 +40,11 @@ def test_by_hand():
 
 @given(st.integers(0, 6), st.integers(0, 7), st.data())
 def test_equals_dense_product(rows, columns, data):
-    edges = data.draw(st.lists(st.tuples(st.integers(0, rows - 1), st.integers(0, columns - 1)), max_size=30)
-                      if rows and columns else st.just([]))
+    edges = data.draw(
+        st.lists(st.tuples(st.integers(0, rows - 1), st.integers(0, columns - 1)), max_size=30)
+        if rows and columns
+        else st.just([])
+    )
     edges.sort(key=lambda edge: edge[0])
     weights = torch.tensor([float(i + 1) for i in range(len(edges))])
     indptr = torch.tensor([sum(r < bound for r, _ in edges) for bound in range(rows + 1)])

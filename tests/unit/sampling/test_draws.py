@@ -77,7 +77,13 @@ def test_neighbouring_keys_rows_and_columns_are_uncorrelated():
     a = draws.uniform(draws.key(1, 0), rows, columns).double() - 0.5
     b = draws.uniform(draws.key(1, 1), rows, columns).double() - 0.5
     limit = 4 / np.sqrt(N)
-    for x, y in ((a, b), (a[1:], a[:-1]), (a[:, 1:], a[:, :-1]), (a[1:, 1:], a[:-1, :-1]), (a[1:, :-1], a[:-1, 1:])):
+    for x, y in (
+        (a, b),
+        (a[1:], a[:-1]),
+        (a[:, 1:], a[:, :-1]),
+        (a[1:, 1:], a[:-1, :-1]),
+        (a[1:, :-1], a[:-1, 1:]),
+    ):
         assert abs((x * y).mean() * 12) < limit
     assert abs(a.mean(1).std() - (1 / 1200) ** 0.5) < 0.002  # row means vary as those of independent draws
 

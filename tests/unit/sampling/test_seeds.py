@@ -1,5 +1,5 @@
-"""Seeds: every training pair once per epoch, negatives uniform over what a user does not know, and the same global
-draws whoever owns which partition."""
+"""Seeds: every training pair once per epoch, negatives uniform over what a user does not know, and the same
+global draws whoever owns which partition."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def test_candidates_are_half_positives_of_the_partitions_share():
     sampler = seed_samplers(book, pairs, 1, job)[0]
     seeds = sampler.draw(0, 0)
     assert len(seeds.candidates) == 100
-    shares = seeds.candidates.split([33, 33, 34])  # the second partition has no pairs: all of its share is uniform
+    shares = seeds.candidates.split(
+        [33, 33, 34]
+    )  # the second partition has no pairs: all of its share is uniform
     for share, part, count in ((shares[0], 0, 16), (shares[2], 2, 17)):
         assert set(share[:count].tolist()) <= set(range(*book.item_range(part)))
     for part in (0, 2):
@@ -108,7 +110,8 @@ def test_no_candidates_of_its_own_when_all_items_are():
 
 @pytest.mark.parametrize("unknown", [1, 2, 10, 60])
 def test_negatives_are_uniform_over_unknown_items(unknown):
-    """Also where 64 items hide one or two unknown ones, so that rejection gives up and the complement is listed."""
+    """Also where 64 items hide one or two unknown ones, so that rejection gives up and the complement is
+    listed."""
     book = PartitionBook((1, 1), (40, 24))
     chosen = torch.randperm(64, generator=torch.Generator().manual_seed(unknown))
     left = sorted(chosen[:unknown].tolist())

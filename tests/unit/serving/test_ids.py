@@ -22,14 +22,17 @@ KINDS: dict[str, pa.Array] = {
     "string": pa.array([f"é{n}😀" if n % 3 else f"{n}" for n in NUMBERS]),
     "large_string": pa.array([f"{n}" for n in NUMBERS], pa.large_string()),
     "date": pa.array([DAY + datetime.timedelta(days=int(n)) for n in NUMBERS]),
-    "timestamp": pa.array([datetime.datetime(2024, 1, 1, int(n) % 24, int(n), tzinfo=datetime.UTC) for n in NUMBERS],
-                          pa.timestamp("us", "UTC")),
+    "timestamp": pa.array(
+        [datetime.datetime(2024, 1, 1, int(n) % 24, int(n), tzinfo=datetime.UTC) for n in NUMBERS],
+        pa.timestamp("us", "UTC"),
+    ),
     "decimal": pa.array([decimal.Decimal(f"{n}.25") for n in NUMBERS], pa.decimal128(10, 2)),
     "bool": pa.array([True, False]),
-    "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([uuid.UUID(int=int(n)).bytes for n in NUMBERS],
-                                                               pa.binary(16))),
+    "uuid": pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([uuid.UUID(int=int(n)).bytes for n in NUMBERS], pa.binary(16))
+    ),
     "dictionary": pa.array([f"x{n}" for n in NUMBERS]).dictionary_encode(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,16 +44,34 @@ def test_every_id_is_found_where_it_is_as_value_and_as_text(kind):
     assert ids.at(np.asarray([1, 0])) == [values[1], values[0]]
 
 
-@pytest.mark.parametrize(("kind", "given"), [
-    ("int64", 99), ("int64", "x"), ("int64", None), ("int64", 1.5), ("int64", True), ("int64", [1]), ("int64", 2**70),
-    ("uint64", -1), ("string", "é1"), ("string", 3), ("string", ""), ("double", "nan"), ("date", "yesterday"),
-    ("uuid", "x"), ("bool", 1), ("decimal", "1.1234567"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("int64", 99),
+        ("int64", "x"),
+        ("int64", None),
+        ("int64", 1.5),
+        ("int64", True),
+        ("int64", [1]),
+        ("int64", 2**70),
+        ("uint64", -1),
+        ("string", "é1"),
+        ("string", 3),
+        ("string", ""),
+        ("double", "nan"),
+        ("date", "yesterday"),
+        ("uuid", "x"),
+        ("bool", 1),
+        ("decimal", "1.1234567"),
+    ],
+)
 def test_what_is_no_id_is_named_with_what_ids_are_like(kind, given):
     with pytest.raises(InputError) as caught:
         Ids(KINDS[kind], "item").place(given)
     text = str(caught.value)
-    assert text.startswith(f"item id: found {given!r}; the run knows {len(KINDS[kind])} items, with ids of type ")
+    assert text.startswith(
+        f"item id: found {given!r}; the run knows {len(KINDS[kind])} items, with ids of type "
+    )
     assert f"such as {KINDS[kind][0].as_py()}" in text
 
 

@@ -1,4 +1,5 @@
-"""The variables that put HAProxy before the replicas: for a while, of this service alone, and the user's own first."""
+"""The variables that put HAProxy before the replicas: for a while, of this service alone, and the user's own
+first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An item that was held out gets, from its features, the row that the model gives it where it is in the catalogue."""
+"""An item that was held out gets, from its features, the row that the model gives it where it is in the
+catalogue."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def nodes_of_items(job: Job) -> dict[str, int]:
 
 
 def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
-    """The model's own final row of the held-out item, all others having the ID rows that they have without it."""
+    """The model's own final row of the held-out item, all others having the ID rows that they have without
+    it."""
     job = whole.job
     here, there = nodes_of_items(job), nodes_of_items(without.job)
     id_rows = torch.zeros_like(whole.id_rows)  # the held-out item's stays zero: nobody has learned it
@@ -70,19 +72,28 @@ def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
     return exact.final[here[f"i{HELD}"]].numpy()
 
 
-@pytest.mark.parametrize("sets", [(), ("model.item_graph.weight=0",), ("model.item_graph.learned=true",),
-                                  ("model.feature_columns=6", "losses.adversarial.weight=0")],
-                         ids=["item graph", "no item graph", "learned shares", "feature columns"])  # fmt: skip
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        ("model.item_graph.weight=0",),
+        ("model.item_graph.learned=true",),
+        ("model.feature_columns=6", "losses.adversarial.weight=0"),
+    ],
+    ids=["item graph", "no item graph", "learned shares", "feature columns"],
+)
 def test_a_held_out_item_gets_the_model_s_own_row(tmp_path, sets):
     whole, without = publish(tmp_path / "whole", ITEMS, *sets), publish(tmp_path / "without", HELD, *sets)
     run = open_run(str(tmp_path / "without"))
     features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
-    np.testing.assert_allclose(run.new_item(features), row_in_the_catalogue(whole, without), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        run.new_item(features), row_in_the_catalogue(whole, without), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_features_are_standardized_as_those_of_training_and_missing_ones_count_nothing(tmp_path):
-    """Without the item-item graph an item's row is its tower's: for one without interactions, its row in the export but
-    for its own ID row."""
+    """Without the item-item graph an item's row is its tower's: for one without interactions, its row in the
+    export but for its own ID row."""
     made = publish(tmp_path, ITEMS, "partition.standardize=true", "model.item_graph.weight=0")
     run = open_run(str(tmp_path))
     place, node = run.items.place(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
@@ -107,13 +118,19 @@ def test_similar_items_and_users_of_a_new_item_by_hand(run: Run) -> None:
     np.testing.assert_allclose(best.scores, np.sort(scores)[::-1][:3], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("features", "message"), [
-    ({}, "features: found none; the run's modalities are image (5 values), text (6 values)"),
-    ({"sound": [1.0]}, "features: found sound; the run's modalities are image (5 values), text (6 values)"),
-    ({"image": [1.0]}, "features.image: found shape [1]; the run's modalities are"),
-    ({"image": [1.0, 2.0, float("nan"), 1.0, 1.0]}, "features.image: found a value that is not finite"),
-    ({"image": ["a"] * 5}, "features.image: found something else; a list of numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({}, "features: found none; the run's modalities are image (5 values), text (6 values)"),
+        (
+            {"sound": [1.0]},
+            "features: found sound; the run's modalities are image (5 values), text (6 values)",
+        ),
+        ({"image": [1.0]}, "features.image: found shape [1]; the run's modalities are"),
+        ({"image": [1.0, 2.0, float("nan"), 1.0, 1.0]}, "features.image: found a value that is not finite"),
+        ({"image": ["a"] * 5}, "features.image: found something else; a list of numbers"),
+    ],
+)
 def test_bad_features_are_told_in_one_sentence(run, features, message):
     with pytest.raises(InputError) as caught:
         run.new_item(features)

@@ -1,4 +1,5 @@
-"""What a run gives back in a notebook is what was exported, by external id, and nothing changed or missing passes."""
+"""What a run gives back in a notebook is what was exported, by external id, and nothing changed or missing
+passes."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ def dataset_items(output: Path, split: str) -> dict[str, set[int]]:
 
 
 def test_embeddings_are_those_of_the_parquet_files(run, output):
-    for kind, ids, rows in (("user", run.users, run.user_embeddings), ("item", run.items, run.item_embeddings)):
+    for kind, ids, rows in (
+        ("user", run.users, run.user_embeddings),
+        ("item", run.items, run.item_embeddings),
+    ):
         table = pq.read_table(output / f"export/{kind}_embeddings")
         assert ids.array.to_pylist() == table[f"{kind}_id"].to_pylist()
         np.testing.assert_array_equal(rows, np.stack(table["vector"].to_numpy()))
@@ -56,7 +60,10 @@ def test_one_user_several_users_and_texts_for_numbers(run):
     one = run.recommend("u3", k=4)
     assert isinstance(one, Ranked)
     assert len(one.items) == len(one.scores) == 4
-    assert [each.items for each in run.recommend(["u3", "u5"], k=4)] == [one.items, run.recommend("u5", k=4).items]
+    assert [each.items for each in run.recommend(["u3", "u5"], k=4)] == [
+        one.items,
+        run.recommend("u5", k=4).items,
+    ]
     assert run.similar("107", k=3).items == run.similar(107, k=3).items
     assert [each.items for each in run.similar(np.asarray([107]), k=3)] == [run.similar(107, k=3).items]
 
@@ -65,7 +72,9 @@ def test_seen_items_are_those_of_training_and_left_out_unless_wanted(run, output
     train = dataset_items(output, "train")
     for user in ("u0", "u17", "u39"):
         assert set(run.history(user)) == train[user]
-        without, everything = (run.recommend(user, k=ITEMS, exclude_seen=choice).items for choice in (True, False))
+        without, everything = (
+            run.recommend(user, k=ITEMS, exclude_seen=choice).items for choice in (True, False)
+        )
         assert set(everything) == set(run.items.array.to_pylist())
         assert set(without) == set(everything) - train[user]
         assert [item for item in everything if item in set(without)] == without
@@ -96,21 +105,33 @@ def test_a_new_user_with_the_items_of_a_known_one_gets_the_row_but_for_its_own_p
 def test_recommendations_for_a_new_user_leave_out_the_items_given(run):
     found = run.recommend_new([103, "104", 103], k=ITEMS)
     assert set(found.items) == set(run.items.array.to_pylist()) - {103, 104}
-    np.testing.assert_allclose(found.scores, run.item_embeddings[run.items.places(found.items)] @ run.fold_in(
-        run.items.places([103, 104])), rtol=1e-4, atol=1e-5)  # fmt: skip
-    assert set(run.recommend_new([103], k=ITEMS, exclude_seen=False).items) == set(run.items.array.to_pylist())
+    np.testing.assert_allclose(
+        found.scores,
+        run.item_embeddings[run.items.places(found.items)] @ run.fold_in(run.items.places([103, 104])),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert set(run.recommend_new([103], k=ITEMS, exclude_seen=False).items) == set(
+        run.items.array.to_pylist()
+    )
     with pytest.raises(InputError, match="a new user is known by at least one item"):
         run.recommend_new([])
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda run: run.recommend("nobody"), "user id: found 'nobody'; the run knows 40 users, with ids of type string"),
-    (lambda run: run.recommend(["u1", 7]), "user id: found 7;"),
-    (lambda run: run.similar(5), "item id: found 5; the run knows 30 items, with ids of type int64"),
-    (lambda run: run.recommend("u1", k=0), "k: found 0; a list has at least one item"),
-    (lambda run: run.similar(101, k=-1), "k: found -1;"),
-    (lambda run: run.history("x"), "user id: found 'x';"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda run: run.recommend("nobody"),
+            "user id: found 'nobody'; the run knows 40 users, with ids of type string",
+        ),
+        (lambda run: run.recommend(["u1", 7]), "user id: found 7;"),
+        (lambda run: run.similar(5), "item id: found 5; the run knows 30 items, with ids of type int64"),
+        (lambda run: run.recommend("u1", k=0), "k: found 0; a list has at least one item"),
+        (lambda run: run.similar(101, k=-1), "k: found -1;"),
+        (lambda run: run.history("x"), "user id: found 'x';"),
+    ],
+)
 def test_bad_questions_are_answered_in_one_sentence(run, call, message):
     with pytest.raises(InputError) as caught:
         call(run)
@@ -137,8 +158,15 @@ def test_wrong_storage_settings(output):
         mmssl_dist.open_run(str(output), storage={"endpoints": "http://127.0.0.1:1"})
 
 
-@pytest.mark.parametrize("name", ["safetensors/part-00002.safetensors", "index/items.faiss",
-                                  "user_embeddings/part-00001.parquet", "fold_in/part-00000.safetensors"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "safetensors/part-00002.safetensors",
+        "index/items.faiss",
+        "user_embeddings/part-00001.parquet",
+        "fold_in/part-00000.safetensors",
+    ],
+)
 def test_a_changed_file_is_noticed_when_it_is_read(output, tmp_path, name):
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
@@ -171,10 +199,12 @@ def test_an_export_of_an_earlier_version_is_noticed(output, tmp_path):
 
 
 def test_neither_importing_nor_ranking_loads_torch_or_ray(output):
-    code = ("import sys\nimport mmssl_dist\nlight = set(sys.modules)\n"
-            f"run = mmssl_dist.open_run({str(output)!r})\n"
-            "run.recommend('u1')\nrun.similar(101)\nrun.recommend_new([101])\n"
-            "heavy = {'torch', 'ray', 'dgl', 'deepspeed'} & set(sys.modules)\nassert not heavy, heavy\n"
-            "assert not {'numpy', 'pyarrow', 'faiss', 'pydantic'} & light\n")
+    code = (
+        "import sys\nimport mmssl_dist\nlight = set(sys.modules)\n"
+        f"run = mmssl_dist.open_run({str(output)!r})\n"
+        "run.recommend('u1')\nrun.similar(101)\nrun.recommend_new([101])\n"
+        "heavy = {'torch', 'ray', 'dgl', 'deepspeed'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "assert not {'numpy', 'pyarrow', 'faiss', 'pydantic'} & light\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,9 @@ def test_fetch_is_indexing(ids):
 
 def test_fetch_ragged_and_gather_are_what_they_get():
     route = ALONE.route(torch.tensor([1, 4]))
-    counts, (values, more) = ALONE.fetch_ragged(route, torch.tensor([2, 1]), [torch.arange(3), torch.ones(3, 2)])
+    counts, (values, more) = ALONE.fetch_ragged(
+        route, torch.tensor([2, 1]), [torch.arange(3), torch.ones(3, 2)]
+    )
     assert (counts.tolist(), values.tolist(), more.shape) == ([2, 1], [0, 1, 2], (3, 2))
     rows = torch.ones(2, 3, requires_grad=True)
     ALONE.gather_rows(rows, (2,)).sum().backward()

@@ -22,7 +22,12 @@ def merge(lists: ModalityLists, rows: list[int], candidates: list[int], scores: 
 def test_by_hand():
     lists = ModalityLists(4, 3)
     merge(lists, [2, 0], [10, 11, 12, 13], [[0.4, 0.3, 0.2, 0.1], [NONE, 0.5, NONE, 0.9]])
-    assert lists.items.tolist() == [[13, 11, EMPTY], [EMPTY] * 3, [10, 11, 12], [EMPTY] * 3]  # 10 and 12 are known
+    assert lists.items.tolist() == [
+        [13, 11, EMPTY],
+        [EMPTY] * 3,
+        [10, 11, 12],
+        [EMPTY] * 3,
+    ]  # 10 and 12 are known
     # 10 falls behind by its new score; 14 comes in; 12, not among the candidates, keeps its old score
     merge(lists, [2], [10, 11, 14], [[0.05, 0.3, 0.9]])
     assert lists.items[2].tolist() == [14, 11, 12]
@@ -35,15 +40,20 @@ def test_by_hand():
     assert lists.items[0].tolist() == [13, 11, EMPTY]
 
 
-@given(st.integers(1, 5), st.lists(st.sets(st.integers(20, 32), min_size=1, max_size=8), min_size=1, max_size=5),
-       st.integers(0, 10**6))  # fmt: skip
+@given(
+    st.integers(1, 5),
+    st.lists(st.sets(st.integers(20, 32), min_size=1, max_size=8), min_size=1, max_size=5),
+    st.integers(0, 10**6),
+)
 def test_any_rounds_keep_the_best(size, rounds, seed):
     rng, lists = np.random.default_rng(seed), ModalityLists(3, size)
     known = rng.random((3, 40)) < 0.2
     stored: list[dict[int, float]] = [{} for _ in range(3)]
     for candidates in map(sorted, rounds):
         rows = sorted(rng.choice(3, rng.integers(1, 4), replace=False).tolist())
-        scores = rng.permutation(len(rows) * len(candidates)).reshape(len(rows), -1) / 100 + rng.random() / 1000
+        scores = (
+            rng.permutation(len(rows) * len(candidates)).reshape(len(rows), -1) / 100 + rng.random() / 1000
+        )
         scores[known[np.ix_(rows, candidates)]] = NONE
         merge(lists, rows, candidates, scores.astype(np.float32).tolist())
         for row, values in zip(rows, scores, strict=True):

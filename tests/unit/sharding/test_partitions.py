@@ -33,7 +33,9 @@ def test_shares_of_any_number_of_workers_make_the_whole(case, data):
             counts, edges = graph.held_out[split].edges(everyone)
             users = set(user_nodes(book))
             assert counts.tolist() == [len(held[n]) if n in users else 0 for n in nodes]
-            assert graph.held_out[split].neighbours[edges].tolist() == [m for n in nodes if n in users for m in held[n]]
+            assert graph.held_out[split].neighbours[edges].tolist() == [
+                m for n in nodes if n in users for m in held[n]
+            ]
         counts, edges = graph.training.edges(everyone)
         assert counts.tolist() == [len(wanted[n]) for n in nodes]
         assert graph.training.neighbours[edges].tolist() == [m for n in nodes for m in wanted[n]]
@@ -73,22 +75,28 @@ def mapped(data: PartitionData, folder: Path) -> PartitionData:
         return np.load(folder / f"{data.part}-{name}.npy", mmap_mode="r")
 
     return PartitionData(
-        part=data.part, users=data.users, items=data.items, indptr=array("indptr", data.indptr),
-        neighbours=array("neighbours", data.neighbours), weight=array("weight", data.weight),
+        part=data.part,
+        users=data.users,
+        items=data.items,
+        indptr=array("indptr", data.indptr),
+        neighbours=array("neighbours", data.neighbours),
+        weight=array("weight", data.weight),
         held_out={
             split: (array(f"{split}-indptr", indptr), array(f"{split}-items", items))
             for split, (indptr, items) in data.held_out.items()
         },
         propagated={m: array(m, rows) for m, rows in data.propagated.items()},
         similar={},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_mapped_files_stay_as_they_are(tmp_path, parts, recwarn):
     book = PartitionBook((2,) * parts, (2,) * parts)
     pairs = [(0, 0), (1, 1), (1, 0)]
-    graph = join_partitions(book, [mapped(data, tmp_path) for data in cut(book, pairs)])  # nothing held out: empty maps
+    graph = join_partitions(
+        book, [mapped(data, tmp_path) for data in cut(book, pairs)]
+    )  # nothing held out: empty maps
     kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
     plain = local_graph(book, pairs)
     for ours, theirs in ((graph.training, plain.training), (graph.held_out["test"], plain.held_out["test"])):

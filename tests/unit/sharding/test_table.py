@@ -1,4 +1,5 @@
-"""The lazy row-wise Adam against torch's SparseAdam, and against one written out for a single moment per row."""
+"""The lazy row-wise Adam against torch's SparseAdam, and against one written out for a single moment per
+row."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_element_moments_are_sparse_adams():
     reference = torch.optim.SparseAdam([parameter], lr=RATE)
     table = RowTable(rows(), RowOptimizer(learning_rate=RATE))
     for index, gradient in steps():
-        parameter.grad = torch.sparse_coo_tensor(index[None], gradient, (N, D), check_invariants=True).coalesce()
+        parameter.grad = torch.sparse_coo_tensor(
+            index[None], gradient, (N, D), check_invariants=True
+        ).coalesce()
         reference.step()
         table.update(alone(index), gradient)
         torch.testing.assert_close(table.rows, parameter.detach(), atol=1e-6, rtol=1e-6)

@@ -12,7 +12,9 @@ from mmssl_dist.graph.ragged import ragged_range
 from mmssl_dist.sharding.topology import adjacency_from_pairs
 from tests.graphs import lists_of
 
-rows_of_nodes = st.lists(st.lists(st.integers(0, 12), max_size=8, unique=True).map(sorted), min_size=1, max_size=6)
+rows_of_nodes = st.lists(
+    st.lists(st.integers(0, 12), max_size=8, unique=True).map(sorted), min_size=1, max_size=6
+)
 
 
 @given(st.lists(st.tuples(st.integers(-5, 20), st.integers(0, 5)), max_size=8))

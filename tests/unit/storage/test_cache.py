@@ -20,7 +20,9 @@ def aged(path: Path, size: int, minutes: float) -> Path:
 
 
 def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
-    old, older, oldest = (aged(tmp_path / name / "f", 100, age) for name, age in (("a", 20), ("b", 40), ("c", 60)))
+    old, older, oldest = (
+        aged(tmp_path / name / "f", 100, age) for name, age in (("a", 20), ("b", 40), ("c", 60))
+    )
     assert make_room(tmp_path, 100, 400) == 0
     assert make_room(tmp_path, 150, 400) == 100
     assert [path.exists() for path in (old, older, oldest)] == [True, True, False]
@@ -41,7 +43,9 @@ def test_no_folder_yet(tmp_path: Path) -> None:
 
 def test_localize_keeps_to_the_limit(s3: Storage, tmp_path: Path) -> None:
     limited = s3.model_copy(update={"cache_bytes": 250})
-    records = {name: (open_location("s3://runs/run", limited) / name).write_bytes(b"x" * 100) for name in "abc"}
+    records = {
+        name: (open_location("s3://runs/run", limited) / name).write_bytes(b"x" * 100) for name in "abc"
+    }
     copies = {}
     for name in "abc":
         copies[name] = (open_location("s3://runs/run", limited) / name).localize(tmp_path, records[name])
@@ -50,4 +54,6 @@ def test_localize_keeps_to_the_limit(s3: Storage, tmp_path: Path) -> None:
         if name == "b":  # a is used again
             (open_location("s3://runs/run", limited) / "a").localize(tmp_path, records["a"])
     assert {name: path.exists() for name, path in copies.items()} == {"a": True, "b": False, "c": True}
-    assert (open_location("s3://runs/run", limited) / "b").localize(tmp_path, records["b"]).read_bytes() == b"x" * 100
+    assert (open_location("s3://runs/run", limited) / "b").localize(
+        tmp_path, records["b"]
+    ).read_bytes() == b"x" * 100

@@ -1,4 +1,5 @@
-"""Credentials that only botocore's chain resolves: the same locations, through s3fs, and no key in what is sent."""
+"""Credentials that only botocore's chain resolves: the same locations, through s3fs, and no key in what is
+sent."""
 
 from __future__ import annotations
 
@@ -24,7 +25,12 @@ def profiles(s3: Storage, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     program = tmp_path / "keys.py"
-    keys = {"Version": 1, "AccessKeyId": "test", "SecretAccessKey": SECRET, "Expiration": "2099-01-01T00:00:00Z"}
+    keys = {
+        "Version": 1,
+        "AccessKeyId": "test",
+        "SecretAccessKey": SECRET,
+        "Expiration": "2099-01-01T00:00:00Z",
+    }
     program.write_text(f"print({json.dumps(json.dumps(keys))})\n")
     (tmp_path / "config").write_text(
         f"[profile source]\naws_access_key_id = test\naws_secret_access_key = {SECRET}\n"
@@ -76,7 +82,9 @@ def test_keys_in_the_environment_come_first(profiles: Storage, monkeypatch: pyte
     assert isinstance(open_location("s3://runs/run", profiles).filesystem, pafs.S3FileSystem)
 
 
-def test_a_web_identity_is_assumed(profiles: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_web_identity_is_assumed(
+    profiles: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "token").write_text("a token")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/worker")
@@ -86,8 +94,12 @@ def test_a_web_identity_is_assumed(profiles: Storage, monkeypatch: pytest.Monkey
     assert (folder / "a").read_bytes() == b"x"
 
 
-def test_a_profile_that_gives_no_credentials_says_so(profiles: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_gives_no_credentials_says_so(
+    profiles: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_PROFILE", "broken")
-    with pytest.raises(StorageError, match=r"found no credentials .*the standard chain must find some") as caught:
+    with pytest.raises(
+        StorageError, match=r"found no credentials .*the standard chain must find some"
+    ) as caught:
         open_location("s3://runs/run", profiles).look()
     assert caught.value.exit_status == 2

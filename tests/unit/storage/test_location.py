@@ -67,7 +67,12 @@ def test_files_lists_the_whole_tree_in_order(folder: Location) -> None:
     for name in ("b.txt", "a/2.txt", "a/1.txt", "a/deep/er/x"):
         (folder / name).write_bytes(name.encode())
     (folder.__class__(folder.filesystem, f"{folder.path}-other", "other") / "c").write_bytes(b"a neighbour")
-    assert [folder.relative(info) for info in folder.files()] == ["a/1.txt", "a/2.txt", "a/deep/er/x", "b.txt"]
+    assert [folder.relative(info) for info in folder.files()] == [
+        "a/1.txt",
+        "a/2.txt",
+        "a/deep/er/x",
+        "b.txt",
+    ]
     assert [info.size for info in folder.files()] == [7, 7, 11, 5]
 
 
@@ -102,7 +107,9 @@ def test_an_array_is_an_ordinary_npy_file(folder: Location, array: np.ndarray, t
     again = np.load(io.BytesIO(data), allow_pickle=False)
     assert again.dtype == array.dtype
     np.testing.assert_array_equal(again, array)
-    mapped = np.load((folder / "x.npy").localize(tmp_path / "cache", record), mmap_mode="r", allow_pickle=False)
+    mapped = np.load(
+        (folder / "x.npy").localize(tmp_path / "cache", record), mmap_mode="r", allow_pickle=False
+    )
     np.testing.assert_array_equal(mapped, array)
 
 
@@ -211,7 +218,13 @@ def test_plain_paths_and_file_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("url", "path"),
-    [("s3://b", "b"), ("s3://b/", "b"), ("s3://b/k/e/y", "b/k/e/y"), ("s3://b/k/", "b/k"), ("s3://b/k#1", "b/k#1")],
+    [
+        ("s3://b", "b"),
+        ("s3://b/", "b"),
+        ("s3://b/k/e/y", "b/k/e/y"),
+        ("s3://b/k/", "b/k"),
+        ("s3://b/k#1", "b/k#1"),
+    ],
 )
 def test_s3_urls(url: str, path: str) -> None:
     location = open_location(url, Storage(region="us-east-1"))
@@ -244,7 +257,9 @@ def test_a_bucket_that_is_not_there_is_told_from_one_that_is_empty(s3: Storage) 
     assert not open_location("s3://runs/none", s3).exists()
     wrong = open_location("s3://runz/x", s3)
     for attempt in (wrong.exists, wrong.files, wrong.remove):
-        with pytest.raises(StorageError, match=r"s3://runz/x: found no bucket runz; the bucket must exist") as caught:
+        with pytest.raises(
+            StorageError, match=r"s3://runz/x: found no bucket runz; the bucket must exist"
+        ) as caught:
             attempt()
         assert "`storage` section" in str(caught.value)
     for attempt in (lambda: wrong.write_bytes(b"x"), wrong.read_bytes):
@@ -260,10 +275,14 @@ def test_a_server_that_does_not_answer(s3: Storage) -> None:
             open_location("s3://runs/x", dead).exists()
 
 
-@pytest.mark.parametrize(("kind", "found"), [
-    ("503", r"nothing but refusals \(HTTP status 503\)"), ("500", r"nothing but refusals \(HTTP status 500\)"),
-    ("reset", "no answer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("503", r"nothing but refusals \(HTTP status 503\)"),
+        ("500", r"nothing but refusals \(HTTP status 500\)"),
+        ("reset", "no answer"),
+    ],
+)
 def test_a_server_that_is_not_well(s3: Storage, kind: str, found: str) -> None:
     store = FaultyStore(seed=1)
     store.kinds, store.share = (kind,), 1.0
@@ -303,8 +322,12 @@ def test_the_size_and_hash_of_a_file(folder: Location) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_a_fault_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Filling a disk takes the right to mount one, so the answer of a full one is played; `make chaos` fills one."""
+def test_a_full_disk_is_a_fault_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Filling a disk takes the right to mount one, so the answer of a full one is played; `make chaos` fills
+    one."""
+
     def full(location: Location) -> None:
         raise OSError(number, "Error writing bytes to file. Detail: something long")
 
@@ -312,6 +335,8 @@ def test_a_full_disk_is_a_fault_of_the_system(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(StorageFault) as caught:
         (open_location(str(tmp_path), Storage()) / "file").write_bytes(b"content")
     assert caught.value.exit_status == 1
-    assert str(caught.value) == (f"{tmp_path}/file: found {os.strerror(number)}; the disk must have room for what is "
-                                 "written. Free some and give the command again, or choose another output.")
+    assert str(caught.value) == (
+        f"{tmp_path}/file: found {os.strerror(number)}; the disk must have room for what is "
+        "written. Free some and give the command again, or choose another output."
+    )
     assert list(tmp_path.iterdir()) == []

@@ -37,7 +37,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 def made(folder: Location) -> Manifest:
     files = {name: (folder / name).write_bytes(name.encode()) for name in ("users/part-0", "items/part-0")}
-    return Manifest("dataset", fingerprint("inputs"), {"users": 3, "modalities": {"image": {"dimension": 4}}}, files)
+    return Manifest(
+        "dataset", fingerprint("inputs"), {"users": 3, "modalities": {"image": {"dimension": 4}}}, files
+    )
 
 
 def test_what_is_published_reads_back(folder: Location) -> None:
@@ -53,7 +55,9 @@ def test_what_is_half_written_is_not_there(folder: Location) -> None:
     begin(folder)
     made(folder)
     assert read_manifest(folder, "dataset") is None
-    with pytest.raises(InputError, match=r"dataset must be published first. Run `mmssl-dist prepare`") as caught:
+    with pytest.raises(
+        InputError, match=r"dataset must be published first. Run `mmssl-dist prepare`"
+    ) as caught:
         require_manifest(folder, "dataset", "prepare")
     assert caught.value.exit_status == 2
 
@@ -105,9 +109,16 @@ def content_with(**changes: object) -> dict[str, object]:
         "[]",
         "3",
         "{}",
-        *[signed(content_with(**wrong)) for wrong in (
-            {"kind": "partitions"}, {"schema": 99}, {"files": []}, {"files": {"a": {"bytes": 1}}}, {"more": 1}
-        )],
+        *[
+            signed(content_with(**wrong))
+            for wrong in (
+                {"kind": "partitions"},
+                {"schema": 99},
+                {"files": []},
+                {"files": {"a": {"bytes": 1}}},
+                {"more": 1},
+            )
+        ],
         signed({name: value for name, value in content_with().items() if name != "files"}),
         json.dumps(content_with()),
         "[" * 100_000,
@@ -121,24 +132,34 @@ def test_a_manifest_of_another_kind_or_shape_is_refused(tmp_path: Path, text: st
     assert caught.value.exit_status == 1
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"files": {"../secret": {"bytes": 1, "sha256": HASH}}}, "'../secret' is not below the artifact's folder"),
-    ({"files": {"a/../../x": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
-    ({"files": {"/etc/passwd": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
-    ({"files": {"": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
-    ({"files": {"a\0b": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
-    ({"files": {"a": {"bytes": -1, "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
-    ({"files": {"a": {"bytes": True, "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
-    ({"files": {"a": {"bytes": "1", "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
-    ({"files": {"a": {"bytes": 1, "sha256": "x"}}}, "the record of 'a' has no size and SHA-256"),
-    ({"files": {"a": {"bytes": 1, "sha256": None}}}, "the record of 'a' has no size and SHA-256"),
-    ({"facts": []}, "facts are a mapping"),
-    ({"fingerprint": 3}, "the fingerprint is text"),
-    ({"digest": HASH}, "its content is not what was written"),
-    ({"digest": 3}, "its content is not what was written"),
-])  # fmt: skip
-def test_a_manifest_with_a_value_that_cannot_be_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
-    (tmp_path / "manifest.json").write_text(json.dumps({**json.loads(signed(content_with(**changes))), **changes}))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"files": {"../secret": {"bytes": 1, "sha256": HASH}}},
+            "'../secret' is not below the artifact's folder",
+        ),
+        ({"files": {"a/../../x": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+        ({"files": {"/etc/passwd": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+        ({"files": {"": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+        ({"files": {"a\0b": {"bytes": 1, "sha256": HASH}}}, "is not below the artifact's folder"),
+        ({"files": {"a": {"bytes": -1, "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
+        ({"files": {"a": {"bytes": True, "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
+        ({"files": {"a": {"bytes": "1", "sha256": HASH}}}, "the record of 'a' has no size and SHA-256"),
+        ({"files": {"a": {"bytes": 1, "sha256": "x"}}}, "the record of 'a' has no size and SHA-256"),
+        ({"files": {"a": {"bytes": 1, "sha256": None}}}, "the record of 'a' has no size and SHA-256"),
+        ({"facts": []}, "facts are a mapping"),
+        ({"fingerprint": 3}, "the fingerprint is text"),
+        ({"digest": HASH}, "its content is not what was written"),
+        ({"digest": 3}, "its content is not what was written"),
+    ],
+)
+def test_a_manifest_with_a_value_that_cannot_be_is_refused(
+    tmp_path: Path, changes: dict, message: str
+) -> None:
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({**json.loads(signed(content_with(**changes))), **changes})
+    )
     with pytest.raises(ArtifactError, match=f"not a readable manifest .*{message}"):
         read_manifest(open_location(str(tmp_path), Storage()), "dataset")
 
@@ -177,7 +198,9 @@ def test_an_intact_artifact_passes_and_each_damage_is_named(folder: Location) ->
     with pytest.raises(ArtifactError, match="items/part-0: content differs from its manifest"):
         require_intact(folder, manifest)
     (folder / "items/part-0").write_bytes(b"items/part")
-    with pytest.raises(ArtifactError, match="items/part-0: 10 bytes, where its manifest says 12; the file was trunc"):
+    with pytest.raises(
+        ArtifactError, match="items/part-0: 10 bytes, where its manifest says 12; the file was trunc"
+    ):
         require_whole(folder, manifest)
     (folder / "items/part-0").remove()
     with pytest.raises(ArtifactError, match="items/part-0: gone, though its manifest names it"):

@@ -18,8 +18,13 @@ def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatc
     for name in ("job.yaml", "report.html"):
         (tmp_path / "out" / name).write_text(name)
     uri = store.format(tmp_path)
-    job = make_job(f"output={tmp_path}/out", f"tracking.mlflow={uri}", "tracking.experiment=mine",
-                   "storage.endpoint=https://me:secret@store", "seed=7")  # fmt: skip
+    job = make_job(
+        f"output={tmp_path}/out",
+        f"tracking.mlflow={uri}",
+        "tracking.experiment=mine",
+        "storage.endpoint=https://me:secret@store",
+        "seed=7",
+    )
     MlflowRun(job, "run-1").epoch(1, {"loss/total": 0.5, "recall@20": 0.1})
     MlflowRun(job, "run-1").epoch(2, {"loss/total": 0.25, "recall@20": 0.2})  # resumed
     MlflowRun(job, "run-2").epoch(1, {"recall@20": 0.3})  # another training

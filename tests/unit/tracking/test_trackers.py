@@ -21,8 +21,14 @@ from tests.servers import client, moto_server
 from tests.unit.launch.jobs import make_job
 
 ROOT = Path(__file__).parents[3]
-ENTRY = {"epoch": 1.0, "loss/total": 0.5, "recall@20": 0.25, "rate/pairs": 1000.0, "share/waiting": 0.125,
-         "train_seconds": 2.0}  # fmt: skip
+ENTRY = {
+    "epoch": 1.0,
+    "loss/total": 0.5,
+    "recall@20": 0.25,
+    "rate/pairs": 1000.0,
+    "share/waiting": 0.125,
+    "train_seconds": 2.0,
+}
 
 
 class Relay:
@@ -50,10 +56,14 @@ def tell(tracking: Tracking, *entries: dict[str, float]) -> None:
 
 
 EXPECTED = {
-    ("loss/total", 1): 0.5, ("loss/total", 2): 0.25, ("validation/recall@20", 1): 0.25,
-    ("validation/recall@20", 2): 0.5, ("rate/pairs", 1): 1000.0, ("share/waiting", 2): 0.125,
+    ("loss/total", 1): 0.5,
+    ("loss/total", 2): 0.25,
+    ("validation/recall@20", 1): 0.25,
+    ("validation/recall@20", 2): 0.5,
+    ("rate/pairs", 1): 1000.0,
+    ("share/waiting", 2): 0.125,
     ("progress/train_seconds", 1): 2.0,
-}  # fmt: skip
+}
 SECOND = {**ENTRY, "epoch": 2.0, "loss/total": 0.25, "recall@20": 0.5}
 
 
@@ -74,8 +84,12 @@ def test_tensorboard_in_object_storage(monkeypatch):
         monkeypatch.setenv(name, "testing")
     with moto_server() as endpoint:
         client(endpoint).create_bucket(Bucket="runs")
-        job = make_job("output=s3://runs/a", f"storage.endpoint={endpoint}", "storage.region=us-east-1",
-                       "storage.path_style=true")  # fmt: skip
+        job = make_job(
+            "output=s3://runs/a",
+            f"storage.endpoint={endpoint}",
+            "storage.region=us-east-1",
+            "storage.path_style=true",
+        )
         tell(Tracking(job, "run-1", Relay()), ENTRY, SECOND)
         folder = open_location("s3://runs/a/tensorboard/run-1", job.storage)
         (file,) = folder.files()
@@ -94,15 +108,22 @@ def test_a_tracker_that_fails_is_warned_of_once_and_the_others_go_on(tmp_path):
 
 def test_gauges_are_set_with_run_and_label(monkeypatch):
     seen = []
-    monkeypatch.setattr("ray.util.metrics.Gauge.set", lambda gauge, value, tags: seen.append(
-        (gauge.info["name"], value, tags)))  # fmt: skip
+    monkeypatch.setattr(
+        "ray.util.metrics.Gauge.set",
+        lambda gauge, value, tags: seen.append((gauge.info["name"], value, tags)),
+    )
     Prometheus("out/run-1").epoch(3, {name: value for name, value in ENTRY.items() if name != "epoch"})
     run = {"run": "out/run-1"}
-    assert sorted(seen, key=str) == sorted([
-        ("mmssl_epoch", 3.0, run), ("mmssl_loss", 0.5, run | {"term": "total"}),
-        ("mmssl_validation", 0.25, run | {"metric": "recall@20"}), ("mmssl_pairs_per_second", 1000.0, run),
-        ("mmssl_waiting_share", 0.125, run),
-    ], key=str)  # fmt: skip
+    assert sorted(seen, key=str) == sorted(
+        [
+            ("mmssl_epoch", 3.0, run),
+            ("mmssl_loss", 0.5, run | {"term": "total"}),
+            ("mmssl_validation", 0.25, run | {"metric": "recall@20"}),
+            ("mmssl_pairs_per_second", 1000.0, run),
+            ("mmssl_waiting_share", 0.125, run),
+        ],
+        key=str,
+    )
 
 
 def test_the_dashboard_shows_what_is_exported_and_all_of_it():
@@ -120,14 +141,23 @@ def test_the_dashboard_shows_what_is_exported_and_all_of_it():
 def test_mlflow_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     check_mlflow(make_job())
-    with pytest.raises(InputError, match=r"tracking\.mlflow: found https://host/; .*mmssl-dist\[tracking\]") as caught:
+    with pytest.raises(
+        InputError, match=r"tracking\.mlflow: found https://host/; .*mmssl-dist\[tracking\]"
+    ) as caught:
         check_mlflow(make_job("tracking.mlflow=https://me:secret@host/"))
     assert "secret" not in str(caught.value)
 
 
 def test_parameters_are_the_settings_without_passwords():
-    found = dict(parameters(make_job("storage.endpoint=https://me:secret@store", "tracking.mlflow=https://a:secret@b",
-                                     "training.rows.learning_rate=0.01")))  # fmt: skip
+    found = dict(
+        parameters(
+            make_job(
+                "storage.endpoint=https://me:secret@store",
+                "tracking.mlflow=https://a:secret@b",
+                "training.rows.learning_rate=0.01",
+            )
+        )
+    )
     assert found["storage.endpoint"] == "https://store"
     assert found["training.rows.learning_rate"] == "0.01"
     assert found["data.modalities.image.file"]
@@ -138,5 +168,8 @@ def test_parameters_are_the_settings_without_passwords():
 def test_names_in_the_words_of_the_trackers():
     assert metric_name("final/test/recall@20") == "final/test/recall_at_20"
     assert [tag(name) for name in ("recall@20", "loss/bpr", "seconds/step/p50", "best_epoch")] == [
-        "validation/recall@20", "loss/bpr", "seconds/step/p50", "progress/best_epoch",
-    ]  # fmt: skip
+        "validation/recall@20",
+        "loss/bpr",
+        "seconds/step/p50",
+        "progress/best_epoch",
+    ]

@@ -118,9 +118,16 @@ def test_rows_come_back_for_any_number_of_workers(tmp_path):
 
 
 POSITION = Position(
-    epochs=3, steps=5, row_steps=77, losses={"bpr": 0.1 + 0.2}, seconds=1.5, best=0.25, best_epoch=2,
-    validations_since_best=1, history=({"epoch": 1.0, "loss/bpr": 0.7}, {"epoch": 2.0, "loss/bpr": 0.1 + 0.2}),
-)  # fmt: skip
+    epochs=3,
+    steps=5,
+    row_steps=77,
+    losses={"bpr": 0.1 + 0.2},
+    seconds=1.5,
+    best=0.25,
+    best_epoch=2,
+    validations_since_best=1,
+    history=({"epoch": 1.0, "loss/bpr": 0.7}, {"epoch": 2.0, "loss/bpr": 0.1 + 0.2}),
+)
 ALL = sorted([*map(rows_file, range(3)), GENERATOR, CRITIC])
 
 
@@ -128,18 +135,24 @@ def save(folder: Path, seed: int = 1, position: Position = POSITION) -> Training
     """A checkpoint in ``folder``, which is made."""
     state = dense_state(seed=seed)
     folder.mkdir()
-    save_checkpoint(folder, graph(), state, position, Worker(0, 1, torch.device("cpu"), folder / "cache", None))
+    save_checkpoint(
+        folder, graph(), state, position, Worker(0, 1, torch.device("cpu"), folder / "cache", None)
+    )
     return state
 
 
-def go_on(folder: Path, *checkpoints: str, seed: int = 7, critic: bool = True) -> tuple[Position, TrainingState]:
+def go_on(
+    folder: Path, *checkpoints: str, seed: int = 7, critic: bool = True
+) -> tuple[Position, TrainingState]:
     state = dense_state(seed=seed, critic=critic)
     sources = [at(folder / name) for name in checkpoints]
     return resume(sources, graph(), state, Exchange(None, BOOK.worker_bounds(1), 0), folder / "cache"), state
 
 
 def same(ours: TrainingState, theirs: TrainingState) -> bool:
-    pairs = [*zip(contents(ours.table, dict(ours.lists)), contents(theirs.table, dict(theirs.lists)), strict=True)]
+    pairs = [
+        *zip(contents(ours.table, dict(ours.lists)), contents(theirs.table, dict(theirs.lists)), strict=True)
+    ]
     for mine, other in ((ours.generator, theirs.generator), (ours.critic, theirs.critic)):
         assert mine is not None
         assert other is not None
@@ -200,7 +213,9 @@ def test_the_checkpoint_before_a_damaged_one_is_taken_with_a_warning(tmp_path, c
     assert same(found, good)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.message.startswith(f"a checkpoint is damaged, the one before it is taken: {tmp_path}/new/{name}: ")
+    assert record.message.startswith(
+        f"a checkpoint is damaged, the one before it is taken: {tmp_path}/new/{name}: "
+    )
 
 
 EMPTY = {"schema": SCHEMA, "kind": "checkpoint", "fingerprint": "", "files": {}, "facts": {}}
@@ -209,14 +224,17 @@ EMPTY = {"schema": SCHEMA, "kind": "checkpoint", "fingerprint": "", "files": {},
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        *[(text, "not a readable manifest") for text in ("", "{", "[]", "7", "\xff", "[" * 100_000, '{"schema": 1}')],
+        *[
+            (text, "not a readable manifest")
+            for text in ("", "{", "[]", "7", "\xff", "[" * 100_000, '{"schema": 1}')
+        ],
         (signed({**EMPTY, "facts": {"epochs": "three"}}), "not a readable position"),
         (signed(EMPTY), "its manifest names no such file"),
         (signed(EMPTY).replace("checkpoint", "training"), "expected a checkpoint manifest"),
         (json.dumps(EMPTY), "not a readable manifest"),
         (None, "gone; the checkpoint is not whole"),
     ],
-)  # fmt: skip
+)
 def test_a_manifest_that_is_none(tmp_path, caplog, text, message):
     save(tmp_path / "old", 1)
     save(tmp_path / "new", 2)
@@ -229,7 +247,9 @@ def test_a_manifest_that_is_none(tmp_path, caplog, text, message):
 def test_no_whole_checkpoint(tmp_path):
     save(tmp_path / "only")
     flip(tmp_path / "only" / GENERATOR)
-    with pytest.raises(ArtifactError, match=rf"only: no checkpoint of this run is whole \(.*{GENERATOR}: content"):
+    with pytest.raises(
+        ArtifactError, match=rf"only: no checkpoint of this run is whole \(.*{GENERATOR}: content"
+    ):
         go_on(tmp_path, "only")
 
 
@@ -248,14 +268,22 @@ def without(name: str) -> Callable[[Path], None]:
         (rows_file(2), truncate, "not a readable checkpoint file"),
         (rows_file(2), empty, "not a readable checkpoint file"),
         (rows_file(2), scramble, "not a readable checkpoint file"),
-        (rows_file(2), without("second_moment"), r"second_moment is missing, where this job has \[5, 1\]. The"),
-        (rows_file(2), without("list.text.scores"), r"list.text.scores is missing, where this job has \[5, 3\]"),
+        (
+            rows_file(2),
+            without("second_moment"),
+            r"second_moment is missing, where this job has \[5, 1\]. The",
+        ),
+        (
+            rows_file(2),
+            without("list.text.scores"),
+            r"list.text.scores is missing, where this job has \[5, 3\]",
+        ),
         (GENERATOR, truncate, "not a readable checkpoint file"),
         (GENERATOR, empty, "not a readable checkpoint file"),
         (GENERATOR, without("steps"), r"steps is missing, where this job has \[1\]"),
         (GENERATOR, without("exp_avg.bias"), r"exp_avg.bias is missing, where this job has \[2\]"),
     ],
-)  # fmt: skip
+)
 def test_files_of_another_kind(tmp_path, name, damage, message):
     save(tmp_path / "c")
     damage(tmp_path / "c" / name)

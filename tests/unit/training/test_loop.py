@@ -1,4 +1,5 @@
-"""The loop around the steps: when it publishes, validates, hands in checkpoints and stops. Steps are played."""
+"""The loop around the steps: when it publishes, validates, hands in checkpoints and stops. Steps are
+played."""
 
 from __future__ import annotations
 
@@ -80,15 +81,27 @@ def make_loop(stage: Stage, folder: Path, *sets: str, every: int = 0) -> Any:
     graph = local_graph(BOOK, PAIRS)
     worker = Worker(0, 1, torch.device("cpu"), folder / "cache", None)
     exchange = graph.exchange(worker)
-    return loop.TrainingLoop(job, worker, graph, exchange, exchange, LocalSession(folder, every), stage.validate)
+    return loop.TrainingLoop(
+        job, worker, graph, exchange, exchange, LocalSession(folder, every), stage.validate
+    )
 
 
 def test_the_order_of_an_epoch(stage, tmp_path):
     stage.values = [0.1, 0.2]
     position = make_loop(stage, tmp_path, "training.epochs=2").run()
     assert stage.events == [
-        "show", "show", "0.0", "0.1", "0.2", "validate", "show", "1.0", "1.1", "1.2", "validate",
-    ]  # fmt: skip
+        "show",
+        "show",
+        "0.0",
+        "0.1",
+        "0.2",
+        "validate",
+        "show",
+        "1.0",
+        "1.1",
+        "1.2",
+        "validate",
+    ]
     assert (position.epochs, position.row_steps, position.best, position.best_epoch) == (2, 6, 0.2, 2)
     for entry, epoch in zip(position.history, (0, 1), strict=True):
         assert entry["epoch"] == epoch + 1
@@ -138,7 +151,9 @@ def test_lists_are_published_as_often_as_asked(stage, tmp_path):
 )
 def test_early_stop(stage, tmp_path, values, patience, epochs, best, best_epoch):
     stage.values = list(values)
-    position = make_loop(stage, tmp_path, f"evaluation.patience={patience}", f"training.epochs={len(values)}").run()
+    position = make_loop(
+        stage, tmp_path, f"evaluation.patience={patience}", f"training.epochs={len(values)}"
+    ).run()
     assert (position.epochs, position.best, position.best_epoch) == (epochs, best, best_epoch)
     assert [entry["recall@20"] for entry in position.history] == values[:epochs]
 
@@ -177,7 +192,9 @@ def positions(folder: Path) -> list[Position]:
 
 def test_checkpoints_within_an_epoch(stage, tmp_path):
     stage.values = [0.1, 0.2]
-    trained = make_loop(stage, tmp_path, "training.epochs=2", every=2)  # asked after each step but an epoch's last
+    trained = make_loop(
+        stage, tmp_path, "training.epochs=2", every=2
+    )  # asked after each step but an epoch's last
     end = trained.run()
     found = positions(tmp_path)
     assert [(p.epochs, p.steps, p.row_steps) for p in found] == [(0, 2, 2), (1, 0, 3), (1, 2, 5), (2, 0, 6)]
@@ -197,7 +214,10 @@ def test_going_on_within_an_epoch_repeats_and_skips_nothing(stage, tmp_path):
     stage.values, stage.events, stage.at_step = [0.2], [], lambda epoch, step: None
     position = make_loop(stage, tmp_path, "training.epochs=2").run()
     assert stage.events == ["show", "1.2", "validate"]  # the epoch's lists were published before
-    assert [entry["loss/bpr"] for entry in position.history] == [1.0, 11.0]  # means over all steps of each epoch
+    assert [entry["loss/bpr"] for entry in position.history] == [
+        1.0,
+        11.0,
+    ]  # means over all steps of each epoch
 
 
 def test_going_on_counts_on(stage, tmp_path):
@@ -206,7 +226,14 @@ def test_going_on_counts_on(stage, tmp_path):
     stage.values, stage.events = [0.2, 0.2, 0.9], []
     position = make_loop(stage, tmp_path, "training.epochs=9", "evaluation.patience=3").run()
     assert (position.epochs, position.best, position.best_epoch, position.row_steps) == (4, 0.3, 1, 12)
-    assert [event for event in stage.events if event[0].isdigit()] == ["2.0", "2.1", "2.2", "3.0", "3.1", "3.2"]
+    assert [event for event in stage.events if event[0].isdigit()] == [
+        "2.0",
+        "2.1",
+        "2.2",
+        "3.0",
+        "3.1",
+        "3.2",
+    ]
     assert [entry["epoch"] for entry in position.history] == [1.0, 2.0, 3.0, 4.0]
     stage.events = []
     again = make_loop(stage, tmp_path, "training.epochs=9", "evaluation.patience=3").run()

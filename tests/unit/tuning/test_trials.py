@@ -20,10 +20,17 @@ from mmssl_dist.tuning.run_trials import remaining, search_folder
 from mmssl_dist.tuning.trials import Trial, best_first, read_trials, write_trial
 
 SPACE = {
-    "training.rows.learning_rate": {"loguniform": [1e-4, 1e-2]}, "training.fanout": {"choice": [[5, 5], "all"]},
-    "model.heads": {"int": [1, 2]}, "model.dropout": {"uniform": [0.1, 0.2]},
-}  # fmt: skip
-SETTINGS = {"training.rows.learning_rate": 1e-3, "training.fanout": [5, 5], "model.heads": 2, "model.dropout": 0.15}
+    "training.rows.learning_rate": {"loguniform": [1e-4, 1e-2]},
+    "training.fanout": {"choice": [[5, 5], "all"]},
+    "model.heads": {"int": [1, 2]},
+    "model.dropout": {"uniform": [0.1, 0.2]},
+}
+SETTINGS = {
+    "training.rows.learning_rate": 1e-3,
+    "training.fanout": [5, 5],
+    "model.heads": 2,
+    "model.dropout": 0.15,
+}
 DONE = Trial(1, SETTINGS, "finished", {1: 0.2, 2: 0.4, 3: 0.4, 4: 0.3}, 9.0)
 STOPPED = Trial(2, SETTINGS, "stopped", {1: 0.1}, 3.0)
 LEFT = Trial(3, {**SETTINGS, "training.fanout": "all"}, "running", {1: 0.35, 2: 0.3})
@@ -31,10 +38,14 @@ DIVERGED = Trial(4, SETTINGS, "diverged", {}, 1.0, "epoch 1, step 2: a loss is n
 
 
 def make_job(**search: object) -> Job:
-    return parse_job({
-        "output": "out", "data": {"path": "raw", "modalities": {"image": {"file": "i.npy"}}},
-        "training": {"epochs": 8}, "search": {"space": SPACE, "grace_epochs": 1, "reduction": 2, **search},
-    })  # fmt: skip
+    return parse_job(
+        {
+            "output": "out",
+            "data": {"path": "raw", "modalities": {"image": {"file": "i.npy"}}},
+            "training": {"epochs": 8},
+            "search": {"space": SPACE, "grace_epochs": 1, "reduction": 2, **search},
+        }
+    )
 
 
 def test_a_trial_in_figures():
@@ -111,11 +122,26 @@ def test_asha_stops_what_is_worse_than_trials_of_an_earlier_start():
 def test_the_table(tmp_path):
     write_trials(open_location(str(tmp_path), Storage()), [DONE, DIVERGED])
     rows = list(csv.DictReader(io.StringIO((tmp_path / "trials.csv").read_text())))
-    assert rows[0] == {"trial": "1", "state": "finished", "best": "0.4", "best_epoch": "2", "epochs": "4",
-                       "seconds": "9.0", "training.rows.learning_rate": "0.001", "training.fanout": "[5, 5]",
-                       "model.heads": "2", "model.dropout": "0.15", "message": ""}  # fmt: skip
+    assert rows[0] == {
+        "trial": "1",
+        "state": "finished",
+        "best": "0.4",
+        "best_epoch": "2",
+        "epochs": "4",
+        "seconds": "9.0",
+        "training.rows.learning_rate": "0.001",
+        "training.fanout": "[5, 5]",
+        "model.heads": "2",
+        "model.dropout": "0.15",
+        "message": "",
+    }
     assert rows[1]["message"] == "epoch 1, step 2: a loss is not finite"
-    assert json.loads((tmp_path / "trials.json").read_text())[0]["values"] == {"1": 0.2, "2": 0.4, "3": 0.4, "4": 0.3}
+    assert json.loads((tmp_path / "trials.json").read_text())[0]["values"] == {
+        "1": 0.2,
+        "2": 0.4,
+        "3": 0.4,
+        "4": 0.3,
+    }
     assert search_summary([DIVERGED, DONE, STOPPED], "recall@20") == (
         "3 trials, 1 diverged, 1 finished, 1 stopped; best validation recall@20 0.4000 in trial 1"
     )
@@ -123,5 +149,6 @@ def test_the_table(tmp_path):
     show_trials([DONE, DIVERGED], "recall@20", stream)
     assert [line.split("\t")[:6] for line in stream.getvalue().splitlines()] == [
         ["trial", "state", "recall@20", "epoch", "epochs", "time"],
-        ["1", "finished", "0.4000", "2", "4", "9.0 s"], ["4", "diverged", "", "", "0", "1.0 s"],
-    ]  # fmt: skip
+        ["1", "finished", "0.4000", "2", "4", "9.0 s"],
+        ["4", "diverged", "", "", "0", "1.0 s"],
+    ]
