@@ -18,7 +18,7 @@ from steps import BPR_ONLY
 from workers import train
 
 from mmssl_dist.config import load_job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.write import write_table
 from mmssl_dist.planning.memory import EMPTY_WORKER
 from mmssl_dist.planning.plan import Terms, make_plan

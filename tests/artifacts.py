@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM, ITEM_ID, USER, USER_ID, VECTOR
 from mmssl_dist.storage import FileRecord, Location, Manifest, fingerprint, open_location, publish
 

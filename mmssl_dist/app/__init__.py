@@ -305,7 +305,7 @@ def synthesize(
     """
     with reporting(debug):
         from mmssl_dist.cluster.connection import connect
-        from mmssl_dist.config.tree import Scaling, Storage
+        from mmssl_dist.config.resource_sections import Scaling, Storage
         from mmssl_dist.datasets.synthesize import synthesize
         from mmssl_dist.storage import open_location
         from mmssl_dist.storage.paths import absolute
@@ -335,7 +335,7 @@ def summarize(
     A Markdown table of every metric that all the runs have.
     """
     with reporting(debug):
-        from mmssl_dist.config.tree import Storage
+        from mmssl_dist.config.resource_sections import Storage
         from mmssl_dist.report.runs import read_metrics, summary_lines
         from mmssl_dist.storage import open_location
 
@@ -365,7 +365,7 @@ def compare(
     test.
     """
     with reporting(debug):
-        from mmssl_dist.config.tree import Storage
+        from mmssl_dist.config.resource_sections import Storage
         from mmssl_dist.report.compare import compare, comparison_lines, parse_contenders, read_contenders
         from mmssl_dist.storage import open_location
 

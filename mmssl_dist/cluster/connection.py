@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mmssl_dist.cluster.capacity import amounts, await_room, grows
 from mmssl_dist.cluster.exit_watch import LastWords
 from mmssl_dist.cluster.log_relay import Relay, carried, follow
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 
 _LARGEST_OBJECT_STORE = 4 << 30  # prepare spills what does not fit

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ConfigError, InputError
 
 _MAX_BYTES = 1 << 20

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.config.tree import Split
+from mmssl_dist.config.data_sections import Split
 from mmssl_dist.data import splits
 from mmssl_dist.data.columns import (
     BUCKET,

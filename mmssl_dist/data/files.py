@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 import pyarrow.fs as pafs
 
+from mmssl_dist.config.data_sections import Data
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Data
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, open_location
 

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from mmssl_dist.config.data_sections import Data
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Data
 from mmssl_dist.data.files import ITEM_PLACE, RawFile
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.data.readers.base import unreadable

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from mmssl_dist.config.tree import Data
+from mmssl_dist.config.data_sections import Data
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
 from mmssl_dist.data.readers.base import unreadable
 from mmssl_dist.errors import InputError

@@ -16,7 +16,7 @@ import yaml
 
 from mmssl_dist.config import parse_job
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM, ITEM_ID, SPLIT, SPLITS, USER, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers import open_features, open_interactions

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmssl_dist.config.tree import Evaluation
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import Metrics, held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.model import Mmssl

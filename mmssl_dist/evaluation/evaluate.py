@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmssl_dist.config.tree import Evaluation
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.metrics import sums_of, user_metrics
 from mmssl_dist.evaluation.ranking import Ranking, Seen, hits_of, top_k
 from mmssl_dist.sampling.draws import Purpose, key, uniform

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mmssl_dist.config.tree import Evaluation
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import Metrics, means_of, metrics_of, rank, ranked_users, select_lists
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph

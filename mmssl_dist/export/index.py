@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
 
-from mmssl_dist.config.tree import Index
+from mmssl_dist.config.training_sections import Index
 from mmssl_dist.data.columns import VECTOR
 from mmssl_dist.storage import FileRecord, Location
 from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_EMBEDDINGS, embeddings_file, parquet_file

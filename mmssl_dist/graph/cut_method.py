@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmssl_dist.config.tree import Partition
+from mmssl_dist.config.data_sections import Partition
 
 _METIS_EDGE, _METIS_NODE = (
     85,

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mmssl_dist.cluster.connection import connect, describe
 from mmssl_dist.config import Job
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.launch.preflight import check_data, check_output

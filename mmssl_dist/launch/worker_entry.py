@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Evaluation
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.contributions import metrics_without
 from mmssl_dist.evaluation.evaluate import (
     UserMetrics,

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mmssl_dist.config import tree
+from mmssl_dist.config import model_sections
 from mmssl_dist.model.rows import normalize
 
 _EPSILON = 1e-8  # as in the released Gumbel noise
@@ -34,7 +34,7 @@ def generator_rows(user: Tensor, item: Tensor, known: Tensor) -> Tensor:
 
 
 def real_rows(
-    known: Tensor, collaborative_rows: Tensor, uniform: Tensor, settings: tree.Adversarial
+    known: Tensor, collaborative_rows: Tensor, uniform: Tensor, settings: model_sections.Adversarial
 ) -> Tensor:
     """Rows of the data: softmax of known interactions with Gumbel noise, plus the collaborative signal, unit
     length.

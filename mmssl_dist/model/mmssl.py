@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmssl_dist.config import tree
+from mmssl_dist.config import model_sections
 from mmssl_dist.model.attention import CrossModalAttention
 from mmssl_dist.model.rows import normalize
 from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pick
@@ -72,7 +72,7 @@ class Mmssl(nn.Module):
     When ``settings.modality_graph.size`` is 0 there is no attention and it has no weights.
     """
 
-    def __init__(self, settings: tree.Model, dimensions: Mapping[str, int], seed: int) -> None:
+    def __init__(self, settings: model_sections.Model, dimensions: Mapping[str, int], seed: int) -> None:
         super().__init__()
         self.settings = settings
         self.modalities = tuple(sorted(dimensions))

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mmssl_dist import __version__
 from mmssl_dist.config import read_job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import ITEM_PLACE, find_images, find_titles
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles

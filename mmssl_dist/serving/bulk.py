@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mmssl_dist.cluster.connection import connect
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.runtime import guarded, ray_data
 from mmssl_dist.errors import InputError

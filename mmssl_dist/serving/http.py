@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from mmssl_dist import __version__
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError, UnknownIdError
 from mmssl_dist.serving.batched_queries import Question, alike, answers
 from mmssl_dist.serving.run import Ranked, Run, open_run

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.serving.artifact import Artifact

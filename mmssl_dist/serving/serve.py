@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from mmssl_dist.cluster.connection import connect
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError
 from mmssl_dist.serving.ingress import straight_to_replicas
 from mmssl_dist.serving.run import open_run

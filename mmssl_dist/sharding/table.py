@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmssl_dist.config.tree import RowOptimizer
+from mmssl_dist.config.training_sections import RowOptimizer
 from mmssl_dist.sharding.exchange import Route
 
 _BETAS = (0.9, 0.999)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError, StorageFault
 from mmssl_dist.storage.cache import make_room, mark_used
 from mmssl_dist.storage.s3 import s3_filesystem

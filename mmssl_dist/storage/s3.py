@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import StorageError
 
 CONNECT_SECONDS = 5.0

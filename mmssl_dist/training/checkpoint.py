@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.lists import ModalityLists

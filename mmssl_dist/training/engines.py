@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmssl_dist.config.tree import DenseOptimizer
+from mmssl_dist.config.training_sections import DenseOptimizer
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.config import parse_job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.index import build_index
 from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
 from mmssl_dist.storage import open_location

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config import Job
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from tests.end_to_end import data_probes, export_probes, launch_probes, training_probes
 from tests.end_to_end.fields import CHANGES, Change
 from tests.processes import run_workers

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.errors import InputError

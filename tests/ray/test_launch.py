@@ -17,7 +17,7 @@ from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster, connect, require_resources, worker_environment
 from mmssl_dist.cluster.shared_paths import unseen
 from mmssl_dist.config import Job, parse_job
-from mmssl_dist.config.tree import Scaling
+from mmssl_dist.config.resource_sections import Scaling
 from mmssl_dist.errors import InputError, StorageFault, WorkerError
 from mmssl_dist.launch.run_workers import Run, run_workers
 from mmssl_dist.storage import Location

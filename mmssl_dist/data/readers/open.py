@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmssl_dist.config.tree import Columns, Data
+from mmssl_dist.config.data_sections import Columns, Data
 from mmssl_dist.data.columns import ITEM_ID, SPLIT, TIME, USER_ID
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
 from mmssl_dist.data.readers.base import FeatureSource, InteractionSource

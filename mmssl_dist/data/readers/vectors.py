@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.config.tree import Modality
+from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension
 from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite

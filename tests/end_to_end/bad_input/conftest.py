@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.end_to_end.bad_input.matrix import Bench
 from tests.end_to_end.bad_input.raw import ITEMS, USERS, write_interactions, write_text

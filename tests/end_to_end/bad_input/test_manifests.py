@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import fingerprint, open_location, require_manifest
 from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
 

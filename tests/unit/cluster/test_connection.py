@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from mmssl_dist.cluster.connection import _start_here, connect, worker_environment
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.config.tree import Split
+from mmssl_dist.config.data_sections import Split
 from mmssl_dist.data.bucket_steps import Catalogue, distinct, settle_items, settle_users
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import buckets_of, hashes, mix, positions, ranked

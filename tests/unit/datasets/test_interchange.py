@@ -11,7 +11,7 @@ import pytest
 
 from mmssl_dist.config import load_job, parse_job
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, SPLIT, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers import open_features, open_interactions

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmssl_dist.config.tree import Evaluation, ItemGraph, ModalityGraph, Model
+from mmssl_dist.config.model_sections import ItemGraph, ModalityGraph, Model
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.contributions import metrics_without
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows

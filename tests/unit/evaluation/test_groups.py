@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mmssl_dist.config.tree import Evaluation, Storage
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import held_out_users, means_of, popularity_users, ranked_users
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.metrics import metric_names

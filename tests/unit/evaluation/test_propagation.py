@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmssl_dist.config.tree import Evaluation, ItemGraph, ModalityGraph, Model
+from mmssl_dist.config.model_sections import ItemGraph, ModalityGraph, Model
+from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation import propagation
 from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank

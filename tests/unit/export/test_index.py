@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmssl_dist.config.tree import Index, Storage
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.config.training_sections import Index
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.export.index import Comparison, build_index, kind_of, make_index, tune
 from mmssl_dist.export.writers import write_safetensors, write_user_embeddings

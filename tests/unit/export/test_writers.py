@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export import writers
 from mmssl_dist.export.ids import RankedIds
 from mmssl_dist.storage import Location, open_location

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmssl_dist.config.data_sections import Data, Modality, Partition
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Data, Modality, Partition
 from mmssl_dist.storage import Manifest
 from tests.artifacts import write_dataset
 

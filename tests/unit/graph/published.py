@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.graph.load import PartitionData, load_ids, load_partition, read_book
 from mmssl_dist.storage import Location, Manifest, open_location
 

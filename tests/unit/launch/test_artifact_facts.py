@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.artifact_facts import require_facts
 from mmssl_dist.storage import FileRecord, Manifest, open_location

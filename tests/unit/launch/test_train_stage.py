@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from mmssl_dist.cluster.connection import Cluster
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.run_workers import Checkpoint, Outcome, at_path
 from mmssl_dist.launch.train_stage import (

@@ -15,7 +15,7 @@ import torch
 
 from mmssl_dist.cluster.connection import worker_environment
 from mmssl_dist.config import Job, parse_job
-from mmssl_dist.config.tree import Scaling, Storage
+from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.report.compare import Contender, Line, comparison_lines, parse_contenders
 from mmssl_dist.report.runs import Summary

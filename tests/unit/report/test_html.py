@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.report.html import write_report

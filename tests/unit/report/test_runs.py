@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.report.runs import read_metrics, summarize, summary_lines
 from mmssl_dist.storage import open_location

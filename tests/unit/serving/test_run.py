@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmssl_dist
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, ConfigError, InputError
 from mmssl_dist.serving.run import Ranked, open_run
 from mmssl_dist.storage import open_location, publish, require_manifest

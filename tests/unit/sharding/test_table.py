@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmssl_dist.config.tree import RowOptimizer
+from mmssl_dist.config.training_sections import RowOptimizer
 from mmssl_dist.sharding.exchange import Exchange, Route
 from mmssl_dist.sharding.table import FrozenColumns, RowTable
 

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import open_location
 from mmssl_dist.storage.cache import make_room, mark_used
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, StorageError, StorageFault
 from mmssl_dist.storage import FileRecord, Location, open_location
 from tests.reliability.faults import FaultyStore

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.storage import (
     Location,

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmssl_dist.config.tree import RowOptimizer, Storage
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.config.training_sections import RowOptimizer
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sharding.exchange import Exchange

@@ -11,7 +11,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from mmssl_dist.config import Job, parse_job
-from mmssl_dist.config.tree import Storage
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.report.trials import search_summary, show_trials, write_trials
 from mmssl_dist.storage import Manifest, open_location

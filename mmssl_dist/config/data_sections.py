@@ -1,0 +1,99 @@
+"""The ``data`` and ``partition`` sections: the raw files, how they are split, and how the graph is cut."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mmssl_dist.config.section import Count, Fraction, Name, Natural, Rate, Section, Text
+
+
+class Columns(Section):
+    """Names of the columns in the interaction files; the defaults are those ``synthesize`` writes."""
+
+    user: Text = "user_id"
+    """Column with the user's id, of any type."""
+    item: Text = "item_id"
+    """Column with the item's id, of any type."""
+    time: Text | None = None
+    """Column with a sortable time; needed by the leave-last-out and temporal splits."""
+    split: Text | None = None
+    """Column that tells the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
+
+
+class Modality(Section):
+    """Where one modality's item features are."""
+
+    file: Text
+    """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
+    vector: Text = "vector"
+    """Parquet only: the list column with the features."""
+    item: Text = "item_id"
+    """Parquet only: the column with the item's id."""
+
+
+class Split(Section):
+    """How interactions become training, validation and test sets."""
+
+    method: Literal["given", "ratio", "leave_last_out", "temporal"] = "ratio"
+    """given: by files or by columns.split; ratio: per user, at random; leave_last_out: each user's last two;
+    temporal: by quantiles of time over all interactions."""
+    validation: Fraction = 0.1
+    """Share of the interactions for validation (ratio, temporal)."""
+    test: Fraction = 0.2
+    """Share of the interactions for the test (ratio, temporal)."""
+
+
+def _usual_split(layout: str) -> Split:
+    return Split(method="given" if layout == "mmssl" else "ratio")
+
+
+class Data(Section):
+    """The raw files."""
+
+    path: Text
+    """Folder or URL of the raw files."""
+    layout: Literal["table", "inter", "mmssl"] = "table"
+    """table: Parquet or CSV; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json, test.json."""
+    interactions: Text | None = None
+    """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only
+    *.inter."""
+    columns: Columns = Columns()
+    """Column names of the interaction files; ``inter`` files name their own, unless set here."""
+    modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
+    """One entry per modality; its key names the modality everywhere else."""
+    titles: Text | None = None
+    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls
+    items."""
+    images: Text | None = None
+    """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
+    pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside
+    columns.item."""
+    split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
+    """How interactions are split; by default given in the layout mmssl, whose files are splits, else
+    ratio."""
+    min_interactions: Natural = 0
+    """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
+    buckets: Count = 4
+    """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split."""
+
+
+class Partition(Section):
+    """How the graph is cut."""
+
+    parts: Count = 4
+    """Number of partitions P; fixed from then on, while the number of workers may change."""
+    method: Literal["auto", "metis", "streaming", "random"] = "auto"
+    """metis: smallest edge cut; streaming: passes over the edges with little memory beyond the graph; random:
+    no graph algorithm; auto: metis where its estimated memory is at most metis_gigabytes, else streaming."""
+    metis_gigabytes: Rate = 16.0
+    """auto only: memory METIS may take, in GB."""
+    item_neighbours: Natural = 10
+    """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item
+    graph."""
+    shuffle_features: bool = False
+    """Give each item another item's features, at random: a control, which must lose what features are
+    worth."""
+    standardize: bool = True
+    """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""

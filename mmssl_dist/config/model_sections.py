@@ -1,0 +1,113 @@
+"""The ``model`` and ``losses`` sections: what is trained, and what training minimises."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Natural, Rate, Section, Weight
+
+
+class ItemGraph(Section):
+    """The item-item graph of each modality: rows of similar items, averaged over a user's items for users."""
+
+    weight: Weight = 1.0
+    """Weight of its unit rows in the final rows; 0 switches it off."""
+    fanout: Literal["all"] | Count = "all"
+    """Entries sampled per item and modality, of partition.item_neighbours; "all" takes every one."""
+    learned: bool = False
+    """Learn how much each modality counts; otherwise all count alike."""
+
+
+class ModalityGraph(Section):
+    """The learned user-item graph of each modality (equation 2)."""
+
+    size: Natural = 0
+    """Items kept per user and modality, K; 0 switches the graph and its attention off."""
+    fanout: Count = 10
+    """Entries sampled per node and list: of a user's items, and of the users that list an item."""
+    refresh_epochs: Count = 1
+    """Epochs between two publications of the lists to the sampler."""
+
+
+class Model(Section):
+    """The model (reference equations 1 to 5)."""
+
+    dimension: Count = 128
+    """Width D of every row; their memory, their optimizer's and what workers send each other grow with it."""
+    layers: Natural = 2
+    """Propagation layers L over the interaction graph."""
+    heads: Count = 4
+    """Attention heads H; must divide the dimension."""
+    id_weight: Weight = 0.36
+    """Weight of the attended modality-aware rows in the start rows (equation 4)."""
+    modality_weight: Weight = 0.1
+    """Weight of the modality tower in the final rows (equation 5)."""
+    feature_columns: Natural = 0
+    """Last columns, of the D, in which items have their own projected features in place of an ID row and
+    users have theirs, as in VBPR; 0: none, the tower's rows are those of equation 1."""
+    dropout: Fraction = 0.2
+    """Dropout on the projected tower rows, in training only."""
+    item_graph: ItemGraph = ItemGraph()
+    """The item-item graph."""
+    modality_graph: ModalityGraph = ModalityGraph()
+    """The learned modality lists."""
+
+
+class Ranking(Section):
+    """The loss that ranks a user's items above others (equation 6)."""
+
+    loss: Literal["bpr", "softmax"] = "softmax"
+    """bpr: one negative per pair; softmax: cosines with the positive and every candidate item the user
+    doesn't know."""
+    temperature: Rate = 0.2
+    """softmax only: divisor of the cosines."""
+
+
+class Contrastive(Section):
+    """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
+
+    rows: Literal["lists", "item_graph"] = "item_graph"
+    """lists: each modality's rows over its learned lists, as published; item_graph: rows over the item-item
+    graph."""
+
+    weight: Weight = 0.001
+    """Weight of the term; 0 leaves it out."""
+    temperature: Rate = 0.5
+    """tau."""
+
+
+class Adversarial(Section):
+    """Candidate critic and the generator's term (equation 8)."""
+
+    weight: Weight = 1e-4
+    """Weight of the generator's term; 0 leaves the critic out."""
+    candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
+    """Candidate items C of the global batch, for this term, the softmax and the learned lists: half
+    positives, half uniform draws; "all": the catalogue."""
+    hidden: Counts = (64, 32)
+    """Widths of the critic's hidden layers."""
+    penalty: Weight = 0.3
+    """Weight of the gradient penalty."""
+    gumbel_scale: Weight = 1e-5
+    """Scale of the Gumbel noise on the known interactions."""
+    gumbel_temperature: Rate = 0.005
+    """Divisor of the Gumbel noise."""
+    signal_scale: Weight = 100.0
+    """Weight of the collaborative signal in the real rows."""
+
+
+class Losses(Section):
+    """What training minimises."""
+
+    ranking: Ranking = Ranking()
+    """Ranking term, with weight 1."""
+    l2: Weight = 1e-4
+    """L2 on the ID rows of the batch's users, positives and negatives, per pair."""
+    tower_l2: Weight = 1e-5
+    """L2 on the batch's tower rows, divided by the number of items (equation 9)."""
+    contrastive: Contrastive = Contrastive()
+    """Contrastive term."""
+    adversarial: Adversarial = Adversarial()
+    """Adversarial term."""

@@ -1,0 +1,64 @@
+"""The ``scaling`` and ``storage`` sections: the machines a run uses, and how it reaches object storage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mmssl_dist.config.section import Count, Natural, Range, Rate, Section, Text
+
+
+class Scaling(Section):
+    """Workers and what each one takes."""
+
+    workers: Count | Range = 1
+    """Workers W; at most partition.parts. [2, 8]: starts with 2 and takes more, up to 8, as machines come and
+    go."""
+    cpus_per_worker: Count = 1
+    """Cores reserved in Ray per worker; also its number of compute threads."""
+    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
+    """GPUs per worker; 0 trains on the CPU."""
+    accelerator: Text | None = None
+    """Accelerator type the workers need, as Ray names it (such as A100 or L4); any when not given."""
+    memory_gb: Rate | None = None
+    """Memory each worker may take, in GB: training refuses a job whose plan needs more. By default a worker's
+    share of what Ray finds on the machines there are; not looked at where an autoscaler brings others."""
+    wait_seconds: Count = 1800
+    """Seconds to wait for machines or for other jobs to end, before giving up."""
+
+    @property
+    def fewest(self) -> int:
+        """Workers that training starts with."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most(self) -> int:
+        """Workers that training may grow to."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @property
+    def each(self) -> dict[str, float]:
+        """Ray resources of one worker."""
+        devices = {"GPU": float(self.gpus_per_worker)} if self.gpus_per_worker else {}
+        # a sliver of it: Ray's machines have 1 of their accelerator's type
+        kind = {f"accelerator_type:{self.accelerator}": 0.001} if self.accelerator else {}
+        return {"CPU": float(self.cpus_per_worker)} | devices | kind
+
+
+class Storage(Section):
+    """How s3:// URLs are reached. Never keys: those come from the standard credential chain."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#]+/?$")] | None = None
+    """Endpoint URL of an S3-compatible store, such as http://127.0.0.1:9000."""
+    region: Text | None = None
+    """Region of the buckets."""
+    path_style: bool = False
+    """Address buckets as path instead of host name, as most S3-compatible stores want."""
+    anonymous: bool = False
+    """Send no credentials."""
+    retries: Natural = 5
+    """Times a failed request is sent again."""
+    cache_bytes: Annotated[int, Field(ge=1, lt=2**63)] = 100_000_000_000
+    """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now
+    stays."""

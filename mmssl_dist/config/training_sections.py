@@ -1,0 +1,122 @@
+"""The ``training``, ``evaluation`` and ``export`` sections: the loop, the ranking and what is published."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mmssl_dist.config.section import Count, Counts, Fraction, Natural, Rate, Section, Weight
+
+
+class RowOptimizer(Section):
+    """Lazy Adam on ID rows, at their owner."""
+
+    learning_rate: Rate = 2e-3
+    """Step size."""
+    second_moment: Literal["element", "row"] = "element"
+    """element: as Adam; row: one second moment per row, which saves D - 1 floats a node."""
+
+
+class DenseOptimizer(Section):
+    """Adam on the dense weights, inside DeepSpeed."""
+
+    learning_rate: Rate = 5.5e-4
+    """Step size of projections and attention."""
+    critic_learning_rate: Rate = 3e-4
+    """Step size of the critic (betas 0.5 and 0.9)."""
+    zero_stage: Literal[0, 1, 2] = 0
+    """DeepSpeed ZeRO stage of both engines."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers the dense weights compute in; ID rows stay fp32."""
+    clip: Weight = 0.0
+    """Largest norm of the dense gradient per engine; 0 does not clip."""
+
+
+class Training(Section):
+    """The loop."""
+
+    epochs: Count = 100
+    """Most epochs."""
+    steps_per_epoch: Count | Literal["all"] = "all"
+    """Steps between two chances of a validation: "all" takes every training interaction once. With fewer,
+    epochs go on through the interactions where the one before ended, so that each is still taken once before
+    any comes again."""
+    batch_size: Count = 1024
+    """Training pairs per step, over all workers; at least partition.parts."""
+    fanout: Literal["all"] | Counts = (10, 10)
+    """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every
+    neighbour."""
+    prefetch: Natural = 2
+    """Batches sampled ahead of the step, per worker; 0 samples within the step."""
+    rows: RowOptimizer = RowOptimizer()
+    """Optimizer of the ID rows."""
+    dense: DenseOptimizer = DenseOptimizer()
+    """Optimizer of the dense weights."""
+    keep_checkpoints: Count = 2
+    """Checkpoints kept: the best ones by the stopping metric; the latest stays besides."""
+    checkpoint_minutes: Rate = 15.0
+    """Longest time between two checkpoints; every validation makes one as well."""
+    max_failures: Natural = 3
+    """Times a lost worker group is started again from the last checkpoint; machines that the cloud takes away
+    on notice do not count."""
+    timeout_seconds: Count = 600
+    """Longest a worker waits for another in one collective."""
+
+
+class Evaluation(Section):
+    """Full ranking."""
+
+    ks: Counts = (10, 20, 50)
+    """Cut-offs K of every metric."""
+    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]{0,8}$")] = (
+        "recall@20"
+    )
+    """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
+    every_epochs: Count = 1
+    """Epochs between validations."""
+    patience: Count = 10
+    """Validations without improvement after which training stops."""
+    users: Count | Literal["all"] = "all"
+    """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same
+    every time. The catalogue is always ranked whole."""
+    contributions: bool = True
+    """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it
+    left out."""
+    user_block: Count = 256
+    """Users scored at once, per worker; bounds memory."""
+    item_block: Count = 65536
+    """Items scored at once, per worker; bounds memory."""
+
+
+class Index(Section):
+    """The FAISS index of the items, searched by dot product."""
+
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
+    """flat: exact; hnsw: a graph; ivf: cells, an inverted file; auto: flat up to exact_up_to items, ivf
+    beyond."""
+    exact_up_to: Count = 100_000
+    """auto only: items up to which the index is exact."""
+    links: Annotated[int, Field(ge=2)] = 32
+    """hnsw: links of an item; bounds memory (8 bytes each) and quality."""
+    build_width: Count = 100
+    """hnsw: candidates looked at for the links of an item."""
+    recall: Fraction = 0.97
+    """The share of the exact top 20 that a search has to find where search_width or probes is auto."""
+    search_width: Count | Literal["auto"] = "auto"
+    """hnsw: candidates looked at in a search; auto: the fewest that find the share ``recall``."""
+    cells: Count | Literal["auto"] = "auto"
+    """ivf: cells that items are sorted into; auto: four times the root of their number."""
+    probes: Count | Literal["auto"] = "auto"
+    """ivf: cells looked into in a search; auto: the fewest that find the share ``recall``."""
+    recall_users: Count = 1000
+    """Users whose exact top 20 the index's is compared with; the share found is in the manifest."""
+
+
+class Export(Section):
+    """What is handed back."""
+
+    k: Count = 50
+    """Length of each user's recommendation list."""
+    index: Index = Index()
+    """The index of the items."""
