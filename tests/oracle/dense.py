@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.config import tree
+from mmssl_dist.config import model_sections
 from mmssl_dist.model.mmssl import Mmssl
 from mmssl_dist.sampling.block import Block, SampledGraph, make_block
 
@@ -43,7 +43,7 @@ class World:
     features: dict[str, np.ndarray]
     modality_graphs: dict[str, np.ndarray]
     p: dict
-    settings: tree.Model
+    settings: model_sections.Model
     propagated: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -77,8 +77,11 @@ def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool =
         "w_cat": single(heads * d, d),
         "proj": {m: (single(d, x.shape[1]), single(d)) for m, x in features.items()},
     }
-    settings = tree.Model(
-        dimension=d, heads=heads, layers=layers, modality_graph=tree.ModalityGraph(size=3 if views else 0)
+    settings = model_sections.Model(
+        dimension=d,
+        heads=heads,
+        layers=layers,
+        modality_graph=model_sections.ModalityGraph(size=3 if views else 0),
     )
     world = World(adjacency, features, graphs if views else {}, p, settings)
     for m, x in features.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmssl_dist import losses
-from mmssl_dist.config import tree
+from mmssl_dist.config import model_sections
 from tests.oracle.dense import (
     Batch,
     id_table,
@@ -81,7 +81,7 @@ def test_critic_rows(case):
         actual = losses.generator_rows(rows.tower[m][batch.user], rows.tower[m][world.users :], mask)
         wanted = oracle.generator_rows(truth["features"][m][0][batch.user], truth["features"][m][1], known)
         np.testing.assert_allclose(actual.detach(), wanted, rtol=0, atol=TOLERANCE)
-    settings = tree.Adversarial()
+    settings = model_sections.Adversarial()
     for scale in (settings.signal_scale, 0.0):
         collaborative = losses.generator_rows(rows.final[batch.user], rows.final[world.users :], mask)
         actual = losses.real_rows(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl_dist.config import tree
+from mmssl_dist.config import model_sections
 from mmssl_dist.losses import critic_loss, generator_loss, generator_rows, real_rows
 from mmssl_dist.model.critic import Critic
 from mmssl_dist.model.rows import normalize
@@ -36,16 +36,16 @@ def test_rows_by_hand():
     user, item = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[3.0, 0.0], [4.0, 7.0], [5.0, 0.0]])
     known = torch.tensor([[False, False, True], [True, True, True]])
     assert torch.allclose(generator_rows(user, item, known), torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.0, 0.0]]))
-    real = real_rows(known, torch.zeros(2, 3), torch.full((2, 3), 0.5), tree.Adversarial())
+    real = real_rows(known, torch.zeros(2, 3), torch.full((2, 3), 0.5), model_sections.Adversarial())
     e = torch.tensor(1.0).exp()
     assert torch.allclose(real, normalize(torch.stack([torch.stack([e**0, e**0, e]), torch.ones(3)])))
 
 
 def test_settings_of_real_rows_matter():
     known, signal, u = uniform(3, 5) < 0.4, normalize(uniform(3, 5, seed=1)), uniform(3, 5, seed=2)
-    base = real_rows(known, signal, u, tree.Adversarial(signal_scale=1.0))
+    base = real_rows(known, signal, u, model_sections.Adversarial(signal_scale=1.0))
     for change in ({"gumbel_scale": 1e-2}, {"gumbel_temperature": 1e-5}, {"signal_scale": 2.0}):
-        other = real_rows(known, signal, u, tree.Adversarial(**{"signal_scale": 1.0} | change))
+        other = real_rows(known, signal, u, model_sections.Adversarial(**{"signal_scale": 1.0} | change))
         assert not torch.allclose(base, other, atol=1e-4)
 
 

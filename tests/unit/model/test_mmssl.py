@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl_dist.config import tree
+from mmssl_dist.config import model_sections
 from mmssl_dist.model.attention import CrossModalAttention
 from mmssl_dist.model.mmssl import Mmssl
 from tests.oracle.dense import id_table, make_model, make_world, sampled_graph, single
@@ -13,14 +13,14 @@ from tests.oracle.dense import id_table, make_model, make_world, sampled_graph, 
 DIMENSIONS = {"text": 5, "image": 7}
 
 
-def settings(**changes) -> tree.Model:
-    return tree.Model(
-        **{"dimension": 8, "heads": 2, "modality_graph": tree.ModalityGraph(size=10), **changes}
+def settings(**changes) -> model_sections.Model:
+    return model_sections.Model(
+        **{"dimension": 8, "heads": 2, "modality_graph": model_sections.ModalityGraph(size=10), **changes}
     )
 
 
 def test_projection_by_hand():
-    model = Mmssl(tree.Model(dimension=2, heads=1), {"image": 3}, seed=0)
+    model = Mmssl(model_sections.Model(dimension=2, heads=1), {"image": 3}, seed=0)
     projection = model.projections["modality_image"]
     with torch.no_grad():
         projection.weight.copy_(torch.tensor([[1.0, 2, 3], [0, 1, 0]]))
@@ -44,7 +44,7 @@ def test_seed_alone_decides_the_weights():
 
 
 def test_initial_weights_are_xavier_uniform():
-    model = Mmssl(tree.Model(), {"image": 512}, seed=0)
+    model = Mmssl(model_sections.Model(), {"image": 512}, seed=0)
     weight = model.projections["modality_image"].weight
     bound = (6 / (128 + 512)) ** 0.5
     assert 0.98 * bound < weight.abs().max() <= bound
@@ -62,10 +62,10 @@ def test_parameters_present():
     def names(**changes):
         return {n.split(".")[-1] for n, _ in Mmssl(settings(**changes), DIMENSIONS, 0).named_parameters()}
 
-    off = tree.ModalityGraph(size=0)
+    off = model_sections.ModalityGraph(size=0)
     assert names() == {"weight", "bias", "w_q", "w_k", "w_cat"}
     assert names(modality_graph=off) == {"weight", "bias"}
-    learned = tree.ItemGraph(learned=True)
+    learned = model_sections.ItemGraph(learned=True)
     assert names(modality_graph=off, item_graph=learned) == {"weight", "bias", "item_shares"}
     with pytest.raises(ValueError, match="size is 0"):
         Mmssl(settings(modality_graph=off), DIMENSIONS, 0).attend({})
@@ -77,7 +77,9 @@ def test_start_rows_without_views_are_the_ids():
 
 
 def test_combine_by_hand():
-    model = Mmssl(tree.Model(dimension=2, heads=1, modality_weight=0.5), {"image": 3, "text": 3}, seed=0)
+    model = Mmssl(
+        model_sections.Model(dimension=2, heads=1, modality_weight=0.5), {"image": 3, "text": 3}, seed=0
+    )
     layers = [torch.tensor([[1.0, 1.0]]), torch.tensor([[3.0, 5.0]])]
     tower = {"text": torch.tensor([[0.0, 9.0]]), "image": torch.tensor([[0.0, 0.0]])}
     assert model.combine(layers, tower).tolist() == [[2.0, 3.5]]
@@ -161,7 +163,9 @@ def test_bf16_weights_give_float32_rows_near_the_float32_ones():
 
 
 def test_rows_over_the_item_graph_by_hand():
-    model = Mmssl(settings(dimension=2, heads=1, item_graph=tree.ItemGraph(weight=2.0)), DIMENSIONS, seed=0)
+    model = Mmssl(
+        settings(dimension=2, heads=1, item_graph=model_sections.ItemGraph(weight=2.0)), DIMENSIONS, seed=0
+    )
     gathered = {
         "image": torch.tensor([[2.0, 0], [0, 1], [0, 0]]),
         "text": torch.tensor([[4.0, 8], [0, 0], [0, 0]]),
@@ -174,7 +178,9 @@ def test_rows_over_the_item_graph_by_hand():
 
 
 def test_learned_shares_weigh_the_modalities():
-    model = Mmssl(settings(dimension=2, heads=1, item_graph=tree.ItemGraph(learned=True)), DIMENSIONS, seed=0)
+    model = Mmssl(
+        settings(dimension=2, heads=1, item_graph=model_sections.ItemGraph(learned=True)), DIMENSIONS, seed=0
+    )
     gathered = {"image": torch.tensor([[1.0, 0]]), "text": torch.tensor([[0.0, 1]])}
     equal = model.similar(gathered)
     torch.testing.assert_close(equal, torch.full((1, 2), 0.5**0.5))
