@@ -19,9 +19,9 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from mmssl_dist.config import parse_job
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.planning.calibrate import synthetic_graph
 from mmssl_dist.sampling.batch import BatchSampler
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.state import initial_state
 from mmssl_dist.training.step import TrainingStep

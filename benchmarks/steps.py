@@ -17,12 +17,12 @@ from workers import save_cut, train
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.evaluation.ranking import Seen, top_k
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.dgl_door import dgl
 from mmssl_dist.planning.calibrate import synthetic_graph
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sampling.draws import key
 from mmssl_dist.sampling.seeds import Seeds
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.state import initial_state
 from mmssl_dist.training.step import TrainingStep

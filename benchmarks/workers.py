@@ -24,12 +24,12 @@ import torch.distributed as dist
 
 from mmssl_dist.cluster.connection import worker_environment
 from mmssl_dist.config import Job, load_job
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.launch.worker_entry import load_local_graph
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Location
 from mmssl_dist.training.loop import TrainingLoop
 

@@ -9,6 +9,7 @@ import torch
 
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.propagation import ExactRows, exact_layers
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_items import write_new_items
@@ -16,7 +17,6 @@ from mmssl_dist.graph.load import load_features, load_ids
 from mmssl_dist.launch.model_stages import publish_export
 from mmssl_dist.launch.worker_entry import load_local_graph, standardizations
 from mmssl_dist.sharding.partitions import LocalGraph
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import initial_rows, make_model
 from tests.training import ITEMS, USERS, make_job, publish_graph

@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 
 from mmssl_dist.config import Job, parse_job
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.launch.worker_entry import load_local_graph
 from mmssl_dist.sampling.batch import Batch, BatchSampler
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
 from tests.artifacts import write_dataset

@@ -12,8 +12,8 @@ from torch import Tensor
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import Metrics, held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.model import Mmssl
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.metrics import sums_of, user_metrics
 from mmssl_dist.evaluation.ranking import Ranking, Seen, hits_of, top_k
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sampling.draws import Purpose, key, uniform
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import Metrics, means_of, metrics_of, rank, ranked_users, select_lists
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 
 METRICS = ("recall", "precision", "ndcg", "hit_rate", "mrr")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sampling.block import csr_product
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmssl_dist.errors import NonFiniteError
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 
 NO_NODE = -1
 _CHUNK = 64  # columns looked at through their maximum; a power of two between what either pass costs

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import rank
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.export.ids import LocalIds, RankedIds, ranked_ids
 from mmssl_dist.export.writers import (
     write_item_embeddings,
@@ -18,7 +19,6 @@ from mmssl_dist.export.writers import (
     write_safetensors,
     write_user_embeddings,
 )
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.sharding.exchange import Exchange, Route
+from mmssl_dist.exchange.exchange import Exchange, Route
 
 
 @dataclass(frozen=True)

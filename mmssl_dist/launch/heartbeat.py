@@ -12,7 +12,7 @@ from datetime import timedelta
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
-from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.exchange.worker import Worker
 
 _BEAT_SECONDS = 1.0
 _SILENT_SECONDS = 10.0

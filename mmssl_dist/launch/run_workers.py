@@ -24,9 +24,9 @@ from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.cluster.log_relay import carried, in_thread
 from mmssl_dist.config import Job
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 from mmssl_dist.launch.heartbeat import pulse
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import Location, downloads_folder
 from mmssl_dist.training.session import Session
 

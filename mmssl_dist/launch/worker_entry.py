@@ -27,15 +27,15 @@ from mmssl_dist.evaluation.evaluate import (
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.propagation import exact_layers, exact_rows
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_items import write_new_items
 from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_standardization, read_book
 from mmssl_dist.model import Mmssl
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.sharding.topology import Adjacency
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
 from mmssl_dist.training.loop import TrainingLoop

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
 from mmssl_dist.sampling.draws import Purpose, key
 from mmssl_dist.sampling.neighbours import Neighbours, NeighbourSampler
 from mmssl_dist.sampling.node_union import merge
 from mmssl_dist.sampling.seeds import SeedSampler
-from mmssl_dist.sharding.exchange import Exchange, Route
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.graph.ragged import ragged_range
 from mmssl_dist.graph.sampler import PartitionSampler, Sample
 from mmssl_dist.sampling.draws import key
-from mmssl_dist.sharding.exchange import Exchange, Route
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sampling.draws import Purpose, generator, integers, key
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 
 _ATTEMPTS = 16  # rejections before the complement is listed; at 50% known items, 1 pair in 65,536 gets there

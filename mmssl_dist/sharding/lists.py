@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
 
 EMPTY = -1

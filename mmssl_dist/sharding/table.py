@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.training_sections import RowOptimizer
-from mmssl_dist.sharding.exchange import Route
+from mmssl_dist.exchange.exchange import Route
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8

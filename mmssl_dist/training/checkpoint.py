@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.sharding.lists import ModalityLists
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.table import RowTable
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, publish, read_manifest
 from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.training.state import TrainingState

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.prefetch import Prefetcher
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.training.checkpoint import Position, resume, save_checkpoint
 from mmssl_dist.training.phases import epoch_figures
 from mmssl_dist.training.session import Session

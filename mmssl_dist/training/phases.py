@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 
 
 class Phases:

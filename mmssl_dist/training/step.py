@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import NonFiniteError
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.losses import (
     bpr,
     contrastive,
@@ -31,7 +32,6 @@ from mmssl_dist.losses import (
 from mmssl_dist.model import Critic, Rows, dropout
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.engines import Engine
 from mmssl_dist.training.phases import Phases

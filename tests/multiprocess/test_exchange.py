@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange import exchange as module
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.lists import EMPTY, ModalityLists
 from mmssl_dist.sharding.topology import adjacency_from_pairs
 from tests.processes import run_workers
@@ -175,6 +176,35 @@ def check_two_groups_at_once(rank: int, workers: int) -> None:
         thread.join()
     for failure in failures:
         raise failure
+
+
+def check_slices(rank: int, workers: int) -> int:
+    """Messages of at most 100 bytes: some pairs of workers send more, others less, and none knows of the
+    others'."""
+    module._MESSAGE_BYTES = 100
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        counts = rng.choice([0, 3, 12, 13, 60], (workers, workers))  # 12 rows of 8 bytes fit, 13 do not
+        ends = np.concatenate([np.zeros((workers, 1), np.int64), counts.cumsum(1)], 1)
+        exchange = Exchange(dist.group.WORLD, np.arange(workers + 1), rank)
+        outgoing, incoming = counts[rank].tolist(), counts[:, rank].tolist()
+        rows = torch.stack([torch.full((sum(outgoing),), rank), torch.arange(sum(outgoing))], 1).int()
+        received = exchange.all_to_all(rows, outgoing, incoming)
+        wanted = [
+            (source, row)
+            for source in range(workers)
+            for row in range(ends[source, rank], ends[source, rank + 1])
+        ]
+        assert received.tolist() == [list(pair) for pair in wanted]
+        assert exchange.traffic.bytes_sent == 8 * (sum(outgoing) - outgoing[rank])
+        wide = exchange.all_to_all(torch.full((workers, 200), float(rank)), [1] * workers, [1] * workers)
+        assert wide[:, 0].tolist() == list(range(workers))  # a row that is larger than a message goes alone
+    return seed
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_large_messages_go_in_slices(workers):
+    assert run_workers(workers, check_slices, workers) == [19] * workers
 
 
 @pytest.mark.parametrize("workers", [2, 3])

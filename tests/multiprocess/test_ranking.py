@@ -12,8 +12,8 @@ import torch.distributed as dist
 from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.evaluation.metrics import metric_sums
 from mmssl_dist.evaluation.ranking import Ranking, Seen, hits_of, top_k
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
-from mmssl_dist.sharding.exchange import Exchange
 from tests.processes import run_workers
 
 K = 10

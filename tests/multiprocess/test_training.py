@@ -25,9 +25,9 @@ from torch import Tensor
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import NonFiniteError
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.launch.worker_entry import evaluate, export, load_local_graph
 from mmssl_dist.sampling.batch import Batch
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.storage import Location, open_location
 from mmssl_dist.training.session import Session
 

@@ -12,9 +12,9 @@ from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.contributions import metrics_without
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.model import Mmssl
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
 from tests.graphs import item_nodes, local_graph

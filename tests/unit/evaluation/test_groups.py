@@ -18,8 +18,8 @@ from mmssl_dist.evaluation.evaluate import held_out_users, means_of, popularity_
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.metrics import metric_names
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.storage import open_location
 from tests.graphs import local_graph
 from tests.processes import run_workers

@@ -17,9 +17,9 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation import propagation
 from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank
 from mmssl_dist.evaluation.propagation import exact_rows, sum_neighbours
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.model import Mmssl, normalize
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
 from tests.graphs import dense, lists_of, local_graph
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.evaluation.ranking import Ranking, Seen, _select, hits_of, top_k
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 
 
 def csr(lists: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.launch.worker_entry import train
@@ -27,7 +28,6 @@ from mmssl_dist.planning.batch import expected_batch
 from mmssl_dist.planning.calibrate import synthetic_graph
 from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions
 from mmssl_dist.sampling.batch import BatchSampler
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 from mmssl_dist.storage import Manifest, open_location, require_manifest

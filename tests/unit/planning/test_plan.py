@@ -11,6 +11,7 @@ import pytest
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.planning import calibrate as calibration
 from mmssl_dist.planning.batch import expected_batch
@@ -20,7 +21,6 @@ from mmssl_dist.planning.plan import Speed, Terms, make_plan, require_room
 from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions, supposed_sizes
 from mmssl_dist.planning.traffic import sent_bytes
 from mmssl_dist.sampling.batch import BatchSampler
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest
 

@@ -18,6 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     "config",
     "storage",
+    "exchange",
     "data",
     "graph",
     "cluster",

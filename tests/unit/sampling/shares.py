@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config import Job, parse_job
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sampling.seeds import SeedSampler
-from mmssl_dist.sharding.exchange import Exchange
 from tests.graphs import Pairs, cut, local_graph
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmssl_dist.config import Job
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.block import Block, aggregate
 from mmssl_dist.sampling.seeds import SeedSampler
-from mmssl_dist.sharding.exchange import Exchange
 from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
 from tests.graphs import Pairs, dense, item_nodes, local_graph, neighbours_of, small_graphs, user_nodes
 from tests.unit.sampling.shares import sampling_job

@@ -13,11 +13,11 @@ import torch
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.propagation import exact_layers
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.launch.worker_entry import load_local_graph
 from mmssl_dist.serving.run import Run, open_run
-from mmssl_dist.sharding.worker import Worker
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.lists import EMPTY, ModalityLists
 
 NONE = -math.inf

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmssl_dist.config.training_sections import RowOptimizer
-from mmssl_dist.sharding.exchange import Exchange, Route
+from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.sharding.table import FrozenColumns, RowTable
 
 N, D, RATE = 9, 4, 0.05

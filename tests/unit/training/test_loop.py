@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmssl_dist.sharding.worker import Worker
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.storage import Location
 from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.training import loop

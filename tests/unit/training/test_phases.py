@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.training.phases import Phases, epoch_figures
 
 

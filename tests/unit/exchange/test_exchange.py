@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmssl_dist.sharding.exchange import Exchange
+from mmssl_dist.exchange.exchange import Exchange
 
 ALONE = Exchange(None, np.array([0, 6]), 0)
 

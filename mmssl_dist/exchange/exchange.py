@@ -7,6 +7,7 @@ ids is W binary searches. With one worker each call is plain indexing and nothin
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
 
 
 @dataclass(frozen=True)
@@ -186,15 +189,46 @@ class Exchange:
         return int(largest)
 
     def all_to_all(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
-        """``send`` without a gradient, for more than one worker."""
+        """``send`` without a gradient, for more than one worker; no message is larger than 64 MB, or one
+        row."""
         received = rows.new_empty((sum(incoming), *rows.shape[1:]))
-        per_row = rows[:1].numel() * rows.element_size()
+        per_row = math.prod(rows.shape[1:]) * rows.element_size()
         self.traffic.bytes_sent += per_row * (sum(outgoing) - outgoing[self.rank])
+        at_once = max(1, _MESSAGE_BYTES // max(per_row, 1))
+        rows = rows.contiguous()
         with self._timed():
-            dist.all_to_all_single(
-                received, rows.contiguous(), list(incoming), list(outgoing), group=self.group
-            )
+            if max(*outgoing, *incoming) <= at_once:
+                dist.all_to_all_single(received, rows, list(incoming), list(outgoing), group=self.group)
+            else:
+                self._in_slices(rows, outgoing, received, incoming, at_once)
         return received
+
+    def _in_slices(
+        self, rows: Tensor, outgoing: Sequence[int], received: Tensor, incoming: Sequence[int], at_once: int
+    ) -> None:
+        """``all_to_all`` where some message has more than ``at_once`` rows.
+
+        Both of its ends see that, and send it slice by slice beside the collective that has the rest; the
+        other workers need not know.
+        """
+        sent, got = list(torch.split(rows, list(outgoing))), list(torch.split(received, list(incoming)))
+        small = [piece if len(piece) <= at_once else piece[:0] for piece in sent]
+        arrived = [len(piece) if len(piece) <= at_once else 0 for piece in got]
+        rest = rows.new_empty((sum(arrived), *rows.shape[1:]))
+        dist.all_to_all_single(rest, torch.cat(small), arrived, list(map(len, small)), group=self.group)
+        for piece, part in zip(got, torch.split(rest, arrived), strict=True):
+            piece[: len(part)] = part
+        if outgoing[self.rank] > at_once:
+            got[self.rank].copy_(sent[self.rank])
+        for start in range(0, max(*outgoing, *incoming), at_once):
+            messages = [
+                dist.P2POp(operation, piece[start : start + at_once], group=self.group, group_peer=peer)
+                for operation, pieces in ((dist.isend, sent), (dist.irecv, got))
+                for peer, piece in enumerate(pieces)
+                if peer != self.rank and len(piece) > max(at_once, start)
+            ]
+            for work in dist.batch_isend_irecv(messages) if messages else ():
+                work.wait()
 
     @property
     def device(self) -> torch.device:
