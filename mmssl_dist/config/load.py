@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.config.renamed import current_setting, with_current_names
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ConfigError, InputError
 
@@ -108,9 +109,9 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
         raise InputError(
             source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`."
         )
-    merged = dict(tree)
+    merged = with_current_names(tree, source)
     for override in overrides:
-        merged = _override(merged, override)
+        merged = with_current_names(_override(merged, override), "--set")
     try:
         return Job.model_validate(merged)
     except ValidationError as error:
@@ -171,7 +172,8 @@ def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     path, separator, text = override.partition("=")
     if not separator:
         raise InputError("--set", override, "an override reads a.b=c", "Write it as path=value.")
-    return placed(tree, path, _parse(text, f"--set {path}"), "--set")
+    path, value = current_setting(path, _parse(text, f"--set {path}"), "--set")
+    return placed(tree, path, value, "--set")
 
 
 def placed(tree: Mapping[str, Any], path: str, value: object, where: str) -> dict[str, Any]:

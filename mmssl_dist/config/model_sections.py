@@ -83,9 +83,6 @@ class Adversarial(Section):
 
     weight: Weight = 1e-4
     """Weight of the generator's term; 0 leaves the critic out."""
-    candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
-    """Candidate items C of the global batch, for this term, the softmax and the learned lists: half
-    positives, half uniform draws; "all": the catalogue."""
     hidden: Counts = (64, 32)
     """Widths of the critic's hidden layers."""
     penalty: Weight = 0.3
@@ -103,6 +100,9 @@ class Losses(Section):
 
     ranking: Ranking = Ranking()
     """Ranking term, with weight 1."""
+    candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
+    """Candidate items C of the global batch, shared by the softmax, the adversarial term and the learned
+    lists: half positives, half uniform draws; "all": the catalogue."""
     l2: Weight = 1e-4
     """L2 on the ID rows of the batch's users, positives and negatives, per pair."""
     tower_l2: Weight = 1e-5

@@ -59,6 +59,6 @@ class Storage(Section):
     """Send no credentials."""
     retries: Natural = 5
     """Times a failed request is sent again."""
-    cache_bytes: Annotated[int, Field(ge=1, lt=2**63)] = 100_000_000_000
-    """Bytes of downloads that a machine keeps; beyond, those not used for longest go. What a run uses now
-    stays."""
+    cache_gb: Rate = 100.0
+    """Downloads that a machine keeps, in GB; beyond, those not used for longest are deleted. What a run uses
+    now stays."""

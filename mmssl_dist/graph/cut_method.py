@@ -19,4 +19,4 @@ def chosen_method(settings: Partition, nodes: int, interactions: int) -> str:
     """ "metis", "streaming" or "random": what ``settings`` comes to for a graph of this size."""
     if settings.method != "auto":
         return settings.method
-    return "metis" if metis_bytes(nodes, interactions) <= settings.metis_gigabytes * 1e9 else "streaming"
+    return "metis" if metis_bytes(nodes, interactions) <= settings.metis_gb * 1e9 else "streaming"

@@ -129,7 +129,7 @@ def _seeds(job: Job, sizes: Sizes, workers: int, pairs: float, cut: float, users
     users.by_degree(pairs, 0.0)
     items.by_degree(pairs * (1 - cut), pairs * cut)
     items.evenly(pairs / workers, pairs * (1 - 1 / workers))  # negatives
-    wanted = job.losses.adversarial.candidates
+    wanted = job.losses.candidates
     used = (
         job.losses.adversarial.weight > 0
         or job.model.modality_graph.size

@@ -82,7 +82,7 @@ class BatchSampler:
         full = job.training.fanout == "all"
         self.fanouts = (None,) * job.model.layers if job.training.fanout == "all" else job.training.fanout
         self.view_fanout = None if full else job.model.modality_graph.fanout
-        self.all_candidates = job.losses.adversarial.candidates == "all"
+        self.all_candidates = job.losses.candidates == "all"
         self.use_candidates = (
             job.losses.adversarial.weight > 0
             or job.model.modality_graph.size > 0

@@ -51,9 +51,7 @@ class SeedSampler:
 
     def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job) -> None:
         self.graph, self.seed = graph, job.seed
-        self.candidates = (
-            0 if job.losses.adversarial.candidates == "all" else job.losses.adversarial.candidates
-        )
+        self.candidates = 0 if job.losses.candidates == "all" else job.losses.candidates
         indptr = graph.training.indptr
         users = [graph.user_rows(part) for part in graph.parts]
         self._edges = [

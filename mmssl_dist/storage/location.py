@@ -182,7 +182,7 @@ class Location:
         """A local file with this content, downloaded below ``cache`` unless it is local already; open it
         soon.
 
-        ``cache`` keeps to ``storage.cache_bytes``: a file that nobody asked for in a while may go.
+        ``cache`` keeps to ``storage.cache_gb``: a file that nobody asked for in a while may go.
 
         Raises:
             ArtifactError: the content is not what ``record`` says.
@@ -210,7 +210,7 @@ class Location:
         info = self.info()
         if info.type == pafs.FileType.NotFound:
             raise self._absent(record)
-        make_room(cache, int(info.size or 0), (self.storage or Storage()).cache_bytes)
+        make_room(cache, int(info.size or 0), int((self.storage or Storage()).cache_gb * 1e9))
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         local = pafs.LocalFileSystem()

@@ -113,7 +113,7 @@ def test_the_walk_finds_settings_wherever_they_are():
         "data.modalities",
         "data.modalities.*.file",
         "evaluation.ks",
-        "losses.adversarial.candidates",
+        "losses.candidates",
         "storage.endpoint",
     } <= found
     assert not {"data", "data.columns", "losses.adversarial"} & found

@@ -36,7 +36,7 @@ from tests.processes import run_workers
 from tests.training import Trainer, make_job, make_trainer, make_worker, publish_graph
 
 STEPS = 20
-SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.adversarial.candidates=12")
+SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.candidates=12")
 CURVES = {
     "all neighbours": (),
     "sampled": SAMPLED,

@@ -33,7 +33,7 @@ data:
     image: {{file: features/image}}
     text: {{file: features/text}}
 model: {{dimension: 16}}
-losses: {{adversarial: {{candidates: 64}}}}
+losses: {{candidates: 64}}
 training: {{epochs: {EPOCHS}, batch_size: 256, keep_checkpoints: 3, timeout_seconds: 30}}
 evaluation: {{ks: [20], patience: 100}}
 export: {{k: 20}}

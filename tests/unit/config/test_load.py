@@ -53,7 +53,7 @@ def test_a_job_cannot_be_changed() -> None:
 
 
 def test_the_resolved_tree_reads_back() -> None:
-    job = parse_job(changed(training={"fanout": [5, 3]}, losses={"adversarial": {"candidates": "all"}}))
+    job = parse_job(changed(training={"fanout": [5, 3]}, losses={"candidates": "all"}))
     assert parse_job(job.model_dump(mode="json")) == job
     assert parse_job(yaml.safe_load(yaml.safe_dump(job.model_dump(mode="json")))) == job
 
@@ -87,7 +87,7 @@ partition: {parts: 2, method: metiz}
 scaling: {workers: 4, cpus_per_worker: two}
 model: {dimension: 10, heads: 3}
 training: {fanout: none}
-losses: {adversarial: {candidates: some}}
+losses: {candidates: some}
 """,
     )
     with pytest.raises(ConfigError) as caught:
@@ -103,7 +103,7 @@ losses: {adversarial: {candidates: some}}
     )
     assert "scaling.cpus_per_worker: found 'two'; input should be a valid integer" in lines
     assert "training.fanout: found 'none'; input should be 'all' or input should be a valid tuple" in lines
-    assert any(line.startswith("losses.adversarial.candidates: found 'some'; ") for line in lines)
+    assert any(line.startswith("losses.candidates: found 'some'; ") for line in lines)
     # And those between settings, although others are wrong alone.
     assert any(
         line.startswith("scaling.workers: found 4; must be at most partition.parts (2)") for line in lines

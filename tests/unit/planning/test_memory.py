@@ -87,7 +87,7 @@ STEPS = [
     ("training.batch_size=3000",),
     ("training.batch_size=128", "training.fanout=[30, 30]"),
     ("training.batch_size=128", "training.fanout=[30, 30]", "training.rows.second_moment=row"),
-    ("losses.contrastive.weight=0", "losses.adversarial.candidates=2048"),
+    ("losses.contrastive.weight=0", "losses.candidates=2048"),
     ("model.modality_graph.size=10", "losses.contrastive.rows=lists"),
     ("model.dimension=64",),
     ("training.batch_size=128", "training.fanout=[30, 30]", "model.dimension=256"),
@@ -179,7 +179,7 @@ def test_two_workers_take_what_is_planned(tmp_path, monkeypatch):
         "evaluation.users=500",
     )
     tiny = publish(
-        make_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16", "losses.adversarial.candidates=4"),
+        make_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16", "losses.candidates=4"),
         60,
         400,
         900,

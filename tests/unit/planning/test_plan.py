@@ -175,7 +175,7 @@ def test_a_job_that_does_not_fit_is_refused(graph):
 
 def test_calibration_times_real_steps(monkeypatch):
     monkeypatch.setattr(calibration, "_GRAPHS", ((400, 150, 4000), (3000, 900, 40_000)))
-    speed = calibrate(make_job("losses.adversarial.candidates=32"), WIDTHS, 2)
+    speed = calibrate(make_job("losses.candidates=32"), WIDTHS, 2)
     assert speed.device == "cpu"
     assert 0 < speed.seconds(1000) < 10
     assert speed.seconds(2000) >= speed.seconds(1000)

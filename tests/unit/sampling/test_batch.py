@@ -139,7 +139,7 @@ def test_small_graphs(case, more, inner, outer):
         book.parts,
         f"training.batch_size={book.parts + more}",
         f"training.fanout=[{inner}, {outer}]",
-        "losses.adversarial.candidates=5",
+        "losses.candidates=5",
     )
     checked(book, pairs, job, [inner, outer])
 
@@ -152,7 +152,7 @@ def test_with_views(candidates, fanout):
         "training.batch_size=20",
         f"training.fanout={fanout}",
         "model.modality_graph.fanout=2",
-        f"losses.adversarial.candidates={candidates}",
+        f"losses.candidates={candidates}",
     )
     fanouts = [3, 2] if fanout != "all" else [None, None]
     batches = checked(BOOK, PAIRS, job, fanouts, views=3)
@@ -220,7 +220,7 @@ def test_sampled_sums_are_unbiased():
         f"training.batch_size={len(PAIRS)}",
         "training.fanout=[3, 2]",
         "model.modality_graph.fanout=2",
-        "losses.adversarial.candidates=4",
+        "losses.candidates=4",
     )
     made_by, view = sampler(book, PAIRS, job), lists_view(book, 4)
     made_by.publish({"image": view})

@@ -34,7 +34,7 @@ def drawn(samplers: list[SeedSampler], epoch: int, step: int) -> dict[str, list[
 def test_an_epoch_deals_every_pair_once_whoever_owns_it(case, more, data):
     book, pairs = case
     batch_size = book.parts + more
-    job = sampling_job(book.parts, f"training.batch_size={batch_size}", "losses.adversarial.candidates=7")
+    job = sampling_job(book.parts, f"training.batch_size={batch_size}", "losses.candidates=7")
     workers = data.draw(st.integers(1, book.parts))
     one, several = seed_samplers(book, pairs, 1, job), seed_samplers(book, pairs, workers, job)
     lists, items = neighbours_of(book, pairs), set(item_nodes(book))
@@ -87,7 +87,7 @@ def test_epochs_of_some_steps_go_on_where_the_one_before_ended(steps):
 def test_candidates_are_half_positives_of_the_partitions_share():
     book = PartitionBook((3, 0, 3), (4, 8, 4))
     pairs = [(u, u) for u in range(3)] + [(3 + u, 13 + u) for u in range(3)]
-    job = sampling_job(3, "training.batch_size=6", "losses.adversarial.candidates=100")
+    job = sampling_job(3, "training.batch_size=6", "losses.candidates=100")
     sampler = seed_samplers(book, pairs, 1, job)[0]
     seeds = sampler.draw(0, 0)
     assert len(seeds.candidates) == 100
@@ -103,7 +103,7 @@ def test_candidates_are_half_positives_of_the_partitions_share():
 
 
 def test_no_candidates_of_its_own_when_all_items_are():
-    job = sampling_job(1, "losses.adversarial.candidates=all")
+    job = sampling_job(1, "losses.candidates=all")
     sampler = seed_samplers(PartitionBook((2,), (3,)), [(0, 0), (1, 1)], 1, job)[0]
     assert len(sampler.draw(0, 0).candidates) == 0
 

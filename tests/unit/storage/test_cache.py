@@ -42,7 +42,7 @@ def test_no_folder_yet(tmp_path: Path) -> None:
 
 
 def test_localize_keeps_to_the_limit(s3: Storage, tmp_path: Path) -> None:
-    limited = s3.model_copy(update={"cache_bytes": 250})
+    limited = s3.model_copy(update={"cache_gb": 250e-9})
     records = {
         name: (open_location("s3://runs/run", limited) / name).write_bytes(b"x" * 100) for name in "abc"
     }
