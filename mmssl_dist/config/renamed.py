@@ -80,10 +80,8 @@ def _renamed(tree: dict[str, Any], old: tuple[str, ...], renaming: Renaming, sou
     in_space = old[0] == "search"
     new = (*old[:-1], renaming.new) if in_space else tuple(renaming.new.split("."))
     if _contains(tree, new):
-        raise ConfigError(
-            (f"{'.'.join(old)}: is the former name of {'.'.join(new)}, which is given too. Remove it",),
-            source,
-        )
+        problem = f"{'.'.join(old)}: the former name of {'.'.join(new)}, which is given too. Remove it"
+        raise ConfigError((problem,), source)
     _warn(source, ".".join(old), ".".join(new))
     # A searched value is a range or a list, which only a renaming without a change of unit can take over
     convert = _same if in_space else renaming.convert

@@ -60,13 +60,13 @@ def test_former_names_of_searched_settings(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_both_names_at_once_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"storage.cache_bytes: is the former name of storage.cache_gb"):
+    with pytest.raises(ConfigError, match=r"storage.cache_bytes: the former name of storage.cache_gb"):
         parse_job({**SMALL, "storage": {"cache_bytes": 1, "cache_gb": 1.0}})
 
 
 @pytest.mark.parametrize("value", ["many", True, None, [1]])
 def test_a_wrong_value_is_refused_under_the_present_name(value: object) -> None:
-    with pytest.raises(ConfigError, match="storage.cache_gb: found "):
+    with pytest.raises(ConfigError, match=r"storage\.cache_gb: found "):
         parse_job({**SMALL, "storage": {"cache_bytes": value}})
 
 
