@@ -4,10 +4,7 @@ follow."""
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -16,23 +13,6 @@ from torch import Tensor
 from mmssl_dist.config import model_sections
 from mmssl_dist.model.mmssl import Mmssl
 from mmssl_dist.sampling.block import Block, SampledGraph, make_block
-
-REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
-
-
-def load_oracle() -> ModuleType:
-    """The dense oracle, loaded by path."""
-    path = REFERENCE / "oracle.py"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: the oracle is missing; parity tests need shared/ beside the checkout"
-        )
-    spec = importlib.util.spec_from_file_location("mmssl_oracle", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass

@@ -16,7 +16,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.lists import EMPTY
-from tests.oracle.dense import load_oracle
+from tests.oracle import reference as oracle
 from tests.processes import run_workers
 from tests.training import ITEM_GRAPH, ITEMS, USERS, make_job, make_trainer, publish_graph
 
@@ -28,7 +28,6 @@ FULL = (
     "training.rows.learning_rate=0.01",
     "training.dense.learning_rate=0.003",
 )
-oracle = load_oracle()
 
 
 @dataclass

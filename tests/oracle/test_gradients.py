@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mmssl_dist import losses
 from mmssl_dist.model.mmssl import Mmssl
+from tests.oracle import reference as oracle
 from tests.oracle import twin
 from tests.oracle.dense import (
     Batch,
     World,
     id_table,
-    load_oracle,
     make_batch,
     make_model,
     make_world,
@@ -25,7 +25,6 @@ from tests.oracle.dense import (
     single,
 )
 
-oracle = load_oracle()
 CONTRASTIVE, TAU, L2 = 0.3, 0.5, 0.01
 
 

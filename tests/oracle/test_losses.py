@@ -8,10 +8,10 @@ import torch
 
 from mmssl_dist import losses
 from mmssl_dist.config import model_sections
+from tests.oracle import reference as oracle
 from tests.oracle.dense import (
     Batch,
     id_table,
-    load_oracle,
     make_batch,
     make_model,
     make_world,
@@ -20,7 +20,6 @@ from tests.oracle.dense import (
 )
 
 TOLERANCE = 1e-5
-oracle = load_oracle()
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,26 +16,14 @@ from mmssl_dist.graph.metis import environment, metis
 from mmssl_dist.graph.partition import partition, partitions_fingerprint
 from mmssl_dist.storage import Manifest, read_manifest
 from tests.artifacts import write_dataset
+from tests.oracle import reference as oracle
 from tests.unit.graph.conftest import COLD_ITEM, COLD_USER, HELD_OUT, ITEMS, USERS, features, training_pairs
 from tests.unit.graph.published import load_all, location, names_by_node, rows_by_name
 
-SHARED = Path(__file__).parents[3].parent / "shared"
 MakeJob = Callable[..., Job]
 
 
-@pytest.fixture(scope="module")
-def oracle() -> ModuleType:
-    path = SHARED / "reference" / "oracle.py"
-    assert path.exists(), f"the reference is needed to check against: {path} is not there"
-    spec = importlib.util.spec_from_file_location("oracle", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def dense_truth(oracle: ModuleType, x: np.ndarray, having: list[int], *, standardized: bool) -> np.ndarray:
+def dense_truth(x: np.ndarray, having: list[int], *, standardized: bool) -> np.ndarray:
     """[U + I, F + 1] by the reference's tower with identity weights, on [x, 1]."""
     adjacency = np.zeros((USERS, ITEMS))
     adjacency[tuple(np.transpose(training_pairs()))] = 1.0
@@ -64,7 +50,7 @@ def dense_truth(oracle: ModuleType, x: np.ndarray, having: list[int], *, standar
     ],
 )
 def test_propagated_rows_are_the_dense_towers(
-    dataset: Manifest, make_job: MakeJob, oracle: ModuleType, method: str, parts: int, standardized: bool
+    dataset: Manifest, make_job: MakeJob, method: str, parts: int, standardized: bool
 ) -> None:
     job = make_job(method=method, parts=parts, standardize=standardized)
     manifest = partition(job, dataset)
@@ -73,13 +59,13 @@ def test_propagated_rows_are_the_dense_towers(
     order = [names.index(name) for name in expected_names]
     for modality, (having, x) in features().items():
         rows = np.concatenate([data.propagated[modality] for data in load_all(job, manifest)])[order]
-        expected = dense_truth(oracle, x, having, standardized=standardized)
+        expected = dense_truth(x, having, standardized=standardized)
         assert rows.dtype == np.float32
         np.testing.assert_allclose(rows, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
 
 
 def test_projecting_propagated_rows_is_propagating_projected_ones(
-    dataset: Manifest, make_job: MakeJob, oracle: ModuleType
+    dataset: Manifest, make_job: MakeJob
 ) -> None:
     job = make_job(method="random", parts=3, standardize=False)
     manifest = partition(job, dataset)

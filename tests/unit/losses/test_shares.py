@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.losses import bpr, contrastive, l2
-from tests.oracle.dense import load_oracle
-
-oracle = load_oracle()
+from tests.oracle import reference as oracle
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
