@@ -7,13 +7,15 @@ Experiments are named; each is the file's job with other settings (`set`, after 
 (`job`), and has `seeds`. A run lives in OUT/NAME/seed-S and is the stages up to `evaluate`, all of them on
 one Ray; what was cut off goes on and what is done is skipped. Printed are means over the runs, popularity's
 as the first of them has it, and `mmssl-dist compare`'s tests of every experiment against the first one, user
-by user; --table runs nothing.
+by user; --table runs nothing. --results writes the figures of the first table to a file, from which
+`benchmarks/tables.py` makes the document's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,9 @@ from typing import Any
 
 import typer
 import yaml
+from tables import table
 
+from mmssl_dist import __version__
 from mmssl_dist.app.reporting import reporting
 from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job, load_job
@@ -55,6 +59,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="sets", help="override of every run")
     parser.add_argument("--only", nargs="*", help="names of the experiments to run")
+    parser.add_argument("--results", type=Path, help="file to write the table's figures to, as JSON")
     parser.add_argument("--table", action="store_true", help="only compare what is there")
     arguments = parser.parse_args()
     experiments = read(yaml.safe_load(arguments.experiments.read_text()))
@@ -69,8 +74,19 @@ def main() -> None:
     done = {name: runs for name, runs in done.items() if runs}
     if not done:
         sys.exit(f"{arguments.out}: no finished run of {arguments.experiments}")
-    sys.stdout.write("\n".join(table(done)) + "\n")
+    results = {"experiments": measured(done)}
+    sys.stdout.write("\n".join(table(results)) + "\n")
+    if arguments.results:
+        head = {"provenance": provenance(), "command": shlex.join(["benchmarks/accuracy.py", *sys.argv[1:]])}
+        arguments.results.write_text(json.dumps({**head, **results}, indent=1) + "\n")
     compare(done)
+
+
+def provenance() -> str:
+    """The version whose code is run, and its commit where it is a checkout's."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
+    return f"mmssl-dist {__version__}, commit {described.stdout.strip() or 'unknown'}"
 
 
 def read(tree: dict[str, Any]) -> list[Experiment]:
@@ -132,21 +148,14 @@ def finished(experiment: Experiment, out: Path) -> list[Path]:
     return [run for run in runs if (run / "evaluation" / "manifest.json").exists()]
 
 
-def table(done: dict[str, list[Path]]) -> list[str]:
-    """Means over each experiment's runs: a Markdown table, Recall@20 with every run's value and the standard
-    error."""
-    lines = [
-        "| | runs | validation Recall@20 | test Recall@20 | standard error over runs | test NDCG@20 "
-        "| test Recall@20, cold items | epochs to the best |",
-        "|" + "---|" * 8,
-    ]
+def measured(done: dict[str, list[Path]]) -> list[dict[str, Any]]:
+    """The figures of each experiment's runs, and last those of popularity as the first run has them."""
+    figures = []
     for name, runs in done.items():
         trained = [json.loads((run / "training" / "manifest.json").read_text())["facts"] for run in runs]
-        epochs = [facts["best_epoch"] for facts in trained]
-        lines.append(_line(name, [_metrics(run) for run in runs], _range(epochs)))
+        figures.append(_figures(name, [_metrics(run) for run in runs], [f["best_epoch"] for f in trained]))
     first = next(iter(done.values()))[0]
-    lines.append(_line("popularity", [_metrics(first)["baselines"]["popularity"]], ""))
-    return lines
+    return [*figures, _figures("popularity", [_metrics(first)["baselines"]["popularity"]], [])]
 
 
 def compare(done: dict[str, list[Path]]) -> None:
@@ -163,32 +172,21 @@ def _metrics(run: Path) -> dict[str, Any]:
     return found
 
 
-def _line(name: str, runs: list[dict[str, Any]], epochs: str) -> str:
-    validation, test = (
-        Summary(tuple(run[split]["recall@20"] for run in runs)) for split in ("validation", "test")
-    )
-    ndcg = Summary(tuple(run["test"]["ndcg@20"] for run in runs))
+def _figures(name: str, runs: list[dict[str, Any]], epochs: list[int]) -> dict[str, Any]:
     cold = [run["cold"]["test"]["recall@20"] for run in runs if "test" in run.get("cold", {})]
-    cells = [
-        name,
-        str(len(runs)),
-        _values(validation),
-        _values(test),
-        "" if test.error is None else f"{test.error:.4f}",
-        f"{ndcg.mean:.4f}",
-        f"{sum(cold) / len(cold):.3f}" if cold else "",
-        epochs,
-    ]
-    return f"| {' | '.join(cells)} |"
+    return {
+        "name": name,
+        "runs": len(runs),
+        **{f"{split} recall@20": _summary(runs, split) for split in ("validation", "test")},
+        "test ndcg@20": sum(run["test"]["ndcg@20"] for run in runs) / len(runs),
+        "cold test recall@20": sum(cold) / len(cold) if cold else None,
+        "best epochs": epochs,
+    }
 
 
-def _range(values: list[int]) -> str:
-    return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
-
-
-def _values(found: Summary) -> str:
-    each = " ".join(f"{value:.4f}" for value in found.values)
-    return f"{found.mean:.4f} ({each})" if len(found.values) > 1 else each
+def _summary(runs: list[dict[str, Any]], split: str) -> dict[str, Any]:
+    summary = Summary(tuple(run[split]["recall@20"] for run in runs))
+    return {"mean": summary.mean, "runs": list(summary.values), "standard error": summary.error}
 
 
 if __name__ == "__main__":

@@ -62,11 +62,15 @@ def write(figures: Sequence[Figure], folder: Path, notes: Sequence[str]) -> None
         "| figure | value | bar | aim | beside |",
         "|---|---|---|---|---|",
     ]
-    lines = [
+    below = [line for note in notes for line in ("", note)]
+    (folder / "docs/benchmarks.md").write_text("\n".join([*head, *lines_of(figures), *below]) + "\n")
+
+
+def lines_of(figures: Sequence[Figure]) -> list[str]:
+    """The rows of the page's table."""
+    return [
         f"| {f.name} | {_shown(f)} | {_number(f.bar)} | {_number(f.aim)} | {f.baseline} |" for f in figures
     ]
-    below = [line for note in notes for line in ("", note)]
-    (folder / "docs/benchmarks.md").write_text("\n".join([*head, *lines, *below]) + "\n")
 
 
 def _shown(figure: Figure) -> str:

@@ -1,0 +1,115 @@
+"""Result tables: as their files have them, no two alike, and no figure in the text without a source."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+RESULTS = sorted((ROOT / "docs/results").glob("*.json"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+ACCURACY = (ROOT / "docs/accuracy.md").read_text()
+FIGURE = re.compile(r"\b0\.\d{4}\b")
+SMALLEST_P = "< 0.0001"  # the floor of the draws, no measured value
+
+
+def tables(text: str) -> list[str]:
+    """The bodies of the Markdown tables of ``text``, without their header and its line of dashes."""
+    whole = re.findall(r"^\|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", text, flags=re.M)
+    assert all(whole)
+    return whole
+
+
+def test_every_table_is_what_its_file_says() -> None:
+    checked = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/tables.py"), "--check"], capture_output=True, text=True
+    )
+    assert (checked.returncode, checked.stdout) == (0, ""), "run python benchmarks/tables.py"
+
+
+def test_every_table_of_accuracy_has_a_file_and_every_file_is_used() -> None:
+    named = re.findall(r"^<!-- results: ([\w.]+)", ACCURACY, flags=re.M)
+    assert len(named) == len(tables(ACCURACY))
+    unused = {path.name for path in RESULTS} - {
+        name for path in DOCUMENTS for name in re.findall(r"<!-- results: ([\w.]+)", path.read_text())
+    }
+    assert unused == {"remarks.json"}
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
+def test_every_file_says_what_made_it(path: Path) -> None:
+    results = json.loads(path.read_text())
+    assert results["provenance"]
+    assert results.get("experiments") or results["rows"]
+
+
+def test_no_two_tables_are_equal() -> None:
+    """Nor do two share most of their lines, as where one was pasted in the place of another."""
+    bodies = [(path.name, set(body.splitlines())) for path in DOCUMENTS for body in tables(path.read_text())]
+    alike = [
+        (name, other)
+        for at, (name, body) in enumerate(bodies)
+        for other, body_2 in bodies[at + 1 :]
+        if not name.startswith("README")
+        and len(body & body_2) > 0.5 * min(len(body), len(body_2)) > 0.5
+        # the headline's own table repeats popularity beside it
+        and min(len(body), len(body_2)) > 2
+    ]
+    assert alike == []
+
+
+def test_no_line_of_a_document_begins_in_the_middle_of_a_table() -> None:
+    stray = re.compile(r"^(?! *\|)[^`\n]*\| \|.*\n\|---", flags=re.M)
+    assert [path.name for path in DOCUMENTS if stray.search(path.read_text())] == []
+
+
+def columns_of(results: dict[str, Any]) -> list[list[float]]:
+    """The columns of numbers in a result file, the first row first; of experiments each seed's too."""
+    if "experiments" not in results:
+        cells = zip(*results["rows"], strict=True)
+        number = re.compile(r"[\d.]+")
+        return [[float(cell) for cell in column] for column in cells if all(map(number.fullmatch, column))]
+    rows, columns = results["experiments"], []
+    for metric in ("validation recall@20", "test recall@20"):
+        columns.append([row[metric]["mean"] for row in rows])
+        for seed in range(3):
+            columns.append([row[metric]["runs"][seed] for row in rows if len(row[metric]["runs"]) > seed])
+    return [*columns, [row["test ndcg@20"] for row in rows]]
+
+
+def test_every_figure_in_the_text_of_accuracy_is_measured() -> None:
+    """It stands in a result file, or is how much a row differs from the first one of its table."""
+    known: set[str] = set()
+    for path in RESULTS:
+        known.update(FIGURE.findall(path.read_text()))
+        for column in columns_of(json.loads(path.read_text())):
+            known.update(f"{value:.4f}" for value in column)
+            known.update(f"{abs(value - column[0]):.4f}" for value in column)
+    text = "".join(line for line in ACCURACY.splitlines(keepends=True) if not line.startswith("|"))
+    assert set(FIGURE.findall(text.replace(SMALLEST_P, ""))) - known == set()
+    assert "0.0116" not in known  # such as stood there once without a source
+
+
+def test_the_readme_gives_the_measured_worth_of_the_lists() -> None:
+    rows = {
+        row["name"]: row for row in json.loads((ROOT / "docs/results/tiktok.json").read_text())["experiments"]
+    }
+    gain = rows["lists and attention"]["test recall@20"]["mean"] - rows["full"]["test recall@20"]["mean"]
+    for name in ("README.md", "README.zh-CN.md"):
+        assert f"{gain:.4f}" in (ROOT / name).read_text()
+
+
+def test_benchmarks_are_those_of_the_results_file() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from figures import Figure, lines_of
+    finally:
+        sys.path.pop(0)
+    measured = [Figure(**entry) for entry in json.loads((ROOT / "benchmarks/results.json").read_text())]
+    assert tables((ROOT / "docs/benchmarks.md").read_text()) == ["\n".join(lines_of(measured)) + "\n"]
