@@ -4,7 +4,6 @@ nothing."""
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from mmssl_dist.data.prepare import dataset_fingerprint, prepare
 from mmssl_dist.datasets.synthesize import synthesize
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location, read_manifest
+from tests.release import write_release
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
-
-TIKTOK = Path(__file__).parents[2].parent / "shared" / "data" / "tiktok"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,13 +77,15 @@ def _grid(users, items):
     }
 
 
-def test_tiktok_has_the_published_counts(tmp_path):
-    assert TIKTOK.is_dir(), f"{TIKTOK} is missing: the TikTok files belong there"
+def test_the_layout_of_the_release(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    release = write_release(raw, users=400, items=150, seed=2)
     job = parse_job(
         {
             "output": str(tmp_path),
             "data": {
-                "path": str(TIKTOK),
+                "path": str(raw),
                 "layout": "mmssl",
                 "split": {"method": "given"},
                 "modalities": {"image": {"file": "image_feat.npy"}, "audio": {"file": "audio_feat.npy"}},
@@ -93,13 +93,13 @@ def test_tiktok_has_the_published_counts(tmp_path):
         }
     )
     manifest = prepare(job)
-    assert manifest.facts == {
-        "users": 9308,
-        "items": 6710,
-        "interactions": {"train": 59541, "validation": 3051, "test": 6130},
+    expected = {
+        "users": 400,
+        "items": 150,
+        "interactions": {split: len(pairs) for split, pairs in release.pairs.items()},
         "modalities": {
-            "image": {"dimension": 128, "items": 6710},
-            "audio": {"dimension": 128, "items": 6710},
+            "image": {"dimension": 32, "items": 150},
+            "audio": {"dimension": 16, "items": 150},
         },
         "user_id_type": "int64",
         "item_id_type": "int64",
@@ -110,22 +110,20 @@ def test_tiktok_has_the_published_counts(tmp_path):
             "items_below_min_interactions": 0,
         },
     }
+    assert {name: manifest.facts[name] for name in expected} == expected
     assert manifest.fingerprint == dataset_fingerprint(job)
     assert read_manifest(open_location(job.output, job.storage) / "dataset", "dataset") == manifest
     for name, record in manifest.files.items():
         content = (tmp_path / "dataset" / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (record.bytes, record.sha256)
-    raw = np.load(TIKTOK / "image_feat.npy")
     table = _read(job, "features/image")
-    assert table.schema.field("vector").type == pa.list_(pa.float16(), 128)
+    assert table.schema.field("vector").type == pa.list_(pa.float16(), 32)
     item_ids = _read(job, "items").sort_by("item")["item_id"].to_numpy()
-    vectors_ = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, 128)
-    np.testing.assert_array_equal(vectors_, raw[item_ids[table["item"].to_numpy()]])
-    assert sorted(_read(job, "users")["user"].to_pylist()) == list(range(9308))
-    train = json.loads((TIKTOK / "train.json").read_text())
-    assert _external(job, "train") == sorted(
-        (int(user), item) for user, items in train.items() for item in items
-    )
+    vectors_ = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, 32)
+    np.testing.assert_array_equal(vectors_, release.features["image"][item_ids[table["item"].to_numpy()]])
+    assert sorted(_read(job, "users")["user"].to_pylist()) == list(range(400))
+    assert _external(job, "train") == sorted(release.pairs["train"])
+    assert _external(job, "test") == sorted(release.pairs["test"])
 
 
 def test_one_table_with_text_ids_and_items_that_lack_a_modality(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +165,16 @@ def test_every_setting_says_what_it_is() -> None:
         "losses.adversarial",
         "storage",
     }
+
+
+def test_the_repository_stands_alone() -> None:
+    """A clone has nothing beside it, so no file may look there."""
+    beside = re.compile(r"""\.\./""" + "shared" + r"""|["']""" + "shared" + r"""["']""")
+    root = PACKAGE.parent
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    paths = [root / name for name in names.split("\0") if name]
+    texts = [path for path in paths if path.suffix not in (".png", ".npz") and path.is_file()]
+    assert len(texts) > 300
+    assert [str(path) for path in texts if beside.search(path.read_text(encoding="utf-8"))] == []
