@@ -28,6 +28,7 @@ from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.failures import StopOnLasting, unwrap
 from mmssl_dist.launch.heartbeat import pulse
 from mmssl_dist.storage import Location, downloads_folder
+from mmssl_dist.training.improvement import CHECKPOINT_SCORE, order_key
 from mmssl_dist.training.session import Session
 
 _logger = logging.getLogger(__name__)
@@ -111,12 +112,8 @@ class RaySession:
             self._uploading is not None and self._uploading.exists()
         ):  # Ray Train deletes what it has uploaded
             time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
-        # within an epoch nothing was validated: such a checkpoint is kept as the latest only
-        unvalidated = (
-            {} if self.run.metric is None or self.run.metric in metrics else {self.run.metric: -math.inf}
-        )
         ray.train.report(
-            {**metrics, **unvalidated},
+            {**metrics, **retention(metrics, self.run.metric)},
             checkpoint=files,
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
         )
@@ -154,6 +151,21 @@ class RaySession:
                 ", ".join(map(str, notice.preempted_ranks)),
             )
         return bool(leaving)
+
+
+def retention(metrics: Mapping[str, float], metric: str | None) -> dict[str, float]:
+    """What a report needs beside its metrics, for Ray Train to choose the checkpoints it keeps.
+
+    Ray Train keeps the later one of equal scores, so the score it goes by tells equal metrics apart.
+    """
+    if metric is None:
+        return {}
+    if metric in metrics:
+        return {CHECKPOINT_SCORE: order_key(metrics[metric], metrics["epoch"])}
+    return {
+        metric: -math.inf,
+        CHECKPOINT_SCORE: -math.inf,
+    }  # not validated: kept as the latest checkpoint only
 
 
 def run_workers(
@@ -209,7 +221,9 @@ def run_workers(
             storage_filesystem=run.storage.filesystem,
             failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=run.keep, checkpoint_score_attribute=run.metric, checkpoint_score_order="max"
+                num_to_keep=run.keep,
+                checkpoint_score_attribute=None if run.metric is None else CHECKPOINT_SCORE,
+                checkpoint_score_order="max",
             ),
             callbacks=[StopOnLasting(stage, run.storage, cluster.relay), *callbacks],
             worker_runtime_env={"env_vars": dict(cluster.environment)},

@@ -29,6 +29,7 @@ from mmssl_dist.storage import (
 )
 from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.tracking.trackers import Tracking
+from mmssl_dist.training.improvement import order_key
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     """Train, or go on with a run of the same fingerprint, and publish its best checkpoint.
 
     The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch,
-    epochs (in all) and history (one entry per validated epoch).
+    epochs (in all), stopped_early (False where training.epochs ended it) and history (one entry per
+    validated epoch).
 
     Args:
         line: see ``Run``.
@@ -74,6 +76,7 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
         "best": best.metrics[job.evaluation.metric],
         "best_epoch": int(best.metrics["epoch"]),
         "epochs": summary["epochs"],
+        "stopped_early": summary["stopped_early"],
         "history": summary["history"],
     }
     manifest = Manifest(KIND, training_fingerprint(job, partitions), facts, files)
@@ -142,7 +145,7 @@ def _best_first(outcome: Outcome, metric: str) -> list[Checkpoint]:
     """The validated checkpoints, those with the largest metric first; of equal ones the earliest, as early
     stopping counts."""
     validated = [c for c in outcome.checkpoints if c.metrics[metric] > -math.inf]
-    return sorted(validated, key=lambda c: (-c.metrics[metric], c.metrics["epoch"]))
+    return sorted(validated, key=lambda c: -order_key(c.metrics[metric], c.metrics["epoch"]))
 
 
 def _remove_other_runs(location: Location, name: str) -> None:

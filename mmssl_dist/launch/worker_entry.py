@@ -77,6 +77,7 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
         "epochs": position.epochs,
         "best": position.best,
         "best_epoch": position.best_epoch,
+        "stopped_early": position.validations_since_best >= job.evaluation.patience,
         "history": list(position.history),
     }
 

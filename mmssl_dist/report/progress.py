@@ -87,11 +87,15 @@ def partitions_summary(facts: Facts) -> list[str]:
 
 
 def training_summary(facts: Facts, metric: str) -> list[str]:
-    """What train published: "epochs", "best", "best_epoch" and "history"."""
+    """What train published: "epochs", "best", "best_epoch", "stopped_early" and "history"."""
     epochs = "1 epoch" if facts["epochs"] == 1 else f"{facts['epochs']} epochs"
     if facts["best"] is None:
         return [epochs]
     lines = [f"{epochs}, best validation {metric} {facts['best']:.4f} in epoch {facts['best_epoch']}"]
+    if not facts.get("stopped_early", True):
+        lines.append(
+            "ended at training.epochs, before early stopping: raise it if the metric is still rising"
+        )
     history = facts["history"]
     ends = pairwise([0, *(entry["epoch"] for entry in history)])
     trained = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))

@@ -23,6 +23,7 @@ from mmssl_dist.cluster.log_relay import carried
 from mmssl_dist.config import Job
 from mmssl_dist.storage import Location, open_location
 from mmssl_dist.tracking.mlflow import MlflowRun
+from mmssl_dist.training.improvement import CHECKPOINT_SCORE
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ GAUGES = {
     "rate/pairs": ("mmssl_pairs_per_second", None, "Training pairs per second, over all workers."),
     "share/waiting": ("mmssl_waiting_share", None, "Share of the steps' time spent waiting."),
 }
+_UNTRACKED = ("epoch", CHECKPOINT_SCORE)  # the axis, and an order of checkpoints
 _GROUPS = ("loss/", "seconds/", "share/", "rate/", "exchange/", "memory/")
 
 
@@ -112,7 +114,7 @@ class Tracking(UserCallback):  # type: ignore[misc]
             return
         if self._trackers is None:
             self._trackers = self._start()
-        figures = {name: float(v) for name, v in entry.items() if name != "epoch" and math.isfinite(v)}
+        figures = {name: float(v) for name, v in entry.items() if name not in _UNTRACKED and math.isfinite(v)}
         for tracker in list(self._trackers):
             if not self._try(tracker.name, lambda t=tracker: t.epoch(int(entry["epoch"]), figures)):
                 self._trackers.remove(tracker)

@@ -18,6 +18,7 @@ from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.checkpoint import Position, resume, save_checkpoint
+from mmssl_dist.training.improvement import improves
 from mmssl_dist.training.phases import epoch_figures
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, initial_state
@@ -138,12 +139,13 @@ class TrainingLoop:
         return int(self.position.history[-1]["epoch"]) if self.position.history else 0
 
     def _stalled(self) -> bool:
+        """Whether early stopping ends the training."""
         return self.position.validations_since_best >= self.job.evaluation.patience
 
     def _finish(self, entry: dict[str, float]) -> None:
         """Note a validated epoch, and hand in its checkpoint."""
         before, value = self.position, entry[self.job.evaluation.metric]
-        better = before.best is None or value > before.best
+        better = improves(value, before.best)
         best_epoch = before.epochs if better else before.best_epoch
         entry = {**entry, "best_epoch": float(best_epoch)}
         self.position = replace(

@@ -125,6 +125,13 @@ def test_training() -> None:
         "median epoch: 900 pairs/s, 10.0 % of a step waiting, 75.0 % of rows local",
         "most memory of a worker: 2.0 GB",
     ]
+    ended = progress.training_summary(facts | {"stopped_early": False}, "recall@20")
+    assert ended[1] == (
+        "ended at training.epochs, before early stopping: raise it if the metric is still rising"
+    )
+    assert len(ended) == 5
+    stopped = progress.training_summary(facts | {"stopped_early": True}, "recall@20")
+    assert not any("training.epochs" in line for line in stopped)
     assert len(progress.training_summary(facts | {"history": [first]}, "recall@20")) == 2
     assert progress.training_summary({"epochs": 1, "best": None, "best_epoch": 0}, "recall@20") == ["1 epoch"]
 

@@ -147,6 +147,7 @@ def test_lists_are_published_as_often_as_asked(stage, tmp_path):
         ([0.1, 0.05, 0.3, 0.2, 0.4, 0.1], 2, 6, 0.4, 5),  # an improvement starts the count anew
         ([0.0, 0.0, 0.1], 1, 2, 0.0, 1),
         ([-0.5, -0.6], 5, 2, -0.5, 1),
+        ([0.2, 0.2 + 1e-12, 0.1], 2, 3, 0.2, 1),  # sums in another order are equal
     ],
 )
 def test_early_stop(stage, tmp_path, values, patience, epochs, best, best_epoch):
