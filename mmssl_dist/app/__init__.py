@@ -337,9 +337,12 @@ def summarize(
     with reporting(debug):
         from mmssl_dist.config.resource_sections import Storage
         from mmssl_dist.report.runs import read_metrics, summary_lines
+        from mmssl_dist.report.same_model import require_same_models
         from mmssl_dist.storage import open_location
 
-        metrics = [read_metrics(open_location(run, Storage())) for run in runs]
+        outputs = [open_location(run, Storage()) for run in runs]
+        metrics = [read_metrics(output) for output in outputs]
+        require_same_models(outputs)
         typer.echo("\n".join(summary_lines(metrics)))
 
 

@@ -14,6 +14,8 @@ TIME = "time"
 """A sortable time of an interaction."""
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 """Splits; their positions are their codes 0, 1 and 2."""
+HELD_OUT = (VALIDATION, TEST)
+"""The splits that are not trained on."""
 
 SPLIT = "split"
 """Code of the split, int8."""

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.graph import names
 from mmssl_dist.graph.partition_book import PartitionBook
@@ -62,7 +63,7 @@ def load_partition(
     manifest: Manifest,
     part: int,
     cache: Path,
-    held_out: Sequence[str] = names.HELD_OUT,
+    held_out: Sequence[str] = HELD_OUT,
     own_features: bool = False,
 ) -> PartitionData:
     """Partition ``part`` of the artifact at ``location``; remote files are downloaded below ``cache``.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 KIND = "partitions"
 FORMAT = 5  # since 5: more of the larger cells probed for the item-item graph
-HELD_OUT = ("validation", "test")
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"
 INDPTR = "indptr.npy"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.columns import ITEM, ITEM_ID, USER, USER_ID
+from mmssl_dist.data.columns import HELD_OUT, ITEM, ITEM_ID, USER, USER_ID
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, degree_counts, lists
@@ -71,7 +71,7 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
         writer = _Writer(location, layout)
         _write_ids(writer, *ids)
         _write_graph(writer, graph)
-        for split in names.HELD_OUT:
+        for split in HELD_OUT:
             _write_held_out(writer, split, lists(*reader.interactions(split), shape))
         for modality, width in widths.items():
             rows = np.zeros((sum(shape), width + 1), np.float32)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.training_sections import Evaluation
+from mmssl_dist.data.columns import HELD_OUT, VALIDATION
 from mmssl_dist.evaluation.contributions import metrics_without
 from mmssl_dist.evaluation.evaluate import (
     UserMetrics,
@@ -42,8 +43,6 @@ from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, make_lists, make_model, make_table
 
-HELD_OUT = ("validation", "test")
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -62,7 +61,7 @@ class Trained:
 
 def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
     """Train to early stop, without a look at the test interactions. Returns where training ended."""
-    graph = load_local_graph(job, worker, ("validation",))
+    graph = load_local_graph(job, worker, (VALIDATION,))
     exchange = graph.exchange(worker)
     group = _group_for_sampling(worker, job.training.timeout_seconds)
     sampler = Exchange(group, graph.book.worker_bounds(worker.world_size), worker.rank)
@@ -70,7 +69,7 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
     def validate(state: TrainingState) -> dict[str, float]:
         views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
         rows = exact_rows(state.model, state.table.rows, graph, views, exchange)
-        return held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))["validation"]
+        return held_out_metrics(job.evaluation, graph, rows, exchange, (VALIDATION,))[VALIDATION]
 
     position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
     return {

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.users import MODEL, POPULARITY
-from mmssl_dist.report.paired import Interval, holm, interval, resampled_means, sign_flip_p
+from mmssl_dist.report.paired import SMALLEST_P, Interval, holm, interval, resampled_means, sign_flip_p
 from mmssl_dist.report.runs import Summary
+from mmssl_dist.report.same_model import require_same_models
 from mmssl_dist.report.users import UserValues, read_users, require_same_users
 from mmssl_dist.storage import Location
 
@@ -100,8 +102,15 @@ def read_contenders(
     it.
 
     Raises:
-        InputError: what ``read_users`` and ``require_same_users`` refuse.
+        InputError: there is no such split; what ``require_same_models``, ``read_users`` and
+            ``require_same_users`` refuse.
     """
+    if split not in HELD_OUT:
+        raise InputError(
+            "--split", split, f"a split is {' or '.join(HELD_OUT)}", "Give one of them, or leave it out."
+        )
+    for contender in contenders:
+        require_same_models([open_run(run) for run in contender.runs])
     asked = [(contender.name, contender.runs, MODEL) for contender in contenders]
     if popularity:
         asked.append((POPULARITY, contenders[0].runs, POPULARITY))
@@ -157,10 +166,10 @@ def comparison_lines(lines: Sequence[Line], metric: str, users: int, split: str)
         columns += [
             (f"difference to {lines[0].name}", lambda line: _number(line.difference, "+.4f")),
             ("95 % interval", lambda line: _interval(line.difference_interval, "+")),
-            ("p", lambda line: _number(line.p, ".4f")),
+            ("p", lambda line: _p_value(line.p, line.p)),
         ]
     if any(line.corrected is not None for line in lines):
-        columns.append(("p (Holm)", lambda line: _number(line.corrected, ".4f")))
+        columns.append(("p (Holm)", lambda line: _p_value(line.corrected, line.p)))
     rows = [[cell(line) for _, cell in columns] for line in lines]
     head = [name for name, _ in columns]
     table = [f"| {' | '.join(row)} |" for row in (head, *rows)]
@@ -172,6 +181,13 @@ def comparison_lines(lines: Sequence[Line], metric: str, users: int, split: str)
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
+
+
+def _p_value(value: float | None, drawn: float | None) -> str:
+    """``value``, as a bound where the draws of the test, which gave ``drawn``, can give no smaller one."""
+    if value is None or drawn is None:
+        return ""
+    return f"< {value:.4f}" if drawn <= SMALLEST_P else f"{value:.4f}"
 
 
 def _interval(bounds: Interval | None, sign: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.list_quality import Findings, Group, Sample
@@ -131,7 +132,7 @@ def _headline(facts: Facts, findings: Findings) -> str:
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
     parts = []
-    for split in ("validation", "test"):
+    for split in HELD_OUT:
         if split in metrics:
             head, lines = cells(rows_of_split(metrics, split))
             parts.append(f"<div><h3>{split}</h3>{_table(head, lines)}</div>")

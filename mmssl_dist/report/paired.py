@@ -15,6 +15,8 @@ import numpy as np
 
 RESAMPLES = 2_000
 FLIPS = 10_000
+SMALLEST_P = 1 / (1 + FLIPS)
+"""The least that ``sign_flip_p`` can return from draws: a bound, no measured value."""
 _SEED = 20_220
 _EXACT = 12  # users that differ, up to which all sign patterns are looked at: 4,096
 _CELLS = 1 << 22  # signs drawn at once

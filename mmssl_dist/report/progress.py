@@ -8,6 +8,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from mmssl_dist.data.columns import HELD_OUT
+
 Facts = Mapping[str, Any]
 
 
@@ -118,7 +120,7 @@ def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
     """What evaluate published: metrics by split, popularity's under "baselines", those of cold items under
     "cold"."""
     lines = []
-    for split in ("test", "validation"):
+    for split in reversed(HELD_OUT):
         if split in metrics:
             popular = metrics.get("baselines", {}).get("popularity", {}).get(split)
             beside = f" (popularity {popular[metric]:.4f})" if popular else ""

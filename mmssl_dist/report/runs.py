@@ -8,10 +8,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
-
-_SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def read_metrics(run: Location) -> Mapping[str, Mapping[str, float]]:
         raise InputError(
             source.url, error, "metrics are JSON", "Run `mmssl-dist evaluate --force`."
         ) from error
-    if not isinstance(metrics, dict) or not all(_are_numbers(metrics.get(split, {})) for split in _SPLITS):
+    if not isinstance(metrics, dict) or not all(_are_numbers(metrics.get(split, {})) for split in HELD_OUT):
         raise InputError(
             source.url,
             reprlib.repr(metrics),
@@ -68,7 +67,7 @@ def summarize(runs: Sequence[Mapping[str, Mapping[str, float]]], split: str) -> 
 def summary_lines(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
     """A Markdown table: a line per split and metric, with mean, standard error and the single values."""
     lines = ["| split | metric | mean | standard error | runs |", "|---|---|---|---|---|"]
-    for split in _SPLITS:
+    for split in HELD_OUT:
         for name, found in summarize(runs, split).items():
             error = "" if found.error is None else f"{found.error:.4f}"
             values = " ".join(f"{value:.4f}" for value in found.values)

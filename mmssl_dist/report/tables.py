@@ -9,6 +9,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
+from mmssl_dist.data.columns import HELD_OUT
+
 MODEL = "mmssl"
 Rows = Mapping[str, Mapping[str, float]]
 
@@ -57,7 +59,7 @@ def metrics_text(rows: Rows, title: str) -> str:
 
 def show_metrics(metrics: Mapping[str, Any], stream: TextIO) -> None:
     """Write a table for each split in ``metrics`` (content of metrics.json) to ``stream``."""
-    for split in ("validation", "test"):
+    for split in HELD_OUT:
         if split not in metrics:
             continue
         rows, title = rows_of_split(metrics, split), f"{split.capitalize()} metrics"

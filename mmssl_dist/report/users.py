@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 from mmssl_dist.data.columns import SPLIT, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.evaluation.users import POSITIVES, USERS, WHO
-from mmssl_dist.storage import Location, require_manifest
+from mmssl_dist.storage import Location, read_manifest, require_manifest
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class UserValues:
         ids: [n] external ids, ascending.
         positives: int32 [n] held-out items.
         values: float64 [n].
+        held_out_digest: of which items are held out for whom, None where the run's dataset does not say.
     """
 
     url: str
     ids: pa.Array
     positives: np.ndarray
     values: np.ndarray
+    held_out_digest: str | None
 
 
 def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
@@ -75,11 +80,23 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
             "Choose the other one of validation and test.",
         )
     ids = table[USER_ID].combine_chunks()
-    return UserValues(run.url, ids, table[POSITIVES].to_numpy(), table[metric].to_numpy().astype(np.float64))
+    return UserValues(
+        url=run.url,
+        ids=ids,
+        positives=table[POSITIVES].to_numpy(),
+        values=table[metric].to_numpy().astype(np.float64),
+        held_out_digest=_held_out_digest(run),
+    )
+
+
+def _held_out_digest(run: Location) -> str | None:
+    dataset = read_manifest(run / "dataset", "dataset")
+    digest = dataset.facts.get("held_out_digest") if dataset else None
+    return digest if isinstance(digest, str) else None
 
 
 def require_same_users(first: UserValues, other: UserValues) -> None:
-    """Both are of the same users with as many held-out items.
+    """Check that both are of the same users with the same held-out items.
 
     Raises:
         InputError: they are not, so nothing pairs them.
@@ -93,3 +110,18 @@ def require_same_users(first: UserValues, other: UserValues) -> None:
     differing = int((first.positives != other.positives).sum())
     if differing:
         raise InputError(other.url, f"another number of held-out items for {differing} users", rule, remedy)
+    unknown = next((run.url for run in (first, other) if run.held_out_digest is None), None)
+    if unknown is not None:
+        _logger.warning(
+            "%s: its dataset has no held_out_digest, so only the number of held-out items is compared; "
+            "prepare it again with this version to compare which they are",
+            unknown,
+        )
+    elif first.held_out_digest != other.held_out_digest:
+        raise InputError(
+            other.url,
+            f"other held-out items (held_out_digest {other.held_out_digest} here, "
+            f"{first.held_out_digest} there)",
+            rule,
+            remedy,
+        )

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 
@@ -89,7 +90,7 @@ class MlflowRun:
 
     def end(self, job: Job, metrics: Mapping[str, Any]) -> None:
         """The final metrics, and the files of the output that a reader wants."""
-        for split in ("validation", "test"):
+        for split in HELD_OUT:
             for name, value in metrics.get(split, {}).items():
                 self.client.log_metric(self.id, metric_name(f"final/{split}/{name}"), value)
         output = open_location(job.output, job.storage)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
@@ -26,9 +27,19 @@ def write_run(
     values: Sequence[float],
     users: Sequence[object] | None = None,
     positives: Sequence[int] | None = None,
+    held_out: str | None = "d1",
+    **settings: object,
 ) -> Path:
     """An evaluated run: recall@2 of each user in test; popularity has 0.5 for everybody. Two files, users
-    mixed."""
+    mixed.
+
+    Args:
+        held_out: digest of the held-out items, None for a run of a version without.
+        settings: of the run's job, besides the least.
+    """
+    write_job(folder, **settings)
+    facts = {} if held_out is None else {"held_out_digest": held_out}
+    publish(open_location(str(folder), Storage()) / "dataset", Manifest("dataset", "x", facts, {}))
     n = len(values)
     users = [f"u{user}" for user in range(n)] if users is None else users
     table = pa.table(
@@ -48,6 +59,12 @@ def write_run(
         files[name] = (location / name).write_bytes(sink.getvalue())
     publish(location, Manifest("evaluation", "x", {}, files))
     return folder
+
+
+def write_job(folder: Path, **settings: object) -> None:
+    tree = {"output": str(folder), "data": {"path": "raw", "modalities": {"image": {"file": "x"}}}}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.yaml").write_text(yaml.safe_dump({**tree, **settings}))
 
 
 def call(*arguments: object) -> tuple[int, str]:
@@ -106,6 +123,11 @@ def test_order_of_users_in_the_files_is_no_matter(tmp_path):
         ({"values": [0.0]}, "other users \\(1 here, 2 there\\)"),
         ({"values": [0.0, 1.0], "users": [0, 1]}, "other users"),
         ({"values": [0.0, 1.0], "positives": [1, 2]}, "another number of held-out items for 1 users"),
+        # as many items, but others: what a split by another seed gives
+        (
+            {"values": [0.0, 1.0], "held_out": "d2"},
+            r"other held-out items \(held_out_digest d2 here, d1 there\)",
+        ),
     ],
 )
 def test_runs_of_other_data_or_splits_are_refused(tmp_path, other, message):
@@ -114,6 +136,40 @@ def test_runs_of_other_data_or_splits_are_refused(tmp_path, other, message):
     assert done.exit_code == 2
     assert done.stderr.startswith(f"error: {b}: found ")
     assert re.search(message, done.stderr)
+
+
+def test_runs_that_do_not_say_what_is_held_out_are_compared_with_a_warning(tmp_path):
+    a, b = write_run(tmp_path / "a", [0.0, 1.0]), write_run(tmp_path / "b", [0.0, 1.0], held_out=None)
+    done = CliRunner().invoke(app, ["compare", str(a), str(b), "--metric", "recall@2"])
+    assert done.exit_code == 0
+    assert done.stderr.count(f"{b}: its dataset has no held_out_digest") == 1
+
+
+def test_a_split_that_is_none_is_refused_with_those_that_are(tmp_path):
+    run = str(write_run(tmp_path / "a", [0.0, 1.0]))
+    done = CliRunner().invoke(app, ["compare", run, "--metric", "recall@2", "--split", "tset"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: --split: found tset; a split is validation or test.")
+
+
+def test_runs_of_different_models_are_not_averaged(tmp_path):
+    one = write_run(tmp_path / "1", [0, 0], seed=1)
+    two = write_run(tmp_path / "2", [1, 1], seed=2, model={"dimension": 64})
+    status, output = call(f"mine={one},{two}")
+    assert status == 2
+    assert "found model.dimension 64; runs are averaged over seeds of one model" in output
+    assert call(f"one={one}", f"two={two}")[0] == 0  # side by side they may stand
+
+
+def test_a_p_at_the_floor_of_the_draws_is_a_bound(tmp_path):
+    """Of 10,000 draws none is as extreme where 40 users all differ the same way: p is not known beyond."""
+    a, b = write_run(tmp_path / "a", [0.0] * 40), write_run(tmp_path / "b", [1.0] * 40)
+    assert cells(call(a, b)[1])[3][-1] == "< 0.0001"
+    c = write_run(tmp_path / "c", [1.0] * 39 + [0.0])
+    _, _, _, *others = cells(call(a, b, c)[1])
+    assert [row[-2:] for row in others] == [["< 0.0001", "< 0.0002"]] * 2
+    few = write_run(tmp_path / "e", [0.0] * 3), write_run(tmp_path / "f", [1.0] * 3)
+    assert cells(call(*few)[1])[3][-1] == "0.2500"  # every pattern was looked at: 2 of 8
 
 
 def test_what_a_run_does_not_have_is_named(tmp_path):

@@ -1,0 +1,78 @@
+"""Which runs may be averaged: those of one model on one data set, which differ in their seeds alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmssl_dist.config import Job, read_job
+from mmssl_dist.config.candidates import NEUTRAL_TRAINING
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import Location
+
+# Where a run is kept, the machines it took, what is made of it afterwards; none changes what is trained
+_NEUTRAL_SECTIONS = ("output", "scaling", "storage", "export", "search", "tracking")
+_NEUTRAL_EVALUATION = ("user_block", "item_block", "contributions")
+_MOST_NAMED = 3
+
+
+def read_run_job(run: Location) -> Job:
+    """The job that made the run at ``run``.
+
+    Raises:
+        InputError: the output has no job.yaml, or one that is not a job.
+    """
+    source = run / "job.yaml"
+    if not source.exists():
+        raise InputError(
+            source.url, "no such file", "a run's output has the job that made it", "Name the output of a job."
+        )
+    try:
+        text = source.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(source.url, error, "a job is UTF-8 text", "Run the job again.") from error
+    return read_job(text, source.url)
+
+
+def require_same_models(runs: Sequence[Location]) -> None:
+    """Check that the jobs of ``runs`` differ in nothing but seeds, machines and places.
+
+    Raises:
+        InputError: one differs from the first; names the settings.
+    """
+    if len(runs) < 2:
+        return
+    first, *others = (_trained_settings(read_run_job(run)) for run in runs)
+    for run, settings in zip(runs[1:], others, strict=True):
+        differing = [path for path in {**first, **settings} if first.get(path) != settings.get(path)]
+        if differing:
+            named = ", ".join(f"{path} {settings.get(path)}" for path in differing[:_MOST_NAMED])
+            there = ", ".join(f"{first.get(path)}" for path in differing[:_MOST_NAMED])
+            more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
+            raise InputError(
+                run.url,
+                f"{named}{more}",
+                f"runs are averaged over seeds of one model, and {runs[0].url} has {there}",
+                "Summarize them apart, or set them side by side with `mmssl-dist compare`.",
+            )
+
+
+def _trained_settings(job: Job) -> dict[str, Any]:
+    """Every setting that makes the model, by dotted path."""
+    tree: dict[str, Any] = job.model_dump(mode="json", exclude={"seed", *_NEUTRAL_SECTIONS})
+    tree["data"]["split"].pop("seed", None)
+    tree["model"].pop("name", None)
+    for name in NEUTRAL_TRAINING:
+        tree["training"].pop(name, None)
+    for name in _NEUTRAL_EVALUATION:
+        tree["evaluation"].pop(name, None)
+    return dict(_leaves(tree, ""))
+
+
+def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        path = f"{above}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            yield from _leaves(value, path)
+        else:
+            yield path, value
