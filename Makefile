@@ -13,10 +13,11 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint types pytest tiktok accuracy fuzz rate chaos soak bench gpu serving newcomer clean
+.PHONY: help setup demo quick test lint types pytest tiktok accuracy fuzz rate chaos soak bench gpu serving newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
+	@echo "make quick    ruff, mypy --strict and the tests that start no process, server or cluster (two minutes)"
 	@echo "make test     ruff, mypy --strict and every test"
 	@echo "make lint     ruff alone: formatting and rules"
 	@echo "make types    mypy --strict alone"
@@ -48,6 +49,9 @@ demo: $(STAMP)
 	$(MMSSL) synthesize $(RUN)/raw --seed 7
 	$(MMSSL) run jobs/demo.yaml --set data.path=$(RUN)/raw --set output=$(RUN)/output
 
+quick: lint types
+	$(BIN)/python -m pytest tests/unit tests/oracle --quick -q -n $(PROCESSES) --dist loadfile $(ARGS)
+
 test: lint types pytest
 
 lint: $(STAMP)
@@ -58,7 +62,7 @@ types: $(STAMP)
 	$(BIN)/mypy --strict mmssl_dist
 
 pytest: $(STAMP)
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 2 $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 2 --durations=25 $(ARGS)
 
 tiktok: $(STAMP)
 	@test -d "$(DATA)" || { echo "no folder $(DATA); call: make tiktok DATA=folder (MMSSL's release of TikTok)" >&2; exit 2; }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,3 +42,58 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     from tests.schedule import Scheduling
 
     return Scheduling(config, log)
+
+
+_FOLDERS_WITH_PROCESSES = ("end_to_end", "fuzz", "multiprocess", "ray", "reliability")
+_FIXTURES_WITH_PROCESSES = frozenset({"s3_endpoint", "ray_address"})
+_STARTS = frozenset(
+    {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind"}
+)
+_running: list[str] = []  # the test that runs, under --quick
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="leave out every test that starts a process, server or cluster"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "processes: starts a process, server or cluster")
+    if config.getoption("--quick"):
+        sys.addaudithook(_refuse_processes)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+    left_out = [item for item in items if _starts_processes(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not _starts_processes(item)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _running.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    folders = item.path.relative_to(Path(__file__).parent).parts
+    return (
+        folders[0] in _FOLDERS_WITH_PROCESSES
+        or item.get_closest_marker("processes") is not None
+        or not _FIXTURES_WITH_PROCESSES.isdisjoint(getattr(item, "fixturenames", ()))
+    )
+
+
+def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
+    """Keeps `make quick` honest: a test that starts something without the mark fails."""
+    if event not in _STARTS or not _running:
+        return
+    if event == "subprocess.Popen" and Path(str(arguments[0])).name == "git":
+        return  # some milliseconds to list the tracked files
+    raise RuntimeError(f"{_running[-1]} starts a process or server ({event}); mark it @pytest.mark.processes")

@@ -213,6 +213,7 @@ def observed(request, published):
     return dict(zip(CASES, zip(*results, strict=True), strict=True))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rows_and_losses_equal_the_oracles(observed, published, case):
     output = Path(case_job(published, *case, 1).output)

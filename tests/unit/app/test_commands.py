@@ -40,6 +40,7 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+@pytest.mark.processes
 def test_help_lists_every_command_and_imports_nothing_heavy():
     code = (
         "import sys\nfrom mmssl_dist.app import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
@@ -186,6 +187,7 @@ def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, 
         assert "in fail" in debug.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("words", [(str(ROOT / "cli.py"),), ("-m", "mmssl_dist")])
 def test_a_real_process_ends_with_the_status_and_without_traceback(tmp_path, words):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -64,6 +64,7 @@ def test_similar(output):
     assert lines[1].split("\t")[1] == str(ranked.items[0])
 
 
+@pytest.mark.processes
 def test_a_table_on_a_terminal(output):
     main, other = pty.openpty()
     command = [sys.executable, str(ROOT / "cli.py"), "similar", str(output), "--item", "110", "--k", "2"]

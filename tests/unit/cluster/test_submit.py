@@ -66,6 +66,7 @@ def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
     return submit(submission, "http://127.0.0.1:1", shown.append), client, shown
 
 
+@pytest.mark.processes
 def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_path):
     submission = Submission(job_file, ("seed=3", "data.columns.user=a b"), ("--force",))
     status, client, shown = _submit(monkeypatch, submission)
@@ -95,6 +96,7 @@ def test_image_brings_the_package_so_the_yaml_goes_alone(monkeypatch, job_file):
     assert "env_vars" not in client.environment
 
 
+@pytest.mark.processes
 def test_urls_are_left_alone(monkeypatch, job_file):
     submission = Submission(job_file, ("output=s3://bucket/run", "data.path=/raw"))
     _, client, _ = _submit(monkeypatch, submission)
@@ -102,6 +104,7 @@ def test_urls_are_left_alone(monkeypatch, job_file):
     assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == list(submission.overrides)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("end", "code", "status"),
     [
@@ -118,6 +121,7 @@ def test_exit_status_is_the_jobs_even_when_the_log_ends_earlier(monkeypatch, job
     assert _submit(monkeypatch, Submission(job_file), statuses, code)[0] == status
 
 
+@pytest.mark.processes
 def test_ctrl_c_detaches_and_says_how_to_come_back(monkeypatch, job_file):
     def interrupted(client, job_id, show):
         raise KeyboardInterrupt

@@ -408,6 +408,7 @@ def test_any_text_is_a_job_or_an_input_error(text: str) -> None:
     assert refusal(SMALL, text) != ""
 
 
+@pytest.mark.processes
 def test_importing_the_room_loads_neither_torch_nor_ray_nor_dgl() -> None:
     code = (
         "import sys, mmssl_dist.config\n"

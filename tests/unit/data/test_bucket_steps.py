@@ -43,6 +43,7 @@ def _file(name, tmp_path):
     return RawFile(open_location(f"raw/{name}", make_job(tmp_path).storage), 0, None)
 
 
+@pytest.mark.processes
 def test_hashes_are_the_same_in_another_process():
     code = (
         "import pyarrow as pa; from mmssl_dist.data.ids import hashes\n"

@@ -70,6 +70,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[File
         context.__exit__(None, None, None)
 
 
+@pytest.mark.processes
 def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
     server, url = served({"a.npy": f"sha256:{SHA}", "b.bin": None}, a__npy=CONTENT, b__bin=b"two")
     found = fetch("tiny", tmp_path, url)
@@ -92,6 +93,7 @@ def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_download_that_broke_off_goes_on_or_starts_again(served, tmp_path, ranges):
     server, url = served({"a.npy": f"sha256:{SHA}"}, a__npy=CONTENT)
@@ -106,6 +108,7 @@ def test_a_download_that_broke_off_goes_on_or_starts_again(served, tmp_path, ran
     assert server.asked == [("a.npy", None), ("a.npy", "bytes=1000-")]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("left", [b"something else", CONTENT + b"more"])
 def test_a_beginning_that_does_not_fit_is_left(served, tmp_path, left):
     _, url = served({"a.npy": f"sha256:{SHA}"}, a__npy=CONTENT)
@@ -114,6 +117,7 @@ def test_a_beginning_that_does_not_fit_is_left(served, tmp_path, left):
     assert (tmp_path / "a.npy").read_bytes() == CONTENT
 
 
+@pytest.mark.processes
 def test_another_content_is_refused_and_nothing_is_left(served, tmp_path):
     _, url = served({"a.npy": f"sha256:{SHA}"}, a__npy=b"changed")
     with pytest.raises(InputError) as caught:
@@ -123,6 +127,7 @@ def test_another_content_is_refused_and_nothing_is_left(served, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_what_is_not_there(served, tmp_path):
     _, url = served({"a.npy": None})
     with pytest.raises(InputError, match="HTTP status 404"):
@@ -147,6 +152,7 @@ def archive(*members: tuple[str, bytes], link: str | None = None) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.processes
 def test_an_archive_is_unpacked(served, tmp_path):
     _, url = served({"ml.zip": None}, ml__zip=archive(("ml/ratings.dat", b"1::2"), ("ml/README", b"terms")))
     fetch("tiny", tmp_path, url)

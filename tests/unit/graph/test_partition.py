@@ -38,6 +38,7 @@ def dense_truth(x: np.ndarray, having: list[int], *, standardized: bool) -> np.n
     return np.concatenate([user, item])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("method", "parts", "standardized"),
     [
@@ -105,6 +106,7 @@ def test_by_hand(tmp_path: Path, make_job: MakeJob) -> None:
     np.testing.assert_allclose(data.propagated["image"], [user0, user1, user0, item1, [3, 1]], rtol=1e-6)
 
 
+@pytest.mark.processes
 def test_metis_and_random_publish_the_same_rows(dataset: Manifest, make_job: MakeJob) -> None:
     jobs = [
         make_job(method=m, parts=p) for m, p in (("metis", 1), ("metis", 4), ("random", 4), ("random", 7))
@@ -192,6 +194,7 @@ def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
     assert read_manifest(location(job), "partitions") == manifest
 
 
+@pytest.mark.processes
 def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob) -> None:
     """Four planted communities: 2% of the interactions leave theirs."""
     generator = np.random.default_rng(1)
@@ -207,6 +210,7 @@ def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob
     assert all(value < 1.15 for value in metis["balance"].values())
 
 
+@pytest.mark.processes
 def test_metis_that_fails_says_so() -> None:
     with pytest.raises(
         MmsslError, match=r"METIS could not cut the graph into 2 parts \(exit status [1-9-].*streaming"
@@ -232,6 +236,7 @@ print(len(found))
 """
 
 
+@pytest.mark.processes
 def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
     """DGL's METIS reads some before it writes it: anything that differs from process to process would move
     the cut."""
@@ -245,6 +250,7 @@ def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
     assert done.stdout.strip() == "1"
 
 
+@pytest.mark.processes
 def test_a_command_that_asks_for_current_partitions_loads_neither_torch_nor_dgl() -> None:
     code = (
         "import sys, mmssl_dist.pipeline, mmssl_dist.graph.partition\n"
@@ -277,6 +283,7 @@ def test_more_parts_than_nodes(tmp_path: Path, make_job: MakeJob) -> None:
     assert [u + i for u, i in zip(book.users, book.items, strict=True)] == [1, 1, 1, 1]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("method", ["metis", "random"])
 def test_parts_without_users_or_items(tmp_path: Path, make_job: MakeJob, method: str) -> None:
     """One item for five users: most parts have no item, and still every row can be read."""
@@ -349,6 +356,7 @@ def test_fingerprint_names_what_the_partitions_are_made_of(dataset: Manifest, ma
     assert prints[0] == partitions_fingerprint(make_job(parts=2), dataset)
 
 
+@pytest.mark.processes
 def test_the_same_job_publishes_the_same_bytes(dataset: Manifest, make_job: MakeJob) -> None:
     for method in ("metis", "random"):
         job = make_job(parts=4, method=method)
@@ -379,6 +387,7 @@ def test_facts_that_the_files_deny_are_refused_before_memory_is_taken(
         partition(make_job(), replace(dataset, facts={**dataset.facts, **facts}))
 
 
+@pytest.mark.processes
 def test_partitions_of_another_size_than_their_book(dataset: Manifest, make_job: MakeJob) -> None:
     job = make_job()
     manifest = partition(job, dataset)

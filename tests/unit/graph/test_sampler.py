@@ -128,6 +128,7 @@ def fixed_draw() -> str:
     return hashlib.sha256(edges.numpy().tobytes()).hexdigest()
 
 
+@pytest.mark.processes
 def test_same_draws_in_any_thread_and_process() -> None:
     expected, found = fixed_draw(), []
     threads = [threading.Thread(target=lambda: found.append(fixed_draw())) for _ in range(4)]

@@ -70,6 +70,7 @@ def _run(folder: Path, endpoint: str, *sets: str) -> str:
     return str(done.output)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("setting", "url"), [("data.path", "s3://rwa/data"), ("output", "s3://rnus/out")])
 def test_a_bucket_that_is_not_there(tmp_path, endpoint, setting, url):
     bucket = url.split("/")[2]
@@ -87,6 +88,7 @@ def _names(key: str):
     return lambda path: key in path
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("refusal", "setting", "permission", "bucket"),
     [
@@ -145,6 +147,7 @@ def test_a_missing_permission_is_named(tmp_path, endpoint, refusal, setting, per
         s3.delete_object(Bucket="runs", Key=found["Key"])
 
 
+@pytest.mark.processes
 def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
     """Signed requests of users whose policies the server knows and checks."""
     actions = {"ListBucket", "GetObject", "PutObject", "DeleteObject"}
@@ -178,6 +181,7 @@ def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
         assert "found credentials that the storage does not know" in _run(tmp_path, endpoint)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("refusal", "message"),
     [
@@ -206,6 +210,7 @@ def test_credentials_and_regions(tmp_path, refusal, message):
         assert f"error: data.path (s3://raw/data): {message}" in _run(tmp_path, server)
 
 
+@pytest.mark.processes
 def test_an_endpoint_where_nothing_listens(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, never listening
@@ -214,6 +219,7 @@ def test_an_endpoint_where_nothing_listens(tmp_path):
     assert f"error: storage.endpoint: found {endpoint}; an S3 server must answer there" in said
 
 
+@pytest.mark.processes
 def test_a_server_that_takes_connections_and_says_nothing(tmp_path):
     """Not in seconds, but bounded: the time of one read times the attempts."""
     from mmssl_dist.storage import s3

@@ -173,6 +173,7 @@ def test_a_job_that_does_not_fit_is_refused(graph):
         require_room(replace(plan, least_workers=7), 1e8, "scaling.memory_gb")
 
 
+@pytest.mark.processes
 def test_calibration_times_real_steps(monkeypatch):
     monkeypatch.setattr(calibration, "_GRAPHS", ((400, 150, 4000), (3000, 900, 40_000)))
     speed = calibrate(make_job("losses.candidates=32"), WIDTHS, 2)

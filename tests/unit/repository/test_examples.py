@@ -40,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", PYTHON)
 def test_python_runs_as_it_stands(folder, name, monkeypatch):
     monkeypatch.chdir(folder)

@@ -26,6 +26,7 @@ def tables(text: str) -> list[str]:
     return whole
 
 
+@pytest.mark.processes
 def test_every_table_is_what_its_file_says() -> None:
     checked = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/tables.py"), "--check"], capture_output=True, text=True

@@ -72,6 +72,7 @@ def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
     return exact.final[here[f"i{HELD}"]].numpy()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "sets",
     [

@@ -198,6 +198,7 @@ def test_an_export_of_an_earlier_version_is_noticed(output, tmp_path):
         open_run(str(copy))
 
 
+@pytest.mark.processes
 def test_neither_importing_nor_ranking_loads_torch_or_ray(output):
     code = (
         "import sys\nimport mmssl_dist\nlight = set(sys.modules)\n"

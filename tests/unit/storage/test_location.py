@@ -34,6 +34,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     return open_location("s3://runs/run", request.getfixturevalue("s3"))
 
 
+@pytest.mark.processes
 def test_bytes_go_and_come_back(folder: Location) -> None:
     file = folder / "a/b.bin"
     assert not file.exists()
@@ -267,6 +268,7 @@ def test_a_bucket_that_is_not_there_is_told_from_one_that_is_empty(s3: Storage) 
             attempt()
 
 
+@pytest.mark.processes
 def test_a_server_that_does_not_answer(s3: Storage) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, never listening
@@ -275,6 +277,7 @@ def test_a_server_that_does_not_answer(s3: Storage) -> None:
             open_location("s3://runs/x", dead).exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("kind", "found"),
     [

@@ -42,6 +42,7 @@ def made(folder: Location) -> Manifest:
     )
 
 
+@pytest.mark.processes
 def test_what_is_published_reads_back(folder: Location) -> None:
     begin(folder)
     manifest = made(folder)
