@@ -159,6 +159,7 @@ def run(
     A stage whose published output matches its inputs is skipped, unless --force is given.
     """
     with reporting(debug):
+        from mmssl_dist.config.model_name import model_name
         from mmssl_dist.launch.fingerprints import run_name
         from mmssl_dist.pipeline import cluster_on_demand, run_all
         from mmssl_dist.report.html import write_report
@@ -168,7 +169,7 @@ def run(
         job = loaded(job_file, overrides)
         with cluster_on_demand(job, address, debug) as cluster:
             manifests = run_all(job, cluster, force)
-        show_metrics(manifests["evaluate"].facts, sys.stdout)
+        show_metrics(manifests["evaluate"].facts, model_name(job), sys.stdout)
         typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
         end_mlflow(job, run_name(job, manifests["partition"]), manifests["evaluate"].facts)
 
@@ -408,6 +409,7 @@ def _stage(
     name: str, job_file: Path, overrides: list[str] | None, address: str | None, force: bool, debug: bool
 ) -> None:
     with reporting(debug):
+        from mmssl_dist.config.model_name import model_name
         from mmssl_dist.pipeline import cluster_on_demand, run_stage
         from mmssl_dist.report.tables import show_metrics
 
@@ -415,4 +417,4 @@ def _stage(
         with cluster_on_demand(job, address, debug) as cluster:
             manifest = run_stage(name, job, cluster, force)
         if name == "evaluate":
-            show_metrics(manifest.facts, sys.stdout)
+            show_metrics(manifest.facts, model_name(job), sys.stdout)

@@ -26,7 +26,8 @@ def with_settings(job: Job, settings: Mapping[str, object]) -> Job:
     Raises:
         ConfigError: they break a rule.
     """
-    tree: dict[str, Any] = job.model_dump(mode="json", exclude={"search"})
+    # Without defaults, so that those which depend on ``settings`` follow them
+    tree: dict[str, Any] = job.model_dump(mode="json", exclude={"search"}, exclude_unset=True)
     for path, value in settings.items():
         tree = placed(tree, path, value, "search.space")
     return parse_job(

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from mmssl_dist.config.dependent_defaults import with_dependent_defaults
 from mmssl_dist.config.rules import disagreements
 from mmssl_dist.config.tree import JobSections
 
@@ -16,7 +17,8 @@ class Job(JobSections):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if found := tuple(disagreements(self)):
+        job = with_dependent_defaults(self)
+        if found := tuple(disagreements(job)):
             text = "\n".join(f"{problem.path}: {problem.text}" for problem in found)
             raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": found})
-        return self
+        return job

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Natural, Rate, Section, Weight
+from mmssl_dist.config.section import LIMIT, Count, Counts, Fraction, Natural, Rate, Section, Text, Weight
 
 
 class ItemGraph(Section):
@@ -34,6 +34,8 @@ class ModalityGraph(Section):
 class Model(Section):
     """The model (reference equations 1 to 5)."""
 
+    name: Text | None = None
+    """What tables call it; by default mmssl, or lightgcn or mf where no part takes item features."""
     dimension: Count = 128
     """Width D of every row; their memory, their optimizer's and what workers send each other grow with it."""
     layers: Natural = 2

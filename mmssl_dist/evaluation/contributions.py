@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mmssl_dist.config.model_name import uses_features
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import Metrics, held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
@@ -37,8 +38,10 @@ def metrics_without(
         splits: among "validation" and "test".
 
     Returns:
-        modality -> split -> metrics.
+        modality -> split -> metrics; empty for a model that takes no features, whose rankings stay the same.
     """
+    if not uses_features(model.settings):
+        return {}
     found = {}
     for modality in model.modalities:
         rows = exact_rows(model, id_rows, *_without(modality, graph, views), exchange)

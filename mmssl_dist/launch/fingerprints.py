@@ -24,7 +24,7 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
         "training",
         _FORMAT,
         partitions.fingerprint,
-        job.model.model_dump(),
+        job.model.model_dump(exclude={"name"}),
         job.losses.model_dump(),
         job.training.model_dump(exclude=set(NEUTRAL_TRAINING)),
         job.evaluation.model_dump(include=_STOPPING),

@@ -119,9 +119,10 @@ def measure(
     del rows  # before others are made
     metrics: dict[str, Any] = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
     if settings.contributions:
-        metrics["without"] = metrics_without(
+        without = metrics_without(
             settings, trained.model, trained.id_rows, graph, trained.views, exchange, splits
         )
+        metrics |= {"without": without} if without else {}
     return metrics, found
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from mmssl_dist import __version__
-from mmssl_dist.config import read_job
+from mmssl_dist.config.model_name import model_name
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import ITEM_PLACE, find_images, find_titles
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles
-from mmssl_dist.report.list_quality import find
-from mmssl_dist.report.page import Shown, page, stamp_of
+from mmssl_dist.errors import InputError
+from mmssl_dist.report.list_quality import measure_lists
+from mmssl_dist.report.page import ItemLabels, ReportContent, cutoff, page, stamp_of
+from mmssl_dist.report.same_model import read_run_job
 from mmssl_dist.serving.run import open_run
-from mmssl_dist.storage import fingerprint, open_location, require_manifest
+from mmssl_dist.storage import fingerprint, open_location, read_manifest
 
 REPORT = "report.html"
-_FORMAT = 3  # since 3: images of items
+_FORMAT = 4  # since 4: the model's name, and reports of runs that are not finished
 _KINDS = {
     "dataset": "prepare",
     "partitions": "partition",
@@ -24,22 +26,31 @@ _KINDS = {
     "evaluation": "evaluate",
     "export": "export",
 }
+_LISTS = {"partitions", "export"}  # what the exported lists are read with
 _PACKAGES = ("torch", "ray", "dgl", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
 
 def write_report(url: str, storage: Storage) -> str:
-    """Write the report of an evaluated and exported run beside its artifacts; returns its URL.
+    """Write a report of what a run has published beside its artifacts; returns its URL.
 
     Raises:
-        InputError: a stage has published nothing, or the titles or images of items that the job names cannot
+        InputError: the run has published nothing, or the titles or images of items that the job names cannot
             be read.
         ArtifactError: a file is not what its manifest says.
     """
     output = open_location(url, storage)
-    manifests = {kind: require_manifest(output / kind, kind, command) for kind, command in _KINDS.items()}
-    text = (output / "job.yaml").read_bytes().decode()
-    job = read_job(text, (output / "job.yaml").url)
+    published = {kind: read_manifest(output / kind, kind) for kind in _KINDS}
+    manifests = {kind: manifest for kind, manifest in published.items() if manifest is not None}
+    if not manifests:
+        raise InputError(
+            output.url,
+            "no published artifact",
+            "a report shows what a run has published",
+            "Name the output of a job, or run `mmssl-dist run` on it.",
+        )
+    job = read_run_job(output)
     titles, images = find_titles(job), find_images(job)
+    text = (output / "job.yaml").read_bytes().decode()
     stamp = fingerprint(
         "report",
         _FORMAT,
@@ -49,16 +60,28 @@ def write_report(url: str, storage: Storage) -> str:
         [(file.name, file.size, file.modified) for file in (*titles, *images)],
     )
     target = output / REPORT
-    known = ITEM_PLACE not in (
-        job.data.images or ""
-    )  # else which images are shown is not known before they are sought
-    if known and target.exists() and stamp_of(target.read_bytes().decode(errors="replace")) == stamp:
+    # Images named one by one are looked up for the items shown only, so whether they changed is not known
+    images_known = ITEM_PLACE not in (job.data.images or "")
+    if images_known and target.exists() and stamp_of(target.read_bytes().decode(errors="replace")) == stamp:
         return target.url
     facts = {kind: manifest.facts for kind, manifest in manifests.items()}
-    findings = find(open_run(url, storage), int(facts["training"]["metric"].split("@")[1]))
-    items = [item for sample in findings.samples for item in (*sample.history, *sample.recommended)]
-    labels = Shown(read_titles(job.data, titles, items), read_images(job, images, items))
-    target.write_bytes(page(output.url, facts, findings, labels, text, _versions(), stamp).encode())
+    metric = facts.get("training", {}).get("metric", job.evaluation.metric)
+    lists, items = None, []
+    if _LISTS <= manifests.keys():
+        lists = measure_lists(open_run(url, storage), cutoff(metric))
+        items = [item for example in lists.examples for item in (*example.history, *example.recommended)]
+    content = ReportContent(
+        title=output.url,
+        model=model_name(job),
+        facts=facts,
+        missing=[command for kind, command in _KINDS.items() if kind not in manifests],
+        lists=lists,
+        labels=ItemLabels(read_titles(job.data, titles, items), read_images(job, images, items)),
+        job=text,
+        versions=_versions(),
+        stamp=stamp,
+    )
+    target.write_bytes(page(content).encode())
     return target.url
 
 

@@ -22,7 +22,7 @@ from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, parquet_file
 
 USERS = 5000
 _GROUPS = 5
-_SAMPLES = 6
+_EXAMPLES = 6
 _SHOWN = 10
 
 
@@ -37,7 +37,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Example:
     """A user's training items and best new ones, external ids; ``hits``: which of the latter were held
     out."""
 
@@ -49,7 +49,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ListQuality:
     """Of the lists' first ``k`` items, for ``users`` users.
 
     by_activity: users by their number of training items. by_popularity: items by theirs, cold ones first.
@@ -66,7 +66,7 @@ class Findings:
     item_degrees: np.ndarray
     coverage: float
     novelty: float
-    samples: list[Sample]
+    examples: list[Example]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Lists:
     items: list[np.ndarray]  # of each user, places, best first
 
 
-def find(run: Run, k: int) -> Findings:
+def measure_lists(run: Run, k: int) -> ListQuality:
     """Look at a run's exported lists; ``k`` is cut to their length.
 
     Raises:
@@ -91,7 +91,7 @@ def find(run: Run, k: int) -> Findings:
     hits = [np.isin(each, items) for each, items in zip(wanted, lists.items, strict=True)]
     listed = np.concatenate([np.empty(0, np.int64), *lists.items])
     share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
-    return Findings(
+    return ListQuality(
         k=k,
         users=len(lists.places),
         by_activity=_by_activity(user_degrees[lists.places], hits),
@@ -100,7 +100,7 @@ def find(run: Run, k: int) -> Findings:
         item_degrees=item_degrees,
         coverage=len(np.unique(listed)) / max(1, len(item_degrees)),
         novelty=float(-np.log2(share).mean()) if len(listed) else 0.0,
-        samples=_samples(run, lists, seen, held_out),
+        examples=_examples(run, lists, seen, held_out),
     )
 
 
@@ -160,12 +160,12 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return groups
 
 
-def _samples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[Sample]:
-    samples = []
-    for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_SAMPLES, len(lists.ids))).astype(int)):
+def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[Example]:
+    examples = []
+    for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.places[row]), lists.items[row][:_SHOWN]
         hits = np.isin(items, held_out.of(lists.places[row])).tolist()
-        samples.append(
-            Sample(lists.ids[row], run.items.at(history[:_SHOWN]), len(history), run.items.at(items), hits)
+        examples.append(
+            Example(lists.ids[row], run.items.at(history[:_SHOWN]), len(history), run.items.at(items), hits)
         )
-    return samples
+    return examples

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from mmssl_dist.data.columns import HELD_OUT
+from mmssl_dist.data.columns import HELD_OUT, TEST, VALIDATION
 from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
-from mmssl_dist.report.list_quality import Findings, Group, Sample
+from mmssl_dist.report.list_quality import Example, Group, ListQuality
 from mmssl_dist.report.progress import count, percent, size
 from mmssl_dist.report.tables import cells, rows_of_split
 
@@ -48,7 +48,7 @@ Facts = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ItemLabels:
     """What items are shown as, by the text of their id: titles, and images; without either they go by their
     ids."""
 
@@ -56,47 +56,76 @@ class Shown:
     images: Images
 
 
-def page(
-    title: str,
-    facts: Facts,
-    findings: Findings,
-    shown: Shown,
-    job: str,
-    versions: Mapping[str, str],
-    stamp: str,
-) -> str:
-    """The whole file.
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """All that is known of a run.
 
-    Args:
+    Attributes:
         title: the run's URL.
-        facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest.
-        shown: titles and images of the items in ``findings``.
+        model: the model's name.
+        facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest, of the
+            stages that have published.
+        missing: commands of the stages that have not.
+        lists: the quality of the exported lists; None without an export.
+        labels: titles and images of the items in ``lists``.
         job: the resolved job, as YAML.
         versions: package -> version.
         stamp: says what the report was made from; ``stamp_of`` finds it again.
     """
-    training, metrics = facts["training"], facts["evaluation"]
-    sections = [
-        ("Metrics", _metrics(metrics)),
-        ("Training", _charts(_curves(training["history"]))),
-        ("Speed", _charts(_speed(training["history"]))),
-        ("For whom, and which items", _charts(_groups(findings)) + _cold(metrics, facts["partitions"])),
-        ("What each modality contributes", _contributions(metrics, findings.k)),
-        ("Graph", _charts(_graph(facts["partitions"], findings))),
-        ("Examples", _samples(findings, shown)),
-        ("Versions", _table(("package", "version"), versions.items())),
-        ("Job", f"<pre>{escape(job)}</pre>"),
-    ]
-    body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in sections if content)
+
+    title: str
+    model: str
+    facts: Facts
+    missing: Sequence[str]
+    lists: ListQuality | None
+    labels: ItemLabels
+    job: str
+    versions: Mapping[str, str]
+    stamp: str
+
+
+def page(report: ReportContent) -> str:
+    """The whole file; sections about what is not there are left out."""
+    body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in _sections(report) if content)
+    title = escape(report.title)
+    missing = ", ".join(f"<code>mmssl-dist {escape(command)}</code>" for command in report.missing)
+    note = f"<p>Not in this report, since it has not run: {missing}.</p>" if missing else ""
     return (
-        f'<!DOCTYPE html>\n<!-- {stamp} -->\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!DOCTYPE html>\n<!-- {report.stamp} -->\n<html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src '
         "'unsafe-inline'; "
         'img-src data:"><link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f"{_headline(facts, findings)}{body}</body></html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
+        f"{note}{_headline(report)}{body}</body></html>\n"
     )
+
+
+def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
+    facts, lists = report.facts, report.lists
+    training, metrics, partitions = (facts.get(kind) for kind in ("training", "evaluation", "partitions"))
+    if metrics:
+        yield "Metrics", _metrics(metrics, report.model)
+    if training:
+        yield "Training", _charts(_curves(training["history"]))
+        yield "Speed", _charts(_speed(training["history"]))
+    if lists or metrics:
+        groups = _charts(_groups(lists)) if lists else ""
+        cold = _cold(metrics, partitions) if metrics and partitions else ""
+        yield "For whom, and which items", groups + cold
+    if metrics and training:
+        yield "What each modality contributes", _contributions(metrics, cutoff(training["metric"]))
+    if partitions:
+        yield "Graph", _charts(_graph(partitions, lists))
+    if lists:
+        yield "Examples", _examples(lists, report.labels)
+    yield "Versions", _table(("package", "version"), report.versions.items())
+    yield "Job", f"<pre>{escape(report.job)}</pre>"
+
+
+def cutoff(metric: str) -> int:
+    """K of a metric such as recall@20."""
+    return int(metric.split("@")[1])
 
 
 def stamp_of(content: str) -> str | None:
@@ -106,35 +135,42 @@ def stamp_of(content: str) -> str | None:
     return lines[1].removeprefix("<!-- ").removesuffix(" -->") if is_one else None
 
 
-def _headline(facts: Facts, findings: Findings) -> str:
-    metric, dataset = facts["training"]["metric"], facts["dataset"]
-    split = "test" if "test" in facts["evaluation"] else "validation"
-    popular = facts["evaluation"]["baselines"]["popularity"].get(split, {}).get(metric)
-    ours = facts["evaluation"].get(split, {}).get(metric)
-    figures = {
-        f"{split} {metric}": "-" if ours is None else f"{ours:.4f}",
-        f"popularity's {metric}": "-" if popular is None else f"{popular:.4f}",
-        "best epoch": f"{facts['training']['best_epoch']} of {facts['training']['epochs']}",
-        "users": count(dataset["users"]),
-        "items": count(dataset["items"]),
-        "training interactions": count(dataset["interactions"]["train"]),
-        f"items in some top {findings.k}": percent(findings.coverage),
-        "novelty": f"{findings.novelty:.1f} bits",
-        "edge cut": percent(facts["partitions"]["edge_cut"]),
-        "export": size(facts["export"]["bytes"]),
-    }
-    return (
-        '<div class="big">'
-        + "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in figures.items())
-        + "</div>"
-    )
+def _headline(report: ReportContent) -> str:
+    figures = "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in _figures(report))
+    return f'<div class="big">{figures}</div>' if figures else ""
 
 
-def _metrics(metrics: Mapping[str, Any]) -> str:
+def _figures(report: ReportContent) -> Iterator[tuple[str, str]]:
+    """The figures at the top: name and value."""
+    facts, lists = report.facts, report.lists
+    if "training" in facts and "evaluation" in facts:
+        metric, metrics = facts["training"]["metric"], facts["evaluation"]
+        split = TEST if TEST in metrics else VALIDATION
+        popular = metrics["baselines"]["popularity"].get(split, {}).get(metric)
+        ours = metrics.get(split, {}).get(metric)
+        yield f"{split} {metric}", "-" if ours is None else f"{ours:.4f}"
+        yield f"popularity's {metric}", "-" if popular is None else f"{popular:.4f}"
+    if "training" in facts:
+        yield "best epoch", f"{facts['training']['best_epoch']} of {facts['training']['epochs']}"
+    if "dataset" in facts:
+        dataset = facts["dataset"]
+        yield "users", count(dataset["users"])
+        yield "items", count(dataset["items"])
+        yield "training interactions", count(dataset["interactions"]["train"])
+    if lists:
+        yield f"items in some top {lists.k}", percent(lists.coverage)
+        yield "novelty", f"{lists.novelty:.1f} bits"
+    if "partitions" in facts:
+        yield "edge cut", percent(facts["partitions"]["edge_cut"])
+    if "export" in facts:
+        yield "export", size(facts["export"]["bytes"])
+
+
+def _metrics(metrics: Mapping[str, Any], model: str) -> str:
     parts = []
     for split in HELD_OUT:
         if split in metrics:
-            head, lines = cells(rows_of_split(metrics, split))
+            head, lines = cells(rows_of_split(metrics, split, model))
             parts.append(f"<div><h3>{split}</h3>{_table(head, lines)}</div>")
     return f'<div class="side">{"".join(parts)}</div>'
 
@@ -164,19 +200,21 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """What a step's phases took, and rates, of the epochs that tell them."""
-    told = [entry for entry in history if "share/waiting" in entry]
-    if not told:
+    """What a step's phases took, and rates, of the epochs that have them."""
+    measured = [entry for entry in history if "share/waiting" in entry]
+    if not measured:
         return []
-    epochs = [entry["epoch"] for entry in told]
+    epochs = [entry["epoch"] for entry in measured]
 
     def chart(title: str, lines: Mapping[str, str]) -> str:
         return line_chart(
-            title, epochs, {label: [e[name] for e in told] for label, name in lines.items()}, "epoch"
+            title, epochs, {label: [e[name] for e in measured] for label, name in lines.items()}, "epoch"
         )
 
     medians = {
-        name.split("/")[1]: name for name in told[0] if name.startswith("seconds/") and name.endswith("/p50")
+        name.split("/")[1]: name
+        for name in measured[0]
+        if name.startswith("seconds/") and name.endswith("/p50")
     }
     del medians["step"]
     return [
@@ -187,8 +225,8 @@ def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
     ]
 
 
-def _groups(findings: Findings) -> list[str]:
-    recall = f"recall@{findings.k}"
+def _groups(lists: ListQuality) -> list[str]:
+    recall = f"recall@{lists.k}"
 
     def chart(title: str, groups: Sequence[Group], x_label: str) -> str:
         bars = {group.name: group.recall for group in groups}
@@ -196,10 +234,8 @@ def _groups(findings: Findings) -> list[str]:
         return bar_chart(title, bars, x_label, notes)
 
     return [
-        chart(f"test {recall} by user activity (users)", findings.by_activity, "training items of the user"),
-        chart(
-            f"test {recall} by item popularity (items)", findings.by_popularity, "training users of the item"
-        ),
+        chart(f"test {recall} by user activity (users)", lists.by_activity, "training items of the user"),
+        chart(f"test {recall} by item popularity (items)", lists.by_popularity, "training users of the item"),
     ]
 
 
@@ -220,7 +256,7 @@ def _contributions(metrics: Mapping[str, Any], k: int) -> str:
     for."""
     if "without" not in metrics:
         return ""
-    split = "test" if "test" in metrics else "validation"
+    split = TEST if TEST in metrics else VALIDATION
     name = next(name for name in (f"recall@{k}", *metrics[split]) if name in metrics[split])
     bars = {"all": metrics[split][name]}
     bars |= {f"without {modality}": found[split][name] for modality, found in metrics["without"].items()}
@@ -234,17 +270,22 @@ def _contributions(metrics: Mapping[str, Any], k: int) -> str:
     return _charts([chart])
 
 
-def _graph(partitions: Mapping[str, Any], findings: Findings) -> list[str]:
+def _graph(partitions: Mapping[str, Any], lists: ListQuality | None) -> list[str]:
     cut = partitions["edge_cut"]
-    return [
+    charts = [
         bar_chart(
             "edges",
             {"within a partition": 1 - cut, "cut": cut},
             f"{count(partitions['edges'])} directed edges",
         ),
         bar_chart("balance: largest over mean partition", partitions["balance"], "1 is even"),
-        bar_chart("users by number of training items", _histogram(findings.user_degrees), "training items"),
-        bar_chart("items by number of training users", _histogram(findings.item_degrees), "training users"),
+    ]
+    if lists is None:
+        return charts
+    return [
+        *charts,
+        bar_chart("users by number of training items", _histogram(lists.user_degrees), "training items"),
+        bar_chart("items by number of training users", _histogram(lists.item_degrees), "training users"),
     ]
 
 
@@ -260,9 +301,11 @@ def _histogram(degrees: np.ndarray) -> dict[str, float]:
     return bars
 
 
-def _samples(findings: Findings, shown: Shown) -> str:
-    rows = "".join(_sample(sample, shown) for sample in findings.samples)
-    missing = ", ".join(f"{count(items)} {reason}" for reason, items in sorted(shown.images.left_out.items()))
+def _examples(lists: ListQuality, labels: ItemLabels) -> str:
+    rows = "".join(_example(example, labels) for example in lists.examples)
+    missing = ", ".join(
+        f"{count(items)} {reason}" for reason, items in sorted(labels.images.left_out.items())
+    )
     said = f" Items without an image: {escape(missing)}." if missing else ""
     return (
         f"<p>Green: in the held-out test items.{said}</p><table "
@@ -271,28 +314,28 @@ def _samples(findings: Findings, shown: Shown) -> str:
     )
 
 
-def _sample(sample: Sample, shown: Shown) -> str:
-    more = sample.known - len(sample.history)
-    history = "".join(_item(item, shown) for item in sample.history) + (f"and {more} more" if more else "")
+def _example(example: Example, labels: ItemLabels) -> str:
+    more = example.known - len(example.history)
+    history = "".join(_item(item, labels) for item in example.history) + (f"and {more} more" if more else "")
     marked = "".join(
-        _item(item, shown, hit) for item, hit in zip(sample.recommended, sample.hits, strict=True)
+        _item(item, labels, hit) for item, hit in zip(example.recommended, example.hits, strict=True)
     )
     return (
-        f'<tr><td>{escape(str(sample.user))}</td><td class="ids">{history}</td>'
+        f'<tr><td>{escape(str(example.user))}</td><td class="ids">{history}</td>'
         f'<td class="ids">{marked}</td></tr>'
     )
 
 
-def _item(item: object, shown: Shown, hit: bool = False) -> str:
+def _item(item: object, labels: ItemLabels, hit: bool = False) -> str:
     """An item by its image and title, which then tells its id to the mouse, or by its id."""
     name = str(item)
-    image, title = shown.images.found.get(name), shown.titles.get(name)
-    marks = " ".join(mark for mark, on in (("pic", shown.images.found), ("hit", hit)) if on)
+    image, title = labels.images.found.get(name), labels.titles.get(name)
+    marks = " ".join(mark for mark, on in (("pic", labels.images.found), ("hit", hit)) if on)
     attributes = (f' class="{marks}"' if marks else "") + (
         f' title="{escape(name)}"' if title is not None else ""
     )
     label = escape(name if title is None else title)
-    return f"<span{attributes}>{_picture(image) if shown.images.found else ''}{label}</span>"
+    return f"<span{attributes}>{_picture(image) if labels.images.found else ''}{label}</span>"
 
 
 def _picture(image: Image | None) -> str:

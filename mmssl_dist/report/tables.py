@@ -11,11 +11,10 @@ from rich.table import Table
 
 from mmssl_dist.data.columns import HELD_OUT
 
-MODEL = "mmssl"
 Rows = Mapping[str, Mapping[str, float]]
 
 
-def rows_of_split(metrics: Mapping[str, Any], split: str) -> dict[str, dict[str, float]]:
+def rows_of_split(metrics: Mapping[str, Any], split: str, model: str) -> dict[str, dict[str, float]]:
     """The metrics of one split by who ranked: the model, on all items and on cold and warm ones apart, then
     baselines.
 
@@ -23,17 +22,18 @@ def rows_of_split(metrics: Mapping[str, Any], split: str) -> dict[str, dict[str,
         metrics: content of metrics.json: metrics by split, the same under "cold" and "warm" where there are
             cold items to find, and by baseline under "baselines".
         split: "validation" or "test".
+        model: the name of the trained model.
     """
-    groups = {f"{MODEL}, {group}": metrics.get(group, {}) for group in ("cold", "warm")}
+    groups = {f"{model}, {group}": metrics.get(group, {}) for group in ("cold", "warm")}
     others = groups | metrics.get("baselines", {})
-    return {MODEL: metrics[split]} | {name: found[split] for name, found in others.items() if split in found}
+    return {model: metrics[split]} | {name: found[split] for name, found in others.items() if split in found}
 
 
 def metrics_table(rows: Rows, title: str) -> Table:
     """A table of one line per cut-off and ranking, one column per metric.
 
     Args:
-        rows: "mmssl", "popularity", ... -> {"recall@20": 0.08, ...}.
+        rows: the model, "popularity", ... -> {"recall@20": 0.08, ...}, the model first.
         title: line above the table.
     """
     head, body = cells(rows)
@@ -42,7 +42,9 @@ def metrics_table(rows: Rows, title: str) -> Table:
         table.add_column(name, justify="left" if column == 0 else "right")
     for place, line in enumerate(body):
         last_of_cutoff = (place + 1) % len(rows) == 0
-        table.add_row(*line, style="bold" if line[0] == MODEL else None, end_section=last_of_cutoff)
+        table.add_row(
+            *line, style="bold" if line[0] == next(iter(rows)) else None, end_section=last_of_cutoff
+        )
     return table
 
 
@@ -57,12 +59,12 @@ def metrics_text(rows: Rows, title: str) -> str:
     return "\n".join(lines)
 
 
-def show_metrics(metrics: Mapping[str, Any], stream: TextIO) -> None:
-    """Write a table for each split in ``metrics`` (content of metrics.json) to ``stream``."""
+def show_metrics(metrics: Mapping[str, Any], model: str, stream: TextIO) -> None:
+    """Write a table for each split in ``metrics`` (content of metrics.json) of ``model`` to ``stream``."""
     for split in HELD_OUT:
         if split not in metrics:
             continue
-        rows, title = rows_of_split(metrics, split), f"{split.capitalize()} metrics"
+        rows, title = rows_of_split(metrics, split, model), f"{split.capitalize()} metrics"
         if stream.isatty():
             Console(file=stream).print(metrics_table(rows, title))
         else:

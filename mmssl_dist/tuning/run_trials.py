@@ -79,7 +79,14 @@ def run_trials(cluster: Cluster, job: Job, folder: Location, line: Line | None =
     logging.getLogger("ray.tune").setLevel(logging.INFO if cluster.debug else logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.INFO if cluster.debug else optuna.logging.ERROR)
     trials = read_trials(folder)
-    shared = _Shared(job.model_dump_json(), folder, cluster.environment, cluster.relay, cluster.debug, line)
+    shared = _Shared(
+        job.model_dump_json(exclude_unset=True),
+        folder,
+        cluster.environment,
+        cluster.relay,
+        cluster.debug,
+        line,
+    )
     scheduler = Halving(job, trials)
     keeper = _Keeper(folder, trials, scheduler)
     tuner = tune.Tuner(

@@ -1,8 +1,9 @@
-"""What the export's index is made with: read from the published file."""
+"""What the export's index is made with, read from the published file; and what the metrics are shown as."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -11,10 +12,20 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.config import parse_job
+from mmssl_dist.config.model_name import model_name
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.index import build_index
 from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
+from mmssl_dist.report.tables import show_metrics
 from mmssl_dist.storage import open_location
+
+
+def table(folder: Path, sets: Sequence[str]) -> str:
+    """What `evaluate` prints of the job's model."""
+    tree = {"output": str(folder), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}}}
+    stream = StringIO()
+    show_metrics({"test": {"recall@20": 0.5}}, model_name(parse_job(tree, sets)), stream)
+    return stream.getvalue()
 
 
 def index(folder: Path, sets: Sequence[str]) -> object:

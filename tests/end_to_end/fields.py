@@ -61,6 +61,7 @@ CHANGES = (
     _one("partition", "partition.item_neighbours", 5),
     # Losses, weights and rows of a few steps.
     _one("steps", "seed", 4),
+    _one("table", "model.name", "mine"),
     _one("steps", "model.dimension", 8),
     Change("model.layers", "steps", ("model.layers=1", "training.fanout=[3]")),
     _one("steps", "model.heads", 2),

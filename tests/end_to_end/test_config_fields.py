@@ -36,6 +36,7 @@ HERE: dict[str, Callable[[Path, Sets], object]] = {
     "read": data_probes.read,
     "prepare": data_probes.prepared,
     "index": export_probes.index,
+    "table": export_probes.table,
     "launch": launch_probes.handed_to_ray,
     "room": launch_probes.room,
     "search": launch_probes.asked_of_tune,

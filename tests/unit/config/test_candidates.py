@@ -53,8 +53,8 @@ def test_a_search(space):
         ({"model.item_graf.weight": {"uniform": [0, 1]}}, "unknown key; did you mean item_graph?"),
         ({"training.rows.learning_rate": {"uniform": [0, 1]}}, "learning_rate=0.0 breaks a rule:"),
         (
-            {"model.layers": {"int": [1, 3]}},
-            "model.layers=1 breaks a rule: training.fanout: found 2 number(s)",
+            {"model.layers": {"int": [1, 3]}, "training.fanout": {"choice": [[5, 5]]}},
+            "model.layers=1, training.fanout=[5, 5] breaks a rule: training.fanout: found 2 number(s)",
         ),
         ({"model.heads": {"int": [1, 4]}}, "model.heads=3 breaks a rule: model.heads: found 3; must divide"),
         (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmssl_dist.config import parse_job
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config.candidates import check_search, with_settings
 from mmssl_dist.errors import ConfigError
 
 DATA = {"path": "raw", "modalities": {"image": {"file": "image.npy"}}}
@@ -20,3 +21,69 @@ def test_a_wrong_layout_is_one_problem():
         parse_job({"output": "o", "data": {**DATA, "layout": "tables"}})
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith("data.layout")
+
+
+@pytest.mark.parametrize(
+    ("sets", "followed"),
+    [
+        (["model.item_graph.weight=0"], {"losses.contrastive.weight": 0.0}),
+        (
+            ["model.item_graph.weight=0", "model.modality_graph.size=4"],
+            {"losses.contrastive.weight": 0.001, "losses.contrastive.rows": "lists"},
+        ),
+        (
+            ["partition.item_neighbours=0"],
+            {"model.item_graph.weight": 0.0, "losses.contrastive.weight": 0.0},
+        ),
+        (
+            ["model.layers=0"],
+            {"training.fanout": "all", "model.item_graph.weight": 0.0, "losses.contrastive.weight": 0.0},
+        ),
+        (["model.layers=3"], {"training.fanout": (10, 10, 10)}),
+        (["model.dimension=10"], {"model.heads": 2}),
+        (["model.dimension=7"], {"model.heads": 1}),
+        (["model.feature_columns=8"], {"losses.adversarial.weight": 0.0}),
+        (["evaluation.ks=[5]"], {"evaluation.metric": "recall@5"}),
+        (["evaluation.ks=[5, 100]"], {"evaluation.metric": "recall@100"}),
+        (["partition.parts=5000"], {"training.batch_size": 5000}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_one_setting_alone_takes_the_defaults_that_depend_on_it_along(sets, followed):
+    job = parse_job({"output": "o", "data": DATA}, sets)
+    assert {path: _value(job, path) for path in followed} == followed
+    assert parse_job(job.model_dump(mode="json")) == job
+    given = {"output", "data"} | {path.split(".")[0] for path in sets}
+    assert job.model_fields_set == given  # what followed is still a default
+
+
+def test_defaults_that_fit_stay():
+    job = parse_job({"output": "o", "data": DATA}, ["model.dimension=64", "evaluation.ks=[20]"])
+    untouched = parse_job({"output": "o", "data": DATA})
+    assert job.model_copy(update={"model": untouched.model, "evaluation": untouched.evaluation}) == untouched
+    assert job.model.heads == 4
+
+
+def test_what_a_job_says_is_never_replaced():
+    with pytest.raises(ConfigError, match=r"losses\.contrastive\.rows: found item_graph; model\.item_graph"):
+        parse_job(
+            {"output": "o", "data": DATA, "losses": {"contrastive": {"weight": 0.001}}},
+            ["model.item_graph.weight=0"],
+        )
+
+
+def test_defaults_follow_what_a_search_tries():
+    base = {"output": "o", "data": DATA, "search": {"space": {"model.item_graph.weight": {"choice": [0, 1]}}}}
+    job = parse_job(base)
+    check_search(job)
+    as_trials_get_it = Job.model_validate_json(job.model_dump_json(exclude_unset=True))
+    without = with_settings(as_trials_get_it, {"model.item_graph.weight": 0})
+    assert (without.model.item_graph.weight, without.losses.contrastive.weight) == (0.0, 0.0)
+    assert with_settings(as_trials_get_it, {"model.item_graph.weight": 1}).losses.contrastive.weight == 0.001
+
+
+def _value(job: Job, path: str) -> object:
+    value: object = job
+    for key in path.split("."):
+        value = getattr(value, key)
+    return value

@@ -132,9 +132,12 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             "training.batch_size: found 3; must be at least partition.parts (4)",
         ),
         (changed(model={"heads": 7}), "model.heads: found 7; must divide model.dimension (128)"),
-        (changed(model={"layers": 3}), "training.fanout: found 2 number(s); model.layers is 3"),
         (
-            changed(evaluation={"ks": [5]}),
+            changed(model={"layers": 3}, training={"fanout": [10, 10]}),
+            "training.fanout: found 2 number(s); model.layers is 3",
+        ),
+        (
+            changed(evaluation={"ks": [5], "metric": "recall@20"}),
             "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]",
         ),
         (
@@ -155,11 +158,11 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
         (changed(data={"path": "raw", "modalities": 3}), "data.modalities: found 3; this is a section"),
         (changed(data={**SMALL["data"], "path": ""}), "data.path: found ''; "),
         (
-            changed(partition={"item_neighbours": 0}),
+            changed(partition={"item_neighbours": 0}, model={"item_graph": {"weight": 1.0}}),
             "model.item_graph.weight: found 1; partition.item_neighbours is 0",
         ),
         (
-            changed(model={"layers": 0}, training={"fanout": "all"}),
+            changed(model={"layers": 0, "item_graph": {"weight": 1.0}}, training={"fanout": "all"}),
             "model.item_graph.weight: found 1; a user's items",
         ),
         (
@@ -167,7 +170,7 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             "model.feature_columns: found 129; must be at most model.dimension (128)",
         ),
         (
-            changed(model={"feature_columns": 8}),
+            changed(model={"feature_columns": 8}, losses={"adversarial": {"weight": 1e-4}}),
             "losses.adversarial.weight: found 0.0001; model.feature_columns is 8",
         ),
         (

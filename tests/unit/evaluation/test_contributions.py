@@ -9,7 +9,7 @@ import torch
 
 from mmssl_dist.config.model_sections import ItemGraph, ModalityGraph, Model
 from mmssl_dist.config.training_sections import Evaluation
-from mmssl_dist.evaluation.contributions import metrics_without
+from mmssl_dist.evaluation.contributions import _without, metrics_without
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.exchange.exchange import Exchange
@@ -100,8 +100,38 @@ def test_what_a_model_does_not_use_contributes_nothing():
     trained = model(
         modality_weight=0.0, item_graph=ItemGraph(weight=0.0), modality_graph=ModalityGraph(size=0)
     )
-    found = metrics_without(SETTINGS, trained, ROWS, graph(), {}, ALONE, SPLITS)
-    everything = held_out_metrics(
-        SETTINGS, graph(), exact_rows(trained, ROWS, graph(), {}, ALONE), ALONE, SPLITS
+    assert metrics_without(SETTINGS, trained, ROWS, graph(), {}, ALONE, SPLITS) == {}
+    everything = exact_rows(trained, ROWS, graph(), {}, ALONE)
+    for modality in MODALITIES:
+        rows = exact_rows(trained, ROWS, *_without(modality, graph(), {}), ALONE)
+        assert torch.equal(rows, everything)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_model_without_features_is_not_ranked_again(layers, monkeypatch):
+    plain = model(modality_weight=0.0, item_graph=ItemGraph(weight=0.0), layers=layers)
+    passes = []
+    monkeypatch.setattr(
+        "mmssl_dist.evaluation.contributions.exact_rows", lambda *given: passes.append(given) or ROWS
     )
-    assert found == dict.fromkeys(MODALITIES, everything)
+    assert metrics_without(SETTINGS, plain, ROWS, graph(), {}, ALONE, SPLITS) == {}
+    assert passes == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"modality_weight": 0.0, "item_graph": ItemGraph(weight=0.5)},
+        {"modality_weight": 0.1, "item_graph": ItemGraph(weight=0.0)},
+        {
+            "modality_weight": 0.0,
+            "item_graph": ItemGraph(weight=0.0),
+            "modality_graph": ModalityGraph(size=3),
+        },
+    ],
+)
+def test_a_model_with_any_part_that_takes_features_is(settings):
+    views = VIEWS if "modality_graph" in settings else {}
+    measured = metrics_without(SETTINGS, model(**settings), ROWS, graph(), views, ALONE, SPLITS)
+    assert set(measured) == set(MODALITIES)
+    assert measured["image"] != measured["text"]  # each is a ranking of its own

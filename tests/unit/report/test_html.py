@@ -19,7 +19,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.report.html import write_report
-from mmssl_dist.report.list_quality import find
+from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of
@@ -98,7 +98,7 @@ def _job(run: Path, seed: int = 3, images: str = "images.parquet") -> str:
 
 
 def test_the_groups_are_those_of_the_data(reported):
-    findings = find(open_run(str(reported)), 10)
+    findings = measure_lists(open_run(str(reported)), 10)
     train, test = dataset_items(reported, "train"), dataset_items(reported, "test")
     table = pq.read_table(reported / "export/recommendations").to_pydict()
     lists = {user: items[:10] for user, items in zip(table["user_id"], table["items"], strict=True)}
@@ -128,14 +128,14 @@ def test_the_groups_are_those_of_the_data(reported):
     assert findings.coverage == len({item for items in lists.values() for item in items}) / 30
     shares = [max(1, popularity.get(item, 0)) / 40 for items in lists.values() for item in items]
     assert findings.novelty == pytest.approx(-np.log2(shares).mean())
-    for sample in findings.samples:
+    for sample in findings.examples:
         assert sample.recommended == lists[sample.user]
         assert set(sample.history) <= train[sample.user]
         assert sample.hits == [item in test[sample.user] for item in sample.recommended]
 
 
 def test_lists_shorter_than_the_metric_s_cut_off_are_taken_as_they_are(reported):
-    assert find(open_run(str(reported)), 1000).k == 50
+    assert measure_lists(open_run(str(reported)), 1000).k == 50
 
 
 def test_the_page_holds_everything_and_reaches_for_nothing(reported):
@@ -171,7 +171,7 @@ def test_items_go_by_their_titles_where_they_have_one(reported):
     page = (reported / "report.html").read_text()
     shown = {
         item
-        for sample in find(open_run(str(reported)), 10).samples
+        for sample in measure_lists(open_run(str(reported)), 10).examples
         for item in (*sample.history, *sample.recommended)
     }
     assert {item % 2 for item in shown} == {0, 1}
@@ -187,7 +187,7 @@ def test_items_are_shown_by_their_images_where_they_have_one(reported):
     page = (reported / "report.html").read_text()
     shown = {
         item
-        for sample in find(open_run(str(reported)), 10).samples
+        for sample in measure_lists(open_run(str(reported)), 10).examples
         for item in (*sample.history, *sample.recommended)
     }
     pictures = list(PICTURES.values()) * 3
@@ -261,6 +261,50 @@ def test_it_is_written_again_when_the_run_has_changed_and_only_then(reported, tm
     assert "svg/" not in page
 
 
-def test_a_run_that_was_not_evaluated(output):
-    with pytest.raises(InputError, match="the evaluation must be published first"):
-        write_report(str(output), Storage())
+def _sections(report: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", report)
+
+
+@pytest.mark.parametrize(
+    ("published", "sections", "missing"),
+    [
+        ("dataset partitions training export", "Training Graph Examples", ["evaluate"]),
+        ("dataset partitions training evaluation", "Metrics Training Graph", ["export"]),
+        ("dataset partitions training", "Training Graph", ["evaluate", "export"]),
+        ("dataset", "", ["partition", "train", "evaluate", "export"]),
+        ("training evaluation", "Metrics Training", ["prepare", "partition", "export"]),
+    ],
+)
+def test_a_report_of_what_is_there(reported, tmp_path, published, sections, missing):
+    run = tmp_path / "run"
+    shutil.copytree(reported, run)
+    (run / "report.html").unlink()
+    for kind in ("dataset", "partitions", "training", "evaluation", "export"):
+        if kind not in published.split():
+            shutil.rmtree(run / kind)
+    (run / "job.yaml").write_text(_job(run))
+    done = CliRunner().invoke(app, ["report", str(run)])
+    assert done.exit_code == 0, done.output
+    report = (run / "report.html").read_text()
+    assert set(_sections(report)) & {"Metrics", "Training", "Graph", "Examples"} == set(sections.split())
+    assert re.findall(r"<code>mmssl-dist (\w+)</code>", report) == missing
+    assert _sections(report)[-2:] == ["Versions", "Job"]
+
+
+def test_a_whole_report_says_of_nothing_that_it_is_missing(reported):
+    assert "has not run" not in (reported / "report.html").read_text()
+
+
+def test_a_run_that_has_published_nothing(tmp_path):
+    with pytest.raises(InputError, match="found no published artifact; a report shows"):
+        write_report(str(tmp_path), Storage())
+
+
+def test_the_model_s_own_name_is_in_the_report(reported, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(reported, run)
+    (run / "job.yaml").write_text(_job(run) + "model: {name: mine}\n")
+    write_report(str(run), Storage())
+    report = (run / "report.html").read_text()
+    assert "<td>mine</td>" in report
+    assert "<td>mmssl</td>" not in report

@@ -23,7 +23,7 @@ class Terminal(io.StringIO):
 
 
 def test_text() -> None:
-    assert metrics_text(rows_of_split(METRICS, "test"), "Test metrics").split("\n") == [
+    assert metrics_text(rows_of_split(METRICS, "test", "mmssl"), "Test metrics").split("\n") == [
         "Test metrics",
         "             K  recall    ndcg",
         "mmssl       10  0.1235  0.0500",
@@ -44,20 +44,20 @@ def test_cutoffs_are_sorted_as_numbers() -> None:
 
 
 def test_baselines_without_the_split_are_left_out() -> None:
-    assert list(rows_of_split(METRICS, "validation")) == ["mmssl"]
-    assert list(rows_of_split(METRICS, "test")) == ["mmssl", "popularity"]
+    assert list(rows_of_split(METRICS, "validation", "mmssl")) == ["mmssl"]
+    assert list(rows_of_split(METRICS, "test", "mmssl")) == ["mmssl", "popularity"]
 
 
 def test_cold_and_warm_items_have_lines_of_their_own() -> None:
     cold = {"recall@10": 0.1, "recall@20": 0.2, "ndcg@10": 0.0, "ndcg@20": 0.0, "users": 3, "items": 2}
-    rows = rows_of_split({**METRICS, "cold": {"test": cold}, "warm": {"test": cold}}, "test")
+    rows = rows_of_split({**METRICS, "cold": {"test": cold}, "warm": {"test": cold}}, "test", "mmssl")
     assert list(rows) == ["mmssl", "mmssl, cold", "mmssl, warm", "popularity"]
     assert "mmssl, cold  10  0.1000  0.0000" in metrics_text(rows, "t").split("\n")
 
 
 def test_table_has_the_same_cells() -> None:
     console = Console(file=io.StringIO(), width=80)
-    console.print(metrics_table(rows_of_split(METRICS, "test"), "Test metrics"))
+    console.print(metrics_table(rows_of_split(METRICS, "test", "mmssl"), "Test metrics"))
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
     lines = [line.split() for line in drawn.replace("│", " ").replace("┃", " ").split("\n")]
     for expected in (["Test", "metrics"], ["K", "recall", "ndcg"], ["popularity", "20", "0.0200", "0.0040"]):
@@ -66,8 +66,8 @@ def test_table_has_the_same_cells() -> None:
 
 def test_show_is_plain_unless_in_a_terminal() -> None:
     plain, terminal = io.StringIO(), Terminal()
-    show_metrics(METRICS, plain)
-    show_metrics(METRICS, terminal)
+    show_metrics(METRICS, "mmssl", plain)
+    show_metrics(METRICS, "mmssl", terminal)
     assert plain.getvalue().startswith("Validation metrics\n")
     assert "\nTest metrics\n" in plain.getvalue()
     assert plain.getvalue().isascii()
@@ -77,5 +77,5 @@ def test_show_is_plain_unless_in_a_terminal() -> None:
 
 def test_show_without_a_test_split() -> None:
     stream = io.StringIO()
-    show_metrics({"validation": {"recall@1": 1.0}}, stream)
-    assert stream.getvalue() == "Validation metrics\n       K  recall\nmmssl  1  1.0000\n"
+    show_metrics({"validation": {"recall@1": 1.0}}, "my model", stream)
+    assert stream.getvalue() == "Validation metrics\n          K  recall\nmy model  1  1.0000\n"
