@@ -45,6 +45,7 @@ def test_what_breaks_is_told(job_file):
     assert "breaks: train: 0.6 GB per worker; no number of workers mends that" in done.stdout
 
 
+@pytest.mark.processes
 def test_as_json_with_times_and_costs(job_file):
     # in a process of its own, as it is used: DeepSpeed knows one process group in its life
     words = ("plan", job_file, *GIVEN, "--json", "--price=2")
@@ -55,6 +56,7 @@ def test_as_json_with_times_and_costs(job_file):
     assert found["time"]["steps"] == 14
 
 
+@pytest.mark.processes
 def test_sizes_of_published_partitions(tmp_path):
     job = make_job(tmp_path)
     publish_graph(job)

@@ -24,6 +24,7 @@ finally:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("end", "status", "lines"),
     [
