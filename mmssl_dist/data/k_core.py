@@ -7,17 +7,16 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from ray.data import Dataset
 
 from mmssl_dist.data.bucket_steps import distinct
 from mmssl_dist.data.columns import BUCKET, ITEM_ID, USER_ID
 from mmssl_dist.data.ids import one_array, ranked
 from mmssl_dist.data.packed_rows import ROWS, cut, joined
+from mmssl_dist.data.row_operations import Rows, by_bucket, map_tables
 from mmssl_dist.data.rows import DUPLICATE, apart, tally, with_bucket
-from mmssl_dist.data.runtime import by_bucket, map_tables
 
 
-def k_core(interactions: Dataset, least: int, buckets: int) -> tuple[Dataset, int]:
+def k_core(interactions: Rows, least: int, buckets: int) -> tuple[Rows, int]:
     """The ``least``-core of fragments of interactions by user, as such fragments again, and how many rows
     went.
 
@@ -37,7 +36,7 @@ def k_core(interactions: Dataset, least: int, buckets: int) -> tuple[Dataset, in
             return rows, dropped
 
 
-def _count(rows: Dataset) -> int:
+def _count(rows: Rows) -> int:
     return sum(fragment[ROWS] for fragment in rows.select_columns([ROWS]).iter_rows())
 
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID, VECTOR
 from mmssl_dist.data.ids import mix, salt
-from mmssl_dist.data.runtime import map_tables, numbers, ray_data
+from mmssl_dist.data.row_operations import map_tables
+from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.write import part, write_table
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
-from mmssl_dist.data.runtime import guarded, ray_data
+from mmssl_dist.data.row_operations import guarded
+from mmssl_dist.data.runtime import ray_data
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.run import Ranked, Run, open_run
 from mmssl_dist.storage import (

@@ -17,7 +17,7 @@ from mmssl_dist.data.columns import BUCKET, ITEM, ITEM_ID, SPLITS, USER, USER_ID
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.packed_rows import unpack
-from mmssl_dist.data.prepare import _catalogue
+from mmssl_dist.data.passes import _catalogue
 from mmssl_dist.data.readers import open_features, open_interactions
 from mmssl_dist.data.rows import read_features, read_interactions
 from mmssl_dist.data.write import write_items, write_users
