@@ -19,7 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ from tables import table
 
 from mmssl_dist import __version__
 from mmssl_dist.app.reporting import reporting
-from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job, load_job
-from mmssl_dist.pipeline import cluster_on_demand, run_stage
+from mmssl_dist.launch.lazy_cluster import LazyCluster, lazy_cluster
+from mmssl_dist.pipeline.stages import run_stage
 from mmssl_dist.report.runs import Summary
 
 STAGES = ("prepare", "partition", "train", "evaluate")
@@ -117,12 +117,12 @@ def run(wanted: Sequence[tuple[Experiment, int]], out: Path, sets: Sequence[str]
         load_job(Path(each.job), [*each.sets, *sets, f"seed={seed}", f"output={_folder(out, each, seed)}"])
         for each, seed in wanted
     ]
-    with cluster_on_demand(max(jobs, key=lambda job: job.scaling.fewest)) as cluster:
+    with lazy_cluster(max(jobs, key=lambda job: job.scaling.fewest)) as cluster:
         for job in jobs:
             make(job, cluster)
 
 
-def make(job: Job, cluster: Callable[[], Cluster]) -> None:
+def make(job: Job, cluster: LazyCluster) -> None:
     """Bring one run up to date."""
     sys.stdout.write(f"{job.output}\n")
     sys.stdout.flush()

@@ -21,7 +21,7 @@ from mmssl_dist.config import load_job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.write import write_table
 from mmssl_dist.planning.memory import EMPTY_WORKER
-from mmssl_dist.planning.plan import Terms, make_plan
+from mmssl_dist.planning.plan import Assumptions, plan_resources
 from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import open_location, require_manifest
 
@@ -246,4 +246,6 @@ def _history(folder: Path) -> dict[str, float]:
 def _plan(folder: Path, workers: int) -> Any:
     job = load_job(folder / "job.yaml", [f"scaling.workers={workers}"])
     location = open_location(str(folder / "run"), job.storage) / "partitions"
-    return make_plan(job, sizes_of_partitions(require_manifest(location, "partitions", "partition")), Terms())
+    return plan_resources(
+        job, sizes_of_partitions(require_manifest(location, "partitions", "partition")), Assumptions()
+    )

@@ -28,7 +28,7 @@ from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
-from mmssl_dist.launch.worker_entry import load_local_graph
+from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.storage import Location
 from mmssl_dist.training.loop import TrainingLoop

@@ -1,8 +1,7 @@
 """The exceptions a user can meet, and the exit status each one stands for.
 
-Exit 2: the input has to be mended. Exit 1: the system failed. Every message says where, the value, the rule
-    and what
-to do, and survives pickling, since most are raised in a worker and shown by the driver.
+Exit 2: the input has to be fixed. Exit 1: the system failed. Every message says where, the value, the rule
+and what to do, and survives pickling, since most are raised in a worker and shown by the driver.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ class InputError(MmsslError):
         self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
 
     def __str__(self) -> str:
-        where, found = shown(self.where), shown(self.value)
-        return f"{where}: found {found}; {self.rule}. {self.remedy}"
+        return f"{shown(self.where)}: found {shown(self.value)}; {self.rule}. {self.remedy}"
 
 
 class UnknownIdError(InputError):
@@ -48,7 +46,7 @@ class ConfigError(InputError):
 
     def __init__(self, problems: tuple[str, ...], source: str) -> None:
         super().__init__(
-            source, f"{len(problems)} problem(s)", "every value must be valid", "Mend the lines below."
+            source, f"{len(problems)} problem(s)", "every value must be valid", "Fix the lines below."
         )
         self.args = (problems, source)
         self.problems, self.source = problems, source
@@ -64,18 +62,18 @@ class StorageError(InputError):
 
 
 class StorageFault(StorageError):
-    """An object store did not answer, or broke off, and asking again did not help, or a disk is full: it may
-    well work later."""
+    """An object store did not answer or broke the connection, and retries did not help, or a disk is full.
+    The same command may succeed later."""
 
     exit_status = EXIT_SYSTEM_FAILURE
 
 
 class ArtifactError(MmsslError):
-    """A published artifact is incomplete, corrupt or of another schema than this version reads."""
+    """A published artifact is incomplete, corrupt, or has a schema that this version does not read."""
 
 
 class NonFiniteError(MmsslError):
-    """A loss or gradient stopped being a finite number; raised on every rank before the update."""
+    """A loss or gradient is not finite; raised on every rank before the update."""
 
 
 class WorkerError(MmsslError):
@@ -83,8 +81,8 @@ class WorkerError(MmsslError):
 
 
 def shown(value: object) -> str:
-    """``value`` on one line of limited length: what files hold may neither break a message nor command a
-    terminal."""
+    """``value`` on one line of limited length, so that the content of a file can neither break a message nor
+    send control codes to a terminal."""
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
@@ -99,15 +97,13 @@ def find_known(error: BaseException) -> MmsslError | None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        cause = getattr(
-            current, "cause", None
-        )  # Ray's RayTaskError is both its own kind and the error it wraps
+        # Ray's RayTaskError is an instance of both its own class and that of the error it wraps
+        cause = getattr(current, "cause", None)
         if isinstance(current, MmsslError):
             return cause if isinstance(cause, MmsslError) else current
         pending += [current.__cause__, current.__context__, cause]
-        failures = getattr(
-            current, "worker_failures", None
-        )  # Ray Train's WorkerGroupError: rank -> exception
+        # Ray Train's WorkerGroupError: rank -> exception
+        failures = getattr(current, "worker_failures", None)
         if isinstance(failures, dict):
             pending += list(failures.values())
     return None

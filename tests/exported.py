@@ -9,13 +9,14 @@ import torch
 
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.propagation import ExactRows, exact_layers
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_items import write_new_items
 from mmssl_dist.graph.load import load_features, load_ids
 from mmssl_dist.launch.model_stages import publish_export
-from mmssl_dist.launch.worker_entry import load_local_graph, standardizations
+from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import initial_rows, make_model
@@ -38,7 +39,7 @@ def export_run(job: Job) -> Exported:
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
     model, id_rows = make_model(job, graph), initial_rows(job, graph)
-    exact = exact_layers(model, id_rows, graph, {}, exchange)
+    exact = exact_layers(Trained(model=model, id_rows=id_rows, graph=graph, views={}, exchange=exchange))
     output = open_location(job.output, job.storage)
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     source = output / "partitions"

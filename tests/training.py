@@ -15,7 +15,7 @@ from mmssl_dist.config import Job, parse_job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.worker_entry import load_local_graph
+from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.state import TrainingState, initial_state

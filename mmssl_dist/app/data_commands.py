@@ -1,4 +1,4 @@
-"""Commands that bring data in and take it out: fetch, convert."""
+"""Commands that bring data in and take it out: synthesize, fetch, convert."""
 
 from __future__ import annotations
 
@@ -7,16 +7,52 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmssl_dist.app.options import Debug
-from mmssl_dist.app.reporting import reporting
+from mmssl_dist.app.options import Address, Debug, StorageSettings, parse_storage_settings, parse_widths
+from mmssl_dist.app.reporting import reported
 
 app = typer.Typer()
-StorageSets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="storage.A=B", help="How s3:// is reached, as in a job.")
-]
 
 
 @app.command()
+@reported
+def synthesize(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or URL to write to.")],
+    users: Annotated[int, typer.Option(help="Number of users.")] = 2000,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 800,
+    interactions: Annotated[
+        int, typer.Option(help="Number of interactions, met within some percent.")
+    ] = 40_000,
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=WIDTH", help="A modality; default image=64 and text=32.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    address: Address = None,
+    debug: Debug = False,
+) -> None:
+    """Write a data set with planted structure.
+
+    Interactions follow communities that the features reveal.
+    """
+    from mmssl_dist.cluster.connection import connect
+    from mmssl_dist.config.resource_sections import Scaling, Storage
+    from mmssl_dist.datasets.synthesize import synthesize as synthesize_set
+    from mmssl_dist.storage import open_location
+    from mmssl_dist.storage.paths import absolute
+
+    widths = parse_widths(modality or ["image=64", "text=32"])
+    target = open_location(absolute(folder), Storage())
+    with connect(Scaling(), Storage(), address, debug):
+        facts = synthesize_set(
+            target, users=users, items=items, interactions=interactions, modalities=widths, seed=seed
+        )
+    features = ", ".join(f"{name} {width} wide" for name, width in widths.items())
+    typer.echo(
+        f"{folder}: {users} users, {items} items, {facts['interactions']} interactions, features {features}"
+    )
+
+
+@app.command()
+@reported
 def convert(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Output of a prepared job, or a folder of .inter.")
@@ -24,7 +60,7 @@ def convert(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="New folder or URL to write to.")],
     to: Annotated[Literal["mmrec", "table"], typer.Option(help="Layout to write.")],
     name: Annotated[str, typer.Option(help="mmrec: name of the .inter file.")] = "dataset",
-    sets: StorageSets = None,
+    settings: StorageSettings = None,
     debug: Debug = False,
 ) -> None:
     """Convert from and to RecBole's and MMRec's layout.
@@ -32,48 +68,47 @@ def convert(
     --to mmrec writes a prepared job's dataset as NAME.inter with its split, a .npy matrix per modality and
     the mapping of ids. --to table writes such files as Parquet, with a job.yaml that reads them.
     """
-    with reporting(debug):
-        from mmssl_dist.config.load import parse_storage
-        from mmssl_dist.datasets.interchange import read_mmrec, write_mmrec
-        from mmssl_dist.storage import open_location
-        from mmssl_dist.storage.paths import absolute
+    from mmssl_dist.datasets.interchange import read_mmrec, write_mmrec
+    from mmssl_dist.storage import open_location
+    from mmssl_dist.storage.paths import absolute
 
-        storage = parse_storage({}, sets or ())
-        where, target = (open_location(absolute(url), storage) for url in (source, folder))
-        done = write_mmrec(where, target, name) if to == "mmrec" else read_mmrec(where, target)
-        typer.echo(
-            f"{folder}: {done.users:,} users, {done.items:,} items, {done.interactions:,} interactions"
-        )
-        for modality, count in done.lacking.items():
-            if count:
-                typer.echo(
-                    f"{modality}: {count:,} items lack it and have zeros, which the layout can't tell apart"
-                )
+    storage = parse_storage_settings(settings)
+    origin, target = (open_location(absolute(url), storage) for url in (source, folder))
+    converted = write_mmrec(origin, target, name) if to == "mmrec" else read_mmrec(origin, target)
+    typer.echo(
+        f"{folder}: {converted.users:,} users, {converted.items:,} items, "
+        f"{converted.interactions:,} interactions"
+    )
+    for modality, count in converted.lacking.items():
+        if count:
+            typer.echo(
+                f"{modality}: {count:,} items lack it and have zeros, which the layout can't tell apart"
+            )
 
 
 @app.command()
+@reported
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="tiktok, baby or ml-1m.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to.")],
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the files are. Default: at their makers'.")
+        str | None, typer.Option(metavar="URL", help="Where the files are. Default: their publishers' sites.")
     ] = None,
     debug: Debug = False,
 ) -> None:
     """Download a public data set.
 
-    Compares checksums, shows the licence, and goes on where it was interrupted. fetched.json is there when
-    all is.
+    Verifies checksums, shows the licence, and resumes an interrupted download. fetched.json exists once the
+    set is complete.
     """
-    with reporting(debug):
-        from mmssl_dist.datasets.fetch import LOCK, SETS
-        from mmssl_dist.datasets.fetch import fetch as fetch_set
+    from mmssl_dist.datasets.fetch import LOCK, SETS
+    from mmssl_dist.datasets.fetch import fetch as fetch_set
 
-        for file in fetch_set(name, folder, base_url):
-            known = (
-                "checksum right"
-                if file.verified
-                else f"not verified: no checksum is known; {LOCK} has its SHA-256"
-            )
-            typer.echo(f"{file.name}: {file.bytes:,} bytes, {known}")
-        typer.echo(SETS[name].note)
+    for file in fetch_set(name, folder, base_url):
+        verdict = (
+            "checksum verified"
+            if file.verified
+            else f"not verified: no checksum is known; {LOCK} records its SHA-256"
+        )
+        typer.echo(f"{file.name}: {file.bytes:,} bytes, {verdict}")
+    typer.echo(SETS[name].note)

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they mean."""
+"""Options shared by several commands, and how their values are read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
     from mmssl_dist.config import Job
+    from mmssl_dist.config.resource_sections import Storage
 
 Address = Annotated[
     str | None,
@@ -18,15 +19,23 @@ Address = Annotated[
         help="Ray cluster to run on, host:port or auto. Default: RAY_ADDRESS, else a Ray of this machine."
     ),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what the libraries log.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the logs of the libraries.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Repeat the work even if the published output matches the job.")
+]
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job's YAML file.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a YAML value; may be given several times."),
 ]
+StorageSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="storage.A=B", help="How s3:// is reached, as in a job."),
+]
 
 
-def loaded(job_file: Path, overrides: list[str] | None) -> Job:
+def load_resolved(job_file: Path, overrides: list[str] | None) -> Job:
     """The job of a file with its overrides, local paths made absolute."""
     from mmssl_dist.config import load_job
     from mmssl_dist.launch.preflight import resolved
@@ -34,18 +43,25 @@ def loaded(job_file: Path, overrides: list[str] | None) -> Job:
     return resolved(load_job(job_file, overrides or ()))
 
 
-def widths(modalities: list[str]) -> dict[str, int]:
-    """NAME=WIDTH, each, as a mapping.
+def parse_storage_settings(settings: list[str] | None) -> Storage:
+    """The storage section of ``--set storage.A=B`` options alone."""
+    from mmssl_dist.config.load import parse_storage
+
+    return parse_storage({}, settings or ())
+
+
+def parse_widths(modalities: list[str]) -> dict[str, int]:
+    """Feature width by modality, of options that read NAME=WIDTH.
 
     Raises:
         InputError: one reads otherwise.
     """
-    found = {}
+    widths = {}
     for modality in modalities:
         name, _, width = modality.partition("=")
         if not name or not width.isdecimal() or int(width) == 0:
             raise InputError(
                 "--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64."
             )
-        found[name] = int(width)
-    return found
+        widths[name] = int(width)
+    return widths

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from mmssl_dist.app.options import Address, Debug
-from mmssl_dist.app.reporting import reporting
+from mmssl_dist.app.options import Address, Debug, Json, StorageSettings, parse_storage_settings
+from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,19 +18,16 @@ app = typer.Typer()
 
 RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Output of an exported job: folder or s3:// URL.")]
 Length = Annotated[int, typer.Option("--k", help="Length of a list.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every item instead of asking the index.")]
-StorageSets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="storage.A=B", help="How s3:// is reached, as in a job.")
-]
 
 
 @app.command()
+@reported
 def recommend(
     url: RunUrl,
     user: Annotated[str | None, typer.Option(metavar="ID", help="A user of the data.")] = None,
     item: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="For a new user: items known of them.")
+        list[str] | None, typer.Option(metavar="ID", help="For a new user: items they chose.")
     ] = None,
     users: Annotated[
         str | None, typer.Option(metavar="FILE", help="Parquet or CSV with a column user_id.")
@@ -40,68 +37,66 @@ def recommend(
     ] = None,
     k: Length = 20,
     exclude_seen: Annotated[
-        bool, typer.Option("--exclude-seen/--include-seen", help="Known items or not.")
+        bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items of training, or not.")
     ] = True,
     exact: Exact = False,
     as_json: Json = False,
-    sets: StorageSets = None,
+    settings: StorageSettings = None,
     address: Address = None,
     debug: Debug = False,
 ) -> None:
     """Show a user's best items.
 
-    Give --user, or --item (several times) for somebody who is not in the data, or --users and --to for many
-    at once: they go through Ray Data to Parquet with user_id, items and scores. Seen are the items of
-        training.
+    Give --user, or --item (several times) for a user who is not in the data, or --users and --to for many
+    at once: Ray Data writes Parquet with user_id, items and scores. Seen items are those of training.
     """
-    with reporting(debug):
-        from mmssl_dist.config.load import parse_storage
-        from mmssl_dist.serving.run import open_run
+    from mmssl_dist.serving.run import open_run
 
-        if sum(given is not None for given in (user, item, users)) != 1 or (users is None) != (to is None):
-            raise InputError(
-                "options",
-                "another choice of --user, --item, --users and --to",
-                "one of --user ID, --item ID ..., --users FILE --to FOLDER",
-                "Give one of these.",
-            )
-        storage = parse_storage({}, sets or ())
-        if users is not None and to is not None:
-            from mmssl_dist.serving.bulk import Wish, recommend_file
+    if sum(given is not None for given in (user, item, users)) != 1 or (users is None) != (to is None):
+        raise InputError(
+            "options",
+            "another combination of --user, --item, --users and --to",
+            "the command needs --user ID, or --item ID ..., or --users FILE --to FOLDER",
+            "Give exactly one of these.",
+        )
+    storage = parse_storage_settings(settings)
+    if users is not None and to is not None:
+        from mmssl_dist.serving.bulk import Wish, recommend_file
 
-            count = recommend_file(url, storage, users, to, Wish(k, exclude_seen, exact), address, debug)
-            typer.echo(f"{to}: top {k} for {count:,} users")
-            return
-        run = open_run(url, storage)
-        if item is not None:
-            ranked = run.recommend_new(item, k, exclude_seen, exact)
-        else:
-            ranked = cast("Ranked", run.recommend(user, k, exclude_seen, exact))
-        _show(ranked, {"user": user} if item is None else {"items_known": item}, "score", as_json)
+        wish = Wish(k, exclude_seen, exact)
+        count = recommend_file(url, storage, users, to, wish, address=address, debug=debug)
+        typer.echo(f"{to}: top {k} for {count:,} users")
+        return
+    run = open_run(url, storage)
+    if item is not None:
+        ranked = run.recommend_new(item, k, exclude_seen, exact)
+    else:
+        ranked = cast("Ranked", run.recommend(user, k, exclude_seen, exact))
+    _show(ranked, {"user": user} if item is None else {"items_known": item}, "score", as_json)
 
 
 @app.command()
+@reported
 def similar(
     url: RunUrl,
     item: Annotated[str, typer.Option(metavar="ID", help="An item of the data.")],
     k: Length = 20,
     as_json: Json = False,
-    sets: StorageSets = None,
+    settings: StorageSettings = None,
     debug: Debug = False,
 ) -> None:
     """Show the items most like an item.
 
-    By the cosine of their embeddings, which carry who chose them and what they look, read or sound like.
+    By the cosine of their embeddings, which combine who chose them with what they look, read or sound like.
     """
-    with reporting(debug):
-        from mmssl_dist.config.load import parse_storage
-        from mmssl_dist.serving.run import open_run
+    from mmssl_dist.serving.run import open_run
 
-        ranked = cast("Ranked", open_run(url, parse_storage({}, sets or ())).similar(item, k))
-        _show(ranked, {"item": item}, "cosine", as_json)
+    ranked = cast("Ranked", open_run(url, parse_storage_settings(settings)).similar(item, k))
+    _show(ranked, {"item": item}, "cosine", as_json)
 
 
 @app.command()
+@reported
 def serve(
     url: RunUrl,
     host: Annotated[
@@ -109,41 +104,37 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Processes that answer; each holds the run.")] = 1,
-    sets: StorageSets = None,
+    settings: StorageSettings = None,
     address: Address = None,
     debug: Debug = False,
 ) -> None:
     """Answer over HTTP until SIGTERM or Ctrl-C.
 
     GET and POST /recommend and /similar, POST /users, GET /health; /docs has the OpenAPI description. A Ray
-    Serve deployment, which answers what is under way before it ends.
+    Serve deployment, which answers open requests before it ends.
     """
-    with reporting(debug):
-        from mmssl_dist.config.load import parse_storage
-        from mmssl_dist.serving.serve import Listening, serve_until_stopped
+    from mmssl_dist.serving.serve import Listening, serve_until_stopped
 
-        where = Listening(host, port, replicas)
-        serve_until_stopped(url, parse_storage({}, sets or ()), where, address, debug, typer.echo)
+    storage, listening = parse_storage_settings(settings), Listening(host, port, replicas)
+    serve_until_stopped(url, storage, listening, address=address, debug=debug, echo=typer.echo)
 
 
 @app.command()
-def report(url: RunUrl, sets: StorageSets = None, debug: Debug = False) -> None:
+@reported
+def report(url: RunUrl, settings: StorageSettings = None, debug: Debug = False) -> None:
     """Write report.html, as `run` does at its end.
 
-    One file that needs nothing else: curves, metrics, the graph, for whom the lists are good, examples, the
-    job.
+    One self-contained file: curves, metrics, the graph, list quality by user group, examples, the job.
     """
-    with reporting(debug):
-        from mmssl_dist.config.load import parse_storage
-        from mmssl_dist.report.html import write_report
+    from mmssl_dist.report.html import write_report
 
-        typer.echo(write_report(url, parse_storage({}, sets or ())))
+    typer.echo(write_report(url, parse_storage_settings(settings)))
 
 
-def _show(ranked: Ranked, asked: dict[str, object], measure: str, as_json: bool) -> None:
+def _show(ranked: Ranked, question: dict[str, object], measure: str, as_json: bool) -> None:
     from mmssl_dist.report.ranked import ranked_json, show_ranked
 
     if as_json:
-        typer.echo(ranked_json(ranked, asked, measure))
+        typer.echo(ranked_json(ranked, question, measure))
     else:
         show_ranked(ranked, measure, sys.stdout)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import open_location
+from mmssl_dist.storage import RunFolder, open_location
 
 _SECONDS = 60.0
 
@@ -23,7 +23,7 @@ def require_shared(job: Job) -> None:
 
     if sum(bool(node["Alive"]) for node in ray.nodes()) < 2:
         return
-    data, output = open_location(job.data.path, job.storage), open_location(job.output, job.storage)
+    data, output = open_location(job.data.path, job.storage), RunFolder.of(job).root
     paths = ({"data.path": data.path} if data.is_local else {}) | (
         {"output": f"{output.path}/job.yaml"} if output.is_local else {}
     )

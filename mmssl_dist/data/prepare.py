@@ -14,41 +14,39 @@ from typing import Any
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_steps import ITEMS_DROPPED, feature_table
 from mmssl_dist.data.columns import SPLITS
-from mmssl_dist.data.files import RawFiles, find_files
+from mmssl_dist.data.files import RawFiles
 from mmssl_dist.data.passes import NumberedRows, numbered_rows
 from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_features, open_interactions
 from mmssl_dist.data.row_operations import map_tables
 from mmssl_dist.data.rows import REASONS
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.write import write_items, write_users
-from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprint, open_location, publish
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, fingerprint, publish
 
 KIND = "dataset"
 FORMAT = 1
 """Raise when the same input would give another dataset."""
 
 
-def dataset_fingerprint(job: Job) -> str:
-    """Hash of what the dataset is made from: the data section, the seed, sizes and times of the raw files.
+def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
+    """Hash of what the dataset is made from: the data section, the seed, sizes and times of the raw files."""
+    files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
+    return fingerprint(
+        KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files
+    )
 
-    Raises:
-        InputError: a raw file is missing.
-    """
-    return _fingerprint(job, find_files(job))
 
-
-def prepare(job: Job) -> Manifest:
+def prepare(job: Job, raw: RawFiles) -> Manifest:
     """Make and publish the dataset at ``<output>/dataset``; Ray has been initialised.
 
     Raises:
-        InputError: a raw file is missing or has a bad value, an interaction names an unknown item, a split is
+        InputError: a raw file has a bad value, an interaction names an unknown item, a split is
             empty.
     """
-    raw = find_files(job)
-    inputs = _fingerprint(job, raw)
+    inputs = dataset_fingerprint(job, raw)
     interactions = open_interactions(job.data, raw.interactions)
     features = open_features(job.data, raw, interactions.item_type)
-    target = open_location(job.output, job.storage) / "dataset"
+    target = RunFolder.of(job).dataset.location
     with ray_data(sum(file.size for file in raw.of_dataset())):
         rows = numbered_rows(job, interactions, features, numbers)
         # All rows are read and checked: what was published stays until there is something better
@@ -57,13 +55,6 @@ def prepare(job: Job) -> Manifest:
     manifest = Manifest(KIND, inputs, dataset_facts(interactions, features, rows.counts), files)
     publish(target, manifest)
     return manifest
-
-
-def _fingerprint(job: Job, raw: RawFiles) -> str:
-    files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
-    return fingerprint(
-        KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files
-    )
 
 
 def _write(target: Location, rows: NumberedRows, modalities: tuple[str, ...]) -> dict[str, FileRecord]:

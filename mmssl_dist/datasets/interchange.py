@@ -24,7 +24,7 @@ from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.text import bare, header
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.source import DatasetReader
-from mmssl_dist.storage import Location, downloads_folder, require_manifest
+from mmssl_dist.storage import Location, RunFolder, downloads_folder
 
 _INTER = ("userID", "itemID", "x_label")
 _FEATURES = "_feat.npy"
@@ -54,8 +54,8 @@ def write_mmrec(output: Location, target: Location, name: str) -> Converted:
     Raises:
         InputError: there is no dataset, or the target holds something.
     """
-    folder = output / "dataset"
-    manifest = require_manifest(folder, "dataset", "prepare")
+    dataset = RunFolder(output).dataset
+    folder, manifest = dataset.location, dataset.require()
     _require_new(target)
     reader, facts = DatasetReader(folder, manifest, downloads_folder()), manifest.facts
     for side, external, index, file in (("users", USER_ID, USER, "u"), ("items", ITEM_ID, ITEM, "i")):

@@ -7,28 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from mmssl_dist.config.model_name import uses_features
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import Metrics, held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
-from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.model import Mmssl
-from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.sharding.topology import Adjacency
 
 
 def metrics_without(
-    settings: Evaluation,
-    model: Mmssl,
-    id_rows: Tensor,
-    graph: LocalGraph,
-    views: Mapping[str, Adjacency],
-    exchange: Exchange,
-    splits: Sequence[str],
+    settings: Evaluation, trained: Trained, splits: Sequence[str]
 ) -> dict[str, dict[str, Metrics]]:
-    """Metrics of the rankings without one modality each (collective); takes what ``exact_layers`` takes.
+    """Metrics of the rankings without one modality each (collective).
 
     Left out are the modality's tower rows, its part of the item-item graph and its learned lists. The ID rows
     and the weights stay as trained beside it, so this is what the trained model owes to the modality, not
@@ -40,19 +31,18 @@ def metrics_without(
     Returns:
         modality -> split -> metrics; empty for a model that takes no features, whose rankings stay the same.
     """
-    if not uses_features(model.settings):
+    if not uses_features(trained.model.settings):
         return {}
-    found = {}
-    for modality in model.modalities:
-        rows = exact_rows(model, id_rows, *_without(modality, graph, views), exchange)
-        found[modality] = held_out_metrics(settings, graph, rows, exchange, splits)
-    return found
+    metrics = {}
+    for modality in trained.model.modalities:
+        rows = exact_rows(_without(modality, trained))
+        metrics[modality] = held_out_metrics(settings, trained.graph, rows, trained.exchange, splits)
+    return metrics
 
 
-def _without(
-    modality: str, graph: LocalGraph, views: Mapping[str, Adjacency]
-) -> tuple[LocalGraph, Mapping[str, Adjacency]]:
-    """The graph and the learned lists with nothing in them that is the modality's."""
+def _without(modality: str, trained: Trained) -> Trained:
+    """``trained`` with nothing of the modality's in its graph and learned lists."""
+    graph = trained.graph
     features = graph.propagated[modality]
     # Tower rows of zero, since equation 1 has no constant beside the bias column; expanded, it takes no
     # memory.
@@ -65,7 +55,7 @@ def _without(
         propagated={**graph.propagated, modality: zero},
         similar=_emptied(graph.similar, modality, empty),
     )
-    return emptied, _emptied(views, modality, empty)
+    return replace(trained, graph=emptied, views=_emptied(trained.views, modality, empty))
 
 
 def _emptied(lists: Mapping[str, Adjacency], modality: str, empty: Adjacency) -> dict[str, Adjacency]:

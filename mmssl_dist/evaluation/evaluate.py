@@ -18,7 +18,7 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
 Metrics = dict[str, float]
-_USERS_AT_ONCE = 1 << 12
+USERS_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,10 @@ def metrics_of(ranking: Ranking, users: Tensor, held_out: Adjacency, ks: Sequenc
     """
     positives, nodes = held_out.indptr.diff(), ranking.nodes.cpu()
     values = []
-    for first in range(0, max(len(users), 1), _USERS_AT_ONCE):  # a user's intermediate numbers are many
-        indptr = held_out.indptr[first : first + _USERS_AT_ONCE + 1]
+    for first in range(0, max(len(users), 1), USERS_AT_ONCE):  # a user's intermediate numbers are many
+        indptr = held_out.indptr[first : first + USERS_AT_ONCE + 1]
         listed = held_out.neighbours[int(indptr[0]) : int(indptr[-1])]
-        hits, there = hits_of(nodes[first : first + _USERS_AT_ONCE], indptr - indptr[0], listed)
+        hits, there = hits_of(nodes[first : first + USERS_AT_ONCE], indptr - indptr[0], listed)
         values.append(user_metrics(hits[there > 0], there[there > 0], ks))
     counted = positives > 0
     return UserMetrics(users[counted], positives[counted], torch.cat(values))

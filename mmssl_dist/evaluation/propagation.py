@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sampling.block import csr_product
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
-_CHUNK_EDGES = (
-    1 << 17
-)  # edges whose source rows are held at once: at D = 64 at most 32 MiB, twice with other workers
-_PIECE = 1 << 14  # rows combined at once, with everything that goes into them
+# edges whose source rows are held at once: at D = 64 at most 32 MiB, twice with other workers
+CHUNK_EDGES = 1 << 17
+PIECE_ROWS = 1 << 14  # combined at once, with everything that goes into them
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,15 @@ class ExactRows:
 
 
 @torch.no_grad()
-def exact_layers(
-    model: Mmssl, id_rows: Tensor, graph: LocalGraph, views: Mapping[str, Adjacency], exchange: Exchange
-) -> ExactRows:
+def exact_layers(trained: Trained) -> ExactRows:
     """Rows of this worker's nodes, equations 1 to 5 without dropout (collective).
 
-    Args:
-        id_rows: [n, D] ID rows of the local nodes.
-        views: the published learned lists of the local nodes per modality.
-
     Returns:
-        rows on the device of ``id_rows``.
+        rows on the device of the ID rows.
     """
+    model, id_rows, graph, exchange = trained.model, trained.id_rows, trained.graph, trained.exchange
     similar = _similar(model, id_rows, graph, exchange)
-    layers = [_start_rows(model, id_rows, views, exchange)]
+    layers = [_start_rows(model, id_rows, trained.views, exchange)]
     for _ in range(model.settings.layers):
         layers.append(sum_neighbours(graph.training, layers[-1], exchange))
     final = torch.empty_like(id_rows)
@@ -61,11 +56,9 @@ def exact_layers(
     return ExactRows(final, id_rows, tuple(layers), similar)
 
 
-def exact_rows(
-    model: Mmssl, id_rows: Tensor, graph: LocalGraph, views: Mapping[str, Adjacency], exchange: Exchange
-) -> Tensor:
-    """The final rows of ``exact_layers`` alone, [n, D]; takes the same."""
-    return exact_layers(model, id_rows, graph, views, exchange).final
+def exact_rows(trained: Trained) -> Tensor:
+    """The final rows of ``exact_layers`` alone, [n, D] (collective)."""
+    return exact_layers(trained).final
 
 
 def _start_rows(model: Mmssl, id_rows: Tensor, views: Mapping[str, Adjacency], exchange: Exchange) -> Tensor:
@@ -136,15 +129,15 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
 
 
 def _pieces(count: int) -> Iterator[slice]:
-    """Rows 0 to ``count``, ``_PIECE`` at once."""
-    return (slice(first, min(first + _PIECE, count)) for first in range(0, count, _PIECE))
+    """Rows 0 to ``count``, ``PIECE_ROWS`` at once."""
+    return (slice(first, min(first + PIECE_ROWS, count)) for first in range(0, count, PIECE_ROWS))
 
 
 def _chunks(indptr: Tensor) -> list[tuple[int, int]]:
-    """Ranges of rows with at most ``_CHUNK_EDGES`` edges each, or a single row with more."""
+    """Ranges of rows with at most ``CHUNK_EDGES`` edges each, or a single row with more."""
     chunks, first, rows = [], 0, len(indptr) - 1
     while first < rows:
-        limit = int(indptr[first]) + _CHUNK_EDGES
+        limit = int(indptr[first]) + CHUNK_EDGES
         last = int(torch.searchsorted(indptr, limit, right=True)) - 1
         chunks.append((first, max(first + 1, min(last, rows))))
         first = chunks[-1][1]

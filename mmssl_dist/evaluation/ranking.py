@@ -21,7 +21,8 @@ from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.exchange.exchange import Exchange
 
 NO_NODE = -1
-_CHUNK = 64  # columns looked at through their maximum; a power of two between what either pass costs
+# columns compared through their maximum; a power of two that balances the costs of the two passes
+CHUNK_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def top_k(
     buffer = torch.empty(0, dtype=torch.float32, device=users.device)  # one score block, reused for all
     users = users.float()
     for block in _item_blocks(items.float(), item_nodes, item_block, exchange):
-        columns = -(-len(block.nodes) // _CHUNK) * _CHUNK
+        columns = -(-len(block.nodes) // CHUNK_COLUMNS) * CHUNK_COLUMNS
         if buffer.numel() < min(user_block, n) * columns:
             buffer = buffer.new_empty(min(user_block, n) * columns)
         for start in range(0, n, user_block):
@@ -180,13 +181,15 @@ def _select(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     times faster than ``torch.topk``, which moreover leaves open which of equal values it takes.)
     """
     rows, width = scores.shape
-    if width <= _CHUNK * k:
+    if width <= CHUNK_COLUMNS * k:
         return _select_directly(scores, k)
-    chunks = scores.view(rows, width // _CHUNK, _CHUNK)
+    chunks = scores.view(rows, width // CHUNK_COLUMNS, CHUNK_COLUMNS)
     chosen = _select_directly(chunks.amax(2), k)[1].sort(1).values
-    inside = chunks.gather(1, chosen[:, :, None].expand(-1, -1, _CHUNK)).reshape(rows, k * _CHUNK)
+    inside = chunks.gather(1, chosen[:, :, None].expand(-1, -1, CHUNK_COLUMNS)).reshape(
+        rows, k * CHUNK_COLUMNS
+    )
     values, place = _select_directly(inside, k)
-    return values, chosen.gather(1, place // _CHUNK) * _CHUNK + place % _CHUNK
+    return values, chosen.gather(1, place // CHUNK_COLUMNS) * CHUNK_COLUMNS + place % CHUNK_COLUMNS
 
 
 def _select_directly(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

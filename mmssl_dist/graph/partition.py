@@ -29,7 +29,7 @@ from mmssl_dist.graph.propagate import propagate, standardize, unchanged
 from mmssl_dist.graph.similar import nearest_items, symmetric_weights
 from mmssl_dist.graph.source import DatasetReader
 from mmssl_dist.graph.streaming import streaming_cut
-from mmssl_dist.storage import FileRecord, Location, Manifest, begin, fingerprint, open_location, publish
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, fingerprint, publish
 
 
 def partitions_fingerprint(job: Job, dataset: Manifest) -> str:
@@ -57,10 +57,10 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
             f"a part needs a node, and there are {shape[0]} users and {shape[1]} items",
             "Lower partition.parts.",
         )
-    output = open_location(job.output, job.storage)
-    location = output / "partitions"
+    folder = RunFolder.of(job)
+    location = folder.partitions.location
     with tempfile.TemporaryDirectory(prefix="dataset-") as cache:
-        reader = DatasetReader(output / "dataset", dataset, Path(cache))
+        reader = DatasetReader(folder.dataset.location, dataset, Path(cache))
         ids = reader.ids("users", USER_ID, USER), reader.ids("items", ITEM_ID, ITEM)
         widths = {modality: reader.dimension(modality) for modality in dataset.facts["modalities"]}
         graph = bipartite(*reader.interactions("train"), shape)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmssl_dist.graph.bipartite import Bipartite, Lists
 
+NODE_BYTES = 40  # of one node, beyond the graph and the temporaries of one batch
 _BATCH_EDGES = 1 << 22  # looked at together; bounds memory
 _BATCHES = 64  # at least so many per pass, since loads are brought up to date between batches
 _CLUSTERING_ROUNDS = 4
@@ -25,7 +26,7 @@ _SLACK = 1.05  # a part takes at most this much over its even share
 def streaming_cut(graph: Bipartite, parts: int, seed: int) -> np.ndarray:
     """[users + items] int64 part of each node, users first; a pure function of its arguments.
 
-    Beyond the graph it holds some 40 bytes per node, and temporaries of one batch of edges.
+    Beyond the graph it holds ``NODE_BYTES`` per node, and temporaries of one batch of edges.
     """
     if parts == 1:
         return np.zeros(graph.users + graph.items, np.int64)

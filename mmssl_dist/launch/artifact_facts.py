@@ -1,5 +1,5 @@
-"""What the facts of an artifact have to be for the stages that read them; a manifest alone says only that
-they are."""
+"""Rules for the facts in a manifest that later stages read; the manifest itself only proves they are
+unchanged."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ def require_facts(location: Location, manifest: Manifest) -> Manifest:
     """``manifest``, of the artifact at ``location``.
 
     Raises:
-        ArtifactError: a fact that a stage would read is missing, or is none.
+        ArtifactError: a fact that a stage would read is missing or invalid.
     """
-    for name, holds in _FACTS.get(manifest.kind, {}).items():
-        if name not in manifest.facts or not holds(manifest.facts[name]):
+    for name, is_valid in _FACTS.get(manifest.kind, {}).items():
+        if name not in manifest.facts or not is_valid(manifest.facts[name]):
             raise ArtifactError(
-                f"{location.url}/manifest.json: the fact {name} is missing or cannot be. "
-                "Run the stage that made it again, with --force."
+                f"{location.url}/manifest.json: {name} is missing or invalid. "
+                "Re-run the stage that published it, with --force."
             )
     checkpoint = manifest.facts.get("checkpoint") if manifest.kind == "training" else None
     if checkpoint is not None and not all(file.startswith(f"{checkpoint}/") for file in manifest.files):
         raise ArtifactError(
-            f"{location.url}/manifest.json: it names files outside of its checkpoint. "
-            "Run train again, with --force."
+            f"{location.url}/manifest.json: it lists files outside its checkpoint. Re-run train with --force."
         )
     return manifest
 
@@ -40,11 +39,11 @@ def _is_count(value: object) -> bool:
 
 
 def _are_counts(value: object) -> bool:
-    return isinstance(value, Mapping) and all(_is_count(each) for each in value.values())
+    return isinstance(value, Mapping) and all(map(_is_count, value.values()))
 
 
 def _are_sections(value: object) -> bool:
-    return isinstance(value, Mapping) and all(_are_counts(each) for each in value.values())
+    return isinstance(value, Mapping) and all(map(_are_counts, value.values()))
 
 
 def _is_book(value: object) -> bool:
@@ -53,7 +52,7 @@ def _is_book(value: object) -> bool:
     sides = (value["users"], value["items"])
     if not all(isinstance(side, list) for side in sides) or len(sides[0]) != len(sides[1]):
         return False
-    return all(_is_count(each) for side in sides for each in side)
+    return all(_is_count(number) for side in sides for number in side)
 
 
 def _are_degrees(value: object) -> bool:
@@ -61,7 +60,7 @@ def _are_degrees(value: object) -> bool:
         return False
     return all(
         isinstance(side, list)
-        and all(isinstance(each, list) and len(each) == 2 and all(map(_is_count, each)) for each in side)
+        and all(isinstance(row, list) and len(row) == 2 and all(map(_is_count, row)) for row in side)
         for side in value.values()
     )
 
@@ -70,13 +69,13 @@ def _are_shares(value: object) -> bool:
     return (
         isinstance(value, list)
         and value != []
-        and all(isinstance(x, float) and 0.0 <= x <= 1.0 for x in value)
+        and all(isinstance(share, float) and 0.0 <= share <= 1.0 for share in value)
     )
 
 
 def _are_numbers(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(each, float) and isfinite(each) for each in value.values()
+        isinstance(number, float) and isfinite(number) for number in value.values()
     )
 
 

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from mmssl_dist.cluster.connection import connect, describe
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling, Storage
-from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.launch.preflight import check_data, check_output
 
@@ -101,8 +100,7 @@ def _ray(address: str | None, job: Job | None) -> str:
 
 
 def _data(job: Job) -> str:
-    check_data(job)
-    files = find_files(job).all()
+    files = check_data(job).all()
     return f"{len(files)} files, {sum(file.size for file in files)} bytes below {job.data.path}"
 
 

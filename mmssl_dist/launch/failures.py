@@ -1,5 +1,5 @@
-"""What becomes of a failed worker: errors that would come again end the run at once; lost machines, and
-storage that did not answer once, make the workers start again, from the last checkpoint."""
+"""What follows a failed worker. Errors that would recur end the run at once; after a lost machine, or storage
+that did not answer once, the workers restart from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from mmssl_dist.storage import Location
 
 _logger = logging.getLogger(__name__)
 
-# A worker whose neighbour died sees a broken connection (RuntimeError, OSError); these say that the program
-# is wrong.
-_PROGRAM = (
+# A worker whose neighbour died sees a broken connection (RuntimeError, OSError); these mean a bug.
+_BUGS = (
     TypeError,
     ValueError,
     LookupError,
@@ -31,17 +30,17 @@ _PROGRAM = (
 )
 
 
-class StopOnLasting(UserCallback):  # type: ignore[misc]
-    """In Ray Train's controller: tells each failure, and ends a run that starting the workers again would not
-    mend.
+class EndOnPermanentFailure(UserCallback):  # type: ignore[misc]
+    """In Ray Train's controller: logs each failure, and ends a run that a restart of the workers would not
+    fix.
 
-    Storage that did not answer has been asked several times already. When it does not answer the workers
-    started again either, the run ends: it goes on from its last checkpoint when its command is given again.
+    Storage that did not answer has been asked several times already. If it does not answer the restarted
+    workers either, the run ends; its command resumes it from the last checkpoint.
 
     Args:
         stage: to start the lines with.
         storage: where the run's checkpoints go.
-        relay: takes lines to the driver; see ``carried``.
+        relay: brings log lines to the driver; see ``carried``.
     """
 
     def __init__(self, stage: str, storage: Location, relay: Any) -> None:
@@ -60,14 +59,14 @@ class StopOnLasting(UserCallback):  # type: ignore[misc]
                 continue
             if known is not None:
                 raise known
-            if isinstance(error, _PROGRAM):
+            if isinstance(error, _BUGS):
                 raise worker_error(rank, error) from error
         if faults and self._unanswered:
             raise faults[0]
         self._unanswered = bool(faults)
         with carried(self.relay):
             _logger.warning(
-                "%s: %s; if failures are left, the workers start again from the last checkpoint",
+                "%s: %s; if restarts are left, the workers restart from the last checkpoint",
                 self.stage,
                 faults[0] if faults else worker_error(*_root(worker_exceptions)),
             )
@@ -81,10 +80,10 @@ class StopOnLasting(UserCallback):  # type: ignore[misc]
 
 def worker_error(rank: int, error: BaseException) -> WorkerError:
     """The error to show for what worker ``rank`` raised; keeps the worker's traceback as a note."""
-    found = WorkerError(f"worker {rank} failed: {describe(error)}")
+    shown = WorkerError(f"worker {rank} failed: {describe(error)}")
     for note in getattr(error, "__notes__", ()):
-        found.add_note(note)
-    return found
+        shown.add_note(note)
+    return shown
 
 
 def unwrap(error: TrainingFailedError, stage: str) -> MmsslError:

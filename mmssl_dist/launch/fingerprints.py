@@ -1,5 +1,5 @@
-"""Fingerprints of what the workers publish: which settings and inputs make a training, its metrics, its
-export."""
+"""Fingerprints of what the workers publish: the settings and inputs that determine a training, its metrics
+and its export."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
     """Equal for equal trainings: partitions, model, losses, loop, early stopping, seed and this version's
     format.
 
-    W is not in it, so a resume may have another.
+    W is left out, so a training may resume with another number of workers.
     """
     return fingerprint(
         "training",
@@ -33,19 +33,19 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
 
 
 def run_name(job: Job, partitions: Manifest) -> str:
-    """Name of the run's folder: equal for equal trainings, so that one finds what an earlier start left."""
+    """Name of the run's folder: equal for equal trainings, so that a training resumes its earlier start."""
     return f"run-{training_fingerprint(job, partitions)[:12]}"
 
 
 def evaluation_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal metrics: the checkpoint's content, the cut-offs, and who is ranked for."""
+    """Equal for equal metrics: the checkpoint's content, the cut-offs, and the users ranked for."""
     return fingerprint(
         "evaluation", _EVALUATION_FORMAT, _content(training), job.evaluation.model_dump(include=_RANKING)
     )
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal exports: the checkpoint's content and what is made of it."""
+    """Equal for equal exports: the checkpoint's content and the export settings."""
     return fingerprint("export", _EXPORT_FORMAT, _content(training), job.export.model_dump())
 
 

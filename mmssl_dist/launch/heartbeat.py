@@ -1,5 +1,4 @@
-"""Signs of life between the workers, so that a worker whose collective fails can say which other one is
-gone."""
+"""Heartbeats between the workers, so that a worker whose collective fails can name the one that is gone."""
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ _KEY = "mmssl/pulse"
 
 
 class LostWorkerError(RuntimeError):
-    """Other workers stopped, without ending: a collective with them failed or took too long."""
+    """Other workers stopped responding: a collective with them failed or timed out."""
 
 
 @contextmanager
-def pulse(worker: Worker, store: Store) -> Iterator[None]:
-    """Beat while the body runs; when it fails in a collective, look who doesn't beat any more.
+def heartbeat(worker: Worker, store: Store) -> Iterator[None]:
+    """Beat while the body runs; if it fails in a collective, find out which workers no longer beat.
 
     Args:
         store: shared by all workers, kept by the first of them.
@@ -33,7 +32,7 @@ def pulse(worker: Worker, store: Store) -> Iterator[None]:
     Raises:
         LostWorkerError: from the body's RuntimeError, if there are such workers.
     """
-    own = _line(store)
+    own = _connection(store)
     ended = threading.Event()
 
     def beat() -> None:
@@ -42,27 +41,27 @@ def pulse(worker: Worker, store: Store) -> Iterator[None]:
             try:
                 own.set(f"{_KEY}/{worker.rank}", str(count))
             except dist.DistError:
-                return  # the first worker is gone, and this one will hear of it in its next collective
+                return  # worker 0 is gone; this one fails in its next collective
             if ended.wait(_BEAT_SECONDS):
                 return
             count += 1
 
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     except RuntimeError as error:
-        # torch's collectives raise plain RuntimeErrors and DistErrors; anything more special is the program's
+        # torch's collectives raise plain RuntimeErrors and DistErrors; any subclass is the program's own
+        # error
         if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
             raise
-        silent = silent_workers(_line(store), worker)
+        silent = silent_workers(_connection(store), worker)
         if not silent:
             raise
         names = ", ".join(map(str, silent))
         raise LostWorkerError(
-            f"worker {names} gave no sign of life for {_SILENT_SECONDS:g} s, and worker "
-            f"{worker.rank} waited for it in "
-            f"vain ({str(error).splitlines()[0]})"
+            f"worker {names} sent no heartbeat for {_SILENT_SECONDS:g} s while worker {worker.rank} waited "
+            f"for it ({str(error).splitlines()[0]})"
         ) from error
     finally:
         ended.set()
@@ -70,8 +69,8 @@ def pulse(worker: Worker, store: Store) -> Iterator[None]:
 
 
 def silent_workers(store: Store, worker: Worker) -> Sequence[int]:
-    """Ranks that don't beat while this call looks, for some seconds; the first alone when the store doesn't
-    answer."""
+    """Ranks that do not beat during this call, which takes some seconds; [0], who keeps the store, if the
+    store does not answer."""
 
     def beats() -> dict[int, bytes]:
         keys = {rank: f"{_KEY}/{rank}" for rank in range(worker.world_size) if rank != worker.rank}
@@ -86,8 +85,8 @@ def silent_workers(store: Store, worker: Worker) -> Sequence[int]:
     return [rank for rank, count in before.items() if count == after[rank]]
 
 
-def _line(store: Store) -> Store:
-    """A connection of its own: a store serves one call at a time, and a rendezvous may wait in one."""
+def _connection(store: Store) -> Store:
+    """A separate connection: a store serves one call at a time, and a rendezvous may block in one."""
     own: Store = store.clone()  # type: ignore[attr-defined]  # torch's stubs lack it
     own.set_timeout(timedelta(seconds=_SILENT_SECONDS))
     return own

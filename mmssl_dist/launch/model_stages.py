@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.index import build_index
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint
-from mmssl_dist.launch.run_workers import Run, run_workers
+from mmssl_dist.launch.lazy_cluster import LazyCluster
+from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.launch.train_stage import checkpoint_of
-from mmssl_dist.storage import FileRecord, Manifest, begin, open_location, publish, require_manifest
+from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, publish
 from mmssl_dist.storage.export_names import INDEX
+from mmssl_dist.training.session import Session
 
 METRICS = "metrics.json"
 
 
-def evaluate(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
-    """Metrics of the published checkpoint: ``evaluation/metrics.json``, also the facts of the manifest.
+def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
+    """Publish metrics of the published checkpoint: ``evaluation/metrics.json``, also the facts of the
+    manifest.
 
-    Beside it those of each user, written by the workers.
+    The workers write those of each user beside it.
     """
-    location = open_location(job.output, job.storage) / "evaluation"
+    location = RunFolder.of(job).evaluation.location
     begin(location)
-    returned = _on_workers(cluster, job, "evaluate", training)
+    returned = _on_workers(cluster, job, evaluate_on_worker, "evaluate", training)
     metrics = returned[0]["metrics"]
     files = _files(worker["files"] for worker in returned)
     files[METRICS] = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
@@ -35,21 +40,23 @@ def evaluate(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
     return manifest
 
 
-def export(cluster: Cluster, job: Job, training: Manifest) -> Manifest:
-    """Rows and lists of the published checkpoint, written by the workers, and the index, by one task."""
-    begin(open_location(job.output, job.storage) / "export")
-    returned = _on_workers(cluster, job, "export", training)
-    manifest: Manifest = cluster.run_task(publish_export, job, training, _files(returned))
+def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
+    """Publish rows and lists of the published checkpoint, written by the workers, and the index, by one
+    task."""
+    begin(RunFolder.of(job).export.location)
+    returned = _on_workers(cluster, job, export_on_worker, "export", training)
+    manifest: Manifest = cluster.connect().run_task(publish_export, job, training, _files(returned))
     return manifest
 
 
 def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecord]) -> Manifest:
-    """Publish what the workers have ``written``, by name below export/, and the index of their items."""
-    output = open_location(job.output, job.storage)
-    location = output / "export"
+    """Publish the files that the workers have ``written``, by name below export/, and the index of the
+    items."""
+    folder = RunFolder.of(job)
+    location = folder.export.location
     record, index = build_index(location, written, job.export.index)
     files = {**written, INDEX: record}
-    partitions = require_manifest(output / "partitions", "partitions", "partition")
+    partitions = folder.partitions.require()
     book = partitions.facts["book"]
     facts = {
         "users": sum(book["users"]),
@@ -75,16 +82,35 @@ def _files(returned: Iterable[Mapping[str, Any]]) -> dict[str, FileRecord]:
     return {name: FileRecord(**record) for records in returned for name, record in records.items()}
 
 
-def _on_workers(cluster: Cluster, job: Job, stage: str, training: Manifest) -> tuple[Any, ...]:
-    """What ``launch.worker_entry`` returned for ``stage`` on each worker, by rank."""
+def _on_workers(
+    cluster: LazyCluster,
+    job: Job,
+    function: Callable[[Job, Worker, Location, Manifest], dict[str, Any]],
+    stage: str,
+    training: Manifest,
+) -> tuple[dict[str, Any], ...]:
+    """What ``function`` returned on each worker, by rank."""
     checkpoint, manifest = checkpoint_of(job, training)
-    output = open_location(job.output, job.storage)
-    # Nothing of such a run is resumed, but Ray Train wants a place that all machines see
-    run = Run(output, f".{stage}-{uuid.uuid4().hex[:12]}", job.training.max_failures)
+    output = RunFolder.of(job).root
+    # nothing of such a run is resumed, but Ray Train wants a folder that all machines see
+    run = RunSettings(
+        storage=output,
+        name=f".{stage}-{uuid.uuid4().hex[:12]}",
+        max_failures=job.training.max_failures,
+    )
+    work = partial(_without_session, function=function, checkpoint=checkpoint, training=manifest)
     try:
-        payload = {"checkpoint": checkpoint, "training": manifest}
-        return run_workers(
-            cluster, job, stage, f"mmssl_dist.launch.worker_entry:{stage}", payload, run
-        ).returned
+        return run_workers(cluster.connect(), job, work, stage=stage, run=run).returned
     finally:
         (output / run.name).remove()
+
+
+def _without_session(
+    job: Job,
+    worker: Worker,
+    session: Session,
+    function: Callable[[Job, Worker, Location, Manifest], dict[str, Any]],
+    checkpoint: Location,
+    training: Manifest,
+) -> dict[str, Any]:
+    return function(job, worker, checkpoint, training)

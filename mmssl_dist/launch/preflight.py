@@ -8,13 +8,12 @@ from functools import partial
 from typing import TypeVar
 
 from mmssl_dist.config import Job
-from mmssl_dist.config.rules import STAGE_FOLDERS
 from mmssl_dist.data.files import RawFiles, find_files
 from mmssl_dist.data.images import check_images
 from mmssl_dist.data.readers import open_features, open_interactions
 from mmssl_dist.data.titles import check_titles
 from mmssl_dist.errors import InputError, StorageError
-from mmssl_dist.storage import Location, open_location, require_answer
+from mmssl_dist.storage import Location, RunFolder, open_location, require_answer
 from mmssl_dist.storage.paths import absolute
 
 T = TypeVar("T")
@@ -29,9 +28,9 @@ def resolved(job: Job) -> Job:
     return job.model_copy(update={"data": data, "output": absolute(job.output), "tracking": tracking})
 
 
-def check_data(job: Job) -> None:
-    """Check that the raw files are there and stay there, that their folder can be listed and a file of each
-    kind read.
+def check_data(job: Job) -> RawFiles:
+    """The raw files; checks that they are there and stay there, that their folder can be listed and a file of
+    each kind read.
 
     Raises:
         InputError: they are not, or lie where a stage empties its folder; names the setting, and for object
@@ -46,16 +45,16 @@ def check_data(job: Job) -> None:
     if not root.is_local:
         for file in (files.interactions[0], *(each[0] for each in files.features.values())):
             _named("data.path", partial(file.location.read_start, 1))
+    return files
 
 
-def check_headers(job: Job) -> None:
+def check_headers(job: Job, files: RawFiles) -> None:
     """Open every raw file and look at its header, for what needs no row to be seen.
 
     Raises:
         InputError: a file is not what its name says, or has not the columns, types or shapes that the job
             needs.
     """
-    files = find_files(job)
     open_features(job.data, files, open_interactions(job.data, files.interactions).item_type)
     check_titles(job.data, files.titles)
     check_images(job.data, files.images)
@@ -67,7 +66,7 @@ def check_output(job: Job) -> None:
     Raises:
         StorageError: it cannot; for object storage it names the bucket or the missing permission.
     """
-    folder = open_location(job.output, job.storage)
+    folder = RunFolder.of(job).root
     probe = folder / f".probe-{uuid.uuid4().hex}"
     content = uuid.uuid4().bytes * 256  # pyarrow cannot show a refusal longer than what it asked for
     if folder.is_local:
@@ -87,14 +86,13 @@ def check_output(job: Job) -> None:
 
 def _require_apart(job: Job, files: RawFiles) -> None:
     """``config.rules`` compares what the two are called; here links and file names count too."""
-    output = open_location(job.output, job.storage)
     for file in files.all():
-        for name in STAGE_FOLDERS:
-            if (output / name).holds(file.location):
+        for stage in RunFolder.of(job).stages():
+            if stage.location.holds(file.location):
                 raise InputError(
                     "data.path",
                     file.name,
-                    f"output/{name} is emptied by its stage",
+                    f"output/{stage.kind} is emptied by its stage",
                     "Keep raw files elsewhere.",
                 )
 

@@ -1,8 +1,7 @@
-"""W workers on Ray Train: each one enters a function with the job, who it is, and its session."""
+"""W workers on Ray Train: each calls a function with the job, its rank and device, and its session."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, cast
+from typing import Any, Generic, TypeVar
 
 import ray
 import ray.train
@@ -25,8 +24,8 @@ from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.cluster.log_relay import carried, in_thread
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.launch.failures import StopOnLasting, unwrap
-from mmssl_dist.launch.heartbeat import pulse
+from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
+from mmssl_dist.launch.heartbeat import heartbeat
 from mmssl_dist.storage import Location, downloads_folder
 from mmssl_dist.training.improvement import CHECKPOINT_SCORE, order_key
 from mmssl_dist.training.session import Session
@@ -34,37 +33,34 @@ from mmssl_dist.training.session import Session
 _logger = logging.getLogger(__name__)
 
 _SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report waits for the next look; Ray's own choice is 2 s
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report waits for the next check; Ray's default is 2 s
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a worker stays in the driver's working directory
 }
 
 _UPLOAD_POLL_SECONDS = 0.1
-_RESIZE_SECONDS = 60.0  # between two looks for machines that an elastic group could grow to
-_NOTICE_SECONDS = 5.0  # between two looks for a notice that a machine will go; clouds give 30 s or more
+_RESIZE_SECONDS = 60.0  # between two checks for machines that an elastic group could grow to
+_NOTICE_SECONDS = 5.0  # between two checks for a notice that a machine will go; clouds give 30 s or more
 _CHECKPOINTS = "checkpoint_*"  # Ray Train's names of their folders, which sort by age
 
-Line = Callable[[Mapping[str, float]], str]
+Result = TypeVar("Result")
+FormatReport = Callable[[Mapping[str, float]], str]
+WorkerFunction = Callable[[Job, Worker, Session], Result]
+"""What runs in each worker. It is pickled by reference, so workers must be able to import its module."""
 
 
-class WorkerFunction(Protocol):
-    """What runs in each worker; ``payload`` arrives as keyword arguments."""
-
-    def __call__(self, job: Job, worker: Worker, session: Session, **payload: object) -> object: ...
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where Ray Train keeps a run, and when it starts its workers again.
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Where Ray Train keeps a run, and when it restarts its workers.
 
     Attributes:
         storage: folder of the run's folder; shared by all machines of the cluster.
-        name: name of the run's folder; a run with the same storage and name goes on from its latest
+        name: name of the run's folder; a run with the same storage and name resumes from its latest
             checkpoint.
-        max_failures: times a lost worker group is started again.
-        keep: checkpoints kept, the best by ``metric``; the latest stays besides.
-        metric: the reported metric that tells better checkpoints, larger being better.
+        max_failures: times a lost worker group is restarted.
+        keep: checkpoints kept, the best by ``metric``; the latest is kept as well.
+        metric: the reported metric that ranks checkpoints, larger being better.
         every_minutes: longest time between two checkpoints of a session.
-        line: words each report's metrics for the log.
+        format_report: the log line of a report's metrics; None logs nothing.
     """
 
     storage: Location
@@ -73,7 +69,7 @@ class Run:
     keep: int | None = None
     metric: str | None = None
     every_minutes: float = math.inf
-    line: Line | None = None
+    format_report: FormatReport | None = None
 
 
 @dataclass(frozen=True)
@@ -85,22 +81,22 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to.
+class Outcome(Generic[Result]):
+    """The outcome of a run.
 
     Attributes:
         returned: the function's result of each worker, by rank.
-        checkpoints: the kept checkpoints, also of the run's earlier starts.
+        checkpoints: the kept checkpoints, including those of the run's earlier starts.
     """
 
-    returned: tuple[Any, ...]
+    returned: tuple[Result, ...]
     checkpoints: tuple[Checkpoint, ...]
 
 
 class RaySession:
-    """A session on Ray Train; it uploads checkpoints while training goes on."""
+    """A session on Ray Train; checkpoints are uploaded while training continues."""
 
-    def __init__(self, run: Run, stage: str, rank: int) -> None:
+    def __init__(self, run: RunSettings, stage: str, rank: int) -> None:
         self.run, self.stage, self.rank = run, stage, rank
         self._uploading: Path | None = None
         self._reported = self._looked = time.monotonic()
@@ -108,18 +104,17 @@ class RaySession:
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
-        while (
-            self._uploading is not None and self._uploading.exists()
-        ):  # Ray Train deletes what it has uploaded
-            time.sleep(_UPLOAD_POLL_SECONDS)  # one checkpoint at a time waits on this machine's disk
+        # one checkpoint at a time waits on this machine's disk: Ray Train deletes what it has uploaded
+        while self._uploading is not None and self._uploading.exists():
+            time.sleep(_UPLOAD_POLL_SECONDS)
         ray.train.report(
             {**metrics, **retention(metrics, self.run.metric)},
             checkpoint=files,
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
         )
         self._uploading, self._reported = checkpoint, time.monotonic()
-        if self.run.line is not None and self.rank == 0:
-            _logger.info("%s: %s", self.stage, self.run.line(metrics))
+        if self.run.format_report is not None and self.rank == 0:
+            _logger.info("%s: %s", self.stage, self.run.format_report(metrics))
 
     def checkpoints(self) -> Sequence[Location]:
         latest = ray.train.get_checkpoint()
@@ -131,13 +126,14 @@ class RaySession:
         return [run / folder for folder in (name, *older)]
 
     def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
-        """When the time is up, or once for each machine that is about to be taken away."""
-        now, wish = time.monotonic(), 0
+        """True when ``every_minutes`` have passed, and once for each machine that is about to be taken
+        away."""
+        now, request = time.monotonic(), 0
         if self.rank == 0 and now - self._reported >= 60 * self.run.every_minutes:
-            wish = 2
+            request = 2
         elif self.rank == 0 and now - self._looked >= _NOTICE_SECONDS:
-            wish = 1
-        agreed = agree(wish)
+            request = 1
+        agreed = agree(request)
         if agreed != 1:
             return agreed == 2
         self._looked = now
@@ -146,7 +142,7 @@ class RaySession:
         self._leaving |= leaving
         if notice and leaving and self.rank == 0:
             _logger.warning(
-                "%s: a machine with worker(s) %s is about to go; a checkpoint is written",
+                "%s: the machine of worker(s) %s is about to be taken away; writing a checkpoint",
                 self.stage,
                 ", ".join(map(str, notice.preempted_ranks)),
             )
@@ -154,37 +150,35 @@ class RaySession:
 
 
 def retention(metrics: Mapping[str, float], metric: str | None) -> dict[str, float]:
-    """What a report needs beside its metrics, for Ray Train to choose the checkpoints it keeps.
+    """The entries that a report needs beside its metrics, for Ray Train to choose the checkpoints it keeps.
 
-    Ray Train keeps the later one of equal scores, so the score it goes by tells equal metrics apart.
+    Ray Train keeps the later one of equal scores, so the score that it uses distinguishes equal metrics.
     """
     if metric is None:
         return {}
     if metric in metrics:
         return {CHECKPOINT_SCORE: order_key(metrics[metric], metrics["epoch"])}
-    return {
-        metric: -math.inf,
-        CHECKPOINT_SCORE: -math.inf,
-    }  # not validated: kept as the latest checkpoint only
+    # within an epoch nothing was validated: such a checkpoint is kept as the latest only
+    return {metric: -math.inf, CHECKPOINT_SCORE: -math.inf}
 
 
 def run_workers(
     cluster: Cluster,
     job: Job,
+    function: WorkerFunction[Result],
+    *,
     stage: str,
-    function: str,
-    payload: Mapping[str, object],
-    run: Run,
+    run: RunSettings,
     callbacks: Sequence[UserCallback] = (),
-) -> Outcome:
-    """Run ``function`` ("module:name") as a ``WorkerFunction`` on ``scaling.workers`` workers with a process
-    group.
+) -> Outcome[Result]:
+    """Run ``function`` on ``scaling.workers`` workers with a process group.
 
     Args:
+        stage: the command, to start log lines with.
         callbacks: for Ray Train's controller.
 
     Raises:
-        MmsslError: as a worker raised it; or there was no room for the workers within
+        MmsslError: as a worker raised it; or the cluster had no room for the workers within
             ``scaling.wait_seconds``.
         WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
     """
@@ -199,7 +193,6 @@ def run_workers(
             "job": job.model_dump_json(),
             "stage": stage,
             "function": function,
-            "payload": dict(payload),
             "run": run,
             "relay": cluster.relay,
         },
@@ -225,13 +218,13 @@ def run_workers(
                 checkpoint_score_attribute=None if run.metric is None else CHECKPOINT_SCORE,
                 checkpoint_score_order="max",
             ),
-            callbacks=[StopOnLasting(stage, run.storage, cluster.relay), *callbacks],
+            callbacks=[EndOnPermanentFailure(stage, run.storage, cluster.relay), *callbacks],
             worker_runtime_env={"env_vars": dict(cluster.environment)},
             logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
         ),
     )
     result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
-    kept = tuple(Checkpoint(found.path, metrics) for found, metrics in result.best_checkpoints or ())
+    kept = tuple(Checkpoint(folder.path, metrics) for folder, metrics in result.best_checkpoints or ())
     return Outcome(tuple(result.return_value), kept)
 
 
@@ -248,7 +241,7 @@ def _fit(trainer: TorchTrainer, stage: str) -> Any:
 
 
 def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
-    """The way in of each worker; returns every worker's result, by rank."""
+    """Runs in each worker; returns every worker's result, by rank."""
     job = Job.model_validate_json(config["job"])
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
@@ -256,16 +249,11 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     with carried(config["relay"], worker.rank):
         try:
             session = RaySession(config["run"], config["stage"], worker.rank)
-            with pulse(worker, dist.distributed_c10d._get_default_store()):
-                returned = _find(config["function"])(job, worker, session, **config["payload"])
+            with heartbeat(worker, dist.distributed_c10d._get_default_store()):
+                returned = config["function"](job, worker, session)
         except Exception as error:
             error.add_note(f"In worker {worker.rank}:\n{traceback.format_exc()}")  # tracebacks don't travel
             raise
     gathered: list[Any] = [None] * worker.world_size
     dist.all_gather_object(gathered, returned)
     return tuple(gathered)
-
-
-def _find(name: str) -> WorkerFunction:
-    module, _, attribute = name.partition(":")
-    return cast(WorkerFunction, getattr(importlib.import_module(module), attribute))

@@ -1,11 +1,10 @@
-"""The training stage: a run on Ray Train that goes on where it was interrupted, and the best checkpoint
+"""The training stage: a run on Ray Train that resumes where it was interrupted, and the best checkpoint
 published."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +13,22 @@ from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
-from mmssl_dist.launch.run_workers import Checkpoint, Line, Outcome, Run, at_path, run_workers
-from mmssl_dist.planning.plan import Terms, make_plan, require_room
+from mmssl_dist.launch.run_workers import (
+    Checkpoint,
+    FormatReport,
+    Outcome,
+    RunSettings,
+    at_path,
+    run_workers,
+)
+from mmssl_dist.launch.worker_entry import train_on_worker
+from mmssl_dist.planning.plan import Assumptions, plan_resources, require_room
 from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import (
     FileRecord,
     Location,
     Manifest,
-    open_location,
+    RunFolder,
     publish,
     require_intact,
     require_manifest,
@@ -36,40 +43,34 @@ _logger = logging.getLogger(__name__)
 KIND = "training"
 
 
-def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = None) -> Manifest:
-    """Train, or go on with a run of the same fingerprint, and publish its best checkpoint.
+def run_training(
+    cluster: Cluster, job: Job, partitions: Manifest, format_report: FormatReport | None = None
+) -> Manifest:
+    """Train, or resume a run of the same fingerprint, and publish its best checkpoint.
 
     The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch,
     epochs (in all), stopped_early (False where training.epochs ended it) and history (one entry per
     validated epoch).
 
     Args:
-        line: see ``Run``.
+        format_report: see ``RunSettings``.
     """
-    location = open_location(job.output, job.storage) / "training"
+    location = RunFolder.of(job).training.location
     name = run_name(job, partitions)
     (location / MANIFEST).remove()
-    settings = job.training
-    run = Run(
-        location,
-        name,
-        settings.max_failures,
-        settings.keep_checkpoints,
-        job.evaluation.metric,
-        settings.checkpoint_minutes,
-        line,
+    run = RunSettings(
+        storage=location,
+        name=name,
+        max_failures=job.training.max_failures,
+        keep=job.training.keep_checkpoints,
+        metric=job.evaluation.metric,
+        every_minutes=job.training.checkpoint_minutes,
+        format_report=format_report,
     )
-    outcome = run_workers(
-        cluster,
-        job,
-        "train",
-        "mmssl_dist.launch.worker_entry:train",
-        {},
-        run,
-        [Tracking(job, name, cluster.relay)],
-    )
+    tracking = Tracking(job, name, cluster.relay)
+    outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=[tracking])
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
-    summary: Mapping[str, Any] = outcome.returned[0]
+    summary = outcome.returned[0]
     facts = {
         "checkpoint": at_path(location, best.path).path.removeprefix(location.path).strip("/"),
         "metric": job.evaluation.metric,
@@ -85,24 +86,23 @@ def train(cluster: Cluster, job: Job, partitions: Manifest, line: Line | None = 
     return manifest
 
 
-def check_room(job: Job, partitions: Manifest) -> None:
-    """Refuse a job that the plan says will not fit; Ray has been connected to.
+def check_memory(job: Job, partitions: Manifest) -> None:
+    """Refuse a job that the plan says will not fit; needs a connected Ray.
 
     Raises:
-        InputError: a worker needs more memory than ``scaling.memory_gb``, or than its share of what Ray
-            finds.
+        InputError: a worker needs more memory than ``scaling.memory_gb``, or than its share of the cluster's.
     """
-    plan = make_plan(job, sizes_of_partitions(partitions), Terms())
+    plan = plan_resources(job, sizes_of_partitions(partitions), Assumptions())
     if job.scaling.memory_gb is not None:
         require_room(plan, job.scaling.memory_gb * 1e9, "scaling.memory_gb")
-    elif not grows() and (found := memory_found()):
-        require_room(plan, found / job.scaling.fewest, "the memory Ray finds")
+    elif not grows() and (total := memory_found()):
+        require_room(plan, total / job.scaling.fewest, "the memory Ray finds")
 
 
 def checkpoint_of(job: Job, training: Manifest) -> tuple[Location, Manifest]:
-    """The published checkpoint's folder, and the manifest with its files named as they are in that folder."""
+    """The published checkpoint's folder, and the manifest with its files named relative to that folder."""
     name = training.facts["checkpoint"]
-    location = open_location(job.output, job.storage) / "training" / name
+    location = RunFolder.of(job).training.location / name
     files = {path.removeprefix(f"{name}/"): record for path, record in training.files.items()}
     return location, replace(training, files=files)
 
@@ -111,7 +111,7 @@ def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRe
     """Record of every file of the checkpoint in ``folder``, by its path below ``artifact``.
 
     Raises:
-        ArtifactError: a file is gone, or is not what its manifest says.
+        ArtifactError: a file is missing or differs from its manifest.
     """
     manifest = require_manifest(folder, "checkpoint", "train")
     require_whole(folder, manifest)
@@ -122,9 +122,9 @@ def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRe
 
 
 def _best_whole(
-    cluster: Cluster, outcome: Outcome, metric: str, location: Location
+    cluster: Cluster, outcome: Outcome[Any], metric: str, location: Location
 ) -> tuple[Checkpoint, dict[str, FileRecord]]:
-    """The best kept checkpoint whose files are what was written, and their records."""
+    """The best kept checkpoint whose files are undamaged, and their records."""
     for checkpoint in _best_first(outcome, metric):
         try:
             return checkpoint, cluster.run_task(
@@ -132,18 +132,18 @@ def _best_whole(
             )
         except ArtifactError as error:
             _logger.warning(
-                "train: the checkpoint of epoch %d is damaged, the next best is published: %s",
+                "train: the checkpoint of epoch %d is damaged; trying the next best: %s",
                 checkpoint.metrics["epoch"],
                 error,
             )
     raise ArtifactError(
-        f"{location.url}: training ended without a whole checkpoint. Run it again with --force."
+        f"{location.url}: training ended without an undamaged checkpoint. Re-run train with --force."
     )
 
 
-def _best_first(outcome: Outcome, metric: str) -> list[Checkpoint]:
-    """The validated checkpoints, those with the largest metric first; of equal ones the earliest, as early
-    stopping counts."""
+def _best_first(outcome: Outcome[Any], metric: str) -> list[Checkpoint]:
+    """The validated checkpoints by falling metric; among equals the earliest first, as early stopping
+    counts."""
     validated = [c for c in outcome.checkpoints if c.metrics[metric] > -math.inf]
     return sorted(validated, key=lambda c: -order_key(c.metrics[metric], c.metrics["epoch"]))
 

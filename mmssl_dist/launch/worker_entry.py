@@ -1,15 +1,15 @@
-"""What the workers of each stage run: training, evaluation and export put together on one worker's
-partitions."""
+"""The worker's part of each stage that has workers: train, evaluate, export on the worker's own partitions.
+
+The driver imports this module too, to name these functions; so what only training needs is imported there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -27,40 +27,30 @@ from mmssl_dist.evaluation.evaluate import (
 )
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.propagation import exact_layers, exact_rows
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_items import write_new_items
-from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_standardization, read_book
+from mmssl_dist.launch.worker_data import external_ids, item_features, load_local_graph, standardizations
 from mmssl_dist.model import Mmssl
-from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
-from mmssl_dist.sharding.topology import Adjacency
-from mmssl_dist.storage import FileRecord, Location, Manifest, open_location, require_manifest
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
-from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, make_lists, make_model, make_table
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained model on this worker's partitions, its learned lists and its ID rows [n, D].
+def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any]:
+    """Train until early stopping or the last epoch, without reading the test interactions.
 
-    The rows that are ranked with are made when they are used, and let go after: they are several times the ID
-    rows.
+    Returns:
+        epochs (in all), best (the metric's value), best_epoch, stopped_early, history (one entry per validated
+        epoch).
     """
+    from mmssl_dist.training.loop import TrainingLoop
 
-    graph: LocalGraph
-    exchange: Exchange
-    model: Mmssl
-    views: Mapping[str, Adjacency]
-    id_rows: Tensor
-
-
-def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
-    """Train to early stop, without a look at the test interactions. Returns where training ended."""
     graph = load_local_graph(job, worker, (VALIDATION,))
     exchange = graph.exchange(worker)
     group = _group_for_sampling(worker, job.training.timeout_seconds)
@@ -68,7 +58,10 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
 
     def validate(state: TrainingState) -> dict[str, float]:
         views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
-        rows = exact_rows(state.model, state.table.rows, graph, views, exchange)
+        trained = Trained(
+            graph=graph, exchange=exchange, model=state.model, views=views, id_rows=state.table.rows
+        )
+        rows = exact_rows(trained)
         return held_out_metrics(job.evaluation, graph, rows, exchange, (VALIDATION,))[VALIDATION]
 
     position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
@@ -81,10 +74,8 @@ def train(job: Job, worker: Worker, session: Session) -> dict[str, object]:
     }
 
 
-def evaluate(
-    job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest
-) -> dict[str, object]:
-    """Metrics of the chosen checkpoint on validation and test, beside popularity's; writes those of each
+def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
+    """Metrics of the published checkpoint on validation and test, beside popularity's; writes those of each
     user.
 
     Returns:
@@ -92,77 +83,56 @@ def evaluate(
     """
     trained = load_trained(job, worker, checkpoint, training)
     graph, exchange = trained.graph, trained.exchange
-    splits = [s for s in HELD_OUT if exchange.max(len(graph.held_out[s].neighbours)) > 0]
-    metrics, found = measure(job.evaluation, trained, splits)
-    user_ids = [users for users, _ in _external_ids(job, worker, graph)]
-    location = open_location(job.output, job.storage) / "evaluation"
-    files = write_users(location, graph, user_ids, found, job.evaluation.ks)
+    splits = [split for split in HELD_OUT if exchange.max(len(graph.held_out[split].neighbours)) > 0]
+    metrics, of_users = measure(job.evaluation, trained, splits)
+    user_ids = [users for users, _ in external_ids(job, worker, graph)]
+    location = RunFolder.of(job).evaluation.location
+    files = write_users(location, graph, user_ids, of_users, job.evaluation.ks)
     return {"metrics": metrics, "files": _records(files)}
 
 
 def measure(
     settings: Evaluation, trained: Trained, splits: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, UserMetrics]]]:
-    """What a ranking by the model and by popularity comes to (collective).
+    """Metrics of the rankings by the model and by popularity (collective).
 
     Returns:
-        the content of metrics.json; and by who ranked and by split the metrics of this worker's users.
+        the content of metrics.json; and, by ranker and split, the metrics of this worker's users.
     """
     graph, exchange = trained.graph, trained.exchange
-    rows = exact_rows(trained.model, trained.id_rows, graph, trained.views, exchange)
-    found = {
+    rows = exact_rows(trained)
+    of_users = {
         MODEL: held_out_users(settings, graph, rows, exchange, splits),
         POPULARITY: popularity_users(settings, graph, exchange, splits),
     }
-    means = {who: means_of(settings, by_split, exchange) for who, by_split in found.items()}
+    means = {ranker: means_of(settings, by_split, exchange) for ranker, by_split in of_users.items()}
     groups = group_metrics(settings, graph, rows, exchange, splits)
-    del rows  # before others are made
+    del rows  # frees them before those without a modality are made
     metrics: dict[str, Any] = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
     if settings.contributions:
-        without = metrics_without(
-            settings, trained.model, trained.id_rows, graph, trained.views, exchange, splits
-        )
+        without = metrics_without(settings, trained, splits)
         metrics |= {"without": without} if without else {}
-    return metrics, found
+    return metrics, of_users
 
 
-def export(
-    job: Job, worker: Worker, session: Session, checkpoint: Location, training: Manifest
-) -> dict[str, dict[str, object]]:
-    """Write embeddings, recommendations and what new users and items need of the chosen checkpoint.
+def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
+    """Write embeddings and recommendations of the published checkpoint, and the rows that new users and items
+    are computed from.
 
     Returns:
         the records of this worker's files.
     """
     trained = load_trained(job, worker, checkpoint, training)
-    ids = _external_ids(job, worker, trained.graph)
-    location = open_location(job.output, job.storage) / "export"
-    exact = exact_layers(trained.model, trained.id_rows, trained.graph, trained.views, trained.exchange)
-    files = export_partitions(job, trained.graph, exact.final, ids, trained.exchange, location)
-    fold_in = fold_in_rows(trained.model, exact, trained.graph, _features(job, worker, trained))
-    files |= write_fold_in(location, trained.graph, fold_in)
+    graph, model = trained.graph, trained.model
+    ids = external_ids(job, worker, graph)
+    location = RunFolder.of(job).export.location
+    exact = exact_layers(trained)
+    files = export_partitions(job, graph, exact.final, ids, trained.exchange, location)
+    fold_in = fold_in_rows(model, exact, graph, item_features(job, worker, graph, tuple(model.modalities)))
+    files |= write_fold_in(location, graph, fold_in)
     if worker.rank == 0:
-        files |= write_new_items(location, trained.model, standardizations(job, worker, trained.model))
+        files |= write_new_items(location, model, standardizations(job, worker, model))
     return _records(files)
-
-
-def standardizations(job: Job, worker: Worker, model: Mmssl) -> dict[str, np.ndarray]:
-    """Per modality, what raw features are standardized by: [2, F] float64."""
-    location = open_location(job.output, job.storage) / "partitions"
-    manifest = require_manifest(location, "partitions", "partition")
-    return {m: load_standardization(location, manifest, m, worker.cache) for m in model.modalities}
-
-
-def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OUT) -> LocalGraph:
-    """This worker's partitions of the published artifact, with the held-out splits that are asked for."""
-    location = open_location(job.output, job.storage) / "partitions"
-    manifest = require_manifest(location, "partitions", "partition")
-    book = read_book(manifest)
-    parts = book.worker_parts(worker.rank, worker.world_size)
-    own = job.model.feature_columns > 0
-    return join_partitions(
-        book, [load_partition(location, manifest, part, worker.cache, held_out, own) for part in parts]
-    )
 
 
 def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:
@@ -176,34 +146,16 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     load_rows(files, graph, table, lists)
     model = make_model(job, graph)
     _load_weights(model, load_dense(files, GENERATOR, model))
-    views = {m: each.graph(exchange) for m, each in lists.items()}
-    return Trained(graph, exchange, model.to(worker.device), views, table.rows)
+    views = {modality: learned.graph(exchange) for modality, learned in lists.items()}
+    return Trained(
+        graph=graph, exchange=exchange, model=model.to(worker.device), views=views, id_rows=table.rows
+    )
 
 
 def _load_weights(model: Mmssl, state: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state[name])
-
-
-def _external_ids(job: Job, worker: Worker, graph: LocalGraph) -> list[tuple[pa.Array, pa.Array]]:
-    """External ids of the users and of the items of each partition held."""
-    location = open_location(job.output, job.storage) / "partitions"
-    manifest = require_manifest(location, "partitions", "partition")
-    return [load_ids(location, manifest, part, worker.cache) for part in graph.parts]
-
-
-def _features(job: Job, worker: Worker, trained: Trained) -> dict[str, Iterator[np.ndarray]]:
-    """Per modality, the features [m, F + 1] of the items of each partition held, one partition at a time."""
-    location = open_location(job.output, job.storage) / "partitions"
-    manifest = require_manifest(location, "partitions", "partition")
-
-    def of(modality: str) -> Iterator[np.ndarray]:
-        return (
-            load_features(location, manifest, part, modality, worker.cache) for part in trained.graph.parts
-        )
-
-    return {modality: of(modality) for modality in trained.model.modalities}
 
 
 def _records(files: Mapping[str, FileRecord]) -> dict[str, dict[str, object]]:

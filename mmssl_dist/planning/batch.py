@@ -1,8 +1,9 @@
 """How much one step samples: expected numbers of distinct nodes and of edges, from degrees alone.
 
-A drawn edge ends at a node with probability in proportion to its degree, so of the nodes of one degree class
-the share 1 - exp(-expected draws per node) is met at least once. That holds hop after hop, since draws add
-up. Each worker's own nodes and those of the others are counted apart; the cut says how many draws cross.
+A drawn edge ends at a node with probability proportional to its degree, so of the nodes of one degree class
+the share 1 - exp(-expected draws per node) is visited at least once. That holds hop after hop, since draws
+add up. A worker's own nodes and those of the others are counted separately; the cut determines how many draws
+cross.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.planning.sizes import Degrees, Sizes
 
 
-@dataclass(frozen=True)
-class Expected:
+@dataclass(frozen=True, kw_only=True)
+class ExpectedBatch:
     """One worker's part of a step.
 
     Attributes:
-        pairs: training pairs. users: distinct users among them. candidates: of the whole batch, distinct.
+        pairs: training pairs.
+        users: distinct users among them.
+        candidates: distinct candidates of the whole batch.
         seeds, away_seeds: nodes of S_0, and those of them that other workers own.
-        outer: nodes of S_L. rows, away_rows: nodes whose ID rows are fetched, and those that others own.
-        edges: sampled, of all layers and views. similar: items whose item-item lists are taken.
-        asked: nodes asked for in all routes that are owned by others. away_edges: edges that others send.
+        outer: nodes of S_L.
+        rows, away_rows: nodes whose ID rows are fetched, and those of them that other workers own.
+        edges: sampled, of all layers and views.
+        similar: items whose item-item lists are used.
+        asked: nodes of other workers requested, over all routes.
+        away_edges: edges that other workers send.
     """
 
     pairs: float
@@ -41,7 +47,7 @@ class Expected:
     away_edges: float
 
 
-class _Met:
+class _ExpectedVisits:
     """Expected draws per node of each class, of the worker's own nodes and of the others'."""
 
     def __init__(self, degrees: Degrees, workers: int) -> None:
@@ -53,37 +59,38 @@ class _Met:
         self._count = self.nodes.sum(1)
 
     def by_degree(self, own: float, away: float) -> None:
-        """So many draws fall on own and other nodes, in proportion to degree."""
-        for place, draws in enumerate((own, away)):
-            if self._edges[place] > 0:
-                self.draws[place] += draws * self.degree / self._edges[place]
+        """Add draws that fall on own and other nodes in proportion to degree."""
+        for side, draws in enumerate((own, away)):
+            if self._edges[side] > 0:
+                self.draws[side] += draws * self.degree / self._edges[side]
 
     def evenly(self, own: float, away: float) -> None:
-        """So many draws, each node alike."""
-        for place, draws in enumerate((own, away)):
-            if self._count[place] > 0:
-                self.draws[place] += draws / self._count[place]
+        """Add draws that fall on every node equally often."""
+        for side, draws in enumerate((own, away)):
+            if self._count[side] > 0:
+                self.draws[side] += draws / self._count[side]
 
     @property
     def distinct(self) -> np.ndarray:
-        """[2] nodes met at least once: own, away."""
-        return np.asarray((self.nodes * self.met).sum(1))
+        """[2] nodes visited at least once: own, away."""
+        return np.asarray((self.nodes * self.visited).sum(1))
 
     @property
-    def met(self) -> np.ndarray:
+    def visited(self) -> np.ndarray:
+        """[2, B] share of each class that is visited at least once."""
         return np.asarray(-np.expm1(-self.draws))
 
     def edges(self, fanout: float) -> np.ndarray:
-        """[2] edges drawn for the nodes met: own, away."""
-        return np.asarray((self.nodes * self.met * np.minimum(self.degree, fanout)).sum(1))
+        """[2] edges drawn for the nodes visited: own, away."""
+        return np.asarray((self.nodes * self.visited * np.minimum(self.degree, fanout)).sum(1))
 
 
-def expected_batch(job: Job, sizes: Sizes, workers: int) -> Expected:
+def expected_batch(job: Job, sizes: Sizes, workers: int) -> ExpectedBatch:
     """What each of ``workers`` samples in a step on average."""
     cut = sizes.cut_between(workers)
     pairs = min(job.training.batch_size, sizes.interactions) / workers
-    users, items = _Met(sizes.users, workers), _Met(sizes.items, workers)
-    candidates = _seeds(job, sizes, workers, pairs, cut, users, items)
+    users, items = _ExpectedVisits(sizes.users, workers), _ExpectedVisits(sizes.items, workers)
+    candidates = _visit_seeds(job, sizes, workers=workers, pairs=pairs, cut=cut, users=users, items=items)
     batch_users = float(users.distinct.sum())
     seeds, away_seeds = _total(users, items)
     fanouts = [np.inf] * job.model.layers if job.training.fanout == "all" else list(job.training.fanout)
@@ -94,42 +101,53 @@ def expected_batch(job: Job, sizes: Sizes, workers: int) -> Expected:
     for hop, fanout in enumerate(fanouts):
         of_users, of_items = users.edges(fanout), items.edges(fanout)
         if hop == 0:
-            first = _landing(of_users, cut, workers)
-        items.by_degree(*_landing(of_users, cut, workers))
-        users.by_degree(*_landing(of_items, cut, workers))
+            first = _edge_ends(of_users, cut, workers)
+        items.by_degree(*_edge_ends(of_users, cut, workers))
+        users.by_degree(*_edge_ends(of_items, cut, workers))
         edges += float(of_users.sum() + of_items.sum())
         away_edges += float(of_users[1] + of_items[1])
         asked += _total(users, items)[1]
     outer, _ = _total(users, items)
     if job.model.item_graph.weight > 0:
-        similar, drawn, drawn_away = _similar(job, sizes, workers, first, seed_items, items)
+        similar, drawn, drawn_away = _visit_similar(
+            job, sizes, workers=workers, first=first, seed_items=seed_items, items=items
+        )
         edges, away_edges, asked = edges + drawn, away_edges + drawn_away, asked + _total(users, items)[1]
     if job.model.modality_graph.size:
-        drawn, drawn_away = _views(job, sizes, workers, users, items)
+        drawn, drawn_away = _visit_views(job, sizes, workers=workers, users=users, items=items)
         edges, away_edges, asked = edges + drawn, away_edges + drawn_away, asked + _total(users, items)[1]
     rows, away_rows = _total(users, items)
-    return Expected(
-        pairs,
-        batch_users,
-        candidates,
-        seeds,
-        away_seeds,
-        outer,
-        rows,
-        away_rows,
-        edges,
-        similar,
-        asked,
-        away_edges,
+    return ExpectedBatch(
+        pairs=pairs,
+        users=batch_users,
+        candidates=candidates,
+        seeds=seeds,
+        away_seeds=away_seeds,
+        outer=outer,
+        rows=rows,
+        away_rows=away_rows,
+        edges=edges,
+        similar=similar,
+        asked=asked,
+        away_edges=away_edges,
     )
 
 
-def _seeds(job: Job, sizes: Sizes, workers: int, pairs: float, cut: float, users: _Met, items: _Met) -> float:
-    """Meet the seeds; gives the number of distinct candidates of the whole batch."""
+def _visit_seeds(
+    job: Job,
+    sizes: Sizes,
+    *,
+    workers: int,
+    pairs: float,
+    cut: float,
+    users: _ExpectedVisits,
+    items: _ExpectedVisits,
+) -> float:
+    """Visit the seeds; returns the number of distinct candidates of the whole batch."""
     users.by_degree(pairs, 0.0)
     items.by_degree(pairs * (1 - cut), pairs * cut)
     items.evenly(pairs / workers, pairs * (1 - 1 / workers))  # negatives
-    wanted = job.losses.candidates
+    requested = job.losses.candidates
     used = (
         job.losses.adversarial.weight > 0
         or job.model.modality_graph.size
@@ -137,33 +155,42 @@ def _seeds(job: Job, sizes: Sizes, workers: int, pairs: float, cut: float, users
     )
     if not used:
         return 0.0
-    if wanted == "all":
+    if requested == "all":
         items.draws[0] = np.inf
         return float(sizes.num_items)
-    # half are drawn from the batch's positives, some of them twice, and are among the seeds of one worker
-    # already
-    known = workers * pairs * -np.expm1(-wanted / 2 / (workers * pairs))
-    everyone = _Met(sizes.items, 1)
+    # half are drawn from the batch's positives, some of them twice, and are already among the seeds of one
+    # worker
+    known = workers * pairs * -np.expm1(-requested / 2 / (workers * pairs))
+    everyone = _ExpectedVisits(sizes.items, 1)
     everyone.by_degree(known, 0.0)
-    everyone.evenly(wanted / 2, 0.0)
+    everyone.evenly(requested / 2, 0.0)
     items.by_degree(known / workers * cut, 0.0)
-    items.evenly(wanted / 2 / workers, 0.0)
+    items.evenly(requested / 2 / workers, 0.0)
     return float(everyone.distinct.sum())
 
 
-def _landing(edges: np.ndarray, cut: float, workers: int) -> tuple[float, float]:
+def _edge_ends(edges: np.ndarray, cut: float, workers: int) -> tuple[float, float]:
     """Where edges drawn for own and other nodes end: at own nodes, at others'."""
     own, away = float(edges[0]), float(edges[1])
     back = away * cut / (workers - 1) if workers > 1 else 0.0
     return own * (1 - cut) + back, own * cut + away - back
 
 
-def _similar(
-    job: Job, sizes: Sizes, workers: int, first: tuple[float, float], seed_items: np.ndarray, items: _Met
+def _visit_similar(
+    job: Job,
+    sizes: Sizes,
+    *,
+    workers: int,
+    first: tuple[float, float],
+    seed_items: np.ndarray,
+    items: _ExpectedVisits,
 ) -> tuple[float, float, float]:
-    """Item-item lists of the seeds and of their users' drawn items: lists taken, edges, edges that others
-    send."""
-    around = _Met(sizes.items, workers)
+    """Visit the item-item lists of the seeds and of their users' drawn items.
+
+    Returns:
+        lists used, edges, edges that others send.
+    """
+    around = _ExpectedVisits(sizes.items, workers)
     around.by_degree(*first)
     spread = around.distinct
     lists = np.minimum(
@@ -177,8 +204,10 @@ def _similar(
     return float(lists.sum()), drawn, float(lists[1]) * per_item
 
 
-def _views(job: Job, sizes: Sizes, workers: int, users: _Met, items: _Met) -> tuple[float, float]:
-    """Learned lists of the outermost nodes: edges, edges that others send."""
+def _visit_views(
+    job: Job, sizes: Sizes, *, workers: int, users: _ExpectedVisits, items: _ExpectedVisits
+) -> tuple[float, float]:
+    """Visit the learned lists of the outermost nodes; returns their edges, and those that others send."""
     graph, modalities = job.model.modality_graph, len(sizes.modalities)
     fanout = np.inf if job.training.fanout == "all" else graph.fanout
     of_users = users.distinct * min(graph.size, fanout) * modalities
@@ -188,7 +217,7 @@ def _views(job: Job, sizes: Sizes, workers: int, users: _Met, items: _Met) -> tu
     return float(of_users.sum() + of_items.sum()), float(of_users[1] + of_items[1])
 
 
-def _total(users: _Met, items: _Met) -> tuple[float, float]:
-    """Distinct nodes met, and those of them that others own."""
+def _total(users: _ExpectedVisits, items: _ExpectedVisits) -> tuple[float, float]:
+    """Distinct nodes visited, and those of them that others own."""
     own, away = users.distinct + items.distinct
     return float(own + away), float(away)

@@ -6,40 +6,33 @@ import math
 from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
+from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
+from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
 from mmssl_dist.graph.cut_method import chosen_method, metis_bytes
-from mmssl_dist.planning.batch import Expected
+from mmssl_dist.graph.streaming import NODE_BYTES
+from mmssl_dist.planning.batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
+from mmssl_dist.training.state import ROWS_AT_ONCE
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
 EMPTY_WORKER = 560_000_000
-"""Bytes of a worker that has taken steps on a graph of a few nodes, as seen: Python, torch, DGL, DeepSpeed,
-Ray."""
+"""Bytes of a worker that has taken steps on a graph of a few nodes, as measured: Python, torch, DGL,
+DeepSpeed, Ray."""
 GPU_WORKER = 2_300_000_000
-"""The same of a worker with a GPU, whose libraries take most of it; as seen on an H100."""
-# What the code holds at once. Each of these is counted there, and was seen in a record of all allocations of
-# a step.
+"""The same of a worker with a GPU, whose libraries take most of it; measured on an H100."""
+# Bytes that the code holds at once. Each was counted there, and confirmed by a record of all allocations of a
+# step.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
-_SCORE_COPIES = (
-    4  # of a contrastive term's users x users scores: its own, and three while its gradient is worked out
-)
-_SEED_COPIES = 5  # of a seed's row: final, sums on the way, gradients; as many of each modality's
-_CHUNK_EDGES = 1 << 17  # evaluation.propagation takes so many edges at once
-_CHUNK_EDGE_BYTES = 6 * _ID  # sorted, made unique, and as a sparse matrix
-_PIECE = 1 << 14  # evaluation.propagation combines so many nodes' rows at once
-_DRAWN_ROWS, _DRAW_BYTES = (
-    1 << 13,
-    5 * _ID,
-)  # training.state draws so many initial rows at once, with temporaries
-_CHUNK_COLUMNS, _COLUMN_BYTES = (
-    64,
-    4 * _ID,
-)  # evaluation.ranking looks into so many columns for each place of a list
-_MEASURED_USERS, _MEASURED_BYTES = (
-    1 << 12,
-    15 * _ID,
-)  # evaluation.evaluate measures so many users' lists at once
-_STREAMING_NODE = 40  # bytes of a node in the streaming cut
-# glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: seen 1.6 to 2.0
+# of a contrastive term's users x users scores: its own, and three while its gradient is computed
+_SCORE_COPIES = 4
+_SEED_COPIES = 5  # of a seed's row: final, partial sums, gradients; as many of each modality's
+_CHUNK_EDGE_BYTES = 6 * _ID  # of an edge in exact propagation: sorted, made unique, and as a sparse matrix
+_DRAW_BYTES = 5 * _ID  # of a number of an initial row, with temporaries
+_COLUMN_BYTES = 4 * _ID  # of a candidate column of a ranked list
+_MEASURED_BYTES = 15 * _ID  # of an entry of a list whose metrics are computed
+# glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: measured 1.6 to
+# 2.0
 _HEAP = 2
 
 
@@ -58,7 +51,7 @@ class Memory:
 
     @property
     def of_machine(self) -> dict[str, int]:
-        """By kind, in the machine's memory, which is what workers are given a share of."""
+        """By kind, in the machine's memory, which workers get a share of."""
         return self.host if self.gpu else {**self.host, **self.device}
 
     @property
@@ -72,7 +65,7 @@ class Memory:
         return sum(self.of_machine.values())
 
 
-def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memory:
+def worker_memory(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> Memory:
     """Peak of the fullest worker."""
     dimension, modalities = job.model.dimension, len(sizes.modalities)
     share = max(1.0, sizes.unevenness) / workers
@@ -86,15 +79,11 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     features = nodes * _features_of(sizes)
     lists = nodes * job.model.modality_graph.size * (2 * _ID + _FLOAT) * modalities
     one_batch = batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID
-    batches = (
-        2 + job.training.prefetch
-    ) * one_batch  # those ahead, the one in use, and what it takes to make one
-    step, start, checkpoint = (
-        _step(job, sizes, batch, workers),
-        _start(job, nodes),
-        _checkpoint(job, sizes, workers),
-    )
-    largest = max(step, _validation(job, sizes, nodes, edges, workers))
+    # those sampled ahead, the one in use, and the temporaries of making one
+    batches = (2 + job.training.prefetch) * one_batch
+    step, start = _step(job, sizes, batch, workers), _start(job, nodes)
+    checkpoint = _checkpoint(job, sizes, workers)
+    largest = max(step, _validation(job, sizes, workers=workers, nodes=nodes, edges=edges))
     rows, gpu = nodes * dimension * _FLOAT, job.scaling.gpus_per_worker > 0
     host = {
         "worker": float(GPU_WORKER if gpu else EMPTY_WORKER),
@@ -105,7 +94,7 @@ def worker_memory(job: Job, sizes: Sizes, batch: Expected, workers: int) -> Memo
     device = {"ID rows": rows, "optimizer": nodes * _moments(job) * _FLOAT}
     if lists:
         host["learned lists"] = lists
-    # where a step ends all of its temporaries are free again, and what comes between steps has their room
+    # a step's temporaries are free when it ends, and what happens between steps takes their space
     if gpu:
         device |= {"step or validation": largest, "batch": one_batch}
         # rows are drawn, written and exported on the host; a step picks the features of its seeds there
@@ -128,7 +117,7 @@ def _features_of(sizes: Sizes) -> int:
     return sum(width + 1 for width in sizes.modalities.values()) * _FLOAT
 
 
-def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
+def _step(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> float:
     """The most that a step holds: in the contrastive term's gradient, or in the update of the ID rows."""
     row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
     contrastive, scores = job.losses.contrastive, batch.users * batch.candidates * _FLOAT
@@ -139,50 +128,48 @@ def _step(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     wide = _features_of(sizes)
     seeds = batch.seeds * (wide + _SEED_COPIES * (1 + modalities) * row)
     attention = 0.0
-    if (
-        job.model.modality_graph.size
-    ):  # rows of each modality, stacked, as queries and keys; of each head; their mean
+    if job.model.modality_graph.size:
+        # rows of each modality, stacked, as queries and keys; of each head; their mean
         attention = batch.outer * row * (4 * modalities + job.model.heads + 3)
     away = 1 if workers > 1 else 0
     # generator and critic on real and fake scores
     losses = scores * (2 + 3 * modalities) + between + seeds + attention
-    # the gradient of the rows, what is being added to it and the start rows' that it is spread from; by then
-    # the rest is let go
+    # the gradient of the rows, what is being added to it, and the gradient of the start rows that it is
+    # spread from; everything else is freed by then
     gradients = row * (batch.rows * (2 + away) + batch.outer) + scores * modalities + batch.seeds * wide
     return batch.rows * row * (1 + away) + max(losses, gradients)  # rows handed out and, from others, fetched
 
 
 def _start(job: Job, nodes: float) -> float:
     """Drawing the first ID rows."""
-    return min(_DRAWN_ROWS, nodes) * job.model.dimension * _DRAW_BYTES
+    return min(ROWS_AT_ONCE, nodes) * job.model.dimension * _DRAW_BYTES
 
 
-def _validation(job: Job, sizes: Sizes, nodes: float, edges: float, workers: int) -> float:
+def _validation(job: Job, sizes: Sizes, *, workers: int, nodes: float, edges: float) -> float:
     """Exact propagation holds every layer's rows and a chunk of fetched ones, then what a piece of the final
     rows is made of; ranking the lists and a score block."""
     row, evaluation, modalities = job.model.dimension * _FLOAT, job.evaluation, len(sizes.modalities)
     views = modalities if job.model.modality_graph.size else 0
     kept = 1 if job.model.item_graph.weight > 0 else 0
     held = kept + max(views + 1 if views else 0, job.model.layers + 1 + (1 if views else 0), 2 * kept)
-    taken = min(_CHUNK_EDGES, edges)
+    taken = min(CHUNK_EDGES, edges)
     copies = 2 if workers > 1 else 1  # those handed out and those fetched
-    sources = -sizes.num_nodes * math.expm1(
-        -taken / sizes.num_nodes
-    )  # distinct ones, of edges that end anywhere
+    # distinct ones, of edges that end anywhere
+    sources = -sizes.num_nodes * math.expm1(-taken / sizes.num_nodes)
     propagation = nodes * row * held + sources * row * copies + taken * _CHUNK_EDGE_BYTES
-    layers = job.model.layers + (
-        1 if views else 0
-    )  # the start rows are the ID rows themselves when there are no views
+    layers = job.model.layers + (1 if views else 0)  # without views the start rows are the ID rows themselves
     # a piece's tower, its layers side by side, their mean
-    combining = row * (nodes * (kept + layers + 1) + min(_PIECE, nodes) * (modalities + job.model.layers + 2))
+    combining = row * (
+        nodes * (kept + layers + 1) + min(PIECE_ROWS, nodes) * (modalities + job.model.layers + 2)
+    )
     users, items = sizes.num_users / workers, sizes.num_items / workers
     if evaluation.users != "all":
         users = min(users, evaluation.users / workers)
     longest, block = max(evaluation.ks), min(evaluation.user_block, users)
     columns = min(evaluation.item_block, items)
-    score = block * (columns * _FLOAT + min(columns, longest * _CHUNK_COLUMNS) * _COLUMN_BYTES)
+    score = block * (columns * _FLOAT + min(columns, longest * CHUNK_COLUMNS) * _COLUMN_BYTES)
     ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT)
-    ranking += max(score, min(_MEASURED_USERS, users) * longest * _MEASURED_BYTES)
+    ranking += max(score, min(USERS_AT_ONCE, users) * longest * _MEASURED_BYTES)
     return max(propagation, combining, ranking)
 
 
@@ -199,15 +186,15 @@ def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:
     graph = 3 * edges * _ID
     widest = max(sizes.modalities.values(), default=0) + 1
     rows = nodes * widest * _FLOAT
-    found = {"graph": graph, "features of one modality": rows}
+    amounts = {"graph": graph, "features of one modality": rows}
     if job.partition.item_neighbours:
-        found["item-item graph"] = 3 * sizes.num_items * widest * _FLOAT
+        amounts["item-item graph"] = 3 * sizes.num_items * widest * _FLOAT
     method = chosen_method(job.partition, nodes, sizes.interactions)
     if method == "metis" and job.partition.parts > 1:
-        found["METIS"] = metis_bytes(nodes, sizes.interactions)
+        amounts["METIS"] = metis_bytes(nodes, sizes.interactions)
     elif method == "streaming":
-        found["streaming cut"] = nodes * _STREAMING_NODE
-    return found
+        amounts["streaming cut"] = nodes * NODE_BYTES
+    return amounts
 
 
 def index_memory(job: Job, sizes: Sizes) -> int:
@@ -219,7 +206,7 @@ def index_memory(job: Job, sizes: Sizes) -> int:
 def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
     """What each artifact keeps, uncompressed."""
     nodes, edges, row = sizes.num_nodes, 2 * sizes.interactions, job.model.dimension * _FLOAT
-    width = sum(each + 1 for each in sizes.modalities.values())
+    width = sum(columns + 1 for columns in sizes.modalities.values())
     similar = len(sizes.modalities) * sizes.num_items * job.partition.item_neighbours * (_ID + _WEIGHT)
     return {
         "dataset": (sizes.interactions + sizes.held_out) * 2 * _ID + sizes.num_items * width * _FLOAT,

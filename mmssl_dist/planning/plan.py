@@ -1,4 +1,4 @@
-"""The plan of a job: what a run takes with the workers it asks for, whether that fits, and what would."""
+"""The plan of a job: what a run takes with the workers it asks for, whether that fits, and what would fit."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.cut_method import chosen_method
-from mmssl_dist.planning.batch import Expected, expected_batch
+from mmssl_dist.planning.batch import ExpectedBatch, expected_batch
 from mmssl_dist.planning.memory import Memory, index_memory, partition_memory, storage_bytes, worker_memory
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.traffic import local_share, sent_bytes
 
 GIGA = 1e9
 _MOST_WORKERS = 1 << 20
-_RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking, as seen
+_RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking, as measured
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What the plan is made for.
+class Assumptions:
+    """What a plan assumes of the machines.
 
     Attributes:
-        memory: bytes one worker may take; None when nobody said.
+        memory: bytes one worker may take; None if not given.
         bandwidth: bytes per second that a worker sends to others.
         price: of one worker for an hour, in any currency; None leaves the cost out.
     """
@@ -37,14 +37,15 @@ class Terms:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one worker's step on ``device``: fixed + per_row x ID rows. Sampling is in it, as it is for
-    a worker with one core; with more it runs beside the step."""
+    """Seconds of one worker's step on ``device``: fixed + per_row x ID rows. They include sampling, as for a
+    worker with one core; with more cores it runs beside the step."""
 
     fixed: float
     per_row: float
     device: str
 
     def seconds(self, rows: float) -> float:
+        """Of a step that fetches so many ID rows."""
         return self.fixed + self.per_row * rows
 
 
@@ -58,56 +59,61 @@ class Time:
     training: float
 
 
-@dataclass(frozen=True)
-class Needs:
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
     """What depends on the number of workers.
 
     Attributes:
-        memory: of each worker. batch: of each worker and step. sent: bytes each worker sends in a step.
+        memory: of each worker.
+        batch: of each worker and step.
+        sent: bytes each worker sends in a step.
         local: share of the fetched rows that are the worker's own.
-        time: None without a calibration. cost: of all epochs; None without time or price.
+        time: None without a calibration.
+        cost: of all epochs; None without time or price.
     """
 
     memory: Memory
-    batch: Expected
+    batch: ExpectedBatch
     sent: float
     local: float
     time: Time | None
     cost: float | None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A job's needs.
+@dataclass(frozen=True, kw_only=True)
+class ResourcePlan:
+    """The resources that a job requires.
 
     Attributes:
-        workers: W. parts: P.
-        needs: with W workers.
+        workers: W.
+        parts: P.
+        needs: requirements with W workers.
         method: how the graph is or will be cut.
-        partition: memory of the task that cuts the graph, by what takes it. index: of the one that indexes
-            the items.
+        partition: memory of the task that cuts the graph, by what takes it.
+        index: memory of the task that indexes the items.
         storage: bytes by artifact.
-        least_workers: the smallest W that fits the memory given, and least_parts the P for it; None when none
-            does or no memory is given. fitting: what that W needs.
-        breaks: what would not work, the first thing first.
+        least_workers: the smallest W that fits the given memory; None if none does or no memory is given.
+        least_parts: P for ``least_workers``.
+        fitting: requirements with ``least_workers``.
+        breaks: what would not work, in the order in which it would fail.
     """
 
     sizes: Sizes
     workers: int
     parts: int
-    needs: Needs
+    needs: Requirements
     method: str
     partition: Mapping[str, int]
     index: int
     storage: Mapping[str, int]
     least_workers: int | None
     least_parts: int | None
-    fitting: Needs | None
+    fitting: Requirements | None
     breaks: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """Everything as plain values, for JSON."""
-        found = {
+        own = {
             name: value for name, value in asdict(self).items() if name not in ("sizes", "needs", "fitting")
         }
         fitting = None if self.fitting is None else _needs_facts(self.fitting)
@@ -118,29 +124,34 @@ class Plan:
             "modalities": dict(self.sizes.modalities),
             "source": self.sizes.source,
             **_needs_facts(self.needs),
-            **found,
+            **own,
             "fitting": fitting,
         }
 
     @property
     def memory(self) -> Memory:
+        """Of each of the W workers."""
         return self.needs.memory
 
     @property
     def sent(self) -> float:
+        """Bytes that each of the W workers sends in a step."""
         return self.needs.sent
 
 
-def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) -> Plan:
+def plan_resources(
+    job: Job, sizes: Sizes, assumptions: Assumptions, speed: Speed | None = None
+) -> ResourcePlan:
     """The plan for ``job.scaling``'s fewest workers.
 
     Args:
         speed: of a step, see ``calibrate``; None leaves times out.
     """
     workers = job.scaling.fewest
-    needs, least = _needs(job, sizes, workers, terms, speed), _least_workers(job, sizes, terms.memory)
-    fitting = None if least is None else _needs(job, sizes, least, terms, speed)
-    return Plan(
+    needs = _requirements(job, sizes, assumptions, workers=workers, speed=speed)
+    least = _least_workers(job, sizes, assumptions.memory)
+    fitting = None if least is None else _requirements(job, sizes, assumptions, workers=least, speed=speed)
+    return ResourcePlan(
         sizes=sizes,
         workers=workers,
         parts=job.partition.parts,
@@ -152,29 +163,45 @@ def make_plan(job: Job, sizes: Sizes, terms: Terms, speed: Speed | None = None) 
         least_workers=least,
         least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
         fitting=fitting,
-        breaks=tuple(_breaks(job, sizes, needs.memory, least, terms)),
+        breaks=tuple(_breaks(job, sizes, assumptions, memory=needs.memory, least=least)),
     )
 
 
-def _needs(job: Job, sizes: Sizes, workers: int, terms: Terms, speed: Speed | None) -> Needs:
+def _requirements(
+    job: Job, sizes: Sizes, assumptions: Assumptions, *, workers: int, speed: Speed | None
+) -> Requirements:
     batch = expected_batch(job, sizes, workers)
     sent = sent_bytes(job, sizes, batch, workers)
-    time = None if speed is None else _time(job, sizes, speed.seconds(batch.rows) + sent / terms.bandwidth)
-    cost = None if time is None or terms.price is None else terms.price * workers * time.training / 3600
-    return Needs(worker_memory(job, sizes, batch, workers), batch, sent, local_share(batch), time, cost)
+    time = (
+        None if speed is None else _time(job, sizes, speed.seconds(batch.rows) + sent / assumptions.bandwidth)
+    )
+    cost = (
+        None
+        if time is None or assumptions.price is None
+        else assumptions.price * workers * time.training / 3600
+    )
+    return Requirements(
+        memory=worker_memory(job, sizes, batch, workers),
+        batch=batch,
+        sent=sent,
+        local=local_share(batch),
+        time=time,
+        cost=cost,
+    )
 
 
-def _needs_facts(needs: Needs) -> dict[str, Any]:
-    found = asdict(needs)
-    found["memory"] |= {"total": needs.memory.total, "gpu_total": sum(needs.memory.of_gpu.values())}
-    return found
+def _needs_facts(needs: Requirements) -> dict[str, Any]:
+    facts = asdict(needs)
+    facts["memory"] |= {"total": needs.memory.total, "gpu_total": sum(needs.memory.of_gpu.values())}
+    return facts
 
 
-def require_room(plan: Plan, limit: float, setting: str) -> None:
+def require_room(plan: ResourcePlan, limit: float, setting: str) -> None:
     """Refuse to train what will not fit.
 
     Args:
-        limit: bytes one worker may take. setting: where that comes from.
+        limit: bytes one worker may take.
+        setting: where that comes from.
 
     Raises:
         InputError: the plan's memory is larger.
@@ -188,15 +215,15 @@ def require_room(plan: Plan, limit: float, setting: str) -> None:
     remedy = (
         f"scaling.workers: {plan.least_workers} would fit"
         if plan.least_workers
-        else "More workers do not mend it"
+        else "More workers do not help"
     )
     raise InputError(
         setting,
         f"{limit / GIGA:.1f} GB per worker",
         f"the plan for {plan.workers} worker(s) needs {plan.memory.total / GIGA:.1f} GB each (most "
         f"of it: {largest})",
-        f"{remedy}; `mmssl-dist plan` shows all. To train all the same, set scaling.memory_gb to "
-        "what a worker has.",
+        f"{remedy}; `mmssl-dist plan` shows all. To train anyway, set scaling.memory_gb to "
+        "the memory of a worker.",
     )
 
 
@@ -222,27 +249,26 @@ def _least_workers(job: Job, sizes: Sizes, memory: float | None) -> int | None:
     return high
 
 
-def _breaks(job: Job, sizes: Sizes, memory: Memory, least: int | None, terms: Terms) -> Iterator[str]:
-    if terms.memory is None:
+def _breaks(
+    job: Job, sizes: Sizes, assumptions: Assumptions, *, memory: Memory, least: int | None
+) -> Iterator[str]:
+    if assumptions.memory is None:
         return
-    limit = terms.memory
+    limit = assumptions.memory
     cutting = partition_memory(job, sizes)
     without_metis = sum(amount for name, amount in cutting.items() if name != "METIS")
     if without_metis > limit:
         yield (
-            f"partition: one task holds the graph and one modality, {without_metis / GIGA:,.0f} "
-            "GB; it needs a "
-            "machine of that size, whatever the number of workers"
+            f"partition: one task holds the graph and one modality, {without_metis / GIGA:,.0f} GB; "
+            "it needs a machine of that size, whatever the number of workers"
         )
     if cutting.get("METIS", 0) > limit:
         yield f"partition: METIS needs {cutting['METIS'] / GIGA:,.0f} GB. Set partition.method to streaming"
     if memory.total > limit:
-        mend = (
-            f"take {least} workers"
-            if least
-            else "no number of workers mends that: lower batch_size or fanout"
+        advice = (
+            f"take {least} workers" if least else "no number of workers is enough: lower batch_size or fanout"
         )
-        yield f"train: {memory.total / GIGA:,.1f} GB per worker; {mend}"
+        yield f"train: {memory.total / GIGA:,.1f} GB per worker; {advice}"
     if least is not None and least > job.partition.parts:
         yield (
             f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"
@@ -257,13 +283,12 @@ def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator
         seconds = products / (_RANKED * workers * job.scaling.cpus_per_worker)
         if seconds > _DAY:
             yield (
-                f"evaluation.users: ranking {sizes.num_items:,} items for each of "
-                f"{sizes.num_users:,} users takes "
-                f"{workers} worker(s) some {seconds / _DAY:,.0f} days, at every validation; rank for fewer"
+                f"evaluation.users: ranking {sizes.num_items:,} items for each of {sizes.num_users:,} users "
+                f"takes {workers} worker(s) some {seconds / _DAY:,.0f} days, at every validation; "
+                "rank for fewer"
             )
     if (index := index_memory(job, sizes)) > limit:
         yield (
-            f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of "
-            "that size, whatever "
-            "the number of workers"
+            f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of that size, "
+            "whatever the number of workers"
         )

@@ -1,4 +1,4 @@
-"""Sizes of a graph, as published or as supposed: all that a plan knows of the data."""
+"""Sizes of a graph, published or assumed: all that a plan knows of the data."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest
 
-_CLASSES = 48  # into which supposed degrees are sorted
-_USER_EXPONENT, _ITEM_EXPONENT = 0.5, 0.8  # of supposed degrees by rank, those that `synthesize` plants
+_CLASSES = 48  # into which assumed degrees are sorted
+_USER_EXPONENT, _ITEM_EXPONENT = 0.5, 0.8  # of assumed degrees by rank, as `synthesize` plants
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Degrees:
     """Nodes sorted into classes of about equal degree.
 
     Attributes:
-        nodes: float64 [B] how many. degree: float64 [B] their mean degree.
+        nodes: float64 [B] number of nodes.
+        degree: float64 [B] their mean degree.
     """
 
     nodes: np.ndarray
@@ -28,6 +29,7 @@ class Degrees:
 
     @property
     def edges(self) -> float:
+        """Sum of all degrees."""
         return float(self.nodes @ self.degree)
 
 
@@ -57,14 +59,17 @@ class Sizes:
 
     @property
     def num_users(self) -> int:
+        """U."""
         return round(float(self.users.nodes.sum()))
 
     @property
     def num_items(self) -> int:
+        """I."""
         return round(float(self.items.nodes.sum()))
 
     @property
     def num_nodes(self) -> int:
+        """U + I."""
         return self.num_users + self.num_items
 
     @property
@@ -73,20 +78,20 @@ class Sizes:
         return round(self.users.edges)
 
     def cut_between(self, workers: int) -> float:
-        """Share of interactions whose ends are held by different ones of ``workers``: as published, else as
-        if the cut were random, since what METIS would find is not known before."""
+        """Share of interactions whose ends are held by different ones of ``workers``: as published, else that
+        of a random cut, since METIS's is unknown before it ran."""
         if workers <= len(self.edge_cut):
             return self.edge_cut[workers - 1]
         return 1.0 - 1.0 / workers
 
 
 def sizes_of_partitions(manifest: Manifest) -> Sizes:
-    """Of published partitions, which tell everything."""
+    """Of published partitions; nothing is estimated."""
     facts = manifest.facts
     held_out = sum(count for split, count in facts["interactions"].items() if split != "train")
     return Sizes(
-        users=_told(facts["degrees"]["users"]),
-        items=_told(facts["degrees"]["items"]),
+        users=_degrees(facts["degrees"]["users"]),
+        items=_degrees(facts["degrees"]["items"]),
         held_out=held_out,
         modalities=facts["modalities"],
         edge_cut=tuple(facts["edge_cut_of_workers"]),
@@ -97,10 +102,10 @@ def sizes_of_partitions(manifest: Manifest) -> Sizes:
 
 
 def sizes_of_dataset(manifest: Manifest) -> Sizes:
-    """Of a published dataset; how degrees are distributed is supposed."""
+    """Of a published dataset; the distribution of degrees is assumed."""
     facts = manifest.facts
     train = facts["interactions"]["train"]
-    widths = {name: each["dimension"] for name, each in facts["modalities"].items()}
+    widths = {name: facts_of["dimension"] for name, facts_of in facts["modalities"].items()}
     supposed = supposed_sizes(facts["users"], facts["items"], train, widths, held_out=0.0)
     held_out = sum(facts["interactions"].values()) - train
     return replace(supposed, held_out=held_out, source="the published dataset; degrees by a power law")
@@ -109,10 +114,11 @@ def sizes_of_dataset(manifest: Manifest) -> Sizes:
 def supposed_sizes(
     users: int, items: int, interactions: int, modalities: Mapping[str, int], held_out: float
 ) -> Sizes:
-    """Of a graph that is not there, with degrees by a power law.
+    """Of a graph that does not exist yet, with degrees by a power law.
 
     Args:
-        interactions: in all. held_out: share of them that is not trained on.
+        interactions: of all splits.
+        held_out: share of them that is not trained on.
 
     Raises:
         InputError: a number is out of range.
@@ -136,13 +142,13 @@ def supposed_sizes(
 
 
 def held_out_share(job: Job) -> float:
-    """The share of the interactions that ``data.split`` sets aside; of given splits it is not known, and
+    """The share of the interactions that ``data.split`` sets aside; of given splits it is unknown, and
     0."""
     split = job.data.split
     return split.validation + split.test if split.method in ("ratio", "temporal") else 0.0
 
 
-def _told(classes: Sequence[Sequence[int]]) -> Degrees:
+def _degrees(classes: Sequence[Sequence[int]]) -> Degrees:
     nodes, edges = np.asarray(classes, np.float64).reshape(-1, 2).T
     return Degrees(nodes, np.divide(edges, nodes, out=np.zeros_like(edges), where=nodes > 0))
 

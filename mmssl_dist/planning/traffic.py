@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.planning.batch import Expected
+from mmssl_dist.planning.batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
 
 _COUNT, _FLOAT = 4, 4
 
 
-def sent_bytes(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
-    """Sent by one worker to all others in one step; all workers send about alike, so it receives as much."""
+def sent_bytes(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> float:
+    """Sent by one worker to all others in one step; workers send about the same amount, so each receives as
+    much."""
     if workers == 1:
         return 0.0
     row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
@@ -28,6 +29,6 @@ def sent_bytes(job: Job, sizes: Sizes, batch: Expected, workers: int) -> float:
     return ids + neighbours + rows + towers + candidates + contrastive
 
 
-def local_share(batch: Expected) -> float:
+def local_share(batch: ExpectedBatch) -> float:
     """Share of the ID rows fetched in a step that are the asking worker's own."""
     return 1.0 - batch.away_rows / batch.rows if batch.rows else 1.0

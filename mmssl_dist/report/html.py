@@ -15,17 +15,10 @@ from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.report.page import ItemLabels, ReportContent, cutoff, page, stamp_of
 from mmssl_dist.report.same_model import read_run_job
 from mmssl_dist.serving.run import open_run
-from mmssl_dist.storage import fingerprint, open_location, read_manifest
+from mmssl_dist.storage import RunFolder, fingerprint, open_location
 
 REPORT = "report.html"
 _FORMAT = 4  # since 4: the model's name, and reports of runs that are not finished
-_KINDS = {
-    "dataset": "prepare",
-    "partitions": "partition",
-    "training": "train",
-    "evaluation": "evaluate",
-    "export": "export",
-}
 _LISTS = {"partitions", "export"}  # what the exported lists are read with
 _PACKAGES = ("torch", "ray", "dgl", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
@@ -39,7 +32,8 @@ def write_report(url: str, storage: Storage) -> str:
         ArtifactError: a file is not what its manifest says.
     """
     output = open_location(url, storage)
-    published = {kind: read_manifest(output / kind, kind) for kind in _KINDS}
+    stages = tuple(RunFolder(output).stages())
+    published = {stage.kind: stage.read() for stage in stages}
     manifests = {kind: manifest for kind, manifest in published.items() if manifest is not None}
     if not manifests:
         raise InputError(
@@ -74,7 +68,7 @@ def write_report(url: str, storage: Storage) -> str:
         title=output.url,
         model=model_name(job),
         facts=facts,
-        missing=[command for kind, command in _KINDS.items() if kind not in manifests],
+        missing=[stage.command for stage in stages if stage.kind not in manifests],
         lists=lists,
         labels=ItemLabels(read_titles(job.data, titles, items), read_images(job, images, items)),
         job=text,

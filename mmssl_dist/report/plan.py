@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mmssl_dist.planning.plan import Needs, Plan, Speed, Terms
+from mmssl_dist.planning.plan import Assumptions, Requirements, ResourcePlan, Speed
 from mmssl_dist.report.progress import count, duration, percent, size
 
 _WIDTH = 26
 _METHODS = {"metis": "METIS", "streaming": "the streaming partitioner", "random": "a random cut"}
 
 
-def plan_lines(plan: Plan, terms: Terms, speed: Speed | None) -> list[str]:
+def plan_lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) -> list[str]:
     """Everything about a plan, for a terminal."""
-    return list(_lines(plan, terms, speed))
+    return list(_lines(plan, assumptions, speed))
 
 
-def _lines(plan: Plan, terms: Terms, speed: Speed | None) -> Iterator[str]:
+def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) -> Iterator[str]:
     sizes, needs = plan.sizes, plan.needs
     yield (
         f"{count(sizes.num_users)} users, {count(sizes.num_items)} items, "
         f"{count(sizes.interactions)} training "
         f"interactions ({sizes.source})"
     )
-    told = "cut" if sizes.method else "to be cut"
-    yield f"{plan.workers} worker(s), {plan.parts} partitions, {told} by {_METHODS[plan.method]}"
+    state = "cut" if sizes.method else "to be cut"
+    yield f"{plan.workers} worker(s), {plan.parts} partitions, {state} by {_METHODS[plan.method]}"
     yield ""
     yield "memory per worker"
     yield from _table(plan.memory.of_machine)
@@ -53,14 +53,14 @@ def _lines(plan: Plan, terms: Terms, speed: Speed | None) -> Iterator[str]:
         yield _row("time", f"{duration(needs.time.step)} (calibrated on this machine's {speed.device})")
         yield ""
         yield _epochs(needs)
-    elif terms.price is not None:
+    elif assumptions.price is not None:
         yield _row("time", "not known, and so no cost: --no-calibrate was given")
-    if terms.memory is not None:
+    if assumptions.memory is not None:
         yield ""
-        yield from _fit(plan, terms.memory)
+        yield from _fit(plan, assumptions.memory)
 
 
-def _fit(plan: Plan, memory: float) -> Iterator[str]:
+def _fit(plan: ResourcePlan, memory: float) -> Iterator[str]:
     if plan.fitting is None:
         yield f"with {size(memory)} per worker: no number of workers fits"
     else:
@@ -82,7 +82,7 @@ def _fit(plan: Plan, memory: float) -> Iterator[str]:
     yield from (f"breaks: {problem}" for problem in plan.breaks)
 
 
-def _epochs(needs: Needs) -> str:
+def _epochs(needs: Requirements) -> str:
     if needs.time is None:
         return ""
     cost = "" if needs.cost is None else f", cost {needs.cost:,.2f}"

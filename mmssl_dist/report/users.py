@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mmssl_dist.data.columns import SPLIT, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.evaluation.users import POSITIVES, USERS, WHO
-from mmssl_dist.storage import Location, read_manifest, require_manifest
+from mmssl_dist.storage import Location, RunFolder
 
 _logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
         InputError: the run has no such files, metric or split.
         ArtifactError: a file is not what the manifest says.
     """
-    evaluation = run / "evaluation"
-    manifest = require_manifest(evaluation, "evaluation", "evaluate")
+    folder = RunFolder(run).evaluation
+    evaluation, manifest = folder.location, folder.require()
     names = sorted(name for name in manifest.files if name.startswith(f"{USERS}/"))
     if not names:
         raise InputError(
@@ -90,7 +90,7 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
 
 
 def _held_out_digest(run: Location) -> str | None:
-    dataset = read_manifest(run / "dataset", "dataset")
+    dataset = RunFolder(run).dataset.read()
     digest = dataset.facts.get("held_out_digest") if dataset else None
     return digest if isinstance(digest, str) else None
 

@@ -24,7 +24,7 @@ from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.ids import Ids
 from mmssl_dist.serving.new_items import NewItems, unit
 from mmssl_dist.serving.seen import SeenItems, read_seen
-from mmssl_dist.storage import Location, downloads_folder, open_location, require_manifest
+from mmssl_dist.storage import RunFolder, StageFolder, downloads_folder, open_location
 from mmssl_dist.storage.export_names import (
     INDEX,
     ITEM_EMBEDDINGS,
@@ -285,9 +285,9 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
         InputError: nothing is exported there.
         ArtifactError: what is there does not belong together, or another version made it.
     """
-    location, cache = open_location(url, storage or Storage()), downloads_folder()
-    export = _artifact(location / "export", "export", cache, "export")
-    partitions = _artifact(location / "partitions", "partitions", cache, "partition")
+    folder, cache = RunFolder(open_location(url, storage or Storage())), downloads_folder()
+    export = _artifact(folder.export, cache)
+    partitions = _artifact(folder.partitions, cache)
     if "index" not in export.manifest.facts or "feature_columns" not in export.manifest.facts["fold_in"]:
         raise ArtifactError(
             f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again."
@@ -305,5 +305,5 @@ def _require_k(k: int) -> None:
         raise InputError("k", k, "a list has at least one item", "Give a number from 1 on.")
 
 
-def _artifact(location: Location, kind: str, cache: Path, command: str) -> Artifact:
-    return Artifact(location, require_manifest(location, kind, command), cache)
+def _artifact(folder: StageFolder, cache: Path) -> Artifact:
+    return Artifact(folder.location, folder.require(), cache)

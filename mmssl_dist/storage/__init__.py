@@ -12,12 +12,15 @@ from mmssl_dist.storage.manifest import (
     require_manifest,
     require_whole,
 )
+from mmssl_dist.storage.run_folder import RunFolder, StageFolder
 from mmssl_dist.storage.s3 import require_answer
 
 __all__ = [
     "FileRecord",
     "Location",
     "Manifest",
+    "RunFolder",
+    "StageFolder",
     "begin",
     "downloads_folder",
     "fingerprint",

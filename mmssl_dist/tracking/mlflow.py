@@ -15,7 +15,7 @@ from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import open_location
+from mmssl_dist.storage import RunFolder
 
 _logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class MlflowRun:
         for split in HELD_OUT:
             for name, value in metrics.get(split, {}).items():
                 self.client.log_metric(self.id, metric_name(f"final/{split}/{name}"), value)
-        output = open_location(job.output, job.storage)
+        output = RunFolder.of(job).root
         with tempfile.TemporaryDirectory(prefix="mmssl-mlflow-") as folder:
             for name in _ARTIFACTS:
                 (Path(folder) / name).write_bytes((output / name).read_bytes())

@@ -21,7 +21,7 @@ from ray.util.metrics import Gauge
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.cluster.log_relay import carried
 from mmssl_dist.config import Job
-from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage import Location, RunFolder
 from mmssl_dist.tracking.mlflow import MlflowRun
 from mmssl_dist.training.improvement import CHECKPOINT_SCORE
 
@@ -120,7 +120,7 @@ class Tracking(UserCallback):  # type: ignore[misc]
                 self._trackers.remove(tracker)
 
     def _start(self) -> list[Tracker]:
-        output = open_location(self.job.output, self.job.storage)
+        output = RunFolder.of(self.job).root
         started: list[Tracker] = []
         makers = {
             "TensorBoard": lambda: started.append(TensorBoard(output / TENSORBOARD / self.run)),

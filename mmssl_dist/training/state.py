@@ -16,7 +16,7 @@ from mmssl_dist.sharding.table import FrozenColumns, RowTable
 from mmssl_dist.training.engines import Engine, make_engine
 
 _ROW_DEVIATION = 0.1  # of initial ID rows, whatever the catalogue: LightGCN's choice
-_ROWS_AT_ONCE = 1 << 13  # whose draws take several times the memory of the rows
+ROWS_AT_ONCE = 1 << 13  # whose draws take several times the memory of the rows
 _ADAM = (0.9, 0.999)
 _ADAM_CRITIC = (0.5, 0.9)  # as published, and usual for WGANs
 
@@ -54,8 +54,8 @@ def initial_rows(job: Job, graph: LocalGraph) -> torch.Tensor:
     columns."""
     draw, columns = key(job.seed, Purpose.INIT, 1), torch.arange(job.model.dimension)[None]
     rows = torch.empty(graph.num_rows, job.model.dimension)
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        chunk = rows[first : first + _ROWS_AT_ONCE]
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        chunk = rows[first : first + ROWS_AT_ONCE]
         nodes = torch.arange(len(chunk)) + graph.first + first
         torch.mul(normal(draw, nodes[:, None], columns), _ROW_DEVIATION, out=chunk)
     if job.model.feature_columns:

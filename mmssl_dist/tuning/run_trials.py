@@ -24,8 +24,9 @@ from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import with_settings
 from mmssl_dist.errors import NonFiniteError, WorkerError, find_known
 from mmssl_dist.launch.fingerprints import training_fingerprint
-from mmssl_dist.launch.run_workers import Line, Run, run_workers
-from mmssl_dist.storage import Location, Manifest, fingerprint, open_location
+from mmssl_dist.launch.run_workers import FormatReport, RunSettings, run_workers
+from mmssl_dist.launch.worker_entry import train_on_worker
+from mmssl_dist.storage import Location, Manifest, RunFolder, fingerprint
 from mmssl_dist.tuning.proposals import BEST, EPOCH, Halving, Proposals
 from mmssl_dist.tuning.trials import State, Trial, read_trials, write_trial
 
@@ -41,7 +42,7 @@ _SETTINGS = {
 _TRIAL_CPUS = 0.01  # a trial itself only waits for its workers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Shared:
     """What every trial is given."""
 
@@ -50,14 +51,14 @@ class _Shared:
     environment: Mapping[str, str]
     relay: Any
     debug: bool
-    line: Line | None
+    format_report: FormatReport | None
 
 
 def search_folder(job: Job, partitions: Manifest) -> Location:
     """Folder of what is known of this search; the same for more trials, or more at a time."""
     searched = job.search.model_dump(mode="json", exclude={"trials", "concurrent"})
     name = fingerprint("tuning", training_fingerprint(job, partitions), searched)[:12]
-    return open_location(job.output, job.storage) / TUNING / f"search-{name}"
+    return RunFolder.of(job).root / TUNING / f"search-{name}"
 
 
 def remaining(job: Job, trials: list[Trial]) -> int:
@@ -65,12 +66,14 @@ def remaining(job: Job, trials: list[Trial]) -> int:
     return max(0, job.search.trials - sum(trial.ended for trial in trials))
 
 
-def run_trials(cluster: Cluster, job: Job, folder: Location, line: Line | None = None) -> list[Trial]:
+def run_trials(
+    cluster: Cluster, job: Job, folder: Location, format_report: FormatReport | None = None
+) -> list[Trial]:
     """Run what is left of the search's trials; returns all of them.
 
     Args:
         folder: see ``search_folder``; what is known of trials there counts, and is added to.
-        line: see ``train.Run``.
+        format_report: see ``RunSettings``.
 
     Raises:
         WorkerError: every trial failed.
@@ -80,15 +83,15 @@ def run_trials(cluster: Cluster, job: Job, folder: Location, line: Line | None =
     optuna.logging.set_verbosity(optuna.logging.INFO if cluster.debug else optuna.logging.ERROR)
     trials = read_trials(folder)
     shared = _Shared(
-        job.model_dump_json(exclude_unset=True),
-        folder,
-        cluster.environment,
-        cluster.relay,
-        cluster.debug,
-        line,
+        job=job.model_dump_json(exclude_unset=True),
+        folder=folder,
+        environment=cluster.environment,
+        relay=cluster.relay,
+        debug=cluster.debug,
+        format_report=format_report,
     )
     scheduler = Halving(job, trials)
-    keeper = _Keeper(folder, trials, scheduler)
+    recorder = _TrialRecorder(folder, trials, scheduler)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS}),
         tune_config=tune.TuneConfig(
@@ -102,19 +105,19 @@ def run_trials(cluster: Cluster, job: Job, folder: Location, line: Line | None =
             name="ray",
             storage_path=folder.path,
             storage_filesystem=folder.filesystem,
-            callbacks=[keeper],
+            callbacks=[recorder],
             verbose=0,
         ),
     )
     in_thread(cluster.relay, tuner.fit, "tune")
     (folder / "ray").remove()
-    found = read_trials(folder)
-    if all(trial.best is None for trial in found):
-        raise WorkerError(f"every trial failed; the last one: {found[-1].message}")
-    return found
+    trials = read_trials(folder)
+    if all(trial.best is None for trial in trials):
+        raise WorkerError(f"every trial failed; the last one: {trials[-1].message}")
+    return trials
 
 
-class _Keeper(tune.Callback):  # type: ignore[misc]
+class _TrialRecorder(tune.Callback):  # type: ignore[misc]
     """Writes what is known of a trial whenever there is something new, in the driver."""
 
     def __init__(self, folder: Location, trials: list[Trial], scheduler: Halving) -> None:
@@ -143,11 +146,11 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         before = self.trials[trial.config["number"]]
-        told = _failure(self.folder, before.number)
+        report = _failure(self.folder, before.number)
         cause: dict[str, Any] = {"diverged": False, "message": "its process died"}
-        if told.exists():
-            cause = json.loads(told.read_bytes())
-        told.remove()
+        if report.exists():
+            cause = json.loads(report.read_bytes())
+        report.remove()
         state: State = "diverged" if cause["diverged"] else "failed"
         self._end(trial, replace(before, state=state, message=cause["message"]))
 
@@ -177,30 +180,30 @@ class _Keeper(tune.Callback):  # type: ignore[misc]
         write_trial(self.folder, trial)
 
 
-class _Room(WorkerGroupCallback):  # type: ignore[misc]
-    """In Ray Train's controller: knows the placement group that the workers are in."""
+class _PlacementGroupOfWorkers(WorkerGroupCallback):  # type: ignore[misc]
+    """In Ray Train's controller: keeps the id of the workers' placement group."""
 
     def __init__(self) -> None:
-        self.group = ""
+        self.id = ""
 
     def after_worker_group_start(self, worker_group: Any) -> None:
-        self.group = worker_group.get_worker_group_state().placement_group_handle.placement_group.id.hex()
+        self.id = worker_group.get_worker_group_state().placement_group_handle.placement_group.id.hex()
 
 
-class _ToTune(TuneReportCallback):  # type: ignore[misc]
+class _ReportToTune(TuneReportCallback):  # type: ignore[misc]
     """In Ray Train's controller: passes each validated epoch on to Ray Tune."""
 
-    def __init__(self, metric: str, best: float | None, room: _Room) -> None:
+    def __init__(self, metric: str, best: float | None, group: _PlacementGroupOfWorkers) -> None:
         super().__init__()
-        self.metric, self.best, self.room = metric, -math.inf if best is None else best, room
+        self.metric, self.best, self.group = metric, -math.inf if best is None else best, group
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         value = metrics[0].get(self.metric, -math.inf)
         if value == -math.inf:  # a checkpoint within an epoch
             return
         self.best = max(self.best, value)
-        told = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best, _GROUP: self.room.group}
-        super().after_report(run_context, [told], None)
+        report = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best, _GROUP: self.group.id}
+        super().after_report(run_context, [report], None)
 
 
 def _trial(config: dict[str, Any], shared: _Shared) -> None:
@@ -221,27 +224,19 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
     cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(Relay).remote(), shared.debug)
-    settings = job.training
-    run = Run(
-        shared.folder,
-        _run_name(config["number"]),
-        settings.max_failures,
-        1,
-        metric,
-        settings.checkpoint_minutes,
-        shared.line,
+    run = RunSettings(
+        storage=shared.folder,
+        name=_run_name(config["number"]),
+        max_failures=job.training.max_failures,
+        keep=1,
+        metric=metric,
+        every_minutes=job.training.checkpoint_minutes,
+        format_report=shared.format_report,
     )
-    room = _Room()
-    outcome = run_workers(
-        cluster,
-        job,
-        "train",
-        "mmssl_dist.launch.worker_entry:train",
-        {},
-        run,
-        [room, _ToTune(metric, config["best"], room)],
-    )
-    ended: Mapping[str, Any] = outcome.returned[0]
+    group = _PlacementGroupOfWorkers()
+    callbacks = [group, _ReportToTune(metric, config["best"], group)]
+    outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=callbacks)
+    ended = outcome.returned[0]
     last = ended["history"][-1]
     return {EPOCH: int(last["epoch"]), _VALUE: last[metric], BEST: ended["best"]}
 

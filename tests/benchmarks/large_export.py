@@ -21,7 +21,7 @@ from mmssl_dist.export.writers import write_item_embeddings, write_safetensors, 
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.launch.model_stages import publish_export
-from mmssl_dist.launch.worker_entry import load_local_graph, standardizations
+from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset

@@ -44,7 +44,7 @@ def read(folder: Path, sets: Sequence[str]) -> object:
 def prepared(folder: Path, sets: Sequence[str]) -> object:
     """Where the dataset of the job is published, its facts and the content of its files."""
     job = _job(folder, ("data.columns.time=time", *sets))
-    prepare(job)
+    prepare(job, find_files(job))
     manifest = require_manifest(open_location(job.output, job.storage) / "dataset", "dataset", "prepare")
     return job.output, manifest.facts, {name: record.sha256 for name, record in manifest.files.items()}
 

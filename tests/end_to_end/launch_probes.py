@@ -25,7 +25,7 @@ from mmssl_dist.cluster.connection import Cluster, worker_environment
 from mmssl_dist.cluster.log_relay import Relay
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
-from mmssl_dist.launch.train_stage import check_room, train
+from mmssl_dist.launch.train_stage import check_memory, run_training
 from mmssl_dist.storage import Location, Manifest, open_location
 from mmssl_dist.tracking.trackers import Tracking
 from mmssl_dist.tuning.run_trials import run_trials
@@ -68,7 +68,7 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
         "mmssl_dist.launch.run_workers.await_room", wait
     )  # this machine may not have what the job asks for
     with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
-        train(cluster, job, _PARTITIONS)
+        run_training(cluster, job, _PARTITIONS)
     (trainer,) = trainers
     scaling, run = trainer.scaling_config, trainer.run_config
     return (
@@ -90,7 +90,7 @@ def room(folder: Path, sets: Sequence[str]) -> str:
     """What training says that will not fit."""
     job = _job(folder, sets)
     with pytest.raises(InputError) as caught:
-        check_room(job, _PARTITIONS)
+        check_memory(job, _PARTITIONS)
     return str(caught.value)
 
 

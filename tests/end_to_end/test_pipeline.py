@@ -16,9 +16,8 @@ import pytest
 
 from mmssl_dist.config import load_job
 from mmssl_dist.launch.train_stage import checkpoint_of
-from mmssl_dist.launch.worker_entry import evaluate, export
+from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.storage import open_location, require_manifest
-from mmssl_dist.training.session import LocalSession
 from tests.end_to_end.commands import command, kill_at, stages, succeed
 from tests.processes import run_workers
 from tests.training import make_worker
@@ -186,10 +185,10 @@ def test_scores_are_products_of_the_embeddings_and_nothing_better_was_left_out(f
 def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
     """Evaluate and export the published checkpoint; gives the metrics."""
     job = load_job(folder / "job.yaml", (f"output={folder / output}", "scaling.workers=1"))
-    worker, session = make_worker(rank, job), LocalSession(folder)
+    worker = make_worker(rank, job)
     training = require_manifest(open_location(f"{job.output}/training", job.storage), "training", "train")
-    export(job, worker, session, *checkpoint_of(job, training))
-    return evaluate(job, worker, session, *checkpoint_of(job, training))["metrics"]
+    export_on_worker(job, worker, *checkpoint_of(job, training))
+    return evaluate_on_worker(job, worker, *checkpoint_of(job, training))["metrics"]
 
 
 def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):

@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mmssl_dist.config import Job
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.worker_entry import Trained, load_local_graph, measure
+from mmssl_dist.launch.worker_data import load_local_graph
+from mmssl_dist.launch.worker_entry import measure
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.storage import open_location, require_manifest
@@ -130,7 +132,8 @@ def _ranking(job: Job) -> object:
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     ids = [load_ids(output / "partitions", partitions, part, worker.cache) for part in graph.parts]
     with tempfile.TemporaryDirectory() as name, _Products() as products:
-        trained = Trained(graph, exchange, make_model(job, graph), {}, rows)
+        model = make_model(job, graph)
+        trained = Trained(model=model, id_rows=rows, graph=graph, views={}, exchange=exchange)
         with patch("mmssl_dist.launch.worker_entry.exact_rows", lambda *_: rows):
             metrics, _ = measure(job.evaluation, trained, ("validation", "test"))
         export_partitions(job, graph, rows, ids, exchange, open_location(name, job.storage))

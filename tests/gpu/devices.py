@@ -20,6 +20,7 @@ from torch import Tensor
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.trained import Trained
 from tests.multiprocess.test_training import CURVES, SAMPLED, train
 from tests.processes import run_workers
 from tests.training import make_job, make_trainer, publish_graph
@@ -63,7 +64,9 @@ def observe(number: int, job: Job, device: str) -> Found:
     state, exchange, graph = trainer.state, trainer.exchange, trainer.graph
     assert state.table.rows.device.type == device
     views = {m: each.graph(exchange) for m, each in state.lists.items()}
-    exact = exact_rows(state.model, state.table.rows, graph, views, exchange)
+    exact = exact_rows(
+        Trained(model=state.model, id_rows=state.table.rows, graph=graph, views=views, exchange=exchange)
+    )
     users, items = (exact.index_select(0, nodes.to(exact.device)) for nodes in (graph.users, graph.items))
     found.ranked = rank(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
     dense = state.generator.state()

@@ -26,7 +26,8 @@ from torch import Tensor
 from mmssl_dist.config import Job
 from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.launch.worker_entry import evaluate, export, load_local_graph
+from mmssl_dist.launch.worker_data import load_local_graph
+from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.loop import TrainingLoop
@@ -400,11 +401,11 @@ def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
         open_location(str(checkpoint), job.storage),
         Manifest("training", "of a test", {}, files),
     )
-    worker, session = make_worker(rank, job), LocalSession(folder / "unused")
-    records = export(job, worker, session, location, training)
+    worker = make_worker(rank, job)
+    records = export_on_worker(job, worker, location, training)
     for name, record in records.items():
         assert (Path(job.output) / "export" / name).stat().st_size == record["bytes"]
-    return evaluate(job, worker, session, location, training)["metrics"]
+    return evaluate_on_worker(job, worker, location, training)["metrics"]
 
 
 def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder):

@@ -12,6 +12,7 @@ import torch
 
 from mmssl_dist.config import Job, load_job
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.graph.load import load_features
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import initial_rows
@@ -57,7 +58,15 @@ def observe(rank: int, folder: Path, workers: int) -> Observed:
     for step in range(trainer.sampler.steps):
         trainer.step(trainer.batch(0, step))
     batch, state = trainer.batch(1, 0), trainer.state
-    exact = exact_rows(state.model, state.table.rows, trainer.graph, {}, trainer.exchange)
+    exact = exact_rows(
+        Trained(
+            model=state.model,
+            id_rows=state.table.rows,
+            graph=trainer.graph,
+            views={},
+            exchange=trainer.exchange,
+        )
+    )
     forward = trainer.step.forward(batch)
     numpy = lambda x: x.detach().numpy().copy()  # noqa: E731
     location = open_location(job.output, job.storage) / "partitions"

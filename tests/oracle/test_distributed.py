@@ -14,6 +14,7 @@ import torch
 
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.lists import EMPTY
 from tests.oracle import reference as oracle
@@ -63,7 +64,15 @@ def observe(rank: int, job: Job) -> Observed:
     trainer.publish_lists()
     batch = trainer.batch(2, 0)
     state, views = trainer.state, {m: each.graph(trainer.exchange) for m, each in trainer.state.lists.items()}
-    exact = exact_rows(state.model, state.table.rows, trainer.graph, views, trainer.exchange)
+    exact = exact_rows(
+        Trained(
+            model=state.model,
+            id_rows=state.table.rows,
+            graph=trainer.graph,
+            views=views,
+            exchange=trainer.exchange,
+        )
+    )
     forward = trainer.step.forward(batch)
     assert forward.candidates is not None
     users = batch.nodes[batch.batch_users]

@@ -142,7 +142,7 @@ def train_and_hold_alone(job: Job, worker: Worker, session: Session) -> dict[str
     from mmssl_dist.launch import worker_entry
 
     logging.getLogger("mmssl_dist.training").info("a group of %d", worker.world_size)
-    return worker_entry.train(job, worker, _Held(session) if worker.world_size == 1 else session)
+    return worker_entry.train_on_worker(job, worker, _Held(session) if worker.world_size == 1 else session)
 
 
 class _Held:

@@ -8,14 +8,13 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.autoscaling import autoscaling_head, wait_until
 from tests.clusters import BIN, ROOT, Head, added_machine, started_head
 
-PATH = f"{ROOT}:{Path(__file__).parent}"  # machines inherit it: workers import launch_functions by name
+PATH = str(ROOT)  # machines inherit it: workers import tests.ray.launch_functions
 
 _ALIVE = """
 import json, sys, time
@@ -31,12 +30,13 @@ print(json.dumps(alive))
 """
 _TRAIN = """
 import json, sys
-from pathlib import Path
+from functools import partial
 import pyarrow.fs as pafs
 from mmssl_dist.config import parse_job
 from mmssl_dist.cluster.connection import connect
-from mmssl_dist.launch.run_workers import Run, run_workers
+from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.storage import Location
+from tests.ray import launch_functions
 import logging
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
@@ -45,46 +45,53 @@ job = parse_job({"output": "unused", "data": {"path": "raw", "modalities": {"ima
                  "scaling": {"workers": json.loads(workers), "wait_seconds": 120}})
 storage = Location(pafs.LocalFileSystem(), folder, folder)
 with connect(job.scaling, job.storage, address) as cluster:
-    outcome = run_workers(cluster, job, "test", sys.argv[4], {"folder": folder}, Run(storage, "run"))
+    function = partial(launch_functions.machines_seen, folder=folder)
+    run = RunSettings(storage=storage, name="run")
+    outcome = run_workers(cluster, job, function, stage="test", run=run)
 print(json.dumps(outcome.returned))
 """
 
 _ELASTIC = """
 import logging, sys
 from functools import partial
-from mmssl_dist.launch import model_stages, run_workers, train_stage
+from mmssl_dist.launch import run_workers, train_stage
+from mmssl_dist.launch.lazy_cluster import LazyCluster
+from mmssl_dist.launch.model_stages import run_evaluation
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.report.progress import training_line
 from mmssl_dist.storage import open_location, read_manifest
+from tests.ray.launch_functions import train_and_hold_alone
 from tests.training import make_job, publish_graph
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
 run_workers._RESIZE_SECONDS = 3.0
-def run_workers(cluster, job, stage, function, *rest):
-    return run_workers.run_workers(cluster, job, stage, "launch_functions:train_and_hold_alone", *rest)
-train_stage.run_workers = run_workers
+train_stage.train_on_worker = train_and_hold_alone
 job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4", "evaluation.every_epochs=1",
                "evaluation.ks=[20]")
 publish_graph(job)
 partitions = read_manifest(open_location(job.output, job.storage) / "partitions", "partitions")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
     line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
-    model_stages.evaluate(cluster, job, train_stage.train(cluster, job, partitions, line))
+    training = train_stage.run_training(cluster, job, partitions, line)
+    run_evaluation(LazyCluster(lambda: cluster), job, training)
 """
 
 _NOTICE = """
 import json, sys
+from functools import partial
 import pyarrow.fs as pafs
 from mmssl_dist.config import parse_job
 from mmssl_dist.cluster.connection import connect
-from mmssl_dist.launch.run_workers import Run, run_workers
+from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.storage import Location
+from tests.ray import launch_functions
 job = parse_job({"output": "unused", "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
                  "scaling": {"workers": 2}, "training": {"timeout_seconds": 60}})
-run = Run(Location(pafs.LocalFileSystem(), sys.argv[2], sys.argv[2]), "run", 0, 1, "recall@20")
+storage = Location(pafs.LocalFileSystem(), sys.argv[2], sys.argv[2])
+run = RunSettings(storage=storage, name="run", keep=1, metric="recall@20")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
-    function = "launch_functions:counts_until_told_to_leave"
-    outcome = run_workers(cluster, job, "test", function, {"folder": sys.argv[2]}, run)
+    function = partial(launch_functions.counts_until_told_to_leave, folder=sys.argv[2])
+    outcome = run_workers(cluster, job, function, stage="test", run=run)
 print(json.dumps(outcome.returned))
 """
 
@@ -118,7 +125,7 @@ def head():
 
 def test_the_cluster_grows_for_a_job_and_shrinks_after_it(head, tmp_path):
     _machines(head, 1)
-    done = _python(head, _TRAIN, head.gcs, str(tmp_path), "3", "launch_functions:machines_seen")
+    done = _python(head, _TRAIN, head.gcs, str(tmp_path), "3")
     assert done.returncode == 0, done.stderr
     assert "test: waiting for room for 3 worker(s) of 1 CPU each" in done.stderr
     assert "test: room found after" in done.stderr

@@ -8,7 +8,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 import pytest
@@ -19,8 +21,9 @@ from mmssl_dist.cluster.shared_paths import unseen
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.resource_sections import Scaling
 from mmssl_dist.errors import InputError, StorageFault, WorkerError
-from mmssl_dist.launch.run_workers import Run, run_workers
+from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.storage import Location
+from tests.ray import launch_functions
 from tests.servers import Refusal, client, refusing_server
 
 
@@ -42,15 +45,16 @@ def cluster(job: Job) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv(
-            "PYTHONPATH", str(Path(__file__).parent)
+            "PYTHONPATH", str(Path(__file__).parents[2])
         )  # Ray's workers inherit it and import launch_functions
         with connect(job.scaling, job.storage) as connected:
             yield connected
 
 
-def _run(tmp_path: Path, **settings: object) -> Run:
+def _run(tmp_path: Path, **settings: Any) -> RunSettings:
     folder = tmp_path / "storage"
-    return Run(Location(pafs.LocalFileSystem(), str(folder), str(folder)), "run", **settings)  # type: ignore[arg-type]
+    storage = Location(pafs.LocalFileSystem(), str(folder), str(folder))
+    return RunSettings(storage=storage, name="run", **settings)
 
 
 def _starts(folder: Path, rank: int) -> int:
@@ -59,9 +63,8 @@ def _starts(folder: Path, rank: int) -> int:
 
 def test_every_worker_gets_job_identity_and_group(cluster, job, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "mmssl_dist"):
-        outcome = run_workers(
-            cluster, job, "test", "launch_functions:sum_of_ranks", {"offset": 10}, _run(tmp_path)
-        )
+        function = partial(launch_functions.sum_of_ranks, offset=10)
+        outcome = run_workers(cluster, job, function, stage="test", run=_run(tmp_path))
     common = {"sum": 21, "seed": 5, "cache": True, "fanout": (10, 10), "threads": "1", "device": "cpu"}
     assert outcome.returned == ({"rank": 0, **common}, {"rank": 1, **common})
     assert [r.message for r in caplog.records if r.name == "mmssl_dist.training"] == ["the sum is 21"]
@@ -72,10 +75,9 @@ def test_input_error_of_one_worker_ends_the_run_at_once(cluster, job, tmp_path):
         run_workers(
             cluster,
             job,
-            "test",
-            "launch_functions:second_worker_rejects_input",
-            {"folder": str(tmp_path)},
-            _run(tmp_path, max_failures=3),
+            partial(launch_functions.second_worker_rejects_input, folder=str(tmp_path)),
+            stage="test",
+            run=_run(tmp_path, max_failures=3),
         )
     assert caught.value.exit_status == 2
     assert str(caught.value) == "data/a.parquet, row 17: found NaN; features are finite. Remove the row."
@@ -104,11 +106,11 @@ def _stored(
         )
         keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         with_keys = replace(cluster, environment={**cluster.environment, **keys})
-        payload = {"folder": str(tmp_path), "url": "s3://faults/greeting"}
+        function = partial(
+            launch_functions.reads_from_object_storage, folder=str(tmp_path), url="s3://faults/greeting"
+        )
         run = _run(tmp_path, max_failures=failures)
-        return run_workers(
-            with_keys, job, "test", "launch_functions:reads_from_object_storage", payload, run
-        ).returned
+        return run_workers(with_keys, job, function, stage="test", run=run).returned
 
 
 def test_storage_that_does_not_answer_for_a_while_starts_the_workers_again(cluster, tmp_path):
@@ -121,8 +123,8 @@ def test_storage_that_does_not_answer_twice_ends_the_run(cluster, tmp_path, capl
         _stored(tmp_path, cluster, lambda: True, 3)
     assert caught.value.exit_status == 1
     assert _starts(tmp_path, 0) == 2
-    (told,) = [r.message for r in caplog.records if "start again" in r.message]
-    assert re.match(r"test: s3://faults/greeting: found .*503", told)
+    (warning,) = [r.message for r in caplog.records if "the workers restart" in r.message]
+    assert re.match(r"test: s3://faults/greeting: found .*503", warning)
 
 
 def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, job, tmp_path):
@@ -130,10 +132,9 @@ def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, j
         run_workers(
             cluster,
             job,
-            "test",
-            "launch_functions:second_worker_has_a_bug",
-            {"folder": str(tmp_path)},
-            _run(tmp_path, max_failures=3),
+            partial(launch_functions.second_worker_has_a_bug, folder=str(tmp_path)),
+            stage="test",
+            run=_run(tmp_path, max_failures=3),
         )
     assert caught.value.exit_status == 1
     assert "second_worker_has_a_bug" in "".join(caught.value.__notes__)
@@ -142,15 +143,8 @@ def test_bug_in_one_worker_is_named_with_its_rank_and_not_tried_again(cluster, j
 
 def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster, job, tmp_path):
     run = _run(tmp_path, max_failures=1, keep=1, metric="recall@20")
-    arguments = (
-        cluster,
-        job,
-        "test",
-        "launch_functions:dies_after_second_epoch",
-        {"folder": str(tmp_path)},
-        run,
-    )
-    outcome = run_workers(*arguments)
+    function = partial(launch_functions.dies_after_second_epoch, folder=str(tmp_path))
+    outcome = run_workers(cluster, job, function, stage="test", run=run)
     assert (tmp_path / "killed").exists()
     assert _starts(tmp_path, 1) == 2
     assert outcome.returned == ([2, 3], [2, 3])
@@ -158,7 +152,9 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
     assert best.metrics == {"epoch": 1, "recall@20": 0.4}
     assert sorted(p.name for p in Path(best.path).iterdir()) == ["shard-0.json", "shard-1.json"]
 
-    again = run_workers(*arguments)  # the same storage and name: nothing is left to do
+    again = run_workers(
+        cluster, job, function, stage="test", run=run
+    )  # the same storage and name: nothing is left to do
     assert again.returned == ([], [])
     assert {c.path for c in again.checkpoints} == {c.path for c in outcome.checkpoints}
 
@@ -173,9 +169,9 @@ def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, tmp_path):
         }
     )
     with pytest.raises(
-        WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 gave no sign of life for 10 s"
+        WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 sent no heartbeat for 10 s"
     ):
-        run_workers(cluster, job, "test", "launch_functions:second_worker_stops", {}, _run(tmp_path))
+        run_workers(cluster, job, launch_functions.second_worker_stops, stage="test", run=_run(tmp_path))
 
 
 def _double(number: int) -> int:

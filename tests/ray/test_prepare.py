@@ -14,6 +14,7 @@ import pytest
 import ray
 
 from mmssl_dist.config import parse_job
+from mmssl_dist.data.files import find_files
 from mmssl_dist.data.prepare import dataset_fingerprint, prepare
 from mmssl_dist.datasets.synthesize import synthesize
 from mmssl_dist.errors import InputError
@@ -63,7 +64,7 @@ def _fails(job):
     dataset = open_location(job.output, job.storage) / "dataset"
     before = read_manifest(dataset, "dataset")
     with pytest.raises(InputError) as caught:
-        prepare(job)
+        prepare(job, find_files(job))
     assert type(caught.value) is InputError
     assert read_manifest(dataset, "dataset") == before
     return str(caught.value).replace(job.data.path, "raw")
@@ -92,7 +93,7 @@ def test_the_layout_of_the_release(tmp_path):
             },
         }
     )
-    manifest = prepare(job)
+    manifest = prepare(job, find_files(job))
     expected = {
         "users": 400,
         "items": 150,
@@ -111,7 +112,7 @@ def test_the_layout_of_the_release(tmp_path):
         },
     }
     assert {name: manifest.facts[name] for name in expected} == expected
-    assert manifest.fingerprint == dataset_fingerprint(job)
+    assert manifest.fingerprint == dataset_fingerprint(job, find_files(job))
     assert read_manifest(open_location(job.output, job.storage) / "dataset", "dataset") == manifest
     for name, record in manifest.files.items():
         content = (tmp_path / "dataset" / name).read_bytes()
@@ -145,7 +146,7 @@ def test_one_table_with_text_ids_and_items_that_lack_a_modality(tmp_path):
         columns={"split": "part"},
         split={"method": "given"},
     )
-    facts = prepare(job).facts
+    facts = prepare(job, find_files(job)).facts
     assert (facts["users"], facts["items"]) == (2, 4)
     assert facts["modalities"] == {
         "image": {"dimension": 2, "items": 2},
@@ -173,14 +174,14 @@ def test_inter_and_one_matrix(tmp_path):
     write_text(tmp_path, "baby.inter", ["userID\titemID\trating\ttimestamp\tx_label", *rows])
     write_matrix(tmp_path, "image.npy", np.arange(14, dtype=np.float64).reshape(7, 2))
     job = make_job(tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "given"})
-    facts = prepare(job).facts
+    facts = prepare(job, find_files(job)).facts
     assert (facts["items"], facts["interactions"]) == (7, {"train": 9, "validation": 3, "test": 3})
     assert _external(job, "test") == [(0, 4), (1, 4), (2, 4)]
     assert _features(job, "image") == {item: [2 * item, 2 * item + 1] for item in range(7)}
     late = make_job(
         tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "leave_last_out"}
     )
-    prepare(late)
+    prepare(late, find_files(late))
     assert _external(late, "test") == [(0, 4), (1, 4), (2, 4)]
     assert _external(late, "validation") == [(0, 3), (1, 3), (2, 3)]
 
@@ -197,7 +198,7 @@ def test_csv_by_time(tmp_path):
         columns={"time": "at"},
         split={"method": "temporal", "validation": 0.25, "test": 0.1},
     )
-    assert prepare(job).facts["interactions"] == {"train": 26, "validation": 10, "test": 4}
+    assert prepare(job, find_files(job)).facts["interactions"] == {"train": 26, "validation": 10, "test": 4}
     by_time = {time: (f"u{n % 4}", n // 4) for n, time in enumerate(times)}
     assert _external(job, "train") == sorted(by_time[time] for time in range(26))
     assert _external(job, "test") == sorted(by_time[time] for time in range(36, 40))
@@ -218,7 +219,8 @@ def test_the_same_bytes_in_any_order_of_blocks_and_with_either_shuffle(tmp_path,
             monkeypatch.setattr(
                 "mmssl_dist.data.runtime.SMALL_BYTES", 0
             )  # Ray's default shuffle, for large inputs
-        manifest = prepare(make_job(folder, interactions="log", seed=3))
+        job = make_job(folder, interactions="log", seed=3)
+        manifest = prepare(job, find_files(job))
         monkeypatch.undo()
         outputs.append((manifest.facts, manifest.files))
     assert outputs[0][0]["dropped"]["duplicate"] == len(pairs) - len({tuple(pair) for pair in pairs.tolist()})
@@ -231,7 +233,8 @@ def test_ratio_draws_by_the_seed_and_splits_partition_the_pairs(tmp_path):
     seen = []
     for seed in (0, 1):
         job = make_job(tmp_path, seed=seed, split={"validation": 0.1, "test": 0.2})
-        assert prepare(job).facts["interactions"] == {"train": 420, "validation": 60, "test": 120}
+        counts = prepare(job, find_files(job)).facts["interactions"]
+        assert counts == {"train": 420, "validation": 60, "test": 120}
         parts = [_external(job, split) for split in ("train", "validation", "test")]
         assert sorted(pair for part in parts for pair in part) == sorted(
             zip(*_grid(30, 20).values(), strict=True)
@@ -249,7 +252,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
     )
     write_table(tmp_path, "image.parquet", item_id=range(6), vector=vectors([[float(i)] for i in range(6)]))
     job = make_job(tmp_path, min_interactions=2, split={"validation": 0.0, "test": 0.0})
-    facts = prepare(job).facts
+    facts = prepare(job, find_files(job)).facts
     assert (facts["users"], facts["items"]) == (2, 2)
     assert facts["dropped"] == {
         "null_id": 0,
@@ -269,7 +272,7 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     matrix = np.zeros((6, 2), np.float32)
     write_matrix(tmp_path, "image.npy", matrix)
     job = make_job(tmp_path, modalities={"image": "image.npy"})
-    prepare(job)
+    prepare(job, find_files(job))
     write_matrix(tmp_path, "image.npy", matrix[:5])
     assert _fails(job) == (
         "raw/interactions.parquet, row 5: found the unknown item 5; every item has features in raw/image.npy "
@@ -324,8 +327,8 @@ def test_object_storage_holds_the_same_dataset(tmp_path):
         tree["data"]["path"] = "s3://data/raw"
         tree["storage"] = {"endpoint": endpoint, "region": "us-east-1", "path_style": True}
         remote = parse_job(tree)
-        manifest = prepare(remote)
-        assert manifest.files == prepare(local).files
+        manifest = prepare(remote, find_files(remote))
+        assert manifest.files == prepare(local, find_files(local)).files
         assert read_manifest(open_location(remote.output, remote.storage) / "dataset", "dataset") == manifest
     finally:
         server.stop()
@@ -347,7 +350,7 @@ def test_synthetic_data_can_be_prepared(tmp_path):
     table = pq.read_table(tmp_path / "raw" / "interactions.parquet")
     assert table.schema.types == [pa.string(), pa.int64(), pa.int64()]
     assert table["user_id"][0].as_py() == "u000"
-    prepared = prepare(job).facts
+    prepared = prepare(job, find_files(job)).facts
     assert (prepared["users"], prepared["items"]) == (300, 120)
     assert sum(prepared["interactions"].values()) == facts["interactions"] == table.num_rows
     assert prepared["dropped"]["duplicate"] == 0

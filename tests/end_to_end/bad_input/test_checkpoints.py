@@ -17,7 +17,7 @@ MANIFEST = "out/training/manifest.json"
 EVALUATE = ("evaluate", "JOB", "--address", "RAY")
 EXPORT = ("export", "JOB", "--address", "RAY")
 GENERATOR, ROWS = "generator.safetensors", "rows-part-00001.safetensors"
-FACT = f"{MANIFEST}: the fact checkpoint is missing or cannot be"
+FACT = f"{MANIFEST}: checkpoint is missing or invalid"
 
 
 def _checkpoint(folder: Path) -> str:
@@ -98,7 +98,7 @@ CASES = [
     ),
     Case(
         "a checkpoint elsewhere",
-        f"{MANIFEST}: it names files outside of its checkpoint",
+        f"{MANIFEST}: it lists files outside its checkpoint",
         EXPORT,
         _fact("../../raw"),
         status=1,

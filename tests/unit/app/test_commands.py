@@ -15,9 +15,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mmssl_dist import __version__, pipeline
+from mmssl_dist import __version__
 from mmssl_dist.app import app
 from mmssl_dist.errors import WorkerError
+from mmssl_dist.pipeline import stages
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,9 +51,8 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     commands = (
-        "validate prepare partition train evaluate export run tune submit synthesize summarize "
-        "compare doctor "
-        "jobs recommend similar serve report plan convert fetch"
+        "validate prepare partition train evaluate export run tune submit doctor jobs "
+        "synthesize convert fetch recommend similar serve report summarize compare plan"
     ).split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == commands
@@ -177,7 +177,7 @@ def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, 
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(pipeline, "run_all", fail)
+    monkeypatch.setattr(stages, "run_all", fail)
     done = call("run", job_file)
     assert (done.exit_code, done.stderr) == (status, message)
     if status == 1:

@@ -30,7 +30,7 @@ def job_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_graph_that_is_not_there(job_file):
+def test_a_graph_that_does_not_exist_yet(job_file):
     done = call(job_file, *GIVEN, "--no-calibrate", "--memory", 4)
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -42,7 +42,7 @@ def test_a_graph_that_is_not_there(job_file):
 def test_what_breaks_is_told(job_file):
     done = call(job_file, *GIVEN, "--no-calibrate", "--memory", 0.2)
     assert "with 200.0 MB per worker: no number of workers fits" in done.stdout
-    assert "breaks: train: 0.6 GB per worker; no number of workers mends that" in done.stdout
+    assert "breaks: train: 0.6 GB per worker; no number of workers is enough" in done.stdout
 
 
 @pytest.mark.processes
@@ -83,7 +83,7 @@ def test_sizes_of_published_partitions(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--users", 5), "a graph that is not there needs all four"),
+        (("--users", 5), "a graph that does not exist yet needs all four"),
         ((), "nothing of this job is published"),
         ((*GIVEN[:-1], "image"), "a modality reads NAME=WIDTH"),
         ((*GIVEN[:5], 10**6, *GIVEN[6:]), "there are 300000 pairs"),

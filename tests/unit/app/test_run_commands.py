@@ -92,7 +92,10 @@ def test_a_table_on_a_terminal(output):
         ),
         (("similar", "--item", "x"), "error: item id: found 'x';"),
         (("recommend", "--user", "u1", "--k", "0"), "error: k: found 0; a list has at least one item"),
-        (("recommend",), "error: options: found another choice of --user, --item, --users and --to; one of"),
+        (
+            ("recommend",),
+            "error: options: found another combination of --user, --item, --users and --to; ",
+        ),
         (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
         (("recommend", "--users", "f.csv"), "error: options:"),
         (

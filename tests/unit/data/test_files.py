@@ -87,7 +87,8 @@ def test_the_fingerprint_follows_data_and_seed_and_nothing_else(folder):
         from mmssl_dist.config import parse_job
 
         tree = make_job(folder, seed=seed, interactions="day=*/*.parquet", **data).model_dump(mode="json")
-        return dataset_fingerprint(parse_job(tree, extra))
+        job = parse_job(tree, extra)
+        return dataset_fingerprint(job, find_files(job))
 
     first = of()
     assert of() == first

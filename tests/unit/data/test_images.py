@@ -13,7 +13,7 @@ import pytest
 from mmssl_dist.config import parse_job
 from mmssl_dist.config.job import Job
 from mmssl_dist.data import images
-from mmssl_dist.data.files import find_images
+from mmssl_dist.data.files import find_files, find_images
 from mmssl_dist.data.image_header import Raster, raster_of
 from mmssl_dist.data.images import check_images, read_images
 from mmssl_dist.data.prepare import dataset_fingerprint
@@ -195,4 +195,7 @@ def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, wanted, table, 
 def test_a_dataset_is_the_same_whatever_its_items_look_like(tmp_path):
     for name in ("interactions.parquet", "image.npy"):
         (tmp_path / name).touch()
-    assert dataset_fingerprint(job(tmp_path, "{item}.png")) == dataset_fingerprint(job(tmp_path, None))
+    with_images, without = job(tmp_path, "{item}.png"), job(tmp_path, None)
+    assert dataset_fingerprint(with_images, find_files(with_images)) == dataset_fingerprint(
+        without, find_files(without)
+    )

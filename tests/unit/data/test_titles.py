@@ -12,7 +12,7 @@ import pytest
 
 from mmssl_dist.config import parse_job
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.files import find_titles
+from mmssl_dist.data.files import find_files, find_titles
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.data.titles import check_titles, read_titles
 from mmssl_dist.errors import InputError
@@ -79,7 +79,7 @@ def test_a_dataset_is_the_same_whatever_its_items_are_called(tmp_path):
         (tmp_path / name).touch()
     made = job(tmp_path, "t.csv")
     without = made.model_copy(update={"data": made.data.model_copy(update={"titles": None})})
-    assert dataset_fingerprint(made) == dataset_fingerprint(without)
+    assert dataset_fingerprint(made, find_files(made)) == dataset_fingerprint(without, find_files(without))
 
 
 def test_a_broken_line_is_told(tmp_path):

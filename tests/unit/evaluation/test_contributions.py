@@ -12,6 +12,7 @@ from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.contributions import _without, metrics_without
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.model import Mmssl
@@ -50,6 +51,10 @@ def model(**settings: object) -> Mmssl:
     return Mmssl(Model(dimension=8, **settings), dict.fromkeys(MODALITIES, 3), seed=1)
 
 
+def trained(weights: Mmssl, whole: LocalGraph, views: dict[str, Adjacency]) -> Trained:
+    return Trained(model=weights, id_rows=ROWS, graph=whole, views=views, exchange=ALONE)
+
+
 def silent(adjacency: Adjacency) -> Adjacency:
     return replace(adjacency, weight=torch.zeros_like(adjacency.weight))
 
@@ -76,9 +81,9 @@ def silent(adjacency: Adjacency) -> Adjacency:
     ids=["all", "tower", "item graph"],
 )
 def test_everything_that_comes_from_it_is_left_out(settings):
-    trained, whole = model(**settings), graph()
+    weights, whole = model(**settings), graph()
     views = VIEWS if settings["modality_graph"].size else {}
-    found = metrics_without(SETTINGS, trained, ROWS, whole, views, ALONE, SPLITS)
+    found = metrics_without(SETTINGS, trained(weights, whole, views), SPLITS)
     assert list(found) == list(MODALITIES)
     for modality in MODALITIES:
         other = model(**settings)
@@ -86,25 +91,22 @@ def test_everything_that_comes_from_it_is_left_out(settings):
             other.projection(modality).weight.zero_()
             other.projection(modality).bias.zero_()
         quiet = replace(whole, similar={**whole.similar, modality: silent(whole.similar[modality])})
-        rows = exact_rows(
-            other, ROWS, quiet, {**views, modality: silent(VIEWS[modality])} if views else {}, ALONE
-        )
+        quiet_views = {**views, modality: silent(VIEWS[modality])} if views else {}
+        rows = exact_rows(trained(other, quiet, quiet_views))
         assert found[modality] == held_out_metrics(SETTINGS, whole, rows, ALONE, SPLITS)
-    everything = held_out_metrics(
-        SETTINGS, whole, exact_rows(trained, ROWS, whole, views, ALONE), ALONE, SPLITS
-    )
+    everything = held_out_metrics(SETTINGS, whole, exact_rows(trained(weights, whole, views)), ALONE, SPLITS)
     assert found["image"] != everything != found["text"]
 
 
 def test_what_a_model_does_not_use_contributes_nothing():
-    trained = model(
+    weights = model(
         modality_weight=0.0, item_graph=ItemGraph(weight=0.0), modality_graph=ModalityGraph(size=0)
     )
-    assert metrics_without(SETTINGS, trained, ROWS, graph(), {}, ALONE, SPLITS) == {}
-    everything = exact_rows(trained, ROWS, graph(), {}, ALONE)
+    whole = trained(weights, graph(), {})
+    assert metrics_without(SETTINGS, whole, SPLITS) == {}
+    everything = exact_rows(whole)
     for modality in MODALITIES:
-        rows = exact_rows(trained, ROWS, *_without(modality, graph(), {}), ALONE)
-        assert torch.equal(rows, everything)
+        assert torch.equal(exact_rows(_without(modality, whole)), everything)
 
 
 @pytest.mark.parametrize("layers", [0, 2])
@@ -114,7 +116,7 @@ def test_a_model_without_features_is_not_ranked_again(layers, monkeypatch):
     monkeypatch.setattr(
         "mmssl_dist.evaluation.contributions.exact_rows", lambda *given: passes.append(given) or ROWS
     )
-    assert metrics_without(SETTINGS, plain, ROWS, graph(), {}, ALONE, SPLITS) == {}
+    assert metrics_without(SETTINGS, trained(plain, graph(), {}), SPLITS) == {}
     assert passes == []
 
 
@@ -132,6 +134,6 @@ def test_a_model_without_features_is_not_ranked_again(layers, monkeypatch):
 )
 def test_a_model_with_any_part_that_takes_features_is(settings):
     views = VIEWS if "modality_graph" in settings else {}
-    measured = metrics_without(SETTINGS, model(**settings), ROWS, graph(), views, ALONE, SPLITS)
+    measured = metrics_without(SETTINGS, trained(model(**settings), graph(), views), SPLITS)
     assert set(measured) == set(MODALITIES)
     assert measured["image"] != measured["text"]  # each is a ranking of its own

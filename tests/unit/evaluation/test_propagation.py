@@ -17,6 +17,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation import propagation
 from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank
 from mmssl_dist.evaluation.propagation import exact_rows, sum_neighbours
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.model import Mmssl, normalize
@@ -53,7 +54,7 @@ def matrix(adjacency: Adjacency) -> torch.Tensor:
 @pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("views", [0, 3])
 def test_equal_dense_products_in_chunks_of_any_size(monkeypatch, chunk, layers, views):
-    monkeypatch.setattr(propagation, "_CHUNK_EDGES", chunk)
+    monkeypatch.setattr(propagation, "CHUNK_EDGES", chunk)
     graph = local_graph(BOOK, PAIRS)
     settings = Model(
         dimension=8, layers=layers, modality_graph=ModalityGraph(size=views), item_graph=ItemGraph(weight=0.5)
@@ -62,7 +63,7 @@ def test_equal_dense_products_in_chunks_of_any_size(monkeypatch, chunk, layers, 
     model = Mmssl(settings, {"image": 1}, seed=1)
     ids = torch.randn(BOOK.num_nodes, 8, generator=torch.Generator().manual_seed(2))
     graphs = {"image": view(3)} if views else {}
-    actual = exact_rows(model, ids, graph, graphs, ALONE)
+    actual = exact_rows(Trained(model=model, id_rows=ids, graph=graph, views=graphs, exchange=ALONE))
     assert not actual.requires_grad
     weights = dense(BOOK, PAIRS).float()
     rows = ids
@@ -83,7 +84,7 @@ def test_equal_dense_products_in_chunks_of_any_size(monkeypatch, chunk, layers, 
 
 
 def test_chunks_are_bounded_but_for_single_rows(monkeypatch):
-    monkeypatch.setattr(propagation, "_CHUNK_EDGES", 4)
+    monkeypatch.setattr(propagation, "CHUNK_EDGES", 4)
     sizes = [0, 3, 1, 1, 9, 0, 0, 2, 2, 1, 0]
     adjacency = lists_of([list(range(size)) for size in sizes])
     chunks = propagation._chunks(adjacency.indptr)

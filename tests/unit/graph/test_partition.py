@@ -253,7 +253,7 @@ def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
 @pytest.mark.processes
 def test_a_command_that_asks_for_current_partitions_loads_neither_torch_nor_dgl() -> None:
     code = (
-        "import sys, mmssl_dist.pipeline, mmssl_dist.graph.partition\n"
+        "import sys, mmssl_dist.pipeline.stages, mmssl_dist.graph.partition\n"
         "heavy = {'torch', 'dgl', 'ray', 'faiss'} & set(sys.modules)\n"
         "sys.exit(f'loaded {sorted(heavy)}' if heavy else 0)"
     )

@@ -52,9 +52,7 @@ def test_good_facts_pass(kind: str) -> None:
 )
 @pytest.mark.parametrize("value", [None, -1, True, 1.5, [], {"a": -1}, {"a": {"b": "c"}}, ""])
 def test_each_fact_is_looked_at(kind: str, name: str, value: object) -> None:
-    with pytest.raises(
-        ArtifactError, match=f"^/out/any/manifest.json: the fact {name} is missing or cannot be. Run"
-    ):
+    with pytest.raises(ArtifactError, match=f"^/out/any/manifest.json: {name} is missing or invalid. Re-run"):
         check(kind, **{name: value})
 
 
@@ -69,11 +67,11 @@ def test_each_fact_is_looked_at(kind: str, name: str, value: object) -> None:
     ],
 )
 def test_a_book_that_is_none(book: object) -> None:
-    with pytest.raises(ArtifactError, match="the fact book is missing or cannot be"):
+    with pytest.raises(ArtifactError, match="book is missing or invalid"):
         check("partitions", book=book)
 
 
 @pytest.mark.parametrize("checkpoint", ["..", "run-2/checkpoint", "run-1/check"])
 def test_a_checkpoint_elsewhere(checkpoint: str) -> None:
-    with pytest.raises(ArtifactError, match="it names files outside of its checkpoint"):
+    with pytest.raises(ArtifactError, match="it lists files outside its checkpoint"):
         check("training", checkpoint=checkpoint)

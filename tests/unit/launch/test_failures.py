@@ -10,7 +10,7 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from mmssl_dist.errors import InputError, NonFiniteError, StorageError, StorageFault, WorkerError
-from mmssl_dist.launch.failures import StopOnLasting, unwrap
+from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
 from mmssl_dist.storage import Location
 
 REJECTED = InputError("a.csv, row 3", "NaN", "values are finite", "Mend it.")
@@ -34,9 +34,9 @@ def relay() -> _Relay:
 
 
 @pytest.fixture
-def policy(relay) -> StopOnLasting:
+def policy(relay) -> EndOnPermanentFailure:
     store = pafs.S3FileSystem(anonymous=True, region="us-east-1")
-    return StopOnLasting("train", Location(store, "b/runs", "s3://b/runs"), relay)
+    return EndOnPermanentFailure("train", Location(store, "b/runs", "s3://b/runs"), relay)
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,11 @@ def test_the_next_best_is_published_when_the_best_is_damaged(tmp_path, caplog):
     assert best.metrics["epoch"] == 1
     assert sorted(files) == ["c1/generator", "c1/manifest.json", "c1/rows"]
     assert [record.message.split(": ")[1] for record in caplog.records] == [
-        f"the checkpoint of epoch {epoch} is damaged, the next best is published" for epoch in (2, 3)
+        f"the checkpoint of epoch {epoch} is damaged; trying the next best" for epoch in (2, 3)
     ]
     assert f"{tmp_path}/c2/rows: content differs from its manifest" in caplog.text
     (tmp_path / "c1/rows").write_bytes(b"")
-    with pytest.raises(ArtifactError, match="without a whole checkpoint"):
+    with pytest.raises(ArtifactError, match="without an undamaged checkpoint"):
         _best_whole(cast(Cluster, _Here()), outcome, "recall@20", location)
 
 

@@ -19,10 +19,11 @@ from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.worker_entry import train
+from mmssl_dist.launch.worker_entry import train_on_worker
 from mmssl_dist.planning import memory
 from mmssl_dist.planning.batch import expected_batch
 from mmssl_dist.planning.calibrate import synthetic_graph
@@ -163,7 +164,9 @@ def test_a_gpu_holds_what_is_planned(sets, peak):
 
 
 def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchange) -> None:
-    rows = exact_rows(state.model, state.table.rows, graph, {}, exchange)
+    rows = exact_rows(
+        Trained(model=state.model, id_rows=state.table.rows, graph=graph, views={}, exchange=exchange)
+    )
     held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))
 
 
@@ -224,7 +227,7 @@ def train_both(rank: int, tiny: Job, job: Job, folder: Path) -> float:
     for each in (tiny, job):
         session = folder / f"session-{rank}-{Path(each.output).name}"
         session.mkdir()
-        train(each, make_worker(rank, each), LocalSession(session))
+        train_on_worker(each, make_worker(rank, each), LocalSession(session))
         peak = peak_resident()
         before, taken = peak, peak - before
     return taken

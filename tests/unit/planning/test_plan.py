@@ -17,7 +17,7 @@ from mmssl_dist.planning import calibrate as calibration
 from mmssl_dist.planning.batch import expected_batch
 from mmssl_dist.planning.calibrate import calibrate, synthetic_graph
 from mmssl_dist.planning.memory import worker_memory
-from mmssl_dist.planning.plan import Speed, Terms, make_plan, require_room
+from mmssl_dist.planning.plan import Assumptions, Speed, plan_resources, require_room
 from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions, supposed_sizes
 from mmssl_dist.planning.traffic import sent_bytes
 from mmssl_dist.sampling.batch import BatchSampler
@@ -133,18 +133,20 @@ def test_what_fits_is_the_fewest_workers(graph):
 
     assert total(1) > total(2) > total(8)
     limit = 20e9
-    plan = make_plan(job, sizes, Terms(memory=limit))
+    plan = plan_resources(job, sizes, Assumptions(memory=limit))
     assert plan.least_workers is not None
     assert total(plan.least_workers) <= limit < total(plan.least_workers - 1)
     assert plan.least_parts >= plan.least_workers
     assert any(line.startswith(f"train: {total(1) / 1e9:,.1f} GB") for line in plan.breaks)
-    assert make_plan(job, sizes, Terms(memory=5e8)).least_workers is None  # less than an empty worker
+    assert (
+        plan_resources(job, sizes, Assumptions(memory=5e8)).least_workers is None
+    )  # less than an empty worker
 
 
 def test_the_first_thing_that_breaks_is_told_first():
     job = make_job("partition.method=metis")
     sizes = supposed_sizes(10**9, 10**8, 10**11, WIDTHS, held_out=0.0)
-    first, second, *_ = make_plan(job, sizes, Terms(memory=64e9)).breaks
+    first, second, *_ = plan_resources(job, sizes, Assumptions(memory=64e9)).breaks
     assert first.startswith("partition: one task holds the graph")
     assert second == "partition: METIS needs 17,198 GB. Set partition.method to streaming"
 
@@ -152,7 +154,7 @@ def test_the_first_thing_that_breaks_is_told_first():
 def test_time_and_cost_are_those_of_all_steps(graph):
     job = make_job("training.epochs=3", "scaling.workers=2")
     sizes = sizes_of(graph, (0.0, 0.5))
-    plan = make_plan(job, sizes, Terms(bandwidth=1e6, price=2.0), Speed(0.5, 1e-5, "cpu"))
+    plan = plan_resources(job, sizes, Assumptions(bandwidth=1e6, price=2.0), Speed(0.5, 1e-5, "cpu"))
     assert plan.needs.time is not None
     assert plan.needs.time.step == pytest.approx(0.5 + 1e-5 * plan.needs.batch.rows + plan.sent / 1e6)
     assert plan.needs.time.steps == -(-sizes.interactions // 512)
@@ -162,7 +164,7 @@ def test_time_and_cost_are_those_of_all_steps(graph):
 
 
 def test_a_job_that_does_not_fit_is_refused(graph):
-    plan = make_plan(make_job(), sizes_of(graph), Terms())
+    plan = plan_resources(make_job(), sizes_of(graph), Assumptions())
     require_room(plan, plan.memory.total, "any")
     needs = re.escape(
         f"found 0.1 GB per worker; the plan for 1 worker(s) needs {plan.memory.total / 1e9:.1f} GB each"

@@ -13,10 +13,11 @@ import torch
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.propagation import exact_layers
+from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.worker_entry import load_local_graph
+from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.serving.run import Run, open_run
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import make_model
@@ -68,7 +69,10 @@ def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
     for item, node in there.items():
         id_rows[here[item]] = without.id_rows[node]
     worker = Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None)
-    exact = exact_layers(make_model(job, whole.graph), id_rows, whole.graph, {}, whole.graph.exchange(worker))
+    model, exchange = make_model(job, whole.graph), whole.graph.exchange(worker)
+    exact = exact_layers(
+        Trained(model=model, id_rows=id_rows, graph=whole.graph, views={}, exchange=exchange)
+    )
     return exact.final[here[f"i{HELD}"]].numpy()
 
 

@@ -1,4 +1,4 @@
-"""The command that says what a job will need."""
+"""The command that estimates what a job will need."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmssl_dist.app.options import Debug, JobFile, Overrides, loaded, widths
-from mmssl_dist.app.reporting import reporting
+from mmssl_dist.app.options import Debug, JobFile, Json, Overrides, load_resolved, parse_widths
+from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,11 +19,12 @@ app = typer.Typer()
 
 
 @app.command()
+@reported
 def plan(
     job_file: JobFile,
     overrides: Overrides = None,
     users: Annotated[
-        int | None, typer.Option(help="With --items, --interactions: a graph that is not there.")
+        int | None, typer.Option(help="With --items, --interactions: plan a graph that does not exist yet.")
     ] = None,
     items: Annotated[int | None, typer.Option(help="Number of its items.")] = None,
     interactions: Annotated[int | None, typer.Option(help="Number of its interactions.")] = None,
@@ -35,45 +36,53 @@ def plan(
         typer.Option(help="GB per worker. Default: scaling.memory_gb, else its share of this machine."),
     ] = None,
     bandwidth: Annotated[float, typer.Option(help="GB per second that a worker can send to others.")] = 1.0,
-    price: Annotated[float | None, typer.Option(help="Of one worker for an hour, in any currency.")] = None,
+    price: Annotated[
+        float | None, typer.Option(help="Price of one worker for an hour, in any currency.")
+    ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Time some steps here, for seconds and costs.")
+        bool,
+        typer.Option(
+            "--calibrate/--no-calibrate", help="Time some steps on this machine, for seconds and costs."
+        ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a job needs before it runs.
+    """Estimate what a job needs before it runs.
 
     Memory of each worker by kind, what workers send each other, storage, time and cost, the fewest workers
     that fit, and what would break first. Sizes are those of the published partitions, else of the published
     dataset, else those given.
     """
-    with reporting(debug):
-        from mmssl_dist.cluster.connection import machine_memory
-        from mmssl_dist.planning.plan import GIGA, Terms, make_plan
-        from mmssl_dist.report.plan import plan_lines
+    from mmssl_dist.cluster.connection import machine_memory
+    from mmssl_dist.planning.plan import GIGA, Assumptions, plan_resources
+    from mmssl_dist.report.plan import plan_lines
 
-        job = loaded(job_file, overrides)
-        numbers = (users, items, interactions)
-        if any(each is not None for each in numbers):
-            sizes = _given(job, numbers, modality)
-        else:
-            sizes = _published(job)
-        given = memory or job.scaling.memory_gb
-        limit = machine_memory() / job.scaling.fewest if given is None else given * GIGA
-        terms = Terms(limit, bandwidth * GIGA, price)
-        speed = None
-        if calibrate:
-            from mmssl_dist.planning.calibrate import calibrate as measure
+    job = load_resolved(job_file, overrides)
+    numbers = (users, items, interactions)
+    if any(number is not None for number in numbers):
+        sizes = _requested_sizes(job, numbers, modality)
+    else:
+        sizes = _published_sizes(job)
+    gigabytes = memory or job.scaling.memory_gb
+    limit = machine_memory() / job.scaling.fewest if gigabytes is None else gigabytes * GIGA
+    assumptions = Assumptions(limit, bandwidth * GIGA, price)
+    speed = None
+    if calibrate:
+        from mmssl_dist.planning.calibrate import calibrate as measure
 
-            speed = measure(job, dict(sizes.modalities), job.scaling.fewest)
-        found = make_plan(job, sizes, terms, speed)
-        typer.echo(
-            json.dumps(found.facts(), indent=1) if as_json else "\n".join(plan_lines(found, terms, speed))
-        )
+        speed = measure(job, dict(sizes.modalities), job.scaling.fewest)
+    estimate = plan_resources(job, sizes, assumptions, speed)
+    typer.echo(
+        json.dumps(estimate.facts(), indent=1)
+        if as_json
+        else "\n".join(plan_lines(estimate, assumptions, speed))
+    )
 
 
-def _given(job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None) -> Sizes:
+def _requested_sizes(
+    job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None
+) -> Sizes:
     from mmssl_dist.planning.sizes import held_out_share, supposed_sizes
 
     users, items, interactions = numbers
@@ -81,14 +90,14 @@ def _given(job: Job, numbers: tuple[int | None, int | None, int | None], modalit
         raise InputError(
             "options",
             "some of --users, --items, --interactions, --modality",
-            "a graph that is not there needs all four",
+            "a graph that does not exist yet needs all four",
             "Give the others too, or none of them.",
         )
-    return supposed_sizes(users, items, interactions, widths(modality), held_out_share(job))
+    return supposed_sizes(users, items, interactions, parse_widths(modality), held_out_share(job))
 
 
-def _published(job: Job) -> Sizes:
-    from mmssl_dist.pipeline import published
+def _published_sizes(job: Job) -> Sizes:
+    from mmssl_dist.pipeline.stages import published
     from mmssl_dist.planning.sizes import sizes_of_dataset, sizes_of_partitions
 
     if (partitions := published("partition", job)) is not None:

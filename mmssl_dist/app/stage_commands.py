@@ -1,0 +1,190 @@
+"""Commands that run a job's stages: validate, the stages one by one, run, tune."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from mmssl_dist.app.options import Address, Debug, Force, JobFile, Overrides, load_resolved
+from mmssl_dist.app.reporting import reported
+
+app = typer.Typer()
+
+
+@app.command()
+@reported
+def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Check the YAML, and the raw files against it.
+
+    Shows all problems of the YAML at once, each with its path.
+    """
+    from mmssl_dist.config.candidates import check_search
+    from mmssl_dist.launch.preflight import check_data, check_headers
+    from mmssl_dist.report.job import description
+
+    job = load_resolved(job_file, overrides)
+    files = check_data(job)
+    check_headers(job, files)
+    if job.search.space:
+        check_search(job)
+    typer.echo(description(job))
+    typer.echo(f"valid; {len(files.all())} raw files found")
+
+
+@app.command()
+@reported
+def prepare(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Publish dataset/ from the raw files.
+
+    Reads interactions and features, numbers users and items, splits, checks features.
+    """
+    _run_stage("prepare", job_file, overrides, address=address, force=force, debug=debug)
+
+
+@app.command()
+@reported
+def partition(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Publish partitions/ from the dataset.
+
+    Cuts the graph of training interactions and propagates features over it.
+    """
+    _run_stage("partition", job_file, overrides, address=address, force=force, debug=debug)
+
+
+@app.command()
+@reported
+def train(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Train, publish the best checkpoint in training/.
+
+    An interrupted training of the same job resumes from its last checkpoint; --force starts over.
+    """
+    _run_stage("train", job_file, overrides, address=address, force=force, debug=debug)
+
+
+@app.command()
+@reported
+def evaluate(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Publish metrics in evaluation/, and show them.
+
+    Ranks the whole catalogue for every user, beside the ranking by popularity.
+    """
+    _run_stage("evaluate", job_file, overrides, address=address, force=force, debug=debug)
+
+
+@app.command()
+@reported
+def export(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Publish embeddings and lists in export/.
+
+    User and item embeddings and each user's best items as Parquet, in your own ids.
+    """
+    _run_stage("export", job_file, overrides, address=address, force=force, debug=debug)
+
+
+@app.command()
+@reported
+def run(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Run all stages in order, show the metrics, write report.html.
+
+    A stage whose published output matches its inputs is skipped, unless --force is given.
+    """
+    from mmssl_dist.config.model_name import model_name
+    from mmssl_dist.launch.fingerprints import run_name
+    from mmssl_dist.launch.lazy_cluster import lazy_cluster
+    from mmssl_dist.pipeline.stages import run_all
+    from mmssl_dist.report.html import write_report
+    from mmssl_dist.report.tables import show_metrics
+    from mmssl_dist.tracking.mlflow import end_mlflow
+
+    job = load_resolved(job_file, overrides)
+    with lazy_cluster(job, address, debug) as cluster:
+        manifests = run_all(job, cluster, force)
+    show_metrics(manifests["evaluate"].facts, model_name(job), sys.stdout)
+    typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
+    end_mlflow(job, run_name(job, manifests["partition"]), manifests["evaluate"].facts)
+
+
+@app.command()
+@reported
+def tune(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    address: Address = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Try settings, choose by validation.
+
+    Trials of the job's `search` section: trainings on the same partitions, proposed by Optuna, stopped early
+    by ASHA. Ends with tuning/best.yaml, a job for `run`, and tuning/trials.csv and .json. An interrupted
+    search resumes with the same command; --force starts over.
+    """
+    from functools import partial
+
+    from mmssl_dist.launch.lazy_cluster import lazy_cluster
+    from mmssl_dist.pipeline.search import search
+    from mmssl_dist.report.trials import show_trials
+
+    job = load_resolved(job_file, overrides)
+    result = search(job, partial(lazy_cluster, address=address, debug=debug), force)
+    show_trials(result.trials, job.evaluation.metric, sys.stdout)
+    typer.echo(f"best: {result.best}", err=True)
+
+
+def _run_stage(
+    command: str,
+    job_file: Path,
+    overrides: list[str] | None,
+    *,
+    address: str | None,
+    force: bool,
+    debug: bool,
+) -> None:
+    from mmssl_dist.config.model_name import model_name
+    from mmssl_dist.launch.lazy_cluster import lazy_cluster
+    from mmssl_dist.pipeline.stages import run_stage
+    from mmssl_dist.report.tables import show_metrics
+
+    job = load_resolved(job_file, overrides)
+    with lazy_cluster(job, address, debug) as cluster:
+        manifest = run_stage(command, job, cluster, force)
+    if command == "evaluate":
+        show_metrics(manifest.facts, model_name(job), sys.stdout)

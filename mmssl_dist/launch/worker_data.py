@@ -1,0 +1,61 @@
+"""What a worker reads of the published partitions: its own part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.columns import HELD_OUT
+from mmssl_dist.exchange.worker import Worker
+from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_standardization, read_book
+from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
+from mmssl_dist.storage import RunFolder
+
+if TYPE_CHECKING:
+    from mmssl_dist.model import Mmssl
+
+
+def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OUT) -> LocalGraph:
+    """This worker's partitions, with the requested held-out splits."""
+    folder = RunFolder.of(job).partitions
+    manifest = folder.require()
+    book = read_book(manifest)
+    own_features = job.model.feature_columns > 0
+    partitions = [
+        load_partition(folder.location, manifest, part, worker.cache, held_out, own_features)
+        for part in book.worker_parts(worker.rank, worker.world_size)
+    ]
+    return join_partitions(book, partitions)
+
+
+def external_ids(job: Job, worker: Worker, graph: LocalGraph) -> list[tuple[pa.Array, pa.Array]]:
+    """External ids of the users and of the items of each partition held."""
+    folder = RunFolder.of(job).partitions
+    manifest = folder.require()
+    return [load_ids(folder.location, manifest, part, worker.cache) for part in graph.parts]
+
+
+def item_features(
+    job: Job, worker: Worker, graph: LocalGraph, modalities: Sequence[str]
+) -> dict[str, Iterator[np.ndarray]]:
+    """Per modality, the features [m, F + 1] of the items of each partition held, one partition at a time."""
+    folder = RunFolder.of(job).partitions
+    manifest = folder.require()
+
+    def of(modality: str) -> Iterator[np.ndarray]:
+        return (
+            load_features(folder.location, manifest, part, modality, worker.cache) for part in graph.parts
+        )
+
+    return {modality: of(modality) for modality in modalities}
+
+
+def standardizations(job: Job, worker: Worker, model: Mmssl) -> dict[str, np.ndarray]:
+    """Per modality, what raw features are standardized by: [2, F] float64."""
+    folder = RunFolder.of(job).partitions
+    manifest = folder.require()
+    return {m: load_standardization(folder.location, manifest, m, worker.cache) for m in model.modalities}

@@ -1,0 +1,165 @@
+"""Brings stages up to date. A stage runs if nothing published matches its inputs, and only on inputs that
+match theirs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from mmssl_dist.config import Job
+from mmssl_dist.data.files import RawFiles
+from mmssl_dist.errors import InputError
+from mmssl_dist.launch.artifact_facts import require_facts
+from mmssl_dist.launch.lazy_cluster import LazyCluster
+from mmssl_dist.launch.preflight import check_data, check_headers, check_output
+from mmssl_dist.report.live import begins, ends
+from mmssl_dist.report.progress import Facts, skipped_line, stage_lines
+from mmssl_dist.storage import Manifest, RunFolder, StageFolder, require_intact, require_whole
+from mmssl_dist.tracking.mlflow import check_mlflow
+
+_logger = logging.getLogger(__name__)
+
+Source = TypeVar("Source", RawFiles, Manifest)
+
+
+def _nothing(job: Job, source: object) -> None:
+    """Of a stage that has nothing to check, or nothing to discard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[Source]):
+    """One step of the pipeline.
+
+    Attributes:
+        command: the command that runs it alone.
+        publishes: kind of the artifact it publishes.
+        reads: kinds of all artifacts it reads.
+        source: what it is made from, current from the raw files on: the raw files, or an artifact.
+        fingerprint: of what it would publish.
+        run: does the work and publishes.
+        summary: a few lines about the artifact, from the job and the manifest's facts.
+        check: refuses a job that could not be finished, once Ray is connected and before anything is removed.
+        discard: removes what the stage would resume from, when it is to start over.
+    """
+
+    command: str
+    publishes: str
+    reads: tuple[str, ...]
+    source: Callable[[Pipeline], Source]
+    fingerprint: Callable[[Job, Source], str]
+    run: Callable[[LazyCluster, Job, Source], Manifest]
+    summary: Callable[[Job, Facts], list[str]]
+    check: Callable[[Job, Source], None] = _nothing
+    discard: Callable[[Job, Source], None] = _nothing
+
+
+class Pipeline:
+    """The stages of one job. Raw files are listed once, and every artifact is looked up or made once.
+
+    Args:
+        cluster: connects to Ray when a stage has work to do.
+    """
+
+    def __init__(self, job: Job, cluster: LazyCluster) -> None:
+        self.job, self.cluster, self.folder = job, cluster, RunFolder.of(job)
+        self._current: dict[str, Manifest] = {}
+
+    @cached_property
+    def raw_files(self) -> RawFiles:
+        """Listed and checked; raises as ``check_data``."""
+        return check_data(self.job)
+
+    def begin(self) -> None:
+        """Check the output and write job.yaml there.
+
+        Raises:
+            InputError: the output cannot be written, or MLflow does not answer.
+        """
+        check_mlflow(self.job)
+        check_output(self.job)
+        text = yaml.safe_dump(self.job.model_dump(mode="json"), sort_keys=False)
+        self.folder.job_file.write_bytes(text.encode())
+
+    def published(self, stage: Stage[Any]) -> Manifest:
+        """The artifact of ``stage``, if it is current from the raw files on.
+
+        Raises:
+            InputError: nothing is published, or something made from other settings or inputs.
+        """
+        if stage.command in self._current:
+            return self._current[stage.command]
+        source = stage.source(self)
+        folder = self.folder.stage(stage.publishes)
+        manifest = require_facts(folder.location, folder.require())
+        if manifest.fingerprint != stage.fingerprint(self.job, source):
+            raise InputError(
+                folder.location.url,
+                f"the {stage.publishes} of other settings or inputs",
+                "a stage reads what its own job's stages published",
+                f"Run `mmssl-dist {stage.command}` on this job.",
+            )
+        self._current[stage.command] = manifest
+        return manifest
+
+    def bring_up_to_date(self, stage: Stage[Any], force: bool = False) -> Manifest:
+        """The artifact of ``stage``, made if it is not current.
+
+        Raises:
+            InputError: a stage before it has published nothing, or something made from other inputs; says
+                what to run.
+            MmsslError: the stage failed; nothing of it is published.
+        """
+        source = stage.source(self)
+        manifest = None if force else self._skipped(stage, source)
+        if manifest is None:
+            manifest = self._made(stage, source, force)
+        self._current[stage.command] = manifest
+        return manifest
+
+    def check_artifacts(self, *folders: StageFolder) -> None:
+        """Check every file of published artifacts, first what needs no Ray.
+
+        Raises:
+            ArtifactError: one is not what its manifest says.
+        """
+        artifacts = [(folder.location, folder.require()) for folder in folders]
+        for location, manifest in artifacts:
+            require_whole(location, manifest)
+        for location, manifest in artifacts:
+            self.cluster.connect().run_task(require_intact, location, manifest)
+
+    def _skipped(self, stage: Stage[Any], source: RawFiles | Manifest) -> Manifest | None:
+        folder = self.folder.stage(stage.publishes)
+        manifest = folder.read()
+        if manifest is None or manifest.fingerprint != stage.fingerprint(self.job, source):
+            return None
+        _logger.info(skipped_line(stage.command, folder.location.url))
+        return require_facts(folder.location, manifest)
+
+    def _made(self, stage: Stage[Any], source: RawFiles | Manifest, force: bool) -> Manifest:
+        _logger.info("%s: started", stage.command, extra=begins(stage.command))
+        started = time.monotonic()
+        if isinstance(source, RawFiles):
+            check_headers(self.job, source)
+        self.check_artifacts(*map(self.folder.stage, stage.reads))
+        self.cluster.connect()  # before anything is removed
+        stage.check(self.job, source)
+        if force:
+            stage.discard(self.job, source)
+        manifest = stage.run(self.cluster, self.job, source)
+        log_end(stage.command, stage.summary(self.job, manifest.facts), started)
+        return manifest
+
+
+def log_end(command: str, summary: list[str], started: float) -> None:
+    """Log what a stage that ``started`` then (``time.monotonic``) has published."""
+    first, *details = stage_lines(command, summary, time.monotonic() - started)
+    _logger.info(first, extra=ends(command))
+    for line in details:
+        _logger.info(line)

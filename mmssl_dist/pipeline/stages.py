@@ -1,0 +1,166 @@
+"""The stages in order, and the commands that run one or all of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from mmssl_dist.config import Job
+from mmssl_dist.data.files import RawFiles
+from mmssl_dist.errors import InputError
+from mmssl_dist.launch.fingerprints import (
+    evaluation_fingerprint,
+    export_fingerprint,
+    run_name,
+    training_fingerprint,
+)
+from mmssl_dist.launch.lazy_cluster import LazyCluster, not_needed
+from mmssl_dist.pipeline.engine import Pipeline, Stage
+from mmssl_dist.report.progress import (
+    dataset_summary,
+    evaluation_summary,
+    export_summary,
+    partitions_summary,
+    training_line,
+    training_summary,
+)
+from mmssl_dist.storage import Manifest, RunFolder
+
+# The imports within functions bring Ray Data, DGL or torch, which a skipped stage does not need.
+
+
+def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Manifest]:
+    """Bring every stage up to date, in order; returns the stages' manifests by command.
+
+    Raises:
+        MmsslError: of the first stage that fails; nothing of it is published.
+    """
+    pipeline = Pipeline(job, cluster)
+    _ = pipeline.raw_files  # wrong inputs are reported before anything is written
+    pipeline.begin()
+    return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in STAGES}
+
+
+def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False) -> Manifest:
+    """Bring one stage up to date, on what the stages before it published; raises as ``bring_up_to_date``."""
+    pipeline, stage = Pipeline(job, cluster), _stage(command)
+    stage.source(pipeline)
+    pipeline.begin()
+    return pipeline.bring_up_to_date(stage, force)
+
+
+def published(command: str, job: Job) -> Manifest | None:
+    """What stage ``command`` published, if it is current from the raw files on."""
+    try:
+        return Pipeline(job, not_needed()).published(_stage(command))
+    except InputError:
+        return None
+
+
+def _stage(command: str) -> Stage[Any]:
+    return next(stage for stage in STAGES if stage.command == command)
+
+
+def _dataset_fingerprint(job: Job, files: RawFiles) -> str:
+    from mmssl_dist.data.prepare import dataset_fingerprint
+
+    return dataset_fingerprint(job, files)
+
+
+def _run_preparation(cluster: LazyCluster, job: Job, files: RawFiles) -> Manifest:
+    from mmssl_dist.data.prepare import prepare
+
+    return prepare(job, files)
+
+
+def _partitions_fingerprint(job: Job, dataset: Manifest) -> str:
+    from mmssl_dist.graph.partition import partitions_fingerprint
+
+    return partitions_fingerprint(job, dataset)
+
+
+def _run_partitioning(cluster: LazyCluster, job: Job, dataset: Manifest) -> Manifest:
+    from mmssl_dist.graph.partition import partition
+
+    manifest: Manifest = cluster.connect().run_task(partition, job, dataset)
+    return manifest
+
+
+def check_memory(job: Job, partitions: Manifest) -> None:
+    """Refuse to train what the plan says will not fit; raises as ``launch.train_stage.check_memory``."""
+    from mmssl_dist.launch import train_stage
+
+    train_stage.check_memory(job, partitions)
+
+
+def _discard_run(job: Job, partitions: Manifest) -> None:
+    (RunFolder.of(job).training.location / run_name(job, partitions)).remove()
+
+
+def _run_training(cluster: LazyCluster, job: Job, partitions: Manifest) -> Manifest:
+    from mmssl_dist.launch.train_stage import run_training
+
+    line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
+    return run_training(cluster.connect(), job, partitions, line)
+
+
+def _run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
+    from mmssl_dist.launch.model_stages import run_evaluation
+
+    return run_evaluation(cluster, job, training)
+
+
+def _run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
+    from mmssl_dist.launch.model_stages import run_export
+
+    return run_export(cluster, job, training)
+
+
+PREPARE = Stage[RawFiles](
+    command="prepare",
+    publishes="dataset",
+    reads=(),
+    source=lambda pipeline: pipeline.raw_files,
+    fingerprint=_dataset_fingerprint,
+    run=_run_preparation,
+    summary=lambda job, facts: dataset_summary(facts),
+)
+PARTITION = Stage[Manifest](
+    command="partition",
+    publishes="partitions",
+    reads=("dataset",),
+    source=lambda pipeline: pipeline.published(PREPARE),
+    fingerprint=_partitions_fingerprint,
+    run=_run_partitioning,
+    summary=lambda job, facts: partitions_summary(facts),
+)
+TRAIN = Stage[Manifest](
+    command="train",
+    publishes="training",
+    reads=("partitions",),
+    source=lambda pipeline: pipeline.published(PARTITION),
+    fingerprint=training_fingerprint,
+    run=_run_training,
+    summary=lambda job, facts: training_summary(facts, job.evaluation.metric),
+    check=check_memory,
+    discard=_discard_run,
+)
+EVALUATE = Stage[Manifest](
+    command="evaluate",
+    publishes="evaluation",
+    reads=("partitions", "training"),
+    source=lambda pipeline: pipeline.published(TRAIN),
+    fingerprint=evaluation_fingerprint,
+    run=_run_evaluation,
+    summary=lambda job, facts: evaluation_summary(facts, job.evaluation.metric),
+)
+EXPORT = Stage[Manifest](
+    command="export",
+    publishes="export",
+    reads=("partitions", "training"),
+    source=lambda pipeline: pipeline.published(TRAIN),
+    fingerprint=export_fingerprint,
+    run=_run_export,
+    summary=lambda job, facts: export_summary(facts),
+)
+STAGES: tuple[Stage[Any], ...] = (PREPARE, PARTITION, TRAIN, EVALUATE, EXPORT)
