@@ -46,8 +46,8 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     """Train until early stopping or the last epoch, without reading the test interactions.
 
     Returns:
-        epochs (in all), best (the metric's value), best_epoch, stopped_early, history (one entry per validated
-        epoch).
+        epochs (in all), best (the metric's value), best_epoch, stopped_early, and history, one entry per
+        validated epoch.
     """
     from mmssl_dist.training.loop import TrainingLoop
 
