@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from mmssl_dist.config.section import Count, Fraction, Name, Natural, Rate, Section, Text
+from mmssl_dist.config.section import Count, Fraction, Name, Natural, Rate, Section, Text, as_tuple
+
+# What pandas reads as missing, and what it and Python write for it
+_NULL_VALUES = (
+    *("", "None", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "NA", "N/A", "n/a"),
+    *("#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
+
+
+class IdTypes(Section):
+    """The types of ids, where the files leave a choice."""
+
+    user: Literal["int", "string"] | None = None
+    """Users' ids are integers, or texts; by default what all files show."""
+    item: Literal["int", "string"] | None = None
+    """Items' ids, also those of the features; by default the features' type."""
 
 
 class Columns(Section):
@@ -20,6 +35,11 @@ class Columns(Section):
     """Column with a sortable time; needed by the leave-last-out and temporal splits."""
     split: Text | None = None
     """Column that tells the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
+    types: IdTypes = IdTypes()
+    """Types of the ids, to decide them explicitly; see docs/own-data.md."""
+    null_values: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = _NULL_VALUES
+    """CSV, TSV and ``.inter``: what stands for a missing value in the columns above, spaces around it aside;
+    rows with a missing id are dropped and counted."""
 
 
 class Modality(Section):

@@ -15,7 +15,7 @@ from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, open_location
 
 RELEASE_FILES = ("train.json", "val.json", "test.json")
-TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ITEM_PLACE = "{item}"  # in a path of images: where the item's id stands
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")

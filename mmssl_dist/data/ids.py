@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _LONGEST_SHOWN = 80
-_PLAIN = (
+_KEPT = (
+    pa.types.is_null,
     pa.types.is_boolean,
-    pa.types.is_floating,
-    pa.types.is_decimal,
     pa.types.is_date,
     pa.types.is_time,
     pa.types.is_timestamp,
@@ -22,18 +21,50 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
+def storage_type(raw: pa.DataType) -> pa.DataType:
+    """The type of the values of a column of type ``raw``: that below dictionaries and extension types.
+
+    Which extension types there are depends on what a process has imported; their storage does not.
+    """
+    while isinstance(raw, pa.DictionaryType | pa.BaseExtensionType):
+        raw = raw.value_type if isinstance(raw, pa.DictionaryType) else raw.storage_type
+    return raw
+
+
+def plain_values(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array of its ``storage_type``."""
+    array = one_array(column)
+    while isinstance(array, pa.DictionaryArray | pa.ExtensionArray):
+        array = array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array.storage
+    return array
+
+
 def canonical_type(raw: pa.DataType) -> pa.DataType | None:
-    """The type of ids from a column of type ``raw``: integers int64, text string, others their own; None: no
-    ids."""
-    if pa.types.is_dictionary(raw):
-        return canonical_type(raw.value_type)
-    if pa.types.is_integer(raw):
+    """The type of ids from a column of type ``raw``, or None if such values cannot be ids.
+
+    Numbers are int64: floats and decimals are ids where they are whole, which their values decide. Texts are
+    string and bytes binary, whatever the width of their offsets. The type null, of a column without values,
+    agrees with every other.
+    """
+    raw = storage_type(raw)
+    if is_number(raw):
         return pa.int64()
-    if pa.types.is_string(raw) or pa.types.is_large_string(raw) or pa.types.is_string_view(raw):
+    if is_text(raw):
         return pa.string()
-    if pa.types.is_float16(raw):
-        return pa.float32()  # Arrow does not sort halves
-    return raw if any(holds(raw) for holds in _PLAIN) or _is_binary(raw) else None
+    if pa.types.is_large_binary(raw):
+        return pa.binary()
+    kept = pa.types.is_binary(raw) or pa.types.is_fixed_size_binary(raw) or any(test(raw) for test in _KEPT)
+    return raw if kept else None
+
+
+def is_number(raw: pa.DataType) -> bool:
+    """Whether ``raw`` is a type of integers, floats or decimals."""
+    return bool(pa.types.is_integer(raw) or pa.types.is_floating(raw) or pa.types.is_decimal(raw))
+
+
+def is_text(raw: pa.DataType) -> bool:
+    """Whether ``raw`` is one of Arrow's types of UTF-8 texts."""
+    return bool(pa.types.is_string(raw) or pa.types.is_large_string(raw) or pa.types.is_string_view(raw))
 
 
 def shown(value: pa.Scalar) -> str:

@@ -16,7 +16,7 @@ from mmssl_dist.data.bucket_steps import ITEMS_DROPPED, feature_table
 from mmssl_dist.data.columns import SPLITS
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.data.passes import NumberedRows, numbered_rows
-from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_features, open_interactions
+from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_sources
 from mmssl_dist.data.row_operations import map_tables
 from mmssl_dist.data.rows import REASONS
 from mmssl_dist.data.runtime import numbers, ray_data
@@ -24,7 +24,7 @@ from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, fingerprint, publish
 
 KIND = "dataset"
-FORMAT = 1
+FORMAT = 2
 """Raise when the same input would give another dataset."""
 
 
@@ -44,8 +44,8 @@ def prepare(job: Job, raw: RawFiles) -> Manifest:
             empty.
     """
     inputs = dataset_fingerprint(job, raw)
-    interactions = open_interactions(job.data, raw.interactions)
-    features = open_features(job.data, raw, interactions.item_type)
+    sources = open_sources(job.data, raw)
+    interactions, features = sources.interactions, sources.features
     target = RunFolder.of(job).dataset.location
     with ray_data(sum(file.size for file in raw.of_dataset())):
         rows = numbered_rows(job, interactions, features, numbers)

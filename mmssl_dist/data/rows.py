@@ -126,9 +126,9 @@ def _as_binary(vectors: np.ndarray) -> pa.Array:
 
 
 def _empty_schema(source: InteractionSource) -> pa.Schema:
-    types = getattr(source, "types", {})
+    times = getattr(source, "times", None)
     names = getattr(source, "names", {})
     fields = [(USER_ID, source.user_type), (ITEM_ID, source.item_type)]
-    fields += [(TIME, types[TIME])] if TIME in names else []
+    fields += [(TIME, times.type)] if times is not None else []
     fields += [(SPLIT, pa.int8())] if SPLIT in names or getattr(source, "given", False) else []
     return pa.schema([*fields, (ROW, pa.int64()), *((FILE, pa.int32()), (BUCKET, pa.int32()))])

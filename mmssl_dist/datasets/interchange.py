@@ -19,9 +19,10 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM, ITEM_ID, SPLIT, SPLITS, USER, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
-from mmssl_dist.data.readers.text import bare, header
+from mmssl_dist.data.readers.delimited import header
+from mmssl_dist.data.readers.text import bare
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.source import DatasetReader
 from mmssl_dist.storage import Location, RunFolder, downloads_folder
@@ -92,8 +93,8 @@ def read_mmrec(source: Location, target: Location) -> Converted:
     job, given = _job_of(source)
     _require_new(target)
     files = find_files(job)
-    interactions = open_interactions(job.data, files.interactions)
-    features = open_features(job.data, files, interactions.item_type)
+    sources = open_sources(job.data, files)
+    interactions, features = sources.interactions, sources.features
     users, items = (
         pa.chunked_array(_ids(interactions, name), kind).unique()
         for name, kind in ((USER_ID, interactions.user_type), (ITEM_ID, interactions.item_type))
@@ -129,9 +130,7 @@ def _job_of(source: Location) -> tuple[Job, bool]:
     modalities = {PurePosixPath(name).stem.removesuffix("_feat"): {"file": name} for name in matrices}
     tree = {"output": "unused", "data": {"path": source.url, "layout": "inter", "modalities": modalities}}
     storage = {"storage": (source.storage or Storage()).model_dump(mode="json")}
-    columns = [
-        bare(name) for name in header(find_files(parse_job({**tree, **storage})).interactions[0], "\t")
-    ]
+    columns = [bare(name) for name in header(find_files(parse_job({**tree, **storage})).interactions[0])]
     given = "x_label" in columns
     return parse_job({**tree, **storage}, [f"data.split.method={'given' if given else 'ratio'}"]), given
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles, find_files
 from mmssl_dist.data.images import check_images
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.titles import check_titles
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location, RunFolder, open_location, require_answer
@@ -55,7 +55,7 @@ def check_headers(job: Job, files: RawFiles) -> None:
         InputError: a file is not what its name says, or has not the columns, types or shapes that the job
             needs.
     """
-    open_features(job.data, files, open_interactions(job.data, files.interactions).item_type)
+    open_sources(job.data, files, whole=False)
     check_titles(job.data, files.titles)
     check_images(job.data, files.images)
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.data.files import find_files
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers import open_sources
 from tests.clusters import free_port
 
 WIDTH = 256
@@ -118,9 +118,7 @@ def _pyarrow(endpoint: str) -> int:
 
 
 def _ours(job: Job) -> int:
-    files = find_files(job)
-    interactions = open_interactions(job.data, files.interactions)
-    source = open_features(job.data, files, interactions.item_type)["image"]
+    source = open_sources(job.data, find_files(job)).features["image"]
     return sum(len(batch.items) for piece in source.pieces for batch in source.read(piece))
 
 

@@ -13,7 +13,7 @@ from mmssl_dist.config import Job, parse_job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.prepare import prepare
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.storage import open_location, require_manifest
 from tests.pictures import PICTURES
@@ -26,8 +26,8 @@ def read(folder: Path, sets: Sequence[str]) -> object:
     given = ("data.columns.time=time", "data.columns.split=part", "data.split.method=given")
     job = _job(folder, (*given, *sets))
     files = find_files(job)
-    interactions = open_interactions(job.data, files.interactions)
-    features = open_features(job.data, files, interactions.item_type)
+    sources = open_sources(job.data, files)
+    interactions, features = sources.interactions, sources.features
     rows = [table.to_pydict() for piece in interactions.pieces for table in interactions.read(piece)]
     vectors = {
         name: [

@@ -18,7 +18,7 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.packed_rows import unpack
 from mmssl_dist.data.passes import _catalogue
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.rows import read_features, read_interactions
 from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.storage import open_location
@@ -45,8 +45,8 @@ class Prepared:
 def prepared(job: Job, folder: Path) -> Prepared:
     """Reads, settles and writes the data of ``job`` below ``folder``, then reads what was written."""
     files, buckets = find_files(job), job.data.buckets
-    source = open_interactions(job.data, files.interactions)
-    features = open_features(job.data, files, source.item_type)
+    sources = open_sources(job.data, files)
+    source, features = sources.interactions, sources.features
     read = [
         table
         for piece in range(len(source.pieces))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.data.ids import canonical_type
 from mmssl_dist.errors import InputError, MmsslError
 from tests.fuzz.amount import amount
@@ -28,7 +29,9 @@ from tests.unit.data.raw import make_job, vectors
 CELLS = (
     st.text(max_size=5)
     | st.integers().map(str)
-    | st.sampled_from(["", " 1", "01", "-0", "1e5", 'q"', "a,b", "NULL", "\ufeff", "\x00", "\r", "x\ny"])
+    | st.sampled_from(
+        ["", " 1", "1.0", "01", "-0", "1e5", 'q"', "a,b", "NULL", "\ufeff", "\x00", "\r", "x\ny"]
+    )
 )
 
 
@@ -123,17 +126,29 @@ def test_csv(rows: list[tuple[str, str]]) -> None:
         with (place / "raw/log.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerows([("user_id", "item_id"), *rows])
-        integers = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", item) for _, item in rows if item)
-        distinct = sorted({int(item) if integers else item for _, item in rows if item})
-        kind = pa.int64() if integers else pa.string()
+        users, items = ([_cell(row[side]) for row in rows] for side in (0, 1))
+        users, items = _ids(users), _ids(items)
+        distinct = sorted({item for item in items if item is not None})
+        kind = pa.int64() if isinstance(next(iter(distinct), None), int) else pa.string()
         table = {"item_id": pa.array(distinct, kind), "vector": vectors([[1.0, 2.0]] * len(distinct))}
         pq.write_table(pa.table(table), place / "raw/image.parquet")
         found = told(lambda: prepared(make_job(place, interactions="log.csv", buckets=2), place))
         if isinstance(found, Prepared):
-            user_integers = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", user) for user, _ in rows if user)
-            users = [(int(user) if user_integers else user) if user else None for user, _ in rows]
-            items = [(int(item) if integers else item) if item else None for _, item in rows]
             check(found, users, items, set(distinct))
+
+
+def _cell(text: str) -> str | None:
+    """A cell without the spaces around it, None where it stands for a missing value."""
+    text = text.strip(" \t")
+    return None if text in Columns().null_values else text
+
+
+def _ids(cells: list[str | None]) -> list[Any]:
+    """Integers where all cells are, else the texts."""
+    integers = all(
+        re.fullmatch(r"0|-?[1-9][0-9]*", cell) and abs(int(cell)) < 2**63 for cell in cells if cell
+    )
+    return [int(cell) if integers and cell is not None else cell for cell in cells]
 
 
 @amount

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers.id_types import IdSummary
+from mmssl_dist.data.readers.line_numbers import line_of
+from mmssl_dist.data.readers.times import TimeSummary
 from mmssl_dist.errors import InputError, StorageError
 
 MAX_DIMENSION = 1 << 20
@@ -38,6 +41,14 @@ class FeatureBatch:
     vectors: np.ndarray
 
 
+@dataclass(frozen=True)
+class ColumnSummaries:
+    """What the files of interactions show: ids by canonical name, and times by file where asked for."""
+
+    ids: dict[str, IdSummary]
+    times: list[TimeSummary]
+
+
 class InteractionSource(Protocol):
     """Interactions in some layout.
 
@@ -59,10 +70,16 @@ class InteractionSource(Protocol):
 
 
 class FeatureSource(Protocol):
-    """The features of one modality. ``rows`` is the number of items when ids are row numbers, else None."""
+    """The features of one modality.
+
+    ``rows`` is the number of items when ids are row numbers, else None; ``item_ids`` is what the files show
+    of the ids, and ``with_item_type`` the same source with ids of another type.
+    """
 
     @property
     def files(self) -> tuple[RawFile, ...]: ...
+    @property
+    def item_ids(self) -> IdSummary: ...
     @property
     def item_type(self) -> pa.DataType: ...
     @property
@@ -74,6 +91,7 @@ class FeatureSource(Protocol):
     @property
     def pieces(self) -> tuple[Piece, ...]: ...
     def read(self, piece: Piece) -> Iterator[FeatureBatch]: ...
+    def with_item_type(self, item_type: pa.DataType) -> FeatureSource: ...
 
 
 def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> InputError:
@@ -102,4 +120,4 @@ def require_dimension(where: str, dimension: int) -> None:
 
 def place(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:
     """Where a row is, for a message: "data/a.parquet, row 17"."""
-    return f"{files[file].name}, {unit} {row}"
+    return f"{files[file].name}, {unit} {line_of(files[file], row) if unit == 'line' else row}"

@@ -6,13 +6,14 @@ from __future__ import annotations
 import io
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension, unreadable
+from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.errors import InputError
 
 _HEADER_BYTES = 1 << 14
@@ -43,6 +44,10 @@ class NumberedFeatures:
     offset: int
     by_columns: bool
     item_type: pa.DataType = pa.int64()  # noqa: RUF009, immutable
+
+    @property
+    def item_ids(self) -> IdSummary:
+        return IdSummary(pa.int64(), f"{self.files[0].name}, whose rows are items 0, 1, ...", numeric=True)
 
     @property
     def dtype(self) -> np.dtype:
@@ -79,7 +84,10 @@ class NumberedFeatures:
             vectors = np.ascontiguousarray(raw, dtype=self.dtype)
         rows = np.arange(piece.first, piece.last, dtype=np.int64)
         require_finite(vectors, rows, self.files, 0)
-        yield FeatureBatch(pa.array(rows), rows, vectors)
+        yield FeatureBatch(pa.array(rows).cast(self.item_type), rows, vectors)
+
+    def with_item_type(self, item_type: pa.DataType) -> NumberedFeatures:
+        return replace(self, item_type=item_type)
 
 
 def open_numbered(file: RawFile) -> NumberedFeatures:
@@ -130,7 +138,12 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
             "Save numpy.ascontiguousarray of it.",
         )
     return NumberedFeatures(
-        (file,), shape[0], shape[1], raw, start.tell(), bool(by_columns and min(shape) > 1)
+        files=(file,),
+        rows=shape[0],
+        dimension=shape[1],
+        raw=raw,
+        offset=start.tell(),
+        by_columns=bool(by_columns and min(shape) > 1),
     )
 
 

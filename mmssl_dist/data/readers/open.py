@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from mmssl_dist.config.data_sections import Columns, Data
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mmssl_dist.config.data_sections import Columns, Data, IdTypes
 from mmssl_dist.data.columns import ITEM_ID, SPLIT, TIME, USER_ID
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
-from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
+from mmssl_dist.data.readers.base import ColumnSummaries, FeatureSource, InteractionSource
+from mmssl_dist.data.readers.delimited import header
+from mmssl_dist.data.readers.id_types import IdSummary, agreed_type, joined_ids
 from mmssl_dist.data.readers.numbered import open_numbered
-from mmssl_dist.data.readers.parquet import open_parquet
+from mmssl_dist.data.readers.parquet import (
+    PIECE_ROWS,
+    ParquetInteractions,
+    read_footers,
+    require_column,
+    row_group_pieces,
+)
+from mmssl_dist.data.readers.parquet_columns import summarize_parquet
 from mmssl_dist.data.readers.release import ReleaseInteractions
-from mmssl_dist.data.readers.text import bare, header, open_text
+from mmssl_dist.data.readers.text import TextInteractions, bare, summarize_text
+from mmssl_dist.data.readers.times import agreed_format
 from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.errors import InputError
 
 TIME_METHODS = ("leave_last_out", "temporal")
+_TEXT_SUFFIXES = ((".tsv", ".tsv.gz", ".tsv.zst"), (".csv", ".csv.gz", ".csv.zst"))
 _INTER_NAMES = {
     USER_ID: ("user_id", "userID", "user", "uid"),
     ITEM_ID: ("item_id", "itemID", "item", "iid"),
@@ -23,18 +38,55 @@ _INTER_NAMES = {
 """Names that RecBole and MMRec give their columns."""
 
 
-def open_interactions(data: Data, files: tuple[RawFile, ...]) -> InteractionSource:
-    """The reader of a job's interactions.
+@dataclass(frozen=True)
+class Sources:
+    """The readers of a job: interactions, and features by modality; their item ids have one type."""
+
+    interactions: InteractionSource
+    features: dict[str, FeatureSource]
+
+
+def open_sources(data: Data, files: RawFiles, whole: bool = True) -> Sources:
+    """The readers of a job's interactions and features, with types that hold for all files.
+
+    Args:
+        data: the job's section.
+        files: its raw files.
+        whole: all ids and times in delimited text are looked at, as has to be done before rows are used;
+            otherwise those with which each file begins.
 
     Raises:
-        InputError: a header cannot be used.
+        InputError: a file cannot be used, columns are missing, or ids or times of two files do not agree.
+    """
+    features = open_features(data, files)
+    item_ids = _feature_ids(data, features)
+    interactions = open_interactions(data, files.interactions, item_ids, whole)
+    item_type = interactions.item_type
+    return Sources(
+        interactions, {name: source.with_item_type(item_type) for name, source in features.items()}
+    )
+
+
+def open_interactions(
+    data: Data, files: tuple[RawFile, ...], feature_ids: IdSummary | None = None, whole: bool = True
+) -> InteractionSource:
+    """The reader of a job's interactions, whose item ids agree with ``feature_ids``.
+
+    Raises:
+        InputError: as ``open_sources``.
     """
     method = data.split.method
     if data.layout == "mmssl":
         assert method not in TIME_METHODS
-        return ReleaseInteractions(files, given=method == "given")
+        release = ReleaseInteractions(files, given=method == "given")
+        if data.columns.types != IdTypes():
+            raise InputError(
+                "data.columns.types", "a type", "ids of the layout mmssl are row numbers", "Remove it."
+            )
+        agreed_type(release.item_ids, None, "", feature_ids)
+        return release
     if data.layout == "inter":
-        return open_text(files, _inter_names(data, files[0], method), "\t")
+        return _open_text(data, files, _inter_names(data, files[0], method), feature_ids, whole)
     names = {USER_ID: data.columns.user, ITEM_ID: data.columns.item}
     assert data.columns.time or method not in TIME_METHODS
     if data.columns.time:
@@ -44,18 +96,16 @@ def open_interactions(data: Data, files: tuple[RawFile, ...]) -> InteractionSour
         names[SPLIT] = data.columns.split
     if files[0].location.path.endswith(PARQUET_SUFFIXES):
         _require_alike(files, PARQUET_SUFFIXES)
-        return open_parquet(files, names)
-    tabs = (".tsv", ".tsv.gz")
-    delimited = tabs if files[0].location.path.endswith(tabs) else (".csv", ".csv.gz")
-    _require_alike(files, delimited)
-    return open_text(files, names, "\t" if delimited == tabs else ",")
+        return _open_parquet(data, files, names, feature_ids, whole)
+    _require_alike(files, next(s for s in _TEXT_SUFFIXES if files[0].location.path.endswith(s)))
+    return _open_text(data, files, names, feature_ids, whole)
 
 
-def open_features(data: Data, files: RawFiles, item_type: object) -> dict[str, FeatureSource]:
-    """The reader of each modality; their item ids agree with ``item_type``, that of the interactions.
+def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
+    """The reader of each modality, with item ids of its own type.
 
     Raises:
-        InputError: a feature file cannot be used, has too few rows, or has ids of another type.
+        InputError: a feature file cannot be used, or has too few rows.
     """
     sources: dict[str, FeatureSource] = {}
     for name, modality in data.modalities.items():
@@ -70,29 +120,82 @@ def open_features(data: Data, files: RawFiles, item_type: object) -> dict[str, F
         sources[name] = (
             open_numbered(files.features[name][0])
             if numbered
-            else open_vectors(files.features[name], modality)
+            else open_vectors(files.features[name], modality, data.columns.types.item)
         )
-        if sources[name].item_type != item_type:
-            means = "row numbers of a .npy are" if numbered else "its item ids are"
-            raise InputError(
-                f"data.modalities.{name}.file",
-                f"{modality.file}: {means} {sources[name].item_type}",
-                f"item ids have one type; the interactions' are {item_type}",
-                "Write both with the same type" + (", or use Parquet with item ids." if numbered else "."),
-            )
-    counted = [source for source in sources.values() if source.rows is not None]
-    if counted:
-        fullest = max(counted, key=lambda source: source.rows or 0)
-        for source in counted:
-            if source.rows != fullest.rows:
-                raise InputError(
-                    source.files[0].name,
-                    f"{source.rows} rows",
-                    "row-numbered features have one row per "
-                    f"item, {fullest.rows} as in {fullest.files[0].name}",
-                    "Write the missing rows, or use Parquet for a modality that some items lack.",
-                )
+    _require_rows(sources)
     return sources
+
+
+def _require_rows(sources: dict[str, FeatureSource]) -> None:
+    """Raise an InputError unless all row-numbered features have the same number of rows."""
+    numbered = [source for source in sources.values() if source.rows is not None]
+    fullest = max(numbered, key=lambda source: source.rows or 0, default=None)
+    for source in numbered:
+        if fullest is not None and source.rows != fullest.rows:
+            raise InputError(
+                source.files[0].name,
+                f"{source.rows} rows",
+                f"row-numbered features have one row per item, {fullest.rows} as in {fullest.files[0].name}",
+                "Write the missing rows, or use Parquet for a modality that some items lack.",
+            )
+
+
+def _feature_ids(data: Data, features: dict[str, FeatureSource]) -> IdSummary | None:
+    """What all features show of item ids.
+
+    Raises:
+        InputError: two modalities have ids of different types.
+    """
+    if not features:
+        return None
+    return joined_ids((source.item_ids for source in features.values()), data.columns.types.item)
+
+
+def _open_text(
+    data: Data,
+    files: tuple[RawFile, ...],
+    names: dict[str, str],
+    feature_ids: IdSummary | None,
+    whole: bool,
+) -> TextInteractions:
+    summaries = summarize_text(files, names, data.columns.null_values, whole)
+    return TextInteractions(
+        files=files,
+        names=names,
+        types=_types(data, summaries, feature_ids),
+        times=agreed_format(summaries.times) if TIME in names else None,
+        null_values=data.columns.null_values,
+    )
+
+
+def _open_parquet(
+    data: Data,
+    files: tuple[RawFile, ...],
+    names: dict[str, str],
+    feature_ids: IdSummary | None,
+    whole: bool,
+) -> ParquetInteractions:
+    footers = read_footers(files)
+    for file, footer in zip(files, footers, strict=True):
+        for raw in names.values():
+            require_column(file, footer.schema, raw)
+    settings = {USER_ID: data.columns.types.user, ITEM_ID: data.columns.types.item}
+    summaries = summarize_parquet(files, footers, names, settings, whole)
+    return ParquetInteractions(
+        files=files,
+        names=names,
+        types=_types(data, summaries, feature_ids),
+        times=agreed_format(summaries.times) if TIME in names else None,
+        pieces=row_group_pieces(footers, PIECE_ROWS),
+    )
+
+
+def _types(data: Data, summaries: ColumnSummaries, feature_ids: IdSummary | None) -> dict[str, pa.DataType]:
+    key, types = "data.columns.types", data.columns.types
+    return {
+        USER_ID: agreed_type(summaries.ids[USER_ID], types.user, f"{key}.user"),
+        ITEM_ID: agreed_type(summaries.ids[ITEM_ID], types.item, f"{key}.item", feature_ids),
+    }
 
 
 def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
@@ -103,7 +206,7 @@ def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
         wanted[TIME] = "time"
     if method == "given":
         wanted[SPLIT] = "split"
-    there = [bare(name) for name in header(file, "\t")]
+    there = [bare(name) for name in header(file)]
     names = {}
     for name, field in wanted.items():
         chosen = getattr(data.columns, field)

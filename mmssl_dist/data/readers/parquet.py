@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
+from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.ids import canonical_type
 from mmssl_dist.data.readers.base import Piece, place, unreadable
-from mmssl_dist.data.readers.values import canonical_table, time_type
+from mmssl_dist.data.readers.times import TimeFormat
+from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
 
 BATCH_ROWS = 1 << 18
-_PIECE_ROWS = 1 << 20
-_FIRST_ROWS = 1024
+PIECE_ROWS = 1 << 20
 # Beside Arrow's own: what it lets through for footers with names that are no text and numbers that do not fit
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 _FOOTER_THREADS = 16
@@ -31,15 +30,18 @@ class Footer:
 
     schema: pa.Schema
     group_rows: tuple[int, ...]
+    metadata: pq.FileMetaData
 
 
 @dataclass(frozen=True)
 class ParquetInteractions:
-    """Interactions in Parquet files; ``names`` are the raw column names by canonical name."""
+    """Interactions in Parquet files; ``names`` are the raw column names by canonical name, ``types`` those of
+    the ids, and ``times`` what the times are where they are asked for."""
 
     files: tuple[RawFile, ...]
     names: dict[str, str]
     types: dict[str, pa.DataType]
+    times: TimeFormat | None
     pieces: tuple[Piece, ...]
     unit: str = "row"
 
@@ -57,31 +59,13 @@ class ParquetInteractions:
             columns = {name: pa.chunked_array([batch.column(raw)]) for name, raw in self.names.items()}
             rows = np.arange(row, row + batch.num_rows, dtype=np.int64)
             yield canonical_table(
-                columns, self.types, rows, lambda r: place(self.files, piece.file, self.unit, r)
+                columns=columns,
+                types=self.types,
+                times=self.times,
+                rows=rows,
+                where=lambda row: place(self.files, piece.file, self.unit, row),
             )
             row += batch.num_rows
-
-
-def open_parquet(files: tuple[RawFile, ...], names: dict[str, str]) -> ParquetInteractions:
-    """Interactions in ``files``.
-
-    Raises:
-        InputError: not Parquet, a column missing, or columns of a type that cannot be used.
-    """
-    footers = read_footers(files)
-    for file, footer in zip(files, footers, strict=True):
-        for raw in names.values():
-            require_column(file, footer.schema, raw)
-    types = {}
-    for name in (USER_ID, ITEM_ID):
-        types[name] = id_type(files[0], footers[0].schema, names[name])
-        for file, footer in zip(files, footers, strict=True):
-            kind = id_type(file, footer.schema, names[name])
-            if kind != types[name]:
-                raise mixed_types(file, names[name], kind, types[name], files[0])
-    if TIME in names:
-        types[TIME] = time_type(_first_rows(files[0], names[TIME]))
-    return ParquetInteractions(files, names, types, row_group_pieces(footers, _PIECE_ROWS))
 
 
 def read_footers(files: Sequence[RawFile]) -> list[Footer]:
@@ -125,36 +109,10 @@ def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
         raise InputError(
             file.name,
             f"{schema.names.count(name)} columns {name}",
-            "a column has a name of its own",
+            "column names must be unique",
             "Rename one of them.",
         )
     return schema.field(name).type
-
-
-def id_type(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
-    """The canonical type of a column of ids."""
-    raw = require_column(file, schema, name)
-    kind = canonical_type(raw)
-    if kind is None:
-        raise InputError(
-            f"{file.name}, column {name}",
-            f"type {raw}",
-            "ids are integers, text or other plain values",
-            "Convert the column to text.",
-        )
-    return kind
-
-
-def mixed_types(
-    file: RawFile, column: str, kind: pa.DataType, first: pa.DataType, first_file: RawFile
-) -> InputError:
-    """The error for ids of a column that have another type than in the first file."""
-    return InputError(
-        f"{file.name}, column {column}",
-        f"ids of type {kind}",
-        f"ids of a column have one type in all files, {first} in {first_file.name}",
-        "Write all files with the same types.",
-    )
 
 
 def _not_parquet(file: RawFile, error: Exception) -> InputError:
@@ -170,14 +128,6 @@ def _footer(file: RawFile) -> Footer:
         with _opened(file) as parquet:
             meta = parquet.metadata
             groups = tuple(meta.row_group(group).num_rows for group in range(meta.num_row_groups))
-            return Footer(parquet.schema_arrow, groups)
+            return Footer(parquet.schema_arrow, groups, meta)
     except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
-
-
-def _first_rows(file: RawFile, column: str) -> pa.ChunkedArray:
-    """A few values of a column; none where the file is empty."""
-    footer = _footer(file)
-    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), [column], _FIRST_ROWS):
-        return pa.chunked_array([batch.column(column)])
-    return pa.chunked_array([], footer.schema.field(column).type)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, USER_ID
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import Piece, place
+from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.errors import InputError
 
 _MAX_BYTES = 1 << 30
@@ -27,6 +28,10 @@ class ReleaseInteractions:
     unit: str = "user"
     user_type: pa.DataType = pa.int64()  # noqa: RUF009, immutable
     item_type: pa.DataType = pa.int64()  # noqa: RUF009, immutable
+
+    @property
+    def item_ids(self) -> IdSummary:
+        return IdSummary(self.item_type, f"{self.files[0].name}, whose items are row numbers", numeric=True)
 
     @property
     def pieces(self) -> tuple[Piece, ...]:

@@ -1,39 +1,46 @@
-"""CSV, TSV and RecBole/MMRec ``.inter`` files, streamed; ids stay text unless all of them are plain
-integers."""
+"""Interactions in CSV, TSV and ``.inter`` files of RecBole and MMRec, streamed; all rows decide on types."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import Piece, place, unreadable
-from mmssl_dist.data.readers.values import INTEGER_PATTERN, canonical_table, time_type
+from mmssl_dist.data.readers.base import ColumnSummaries, Piece, place
+from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
+from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
+from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
+from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
 
-_BLOCK_BYTES = 1 << 22
-_HEADER_BYTES = 1 << 16
-_FIRST_LINE = 2  # line 1 is the header
+_THREADS = 8
+_SAMPLED_BLOCKS = 16  # of a file that is not read whole
 
 
 @dataclass(frozen=True)
 class TextInteractions:
-    """Interactions in delimited text; ``names`` are the raw column names by canonical name, without
-    ``:type``."""
+    """Interactions in delimited text.
+
+    Attributes:
+        files: the files.
+        names: raw column names by canonical name, without ``:type``.
+        types: types of user_id and item_id.
+        times: what the times are, where they are asked for.
+        null_values: texts that stand for a missing value.
+    """
 
     files: tuple[RawFile, ...]
     names: dict[str, str]
     types: dict[str, pa.DataType]
-    delimiter: str
+    times: TimeFormat | None
+    null_values: tuple[str, ...]
     unit: str = "line"
 
     @property
@@ -49,54 +56,40 @@ class TextInteractions:
         return tuple(Piece(number) for number in range(len(self.files)))
 
     def read(self, piece: Piece) -> Iterator[pa.Table]:
-        row = _FIRST_LINE
-        for columns in _batches(self.files[piece.file], self.names, self.delimiter):
+        row = FIRST_RECORD
+        for columns in _blocks(self.files[piece.file], self.names, self.null_values):
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)
             yield canonical_table(
-                columns, self.types, rows, lambda r: place(self.files, piece.file, self.unit, r)
+                columns={name: pa.chunked_array([column]) for name, column in columns.items()},
+                types=self.types,
+                times=self.times,
+                rows=rows,
+                where=lambda row: place(self.files, piece.file, self.unit, row),
             )
             row += len(rows)
 
 
-def open_text(files: tuple[RawFile, ...], names: dict[str, str], delimiter: str) -> TextInteractions:
-    """Interactions in ``files``; the first rows decide which columns hold integers.
+def summarize_text(
+    files: Sequence[RawFile], names: Mapping[str, str], null_values: Sequence[str], whole: bool
+) -> ColumnSummaries:
+    """Look at the ids and times of ``files``: at all rows if ``whole``, else at those where files begin.
 
     Raises:
         InputError: a column is missing, there is no row, or the text cannot be read.
     """
     for file in files:
-        _raw_names(file, names, delimiter)
-    first = next((columns for file in files for columns in _batches(file, names, delimiter)), None)
-    if first is None:
+        raw_names(file, names)
+    summarize = partial(_file_summary, files, names, null_values, whole)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        summaries = list(pool.map(summarize, range(len(files))))
+    if not any(rows for rows, _ in summaries):
         raise InputError(
             files[0].name, "no row below the header", "interactions have at least one row", "Check the file."
         )
-    types = {USER_ID: pa.string(), ITEM_ID: pa.string()}
-    for name in types:
-        if pc.all(pc.match_substring_regex(first[name], INTEGER_PATTERN)).as_py():
-            types[name] = pa.int64()
-    if TIME in names:
-        types[TIME] = time_type(first[TIME])
-    return TextInteractions(files, names, types, delimiter)
-
-
-def header(file: RawFile, delimiter: str) -> list[str]:
-    """The column names as written in the first line."""
-    try:
-        with file.location.filesystem.open_input_stream(file.location.path) as stream:
-            start = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    except (pa.ArrowException, OSError) as error:
-        raise _not_text(file, error) from error
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quotes(file) else csv.QUOTE_NONE
-    try:  # newline=None: lines may end as on any system
-        line = next(csv.reader(io.StringIO(start, newline=None), delimiter=delimiter, quoting=quoting), [])
-    except csv.Error as error:
-        raise _not_text(file, error) from error
-    if not line:
-        raise InputError(
-            f"{file.name}, line 1", "nothing", "the first line names the columns", "Add a header line."
-        )
-    return line
+    return ColumnSummaries(
+        ids={name: joined_ids(summary.ids[name] for _, summary in summaries) for name in (USER_ID, ITEM_ID)},
+        times=[time for _, summary in summaries for time in summary.times],
+    )
 
 
 def bare(name: str) -> str:
@@ -104,52 +97,68 @@ def bare(name: str) -> str:
     return name.split(":", 1)[0]
 
 
-def _raw_names(file: RawFile, names: dict[str, str], delimiter: str) -> dict[str, str]:
-    written = header(file, delimiter)
+def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
+    """``names`` as the header of ``file`` writes them.
+
+    Raises:
+        InputError: a column is missing, or there are two of its name.
+    """
+    written = header(file)
     typed = file.location.path.endswith(".inter")
-    found = {bare(name) if typed else name: name for name in written}
+    by_name = {bare(name) if typed else name: name for name in written}
     for name in names.values():
-        if name not in found:
+        if name not in by_name:
             raise InputError(
                 f"{file.name}, line 1",
                 f"columns {', '.join(written)}",
                 f"a column {name} is needed",
                 "Name the right column in data.columns.",
             )
-        if written.count(found[name]) > 1:
+        if written.count(by_name[name]) > 1:
             raise InputError(
                 f"{file.name}, line 1",
-                f"{written.count(found[name])} columns {name}",
-                "a column has a name of its own",
+                f"{written.count(by_name[name])} columns {name}",
+                "column names must be unique",
                 "Rename one of them.",
             )
-    return {name: found[raw] for name, raw in names.items()}
+    return {name: by_name[raw] for name, raw in names.items()}
 
 
-def _batches(file: RawFile, names: dict[str, str], delimiter: str) -> Iterator[dict[str, pa.ChunkedArray]]:
-    raw = _raw_names(file, names, delimiter)
-    wanted = list(dict.fromkeys(raw.values()))
-    convert = pacsv.ConvertOptions(
-        include_columns=wanted,
-        column_types=dict.fromkeys(wanted, pa.string()),
-        strings_can_be_null=True,
-        null_values=[""],
-    )
-    parse = pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if _quotes(file) else False)
-    try:
-        with file.location.filesystem.open_input_stream(file.location.path) as stream:
-            reader = pacsv.open_csv(stream, pacsv.ReadOptions(block_size=_BLOCK_BYTES), parse, convert)
-            for batch in reader:
-                if batch.num_rows:
-                    yield {name: pa.chunked_array([batch.column(column)]) for name, column in raw.items()}
-    except (pa.ArrowException, OSError) as error:
-        raise _not_text(file, error) from error
+def _file_summary(
+    files: Sequence[RawFile],
+    names: Mapping[str, str],
+    null_values: Sequence[str],
+    whole: bool,
+    number: int,
+) -> tuple[int, ColumnSummaries]:
+    """The rows that were looked at, and what they show."""
+    row, file = FIRST_RECORD, files[number]
+    ids = {
+        name: IdSummary(pa.null(), f"{file.name}, column {names[name]}", declared=False)
+        for name in (USER_ID, ITEM_ID)
+    }
+    times = TimeSummary()
+    for index, columns in enumerate(_blocks(file, names, null_values)):
+        if index == _SAMPLED_BLOCKS and not whole:
+            break
+
+        def where(index: int, row: int = row) -> str:
+            return place(tuple(files), number, "line", row + index)
+
+        for name, summary in ids.items():
+            if not summary.text:  # one text makes all of them texts
+                ids[name] = joined_ids((summary, text_ids(columns[name], summary.source, where)))
+        if TIME in columns:
+            live = pc.and_(columns[USER_ID].is_valid(), columns[ITEM_ID].is_valid())
+            live_times = pc.if_else(live, columns[TIME], pa.scalar(None, pa.string()))
+            times = joined_times((times, time_summary(live_times, where)))
+        row += len(columns[USER_ID])
+    return row - FIRST_RECORD, ColumnSummaries(ids, [times] if TIME in names else [])
 
 
-def _quotes(file: RawFile) -> bool:
-    """RecBole splits lines at tabs and knows no quotes."""
-    return not file.location.path.endswith(".inter")
-
-
-def _not_text(file: RawFile, error: Exception) -> InputError:
-    return unreadable(file, error, "every line has the header's columns, as UTF-8 text", "Mend the file.")
+def _blocks(
+    file: RawFile, names: Mapping[str, str], null_values: Sequence[str]
+) -> Iterator[dict[str, pa.Array]]:
+    raw = raw_names(file, names)
+    for columns in text_blocks(file, list(dict.fromkeys(raw.values())), null_values):
+        yield {name: columns[column] for name, column in raw.items()}

@@ -10,115 +10,114 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, SPLITS, TIME, USER_ID
-from mmssl_dist.data.ids import canonical_type, one_array, shown
+from mmssl_dist.data.ids import canonical_type, is_number, is_text, plain_values, shown
+from mmssl_dist.data.readers.id_types import Where, parse_integers
+from mmssl_dist.data.readers.times import TimeFormat, to_times
 from mmssl_dist.errors import InputError
 
-Where = Callable[[int], str]
-"""Names the place of the i-th value of a column."""
-
-INTEGER_PATTERN = r"^(0|-?[1-9][0-9]{0,17})$"
-_SPLIT_NAMES = {"0": 0, "1": 1, "2": 2, **{name: code for code, name in enumerate(SPLITS)}}
+_SPLIT_CODES = {"0": 0, "1": 1, "2": 2, **{name: code for code, name in enumerate(SPLITS)}}
 _SPLIT_RULE = "a split is 0, 1, 2 or train, validation, test"
+_EXACT_FLOAT = 2**53  # of larger floats, neighbouring integers have the same
 
 
 def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
-    """``column`` as ids of type ``wanted``; NaN becomes null, and the two zeros one."""
-    ids = _plain(column, where)
-    if pa.types.is_floating(ids.type):
-        ids = pc.if_else(
-            pc.is_nan(ids), pa.scalar(None, ids.type), pc.add(ids, pa.scalar(0.0, ids.type))
-        )  # -0 is 0
-    if ids.type == wanted:
-        _require_text(ids, where)
-        return ids
-    if pa.types.is_string(ids.type) and wanted == pa.int64():
-        _require(
-            pc.match_substring_regex(ids, INTEGER_PATTERN),
-            ids,
-            where,
-            "ids of this column are integers, as in its first rows",
-            "Mend the id, or use Parquet with a text column for ids that only look like numbers.",
-        )
+    """``column`` as ids of type ``wanted``; nulls stay, and NaN becomes null.
+
+    Raises:
+        InputError: a value is no id of this type; names the first.
+    """
+    ids = checked_values(column, where)
+    if is_number(ids.type) and not pa.types.is_integer(ids.type):
+        ids = _whole_numbers(ids, where)
+    if ids.null_count == len(ids):
+        return pa.nulls(len(ids), wanted)  # whatever its type: pandas makes floats of a column without values
+    if is_text(ids.type) and pa.types.is_int64(wanted):
+        return _integers_of_text(ids, where)
+    if is_number(ids.type) and pa.types.is_string(wanted):
         return ids.cast(wanted)
     if canonical_type(ids.type) != wanted:
         raise InputError(
             where(0),
             f"ids of type {ids.type}",
             f"ids of a column have one type, here {wanted}",
-            "Write all files with the same types.",
+            "Write all files with the same types, or set data.columns.types.",
         )
+    _require_calendar(ids, where)
     try:
         return ids.cast(wanted)
     except pa.ArrowInvalid as error:
-        first = next(
-            (i for i, value in enumerate(ids.to_pylist()) if value is not None and value >= 2**63), 0
-        )
-        raise InputError(where(first), ids[first], f"ids fit into {wanted}", "Write them as text.") from error
-
-
-def to_times(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
-    """``column`` as int64 or float64 times without nulls; dates and timestamps become microseconds since
-    1970."""
-    raw = _plain(column, where)
-    _require(
-        pc.is_valid(raw), raw, where, "every interaction has a time", "Fill in the time or drop the row."
-    )
-    try:
-        times = _times(raw, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        bad = next((i for i in range(len(raw)) if not _is_time(raw[i : i + 1], wanted)), 0)
+        values = ids.to_pylist()
+        first = next(i for i, v in enumerate(values) if v is not None and not -(2**63) <= v < 2**63)
         raise InputError(
-            where(bad),
-            shown(raw[bad]),
-            "times are numbers, dates or ISO timestamps, all of one kind",
-            "Mend the time.",
+            where(first),
+            values[first],
+            f"ids of this column are integers that fit into {wanted}",
+            "Set data.columns.types to string, or write the ids as text in all files.",
         ) from error
-    if pa.types.is_floating(wanted):
-        _require(pc.is_finite(times), raw, where, "times are finite", "Mend the time.")
-    return times
 
 
-def time_type(raw: pa.ChunkedArray) -> pa.DataType:
-    """int64 or float64: what times like ``raw`` (the first rows of a column) become."""
-    kind = raw.type.value_type if pa.types.is_dictionary(raw.type) else raw.type
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return pa.float64()
-    texts = pc.drop_null(raw.cast(pa.string())) if _is_text(kind) else None
-    if texts is None or pc.all(pc.match_substring_regex(texts, INTEGER_PATTERN)).as_py() is not False:
-        return pa.int64()
-    return pa.float64() if _is_time(texts, pa.float64()) else pa.int64()
-
-
-def to_splits(column: pa.ChunkedArray, where: Where) -> pa.Array:
-    """``column`` as int8 codes of the splits."""
-    raw = _plain(column, where)
-    if not (_is_text(raw.type) or pa.types.is_integer(raw.type) or pa.types.is_floating(raw.type)):
+def to_splits(column: pa.Array, where: Where) -> pa.Array:
+    """``column`` (plain values) as int8 codes of the splits."""
+    if not len(column):
+        return pa.array([], pa.int8())
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise InputError(
-            where(0), f"a split of type {raw.type}", _SPLIT_RULE, "Write the column as numbers or text."
+            where(0), f"a split of type {column.type}", _SPLIT_RULE, "Write the column as numbers or text."
         )
-    texts = raw
-    if pa.types.is_floating(raw.type):
-        numbers = raw.cast(pa.float64())
+    texts = column
+    if pa.types.is_floating(column.type):
+        numbers = column.cast(pa.float64())
         whole = pc.equal(numbers, pc.floor(numbers))
         texts = pc.if_else(whole, numbers, pa.scalar(None, pa.float64())).cast(pa.int64(), safe=False)
     codes = pc.index_in(
-        pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_NAMES))
+        pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_CODES))
     )
-    _require(pc.is_valid(codes), raw, where, _SPLIT_RULE, "Mend the value.")
-    return pa.array(np.asarray(list(_SPLIT_NAMES.values()), np.int8)[codes.to_numpy(zero_copy_only=False)])
+    _require(pc.is_valid(codes), column, where, _SPLIT_RULE, "Correct the value.")
+    return pa.array(np.asarray(list(_SPLIT_CODES.values()), np.int8)[codes.to_numpy(zero_copy_only=False)])
+
+
+def checked_values(column: pa.ChunkedArray, where: Where) -> pa.Array:
+    """The plain values of a column, texts as valid UTF-8 of type string, halves as float32.
+
+    Raises:
+        InputError: a text is not UTF-8.
+    """
+    array = plain_values(column)
+    if pa.types.is_float16(array.type):
+        return array.cast(pa.float32())  # Arrow computes little with halves
+    if not is_text(array.type):
+        return array
+    try:  # Parquet promises UTF-8, and its readers believe it
+        array = array.cast(pa.string())
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        index = re.search(r"index (\d+)", str(error))
+        raise InputError(
+            where(int(index[1]) if index else 0),
+            "bytes that are not valid UTF-8",
+            "texts are UTF-8",
+            "Write the file again.",
+        ) from error
+    return array
 
 
 def canonical_table(
     columns: dict[str, pa.ChunkedArray],
     types: dict[str, pa.DataType],
+    times: TimeFormat | None,
     rows: np.ndarray,
     where: Callable[[int], str],
 ) -> pa.Table:
     """The table of an interaction reader from raw ``columns``.
 
+    Rows with a null id are dropped later, so nothing is asked of their time and split: these are 0.
+
     Args:
         columns: raw columns by canonical name: user_id, item_id, and time, split where asked for.
-        types: canonical types of user_id, item_id and, where asked for, time.
+        types: canonical types of user_id and item_id.
+        times: what the times are, where asked for.
         rows: [n] int64, numbers of the rows in their file.
         where: names the place of a row of the file.
     """
@@ -126,63 +125,77 @@ def canonical_table(
     def at(index: int) -> str:
         return where(int(rows[index]) if len(rows) else 0)
 
-    made = {name: to_ids(columns[name], types[name], at) for name in (USER_ID, ITEM_ID)}
-    if TIME in columns:
-        made[TIME] = to_times(columns[TIME], types[TIME], at)
-    if SPLIT in columns:
-        made[SPLIT] = to_splits(columns[SPLIT], at)
-    return pa.table({**made, ROW: pa.array(rows, pa.int64())})
+    table = {name: to_ids(columns[name], types[name], at) for name in (USER_ID, ITEM_ID)}
+    live = np.flatnonzero(
+        pc.and_(table[USER_ID].is_valid(), table[ITEM_ID].is_valid()).to_numpy(zero_copy_only=False)
+    )
+
+    def at_live(index: int) -> str:
+        return at(int(live[index]) if len(live) else 0)
+
+    for name in (TIME, SPLIT):
+        if name in columns:
+            values = checked_values(columns[name], at)
+            if len(live) < len(rows):
+                values = values.take(pa.array(live))
+            if name == TIME:
+                assert times is not None
+                made = to_times(_require_times(values, at_live), times, at_live)
+            else:
+                made = to_splits(values, at_live)
+            table[name] = _scattered(made, live, len(rows))
+    return pa.table({**table, ROW: pa.array(rows, pa.int64())})
 
 
-def _plain(column: pa.ChunkedArray, where: Where) -> pa.Array:
-    array = one_array(column)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_float16(array.type):
-        return array.cast(pa.float32())  # Arrow computes little with halves
-    if not _is_text(array.type):
-        return array
-    try:  # Parquet promises UTF-8, and its readers believe it
-        array = array.cast(pa.string())
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        place = re.search(r"index (\d+)", str(error))
-        raise InputError(
-            where(int(place[1]) if place else 0),
-            "bytes that are no UTF-8",
-            "texts are UTF-8",
-            "Write the file again.",
-        ) from error
-    return array
+def _scattered(values: pa.Array, rows: np.ndarray, count: int) -> pa.Array:
+    if len(rows) == count:
+        return values
+    scattered = np.zeros(count, values.type.to_pandas_dtype())
+    scattered[rows] = values.to_numpy(zero_copy_only=False)
+    return pa.array(scattered)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _require_times(raw: pa.Array, where: Where) -> pa.Array:
+    rule = "every interaction has a time"
+    _require(raw.is_valid(), raw, where, rule, "Fill in the time or drop the row.")
+    return raw
 
 
-def _times(raw: pa.Array, wanted: pa.DataType) -> pa.Array:
-    if pa.types.is_string(raw.type):
-        raw = pc.utf8_trim_whitespace(raw)
-        try:
-            return raw.cast(wanted)
-        except pa.ArrowInvalid:
-            raw = raw.cast(pa.timestamp("us"))
-    if pa.types.is_temporal(raw.type):
-        raw = raw.cast(pa.timestamp("us", getattr(raw.type, "tz", None)), safe=False).cast(pa.int64())
-    return raw.cast(wanted, safe=False) if pa.types.is_floating(wanted) else raw.cast(wanted)
-
-
-def _is_time(raw: pa.Array | pa.ChunkedArray, wanted: pa.DataType) -> bool:
+def _whole_numbers(ids: pa.Array, where: Where) -> pa.Array:
+    """Floats as int64, or decimals as such without digits after the point."""
+    if pa.types.is_floating(ids.type):  # pandas makes them of integers beside missing values
+        ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), ids)
+        whole = pc.and_(
+            pc.equal(pc.floor(ids), ids), pc.less_equal(pc.abs(ids), pa.scalar(float(_EXACT_FLOAT), ids.type))
+        )
+        rule = "ids are integers or text; floats only where they are integers up to 2**53"
+        _require(whole, ids, where, rule, "Write the ids as integers or text.")
+        return ids.cast(pa.float64()).cast(pa.int64())
     try:
-        _times(raw, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return False
-    return True
+        return ids.cast(pa.decimal256(76, 0))
+    except pa.ArrowInvalid as error:
+        first = next(i for i, value in enumerate(ids.to_pylist()) if value is not None and value % 1)
+        rule = "ids are integers or text; decimals only where they are integers"
+        raise InputError(
+            where(first), shown(ids[first]), rule, "Write the ids as integers or text."
+        ) from error
 
 
-def _require_text(ids: pa.Array, where: Where) -> None:
-    """Ids that are neither integers, text nor bytes are told apart by their text, so they need to have
-    one."""
+def _integers_of_text(ids: pa.Array, where: Where) -> pa.Array:
+    integers = parse_integers(ids)
+    if integers is not None:
+        return integers
+    first = next(i for i in range(len(ids)) if parse_integers(ids[i : i + 1]) is None)
+    raise InputError(
+        where(first),
+        shown(ids[first]),
+        "ids of this column are integers that fit into int64, without leading zeros",
+        "Correct the id, or set data.columns.types to string and write all ids of this column as text.",
+    )
+
+
+def _require_calendar(ids: pa.Array, where: Where) -> None:
+    """Dates and times are told apart by their text where ids are hashed, so they need to have one."""
     if pa.types.is_temporal(ids.type):
         try:
             ids.cast(pa.string())

@@ -4,7 +4,7 @@ modality."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension
+from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
 from mmssl_dist.data.readers.parquet import (
     Footer,
     batches,
-    id_type,
-    mixed_types,
     read_footers,
     require_column,
     row_group_pieces,
 )
+from mmssl_dist.data.readers.parquet_columns import id_summary
 from mmssl_dist.data.readers.values import to_ids
 from mmssl_dist.errors import InputError
 
@@ -33,6 +33,7 @@ class VectorFeatures:
 
     files: tuple[RawFile, ...]
     columns: Modality
+    item_ids: IdSummary
     item_type: pa.DataType
     dimension: int
     dtype: np.dtype
@@ -45,6 +46,9 @@ class VectorFeatures:
         for batch in batches(self.files[piece.file], piece, [self.columns.item, self.columns.vector], step):
             yield self._features(batch, np.arange(row, row + batch.num_rows, dtype=np.int64), piece.file)
             row += batch.num_rows
+
+    def with_item_type(self, item_type: pa.DataType) -> VectorFeatures:
+        return replace(self, item_type=item_type)
 
     def _features(self, batch: pa.RecordBatch, rows: np.ndarray, file: int) -> FeatureBatch:
         def where(index: int) -> str:
@@ -83,23 +87,29 @@ class VectorFeatures:
         return FeatureBatch(items, rows, vectors)
 
 
-def open_vectors(files: tuple[RawFile, ...], columns: Modality) -> VectorFeatures:
-    """The features in ``files``.
+def open_vectors(
+    files: tuple[RawFile, ...], columns: Modality, item_setting: str | None = None
+) -> VectorFeatures:
+    """The features in ``files``; ``item_setting`` is data.columns.types.item.
 
     Raises:
         InputError: not Parquet, a column missing or of the wrong type, or no vector at all.
     """
     footers = read_footers(files)
-    item_type = id_type(files[0], footers[0].schema, columns.item)
+    item_ids = id_summary(files, footers, columns.item, item_setting)
     halves = True
     for file, footer in zip(files, footers, strict=True):
-        if (kind := id_type(file, footer.schema, columns.item)) != item_type:
-            raise mixed_types(file, columns.item, kind, item_type, files[0])
         halves &= _value_type(file, footer, columns.vector) == pa.float16()
     dimension = _dimension(files, footers, columns.vector)
     pieces = row_group_pieces(footers, max(1, PIECE_BYTES // (4 * dimension)))
     return VectorFeatures(
-        files, columns, item_type, dimension, np.dtype(np.float16 if halves else np.float32), pieces
+        files=files,
+        columns=columns,
+        item_ids=item_ids,
+        item_type=item_ids.type,
+        dimension=dimension,
+        dtype=np.dtype(np.float16 if halves else np.float32),
+        pieces=pieces,
     )
 
 

@@ -59,15 +59,33 @@ CASES = [
     ),
     Case(
         "ids of another type than the features'",
-        "data.modalities.image.file: found image.npy: row numbers of a .npy",
+        f"raw/{FILE}, column item_id: found ids of type string; item ids have one type",
         _prepare(),
         parquet(FILE, user_id=[1, 2], item_id=["a", "b"]),
     ),
     Case(
         "an id too large",
-        f"raw/{FILE}, row 1: found 9223372036854775808; ids fit into int64",
+        f"raw/{FILE}, row 1: found 9223372036854775808; ids of this column are integers that fit into int64",
         _prepare(),
-        parquet(FILE, user_id=pa.array([1, 2**63], pa.uint64()), item_id=[0, 1]),
+        parquet(FILE, user_id=[1, 2], item_id=pa.array([0, 2**63], pa.uint64())),
+    ),
+    Case(
+        "an id with a fraction",
+        f"raw/{FILE}, row 1: found 1.5; ids are integers or text",
+        _prepare(),
+        parquet(FILE, user_id=[1.0, 1.5], item_id=[0, 1]),
+    ),
+    Case(
+        "an item that is no number in a CSV",
+        "raw/log.csv, line 3: found '007'; ids of this column are integers, since they are integers in",
+        CSV,
+        _csv("user_id,item_id\n1,0\n1,007\n"),
+    ),
+    Case(
+        "dates beside numbers",
+        "raw/log.csv, line 3: found the number '1609459200'; times are numbers, dates or ISO timestamps, all",
+        (*CSV, "--set", "data.columns.time=at"),
+        _csv("user_id,item_id,at\n1,0,2020-01-01\n1,1,1609459200\n"),
     ),
     Case(
         "no row",
@@ -119,7 +137,7 @@ CASES = [
     ),
     Case(
         "a column twice",
-        "raw/log.csv, line 1: found 2 columns user_id; a column has a name of its own",
+        "raw/log.csv, line 1: found 2 columns user_id; column names must be unique",
         CSV,
         _csv("user_id,user_id,item_id\n1,2,3\n"),
     ),

@@ -11,20 +11,19 @@ import pyarrow as pa
 import pytest
 
 from mmssl_dist.data.files import find_files
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers.open import open_features, open_sources
 from mmssl_dist.data.rows import apart, read_interactions, tallied
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
 
 
 def _read(job):
-    source = open_interactions(job.data, find_files(job).interactions)
+    source = open_sources(job.data, find_files(job)).interactions
     tables = [table for piece in source.pieces for table in source.read(piece)]
     return source, pa.concat_tables(tables).to_pydict()
 
 
-def _features(job, item_type=None):
-    files = find_files(job)
-    sources = open_features(job.data, files, item_type or pa.int64())
+def _features(job):
+    sources = open_features(job.data, find_files(job))
     read = {}
     for name, source in sources.items():
         batches = [batch for piece in source.pieces for batch in source.read(piece)]
@@ -59,7 +58,7 @@ def test_parquet_of_several_files_and_types(folder):
 def test_parquet_row_numbers_go_on_over_row_groups(folder, monkeypatch):
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr("mmssl_dist.data.readers.parquet._PIECE_ROWS", 4)
+    monkeypatch.setattr("mmssl_dist.data.readers.open.PIECE_ROWS", 4)
     pq.write_table(
         pa.table({"user_id": range(10), "item_id": range(10)}),
         folder / "raw" / "interactions.parquet",
@@ -79,10 +78,10 @@ def test_parquet_row_numbers_go_on_over_row_groups(folder, monkeypatch):
             pa.array(
                 [datetime.datetime(1970, 1, 1, 0, 0, 2), datetime.datetime(1970, 1, 1)], pa.timestamp("ns")
             ),
-            [2000000, 0],
+            [2_000_000_000, 0],
         ),
-        (pa.array([datetime.date(1970, 1, 2), datetime.date(1970, 1, 1)]), [86400000000, 0]),
-        (pa.array(["1970-01-01T00:00:01", "1970-01-01 00:00:00"]), [1000000, 0]),
+        (pa.array([datetime.date(1970, 1, 2), datetime.date(1970, 1, 1)]), [86_400_000_000_000, 0]),
+        (pa.array(["1970-01-01T00:00:01", "1970-01-01 00:00:00"]), [1_000_000_000, 0]),
     ],
 )
 def test_times_of_any_kind_become_numbers(folder, times, expected):
@@ -99,7 +98,7 @@ def test_csv_keeps_ids_that_only_look_like_numbers(folder):
     assert read == {
         "user_id": ["007", "12", 'x "y"'],
         "item_id": [1, 2, 1],
-        "time": [0.5, 7.0, 1000.0],
+        "time": [0.5, 7.0, 1000.0],  # 1e3 makes them floats
         "row": [2, 3, 4],
     }
     assert source.unit == "line"
@@ -173,7 +172,7 @@ def test_rows_without_an_id_become_a_tally(folder):
         item_id=pa.array([1.0, 1.0, None, np.nan]),
     )
     job = make_job(folder)
-    source = open_interactions(job.data, find_files(job).interactions)
+    source = open_sources(job.data, find_files(job)).interactions
     rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, 4))
     live, tallies = apart(rows)
     assert live["user_id"].to_pylist() == ["a"]
@@ -220,7 +219,7 @@ def test_vectors_in_parquet_of_any_list_type(folder, kind):
     )
     values = column.cast(pa.list_(pa.float32())).cast(kind) if kind != pa.list_(pa.float16()) else column
     write_table(folder, "image.parquet", item_id=["a", "b", "c"], vector=values)
-    _, read = _features(make_job(folder, interactions="image.parquet"), pa.string())
+    _, read = _features(make_job(folder, interactions="image.parquet"))
     items, values = read["image"]
     assert items == ["a", "c"]
     np.testing.assert_array_equal(values, [[1, 2], [5, 6]])
@@ -230,4 +229,4 @@ def test_vectors_in_parquet_of_any_list_type(folder, kind):
 def test_pandas_writes_what_is_read(folder):
     frame = pd.DataFrame({"item_id": ["a", "b"], "vector": [np.ones(2), np.zeros(2)]})
     frame.to_parquet(folder / "raw" / "image.parquet")
-    assert _features(make_job(folder, interactions="image.parquet"), pa.string())[1]["image"][0] == ["a", "b"]
+    assert _features(make_job(folder, interactions="image.parquet"))[1]["image"][0] == ["a", "b"]

@@ -14,7 +14,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, SPLIT, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
-from mmssl_dist.data.readers import open_features, open_interactions
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.datasets.interchange import read_mmrec, write_mmrec
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location, open_location
@@ -42,8 +42,8 @@ def mmrec(tmp_path: Path) -> Path:
 
 def read(job: Job) -> tuple[set[tuple[int, int, int]], dict[str, dict[int, list[float]]]]:
     """What prepare would read: (user, item, split), and the features by modality and item."""
-    files = find_files(job)
-    source = open_interactions(job.data, files.interactions)
+    sources = open_sources(job.data, find_files(job))
+    source = sources.interactions
     triples = {
         triple
         for piece in source.pieces
@@ -57,7 +57,7 @@ def read(job: Job) -> tuple[set[tuple[int, int, int]], dict[str, dict[int, list[
             for batch in each.read(piece)
             for item, vector in zip(batch.items.to_pylist(), batch.vectors, strict=True)
         }
-        for name, each in open_features(job.data, files, source.item_type).items()
+        for name, each in sources.features.items()
     }
     return triples, features
 

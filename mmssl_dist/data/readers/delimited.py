@@ -1,0 +1,101 @@
+"""Delimited text: headers, how Arrow parses it, and blocks of columns as trimmed texts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers.base import unreadable
+from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of
+from mmssl_dist.errors import InputError
+
+BLOCK_BYTES = 1 << 22
+"""What is parsed at a time; a row is at most as long."""
+
+FIRST_RECORD = 2
+"""Records are numbered like lines: 1 is the header."""
+
+_HEADER_BYTES = 1 << 16
+_NO_ROW = "Empty CSV file or block"  # in Arrow's message
+_TOO_LONG = "straddling object"  # likewise, on a row that does not end within two blocks
+
+
+def parse_options(path: str) -> pacsv.ParseOptions:
+    """How Arrow parses a file: blocks end between rows, also where a quoted value has several lines."""
+    quoted = quoting_of(path) != csv.QUOTE_NONE
+    return pacsv.ParseOptions(
+        delimiter=delimiter_of(path),
+        quote_char='"' if quoted else False,
+        newlines_in_values=quoted,
+    )
+
+
+def header(file: RawFile) -> list[str]:
+    """The column names as written in the first line."""
+    try:
+        with file.location.filesystem.open_input_stream(file.location.path) as stream:
+            start = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    except (pa.ArrowException, OSError) as error:
+        raise not_text(file, error) from error
+    rows = csv.reader(
+        io.StringIO(start, newline=None),  # lines may end as on any system
+        delimiter=delimiter_of(file.location.path),
+        quoting=quoting_of(file.location.path),
+    )
+    try:
+        line = next((row for row in rows if row), [])
+    except csv.Error as error:
+        raise not_text(file, error) from error
+    if not line:
+        raise InputError(
+            f"{file.name}, line 1", "nothing", "the first line names the columns", "Add a header line."
+        )
+    return line
+
+
+def text_blocks(
+    file: RawFile, wanted: Sequence[str], null_values: Sequence[str]
+) -> Iterator[dict[str, pa.Array]]:
+    """The columns ``wanted``, block by block, as texts without spaces around them; null where they are among
+    ``null_values``."""
+    convert = pacsv.ConvertOptions(
+        include_columns=wanted,
+        column_types=dict.fromkeys(wanted, pa.string()),
+        strings_can_be_null=True,
+        null_values=[""],
+    )
+    path, missing = file.location.path, pa.array(null_values, pa.string())
+    try:
+        with file.location.filesystem.open_input_stream(path) as stream:
+            reader = pacsv.open_csv(
+                stream, pacsv.ReadOptions(block_size=BLOCK_BYTES), parse_options(path), convert
+            )
+            for batch in reader:
+                if batch.num_rows:
+                    yield {name: _trimmed(batch.column(name), missing) for name in wanted}
+    except (pa.ArrowException, OSError) as error:
+        if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
+            raise not_text(file, error) from error
+
+
+def not_text(file: RawFile, error: Exception) -> InputError:
+    """The error for a file that cannot be parsed."""
+    if _TOO_LONG in str(error):
+        return InputError(
+            file.name,
+            f"a row longer than {BLOCK_BYTES:,} bytes",
+            "a quote that is opened is closed, and a row is shorter",
+            "Close the quote, or write Parquet.",
+        )
+    return unreadable(file, error, "every line has the header's columns, as UTF-8 text", "Correct the file.")
+
+
+def _trimmed(texts: pa.Array, missing: pa.Array) -> pa.Array:
+    texts = pc.utf8_trim(texts, " \t")
+    return pc.if_else(pc.is_in(texts, value_set=missing), pa.scalar(None, pa.string()), texts)

@@ -1,0 +1,161 @@
+"""What footers and statistics of Parquet files show of ids and times; rows are read where these do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.ids import is_text, storage_type
+from mmssl_dist.data.readers.base import ColumnSummaries, Piece, place
+from mmssl_dist.data.readers.id_types import Example, IdSummary, declared_ids, joined_ids
+from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, require_column
+from mmssl_dist.data.readers.times import (
+    TimeSummary,
+    is_moment,
+    joined_times,
+    number_summary,
+    require_time_type,
+    time_summary,
+)
+from mmssl_dist.data.readers.values import checked_values
+
+_INT64_DIGITS = 18  # decimals of so many digits fit
+
+
+def summarize_parquet(
+    files: Sequence[RawFile],
+    footers: Sequence[Footer],
+    names: Mapping[str, str],
+    settings: Mapping[str, str | None],
+    whole: bool,
+) -> ColumnSummaries:
+    """Ids and times of interactions in ``files``.
+
+    Args:
+        files: the files.
+        footers: theirs.
+        names: raw column names by canonical name.
+        settings: the types of ids that the job sets, by canonical name.
+        whole: texts that are times are all looked at, else those of the first rows.
+
+    Raises:
+        InputError: a column is missing or of a type that cannot be used.
+    """
+    ids = {name: id_summary(files, footers, names[name], settings.get(name)) for name in (USER_ID, ITEM_ID)}
+    if TIME not in names:
+        return ColumnSummaries(ids, [])
+    times = partial(_times, files, footers, names, whole)
+    return ColumnSummaries(ids, [times(number) for number in range(len(files))])
+
+
+def id_summary(
+    files: Sequence[RawFile], footers: Sequence[Footer], column: str, setting: str | None
+) -> IdSummary:
+    """The ids of a column in all ``files``; those without a value in it have no say in its type.
+
+    Raises:
+        InputError: the column is missing, cannot hold ids, or has two types.
+    """
+    return joined_ids(
+        (_ids(file, footer, column) for file, footer in zip(files, footers, strict=True)), setting
+    )
+
+
+def _ids(file: RawFile, footer: Footer, column: str) -> IdSummary:
+    raw = require_column(file, footer.schema, column)
+    source, stored = f"{file.name}, column {column}", storage_type(raw)
+    summary = declared_ids(source, raw)
+    if not _has_value(file, footer, column):
+        return declared_ids(source, pa.null())
+    long_decimal = pa.types.is_decimal(stored) and stored.precision - stored.scale > _INT64_DIGITS
+    if not (pa.types.is_uint64(stored) or long_decimal):
+        return summary
+    low, high = _bounds(file, footer, column)
+    return declared_ids(source, raw, beyond_int64=low < -(2**63) or high >= 2**63)
+
+
+def _times(
+    files: Sequence[RawFile], footers: Sequence[Footer], names: Mapping[str, str], whole: bool, number: int
+) -> TimeSummary:
+    file, footer, column = files[number], footers[number], names[TIME]
+    raw = require_column(file, footer.schema, column)
+    source, stored = f"{file.name}, column {column}", storage_type(raw)
+    require_time_type(raw, source)
+    if not _has_value(file, footer, column):
+        return TimeSummary()
+    example = Example(lambda: source, f"a value of type {raw}")
+    if is_moment(stored):
+        return TimeSummary(moment=example)
+    if not is_text(stored):
+        low, high = _bounds(file, footer, column)
+        return number_summary(stored, example, (float(low), float(high)))
+    summaries, row = [], 0
+    for columns in _read(file, footer, list(dict.fromkeys(names[name] for name in (USER_ID, ITEM_ID, TIME)))):
+        valid = pc.and_(columns[names[USER_ID]].is_valid(), columns[names[ITEM_ID]].is_valid())
+
+        def where(index: int, row: int = row) -> str:
+            return place(files=tuple(files), file=number, unit="row", row=row + index)
+
+        texts = checked_values(columns[column], where)
+        live = pc.if_else(valid.combine_chunks(), texts, pa.scalar(None, pa.string()))
+        summaries.append(time_summary(live, where))
+        row += len(texts)
+        if not whole:
+            break
+    return joined_times(summaries)
+
+
+def _has_value(file: RawFile, footer: Footer, column: str) -> bool:
+    """Whether there is a value that is neither null nor NaN."""
+    raw = storage_type(footer.schema.field(column).type)
+    if pa.types.is_null(raw):
+        return False
+    if pa.types.is_floating(raw):  # NaN has no part in statistics
+        return any(pc.any(pc.is_finite(values)).as_py() for values in _values(file, footer, column))
+    statistics = _statistics(footer, column)
+    if all(known is not None and known.has_null_count for _, known in statistics):
+        return any(known.null_count < rows for rows, known in statistics if known is not None)
+    return any(values.null_count < len(values) for values in _values(file, footer, column))
+
+
+def _bounds(file: RawFile, footer: Footer, column: str) -> tuple[float, float]:
+    """The smallest and largest of a column's numbers: Python numbers, exact for integers and decimals."""
+    raw = storage_type(footer.schema.field(column).type)
+    known = [statistics for rows, statistics in _statistics(footer, column) if rows]
+    usable = [statistics for statistics in known if statistics is not None and statistics.has_min_max]
+    if len(usable) == len(known) and not pa.types.is_floating(raw):
+        pairs = [(statistics.min, statistics.max) for statistics in usable]
+    else:
+        pairs = []
+        for values in _values(file, footer, column):
+            low, high = (bound.as_py() for bound in pc.min_max(values).values())
+            if low is not None:
+                pairs.append((low, high))
+    return min(low for low, _ in pairs), max(high for _, high in pairs)
+
+
+def _statistics(footer: Footer, column: str) -> list[tuple[int, pq.Statistics | None]]:
+    """The rows of each row group, with the column's statistics."""
+    metadata, known = footer.metadata, []
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        chunks = (row_group.column(index) for index in range(row_group.num_columns))
+        chunk = next(chunk for chunk in chunks if chunk.path_in_schema == column)
+        known.append((row_group.num_rows, chunk.statistics))
+    return known
+
+
+def _values(file: RawFile, footer: Footer, column: str) -> Iterator[pa.Array]:
+    for columns in _read(file, footer, [column]):
+        yield checked_values(columns[column], lambda index: f"{file.name}, column {column}")
+
+
+def _read(file: RawFile, footer: Footer, columns: list[str]) -> Iterator[pa.Table]:
+    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), columns, BATCH_ROWS):
+        yield pa.Table.from_batches([batch])

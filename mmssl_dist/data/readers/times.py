@@ -1,0 +1,338 @@
+"""Times of interactions: what the columns of all files hold, and one sortable number for each time.
+
+A column holds moments (dates, timestamps, ISO 8601 texts) or numbers. Moments become int64 codes that keep
+every nanosecond from 1690 to 2250 and every microsecond of the ten thousand years around; without a zone they
+are UTC. Decimal numbers become int64 too, in the smallest unit that any of them has, and floats stay float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.data.ids import is_number, is_text, shown, storage_type
+from mmssl_dist.data.readers.id_types import Example, Where
+from mmssl_dist.errors import InputError
+
+RULE = "times are numbers, dates or ISO timestamps, all of one kind"
+_DECIMAL = r"^[+-]?(?:[0-9]+(?:\.(?P<decimals>[0-9]*))?|\.(?P<only>[0-9]+))$"
+_FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_MOMENT = (
+    r"^(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ](?P<clock>[0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?)(?:[.,](?P<fraction>[0-9]{1,9}))?)?"
+    r"(?: ?(?:[Zz]|UTC|GMT|(?P<sign>[+-])(?P<hours>[0-9]{2})(?::?(?P<minutes>[0-9]{2}))?))?$"
+)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_YEAR_1690, _YEAR_2250 = -8_835_868_800, 8_835_955_200  # in seconds since 1970
+_MOST_DIGITS = 17  # of a decimal number that float64 still tells from its neighbours
+# Numbers from 1973 to 2286, by the unit in which they count since 1970
+_EPOCHS = {
+    "seconds": (10**8, 10**10),
+    "milliseconds": (10**11, 10**13),
+    "microseconds": (10**14, 10**16),
+    "nanoseconds": (10**17, 10**19),
+}
+
+
+@dataclass(frozen=True)
+class TimeFormat:
+    """What the times of a column are, in all files.
+
+    Attributes:
+        kind: moments, or numbers of any unit.
+        decimals: of numbers, the digits kept after the point; None: they are compared as float64.
+    """
+
+    kind: Literal["moment", "number"]
+    decimals: int | None = 0
+
+    @property
+    def type(self) -> pa.DataType:
+        """int64 or float64: what a time becomes."""
+        return pa.float64() if self.kind == "number" and self.decimals is None else pa.int64()
+
+
+@dataclass(frozen=True)
+class TimeSummary:
+    """What is known of the times of a file, or of a block of one.
+
+    Attributes:
+        moment, number: the first of each kind, if there is one.
+        other: the first that is neither.
+        decimals: the most digits after a point, of numbers written as decimals.
+        floats: some numbers are binary floats, or have an exponent.
+        least, largest: of the numbers; None where unknown.
+    """
+
+    moment: Example | None = None
+    number: Example | None = None
+    other: Example | None = None
+    decimals: int = 0
+    floats: bool = False
+    least: float | None = None
+    largest: float | None = None
+
+
+def time_summary(raw: pa.Array, where: Where) -> TimeSummary:
+    """The summary of the times ``raw``, of which nulls are ignored.
+
+    Raises:
+        InputError: times cannot have this type.
+    """
+    raw_type = raw.type
+    if not len(raw) or raw.null_count == len(raw):
+        return TimeSummary()
+    if is_text(raw_type):
+        return _text_summary(raw.cast(pa.string()), where)
+    first = int(pc.index(raw.is_valid(), pa.scalar(True)).as_py())
+    example = Example(partial(where, first), shown(raw[first]))
+    if is_moment(raw_type):
+        return TimeSummary(moment=example)
+    require_time_type(raw_type, where(first))
+    low, high = pc.min_max(raw.cast(pa.float64(), safe=False)).values()
+    return number_summary(raw_type, example, (low.as_py(), high.as_py()))
+
+
+def number_summary(
+    raw: pa.DataType, example: Example, bounds: tuple[float, float] | tuple[None, None]
+) -> TimeSummary:
+    """The summary of a column of numbers of type ``raw`` between ``bounds``."""
+    return TimeSummary(
+        number=example,
+        decimals=max(0, raw.scale) if pa.types.is_decimal(raw) else 0,
+        floats=pa.types.is_floating(raw),
+        least=bounds[0],
+        largest=bounds[1],
+    )
+
+
+def is_moment(raw: pa.DataType) -> bool:
+    """Whether values of type ``raw`` are dates or timestamps."""
+    return bool(pa.types.is_date(raw) or pa.types.is_timestamp(raw))
+
+
+def require_time_type(raw: pa.DataType, where: str) -> None:
+    """Raise an InputError unless a column of type ``raw`` can hold times."""
+    kind = storage_type(raw)
+    if not (is_number(kind) or is_text(kind) or is_moment(kind) or pa.types.is_null(kind)):
+        raise InputError(where, f"times of type {raw}", RULE, "Convert the column to a timestamp.")
+
+
+def joined_times(summaries: Iterable[TimeSummary]) -> TimeSummary:
+    """The summary of several blocks or files; of two values in question the earlier summary's is kept."""
+    joined = TimeSummary()
+    for summary in summaries:
+        bounds = [
+            [value for value in pair if value is not None]
+            for pair in ((joined.least, summary.least), (joined.largest, summary.largest))
+        ]
+        joined = replace(
+            joined,
+            moment=joined.moment or summary.moment,
+            number=joined.number or summary.number,
+            other=joined.other or summary.other,
+            decimals=max(joined.decimals, summary.decimals),
+            floats=joined.floats or summary.floats,
+            least=min(bounds[0], default=None),
+            largest=max(bounds[1], default=None),
+        )
+    return joined
+
+
+def agreed_format(files: Sequence[TimeSummary]) -> TimeFormat:
+    """The format of the times of all ``files``.
+
+    Raises:
+        InputError: a value is no time, some are moments and some numbers, or numbers count seconds in one
+            file and milliseconds in another; names both places.
+    """
+    joined = joined_times(files)
+    if joined.other:
+        raise InputError(joined.other.place(), joined.other.value, RULE, "Correct the time.")
+    if joined.moment and joined.number:
+        raise InputError(
+            joined.number.place(),
+            f"the number {joined.number.value}",
+            f"{RULE}; in {joined.moment.place()} it is {joined.moment.value}",
+            "Write all files with the same kind of time.",
+        )
+    if not joined.number:
+        return TimeFormat("moment" if joined.moment else "number")
+    _require_one_unit(files)
+    bound = max(abs(joined.least or 0), abs(joined.largest or 0))
+    fits = joined.decimals == 0 or bound * 10.0**joined.decimals < 2.0**63 * (1 - 1e-9)  # bounds are rounded
+    return TimeFormat("number", joined.decimals if fits and not joined.floats else None)
+
+
+def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
+    """``column`` (plain values without nulls) as int64 or float64 of the same order.
+
+    Raises:
+        InputError: a value is no time, of another kind than ``wanted``, or out of range.
+    """
+    if not len(column):
+        return pa.array([], wanted.type)  # a part without rows may have any type
+    try:
+        times = _times(column, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        bad = next((i for i in range(len(column)) if not _is_time(column[i : i + 1], wanted)), 0)
+        raise InputError(where(bad), shown(column[bad]), RULE, "Correct the time.") from error
+    if pa.types.is_floating(times.type):
+        finite = pc.is_finite(times)
+        if pc.all(finite).as_py() is False:
+            bad = int(pc.index(finite, pa.scalar(False)).as_py())
+            raise InputError(where(bad), shown(column[bad]), "times are finite", "Correct the time.")
+    return times
+
+
+def _require_one_unit(files: Sequence[TimeSummary]) -> None:
+    """Refuse numbers of which some count seconds since 1970 and others milliseconds, by their sizes.
+
+    Compared as they are, every time in seconds would come before every one in milliseconds.
+    """
+    first: tuple[str, float, Example] | None = None
+    for summary in files:
+        for bound in (summary.least, summary.largest):
+            unit = next((u for u, (low, high) in _EPOCHS.items() if low <= abs(bound or 0) < high), None)
+            if unit is None or summary.number is None or bound is None:
+                continue
+            if first is not None and first[0] != unit:
+                raise InputError(
+                    summary.number.place(),
+                    f"a time of {bound:.15g} in this file, {unit} since 1970",
+                    f"times have one unit; {first[1]:.15g} in the file of {first[2].place()} counts "
+                    f"{first[0]}",
+                    "Convert one of both, or write timestamps.",
+                )
+            first = first or (unit, bound, summary.number)
+
+
+def _text_summary(raw: pa.Array, where: Where) -> TimeSummary:
+    texts = pc.utf8_trim(raw, " \t")
+    moment = pc.match_substring_regex(texts, _MOMENT)
+    number = pc.match_substring_regex(texts, _FLOAT)
+    summary = TimeSummary(
+        moment=_first(moment, raw, where),
+        number=_first(number, raw, where),
+        other=_first(pc.invert(pc.or_(moment, number)), raw, where),
+    )
+    if summary.number is None:
+        return summary
+    numbers = texts.filter(number)
+    parts = pc.extract_regex(numbers, _DECIMAL)  # null for numbers with an exponent
+    lengths = [pc.max(pc.utf8_length(parts.field(name))).as_py() or 0 for name in ("decimals", "only")]
+    low, high = pc.min_max(pc.replace_substring_regex(numbers, r"^\+", "").cast(pa.float64())).values()
+    return replace(
+        summary,
+        decimals=max(lengths),
+        floats=parts.null_count > 0,
+        least=low.as_py(),
+        largest=high.as_py(),
+    )
+
+
+def _first(holds: pa.Array, values: pa.Array, where: Where) -> Example | None:
+    index = int(pc.index(holds, pa.scalar(True)).as_py())
+    return None if index < 0 else Example(partial(where, index), shown(values[index]))
+
+
+def _times(raw: pa.Array, wanted: TimeFormat) -> pa.Array:
+    if wanted.kind == "moment":
+        return _moments(raw)
+    if is_text(raw.type):
+        raw = pc.replace_substring_regex(pc.utf8_trim(raw, " \t"), r"^\+", "")
+        if pc.all(pc.match_substring_regex(raw, _FLOAT)).as_py() is False:
+            raise pa.ArrowInvalid("not a number")
+        if wanted.decimals is None:
+            digits = pc.replace_substring_regex(raw, r"([eE].*|^-?[0.]*|\.)", "")
+            if pc.max(pc.utf8_length(digits)).as_py() not in range(_MOST_DIGITS + 1) and len(raw):
+                raise pa.ArrowInvalid("more digits than float64 has")
+    elif not is_number(raw.type):
+        raise pa.ArrowInvalid("not a number")
+    if wanted.decimals is None:
+        return raw.cast(pa.float64())  # a safe cast: integers beyond 2**53 are refused
+    if wanted.decimals == 0 and not pa.types.is_decimal(raw.type):
+        return raw.cast(pa.int64())
+    scaled = raw.cast(pa.decimal128(38, wanted.decimals))
+    return pa.Array.from_buffers(pa.int64(), len(scaled), [None, _low_words(scaled)])
+
+
+def _low_words(scaled: pa.Array) -> pa.Buffer:
+    """The unscaled values of a decimal128 array without nulls, as int64."""
+    words = np.frombuffer(scaled.buffers()[1], np.int64)
+    words = words[2 * scaled.offset : 2 * (scaled.offset + len(scaled))].reshape(-1, 2)
+    if (words[:, 1] != words[:, 0] >> 63).any():
+        raise pa.ArrowInvalid("a number beyond int64")
+    return pa.py_buffer(np.ascontiguousarray(words[:, 0]))
+
+
+def _moments(raw: pa.Array) -> pa.Array:
+    if is_text(raw.type):
+        return _text_moments(pc.utf8_trim(raw, " \t"))
+    if pa.types.is_date(raw.type):
+        raw = raw.cast(pa.timestamp("s" if pa.types.is_date32(raw.type) else "ms"))
+    if not pa.types.is_timestamp(raw.type):
+        raise pa.ArrowInvalid("not a moment")
+    return pa.array(_codes(raw.cast(pa.int64()).to_numpy(zero_copy_only=False), raw.type.unit))
+
+
+def _text_moments(texts: pa.Array) -> pa.Array:
+    for moment_type in (pa.timestamp("ns"), pa.timestamp("ns", "UTC")):  # several times faster than a pattern
+        try:
+            return _moments(texts.cast(moment_type))
+        except pa.ArrowInvalid:
+            continue
+    parts = pc.extract_regex(texts, _MOMENT)
+    if parts.null_count:
+        raise pa.ArrowInvalid("not an ISO timestamp")
+    day, clock, fraction, sign, hours, minutes = (
+        parts.field(name) for name in ("day", "clock", "fraction", "sign", "hours", "minutes")
+    )
+    clock = pc.if_else(pc.equal(clock, ""), "00", clock)
+    seconds = pc.binary_join_element_wise(day, clock, "T").cast(pa.timestamp("s")).cast(pa.int64())
+    nanoseconds = pc.utf8_rpad(fraction, 9, "0").cast(pa.int64())
+    hours, minutes = (pc.if_else(pc.equal(part, ""), "0", part).cast(pa.int64()) for part in (hours, minutes))
+    if (pc.max(minutes).as_py() or 0) > 59 or (pc.max(hours).as_py() or 0) > 23:
+        raise pa.ArrowInvalid("not an offset of a zone")
+    ahead = pc.add(pc.multiply(hours, 3600), pc.multiply(minutes, 60))
+    utc = pc.add(seconds, pc.if_else(pc.equal(sign, "-"), ahead, pc.negate(ahead)))
+    values, rest = (part.to_numpy(zero_copy_only=False) for part in (utc, nanoseconds))
+    fine = (values >= _YEAR_1690) & (values < _YEAR_2250)
+    coarse = _codes(values * 10**6 + rest // 1000, "us")
+    return pa.array(np.where(fine, np.where(fine, values, 0) * 10**9 + rest, coarse))
+
+
+def _codes(values: np.ndarray, unit: str) -> np.ndarray:
+    """[n] int64, counts of ``unit`` since 1970, as int64 in the same order.
+
+    From 1690 to 2250 these are nanoseconds; beyond, on both sides, there is one step per microsecond.
+    """
+    per_second = _PER_SECOND[unit]
+    low, high = _YEAR_1690 * per_second, _YEAR_2250 * per_second
+    fine = (values >= low) & (values < high)
+    codes = np.where(fine, values, 0) * (10**9 // per_second)
+    if fine.all():
+        return codes
+    beyond = np.where(values >= high, values - high, np.where(values < low, values - low, 0))
+    if unit == "ns":
+        steps = beyond // 1000
+    else:
+        room = (2**63 - 1 - _YEAR_2250 * 10**9) // (10**6 // per_second)
+        if (np.abs(beyond) > room).any():
+            raise pa.ArrowInvalid("a moment more than 12,000 years away")
+        steps = beyond * (10**6 // per_second)
+    return np.where(fine, codes, np.where(beyond < 0, _YEAR_1690, _YEAR_2250) * 10**9 + steps)
+
+
+def _is_time(raw: pa.Array, wanted: TimeFormat) -> bool:
+    try:
+        _times(raw, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
