@@ -63,6 +63,9 @@ class Split(Section):
     """Share of the interactions for validation (ratio, temporal)."""
     test: Fraction = 0.2
     """Share of the interactions for the test (ratio, temporal)."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the split (ratio; ties of leave_last_out). Apart from the job's seed, so that several seeds of
+    one experiment hold out the same interactions."""
 
 
 def _usual_split(layout: str) -> Split:
@@ -93,6 +96,9 @@ class Data(Section):
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, else
     ratio."""
+    unknown_items: Literal["error", "drop", "keep"] = "error"
+    """What becomes of interactions whose item has features in no modality. error: refused, with their number;
+    drop: left out and counted; keep: the item takes part, known by its ID row alone."""
     min_interactions: Natural = 0
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
     buckets: Count = 4

@@ -24,9 +24,11 @@ from mmssl_dist.data.columns import (
     ROW,
     SPLIT,
     SPLITS,
+    TEST,
     TIME,
     USER,
     USER_ID,
+    VALIDATION,
     VECTOR,
 )
 from mmssl_dist.data.files import RawFile
@@ -38,6 +40,10 @@ from mmssl_dist.data.rows import DUPLICATE, apart, item_schema, tallied
 from mmssl_dist.errors import InputError
 
 ITEMS_DROPPED = "items_dropped"
+UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS = "unknown_items", "unknown_interactions"
+UNKNOWN_EXAMPLES = "unknown_examples"
+HELD_OUT = (VALIDATION, TEST)
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -45,19 +51,16 @@ class Catalogue:
     """What an item bucket has to know about the files rows come from.
 
     Attributes:
-        files, unit: of the interactions.
         features: files of each modality.
         shapes: F and dtype of each modality.
-        rule: which items there are, for a message.
         core: items without interactions are dropped.
+        keep_unknown: items without features stay; else their interactions go.
     """
 
-    files: tuple[RawFile, ...]
-    unit: str
     features: dict[str, tuple[RawFile, ...]]
     shapes: dict[str, tuple[int, np.dtype]]
-    rule: str
     core: bool
+    keep_unknown: bool
 
 
 def distinct(table: pa.Table) -> tuple[pa.Table, int]:
@@ -69,7 +72,7 @@ def distinct(table: pa.Table) -> tuple[pa.Table, int]:
     return table.take(order), table.num_rows - len(order)
 
 
-def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Table:
+def settle_users(table: pa.Table, split: Split, method: str) -> pa.Table:
     """One user bucket, packed: its users in order, and its interactions with local user numbers and a split,
     or, for the temporal method, a time key."""
     live, tallies = apart(table)
@@ -84,7 +87,7 @@ def settle_users(table: pa.Table, seed: int, split: Split, method: str) -> pa.Ta
     elif method == "temporal":
         made[TIME] = pa.array(splits.time_keys(live[TIME].to_numpy()))
     else:
-        made[SPLIT] = pa.array(_held_out(user_ids, users, items, live, seed, split, method))
+        made[SPLIT] = pa.array(_held_out(user_ids, users, items, live, split, method))
     counts = {"users": len(user_ids), "interactions": live.num_rows, **dropped}
     tables = {"users": pa.table({USER_ID: user_ids}), "interactions": pa.table(made)}
     return pack(table[BUCKET][0].as_py(), counts, tables)
@@ -134,17 +137,12 @@ def rows_by_item(
         row = batch.slice(index, 1)
         table = unpack(row, "interactions")
         n = table.num_rows
-        held = (
-            table[SPLIT]
-            if thresholds is None
-            else pa.array(splits.temporal(table[TIME].to_numpy(), *thresholds))
-        )
         yield pa.table(
             {
                 ITEM_ID: table[ITEM_ID],
                 KIND: pa.array(np.full(n, -1, np.int16)),
                 USER: pa.array(table[USER].to_numpy() + offsets[row[BUCKET][0].as_py()]),
-                SPLIT: held,
+                SPLIT: pa.array(_held(table, thresholds)),
                 FILE: table[FILE],
                 ROW: table[ROW],
                 "vector": pa.nulls(n, pa.large_binary()),
@@ -157,21 +155,37 @@ def rows_by_item(
 def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     """One item bucket, packed: its items in order, and interactions and features with local item numbers.
 
+    Its counts say how many items without features there were, and how many interactions they had; the table
+    ``UNKNOWN_EXAMPLES`` names the first of these rows.
+
     Raises:
-        InputError: an interaction with an unknown item, or an item with two vectors of one modality.
+        InputError: an item with two vectors of one modality.
     """
     kinds = table[KIND].to_numpy()
     interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
     features = table.select([ITEM_ID, KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
     known, _ = ranked(one_array(features[ITEM_ID]))
-    wanted = one_array(interactions[ITEM_ID])
-    local = positions(wanted, known)
-    _require_known(interactions, local, catalogue)
+    unknown = interactions.filter(pa.array(positions(one_array(interactions[ITEM_ID]), known) < 0))
+    unknown_ids = pc.unique(one_array(unknown[ITEM_ID]))
     items = known
+    if len(unknown_ids) and catalogue.keep_unknown:
+        items, _ = ranked(pa.concat_arrays([known, unknown_ids]))
+    elif len(unknown_ids):
+        there = positions(one_array(interactions[ITEM_ID]), known) >= 0
+        interactions = interactions.filter(pa.array(there))
+    candidates = len(items)
+    wanted = one_array(interactions[ITEM_ID])
     if catalogue.core:
         items, local = ranked(wanted)
-    counts = {"items": len(items), ITEMS_DROPPED: len(known) - len(items)}
-    tables = {"items": pa.table({ITEM_ID: items})}
+    else:
+        local = positions(wanted, items)
+    counts = {
+        "items": len(items),
+        ITEMS_DROPPED: candidates - len(items),
+        UNKNOWN_ITEMS: len(unknown_ids),
+        UNKNOWN_INTERACTIONS: unknown.num_rows,
+    }
+    tables = {"items": pa.table({ITEM_ID: items}), UNKNOWN_EXAMPLES: _first_rows(unknown)}
     held, users, local = sorted_rows(interactions[SPLIT].to_numpy(), interactions[USER].to_numpy(), local)
     bounds = np.searchsorted(held, np.arange(len(SPLITS) + 1))
     for name, first, last in zip(SPLITS, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
@@ -194,15 +208,14 @@ def _held_out(
     users: np.ndarray,
     items: pa.Array,
     live: pa.Table,
-    seed: int,
     split: Split,
     method: str,
 ) -> np.ndarray:
     user_hashes = hashes(user_ids)
-    order = mix(mix(user_hashes ^ salt(seed, 0))[users] ^ hashes(items))
+    order = mix(mix(user_hashes ^ salt(split.seed, 0))[users] ^ hashes(items))
     if method == "leave_last_out":
         return splits.leave_last_out(users, live[TIME].to_numpy(), order)
-    draws = (mix(user_hashes ^ salt(seed, 1)), mix(user_hashes ^ salt(seed, 2)))
+    draws = (mix(user_hashes ^ salt(split.seed, 1)), mix(user_hashes ^ salt(split.seed, 2)))
     return splits.ratio(users, order, (_unit(draws[0]), _unit(draws[1])), split.validation, split.test)
 
 
@@ -211,17 +224,36 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return (values >> np.uint64(11)).astype(np.float64) / (1 << 53)
 
 
-def _require_known(interactions: pa.Table, found: np.ndarray, catalogue: Catalogue) -> None:
-    if (found >= 0).all():
-        return
-    unknown = interactions.filter(pa.array(found < 0)).sort_by([(FILE, "ascending"), (ROW, "ascending")])
-    where = place(catalogue.files, unknown[FILE][0].as_py(), catalogue.unit, unknown[ROW][0].as_py())
-    raise InputError(
-        where,
-        f"the unknown item {shown(unknown[ITEM_ID][0])}",
-        catalogue.rule,
-        "Add its features, or drop the interaction.",
-    )
+def _first_rows(unknown: pa.Table) -> pa.Table:
+    """The first row of each of the first few items, by their place in the files."""
+    table = unknown.select([ITEM_ID, FILE, ROW]).sort_by([(FILE, "ascending"), (ROW, "ascending")])
+    _, numbers = ranked(one_array(table[ITEM_ID]))
+    first = np.sort(np.unique(numbers, return_index=True)[1])[:_EXAMPLES]
+    return table.take(pa.array(first))
+
+
+def held_out_digests(batch: pa.Table, thresholds: tuple[int | None, int | None] | None) -> pa.Table:
+    """A digest of the held-out (user, item) pairs of packed user buckets, one row: for each held-out split a
+    sum of hashes of external ids, so that neither order, numbering nor the number of buckets matters.
+    """
+    totals = dict.fromkeys(HELD_OUT, 0)
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        table = unpack(row, "interactions")
+        held = _held(table, thresholds)
+        users = hashes(one_array(unpack(row, "users")[USER_ID]))[table[USER].to_numpy()]
+        pairs = mix(mix(users) ^ hashes(one_array(table[ITEM_ID])))
+        for name in HELD_OUT:
+            totals[name] += int(pairs[held == SPLITS.index(name)].sum(dtype=np.uint64))
+    return pa.table({name: pa.array([total % (1 << 64)], pa.uint64()) for name, total in totals.items()})
+
+
+def _held(table: pa.Table, thresholds: tuple[int | None, int | None] | None) -> np.ndarray:
+    """[n] int8: the split of each interaction of an unpacked user bucket."""
+    if thresholds is None:
+        split: np.ndarray = table[SPLIT].to_numpy()
+        return split
+    return splits.temporal(table[TIME].to_numpy(), *thresholds)
 
 
 def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalogue) -> pa.Table:

@@ -107,29 +107,51 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         InputError: there is none with one of ``suffixes``; names the YAML ``key``.
     """
     target = _below(root, pattern, key)
-    info = None if _is_glob(pattern) else target.info()
-    if info is not None and info.type == pafs.FileType.File:
+    info = target.info()  # a name that exists is meant, whatever letters it has
+    if info.type == pafs.FileType.File:
         if not pattern.endswith(suffixes):
             raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
         return (RawFile(target, int(info.size), info.mtime_ns),)
-    base, wanted = (
-        (_fixed_part(root, pattern), PurePosixPath(pattern).parts) if info is None else (target, None)
-    )
-    found = []
-    for file in base.files():
-        relative = file.path.removeprefix(root.path).lstrip("/")
-        parts = PurePosixPath(relative).parts
-        hidden = any(part.startswith((".", "_")) for part in parts)
-        if not hidden and relative.endswith(suffixes) and (wanted is None or _matches(parts, wanted)):
-            found.append(RawFile(root / relative, int(file.size), file.mtime_ns))
-    if not found:
+    if info.type == pafs.FileType.Directory:
+        base, wanted = target, None
+    else:
+        base, wanted = _fixed_part(root, pattern), PurePosixPath(pattern).parts
+
+    def is_meant(name: str) -> bool:
+        below = PurePosixPath(name).parts
+        parts = below if wanted is None else (*_parts_below(root, base.path), *below)
+        return name.endswith(suffixes) and (_shown(parts) if wanted is None else _matches(parts, wanted))
+
+    matching = [
+        RawFile(base / name, int(file.size), file.mtime_ns)
+        for file in base.files()
+        if is_meant(name := base.relative(file))
+    ]
+    for name in base.broken_links():
+        if is_meant(name):
+            raise InputError(
+                f"{base.url}/{name}",
+                "a broken symbolic link",
+                f"every file that {key} names must be there",
+                "Restore what it leads to, or remove the link.",
+            )
+    if not matching:
         raise InputError(
             target.url,
             "no such file",
             f"{key} names a file, a folder or a glob under data.path; files end in {', '.join(suffixes)}",
             f"Check data.path and {key}.",
         )
-    return tuple(found)
+    return tuple(matching)
+
+
+def _shown(parts: tuple[str, ...]) -> bool:
+    """Whether no part of a path below the named folder is hidden: such files are a writer's own."""
+    return not any(part.startswith((".", "_")) for part in parts)
+
+
+def _parts_below(root: Location, path: str) -> tuple[str, ...]:
+    return PurePosixPath(path.removeprefix(root.path).lstrip("/")).parts
 
 
 def _below(root: Location, pattern: str, key: str) -> Location:
@@ -177,6 +199,8 @@ def _fixed_part(root: Location, pattern: str) -> Location:
 
 
 def _matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether a path fits a glob; as in a shell, a hidden name only where its pattern begins as it does."""
     return len(parts) == len(wanted) and all(
-        fnmatchcase(part, pattern) for part, pattern in zip(parts, wanted, strict=True)
+        fnmatchcase(part, pattern) and (_shown((part,)) or pattern[0] == part[0])
+        for part, pattern in zip(parts, wanted, strict=True)
     )

@@ -14,30 +14,44 @@ import pyarrow as pa
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_steps import (
+    HELD_OUT,
     ITEMS_DROPPED,
+    UNKNOWN_EXAMPLES,
+    UNKNOWN_INTERACTIONS,
+    UNKNOWN_ITEMS,
     Catalogue,
     feature_table,
+    held_out_digests,
     rows_by_item,
     settle_items,
     settle_users,
 )
-from mmssl_dist.data.columns import BUCKET, SPLITS, TEST, TIME, TRAIN, VALIDATION
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW, SPLITS, TEST, TIME, TRAIN, VALIDATION
+from mmssl_dist.data.ids import shown
 from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.packed_rows import cut, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
+from mmssl_dist.data.readers.base import place
 from mmssl_dist.data.row_operations import Numbers, Rows, by_bucket, map_tables
-from mmssl_dist.data.rows import REASONS, read_features, read_interactions
+from mmssl_dist.data.rows import REASONS, grouped_pieces, read_features, read_interactions
 from mmssl_dist.data.splits import RADIX_BITS, RADIX_PASSES, digit_counts, select_digit, temporal_ranks
 from mmssl_dist.errors import InputError
+
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class _Users:
-    """First pass: packed user buckets, the first number of each bucket's users, counts."""
+    """First pass: packed user buckets, the first number of each bucket's users, counts.
+
+    Attributes:
+        thresholds: time keys at which validation and test begin; None for splits that do without.
+    """
 
     buckets: Rows
     offsets: np.ndarray
     counts: dict[str, int]
+    thresholds: tuple[int | None, int | None] | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,8 @@ class NumberedRows:
         users, items: packed buckets.
         user_offsets, item_offsets: [buckets] the first number of each bucket's users and items.
         counts: of users, items, interactions by split, features by modality, and of what was dropped.
+        held_out_digest: of the pairs in validation and test, 32 hex digits; equal for equal pairs, however
+            users and items are numbered.
     """
 
     users: Rows
@@ -55,6 +71,7 @@ class NumberedRows:
     user_offsets: np.ndarray
     item_offsets: np.ndarray
     counts: dict[str, int]
+    held_out_digest: str
 
 
 def numbered_rows(
@@ -73,11 +90,13 @@ def numbered_rows(
         _interactions_by_item(job, interactions, users).union(
             _features_by_item(job, interactions, features, numbers)
         ),
-        partial(settle_items, catalogue=_catalogue(job, interactions, features)),
+        partial(settle_items, catalogue=_catalogue(job, features)),
         job.data.buckets,
     ).materialize()
-    names = ("items", ITEMS_DROPPED, *SPLITS, *map(feature_table, features))
-    offsets, counts = _summary(items, names, "items", job.data.buckets)
+    names = ("items", ITEMS_DROPPED, UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS, *SPLITS)
+    offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", job.data.buckets)
+    if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
+        raise _unknown_items(items, counts, interactions, features)
     _require_splits(job, counts)
     _require_features(job, features, counts)
     return NumberedRows(
@@ -86,18 +105,20 @@ def numbered_rows(
         user_offsets=users.offsets,
         item_offsets=offsets,
         counts=users.counts | counts,
+        held_out_digest=_held_out_digest(users),
     )
 
 
 def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Users:
     buckets, method = job.data.buckets, job.data.split.method
+    groups = grouped_pieces(source)
     rows = map_tables(
-        numbers(len(source.pieces)), cut(partial(read_interactions, source=source, buckets=buckets))
+        numbers(len(groups)), cut(partial(read_interactions, source=source, groups=groups, buckets=buckets))
     )
     rare = 0
     if job.data.min_interactions > 1:
         rows, rare = k_core(rows, job.data.min_interactions, buckets)
-    settle = partial(settle_users, seed=job.seed, split=job.data.split, method=method)
+    settle = partial(settle_users, split=job.data.split, method=method)
     packed = by_bucket(rows, settle, buckets).materialize()
     offsets, counts = _summary(packed, ("users", "interactions", *REASONS), "users", buckets)
     counts["below_min_interactions"] = rare
@@ -109,22 +130,31 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
             "there must be something to train on",
             "Lower data.min_interactions." if rare else "Check data.interactions and data.columns.",
         )
-    return _Users(packed, offsets, counts)
+    return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]))
+
+
+def _thresholds(job: Job, packed: Rows, total: int) -> tuple[int | None, int | None] | None:
+    split = job.data.split
+    if split.method != "temporal":
+        return None
+    first_validation, first_test = temporal_ranks(total, split.validation, split.test)
+    return _time_at(packed, first_validation, total), _time_at(packed, first_test, total)
+
+
+def _held_out_digest(users: _Users) -> str:
+    digests = map_tables(users.buckets, partial(held_out_digests, thresholds=users.thresholds), 1)
+    totals = dict.fromkeys(HELD_OUT, 0)
+    for row in digests.iter_rows():
+        for name in HELD_OUT:
+            totals[name] += int(row[name])
+    return "".join(f"{totals[name] % (1 << 64):016x}" for name in HELD_OUT)
 
 
 def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) -> Rows:
-    thresholds = None
-    if job.data.split.method == "temporal":
-        split, total = job.data.split, users.counts["interactions"]
-        first_validation, first_test = temporal_ranks(total, split.validation, split.test)
-        thresholds = (
-            _time_at(users.buckets, first_validation, total),
-            _time_at(users.buckets, first_test, total),
-        )
     convert = partial(
         rows_by_item,
         offsets=users.offsets,
-        thresholds=thresholds,
+        thresholds=users.thresholds,
         item_type=source.item_type,
         buckets=job.data.buckets,
     )
@@ -157,33 +187,52 @@ def _count_digits(batch: pa.Table, prefix: int, level: int) -> pa.Table:
 def _features_by_item(
     job: Job, source: InteractionSource, features: dict[str, FeatureSource], numbers: Numbers
 ) -> Rows:
-    pieces = tuple(
-        (kind, index)
-        for kind, feature in enumerate(features.values())
-        for index in range(len(feature.pieces))
+    groups = tuple(
+        (modality, group)
+        for modality, feature in enumerate(features.values())
+        for group in grouped_pieces(feature)
     )
     read = partial(
-        read_features, sources=features, pieces=pieces, item_type=source.item_type, buckets=job.data.buckets
+        read_features, sources=features, groups=groups, item_type=source.item_type, buckets=job.data.buckets
     )
-    return map_tables(numbers(len(pieces)), cut(read))
+    return map_tables(numbers(len(groups)), cut(read))
 
 
-def _catalogue(job: Job, source: InteractionSource, features: dict[str, FeatureSource]) -> Catalogue:
-    rules = []
-    for feature in features.values():
-        name = feature.files[0].name + (
-            f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else ""
-        )
-        rules.append(
-            name if feature.rows is None else f"{name} (ids are its row numbers, 0 to {feature.rows - 1})"
-        )
+def _catalogue(job: Job, features: dict[str, FeatureSource]) -> Catalogue:
     return Catalogue(
-        files=source.files,
-        unit=source.unit,
         features={name: feature.files for name, feature in features.items()},
         shapes={name: (feature.dimension, feature.dtype) for name, feature in features.items()},
-        rule=f"every item has features in {' or '.join(rules)}",
         core=job.data.min_interactions >= 1,
+        keep_unknown=job.data.unknown_items == "keep",
+    )
+
+
+def _unknown_items(
+    items: Rows, counts: Mapping[str, int], source: InteractionSource, features: dict[str, FeatureSource]
+) -> InputError:
+    """The error for items without features: how many, and the first rows that name one."""
+    wanted = [f"{UNKNOWN_EXAMPLES}/{name}" for name in (FILE, ROW, ITEM_ID)]
+    rows = sorted(
+        example
+        for row in items.select_columns(wanted).iter_rows()
+        for example in zip(*(row[name] for name in wanted), strict=True)
+    )
+    examples = ", ".join(
+        f"{shown(pa.scalar(item))} ({place(source.files, file, source.unit, number)})"
+        for file, number, item in rows[:_EXAMPLES]
+    )
+    catalogues = []
+    for feature in features.values():
+        more = f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else ""
+        numbering = "" if feature.rows is None else f" (ids are its row numbers, 0 to {feature.rows - 1})"
+        catalogues.append(f"{feature.files[0].name}{more}{numbering}")
+    return InputError(
+        "data.unknown_items",
+        f"{counts[UNKNOWN_ITEMS]} item(s) without features, in {counts[UNKNOWN_INTERACTIONS]} "
+        f"interaction(s): {examples}",
+        f"with `error`, every item has features in {' or '.join(catalogues)}",
+        "Add the features, or set data.unknown_items: drop leaves these interactions out, keep lets the "
+        "items take part, known by their interactions alone.",
     )
 
 

@@ -7,12 +7,11 @@ numbers), interactions and features by item (item numbers, checks), writing. The
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.bucket_steps import ITEMS_DROPPED, feature_table
+from mmssl_dist.data.bucket_steps import ITEMS_DROPPED, UNKNOWN_INTERACTIONS, UNKNOWN_ITEMS, feature_table
 from mmssl_dist.data.columns import SPLITS
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.data.passes import NumberedRows, numbered_rows
@@ -29,11 +28,9 @@ FORMAT = 2
 
 
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
-    """Hash of what the dataset is made from: the data section, the seed, sizes and times of the raw files."""
+    """Hash of what the dataset is made from: the data section, sizes and times of the raw files."""
     files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
-    return fingerprint(
-        KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), job.seed, files
-    )
+    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files)
 
 
 def prepare(job: Job, raw: RawFiles) -> Manifest:
@@ -52,7 +49,7 @@ def prepare(job: Job, raw: RawFiles) -> Manifest:
         # All rows are read and checked: what was published stays until there is something better
         begin(target)
         files = _write(target, rows, tuple(features))
-    manifest = Manifest(KIND, inputs, dataset_facts(interactions, features, rows.counts), files)
+    manifest = Manifest(KIND, inputs, dataset_facts(job, interactions, features, rows), files)
     publish(target, manifest)
     return manifest
 
@@ -66,9 +63,10 @@ def _write(target: Location, rows: NumberedRows, modalities: tuple[str, ...]) ->
 
 
 def dataset_facts(
-    source: InteractionSource, features: dict[str, FeatureSource], counts: Mapping[str, int]
+    job: Job, source: InteractionSource, features: dict[str, FeatureSource], rows: NumberedRows
 ) -> dict[str, Any]:
     """The facts of the dataset's manifest."""
+    counts, keep = rows.counts, job.data.unknown_items == "keep"
     dropped = {reason: counts[reason] for reason in (*REASONS, "below_min_interactions")}
     return {
         "users": counts["users"],
@@ -80,5 +78,11 @@ def dataset_facts(
         },
         "user_id_type": str(source.user_type),
         "item_id_type": str(source.item_type),
-        "dropped": {**dropped, "items_below_min_interactions": counts[ITEMS_DROPPED]},
+        "dropped": {
+            **dropped,
+            "items_below_min_interactions": counts[ITEMS_DROPPED],
+            "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
+        },
+        "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
+        "held_out_digest": rows.held_out_digest,
     }

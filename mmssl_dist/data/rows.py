@@ -6,6 +6,7 @@ dropped travel on as tallies: one row with the count, without ids, under a reaso
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,60 +16,94 @@ import pyarrow.compute as pc
 from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, KIND, ROW, SPLIT, TIME, USER, USER_ID
 from mmssl_dist.data.ids import buckets_of, one_array
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
+from mmssl_dist.data.readers.base import FeatureBatch
 
+_TASK_BYTES = 16 << 20
+_TABLE_ROWS = 1 << 18
+_TABLE_BYTES = 32 << 20
 REASONS = NULL_ID, DUPLICATE = ("null_id", "duplicate")
 _PLACE = ((FILE, pa.int32()), (ROW, pa.int64()), (BUCKET, pa.int32()))
 
 
-def read_interactions(batch: pa.Table, source: InteractionSource, buckets: int) -> Iterator[pa.Table]:
-    """Rows of the pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time and split
-    where the source has them, file, row, bucket. Rows without an id become a tally."""
+def grouped_pieces(source: InteractionSource | FeatureSource) -> tuple[tuple[int, ...], ...]:
+    """Numbers of the source's pieces, neighbours together until a task is worth its start: a folder of many
+    small files costs what one file of their size does."""
+    in_file: Counter[int] = Counter(piece.file for piece in source.pieces)
+    groups: list[list[int]] = []
+    held = _TASK_BYTES
+    for number, piece in enumerate(source.pieces):
+        if held >= _TASK_BYTES:
+            groups.append([])
+            held = 0
+        groups[-1].append(number)
+        held += source.files[piece.file].size // in_file[piece.file]
+    return tuple(map(tuple, groups))
+
+
+def read_interactions(
+    batch: pa.Table, source: InteractionSource, groups: tuple[tuple[int, ...], ...], buckets: int
+) -> Iterator[pa.Table]:
+    """Rows of the groups of pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time
+    and split where the source has them, file, row, bucket. Rows without an id become a tally."""
     for number in batch["id"].to_pylist():
-        piece = source.pieces[number]
         nulls = 0
-        schema = None
-        for table in source.read(piece):
-            there = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
-            kept = table.filter(there)
-            nulls += table.num_rows - kept.num_rows
-            kept = with_bucket(
-                kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))),
-                USER_ID,
-                buckets,
-            )
-            schema = kept.schema
-            yield kept
-        yield tally(schema or _empty_schema(source), NULL_ID, nulls, number % buckets)
+        small: list[pa.Table] = []
+        for index in groups[number]:
+            piece = source.pieces[index]
+            for table in source.read(piece):
+                there = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
+                kept = table.filter(there)
+                nulls += table.num_rows - kept.num_rows
+                small.append(kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))))
+                if sum(part.num_rows for part in small) >= _TABLE_ROWS:
+                    yield with_bucket(pa.concat_tables(small), USER_ID, buckets)
+                    small.clear()
+        rest = with_bucket(pa.concat_tables(small), USER_ID, buckets) if small else None
+        if rest is not None:
+            yield rest
+        schema = _empty_schema(source) if rest is None else rest.schema
+        yield tally(schema, NULL_ID, nulls, number % buckets)
 
 
 def read_features(
     batch: pa.Table,
     sources: dict[str, FeatureSource],
-    pieces: tuple[tuple[int, int], ...],
+    groups: tuple[tuple[int, tuple[int, ...]], ...],
     item_type: pa.DataType,
     buckets: int,
 ) -> Iterator[pa.Table]:
-    """Feature rows of the pieces whose numbers are in ``batch``, as ``item_schema``; ``pieces`` are pairs of
-    modality and number of the piece in its source."""
+    """Feature rows of the groups of pieces whose numbers are in ``batch``, as ``item_schema``; ``groups`` are
+    pairs of a modality and the numbers of pieces in its source."""
     for number in batch["id"].to_pylist():
-        kind, index = pieces[number]
-        source = list(sources.values())[kind]
-        piece = source.pieces[index]
-        for read in source.read(piece):
-            n = len(read.rows)
-            yield pa.table(
-                {
-                    ITEM_ID: read.items,
-                    KIND: pa.array(np.full(n, kind, np.int16)),
-                    USER: pa.nulls(n, pa.int64()),
-                    SPLIT: pa.nulls(n, pa.int8()),
-                    FILE: pa.array(np.full(n, piece.file, np.int32)),
-                    ROW: pa.array(read.rows),
-                    "vector": _as_binary(read.vectors),
-                    BUCKET: buckets_of(read.items, buckets),
-                },
-                schema=item_schema(item_type),
-            )
+        modality, pieces = groups[number]
+        source = list(sources.values())[modality]
+        small: list[pa.Table] = []
+        for index in pieces:
+            for read in source.read(source.pieces[index]):
+                file = source.pieces[index].file
+                small.append(_feature_rows(read, modality=modality, file=file, item_type=item_type))
+                if sum(table.nbytes for table in small) >= _TABLE_BYTES:
+                    yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
+                    small.clear()
+        if small:
+            yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
+
+
+def _feature_rows(read: FeatureBatch, *, modality: int, file: int, item_type: pa.DataType) -> pa.Table:
+    n = len(read.rows)
+    schema = item_schema(item_type)
+    return pa.table(
+        {
+            ITEM_ID: read.items,
+            KIND: pa.array(np.full(n, modality, np.int16)),
+            USER: pa.nulls(n, pa.int64()),
+            SPLIT: pa.nulls(n, pa.int8()),
+            FILE: pa.array(np.full(n, file, np.int32)),
+            ROW: pa.array(read.rows),
+            "vector": _as_binary(read.vectors),
+        },
+        schema=schema.remove(schema.get_field_index(BUCKET)),
+    )
 
 
 def item_schema(item_type: pa.DataType) -> pa.Schema:

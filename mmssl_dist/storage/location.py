@@ -101,6 +101,22 @@ class Location:
             self._require_bucket()
         return sorted((f for f in found if f.type == pafs.FileType.File), key=lambda f: f.path)
 
+    def broken_links(self) -> list[str]:
+        """Paths below this folder, relative to it, of symbolic links that lead nowhere: a listing leaves them
+        out without a word."""
+        if not self.is_local:
+            return []
+        links = (
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.path, followlinks=False)
+            for name in names
+        )
+        return sorted(
+            os.path.relpath(path, self.path)
+            for path in links
+            if os.path.islink(path) and not os.path.exists(path)
+        )
+
     def look(self) -> None:
         """List this folder's first level, for what the storage says to that; nothing there is fine."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)

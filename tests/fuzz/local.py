@@ -19,7 +19,7 @@ from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.packed_rows import unpack
 from mmssl_dist.data.passes import _catalogue
 from mmssl_dist.data.readers import open_sources
-from mmssl_dist.data.rows import read_features, read_interactions
+from mmssl_dist.data.rows import grouped_pieces, read_features, read_interactions
 from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.storage import open_location
 
@@ -47,27 +47,28 @@ def prepared(job: Job, folder: Path) -> Prepared:
     files, buckets = find_files(job), job.data.buckets
     sources = open_sources(job.data, files)
     source, features = sources.interactions, sources.features
+    groups = grouped_pieces(source)
     read = [
         table
-        for piece in range(len(source.pieces))
-        for table in read_interactions(_numbers(piece), source, buckets)
+        for group in range(len(groups))
+        for table in read_interactions(_numbers(group), source, groups, buckets)
     ]
-    users = [settle_users(rows, job.seed, job.data.split, job.data.split.method) for rows in _by_bucket(read)]
+    users = [settle_users(rows, job.data.split, job.data.split.method) for rows in _by_bucket(read)]
     user_offsets = _offsets(users, "users", buckets)
     rows = [
         table
         for packed in users
         for table in rows_by_item(packed, user_offsets, None, source.item_type, buckets)
     ]
-    pieces = tuple(
-        (kind, index) for kind, each in enumerate(features.values()) for index in range(len(each.pieces))
+    feature_groups = tuple(
+        (modality, group) for modality, each in enumerate(features.values()) for group in grouped_pieces(each)
     )
     rows += [
         table
-        for piece in range(len(pieces))
-        for table in read_features(_numbers(piece), features, pieces, source.item_type, buckets)
+        for group in range(len(feature_groups))
+        for table in read_features(_numbers(group), features, feature_groups, source.item_type, buckets)
     ]
-    catalogue = _catalogue(job, source, features)
+    catalogue = _catalogue(job, features)
     items = [settle_items(table, catalogue) for table in _by_bucket(rows)]
     target = open_location(str(folder / "dataset"), job.storage)
     item_offsets = _offsets(items, "items", buckets)

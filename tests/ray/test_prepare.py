@@ -275,8 +275,10 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     prepare(job, find_files(job))
     write_matrix(tmp_path, "image.npy", matrix[:5])
     assert _fails(job) == (
-        "raw/interactions.parquet, row 5: found the unknown item 5; every item has features in raw/image.npy "
-        "(ids are its row numbers, 0 to 4). Add its features, or drop the interaction."
+        "data.unknown_items: found 1 item(s) without features, in 4 interaction(s): 5 "
+        "(raw/interactions.parquet, row 5); with `error`, every item has features in raw/image.npy "
+        "(ids are its row numbers, 0 to 4). Add the features, or set data.unknown_items: drop leaves these "
+        "interactions out, keep lets the items take part, known by their interactions alone."
     )
     matrix[4, 1] = np.nan
     write_matrix(tmp_path, "image.npy", matrix)
@@ -286,7 +288,10 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     )
     write_table(tmp_path, "image.parquet", item_id=range(1, 6), vector=vectors([[1.0]] * 5))
     message = _fails(make_job(tmp_path))
-    assert "row 0: found the unknown item 0; every item has features in raw/image.parquet. Add" in message
+    assert (
+        "found 1 item(s) without features, in 4 interaction(s): 0 (raw/interactions.parquet, row 0)"
+        in message
+    )
 
 
 def test_empty_splits_are_refused(tmp_path):

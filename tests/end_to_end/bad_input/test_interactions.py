@@ -35,7 +35,8 @@ RELEASE = _prepare("data.layout=mmssl", "data.split.method=given")
 CASES = [
     Case(
         "an unknown item",
-        f"raw/{FILE}, row {ITEMS}: found the unknown item {ITEMS}; every item has features in",
+        "data.unknown_items: found 1 item(s) without features, in 1 interaction(s): "
+        f"{ITEMS} (raw/{FILE}, row {ITEMS})",
         _prepare(),
         lambda folder: write_interactions(folder, [(0, item) for item in range(ITEMS + 1)]),
     ),

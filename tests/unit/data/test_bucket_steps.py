@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.config.data_sections import Split
-from mmssl_dist.data.bucket_steps import Catalogue, distinct, settle_items, settle_users
+from mmssl_dist.data.bucket_steps import Catalogue, distinct, held_out_digests, settle_items, settle_users
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import buckets_of, hashes, mix, positions, ranked
 from mmssl_dist.data.k_core import drop_rare
@@ -117,7 +119,7 @@ def test_of_duplicates_the_earliest_split_then_time_stays():
 def test_users_are_numbered_in_order_and_tallies_counted():
     rows = _interactions([("b", 1), ("a", 2), ("b", 1), ("b", 3)], split=pa.array([0, 0, 0, 1], pa.int8()))
     packed = settle_users(
-        pa.concat_tables([rows, tally(rows.schema, "null_id", 5, 0)]), 0, Split(method="given"), "given"
+        pa.concat_tables([rows, tally(rows.schema, "null_id", 5, 0)]), Split(method="given"), "given"
     )
     counts = packed.select(["users", "interactions", "null_id", "duplicate"]).to_pylist()
     assert counts == [{"users": 2, "interactions": 3, "null_id": 5, "duplicate": 1}]
@@ -133,10 +135,10 @@ def test_splits_follow_the_seed_not_the_order_of_rows(method):
     rng = np.random.default_rng(0)
     pairs = sorted({(int(u), int(i)) for u, i in rng.integers(0, 20, (200, 2))})
     rows = _interactions(pairs, time=rng.integers(0, 3, len(pairs)))
-    split = Split(method=method, validation=0.2, test=0.3)
 
     def settled(table, seed):
-        return unpack(settle_users(table, seed, split, method), "interactions").drop_columns(["row"])
+        split = Split(method=method, validation=0.2, test=0.3, seed=seed)
+        return unpack(settle_users(table, split, method), "interactions").drop_columns(["row"])
 
     shuffled = rows.take(pa.array(rng.permutation(len(pairs)))).set_column(
         3, "row", pa.array(range(len(pairs)))
@@ -158,12 +160,10 @@ def _item_rows(rows):
 @pytest.fixture
 def catalogue(tmp_path):
     return Catalogue(
-        (_file("log.csv", tmp_path),),
-        "line",
-        {"image": (_file("i.parquet", tmp_path),), "text": (_file("t.parquet", tmp_path),)},
-        {"image": (2, np.dtype(np.float32)), "text": (1, np.dtype(np.float32))},
-        "every item is known",
-        False,
+        features={"image": (_file("i.parquet", tmp_path),), "text": (_file("t.parquet", tmp_path),)},
+        shapes={"image": (2, np.dtype(np.float32)), "text": (1, np.dtype(np.float32))},
+        core=False,
+        keep_unknown=False,
     )
 
 
@@ -202,7 +202,7 @@ def test_items_are_those_with_features_in_order(catalogue):
 
 
 def test_a_core_keeps_no_item_without_interactions(catalogue):
-    core = Catalogue(catalogue.files, "line", catalogue.features, catalogue.shapes, "", core=True)
+    core = replace(catalogue, core=True)
     packed = settle_items(_item_rows([*FEATURES, ("b", -1, 7, 0, 0, 5, None)]), core)
     assert unpack(packed, "items")["item_id"].to_pylist() == ["b"]
     assert packed["items_dropped"].to_pylist() == [2]
@@ -210,15 +210,65 @@ def test_a_core_keeps_no_item_without_interactions(catalogue):
     assert unpack(packed, "features.text").num_rows == 0
 
 
-def test_an_unknown_item_is_named_with_its_first_row(catalogue):
-    with pytest.raises(InputError) as caught:
-        settle_items(
-            _item_rows([*FEATURES, ("x", -1, 7, 0, 0, 8, None), ("y", -1, 7, 0, 0, 5, None)]), catalogue
-        )
-    assert str(caught.value) == (
-        "raw/log.csv, line 5: found the unknown item 'y'; every item is known. "
-        "Add its features, or drop the interaction."
-    )
+UNKNOWN = [
+    ("x", -1, 7, 0, 0, 8, None),
+    ("y", -1, 7, 0, 0, 5, None),
+    ("x", -1, 3, 0, 0, 6, None),
+    ("a", -1, 3, 0, 0, 7, None),
+]
+
+
+def test_unknown_items_are_counted_and_their_first_rows_named(catalogue):
+    packed = settle_items(_item_rows([*FEATURES, *UNKNOWN]), catalogue)
+    assert packed.select(["unknown_items", "unknown_interactions"]).to_pylist() == [
+        {"unknown_items": 2, "unknown_interactions": 3}
+    ]
+    assert unpack(packed, "unknown_examples").select(["item_id", "row"]).to_pydict() == {
+        "item_id": ["y", "x"],
+        "row": [5, 6],
+    }
+
+
+def test_interactions_with_unknown_items_are_dropped(catalogue):
+    packed = settle_items(_item_rows([*FEATURES, *UNKNOWN]), catalogue)
+    assert unpack(packed, "items")["item_id"].to_pylist() == ["a", "b", "c"]
+    assert unpack(packed, "train").to_pydict() == {"user": [3], "item": [0]}
+
+
+@pytest.mark.parametrize("core", [False, True])
+def test_unknown_items_are_kept_without_features(catalogue, core):
+    packed = settle_items(_item_rows([*FEATURES, *UNKNOWN]), replace(catalogue, keep_unknown=True, core=core))
+    items = ["a", "x", "y"] if core else ["a", "b", "c", "x", "y"]
+    assert unpack(packed, "items")["item_id"].to_pylist() == items
+    train = unpack(packed, "train").to_pydict()
+    assert [items[item] for item in train["item"]] == ["a", "x", "x", "y"]
+    assert unpack(packed, "features.image")["item"].to_pylist() == ([0] if core else [0, 1])
+
+
+@pytest.mark.parametrize("method", ["given", "ratio", "temporal"])
+def test_the_digest_of_what_is_held_out_knows_neither_order_nor_numbers(method):
+    rng = np.random.default_rng(1)
+    pairs = sorted({(f"u{u}", int(i)) for u, i in rng.integers(0, 30, (300, 2))})
+    splits_ = pa.array(rng.integers(0, 3, len(pairs)), pa.int8())
+    rows = _interactions(pairs, split=splits_, time=range(len(pairs)))
+    thresholds = (200, 250) if method == "temporal" else None
+
+    def digest(*tables):
+        packed = [settle_users(table, Split(method=method), method) for table in tables]
+        if method == "temporal":
+            keys = np.sort(np.concatenate([unpack(row, "interactions")["time"].to_numpy() for row in packed]))
+            limits = tuple(int(keys[place]) for place in thresholds)
+        else:
+            limits = None
+        sums = [held_out_digests(row, limits).to_pylist()[0] for row in packed]
+        return {name: sum(each[name] for each in sums) % (1 << 64) for name in sums[0]}
+
+    whole = digest(rows)
+    by_user = [rows.filter(pc.equal(rows["user_id"], user)) for user in pc.unique(rows["user_id"])]
+    half = len(by_user) // 2
+    assert digest(pa.concat_tables(by_user[half:]), pa.concat_tables(by_user[:half])) == whole
+    swapped = rows.set_column(1, "item_id", pa.array([item + 1 for _, item in pairs], pa.int64()))
+    assert digest(swapped) != whole
 
 
 def test_two_vectors_of_one_item(catalogue):

@@ -36,10 +36,51 @@ def folder(tmp_path):
         ("day=*/*.parquet", ["day=1/a.parquet", "day=2/b.parquet"]),
         ("day=[2-9]/?.parquet", ["day=2/b.parquet"]),
         ("*.parquet", ["image.parquet"]),
+        (".hidden.parquet", [".hidden.parquet"]),
+        (".*.parquet", [".hidden.parquet"]),
+        ("_export", ["_export/a.parquet"]),
+        ("_export/*.parquet", ["_export/a.parquet"]),
+        (".cache/*.parquet", [".cache/c.parquet"]),
+        ("*/c.parquet", []),
+        ("a[1].parquet", ["a[1].parquet"]),
+        ("b[2]", ["b[2]/d.parquet"]),
+        ("b[[]2]/*", ["b[2]/d.parquet"]),
     ],
 )
 def test_a_file_a_folder_and_a_glob(folder, pattern, expected):
-    assert _names(find_files(make_job(folder, interactions=pattern)).interactions) == expected
+    for name in (
+        "_export/a.parquet",
+        "_export/_b.parquet",
+        ".cache/c.parquet",
+        "a[1].parquet",
+        "b[2]/d.parquet",
+    ):
+        write_table(folder, name, user_id=[1])
+    write_table(folder, "a1.parquet", user_id=[1])
+    job = make_job(folder, interactions=pattern)
+    if pattern == "*.parquet":
+        expected = ["a1.parquet", "a[1].parquet", *expected]
+    if not expected:
+        with pytest.raises(InputError, match="no such file"):
+            find_files(job)
+        return
+    assert _names(find_files(job).interactions) == expected
+    titles = make_job(folder, interactions=pattern, titles=pattern)
+    assert _names(find_files(titles).titles) == expected
+
+
+@pytest.mark.parametrize("pattern", ["day=2", "day=*/*.parquet", "day=2/gone.parquet"])
+def test_a_broken_link_is_named(folder, pattern):
+    (folder / "raw/day=2/gone.parquet").symlink_to(folder / "elsewhere.parquet")
+    with pytest.raises(InputError) as caught:
+        find_files(make_job(folder, interactions=pattern))
+    assert "day=2/gone.parquet: found a broken symbolic link" in str(caught.value)
+
+
+def test_a_broken_link_that_is_not_meant_is_nobodys_business(folder):
+    (folder / "raw/day=2/_gone.parquet").symlink_to(folder / "elsewhere.parquet")
+    (folder / "raw/day=2/gone.txt").symlink_to(folder / "elsewhere.txt")
+    assert _names(find_files(make_job(folder, interactions="day=2")).interactions) == ["day=2/b.parquet"]
 
 
 def test_a_missing_file_is_named_with_its_key(folder):
@@ -82,7 +123,7 @@ def test_the_release_layout_needs_all_three_files(folder):
         find_files(make_job(folder, layout="mmssl"))
 
 
-def test_the_fingerprint_follows_data_and_seed_and_nothing_else(folder):
+def test_the_fingerprint_follows_the_data_section_and_nothing_else(folder):
     def of(seed=0, extra=(), **data):
         from mmssl_dist.config import parse_job
 
@@ -96,7 +137,8 @@ def test_the_fingerprint_follows_data_and_seed_and_nothing_else(folder):
         of(extra=("scaling.workers=3", "training.epochs=2", "partition.parts=7", "model.dimension=8"))
         == first
     )
-    assert of(seed=1) != first
+    assert of(seed=1) == first  # seeds of one experiment share a dataset
+    assert of(split={"seed": 1}) != first
     assert of(min_interactions=2) != first
     assert of(split={"method": "ratio", "test": 0.3}) != first
     write_table(folder, "day=2/b.parquet", user_id=[1, 2])

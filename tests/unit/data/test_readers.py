@@ -173,7 +173,7 @@ def test_rows_without_an_id_become_a_tally(folder):
     )
     job = make_job(folder)
     source = open_sources(job.data, find_files(job)).interactions
-    rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, 4))
+    rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, ((0,),), 4))
     live, tallies = apart(rows)
     assert live["user_id"].to_pylist() == ["a"]
     assert tallied(tallies) == {"null_id": 3, "duplicate": 0}
