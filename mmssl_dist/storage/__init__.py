@@ -1,7 +1,8 @@
 """Files by URL, and artifacts that are complete exactly when their manifest exists."""
 
 from mmssl_dist.storage.cache import downloads_folder
-from mmssl_dist.storage.location import FileRecord, Location, open_location
+from mmssl_dist.storage.content import FileRecord
+from mmssl_dist.storage.location import Location, open_location
 from mmssl_dist.storage.manifest import (
     Manifest,
     begin,

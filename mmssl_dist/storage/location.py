@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,7 @@ import pyarrow.fs as pafs
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError, StorageFault
 from mmssl_dist.storage.cache import make_room, mark_used
+from mmssl_dist.storage.content import FileRecord, file_digest, npy_header, renamed_on_success
 from mmssl_dist.storage.s3 import s3_filesystem
 from mmssl_dist.storage.s3_errors import explain
 
@@ -34,14 +35,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = "Check the URL, the credentials and the `storage` section."
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Size and SHA-256 of a file as it was written."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -180,7 +173,7 @@ class Location:
     def write_array(self, array: np.ndarray) -> FileRecord:
         """Write ``array`` as a ``.npy`` file without a second copy of it in memory."""
         contiguous = np.ascontiguousarray(array)
-        header = _npy_header(contiguous)
+        header = npy_header(contiguous)
         body = memoryview(contiguous.reshape(-1).view(np.uint8).data) if contiguous.size else memoryview(b"")
         digest = hashlib.sha256(header)
 
@@ -209,13 +202,13 @@ class Location:
             target = (
                 cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
             )
-            if target.exists() and record is not None and _digest(target) == record.sha256:
+            if target.exists() and record is not None and file_digest(target) == record.sha256:
                 mark_used(target)
                 return target
             self._download(cache, target, record)
         if not target.is_file():
             raise self._absent(record)
-        if record is not None and _digest(target) != record.sha256:
+        if record is not None and file_digest(target) != record.sha256:
             raise ArtifactError(
                 f"{self.url}: content differs from its manifest (SHA-256); the file was truncated or "
                 "changed after it was published. Run the stage that made it again."
@@ -255,8 +248,11 @@ class Location:
         elif kind == pafs.FileType.File:
             self._ask(lambda: self.filesystem.delete_file(self.path))
 
-    def _writing(self) -> _Writer:
-        return _Writer(self)
+    def _writing(self) -> AbstractContextManager[pa.NativeFile]:
+        if not self.is_local:
+            stream: AbstractContextManager[pa.NativeFile] = self.filesystem.open_output_stream(self.path)
+            return stream
+        return renamed_on_success(self.filesystem, self.path)
 
     def _require_bucket(self) -> None:
         """Tell a bucket that is not there from one with nothing in it; S3 answers both alike when asked for a
@@ -326,32 +322,6 @@ class Location:
         return StorageFault(self.url, *answer) if answer.may_pass else StorageError(self.url, *answer)
 
 
-class _Writer:
-    """A stream into a location; local files are renamed into place on success."""
-
-    def __init__(self, location: Location) -> None:
-        self.location = location
-        self.target = f"{location.path}.{os.getpid()}.partial" if location.is_local else location.path
-
-    def __enter__(self) -> pa.NativeFile:
-        if self.location.is_local:
-            Path(self.target).parent.mkdir(parents=True, exist_ok=True)
-        self.stream = self.location.filesystem.open_output_stream(self.target)
-        return self.stream
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        complete = False
-        try:
-            self.stream.close()
-            complete = kind is None
-        finally:
-            if self.location.is_local:
-                if complete:
-                    os.replace(self.target, self.location.path)
-                else:
-                    os.unlink(self.target)
-
-
 def open_location(url: str, storage: Storage) -> Location:
     """The location of ``url``; s3 as the ``storage`` section says, credentials from the standard chain.
 
@@ -408,14 +378,3 @@ def _local(name: str, url: str) -> Location:
     except RuntimeError as error:  # ~someone without a home
         raise StorageError(url, name, "the home folder must be known", "Write the path out.") from error
     return Location(pafs.LocalFileSystem(), str(path), url.rstrip("/") or "/")
-
-
-def _npy_header(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-    return stream.getvalue()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

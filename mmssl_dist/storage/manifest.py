@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from mmssl_dist.errors import ArtifactError, InputError, shown
-from mmssl_dist.storage.location import FileRecord, Location
+from mmssl_dist.storage.content import FileRecord
+from mmssl_dist.storage.location import Location
 
 MANIFEST = "manifest.json"
 SCHEMA = 2

@@ -1,0 +1,54 @@
+"""The content of files: what is recorded of it, headers of arrays, local files that appear when complete."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and SHA-256 of a file as it was written."""
+
+    bytes: int
+    sha256: str
+
+
+@contextmanager
+def renamed_on_success(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
+    """A stream into the local file ``path``, which has its name only when all is written; else nothing
+    stays."""
+    partial = f"{path}.{os.getpid()}.partial"
+    Path(partial).parent.mkdir(parents=True, exist_ok=True)
+    stream = filesystem.open_output_stream(partial)
+    try:
+        try:
+            yield stream
+        finally:
+            stream.close()
+    except BaseException:
+        os.unlink(partial)
+        raise
+    os.replace(partial, path)
+
+
+def npy_header(array: np.ndarray) -> bytes:
+    """The header of a ``.npy`` file with the content of ``array``."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    return stream.getvalue()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a local file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
