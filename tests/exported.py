@@ -15,7 +15,7 @@ from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_items import write_new_items
 from mmssl_dist.graph.load import load_features, load_ids
-from mmssl_dist.launch.model_stages import publish_export
+from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest

@@ -59,6 +59,16 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
     )
 
 
+def room_now(bundle: Mapping[str, float]) -> int:
+    """How many such bundles of resources the machines of the connected Ray have free."""
+    from ray._private.state import available_resources_per_node
+
+    machines = available_resources_per_node().values()
+    return int(
+        sum(min(free.get(name, 0.0) // amount for name, amount in bundle.items()) for free in machines)
+    )
+
+
 def grows() -> bool:
     """Whether an autoscaler that can start machines watches the connected Ray.
 

@@ -52,7 +52,13 @@ class Cluster:
 
         variables = {"env_vars": dict(self.environment)} if self.environment else None
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
-        reference = task.remote(function, arguments, self.relay)
+        return self.result_of(task.remote(function, arguments, self.relay), function)
+
+    def result_of(self, reference: Any, function: Callable[..., Any]) -> Any:
+        """The value of ``reference``, which runs ``function``; passes on its log meanwhile. Raises as
+        ``run_task``."""
+        import ray
+
         follow(self.relay, lambda seconds: bool(ray.wait([reference], timeout=seconds)[0]))
         try:
             return ray.get(reference)

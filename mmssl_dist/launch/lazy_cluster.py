@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from mmssl_dist.cluster.connection import Cluster, connect
 from mmssl_dist.cluster.shared_paths import require_shared
 from mmssl_dist.config import Job
+
+if TYPE_CHECKING:
+    from mmssl_dist.launch.worker_group import WorkerGroup
 
 
 class LazyCluster:
@@ -20,12 +24,41 @@ class LazyCluster:
     def __init__(self, open_cluster: Callable[[], Cluster]) -> None:
         self._open = open_cluster
         self._cluster: Cluster | None = None
+        self._workers: WorkerGroup | None = None
 
     def connect(self) -> Cluster:
         """The connected Ray."""
         if self._cluster is None:
             self._cluster = self._open()
         return self._cluster
+
+    def run_task(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """As ``Cluster.run_task``, but in a worker if there are some: they may hold all CPUs of the
+        cluster."""
+        if self._workers is not None:
+            return self._workers.run_on_first(function, *arguments)
+        return self.connect().run_task(function, *arguments)
+
+    def workers(self, job: Job, stage: str) -> WorkerGroup:
+        """The workers for stages of ``job`` after training, started if there are none.
+
+        Raises:
+            InputError: there was no room for them within ``scaling.wait_seconds``.
+        """
+        from mmssl_dist.launch.worker_group import WorkerGroup
+
+        if self._workers is not None and not self._workers.serves(job):
+            self.release_workers()
+        if self._workers is None:
+            self._workers = WorkerGroup(self.connect(), job)
+        self._workers.start(stage)
+        return self._workers
+
+    def release_workers(self) -> None:
+        """End the workers, so that others can have their resources."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
 
 @contextmanager
@@ -47,7 +80,9 @@ def lazy_cluster(job: Job, address: str | None = None, debug: bool = False) -> I
             require_shared(job)
             return cluster
 
-        yield LazyCluster(open_cluster)
+        cluster = LazyCluster(open_cluster)
+        stack.callback(cluster.release_workers)
+        yield cluster
 
 
 def not_needed() -> LazyCluster:

@@ -24,6 +24,7 @@ from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.cluster.log_relay import carried, in_thread
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.worker import Worker
+from mmssl_dist.launch.failure_policy import FailurePolicy
 from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
 from mmssl_dist.launch.heartbeat import heartbeat
 from mmssl_dist.storage import Location, downloads_folder
@@ -187,6 +188,7 @@ def run_workers(
     scaling = job.scaling
     await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
     resources = {name: amount for name, amount in scaling.each.items() if name in ("CPU", "GPU")}
+    policy = FailurePolicy(stage, run.storage, cluster.relay)
     trainer = TorchTrainer(
         _enter,
         train_loop_config={
@@ -218,7 +220,7 @@ def run_workers(
                 checkpoint_score_attribute=None if run.metric is None else CHECKPOINT_SCORE,
                 checkpoint_score_order="max",
             ),
-            callbacks=[EndOnPermanentFailure(stage, run.storage, cluster.relay), *callbacks],
+            callbacks=[EndOnPermanentFailure(policy), *callbacks],
             worker_runtime_env={"env_vars": dict(cluster.environment)},
             logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
 from typing import Any
 
 from mmssl_dist.cluster.capacity import grows, memory_found
@@ -13,6 +12,7 @@ from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
+from mmssl_dist.launch.published_checkpoint import checkpoint_records
 from mmssl_dist.launch.run_workers import (
     Checkpoint,
     FormatReport,
@@ -30,9 +30,6 @@ from mmssl_dist.storage import (
     Manifest,
     RunFolder,
     publish,
-    require_intact,
-    require_manifest,
-    require_whole,
 )
 from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.tracking.trackers import Tracking
@@ -97,28 +94,6 @@ def check_memory(job: Job, partitions: Manifest) -> None:
         require_room(plan, job.scaling.memory_gb * 1e9, "scaling.memory_gb")
     elif not grows() and (total := memory_found()):
         require_room(plan, total / job.scaling.fewest, "the memory Ray finds")
-
-
-def checkpoint_of(job: Job, training: Manifest) -> tuple[Location, Manifest]:
-    """The published checkpoint's folder, and the manifest with its files named relative to that folder."""
-    name = training.facts["checkpoint"]
-    location = RunFolder.of(job).training.location / name
-    files = {path.removeprefix(f"{name}/"): record for path, record in training.files.items()}
-    return location, replace(training, files=files)
-
-
-def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRecord]:
-    """Record of every file of the checkpoint in ``folder``, by its path below ``artifact``.
-
-    Raises:
-        ArtifactError: a file is missing or differs from its manifest.
-    """
-    manifest = require_manifest(folder, "checkpoint", "train")
-    require_whole(folder, manifest)
-    require_intact(folder, manifest)
-    records = {**manifest.files, MANIFEST: (folder / MANIFEST).record()}
-    prefix = folder.path.removeprefix(artifact.path).strip("/")
-    return {f"{prefix}/{name}": record for name, record in records.items()}
 
 
 def _best_whole(

@@ -132,7 +132,7 @@ class Pipeline:
         for location, manifest in artifacts:
             require_whole(location, manifest)
         for location, manifest in artifacts:
-            self.cluster.connect().run_task(require_intact, location, manifest)
+            self.cluster.run_task(require_intact, location, manifest)
 
     def _skipped(self, stage: Stage[Any], source: RawFiles | Manifest) -> Manifest | None:
         folder = self.folder.stage(stage.publishes)

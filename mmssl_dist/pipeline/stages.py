@@ -70,6 +70,7 @@ def _dataset_fingerprint(job: Job, files: RawFiles) -> str:
 def _run_preparation(cluster: LazyCluster, job: Job, files: RawFiles) -> Manifest:
     from mmssl_dist.data.prepare import prepare
 
+    cluster.release_workers()
     return prepare(job, files)
 
 
@@ -82,7 +83,8 @@ def _partitions_fingerprint(job: Job, dataset: Manifest) -> str:
 def _run_partitioning(cluster: LazyCluster, job: Job, dataset: Manifest) -> Manifest:
     from mmssl_dist.graph.partition import partition
 
-    manifest: Manifest = cluster.connect().run_task(partition, job, dataset)
+    cluster.release_workers()
+    manifest: Manifest = cluster.run_task(partition, job, dataset)
     return manifest
 
 
@@ -100,6 +102,7 @@ def _discard_run(job: Job, partitions: Manifest) -> None:
 def _run_training(cluster: LazyCluster, job: Job, partitions: Manifest) -> Manifest:
     from mmssl_dist.launch.train_stage import run_training
 
+    cluster.release_workers()
     line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
     return run_training(cluster.connect(), job, partitions, line)
 

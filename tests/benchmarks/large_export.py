@@ -20,7 +20,7 @@ from mmssl_dist.export.new_items import write_new_items
 from mmssl_dist.export.writers import write_item_embeddings, write_safetensors, write_user_embeddings
 from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
-from mmssl_dist.launch.model_stages import publish_export
+from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import make_model

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.config import load_job
-from mmssl_dist.launch.train_stage import checkpoint_of
+from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.storage import open_location, require_manifest
 from tests.end_to_end.commands import command, kill_at, stages, succeed

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from mmssl_dist.config import Job
-from mmssl_dist.errors import InputError
+from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.storage import Location, open_location
 from mmssl_dist.training.session import Session
@@ -161,3 +161,41 @@ class _Held:
 
     def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
         return self.session.checkpoint_due(agree)
+
+
+def process_and_sum(job: Job, worker: Worker) -> tuple[int, int]:
+    """The worker's process, and the sum of all ranks."""
+    total = torch.tensor([worker.rank])
+    dist.all_reduce(total, group=worker.group)
+    logging.getLogger("mmssl_dist.training").info("the sum is %d", int(total))
+    return os.getpid(), int(total)
+
+
+def group_rejects_input(job: Job, worker: Worker, folder: str) -> None:
+    _count_start(folder, worker)
+    if worker.rank == 1:
+        raise InputError("data/a.parquet, row 17", "NaN", "features are finite", "Remove the row.")
+    dist.barrier()
+
+
+def group_has_a_bug(job: Job, worker: Worker, folder: str) -> None:
+    _count_start(folder, worker)
+    if worker.rank == 1:
+        raise KeyError("no such modality")
+    dist.barrier()
+
+
+def group_loses_a_worker(job: Job, worker: Worker, folder: str, times: int) -> int:
+    """The sum of all ranks; worker 1 dies in each of the first ``times`` groups."""
+    _count_start(folder, worker)
+    if worker.rank == 1 and len(list(Path(folder).glob("start-1-*"))) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return process_and_sum(job, worker)[1]
+
+
+def group_without_storage(job: Job, worker: Worker, folder: str, times: int) -> int:
+    """The sum of all ranks; storage does not answer worker 0 in each of the first ``times`` groups."""
+    _count_start(folder, worker)
+    if worker.rank == 0 and len(list(Path(folder).glob("start-0-*"))) <= times:
+        raise StorageFault("s3://b/k", "HTTP status 503", "the storage must answer", "Check it.")
+    return process_and_sum(job, worker)[1]

@@ -10,6 +10,7 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from mmssl_dist.errors import InputError, NonFiniteError, StorageError, StorageFault, WorkerError
+from mmssl_dist.launch.failure_policy import FailurePolicy
 from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
 from mmssl_dist.storage import Location
 
@@ -36,7 +37,8 @@ def relay() -> _Relay:
 @pytest.fixture
 def policy(relay) -> EndOnPermanentFailure:
     store = pafs.S3FileSystem(anonymous=True, region="us-east-1")
-    return EndOnPermanentFailure("train", Location(store, "b/runs", "s3://b/runs"), relay)
+    location = Location(store, "b/runs", "s3://b/runs")
+    return EndOnPermanentFailure(FailurePolicy("train", location, relay))
 
 
 @pytest.mark.parametrize(

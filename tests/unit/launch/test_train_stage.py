@@ -13,13 +13,12 @@ import pytest
 from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
+from mmssl_dist.launch.published_checkpoint import checkpoint_of, checkpoint_records
 from mmssl_dist.launch.run_workers import Checkpoint, Outcome, at_path
 from mmssl_dist.launch.train_stage import (
     _best_first,
     _best_whole,
     _remove_other_runs,
-    checkpoint_of,
-    checkpoint_records,
 )
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish
 from tests.unit.launch.jobs import make_job

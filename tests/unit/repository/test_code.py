@@ -1,4 +1,4 @@
-"""The shape of the code: which room may import which, and habits that no linter knows."""
+"""The shape of the code: which package may import which, and habits that no linter checks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 from pydantic import BaseModel
 
 from mmssl_dist.config import Job
+from tests.unit.repository.shape import POSITIONAL, shape, two_way_imports
 
 PACKAGE = Path(__file__).parents[3] / "mmssl_dist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ROOMS = (
+PACKAGES = (
     "config",
     "storage",
     "exchange",
@@ -54,25 +55,25 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def test_every_file_is_in_a_known_room() -> None:
-    assert {room(path) for path in MODULES} - {"__init__", "__main__", "errors"} <= set(ROOMS)
+def test_every_file_is_in_a_known_package() -> None:
+    assert {package_of(path) for path in MODULES} - {"__init__", "__main__", "errors"} <= set(PACKAGES)
 
 
 def test_imports_run_one_way() -> None:
     wrong = []
     for path in MODULES:
-        if room(path) in ("__init__", "__main__", "errors"):
+        if package_of(path) in ("__init__", "__main__", "errors"):
             continue
         for line, name in imports(path):
             parts = name.split(".")
             if parts[0] != "mmssl_dist" or parts[1:2] in ([], ["errors"], ["__version__"]):
                 continue
-            if ROOMS.index(parts[1]) > ROOMS.index(room(path)):
-                wrong.append(f"{path.relative_to(PACKAGE)}:{line}: {room(path)} imports {parts[1]}")
+            if PACKAGES.index(parts[1]) > PACKAGES.index(package_of(path)):
+                wrong.append(f"{path.relative_to(PACKAGE)}:{line}: {package_of(path)} imports {parts[1]}")
     assert wrong == []
 
 
@@ -96,15 +97,47 @@ def test_dgl_is_imported_through_its_door_only() -> None:
         ("losses", {"torch", "numpy"}),
     ],
 )
-def test_a_room_needs_no_more_than_these(name: str, allowed: set[str]) -> None:
+def test_a_package_needs_no_more_than_these(name: str, allowed: set[str]) -> None:
     found = {
         top
         for path in MODULES
-        if room(path) == name
+        if package_of(path) == name
         for _, imported in imports(path)
         if (top := imported.split(".")[0]) not in sys.stdlib_module_names and top != "mmssl_dist"
     }
     assert found <= allowed
+
+
+def test_no_two_files_import_each_other() -> None:
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in MODULES}
+    known = {name.removesuffix(".__init__") for name in names.values()}
+
+    def module_of(imported: str) -> str:
+        return imported if imported in known else imported.rpartition(".")[0]
+
+    imported = {
+        name.removesuffix(".__init__"): {module_of(other) for _, other in imports(path)} & known
+        for path, name in names.items()
+    }
+    assert two_way_imports(imported) == set()
+
+
+@pytest.mark.processes
+def test_the_formatter_has_nothing_to_change() -> None:
+    ruff = Path(sys.executable).with_name("ruff")
+    done = subprocess.run(
+        [ruff, "format", "--check", "--quiet", PACKAGE.parent], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_shape_of_the_code() -> None:
+    """Bars that good projects of this field meet; ``shape.py`` alone lists where they are missed."""
+    figures = shape(MODULES)
+    assert figures[POSITIONAL] <= 8
+    assert figures["functions over 60 lines"] == 0
+    assert figures["public docstrings"] >= 0.95
+    assert figures["typed arguments"] == 1
 
 
 def test_files_are_short() -> None:
@@ -121,7 +154,7 @@ def test_nothing_prints_but_the_command_line_and_the_report() -> None:
     printing = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}"
         for path in MODULES
-        if room(path) not in ("app", "report")
+        if package_of(path) not in ("app", "report")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

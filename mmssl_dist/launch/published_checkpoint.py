@@ -1,0 +1,39 @@
+"""The checkpoint that training publishes: where it is, and whether it is undamaged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mmssl_dist.config import Job
+from mmssl_dist.storage import (
+    FileRecord,
+    Location,
+    Manifest,
+    RunFolder,
+    require_intact,
+    require_manifest,
+    require_whole,
+)
+from mmssl_dist.storage.manifest import MANIFEST
+
+
+def checkpoint_of(job: Job, training: Manifest) -> tuple[Location, Manifest]:
+    """The published checkpoint's folder, and the manifest with its files named relative to that folder."""
+    name = training.facts["checkpoint"]
+    location = RunFolder.of(job).training.location / name
+    files = {path.removeprefix(f"{name}/"): record for path, record in training.files.items()}
+    return location, replace(training, files=files)
+
+
+def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRecord]:
+    """Record of every file of the checkpoint in ``folder``, by its path below ``artifact``.
+
+    Raises:
+        ArtifactError: a file is missing or differs from its manifest.
+    """
+    manifest = require_manifest(folder, "checkpoint", "train")
+    require_whole(folder, manifest)
+    require_intact(folder, manifest)
+    records = {**manifest.files, MANIFEST: (folder / MANIFEST).record()}
+    prefix = folder.path.removeprefix(artifact.path).strip("/")
+    return {f"{prefix}/{name}": record for name, record in records.items()}
