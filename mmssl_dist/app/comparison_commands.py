@@ -62,5 +62,11 @@ def compare(
     from mmssl_dist.storage import open_location
 
     contenders = parse_contenders(runs, baseline)
-    values = read_contenders(contenders, lambda run: open_location(run, Storage()), metric, split, popularity)
+    values = read_contenders(
+        contenders,
+        lambda run: open_location(run, Storage()),
+        metric=metric,
+        split=split,
+        popularity=popularity,
+    )
     typer.echo("\n".join(comparison_lines(compare(values), metric, len(values[0].users), split)))

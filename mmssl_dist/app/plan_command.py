@@ -93,7 +93,13 @@ def _requested_sizes(
             "a graph that does not exist yet needs all four",
             "Give the others too, or none of them.",
         )
-    return supposed_sizes(users, items, interactions, parse_widths(modality), held_out_share(job))
+    return supposed_sizes(
+        users,
+        items,
+        interactions=interactions,
+        modalities=parse_widths(modality),
+        held_out=held_out_share(job),
+    )
 
 
 def _published_sizes(job: Job) -> Sizes:

@@ -64,7 +64,7 @@ def recommend(
         from mmssl_dist.serving.bulk import Wish, recommend_file
 
         wish = Wish(k, exclude_seen, exact)
-        count = recommend_file(url, storage, users, to, wish, address=address, debug=debug)
+        count = recommend_file(url, storage, users=users, to=to, wish=wish, address=address, debug=debug)
         typer.echo(f"{to}: top {k} for {count:,} users")
         return
     run = open_run(url, storage)

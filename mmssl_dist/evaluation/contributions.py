@@ -36,7 +36,9 @@ def metrics_without(
     metrics = {}
     for modality in trained.model.modalities:
         rows = exact_rows(_without(modality, trained))
-        metrics[modality] = held_out_metrics(settings, trained.graph, rows, trained.exchange, splits)
+        metrics[modality] = held_out_metrics(
+            settings, trained.graph, rows=rows, exchange=trained.exchange, splits=splits
+        )
     return metrics
 
 

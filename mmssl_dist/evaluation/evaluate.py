@@ -49,7 +49,9 @@ def held_out_users(
     def rows_of(nodes: Tensor) -> Tensor:
         return rows.index_select(0, nodes.to(rows.device))
 
-    return _users(settings, graph, rows_of, rows_of(graph.items), exchange, splits)
+    return _users(
+        settings, graph, rows_of=rows_of, item_rows=rows_of(graph.items), exchange=exchange, splits=splits
+    )
 
 
 def popularity_users(
@@ -57,7 +59,14 @@ def popularity_users(
 ) -> dict[str, UserMetrics]:
     """The same for everybody: items ranked by their number of training interactions (collective)."""
     degree = graph.training.degrees(graph.items).to(torch.float32)[:, None]
-    return _users(settings, graph, lambda users: torch.ones(len(users), 1), degree, exchange, splits)
+    return _users(
+        settings,
+        graph,
+        rows_of=lambda users: torch.ones(len(users), 1),
+        item_rows=degree,
+        exchange=exchange,
+        splits=splits,
+    )
 
 
 def means_of(
@@ -77,7 +86,9 @@ def held_out_metrics(
     settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange, splits: Sequence[str]
 ) -> dict[str, Metrics]:
     """The means of ``held_out_users`` (collective)."""
-    return means_of(settings, held_out_users(settings, graph, rows, exchange, splits), exchange)
+    return means_of(
+        settings, held_out_users(settings, graph, rows=rows, exchange=exchange, splits=splits), exchange
+    )
 
 
 def popularity_metrics(
@@ -109,12 +120,12 @@ def rank(
     return top_k(
         user_rows,
         Seen(seen.indptr.to(user_rows.device), seen.neighbours.to(user_rows.device)),
-        item_rows,
-        (items + graph.first).to(item_rows.device),
-        k,
-        settings.user_block,
-        settings.item_block,
-        exchange,
+        items=item_rows,
+        item_nodes=(items + graph.first).to(item_rows.device),
+        k=k,
+        user_block=settings.user_block,
+        item_block=settings.item_block,
+        exchange=exchange,
     )
 
 

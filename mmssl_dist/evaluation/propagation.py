@@ -121,9 +121,9 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
         result[first:last] = csr_product(
             (indptr - begin).to(rows.device),
             column.to(rows.device),
-            adjacency.weight[begin:end].contiguous().to(rows.device),
-            len(nodes),
-            fetched,
+            weight=adjacency.weight[begin:end].contiguous().to(rows.device),
+            columns=len(nodes),
+            x=fetched,
         )
     return result
 

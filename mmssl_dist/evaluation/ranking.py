@@ -104,8 +104,8 @@ def top_k(
             scores = buffer[: (stop - start) * columns].view(stop - start, columns)
             torch.mm(users[start:stop], block.rows.T, out=scores[:, : len(block.nodes)])
             scores[:, len(block.nodes) :] = -torch.inf
-            _leave_out(scores, seen, start, stop, block.nodes)
-            _merge(best, start, stop, scores, block.nodes)
+            _leave_out(scores, seen, start=start, stop=stop, columns=block.nodes)
+            _merge(best, start, stop=stop, scores=scores, columns=block.nodes)
     return best
 
 

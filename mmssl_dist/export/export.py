@@ -63,7 +63,7 @@ def export_partitions(
                 write_user_embeddings(location, part, part_users, part_user_rows),
                 write_item_embeddings(location, part, part_items, part_item_rows),
                 write_safetensors(location, part, part_user_rows, part_item_rows),
-                write_recommendations(location, part, part_users, lists, scores[mine]),
+                write_recommendations(location, part, users=part_users, ranked=lists, scores=scores[mine]),
             ]
         )
     return files

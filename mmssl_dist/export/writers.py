@@ -41,14 +41,14 @@ def write_user_embeddings(
     Returns:
         the file's name below ``export``, and its record.
     """
-    return _write_embeddings(export, USER_EMBEDDINGS, part, USER_ID, ids, rows)
+    return _write_embeddings(export, USER_EMBEDDINGS, part=part, name=USER_ID, ids=ids, rows=rows)
 
 
 def write_item_embeddings(
     export: Location, part: int, ids: pa.Array, rows: np.ndarray
 ) -> tuple[str, FileRecord]:
     """Write `item_embeddings/part-XXXXX.parquet`: item_id and vector; as ``write_user_embeddings``."""
-    return _write_embeddings(export, ITEM_EMBEDDINGS, part, ITEM_ID, ids, rows)
+    return _write_embeddings(export, ITEM_EMBEDDINGS, part=part, name=ITEM_ID, ids=ids, rows=rows)
 
 
 def write_safetensors(

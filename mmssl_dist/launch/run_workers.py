@@ -247,7 +247,9 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     job = Job.model_validate_json(config["job"])
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-    worker = Worker(rank, size, get_device(), downloads_folder(), dist.group.WORLD)
+    worker = Worker(
+        rank=rank, world_size=size, device=get_device(), cache=downloads_folder(), group=dist.group.WORLD
+    )
     with carried(config["relay"], worker.rank):
         try:
             session = RaySession(config["run"], config["stage"], worker.rank)

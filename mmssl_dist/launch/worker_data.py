@@ -26,7 +26,14 @@ def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OU
     book = read_book(manifest)
     own_features = job.model.feature_columns > 0
     partitions = [
-        load_partition(folder.location, manifest, part, worker.cache, held_out, own_features)
+        load_partition(
+            folder.location,
+            manifest,
+            part=part,
+            cache=worker.cache,
+            held_out=held_out,
+            own_features=own_features,
+        )
         for part in book.worker_parts(worker.rank, worker.world_size)
     ]
     return join_partitions(book, partitions)
@@ -48,7 +55,8 @@ def item_features(
 
     def of(modality: str) -> Iterator[np.ndarray]:
         return (
-            load_features(folder.location, manifest, part, modality, worker.cache) for part in graph.parts
+            load_features(folder.location, manifest, part=part, modality=modality, cache=worker.cache)
+            for part in graph.parts
         )
 
     return {modality: of(modality) for modality in modalities}

@@ -62,9 +62,19 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
             graph=graph, exchange=exchange, model=state.model, views=views, id_rows=state.table.rows
         )
         rows = exact_rows(trained)
-        return held_out_metrics(job.evaluation, graph, rows, exchange, (VALIDATION,))[VALIDATION]
+        return held_out_metrics(job.evaluation, graph, rows=rows, exchange=exchange, splits=(VALIDATION,))[
+            VALIDATION
+        ]
 
-    position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
+    position = TrainingLoop(
+        job=job,
+        worker=worker,
+        graph=graph,
+        exchange=exchange,
+        sampler_exchange=sampler,
+        session=session,
+        validate=validate,
+    ).run()
     return {
         "epochs": position.epochs,
         "best": position.best,
@@ -102,11 +112,11 @@ def measure(
     graph, exchange = trained.graph, trained.exchange
     rows = exact_rows(trained)
     of_users = {
-        MODEL: held_out_users(settings, graph, rows, exchange, splits),
+        MODEL: held_out_users(settings, graph, rows=rows, exchange=exchange, splits=splits),
         POPULARITY: popularity_users(settings, graph, exchange, splits),
     }
     means = {ranker: means_of(settings, by_split, exchange) for ranker, by_split in of_users.items()}
-    groups = group_metrics(settings, graph, rows, exchange, splits)
+    groups = group_metrics(settings, graph, rows=rows, exchange=exchange, splits=splits)
     del rows  # frees them before those without a modality are made
     metrics: dict[str, Any] = {**means[MODEL], **groups, "baselines": {POPULARITY: means[POPULARITY]}}
     if settings.contributions:
@@ -127,7 +137,9 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     ids = external_ids(job, worker, graph)
     location = RunFolder.of(job).export.location
     exact = exact_layers(trained)
-    files = export_partitions(job, graph, exact.final, ids, trained.exchange, location)
+    files = export_partitions(
+        job, graph, rows=exact.final, ids=ids, exchange=trained.exchange, location=location
+    )
     fold_in = fold_in_rows(model, exact, graph, item_features(job, worker, graph, tuple(model.modalities)))
     files |= write_fold_in(location, graph, fold_in)
     if worker.rank == 0:

@@ -140,13 +140,13 @@ def compare(values: Sequence[Values]) -> list[Line]:
         column = resampled[:, place + 1]
         lines.append(
             Line(
-                values[place + 1].name,
-                values[place + 1].seeds,
-                interval(column),
-                float(difference.mean()),
-                interval(column - resampled[:, 0]),
-                p_values[place],
-                corrected[place],
+                name=values[place + 1].name,
+                seeds=values[place + 1].seeds,
+                mean_interval=interval(column),
+                difference=float(difference.mean()),
+                difference_interval=interval(column - resampled[:, 0]),
+                p=p_values[place],
+                corrected=corrected[place],
             )
         )
     return lines

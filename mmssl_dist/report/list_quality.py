@@ -166,6 +166,12 @@ def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> 
         history, items = seen.of(lists.places[row]), lists.items[row][:_SHOWN]
         hits = np.isin(items, held_out.of(lists.places[row])).tolist()
         examples.append(
-            Example(lists.ids[row], run.items.at(history[:_SHOWN]), len(history), run.items.at(items), hits)
+            Example(
+                user=lists.ids[row],
+                history=run.items.at(history[:_SHOWN]),
+                known=len(history),
+                recommended=run.items.at(items),
+                hits=hits,
+            )
         )
     return examples

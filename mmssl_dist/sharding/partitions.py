@@ -89,7 +89,15 @@ def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> Loc
     modalities = sorted(partitions[0].propagated)
     propagated = {m: _join([p.propagated[m] for p in partitions]) for m in modalities}
     similar = {m: _similar(partitions, m) for m in sorted(partitions[0].similar)}
-    return LocalGraph(book, parts, offsets, training, held_out, propagated, similar)
+    return LocalGraph(
+        book=book,
+        parts=parts,
+        offsets=offsets,
+        training=training,
+        held_out=held_out,
+        propagated=propagated,
+        similar=similar,
+    )
 
 
 def _held_out(partitions: list[PartitionData], split: str) -> Adjacency:

@@ -52,7 +52,9 @@ class TrainingLoop:
         self.sampler = BatchSampler(graph, sampler_exchange, job)
         self.step = TrainingStep(job, graph, exchange, self.state)
         self.phases, self._pairs = self.step.phases, 0
-        self.position = resume(session.checkpoints(), graph, self.state, exchange, worker.cache)
+        self.position = resume(
+            session.checkpoints(), graph, state=self.state, exchange=exchange, cache=worker.cache
+        )
 
     def run(self) -> Position:
         """Train. Returns where training ended; every validated epoch was reported with a checkpoint."""
@@ -124,7 +126,9 @@ class TrainingLoop:
         seconds, edges = batches.take()
         pairs, self._pairs = self._pairs, 0
         sample = {"sample": np.array(seconds)}
-        return epoch_figures(steps, sample, self.exchange, self.sampler_exchange, pairs, edges)
+        return epoch_figures(
+            steps, sample, exchange=self.exchange, sampler=self.sampler_exchange, pairs=pairs, edges=edges
+        )
 
     def _publish_lists(self) -> None:
         for lists in self.state.lists.values():
@@ -162,7 +166,7 @@ class TrainingLoop:
         """A checkpoint of the present state, reported with ``entry``."""
         folder = Path(tempfile.mkdtemp(prefix="mmssl-checkpoint-"))
         try:
-            save_checkpoint(folder, self.graph, self.state, self.position, self.worker)
+            save_checkpoint(folder, self.graph, state=self.state, position=self.position, worker=self.worker)
         except BaseException:
             shutil.rmtree(folder)
             raise
