@@ -92,32 +92,17 @@ def connect(
     }
     target = address or os.environ.get("RAY_ADDRESS")
     where = "--address" if address else "RAY_ADDRESS"
-    if target and "://" in target:
-        raise InputError(
-            where,
-            target,
-            "a driver joins a cluster by host:port, or `auto` on one of its machines",
-            "From elsewhere, send the job there with `mmssl-dist submit`.",
-        )
     if target:
-        probe(where, target)
-        options |= {"address": target, "runtime_env": {"env_vars": environment}}
+        _join(where, target, {**options, "runtime_env": {"env_vars": environment}})
     else:
         needed = scaling.fewest * scaling.cpus_per_worker
         options |= {
             "address": "local",
             "include_dashboard": False,
-            "num_cpus": max(
-                needed + 1, os.cpu_count() or 1
-            ),  # one more for data tasks beside waiting workers
+            # one more for data tasks beside waiting workers
+            "num_cpus": max(needed + 1, os.cpu_count() or 1),
             "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 5),
         }
-    if target:
-        try:
-            ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise no_cluster(where, target, error) from error
-    else:
         # its processes inherit them: given by a runtime_env, they would have Ray start each of its workers
         # twice
         with _variables(environment):
@@ -128,9 +113,8 @@ def connect(
     try:
         require_resources(scaling)
         if target:
-            await_room(
-                [{"CPU": 1.0}], scaling.wait_seconds, "cluster"
-            )  # a head may run no tasks, and be all there is
+            # a head may run no tasks, and be all there is
+            await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")
         yield Cluster(environment if target else {}, _start_relay(), debug)
     finally:
         ray.shutdown()
@@ -235,6 +219,28 @@ def _variables(environment: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _join(where: str, target: str, options: Mapping[str, Any]) -> None:
+    """Connect to the cluster at ``target``, which ``where`` names.
+
+    Raises:
+        InputError: it is a job server's URL, or no cluster answers there.
+    """
+    import ray
+
+    if "://" in target:
+        raise InputError(
+            where,
+            target,
+            "a driver joins a cluster by host:port, or `auto` on one of its machines",
+            "From elsewhere, send the job there with `mmssl-dist submit`.",
+        )
+    probe(where, target)
+    try:
+        ray.init(address=target, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise no_cluster(where, target, error) from error
 
 
 def _start_here(options: Mapping[str, Any]) -> None:

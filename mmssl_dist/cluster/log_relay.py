@@ -23,6 +23,7 @@ class Relay:
         self._records: list[tuple[str, int, str]] = []
 
     def write(self, name: str, level: int, message: str) -> None:
+        """Keep one record until the driver drains it."""
         self._records.append((name, level, message))
 
     def drain(self) -> list[tuple[str, int, str]]:

@@ -23,6 +23,7 @@ class Disagreement(NamedTuple):
 
     @property
     def path(self) -> str:
+        """The first of the settings that disagree."""
         return self.paths[0]
 
 

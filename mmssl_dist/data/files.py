@@ -32,6 +32,7 @@ class RawFile:
 
     @property
     def name(self) -> str:
+        """Its URL, as messages show it."""
         return self.location.url
 
 
@@ -46,6 +47,7 @@ class RawFiles:
     images: tuple[RawFile, ...]
 
     def all(self) -> tuple[RawFile, ...]:
+        """Every file, in the order of the attributes."""
         return (*self.of_dataset(), *self.titles, *self.images)
 
     def of_dataset(self) -> tuple[RawFile, ...]:

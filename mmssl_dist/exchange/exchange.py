@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class Route:
     requested_counts: tuple[int, ...]
 
     def to(self, device: torch.device) -> Route:
+        """The same route with its tensors on ``device``."""
         return replace(self, requested=self.requested.to(device))
 
 
@@ -254,12 +256,14 @@ class _Send(torch.autograd.Function):
     """Rows out, gradients back by the same road."""
 
     @staticmethod
-    def forward(ctx, rows, outgoing, incoming, exchange):  # type: ignore[no-untyped-def]
+    def forward(
+        ctx: Any, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int], exchange: Exchange
+    ) -> Tensor:
         ctx.road, ctx.exchange = (incoming, outgoing), exchange
         return exchange.all_to_all(rows, outgoing, incoming)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.exchange.all_to_all(gradient, *ctx.road), None, None, None
 
 
@@ -267,14 +271,14 @@ class _GatherRows(torch.autograd.Function):
     """All rows to everybody; in backward each worker sends home what it has for the others."""
 
     @staticmethod
-    def forward(ctx, rows, counts, exchange):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, rows: Tensor, counts: Sequence[int], exchange: Exchange) -> Tensor:
         ctx.counts, ctx.exchange = counts, exchange
         workers = len(counts)
         copies = rows.expand(workers, *rows.shape).reshape(workers * rows.shape[0], *rows.shape[1:])
         return exchange.all_to_all(copies, (rows.shape[0],) * workers, counts)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         workers, own = len(ctx.counts), ctx.counts[ctx.exchange.rank]
         received = ctx.exchange.all_to_all(gradient, ctx.counts, (own,) * workers)
         return received.reshape(workers, own, *gradient.shape[1:]).sum(0), None, None

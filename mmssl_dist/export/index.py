@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +58,7 @@ def kind_of(items: int, settings: Index) -> str:
     return "flat" if items <= settings.exact_up_to else "ivf"
 
 
-def make_index(rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-def]
+def make_index(rows: np.ndarray, settings: Index) -> Any:
     """A FAISS index of ``rows`` [m, D] float32 by dot product; ``tune`` sets how it is searched."""
     import faiss
 
@@ -71,13 +71,13 @@ def make_index(rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-de
     return index
 
 
-def _graph(faiss, rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-def]
+def _graph(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
     index = faiss.IndexHNSWFlat(rows.shape[1], settings.links, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = settings.build_width
     return index
 
 
-def _cells(faiss, rows: np.ndarray, settings: Index):  # type: ignore[no-untyped-def]
+def _cells(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
     items, width = rows.shape
     cells = min(int(4 * items**0.5) if settings.cells == "auto" else settings.cells, items)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
@@ -102,7 +102,7 @@ class Comparison:
         exact, _ = faiss.knn(queries, rows, self.k, faiss.METRIC_INNER_PRODUCT)
         self.least = exact[:, -1:] - 1e-5 * np.abs(exact[:, -1:])  # [q, 1]: of equals any may be in the list
 
-    def recall(self, index) -> float:  # type: ignore[no-untyped-def]
+    def recall(self, index: Any) -> float:
         """The share of the exact top 20 that ``index`` finds, the mean over the users.
 
         An item that scores as high as the 20th counts as found, whichever of equals the exact list holds.
@@ -114,7 +114,7 @@ class Comparison:
         return float((scores >= self.least).mean())
 
 
-def tune(index, comparison: Comparison, settings: Index) -> dict[str, object]:  # type: ignore[no-untyped-def]
+def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
     """Set how far ``index`` searches, as the settings say or as far as their recall needs; tells both."""
     knob = _knob(index, settings)
     told: dict[str, object] = {}
@@ -136,14 +136,14 @@ class _Knob:
     wanted: int | Literal["auto"]
     most: int
 
-    def set(self, index, value: int) -> None:  # type: ignore[no-untyped-def]
+    def set(self, index: Any, value: int) -> None:
         if self.name == "probes":
             index.nprobe = value
         else:
             index.hnsw.efSearch = value
 
 
-def _knob(index, settings: Index) -> _Knob | None:  # type: ignore[no-untyped-def]
+def _knob(index: Any, settings: Index) -> _Knob | None:
     import faiss
 
     if isinstance(index, faiss.IndexIVF):
@@ -153,7 +153,7 @@ def _knob(index, settings: Index) -> _Knob | None:  # type: ignore[no-untyped-de
     return None
 
 
-def _fewest(knob: _Knob, index, comparison: Comparison, recall: float) -> int:  # type: ignore[no-untyped-def]
+def _fewest(knob: _Knob, index: Any, comparison: Comparison, recall: float) -> int:
     """The least value that finds the share ``recall``: doubled until one does, then halved in between."""
 
     def enough(value: int) -> bool:

@@ -44,14 +44,17 @@ class Bipartite:
 
     @property
     def users(self) -> int:
+        """Number of users."""
         return len(self.of_user.indptr) - 1
 
     @property
     def items(self) -> int:
+        """Number of items."""
         return len(self.of_item.indptr) - 1
 
     @property
     def interactions(self) -> int:
+        """Number of interactions."""
         return len(self.of_user.values)
 
     @property

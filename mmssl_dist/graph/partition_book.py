@@ -21,6 +21,7 @@ class PartitionBook:
 
     @property
     def parts(self) -> int:
+        """P."""
         return len(self.users)
 
     @property
@@ -31,14 +32,17 @@ class PartitionBook:
 
     @property
     def num_users(self) -> int:
+        """U."""
         return sum(self.users)
 
     @property
     def num_items(self) -> int:
+        """I."""
         return sum(self.items)
 
     @property
     def num_nodes(self) -> int:
+        """U + I."""
         return self.num_users + self.num_items
 
     def user_range(self, part: int) -> tuple[int, int]:

@@ -104,6 +104,7 @@ class RaySession:
         self._leaving: set[str] = set()
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """See ``Session.report``; Ray Train uploads the checkpoint in the background."""
         files = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
         # one checkpoint at a time waits on this machine's disk: Ray Train deletes what it has uploaded
         while self._uploading is not None and self._uploading.exists():
@@ -118,6 +119,7 @@ class RaySession:
             _logger.info("%s: %s", self.stage, self.run.format_report(metrics))
 
     def checkpoints(self) -> Sequence[Location]:
+        """See ``Session.checkpoints``."""
         latest = ray.train.get_checkpoint()
         if latest is None:
             return ()
@@ -210,24 +212,29 @@ def run_workers(
             accelerator_type=scaling.accelerator,
             elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
         ),
-        run_config=ray.train.RunConfig(
-            name=run.name,
-            storage_path=run.storage.path,
-            storage_filesystem=run.storage.filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=run.keep,
-                checkpoint_score_attribute=None if run.metric is None else CHECKPOINT_SCORE,
-                checkpoint_score_order="max",
-            ),
-            callbacks=[EndOnPermanentFailure(policy), *callbacks],
-            worker_runtime_env={"env_vars": dict(cluster.environment)},
-            logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
-        ),
+        run_config=_run_config(cluster, run, [EndOnPermanentFailure(policy), *callbacks]),
     )
     result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
     kept = tuple(Checkpoint(folder.path, metrics) for folder, metrics in result.best_checkpoints or ())
     return Outcome(tuple(result.return_value), kept)
+
+
+def _run_config(cluster: Cluster, run: RunSettings, callbacks: Sequence[UserCallback]) -> ray.train.RunConfig:
+    """What Ray Train keeps, repeats and logs."""
+    return ray.train.RunConfig(
+        name=run.name,
+        storage_path=run.storage.path,
+        storage_filesystem=run.storage.filesystem,
+        failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
+        checkpoint_config=ray.train.CheckpointConfig(
+            num_to_keep=run.keep,
+            checkpoint_score_attribute=None if run.metric is None else CHECKPOINT_SCORE,
+            checkpoint_score_order="max",
+        ),
+        callbacks=list(callbacks),
+        worker_runtime_env={"env_vars": dict(cluster.environment)},
+        logging_config=ray.train.LoggingConfig(log_level="INFO" if cluster.debug else "ERROR"),
+    )
 
 
 def at_path(storage: Location, path: str) -> Location:

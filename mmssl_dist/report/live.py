@@ -48,6 +48,7 @@ class LiveHandler(logging.Handler):
         self._spinner = Spinner("dots")
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
         message = self.format(record)
         stage, begun = getattr(record, "stage", (None, False))
         if stage is not None and begun:
@@ -66,6 +67,7 @@ class LiveHandler(logging.Handler):
             self._console.print(Text(message))
 
     def close(self) -> None:
+        """Leave the last state on the terminal."""
         self._end()
         super().close()
 

@@ -21,10 +21,12 @@ class Summary:
 
     @property
     def mean(self) -> float:
+        """Mean over the runs."""
         return statistics.fmean(self.values)
 
     @property
     def error(self) -> float | None:
+        """Standard error of the mean."""
         return statistics.stdev(self.values) / len(self.values) ** 0.5 if len(self.values) > 1 else None
 
 

@@ -61,6 +61,7 @@ class Batch:
     id_route: Route
 
     def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on ``device``."""
         if device.type == "cpu":
             return self
         moved = {name: value.to(device) for name, value in vars(self).items() if hasattr(value, "to")}

@@ -33,6 +33,7 @@ class Block:
 
     @property
     def num_destination(self) -> int:
+        """Number of destination rows."""
         return self.indptr.shape[0] - 1
 
     def to(self, device: torch.device | str) -> Block:

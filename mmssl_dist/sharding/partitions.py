@@ -44,10 +44,12 @@ class LocalGraph:
 
     @property
     def first(self) -> int:
+        """Lowest node id of this worker."""
         return int(self.book.bounds[self.parts.start])
 
     @property
     def num_rows(self) -> int:
+        """Number of this worker's nodes."""
         return self.offsets[-1]
 
     def user_rows(self, part: int) -> range:

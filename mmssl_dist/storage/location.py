@@ -67,6 +67,7 @@ class Location:
 
     @property
     def is_local(self) -> bool:
+        """Whether it is on a filesystem of this machine."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     @property
@@ -75,15 +76,18 @@ class Location:
         return self.path.split("/")[0]
 
     def info(self) -> pafs.FileInfo:
+        """What the filesystem says of it; of type NotFound where there is nothing."""
         found: pafs.FileInfo = self._ask(lambda: self.filesystem.get_file_info(self.path))
         if found.type == pafs.FileType.NotFound:
             self._require_bucket()
         return found
 
     def exists(self) -> bool:
+        """Whether there is a file or a folder."""
         return bool(self.info().type != pafs.FileType.NotFound)
 
     def is_folder(self) -> bool:
+        """Whether there is a folder."""
         return bool(self.info().type == pafs.FileType.Directory)
 
     def files(self) -> list[pafs.FileInfo]:
@@ -139,6 +143,7 @@ class Location:
         return str(info.path).removeprefix(self.path).lstrip("/")
 
     def read_bytes(self) -> bytes:
+        """The content of a file."""
         def read() -> bytes:
             with self.filesystem.open_input_file(self.path) as stream:
                 return bytes(stream.read())

@@ -66,6 +66,7 @@ class TensorBoard:
         self._writer = EventsWriter(str(self._local / "events"), f".{uuid.uuid4().hex[:8]}")
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Write the figures of a validated epoch."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -90,6 +91,7 @@ class Prometheus:
         }
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Write the figures of a validated epoch."""
         for key, gauge, label in ((key, self._gauges[key], GAUGES[key][1]) for key in GAUGES):
             for name, value in {"epoch": float(epoch), **figures}.items():
                 if name == key or (label and key in name):
@@ -109,6 +111,7 @@ class Tracking(UserCallback):  # type: ignore[misc]
         self._trackers: list[Tracker] | None = None
 
     def after_report(self, run_context: Any, metrics: Sequence[Mapping[str, float]], checkpoint: Any) -> None:
+        """Called by Ray Train when the workers have reported."""
         entry = metrics[0]
         if "step" in entry:  # a checkpoint within an epoch
             return

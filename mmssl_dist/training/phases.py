@@ -49,6 +49,7 @@ class Phases:
         self._step = {}
 
     def end_step(self) -> None:
+        """Count a step as done."""
         self._steps.append(self._step)
         self._step = {}
 

@@ -58,6 +58,7 @@ class LocalSession:
         self._asked = 0
 
     def report(self, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """See ``Session.report``."""
         self.reports.append(dict(metrics))
         if checkpoint is not None:
             shutil.copytree(checkpoint, self.folder / f"checkpoint-{self._count:05d}", dirs_exist_ok=True)
@@ -65,9 +66,11 @@ class LocalSession:
             self._count += 1
 
     def checkpoints(self) -> Sequence[Location]:
+        """See ``Session.checkpoints``."""
         paths = [str(folder.absolute()) for folder in reversed(self._found)]
         return [Location(pafs.LocalFileSystem(), path, path) for path in paths]
 
     def checkpoint_due(self, agree: Callable[[int], int]) -> bool:
+        """See ``Session.checkpoint_due``."""
         self._asked += 1
         return self.every > 0 and self._asked % self.every == 0

@@ -38,6 +38,7 @@ class TrainingState:
 
     @property
     def model(self) -> Mmssl:
+        """The generator's module."""
         model = self.generator.module
         assert isinstance(model, Mmssl)
         return model

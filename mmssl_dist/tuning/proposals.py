@@ -57,6 +57,7 @@ class Proposals(OptunaSearch):  # type: ignore[misc]
             self.add_evaluated_point(self._encoded(trial.settings), trial.best, error=trial.best is None)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The settings of the next trial, as Ray Tune asks for them."""
         proposed = super().suggest(trial_id)
         settings = {path: json.loads(v) if self._known[path] else v for path, v in proposed.items()}
         if self._left:
@@ -92,6 +93,7 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
                 self._tell(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide whether a trial continues, as Ray Tune asks."""
         action: str = super().on_trial_result(tune_controller, trial, result)
         if action == TrialScheduler.STOP and result[EPOCH] < self._epochs:
             self.stopped.add(trial.trial_id)

@@ -47,20 +47,24 @@ class NumberedFeatures:
 
     @property
     def item_ids(self) -> IdSummary:
+        """See ``FeatureSource``."""
         return IdSummary(pa.int64(), f"{self.files[0].name}, whose rows are items 0, 1, ...", numeric=True)
 
     @property
     def dtype(self) -> np.dtype:
+        """See ``FeatureSource``."""
         return np.dtype(np.float16 if self.raw.newbyteorder("=") == np.float16 else np.float32)
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
+        """See ``FeatureSource``."""
         step = self.rows if self.by_columns else max(1, PIECE_BYTES // (self.dimension * self.raw.itemsize))
         return tuple(
             Piece(0, first, min(first + step, self.rows), first) for first in range(0, self.rows, step)
         )
 
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
+        """See ``FeatureSource``."""
         size = self.dimension * self.raw.itemsize
         location = self.files[0].location
         try:
@@ -87,6 +91,7 @@ class NumberedFeatures:
         yield FeatureBatch(pa.array(rows).cast(self.item_type), rows, vectors)
 
     def with_item_type(self, item_type: pa.DataType) -> NumberedFeatures:
+        """See ``FeatureSource``."""
         return replace(self, item_type=item_type)
 
 

@@ -47,13 +47,16 @@ class ParquetInteractions:
 
     @property
     def user_type(self) -> pa.DataType:
+        """See ``InteractionSource``."""
         return self.types[USER_ID]
 
     @property
     def item_type(self) -> pa.DataType:
+        """See ``InteractionSource``."""
         return self.types[ITEM_ID]
 
     def read(self, piece: Piece) -> Iterator[pa.Table]:
+        """See ``InteractionSource``."""
         row = piece.row
         for batch in batches(self.files[piece.file], piece, list(self.names.values()), BATCH_ROWS):
             columns = {name: pa.chunked_array([batch.column(raw)]) for name, raw in self.names.items()}

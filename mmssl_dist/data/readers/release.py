@@ -31,13 +31,16 @@ class ReleaseInteractions:
 
     @property
     def item_ids(self) -> IdSummary:
+        """See ``InteractionSource``."""
         return IdSummary(self.item_type, f"{self.files[0].name}, whose items are row numbers", numeric=True)
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
+        """See ``InteractionSource``."""
         return tuple(Piece(number) for number in range(len(self.files)))
 
     def read(self, piece: Piece) -> Iterator[pa.Table]:
+        """See ``InteractionSource``."""
         tree = _load(self.files[piece.file])
         users, lists = [], []
         for key, items in tree.items():

@@ -45,17 +45,21 @@ class TextInteractions:
 
     @property
     def user_type(self) -> pa.DataType:
+        """See ``InteractionSource``."""
         return self.types[USER_ID]
 
     @property
     def item_type(self) -> pa.DataType:
+        """See ``InteractionSource``."""
         return self.types[ITEM_ID]
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
+        """See ``InteractionSource``."""
         return tuple(Piece(number) for number in range(len(self.files)))
 
     def read(self, piece: Piece) -> Iterator[pa.Table]:
+        """See ``InteractionSource``."""
         row = FIRST_RECORD
         for columns in _blocks(self.files[piece.file], self.names, self.null_values):
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)

@@ -41,6 +41,7 @@ class VectorFeatures:
     rows: int | None = None
 
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
+        """See ``FeatureSource``."""
         row = piece.row
         step = max(1, PIECE_BYTES // (self.dimension * 4))
         for batch in batches(self.files[piece.file], piece, [self.columns.item, self.columns.vector], step):
@@ -48,6 +49,7 @@ class VectorFeatures:
             row += batch.num_rows
 
     def with_item_type(self, item_type: pa.DataType) -> VectorFeatures:
+        """See ``FeatureSource``."""
         return replace(self, item_type=item_type)
 
     def _features(self, batch: pa.RecordBatch, rows: np.ndarray, file: int) -> FeatureBatch:
