@@ -144,6 +144,7 @@ class Location:
 
     def read_bytes(self) -> bytes:
         """The content of a file."""
+
         def read() -> bytes:
             with self.filesystem.open_input_file(self.path) as stream:
                 return bytes(stream.read())
