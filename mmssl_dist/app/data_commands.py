@@ -79,6 +79,10 @@ def convert(
         f"{folder}: {converted.users:,} users, {converted.items:,} items, "
         f"{converted.interactions:,} interactions"
     )
+    if converted.left_out:
+        typer.echo(f"columns left out: {', '.join(converted.left_out)}")
+    if converted.skipped:
+        typer.echo(f"files skipped, which are not features: {', '.join(converted.skipped)}")
     for modality, count in converted.lacking.items():
         if count:
             typer.echo(

@@ -21,11 +21,13 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     Shows all problems of the YAML at once, each with its path.
     """
     from mmssl_dist.config.candidates import check_search
+    from mmssl_dist.data.split_labels import with_labelled_split
     from mmssl_dist.launch.preflight import check_data, check_headers
     from mmssl_dist.report.job import description
 
     job = load_resolved(job_file, overrides)
     files = check_data(job)
+    job = with_labelled_split(job, files.interactions)
     check_headers(job, files)
     if job.search.space:
         check_search(job)

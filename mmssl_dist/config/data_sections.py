@@ -94,8 +94,8 @@ class Data(Section):
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside
     columns.item."""
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
-    """How interactions are split; by default given in the layout mmssl, whose files are splits, else
-    ratio."""
+    """How interactions are split; by default given in the layout mmssl, whose files are splits, and where
+    ``.inter`` files have the column x_label, else ratio."""
     unknown_items: Literal["error", "drop", "keep"] = "error"
     """What becomes of interactions whose item has features in no modality. error: refused, with their number;
     drop: left out and counted; keep: the item takes part, known by its ID row alone."""

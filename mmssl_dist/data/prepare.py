@@ -72,6 +72,7 @@ def dataset_facts(
         "users": counts["users"],
         "items": counts["items"],
         "interactions": {name: counts[name] for name in SPLITS},
+        "split": job.data.split.method,
         "modalities": {
             name: {"dimension": feature.dimension, "items": counts[feature_table(name)]}
             for name, feature in features.items()

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -17,12 +18,17 @@ import yaml
 from mmssl_dist.config import parse_job
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.data.columns import ITEM, ITEM_ID, SPLIT, SPLITS, USER, USER_ID, VECTOR
+from mmssl_dist.data.columns import ITEM, ITEM_ID, SPLIT, SPLITS, TIME, USER, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
+from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
-from mmssl_dist.data.readers.delimited import header
-from mmssl_dist.data.readers.text import bare
+from mmssl_dist.data.readers.delimited import header, text_blocks
+from mmssl_dist.data.readers.numbered import holds_objects
+from mmssl_dist.data.readers.open import INTER_NAMES, inter_names
+from mmssl_dist.data.readers.text import TextInteractions, bare, raw_names
+from mmssl_dist.data.readers.times import TimeFormat
+from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.source import DatasetReader
 from mmssl_dist.storage import Location, RunFolder, downloads_folder
@@ -33,16 +39,29 @@ _FEATURES = "_feat.npy"
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
+    """What was written, and what was not.
 
     Attributes:
         lacking: by modality, items without it, which have rows of zeros.
+        left_out: columns of the ``.inter`` file that the tables do not have.
+        skipped: ``.npy`` files that are not features.
     """
 
     users: int
     items: int
     interactions: int
-    lacking: dict[str, int]
+    lacking: dict[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Files in MMRec's layout: a job that reads them, and what it does not read."""
+
+    job: Job
+    left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def write_mmrec(output: Location, target: Location, name: str) -> Converted:
@@ -77,27 +96,34 @@ def write_mmrec(output: Location, target: Location, name: str) -> Converted:
             _tabbed(zip(users[order].tolist(), items[order].tolist(), [code] * len(users), strict=True))
         )
     (target / f"{name}.inter").write_bytes(b"".join(lines))
-    return Converted(facts["users"], facts["items"], sum(facts["interactions"].values()), lacking)
+    return Converted(
+        users=facts["users"],
+        items=facts["items"],
+        interactions=sum(facts["interactions"].values()),
+        lacking=lacking,
+    )
 
 
 def read_mmrec(source: Location, target: Location) -> Converted:
     """Write the ``.inter`` and ``.npy`` files in ``source`` as tables: interactions.parquet and
     MODALITY.parquet.
 
-    Features are the matrices NAME.npy or NAME_feat.npy, row r belonging to item r. job.yaml, a job that reads
-    it all, is written last; its split is given where the file has x_label.
+    Features are the matrices NAME_feat.npy, or NAME.npy where there is none of those, row r belonging to item
+    r. Interactions keep their times and labels. job.yaml, a job that reads it all, is written last; its split
+    is given where the file has x_label.
 
     Raises:
         InputError: there are no such files, one cannot be used, or the target holds something.
     """
-    job, given = _job_of(source)
+    folder = _folder(source)
     _require_new(target)
-    files = find_files(job)
-    sources = open_sources(job.data, files)
+    data = folder.job.data
+    sources = open_sources(data, find_files(folder.job))
     interactions, features = sources.interactions, sources.features
+    assert isinstance(interactions, TextInteractions)
     users, items = (
-        pa.chunked_array(_ids(interactions, name), kind).unique()
-        for name, kind in ((USER_ID, interactions.user_type), (ITEM_ID, interactions.item_type))
+        pa.chunked_array(_ids(interactions, name), id_type).unique()
+        for name, id_type in ((USER_ID, interactions.user_type), (ITEM_ID, interactions.item_type))
     )
     count = _write(target / "interactions.parquet", _interactions(interactions))
     for name, source_of in features.items():
@@ -106,43 +132,83 @@ def read_mmrec(source: Location, target: Location) -> Converted:
         "output": "run",
         "data": {
             "path": target.url,
-            "columns": {"split": SPLIT} if given else {},
+            "columns": {name: name for name in (TIME, SPLIT) if name in interactions.names},
             "modalities": {name: {"file": f"{name}.parquet"} for name in features},
-            "split": {"method": "given" if given else "ratio"},
+            "split": {"method": data.split.method},
         },
     }
     (target / "job.yaml").write_bytes(yaml.safe_dump(written, sort_keys=False).encode())
-    return Converted(len(users), len(items), count, {})
+    return Converted(
+        users=len(users) - users.null_count,
+        items=len(items) - items.null_count,
+        interactions=count,
+        left_out=folder.left_out,
+        skipped=folder.skipped,
+    )
 
 
-def _job_of(source: Location) -> tuple[Job, bool]:
-    """A job that reads ``source``, and whether its split is given."""
+def _folder(source: Location) -> _Folder:
+    """What is in ``source``; raises an InputError unless it is one .inter file with .npy files."""
     names = [source.relative(info) for info in source.files()]
-    matrices = [name for name in names if name.endswith(".npy") and "/" not in name]
+    arrays = [name for name in names if name.endswith(".npy") and "/" not in name]
     inter = [name for name in names if name.endswith(".inter") and "/" not in name]
+    matrices = [name for name in arrays if name.endswith(_FEATURES)]
+    matrices = matrices or [name for name in arrays if not holds_objects(source / name)]
     if len(inter) != 1 or not matrices:
         raise InputError(
             source.url,
-            f"{len(inter)} .inter and {len(matrices)} .npy files",
+            f"{len(inter)} .inter and {len(arrays)} .npy files",
             "MMRec's layout is one .inter file and a .npy file for each modality",
             "Name the folder that holds them.",
         )
     modalities = {PurePosixPath(name).stem.removesuffix("_feat"): {"file": name} for name in matrices}
-    tree = {"output": "unused", "data": {"path": source.url, "layout": "inter", "modalities": modalities}}
-    storage = {"storage": (source.storage or Storage()).model_dump(mode="json")}
-    columns = [bare(name) for name in header(find_files(parse_job({**tree, **storage})).interactions[0])]
-    given = "x_label" in columns
-    return parse_job({**tree, **storage}, [f"data.split.method={'given' if given else 'ratio'}"]), given
+    tree = {
+        "output": "unused",
+        "data": {"path": source.url, "layout": "inter", "modalities": modalities},
+        "storage": (source.storage or Storage()).model_dump(mode="json"),
+    }
+    job = parse_job(tree)
+    interactions = find_files(job).interactions
+    columns = [bare(name) for name in header(interactions[0])]
+    time = next((name for name in INTER_NAMES[TIME] if name in columns), None)
+    job = with_labelled_split(
+        parse_job(tree, [] if time is None else [f"data.columns.time={time}"]), interactions
+    )
+    used = inter_names(job.data, interactions[0]).values()
+    return _Folder(
+        job=job,
+        left_out=tuple(name for name in columns if name not in used),
+        skipped=tuple(name for name in arrays if name not in matrices),
+    )
 
 
-def _interactions(source: InteractionSource) -> Iterator[pa.Table]:
+def _interactions(source: TextInteractions) -> Iterator[pa.Table]:
+    """Ids, splits and times; numbers keep their value, and dates their text."""
     for piece in source.pieces:
-        for table in source.read(piece):
-            yield table.select([name for name in (USER_ID, ITEM_ID, SPLIT) if name in table.column_names])
+        texts: Iterator[pa.Array | None] = itertools.repeat(None)
+        file = source.files[piece.file]
+        if source.times is not None and source.times.kind == "moment":
+            column = raw_names(file, source.names)[TIME]
+            texts = (block[column] for block in text_blocks(file, [column], source.null_values))
+        for table, times in zip(source.read(piece), texts, strict=False):
+            kept = table.select([name for name in (USER_ID, ITEM_ID, SPLIT) if name in table.column_names])
+            if source.times is not None:
+                kept = kept.append_column(
+                    TIME, _numbers(table[TIME], source.times) if times is None else times
+                )
+            yield kept
+
+
+def _numbers(times: pa.ChunkedArray, form: TimeFormat) -> pa.Array:
+    """The numbers as the file has them, of times in the smallest unit that any of them has."""
+    if not form.decimals:
+        return one_array(times)
+    whole = one_array(times.cast(pa.decimal128(19, 0)))
+    return pa.Array.from_buffers(pa.decimal128(38, form.decimals), len(whole), whole.buffers())
 
 
 def _ids(source: InteractionSource, name: str) -> list[pa.Array]:
-    return [table[name].unique() for table in _interactions(source)]
+    return [table[name].unique() for piece in source.pieces for table in source.read(piece)]
 
 
 def _features(source: FeatureSource) -> Iterator[pa.Table]:

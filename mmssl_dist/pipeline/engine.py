@@ -14,6 +14,7 @@ import yaml
 
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
+from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.artifact_facts import require_facts
 from mmssl_dist.launch.lazy_cluster import LazyCluster
@@ -72,8 +73,10 @@ class Pipeline:
 
     @cached_property
     def raw_files(self) -> RawFiles:
-        """Listed and checked; raises as ``check_data``."""
-        return check_data(self.job)
+        """Listed and checked; raises as ``check_data``. The job's split is settled with them."""
+        files = check_data(self.job)
+        self.job = with_labelled_split(self.job, files.interactions)
+        return files
 
     def begin(self) -> None:
         """Check the output and write job.yaml there.

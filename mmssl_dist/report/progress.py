@@ -65,10 +65,11 @@ def dataset_summary(facts: Facts) -> list[str]:
         f"{count(n)} {reason.replace('_', ' ')}" for reason, n in facts["dropped"].items() if n
     )
     without = facts.get("items_without_features", 0)
+    method = f" (split {facts['split']})" if "split" in facts else ""
     return [
         f"{count(facts['users'])} users, {count(facts['items'])} items, "
         f"{count(sum(splits.values()))} interactions",
-        "interactions: " + ", ".join(f"{count(n)} {split}" for split, n in splits.items()),
+        "interactions: " + ", ".join(f"{count(n)} {split}" for split, n in splits.items()) + method,
         f"features: {modalities}" + (f"; {count(without)} items have none" if without else ""),
         f"dropped: {dropped or 'nothing'}",
         f"ids: {facts['user_id_type']} of users, {facts['item_id_type']} of items",

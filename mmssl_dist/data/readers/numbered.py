@@ -15,6 +15,7 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension, unreadable
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.errors import InputError
+from mmssl_dist.storage import Location
 
 _HEADER_BYTES = 1 << 14
 PIECE_BYTES = 1 << 25
@@ -150,6 +151,14 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
         offset=start.tell(),
         by_columns=bool(by_columns and min(shape) > 1),
     )
+
+
+def holds_objects(location: Location) -> bool:
+    """Whether a ``.npy`` file is an array of pickled Python objects, such as a dictionary."""
+    try:
+        return bool(_read_header(io.BytesIO(location.read_start(_HEADER_BYTES)))[2].hasobject)
+    except _NO_HEADER:
+        return False
 
 
 def _read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -29,7 +29,7 @@ from mmssl_dist.errors import InputError
 
 TIME_METHODS = ("leave_last_out", "temporal")
 _TEXT_SUFFIXES = ((".tsv", ".tsv.gz", ".tsv.zst"), (".csv", ".csv.gz", ".csv.zst"))
-_INTER_NAMES = {
+INTER_NAMES = {
     USER_ID: ("user_id", "userID", "user", "uid"),
     ITEM_ID: ("item_id", "itemID", "item", "iid"),
     TIME: ("timestamp", "time"),
@@ -86,7 +86,7 @@ def open_interactions(
         agreed_type(release.item_ids, None, "", feature_ids)
         return release
     if data.layout == "inter":
-        return _open_text(data, files, _inter_names(data, files[0], method), feature_ids, whole)
+        return _open_text(data, files, inter_names(data, files[0]), feature_ids, whole)
     names = {USER_ID: data.columns.user, ITEM_ID: data.columns.item}
     assert data.columns.time or method not in TIME_METHODS
     if data.columns.time:
@@ -198,9 +198,10 @@ def _types(data: Data, summaries: ColumnSummaries, feature_ids: IdSummary | None
     }
 
 
-def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
+def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     """Column names of an ``.inter`` file: those the job changes, else the first customary one that is
     there."""
+    method = data.split.method
     wanted = {USER_ID: "user", ITEM_ID: "item"}
     if method in TIME_METHODS or data.columns.time is not None:
         wanted[TIME] = "time"
@@ -210,7 +211,7 @@ def _inter_names(data: Data, file: RawFile, method: str) -> dict[str, str]:
     names = {}
     for name, field in wanted.items():
         chosen = getattr(data.columns, field)
-        customary = next((known for known in _INTER_NAMES[name] if known in there), _INTER_NAMES[name][0])
+        customary = next((known for known in INTER_NAMES[name] if known in there), INTER_NAMES[name][0])
         names[name] = customary if chosen == getattr(Columns(), field) else chosen
     return names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from mmssl_dist.config import load_job, parse_job
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.data.columns import ITEM_ID, SPLIT, USER_ID, VECTOR
+from mmssl_dist.data.columns import ITEM_ID, SPLIT, TIME, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.datasets.interchange import read_mmrec, write_mmrec
@@ -127,3 +128,66 @@ def test_what_cannot_be_converted(mmrec, tmp_path):
     with pytest.raises(InputError, match="7"):
         read_mmrec(at(mmrec), at(tmp_path / "new"))
     assert not (tmp_path / "new/job.yaml").exists()
+
+
+def _inter(folder: Path, *lines: str) -> Path:
+    """A folder of RecBole's with these lines, and one modality."""
+    (folder / "raw").mkdir()
+    (folder / "raw/ml.inter").write_text("".join(f"{line}\n" for line in lines))
+    np.save(folder / "raw/audio_feat.npy", np.ones((2, 3), np.float32))
+    return folder / "raw"
+
+
+@pytest.mark.parametrize(
+    ("times", "raw", "kept"),
+    [
+        (("20", "10"), pa.int64(), [20, 10]),
+        (("881250949.25", "7"), pa.decimal128(38, 2), [Decimal("881250949.25"), Decimal(7)]),
+        (("1e9", "0.5"), pa.float64(), [1e9, 0.5]),
+        (("2020-01-01T00:00:00.000000001Z", "2020-01-01"), pa.string(), None),
+    ],
+)
+def test_times_are_kept_and_other_columns_are_named(tmp_path, times, raw, kept):
+    raw_folder = _inter(
+        tmp_path,
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\tnote:token",
+        f"5\t0\t3\t{times[0]}\ta",
+        f"5\t1\t4\t{times[1]}\tb",
+    )
+    done = read_mmrec(at(raw_folder), at(tmp_path / "table"))
+    assert done.left_out == ("rating", "note")
+    table = pq.read_table(tmp_path / "table/interactions.parquet")
+    assert table.column_names == [USER_ID, ITEM_ID, TIME]
+    assert table[TIME].type == raw
+    assert table[TIME].to_pylist() == (list(times) if kept is None else kept)
+    job = load_job(tmp_path / "table/job.yaml", ["data.split.method=leave_last_out"])
+    assert job.data.columns.time == TIME
+    source = open_sources(job.data, find_files(job)).interactions
+    first, second = next(source.read(source.pieces[0]))[TIME].to_pylist()
+    assert first > second
+
+
+def test_graphs_and_mappings_beside_features_are_skipped_and_named(tmp_path):
+    raw_folder = _inter(tmp_path, "userID\titemID\tx_label", "0\t0\t0", "0\t1\t1")
+    np.save(raw_folder / "user_graph_dict.npy", np.array({0: [1]}, dtype=object))
+    np.save(raw_folder / "audio.npy", np.ones((2, 9), np.float32))
+    done = read_mmrec(at(raw_folder), at(tmp_path / "table"))
+    assert done.skipped == ("audio.npy", "user_graph_dict.npy")
+    job = load_job(tmp_path / "table/job.yaml")
+    assert list(job.data.modalities) == ["audio"]
+    assert (job.data.split.method, job.data.columns.split) == ("given", SPLIT)
+
+
+def test_pickled_objects_are_skipped_where_features_have_other_names(tmp_path):
+    raw_folder = _inter(tmp_path, "userID\titemID", "0\t0", "0\t1")
+    (raw_folder / "audio_feat.npy").rename(raw_folder / "audio.npy")
+    np.save(raw_folder / "user_graph_dict.npy", np.array({0: [1]}, dtype=object))
+    done = read_mmrec(at(raw_folder), at(tmp_path / "table"))
+    assert done.skipped == ("user_graph_dict.npy",)
+    assert list(load_job(tmp_path / "table/job.yaml").data.modalities) == ["audio"]
+
+
+def test_rows_without_an_id_are_no_user(tmp_path):
+    raw_folder = _inter(tmp_path, "userID\titemID\ttime", "0\t0\t1", "\t1\t1", "0\t\t")
+    done = read_mmrec(at(raw_folder), at(tmp_path / "table"))
+    assert (done.users, done.items) == (1, 2)
