@@ -21,7 +21,7 @@ from mmssl_dist.config import load_job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.write import write_table
 from mmssl_dist.planning.memory import EMPTY_WORKER
-from mmssl_dist.planning.plan import Assumptions, plan_resources
+from mmssl_dist.planning.resource_plan import Assumptions, plan_resources
 from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import open_location, require_manifest
 

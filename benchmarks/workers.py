@@ -26,8 +26,8 @@ from mmssl_dist.cluster.connection import worker_environment
 from mmssl_dist.config import Job, load_job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import PartitionData
 from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.storage import Location

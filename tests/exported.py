@@ -13,8 +13,8 @@ from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
-from mmssl_dist.export.new_items import write_new_items
-from mmssl_dist.graph.load import load_features, load_ids
+from mmssl_dist.export.new_item_weights import write_new_items
+from mmssl_dist.graph.partition_files import load_features, load_ids
 from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.sharding.partitions import LocalGraph

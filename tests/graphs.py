@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import PartitionData
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.sharding.topology import Adjacency
 

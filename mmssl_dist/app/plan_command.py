@@ -55,8 +55,8 @@ def plan(
     dataset, else those given.
     """
     from mmssl_dist.cluster.connection import machine_memory
-    from mmssl_dist.planning.plan import GIGA, Assumptions, plan_resources
-    from mmssl_dist.report.plan import plan_lines
+    from mmssl_dist.planning.resource_plan import GIGA, Assumptions, plan_resources
+    from mmssl_dist.report.plan_lines import plan_lines
 
     job = load_resolved(job_file, overrides)
     numbers = (users, items, interactions)

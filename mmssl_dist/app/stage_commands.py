@@ -23,7 +23,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     from mmssl_dist.config.candidates import check_search
     from mmssl_dist.data.split_labels import with_labelled_split
     from mmssl_dist.launch.preflight import check_data, check_headers
-    from mmssl_dist.report.job import description
+    from mmssl_dist.report.job_summary import description
 
     job = load_resolved(job_file, overrides)
     files = check_data(job)
@@ -162,8 +162,8 @@ def tune(
     from functools import partial
 
     from mmssl_dist.launch.lazy_cluster import lazy_cluster
-    from mmssl_dist.pipeline.search import search
-    from mmssl_dist.report.trials import show_trials
+    from mmssl_dist.pipeline.setting_search import search
+    from mmssl_dist.report.trial_table import show_trials
 
     job = load_resolved(job_file, overrides)
     result = search(job, partial(lazy_cluster, address=address, debug=debug), force)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.export.ids import LocalIds, RankedIds, ranked_ids
+from mmssl_dist.export.id_exchange import LocalIds, RankedIds, ranked_ids
 from mmssl_dist.export.writers import (
     write_item_embeddings,
     write_recommendations,

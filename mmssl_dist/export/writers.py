@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 
 from mmssl_dist.data.columns import ITEM_ID, USER_ID, VECTOR
-from mmssl_dist.export.ids import RankedIds
+from mmssl_dist.export.id_exchange import RankedIds
 from mmssl_dist.storage import FileRecord, Location
 from mmssl_dist.storage.export_names import (
     ITEM_EMBEDDINGS,

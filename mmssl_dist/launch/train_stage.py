@@ -22,7 +22,7 @@ from mmssl_dist.launch.run_workers import (
     run_workers,
 )
 from mmssl_dist.launch.worker_entry import train_on_worker
-from mmssl_dist.planning.plan import Assumptions, plan_resources, require_room
+from mmssl_dist.planning.resource_plan import Assumptions, plan_resources, require_room
 from mmssl_dist.planning.sizes import sizes_of_partitions
 from mmssl_dist.storage import (
     FileRecord,

@@ -11,7 +11,13 @@ import pyarrow as pa
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph.load import load_features, load_ids, load_partition, load_standardization, read_book
+from mmssl_dist.graph.partition_files import (
+    load_features,
+    load_ids,
+    load_partition,
+    load_standardization,
+    read_book,
+)
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.storage import RunFolder
 

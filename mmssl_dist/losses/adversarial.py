@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config import model_sections
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 
 _EPSILON = 1e-8  # as in the released Gumbel noise
 

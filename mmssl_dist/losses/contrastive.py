@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 
 _EPSILON = 1e-8  # inside the logarithm, as released; bounds the loss of a row
 

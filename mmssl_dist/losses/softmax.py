@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 
 
 def sampled_softmax(

@@ -2,6 +2,6 @@
 
 from mmssl_dist.model.critic import Critic
 from mmssl_dist.model.mmssl import Mmssl, Rows
-from mmssl_dist.model.rows import dropout, normalize
+from mmssl_dist.model.row_functions import dropout, normalize
 
 __all__ = ["Critic", "Mmssl", "Rows", "dropout", "normalize"]

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 
 _SLOPE = 0.2  # of the leaky rectifiers
 # The layer norms make the critic steep: its gradient at unit rows starts near the square root of C times the

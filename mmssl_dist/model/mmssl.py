@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmssl_dist.config import model_sections
 from mmssl_dist.model.attention import CrossModalAttention
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pick
 
 

@@ -14,10 +14,10 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists, bipartite
-from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import PartitionData
 from mmssl_dist.graph.similar import symmetric_weights
-from mmssl_dist.planning.plan import Speed
+from mmssl_dist.planning.resource_plan import Speed
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
 from mmssl_dist.training.state import initial_state

@@ -11,7 +11,7 @@ from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
 from mmssl_dist.graph.cut_method import chosen_method, metis_bytes
 from mmssl_dist.graph.streaming import NODE_BYTES
-from mmssl_dist.planning.batch import ExpectedBatch
+from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.training.state import ROWS_AT_ONCE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.planning.batch import ExpectedBatch
+from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
 
 _COUNT, _FLOAT = 4, 4

@@ -14,7 +14,7 @@ from mmssl_dist.evaluation.users import MODEL, POPULARITY
 from mmssl_dist.report.paired import SMALLEST_P, Interval, holm, interval, resampled_means, sign_flip_p
 from mmssl_dist.report.runs import Summary
 from mmssl_dist.report.same_model import require_same_models
-from mmssl_dist.report.users import UserValues, read_users, require_same_users
+from mmssl_dist.report.user_metrics import UserValues, read_users, require_same_users
 from mmssl_dist.storage import Location
 
 

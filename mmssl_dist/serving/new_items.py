@@ -18,7 +18,7 @@ import safetensors.numpy
 
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph import names
-from mmssl_dist.graph.load import read_book
+from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.seen import places_of
 from mmssl_dist.storage.export_names import NEW_ITEMS, OWN, bias, fold_in_file, share, standardization, weight

@@ -21,7 +21,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.serving.artifact import Artifact
-from mmssl_dist.serving.ids import Ids
+from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.serving.new_items import NewItems, unit
 from mmssl_dist.serving.seen import SeenItems, read_seen
 from mmssl_dist.storage import RunFolder, StageFolder, downloads_folder, open_location

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmssl_dist.graph import names
-from mmssl_dist.graph.load import read_book
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import PartitionData
 from mmssl_dist.sharding.topology import Adjacency
 
 

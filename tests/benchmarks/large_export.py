@@ -16,10 +16,10 @@ import torch
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.fold_in import FoldInRows, write_fold_in
-from mmssl_dist.export.new_items import write_new_items
+from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.export.writers import write_item_embeddings, write_safetensors, write_user_embeddings
-from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
+from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest

@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.export.export import export_partitions
-from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
+from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.launch.worker_entry import measure
 from mmssl_dist.sampling.batch import Batch

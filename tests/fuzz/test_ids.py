@@ -12,7 +12,7 @@ from mmssl_dist.data.ids import buckets_of, canonical_type, hashes, ranked
 from mmssl_dist.data.readers.values import to_ids
 from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.export.ids import LocalIds, fetch_external_ids
+from mmssl_dist.export.id_exchange import LocalIds, fetch_external_ids
 from tests.fuzz.amount import amount
 from tests.fuzz.messages import message
 from tests.fuzz.test_interactions import as_written

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.export.ids import LocalIds, fetch_external_ids, ranked_ids
+from mmssl_dist.export.id_exchange import LocalIds, fetch_external_ids, ranked_ids
 from tests.processes import run_workers
 
 N = 30

@@ -13,7 +13,7 @@ import torch
 from mmssl_dist.config import Job, load_job
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
-from mmssl_dist.graph.load import load_features
+from mmssl_dist.graph.partition_files import load_features
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import initial_rows
 from tests.processes import run_workers

@@ -12,7 +12,7 @@ import pytest
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export import writers
-from mmssl_dist.export.ids import RankedIds
+from mmssl_dist.export.id_exchange import RankedIds
 from mmssl_dist.storage import Location, open_location
 
 

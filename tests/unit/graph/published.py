@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.graph.load import PartitionData, load_ids, load_partition, read_book
+from mmssl_dist.graph.partition_files import PartitionData, load_ids, load_partition, read_book
 from mmssl_dist.storage import Location, Manifest, open_location
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import ArtifactError, InputError, MmsslError
-from mmssl_dist.graph.load import load_ids, load_partition, read_book
 from mmssl_dist.graph.metis import environment, metis
 from mmssl_dist.graph.partition import partition, partitions_fingerprint
+from mmssl_dist.graph.partition_files import load_ids, load_partition, read_book
 from mmssl_dist.storage import Manifest, read_manifest
 from tests.artifacts import write_dataset
 from tests.oracle import reference as oracle

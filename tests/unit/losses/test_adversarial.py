@@ -9,7 +9,7 @@ import torch
 from mmssl_dist.config import model_sections
 from mmssl_dist.losses import critic_loss, generator_loss, generator_rows, real_rows
 from mmssl_dist.model.critic import Critic
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 
 ITEMS = torch.zeros(2, 1)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmssl_dist.model.critic import Critic
-from mmssl_dist.model.rows import normalize
+from mmssl_dist.model.row_functions import normalize
 
 D, HIDDEN = 16, (24, 8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl_dist.model.rows import dropout, normalize
+from mmssl_dist.model.row_functions import dropout, normalize
 
 
 def test_normalize_by_hand():

@@ -25,8 +25,8 @@ from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.launch.worker_entry import train_on_worker
 from mmssl_dist.planning import memory
-from mmssl_dist.planning.batch import expected_batch
 from mmssl_dist.planning.calibrate import synthetic_graph
+from mmssl_dist.planning.expected_batch import expected_batch
 from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph

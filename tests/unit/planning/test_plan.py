@@ -14,10 +14,10 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.planning import calibrate as calibration
-from mmssl_dist.planning.batch import expected_batch
 from mmssl_dist.planning.calibrate import calibrate, synthetic_graph
+from mmssl_dist.planning.expected_batch import expected_batch
 from mmssl_dist.planning.memory import worker_memory
-from mmssl_dist.planning.plan import Assumptions, Speed, plan_resources, require_room
+from mmssl_dist.planning.resource_plan import Assumptions, Speed, plan_resources, require_room
 from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions, supposed_sizes
 from mmssl_dist.planning.traffic import sent_bytes
 from mmssl_dist.sampling.batch import BatchSampler

@@ -18,7 +18,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.report.compare import Contender, Line, comparison_lines, parse_contenders
 from mmssl_dist.report.runs import Summary
-from mmssl_dist.report.users import read_users
+from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.storage import Manifest, open_location, publish
 
 

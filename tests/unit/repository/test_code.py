@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from mmssl_dist.config import Job
-from tests.unit.repository.shape import POSITIONAL, shape, two_way_imports
+from tests.unit.repository.shape import POSITIONAL, repeated_names, shape, two_way_imports
 
 PACKAGE = Path(__file__).parents[3] / "mmssl_dist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -120,6 +120,10 @@ def test_no_two_files_import_each_other() -> None:
         for path, name in names.items()
     }
     assert two_way_imports(imported) == set()
+
+
+def test_no_two_files_have_the_same_name() -> None:
+    assert repeated_names(MODULES) == {}
 
 
 @pytest.mark.processes

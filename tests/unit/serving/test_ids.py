@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.ids import Ids
+from mmssl_dist.serving.id_lookup import Ids
 
 NUMBERS = np.random.default_rng(0).permutation(50)
 DAY = datetime.date(2024, 2, 1)

@@ -15,8 +15,8 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.propagation import exact_layers
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph.load import load_ids
 from mmssl_dist.graph.partition import partition
+from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.serving.run import Run, open_run
 from mmssl_dist.storage import open_location, require_manifest

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph.load import PartitionData
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import PartitionData
 from mmssl_dist.sharding.partitions import join_partitions
 from tests.graphs import cut, item_nodes, lists_of, local_graph, neighbours_of, small_graphs, user_nodes
 

@@ -13,7 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
-from mmssl_dist.report.trials import search_summary, show_trials, write_trials
+from mmssl_dist.report.trial_table import search_summary, show_trials, write_trials
 from mmssl_dist.storage import Manifest, open_location
 from mmssl_dist.tuning.proposals import Halving, Proposals, distributions
 from mmssl_dist.tuning.run_trials import remaining, search_folder

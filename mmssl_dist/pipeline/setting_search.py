@@ -18,7 +18,7 @@ from mmssl_dist.pipeline.engine import Pipeline, log_end
 from mmssl_dist.pipeline.stages import PARTITION, PREPARE, check_memory
 from mmssl_dist.report.live import begins
 from mmssl_dist.report.progress import skipped_line, training_line
-from mmssl_dist.report.trials import search_summary, write_trials
+from mmssl_dist.report.trial_table import search_summary, write_trials
 from mmssl_dist.storage import Location, Manifest
 from mmssl_dist.tuning.trials import Trial, best_first, read_trials
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.cut_method import chosen_method
-from mmssl_dist.planning.batch import ExpectedBatch, expected_batch
+from mmssl_dist.planning.expected_batch import ExpectedBatch, expected_batch
 from mmssl_dist.planning.memory import Memory, index_memory, partition_memory, storage_bytes, worker_memory
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.traffic import local_share, sent_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mmssl_dist.planning.plan import Assumptions, Requirements, ResourcePlan, Speed
+from mmssl_dist.planning.resource_plan import Assumptions, Requirements, ResourcePlan, Speed
 from mmssl_dist.report.progress import count, duration, percent, size
 
 _WIDTH = 26
