@@ -50,9 +50,9 @@ def plan(
 ) -> None:
     """Estimate what a job needs before it runs.
 
-    Memory of each worker by kind, what workers send each other, storage, time and cost, the fewest workers
-    that fit, and what would break first. Sizes are those of the published partitions, else of the published
-    dataset, else those given.
+    Memory of each worker by purpose, traffic between workers, storage, time and cost, the fewest workers
+    that fit, and what would break first. Uses the sizes of the published partitions or dataset, or those
+    given.
     """
     from mmssl_dist.cluster.connection import machine_memory
     from mmssl_dist.planning.resource_plan import GIGA, Assumptions, plan_resources

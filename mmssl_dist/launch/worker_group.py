@@ -66,13 +66,13 @@ class WorkerGroup:
         member = ray.remote(
             num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker, runtime_env=variables
         )(_Member)
-        places = (
+        bundles = (
             PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=rank)
             for rank in range(size)
         )
         self._members = [
-            member.options(scheduling_strategy=place).remote(rank, size, self.cluster.relay)
-            for rank, place in enumerate(places)
+            member.options(scheduling_strategy=bundle).remote(rank, size, self.cluster.relay)
+            for rank, bundle in enumerate(bundles)
         ]
 
     def serves(self, job: Job) -> bool:

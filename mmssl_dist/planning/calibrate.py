@@ -1,5 +1,4 @@
-"""How long a step takes on this machine: a few steps of the job's own model on two synthetic graphs in
-memory."""
+"""Measures a step on this machine: a few steps of the job's own model on two synthetic graphs in memory."""
 
 from __future__ import annotations
 
@@ -28,8 +27,8 @@ _WARM_UP, _MEASURED = 2, 5
 
 
 def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
-    """Measure on this machine, in this process, with the cores of one worker; once in a process, since
-    DeepSpeed keeps the first process group it meets.
+    """Measure on this machine, in this process, with the cores of one worker. Call it once in a process:
+    DeepSpeed keeps the first process group it sees.
 
     Args:
         widths: width F of the features, by modality.
@@ -41,7 +40,7 @@ def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
     device = torch.device("cuda" if job.scaling.gpus_per_worker and torch.cuda.is_available() else "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(job.scaling.cpus_per_worker)
-    # DeepSpeed wants a group, be it of one
+    # DeepSpeed needs a process group, even of one
     dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         points = [
@@ -59,11 +58,11 @@ def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
 def synthetic_graph(
     users: int, items: int, interactions: int, widths: dict[str, int], neighbours: int
 ) -> LocalGraph:
-    """A graph of one partition, with power-law degrees and planted communities; its features hold no meaning.
+    """A graph of one partition, with power-law degrees and planted communities; its features are noise.
 
     Args:
         widths: width F of the features, by modality.
-        neighbours: entries per item and modality of an item-item graph that is drawn at random.
+        neighbours: entries per item and modality of a random item-item graph.
     """
     plan = make_plan(users, items, interactions, widths, seed=0)
     graph = bipartite(*draw_interactions(plan, 0, users), (users, items))
@@ -109,7 +108,7 @@ def _measure(job: Job, graph: LocalGraph, device: torch.device) -> tuple[float, 
     for number in range(_WARM_UP + _MEASURED):
         started = time.perf_counter()
         batch = sampler.batch(*divmod(number, sampler.steps))
-        step(batch.to(device))  # ends with losses read, so the device is done
+        step(batch.to(device))  # reads the losses last, so the device has finished
         if number >= _WARM_UP:
             seconds.append(time.perf_counter() - started)
             rows.append(len(batch.id_route.requested))
