@@ -23,6 +23,7 @@ from mmssl_dist.cluster.capacity import await_room, room_now
 from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.cluster.log_relay import carried, follow
 from mmssl_dist.config import Job
+from mmssl_dist.errors import WorkerError
 from mmssl_dist.launch.failure_policy import FailurePolicy, root_failure, worker_error
 from mmssl_dist.storage import downloads_folder
 
@@ -105,8 +106,16 @@ class WorkerGroup:
                 raise worker_error(*root_failure(failures))
 
     def run_on_first(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """``function(*arguments)`` in the process of the first worker; raises as ``Cluster.run_task``."""
-        return self.cluster.result_of(self._members[0].call.remote(function, arguments), function)
+        """``function(*arguments)`` in the process of the first worker, or in a task if that worker is lost;
+        raises as ``Cluster.run_task``."""
+        try:
+            return self.cluster.result_of(self._members[0].call.remote(function, arguments), function)
+        except WorkerError as error:
+            if not isinstance(error.__cause__, RayActorError):
+                raise
+            _logger.warning("%s; its work is repeated in a task", error)
+        self.close()  # frees the CPU that a task needs
+        return self.cluster.run_task(function, *arguments)
 
     def close(self) -> None:
         """End the workers and free their resources."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_a_job_that_asks_for_other_workers_gets_others(lazy):
     (alone,) = lazy.workers(one, "evaluate").run(launch_functions.process_and_sum, "evaluate")
     assert alone[1] == 0
     assert alone[0] not in {process for process, _ in first}
+
+
+def test_a_task_is_repeated_when_the_worker_it_ran_in_is_lost(lazy, caplog):
+    (process, _), _ = lazy.workers(make_job(), "evaluate").run(launch_functions.process_and_sum, "evaluate")
+    os.kill(process, signal.SIGKILL)
+    assert lazy.run_task(os.getpid) != process
+    assert "its work is repeated in a task" in caplog.text
+    again = lazy.workers(make_job(), "export").run(launch_functions.process_and_sum, "export")
+    assert [total for _, total in again] == [1, 1]
 
 
 def test_input_error_of_one_worker_ends_the_stage_at_once(lazy, tmp_path):
