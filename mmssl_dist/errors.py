@@ -6,9 +6,13 @@ and what to do, and survives pickling, since most are raised in a worker and sho
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 EXIT_SYSTEM_FAILURE = 1
 EXIT_BAD_INPUT = 2
 _LONGEST_SHOWN = 300
+T = TypeVar("T")
 
 
 class MmsslError(Exception):
@@ -42,7 +46,7 @@ class UnknownIdError(InputError):
 
 
 class ConfigError(InputError):
-    """One or several problems of a job's YAML, shown together, one line each."""
+    """Problems of a job's YAML or of its raw files, shown together, one line each."""
 
     def __init__(self, problems: tuple[str, ...], source: str) -> None:
         super().__init__(
@@ -55,6 +59,47 @@ class ConfigError(InputError):
         return "\n".join(
             (f"{self.source}: {len(self.problems)} problem(s)", *(f"  {p}" for p in self.problems))
         )
+
+
+class Problems:
+    """Collects what several checks refuse, so that all of it is shown at once.
+
+    Attributes:
+        errors: in the order they were met.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[InputError] = []
+
+    def attempt(self, check: Callable[[], T]) -> T | None:
+        """``check()``, or None where it refuses the input. Failures of the system are raised at once."""
+        try:
+            return check()
+        except InputError as error:
+            if error.exit_status != EXIT_BAD_INPUT:
+                raise
+            self.errors.append(error)
+            return None
+
+    def passes(self, check: Callable[[], object]) -> bool:
+        """Whether ``check()`` refuses nothing."""
+        before = len(self.errors)
+        self.attempt(check)
+        return len(self.errors) == before
+
+    def lines(self) -> tuple[str, ...]:
+        """One line per problem, each once."""
+        lines: list[str] = []
+        for error in self.errors:
+            lines += error.problems if isinstance(error, ConfigError) else (str(error),)
+        return tuple(dict.fromkeys(lines))
+
+    def raise_all(self, source: str) -> None:
+        """Raise what was collected, if anything: a single error as it is, several as one of ``source``."""
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise ConfigError(self.lines(), source)
 
 
 class StorageError(InputError):

@@ -16,23 +16,18 @@ app = typer.Typer()
 @app.command()
 @reported
 def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = False) -> None:
-    """Check the YAML, and the raw files against it.
+    """Check the YAML and the raw files, and show what they hold.
 
-    Shows all problems of the YAML at once, each with its path.
+    Shows all problems of both at once. Small inputs are read whole, of large ones the first and last block of
+    each file.
     """
-    from mmssl_dist.config.candidates import check_search
-    from mmssl_dist.data.split_labels import with_labelled_split
-    from mmssl_dist.launch.preflight import check_data, check_headers
-    from mmssl_dist.report.job_summary import description
+    from mmssl_dist.launch.validate import validated
+    from mmssl_dist.report.job_summary import description, input_lines
 
-    job = load_resolved(job_file, overrides)
-    files = check_data(job)
-    job = with_labelled_split(job, files.interactions)
-    check_headers(job, files)
-    if job.search.space:
-        check_search(job)
+    job, overview, files = validated(job_file, overrides or ())
     typer.echo(description(job))
-    typer.echo(f"valid; {len(files.all())} raw files found")
+    typer.echo("\n".join(input_lines(overview)))
+    typer.echo(f"valid; {files} raw files found")
 
 
 @app.command()

@@ -6,6 +6,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.renamed import current_setting, with_current_names
 from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.config.rules import disagreements
+from mmssl_dist.config.tree import JobSections
 from mmssl_dist.errors import ConfigError, InputError
 
 _MAX_BYTES = 1 << 20
@@ -85,17 +88,62 @@ def load_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
         InputError: no such file, or not a YAML mapping.
         ConfigError: one or more values break a rule.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(str(path), "no such file", "a job is a YAML file", "Check the path.")
-    size = file.stat().st_size
-    if size > _MAX_BYTES:
-        raise InputError(str(path), f"{size} bytes", f"a job has at most {_MAX_BYTES}", "Check the path.")
+    return parse_job(_parse_file(path), overrides, source=str(path))
+
+
+@dataclass(frozen=True)
+class ExaminedJob:
+    """A job that may have problems.
+
+    Attributes:
+        problems: of its YAML, one line each.
+        job: the job, with defaults in the place of values that are wrong alone; None where nothing can be
+            said of its raw files.
+        data_agrees: no rule between settings of the raw files is broken.
+    """
+
+    problems: tuple[str, ...]
+    job: Job | None
+    data_agrees: bool
+
+
+def examine_job(path: str | Path, overrides: Iterable[str] = ()) -> ExaminedJob:
+    """The job in the YAML file ``path``, as far as it can be read; for checks that go on in spite of
+    problems.
+
+    Raises:
+        InputError: no such file, or not a YAML mapping.
+    """
+    overrides = tuple(overrides)
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(path), error, "a job is a readable UTF-8 file", "Check the file.") from error
-    return read_job(text, str(path), overrides)
+        return ExaminedJob((), load_job(path, overrides), data_agrees=True)
+    except ConfigError as error:
+        validation = error.__cause__
+        if not isinstance(validation, ValidationError):
+            raise
+        job, agrees = _without_problems(_merged(_parse_file(path), overrides, str(path)))
+        return ExaminedJob(error.problems, job, agrees)
+
+
+def _without_problems(tree: Mapping[str, Any]) -> tuple[Job | None, bool]:
+    """The job without the values that are wrong alone, and whether its raw files' settings agree."""
+    for _ in range(_MAX_PROBLEMS):
+        try:
+            sections = JobSections.model_validate(tree)
+        except ValidationError as error:
+            for problem in error.errors():
+                keys = _keys(problem["loc"])
+                if keys[:1] == ["output"]:
+                    tree = _without(tree, keys, True)
+                elif keys[:1] == ["data"] and problem["type"] != "extra_forbidden":
+                    return None, False  # nothing is known of files whose settings are wrong
+                else:
+                    tree = _without(tree, keys, problem["type"] == "missing")
+        else:
+            job = Job.model_construct(**{name: getattr(sections, name) for name in JobSections.model_fields})
+            broken = [path for rule in disagreements(job) for path in rule.paths]
+            return job, not any(path.startswith("data.") for path in broken)
+    return None, False
 
 
 def read_job(text: str, source: str, overrides: Iterable[str] = ()) -> Job:
@@ -105,13 +153,7 @@ def read_job(text: str, source: str, overrides: Iterable[str] = ()) -> Job:
 
 def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") -> Job:
     """The job in an already parsed YAML ``tree``; raises as ``load_job`` does."""
-    if not isinstance(tree, dict):
-        raise InputError(
-            source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`."
-        )
-    merged = with_current_names(tree, source)
-    for override in overrides:
-        merged = with_current_names(_override(merged, override), "--set")
+    merged = _merged(tree, overrides, source)
     try:
         return Job.model_validate(merged)
     except ValidationError as error:
@@ -124,6 +166,32 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
         raise InputError(
             source, "a tree that holds itself", "a job is finite", "Remove the YAML alias."
         ) from error
+
+
+def _parse_file(path: str | Path) -> object:
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(str(path), "no such file", "a job is a YAML file", "Check the path.")
+    size = file.stat().st_size
+    if size > _MAX_BYTES:
+        raise InputError(str(path), f"{size} bytes", f"a job has at most {_MAX_BYTES}", "Check the path.")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(path), error, "a job is a readable UTF-8 file", "Check the file.") from error
+    return _parse(text, str(path))
+
+
+def _merged(tree: object, overrides: Iterable[str], source: str) -> dict[str, Any]:
+    """``tree`` under present names, with the overrides applied."""
+    if not isinstance(tree, dict):
+        raise InputError(
+            source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`."
+        )
+    merged = with_current_names(tree, source)
+    for override in overrides:
+        merged = with_current_names(_override(merged, override), "--set")
+    return merged
 
 
 def parse_storage(section: Mapping[str, object], overrides: Iterable[str] = ()) -> Storage:

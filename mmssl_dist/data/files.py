@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import PurePosixPath
 
 import pyarrow.fs as pafs
 
-from mmssl_dist.config.data_sections import Data
+from mmssl_dist.config.data_sections import Data, Modality
 from mmssl_dist.config.job import Job
-from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, open_location
 
 RELEASE_FILES = ("train.json", "val.json", "test.json")
@@ -59,16 +60,26 @@ def find_files(job: Job) -> RawFiles:
     """The raw files of ``job``.
 
     Raises:
-        InputError: data.path or something under it is not there.
+        InputError: data.path or something under it is not there; names everything that is missing.
     """
     root = open_location(job.data.path, job.storage)
     if not root.is_folder():
         raise InputError("data.path", job.data.path, "the folder must exist", "Check the path or URL.")
-    features = {}
-    for name, modality in job.data.modalities.items():
-        suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
-        features[name] = expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
-    return RawFiles(_interaction_files(root, job.data), features, find_titles(job), find_images(job))
+    problems = Problems()
+    interactions = problems.attempt(lambda: _interaction_files(root, job.data))
+    features = {
+        name: problems.attempt(partial(_feature_files, root, name, modality)) or ()
+        for name, modality in job.data.modalities.items()
+    }
+    titles = problems.attempt(lambda: find_titles(job))
+    images = problems.attempt(lambda: find_images(job))
+    problems.raise_all("data")
+    return RawFiles(interactions or (), features, titles or (), images or ())
+
+
+def _feature_files(root: Location, name: str, modality: Modality) -> tuple[RawFile, ...]:
+    suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
+    return expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
 
 
 def find_titles(job: Job) -> tuple[RawFile, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,6 +108,33 @@ def numbered_rows(
         counts=users.counts | counts,
         held_out_digest=_held_out_digest(users),
     )
+
+
+def dataset_facts(
+    job: Job, source: InteractionSource, features: dict[str, FeatureSource], rows: NumberedRows
+) -> dict[str, Any]:
+    """The facts of the dataset's manifest."""
+    counts, keep = rows.counts, job.data.unknown_items == "keep"
+    dropped = {reason: counts[reason] for reason in (*REASONS, "below_min_interactions")}
+    return {
+        "users": counts["users"],
+        "items": counts["items"],
+        "interactions": {name: counts[name] for name in SPLITS},
+        "split": job.data.split.method,
+        "modalities": {
+            name: {"dimension": feature.dimension, "items": counts[feature_table(name)]}
+            for name, feature in features.items()
+        },
+        "user_id_type": str(source.user_type),
+        "item_id_type": str(source.item_type),
+        "dropped": {
+            **dropped,
+            "items_below_min_interactions": counts[ITEMS_DROPPED],
+            "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
+        },
+        "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
+        "held_out_digest": rows.held_out_digest,
+    }
 
 
 def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Users:

@@ -8,16 +8,12 @@ numbers), interactions and features by item (item numbers, checks), writing. The
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.bucket_steps import ITEMS_DROPPED, UNKNOWN_INTERACTIONS, UNKNOWN_ITEMS, feature_table
-from mmssl_dist.data.columns import SPLITS
 from mmssl_dist.data.files import RawFiles
-from mmssl_dist.data.passes import NumberedRows, numbered_rows
-from mmssl_dist.data.readers import FeatureSource, InteractionSource, open_sources
+from mmssl_dist.data.passes import NumberedRows, dataset_facts, numbered_rows
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.row_operations import map_tables
-from mmssl_dist.data.rows import REASONS
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, fingerprint, publish
@@ -60,30 +56,3 @@ def _write(target: Location, rows: NumberedRows, modalities: tuple[str, ...]) ->
     written = map_tables(rows.users, users, 1).union(map_tables(rows.items, items, 1))
     records = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written.iter_rows()}
     return dict(sorted(records.items()))
-
-
-def dataset_facts(
-    job: Job, source: InteractionSource, features: dict[str, FeatureSource], rows: NumberedRows
-) -> dict[str, Any]:
-    """The facts of the dataset's manifest."""
-    counts, keep = rows.counts, job.data.unknown_items == "keep"
-    dropped = {reason: counts[reason] for reason in (*REASONS, "below_min_interactions")}
-    return {
-        "users": counts["users"],
-        "items": counts["items"],
-        "interactions": {name: counts[name] for name in SPLITS},
-        "split": job.data.split.method,
-        "modalities": {
-            name: {"dimension": feature.dimension, "items": counts[feature_table(name)]}
-            for name, feature in features.items()
-        },
-        "user_id_type": str(source.user_type),
-        "item_id_type": str(source.item_type),
-        "dropped": {
-            **dropped,
-            "items_below_min_interactions": counts[ITEMS_DROPPED],
-            "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
-        },
-        "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
-        "held_out_digest": rows.held_out_digest,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmssl_dist.config.data_sections import Partition
+from mmssl_dist.errors import InputError
 
 _METIS_EDGE, _METIS_NODE = (
     85,
@@ -20,3 +21,14 @@ def chosen_method(settings: Partition, nodes: int, interactions: int) -> str:
     if settings.method != "auto":
         return settings.method
     return "metis" if metis_bytes(nodes, interactions) <= settings.metis_gb * 1e9 else "streaming"
+
+
+def require_nodes(parts: int, users: int, items: int) -> None:
+    """Raise an InputError unless every part can have a node."""
+    if parts > users + items:
+        raise InputError(
+            "partition.parts",
+            parts,
+            f"a part needs a node, and there are {users} users and {items} items",
+            "Lower partition.parts.",
+        )

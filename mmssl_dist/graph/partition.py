@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.columns import HELD_OUT, ITEM, ITEM_ID, USER, USER_ID
-from mmssl_dist.errors import InputError
 from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite, degree_counts, lists
 from mmssl_dist.graph.cut import (
@@ -23,7 +22,7 @@ from mmssl_dist.graph.cut import (
     random_cut,
     unevenness,
 )
-from mmssl_dist.graph.cut_method import chosen_method
+from mmssl_dist.graph.cut_method import chosen_method, require_nodes
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.propagate import propagate, standardize, unchanged
 from mmssl_dist.graph.similar import nearest_items, symmetric_weights
@@ -50,13 +49,7 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
         MmsslError: METIS gave up.
     """
     shape = (int(dataset.facts["users"]), int(dataset.facts["items"]))
-    if job.partition.parts > sum(shape):
-        raise InputError(
-            "partition.parts",
-            job.partition.parts,
-            f"a part needs a node, and there are {shape[0]} users and {shape[1]} items",
-            "Lower partition.parts.",
-        )
+    require_nodes(job.partition.parts, *shape)
     folder = RunFolder.of(job)
     location = folder.partitions.location
     with tempfile.TemporaryDirectory(prefix="dataset-") as cache:

@@ -1,22 +1,29 @@
-"""Looks before the leap: what can be known to fail is said before any work starts."""
+"""Checks before any work starts: what can be known to fail is said at once."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from mmssl_dist.config import Job
-from mmssl_dist.data.files import RawFiles, find_files
+from mmssl_dist.config.data_sections import Data, Modality
+from mmssl_dist.data.files import RawFile, RawFiles, find_files
 from mmssl_dist.data.images import check_images
-from mmssl_dist.data.readers import open_sources
+from mmssl_dist.data.readers import FeatureSource, open_sources
+from mmssl_dist.data.readers.numbered import open_numbered
+from mmssl_dist.data.readers.open import open_interactions
+from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.data.titles import check_titles
-from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, RunFolder, open_location, require_answer
 from mmssl_dist.storage.paths import absolute
 
 T = TypeVar("T")
+_EMPTY = ("no vector", "no row below the header")  # what readers find in files without rows
 
 
 def resolved(job: Job) -> Job:
@@ -52,12 +59,43 @@ def check_headers(job: Job, files: RawFiles) -> None:
     """Open every raw file and look at its header, for what needs no row to be seen.
 
     Raises:
-        InputError: a file is not what its name says, or has not the columns, types or shapes that the job
-            needs.
+        InputError: files are not what their names say, or lack the columns, types or shapes that the job
+            needs; names all of them.
     """
-    open_sources(job.data, files, whole=False)
-    check_titles(job.data, files.titles)
-    check_images(job.data, files.images)
+    problems = Problems()
+    _check_sources(job.data, files, problems)
+    for file in files.titles:
+        problems.attempt(partial(check_titles, job.data, (file,)))
+    for file in files.images:
+        problems.attempt(partial(check_images, job.data, (file,)))
+    problems.raise_all("data")
+
+
+def _check_sources(data: Data, files: RawFiles, problems: Problems) -> None:
+    """Open all files together, and where that fails each alone, so that every bad header is named."""
+    together = Problems()
+    together.attempt(lambda: open_sources(data, files, whole=False))
+    if not together.errors:
+        return
+    alone = Problems()
+    for file in files.interactions:
+        alone.attempt(partial(open_interactions, data, _among(data, files, file), whole=False))
+    for name, modality in data.modalities.items():
+        for file in files.features[name]:
+            alone.attempt(partial(_open_feature_file, data, file, modality))
+    # A part may be empty where others are not, so that alone is the fault of all files together only
+    faults = [error for error in alone.errors if error.value not in _EMPTY]
+    problems.errors += faults or together.errors
+
+
+def _among(data: Data, files: RawFiles, file: RawFile) -> tuple[RawFile, ...]:
+    """``file`` with those that the layout reads beside it."""
+    return files.interactions if data.layout == "mmssl" else (file,)
+
+
+def _open_feature_file(data: Data, file: RawFile, modality: Modality) -> FeatureSource:
+    numbered = modality.file.endswith(".npy")
+    return open_numbered(file) if numbered else open_vectors((file,), modality, data.columns.types.item)
 
 
 def check_output(job: Job) -> None:
@@ -82,6 +120,31 @@ def check_output(job: Job) -> None:
         raise
     _named("output", probe.remove, job.output)
     _require_same(job.output, same)
+
+
+def check_output_folder(job: Job) -> None:
+    """Check that a local output could be written, without writing there.
+
+    Raises:
+        StorageError: it is a file or below one, or its permissions do not allow it.
+    """
+    if not open_location(job.output, job.storage).is_local:
+        return
+    folder = Path(absolute(job.output))
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise _unwritable(job.output, "Not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unwritable(job.output, "Permission denied")
+
+
+def _unwritable(output: str, reason: str) -> StorageError:
+    return StorageError(
+        "output",
+        output,
+        f"it must be a folder that can be written ({reason})",
+        "Choose another output, or fix its permissions.",
+    )
 
 
 def _require_apart(job: Job, files: RawFiles) -> None:
@@ -111,12 +174,7 @@ def _try_local(output: str, probe: Location, content: bytes) -> None:
         same = probe.read_bytes() == content
     except StorageError as error:
         reason = getattr(error.__cause__, "strerror", None) or error.value
-        raise StorageError(
-            "output",
-            output,
-            f"it must be a folder that can be written ({reason})",
-            "Choose another output, or mend its permissions.",
-        ) from error
+        raise _unwritable(output, str(reason)) from error
     finally:
         _remove_quietly(probe)
     _require_same(output, same)

@@ -1,8 +1,10 @@
-"""A job in a few lines: what ``validate`` shows."""
+"""A job and its raw files in a few lines: what ``validate`` shows."""
 
 from __future__ import annotations
 
 from mmssl_dist.config import Job
+from mmssl_dist.launch.input_check import InputOverview
+from mmssl_dist.report.progress import count, dataset_summary
 
 
 def description(job: Job) -> str:
@@ -24,6 +26,28 @@ def description(job: Job) -> str:
         "seed": str(job.seed),
     }
     return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
+
+
+def input_lines(overview: InputOverview) -> list[str]:
+    """What was read of the raw files: rows, types of ids, times, and how many items have each modality."""
+    if overview.whole:
+        lines = [f"data: {line}" for line in dataset_summary(overview.facts)]
+        lines.append("read: every row, as prepare does")
+    else:
+        features = ", ".join(
+            f"{name} {modality.dimension} wide, {count(modality.items)} vectors"
+            for name, modality in overview.features.items()
+        )
+        lines = [
+            f"data: ids: {overview.user_id_type} of users, {overview.item_id_type} of items",
+            f"data: features: {features}",
+            f"read: the first and last block of each file, {count(overview.interactions)} interactions; "
+            "prepare reads every row",
+        ]
+    if overview.times is not None:
+        low, high = overview.times
+        lines.insert(-1, f"data: times: {low} to {high}")
+    return lines
 
 
 def _workers(job: Job) -> str:

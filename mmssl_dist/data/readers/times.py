@@ -330,6 +330,17 @@ def _codes(values: np.ndarray, unit: str) -> np.ndarray:
     return np.where(fine, codes, np.where(beyond < 0, _YEAR_1690, _YEAR_2250) * 10**9 + steps)
 
 
+def time_text(value: float, times: TimeFormat) -> str:
+    """A time as ``to_times`` gives it, for people: an ISO timestamp in UTC, or the number as written."""
+    if times.decimals is None:
+        return f"{value:,}"
+    if times.kind == "number":
+        return f"{value / 10**times.decimals:,.{times.decimals}f}"
+    if _YEAR_1690 * 10**9 <= value < _YEAR_2250 * 10**9:
+        return f"{np.datetime64(int(value), 'ns').astype('datetime64[s]')}Z"
+    return "a time before 1690" if value < 0 else "a time after 2250"
+
+
 def _is_time(raw: pa.Array, wanted: TimeFormat) -> bool:
     try:
         _times(raw, wanted)

@@ -17,6 +17,7 @@ patient = pytest.mark.timeout(900)  # the first case waits for the job that all 
 Spoil = Callable[[Path], object]
 
 _CHECKPOINT = r"out/training/run-[^/]*/checkpoint_[^/]*/"
+_CSV_ROW = re.compile(r"Row #\d+: ")
 _PROGRESS = re.compile(r"(prepare|partition|train|evaluate|export): ")
 
 
@@ -54,10 +55,14 @@ class Bench:
         shutil.copytree(self.pristine, self.folder)  # with times: fingerprints have them
 
     def check(self, case: Case) -> None:
-        """Exit status, one message with place and rule, and every file of the output as it was."""
+        """Exit status, one message with place and rule, and every file of the output as it was; what prepare
+        refuses validate has to refuse with the same message."""
         self.restore()
         case.spoil(self.folder)
         before = contents(self.folder / "out")
+        if case.command[0] == "prepare":
+            self._check_validate(case)
+            assert contents(self.folder / "out") == before
         words = {"JOB": f"{self.folder}/job.yaml", "RAY": self.ray}
         done = CliRunner().invoke(
             app, [words.get(word, word.replace("FOLDER", str(self.folder))) for word in case.command]
@@ -73,6 +78,16 @@ class Bench:
         assert contents(self.folder / "out", "--set" in case.command) == without_job(
             before, "--set" in case.command
         )
+
+    def _check_validate(self, case: Case) -> None:
+        options = [word for word in case.command[2:] if word not in ("--address", "RAY", "--force")]
+        options = [word.replace("FOLDER", str(self.folder)) for word in options]
+        done = CliRunner().invoke(app, ["validate", f"{self.folder}/job.yaml", *options])
+        said = done.stderr.replace(f"{self.folder}/", "")
+        assert done.exit_code == case.status, said
+        # Arrow numbers the rows of a CSV where it reads with one thread only
+        lines = [_CSV_ROW.sub("", line.strip()) for line in said.removeprefix("error: ").splitlines()]
+        assert any(line.startswith(_CSV_ROW.sub("", case.message)) for line in lines), said
 
 
 def contents(folder: Path, but_job: bool = False) -> dict[str, bytes | None]:

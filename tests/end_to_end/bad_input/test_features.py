@@ -95,7 +95,7 @@ CASES = [
     ),
     Case(
         "too few rows",
-        "raw/interactions.parquet, row ",
+        "data.unknown_items: found 5 item(s) without features",
         PREPARE,
         lambda folder: (np.save(folder / IMAGE, np.ones((5, 2))), write_text(folder, IDS[:5], VECTORS[:5])),
     ),

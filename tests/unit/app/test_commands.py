@@ -28,8 +28,9 @@ def job_file(tmp_path):
     """A valid job whose raw files exist."""
     raw = tmp_path / "raw"
     raw.mkdir()
-    pq.write_table(pa.table({"user_id": [1, 2], "item_id": [0, 1]}), raw / "interactions.parquet")
-    np.save(raw / "image.npy", np.zeros((2, 3), np.float32))
+    pairs = {"user_id": [user for user in range(4) for _ in range(10)], "item_id": list(range(10)) * 4}
+    pq.write_table(pa.table(pairs), raw / "interactions.parquet")
+    np.save(raw / "image.npy", np.zeros((10, 3), np.float32))
     path = tmp_path / "job.yaml"
     path.write_text(
         f"output: {tmp_path}/out\ndata:\n  path: {raw}\n  modalities:\n    image: {{file: image.npy}}\n"

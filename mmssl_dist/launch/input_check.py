@@ -1,0 +1,158 @@
+"""What `validate` reads of the raw files, beyond their headers.
+
+Small inputs are read whole, by prepare's own passes in this process. Of larger ones the first and the last
+block of each file are read, which shows most mistakes and takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.config import Job
+from mmssl_dist.data.columns import TIME
+from mmssl_dist.data.files import RawFiles
+from mmssl_dist.data.local_rows import local_numbers
+from mmssl_dist.data.passes import dataset_facts, numbered_rows
+from mmssl_dist.data.readers import FeatureSource, InteractionSource, Sources, open_sources
+from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.times import TimeFormat, time_text
+from mmssl_dist.data.row_operations import TaskFailure
+from mmssl_dist.data.titles import read_titles
+from mmssl_dist.errors import Problems
+from mmssl_dist.graph.cut_method import require_nodes
+
+WHOLE_BYTES = 1 << 26
+"""Raw files of so many bytes in all are read whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityOverview:
+    """Features as far as they were read: values of a vector, and items that have one."""
+
+    dimension: int
+    items: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOverview:
+    """What was seen of the raw files.
+
+    Attributes:
+        whole: all rows were read.
+        facts: of the dataset that prepare will publish, empty unless ``whole``.
+        interactions: rows read.
+        user_id_type, item_id_type: types of the ids.
+        times: the earliest and the latest time read; None where the job has no column of times.
+        features: by modality.
+    """
+
+    whole: bool
+    facts: dict[str, Any]
+    interactions: int
+    user_id_type: str
+    item_id_type: str
+    times: tuple[str, str] | None
+    features: dict[str, ModalityOverview]
+
+
+def check_values(job: Job, files: RawFiles) -> InputOverview:
+    """Read raw files whose headers are as they should be.
+
+    Raises:
+        InputError: a value cannot be used, or the values do not make a dataset; all problems of all files.
+    """
+    whole = sum(file.size for file in files.of_dataset()) <= WHOLE_BYTES
+    sources = open_sources(job.data, files, whole)
+    problems = Problems()
+    seen = _Seen()
+    for number in range(len(sources.interactions.files)):
+        problems.attempt(partial(_read_interactions, sources.interactions, number, whole, seen))
+    for modality, source in sources.features.items():
+        for number in range(len(source.files)):
+            problems.attempt(partial(_read_features, modality, source, number, whole, seen))
+    if whole:
+        problems.attempt(lambda: read_titles(job.data, files.titles, ()))
+    problems.raise_all("data")
+    facts = _facts_of_dataset(job, sources) if whole else {}
+    return InputOverview(
+        whole=whole,
+        facts=facts,
+        interactions=seen.interactions,
+        user_id_type=str(sources.interactions.user_type),
+        item_id_type=str(sources.interactions.item_type),
+        times=_time_range(sources.interactions, seen),
+        features={
+            modality: ModalityOverview(dimension=source.dimension, items=seen.vectors.get(modality, 0))
+            for modality, source in sources.features.items()
+        },
+    )
+
+
+class _Seen:
+    """Counts and bounds over what has been read."""
+
+    def __init__(self) -> None:
+        self.interactions = 0
+        self.times: tuple[float, float] | None = None
+        self.vectors: dict[str, int] = {}
+
+    def add_interactions(self, table: pa.Table) -> None:
+        self.interactions += table.num_rows
+        if TIME in table.column_names and table.num_rows:
+            bounds = pc.min_max(table[TIME]).as_py()
+            low, high = self.times or (bounds["min"], bounds["max"])
+            self.times = min(low, bounds["min"]), max(high, bounds["max"])
+
+
+def _time_range(source: InteractionSource, seen: _Seen) -> tuple[str, str] | None:
+    times: TimeFormat | None = getattr(source, "times", None)  # the layout mmssl has none
+    if times is None or seen.times is None:
+        return None
+    low, high = seen.times
+    return time_text(low, times), time_text(high, times)
+
+
+def _read_interactions(source: InteractionSource, file: int, whole: bool, seen: _Seen) -> None:
+    for table in _blocks(source, file, whole):
+        seen.add_interactions(table)
+
+
+def _read_features(modality: str, source: FeatureSource, file: int, whole: bool, seen: _Seen) -> None:
+    for batch in _blocks(source, file, whole):
+        seen.vectors[modality] = seen.vectors.get(modality, 0) + len(np.asarray(batch.rows))
+
+
+def _blocks(source: Any, file: int, whole: bool) -> Iterator[Any]:
+    """What a source reads of one file: all, or the first block and those of the last piece."""
+    pieces: list[Piece] = [piece for piece in source.pieces if piece.file == file]
+    if whole:
+        for piece in pieces:
+            yield from source.read(piece)
+        return
+    for piece in pieces[:1]:
+        yield from _first(source.read(piece))
+    for piece in pieces[1:][-1:]:
+        yield from source.read(piece)
+
+
+def _first(blocks: Iterator[Any]) -> Iterator[Any]:
+    for block in blocks:
+        yield block
+        return
+
+
+def _facts_of_dataset(job: Job, sources: Sources) -> dict[str, Any]:
+    try:
+        rows = numbered_rows(job, sources.interactions, sources.features, local_numbers)
+    except TaskFailure as failure:
+        raise failure.cause from failure
+    facts = dataset_facts(job, sources.interactions, sources.features, rows)
+    require_nodes(job.partition.parts, facts["users"], facts["items"])
+    return facts

@@ -1,0 +1,51 @@
+"""The checks of `validate`: the YAML, and the raw files in spite of its problems; all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from mmssl_dist.config import Job
+from mmssl_dist.config.candidates import check_search
+from mmssl_dist.config.load import examine_job
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.split_labels import with_labelled_split
+from mmssl_dist.errors import ConfigError, Problems
+from mmssl_dist.launch.input_check import InputOverview, check_values
+from mmssl_dist.launch.preflight import check_data, check_headers, check_output_folder, resolved
+
+
+def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview, int]:
+    """The job in the file ``path``, what was seen of its raw files, and how many there are.
+
+    Raises:
+        InputError: the YAML or the raw files have problems; names all that can be seen.
+    """
+    examined = examine_job(path, overrides)
+    problems = Problems()
+    if examined.problems:
+        problems.errors.append(ConfigError(examined.problems, str(path)))
+    if examined.job is None:
+        problems.raise_all(str(path))
+    assert examined.job is not None
+    job = resolved(examined.job)
+    files, overview = None, None
+    if examined.data_agrees:
+        files = problems.attempt(lambda: check_data(job))
+    else:  # headers and values say nothing while the settings that read them contradict each other
+        problems.attempt(lambda: find_files(job))
+    if files is not None:
+        # A file without a header is named by ``check_headers``
+        job = Problems().attempt(partial(with_labelled_split, job, files.interactions)) or job
+        headers_hold = problems.passes(partial(check_headers, job, files))
+        if headers_hold and not examined.problems:
+            overview = problems.attempt(partial(check_values, job, files))
+    if not examined.problems:
+        problems.attempt(lambda: check_output_folder(job))
+        if job.search.space:
+            problems.attempt(lambda: check_search(job))
+    problems.raise_all(str(path))
+    assert files is not None
+    assert overview is not None
+    return job, overview, len(files.all())
