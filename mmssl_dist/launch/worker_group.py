@@ -66,7 +66,7 @@ class WorkerGroup:
         variables = {"env_vars": dict(self.cluster.environment)} if self.cluster.environment else None
         member = ray.remote(
             num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker, runtime_env=variables
-        )(_Member)
+        )(StageWorker)
         bundles = (
             PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=rank)
             for rank in range(size)
@@ -155,8 +155,8 @@ class WorkerGroup:
         return [results[rank] for rank in sorted(results)], failures
 
 
-class _Member:
-    """One worker, in a process of its own."""
+class StageWorker:
+    """One worker, in a process of its own, which carries this name."""
 
     def __init__(self, rank: int, size: int, relay: Any) -> None:
         import torch.distributed  # noqa: F401  # while the driver prepares the first call

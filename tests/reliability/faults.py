@@ -38,9 +38,8 @@ _NO_WORK = ("IDLE", "Relay", "DashboardAgent", "RuntimeEnvAgent")  # processes t
 
 def kill_worker(command: Command, rng: random.Random) -> str | None:
     """SIGKILL to one of the processes that do the stage's work; None when there is none."""
-    return _kill(
-        command, rng, ("RayTrainWorker",) if command.stage not in ("prepare", "partition") else ("ray::",)
-    )
+    workers = {"prepare": "ray::", "partition": "ray::", "train": "RayTrainWorker"}
+    return _kill(command, rng, (workers.get(command.stage, "StageWorker"),))
 
 
 def kill_raylet(command: Command, rng: random.Random) -> str | None:
