@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.config.load import parse_job, placed
+from mmssl_dist.config.load import parse_job, with_value
 from mmssl_dist.errors import ConfigError, InputError
 
 # They change how training runs, not what it computes
@@ -29,7 +29,7 @@ def with_settings(job: Job, settings: Mapping[str, object]) -> Job:
     # Without defaults, so that those which depend on ``settings`` follow them
     tree: dict[str, Any] = job.model_dump(mode="json", exclude={"search"}, exclude_unset=True)
     for path, value in settings.items():
-        tree = placed(tree, path, value, "search.space")
+        tree = with_value(tree, path, value, "search.space")
     return parse_job(
         tree, source=", ".join(f"{path}={value}" for path, value in settings.items()) or "search"
     )

@@ -32,8 +32,7 @@ class _TooManyError(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader, which reads 1e-4 as text and lets the last of two equal keys win, without the
-    two.
+    """YAML 1.1's safe loader, except that 1e-4 is a number and that a repeated key is refused.
 
     It stops at ``_MAX_VALUES``, aliases unfolded, before it builds any.
     """
@@ -225,10 +224,10 @@ def _parse(text: str, where: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"{where}, line {mark.line + 1}" if mark else where
-        raise InputError(at, error.problem or error, "a job is a YAML mapping", "Mend the syntax.") from error
+        raise InputError(at, error.problem or error, "a job is a YAML mapping", "Fix the syntax.") from error
     except RecursionError as error:
         raise InputError(
-            where, "a tree too deep, or one that holds itself", "a job is a YAML mapping", "Mend the syntax."
+            where, "a tree too deep, or one that holds itself", "a job is a YAML mapping", "Fix the syntax."
         ) from error
     # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not
     # fit.
@@ -241,14 +240,14 @@ def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     if not separator:
         raise InputError("--set", override, "an override reads a.b=c", "Write it as path=value.")
     path, value = current_setting(path, _parse(text, f"--set {path}"), "--set")
-    return placed(tree, path, value, "--set")
+    return with_value(tree, path, value, "--set")
 
 
-def placed(tree: Mapping[str, Any], path: str, value: object, where: str) -> dict[str, Any]:
+def with_value(tree: Mapping[str, Any], path: str, value: object, where: str) -> dict[str, Any]:
     """A copy of ``tree`` with ``value`` at the dotted ``path``, making sections on the way.
 
     Args:
-        where: who says so, for the message.
+        where: where the path and the value come from, for the message.
 
     Raises:
         InputError: the path leads through a value, or has an empty part.
@@ -284,7 +283,7 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
         if path in sections:
             # a union of a word and a list says of a list's wrong element that the list is not the word
             continue
-        first, *others = dict.fromkeys(texts)  # each branch of a union has its say
+        first, *others = dict.fromkeys(texts)  # each branch of a union reports its own problem
         yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
     for found in _disagreements(error, tree):
         if not any(
@@ -305,8 +304,7 @@ def _line(problem: Any) -> str:
 
 
 def _disagreements(error: ValidationError, tree: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the rules between settings say once every value that is wrong alone has given way to its
-    default."""
+    """The broken rules between settings, with every value that is wrong alone replaced by its default."""
     for _ in range(3):  # again for what the removals brought to light
         for problem in error.errors():
             if problem["type"] == "disagreement":

@@ -57,7 +57,7 @@ class Model(Section):
     """The learned modality lists."""
 
 
-class Ranking(Section):
+class RankingLoss(Section):
     """The loss that ranks a user's items above others (equation 6)."""
 
     loss: Literal["bpr", "softmax"] = "softmax"
@@ -100,7 +100,7 @@ class Adversarial(Section):
 class Losses(Section):
     """What training minimises."""
 
-    ranking: Ranking = Ranking()
+    ranking: RankingLoss = RankingLoss()
     """Ranking term, with weight 1."""
     candidates: Annotated[int, Field(ge=2, lt=LIMIT)] | Literal["all"] = 512
     """Candidate items C of the global batch, shared by the softmax, the adversarial term and the learned

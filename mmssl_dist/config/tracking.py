@@ -1,4 +1,4 @@
-"""The ``tracking`` section: trackers that are told how a run goes."""
+"""The ``tracking`` section: trackers that a run reports to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mmssl_dist.config.section import Section, Text
 
 
 class Tracking(Section):
-    """TensorBoard's event files are always written; MLflow is told where it is named."""
+    """TensorBoard's event files are always written; a run reports to MLflow where it is named."""
 
     mlflow: Text | None = None
     """MLflow's tracking URI: a server (https://...), sqlite:///file or a folder; needs the extra

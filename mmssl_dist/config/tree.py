@@ -43,4 +43,4 @@ class JobSections(Section):
     search: Search = Search()
     """What `tune` tries."""
     tracking: Tracking = Tracking()
-    """Where the run is told besides its output."""
+    """Where the run is reported besides its output."""

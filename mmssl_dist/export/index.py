@@ -117,14 +117,14 @@ class Comparison:
 def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
     """Set how far ``index`` searches, as the settings say or as far as their recall needs; tells both."""
     knob = _knob(index, settings)
-    told: dict[str, object] = {}
+    chosen: dict[str, object] = {}
     if knob is not None:
         wanted = _fewest(knob, index, comparison, settings.recall) if knob.wanted == "auto" else knob.wanted
         value = min(wanted, knob.most)
         knob.set(index, value)
-        told[knob.name] = value
+        chosen[knob.name] = value
     recall = {"value": comparison.recall(index), "at": comparison.k, "users": len(comparison.queries)}
-    return {**told, "recall": recall}
+    return {**chosen, "recall": recall}
 
 
 @dataclass(frozen=True)

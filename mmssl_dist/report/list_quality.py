@@ -37,7 +37,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Example:
+class UserExample:
     """A user's training items and best new ones, external ids; ``hits``: which of the latter were held
     out."""
 
@@ -66,7 +66,7 @@ class ListQuality:
     item_degrees: np.ndarray
     coverage: float
     novelty: float
-    examples: list[Example]
+    examples: list[UserExample]
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,13 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return groups
 
 
-def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[Example]:
+def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[UserExample]:
     examples = []
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.places[row]), lists.items[row][:_SHOWN]
         hits = np.isin(items, held_out.of(lists.places[row])).tolist()
         examples.append(
-            Example(
+            UserExample(
                 user=lists.ids[row],
                 history=run.items.at(history[:_SHOWN]),
                 known=len(history),

@@ -13,7 +13,7 @@ import numpy as np
 from mmssl_dist.data.columns import HELD_OUT, TEST, VALIDATION
 from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
-from mmssl_dist.report.list_quality import Example, Group, ListQuality
+from mmssl_dist.report.list_quality import Group, ListQuality, UserExample
 from mmssl_dist.report.progress import count, percent, size
 from mmssl_dist.report.tables import cells, rows_of_split
 
@@ -129,7 +129,7 @@ def cutoff(metric: str) -> int:
 
 
 def stamp_of(content: str) -> str | None:
-    """What a report was made from, or None for what is none."""
+    """What a report was made from, or None for any other file."""
     lines = content.split("\n", 2)
     is_one = len(lines) > 2 and lines[1].startswith("<!-- ")
     return lines[1].removeprefix("<!-- ").removesuffix(" -->") if is_one else None
@@ -314,7 +314,7 @@ def _examples(lists: ListQuality, labels: ItemLabels) -> str:
     )
 
 
-def _example(example: Example, labels: ItemLabels) -> str:
+def _example(example: UserExample, labels: ItemLabels) -> str:
     more = example.known - len(example.history)
     history = "".join(_item(item, labels) for item in example.history) + (f"and {more} more" if more else "")
     marked = "".join(

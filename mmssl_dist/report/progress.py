@@ -105,16 +105,16 @@ def training_summary(facts: Facts, metric: str) -> list[str]:
     trained = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))
     validated = sum(entry["validation_seconds"] for entry in history)
     lines.append(f"time: {duration(trained)} of training, {duration(validated)} of validation")
-    if told := [entry for entry in history if "rate/pairs" in entry]:
+    if timed := [entry for entry in history if "rate/pairs" in entry]:
         rate, waiting, local = (
-            median(entry[name] for entry in told)
+            median(entry[name] for entry in timed)
             for name in ("rate/pairs", "share/waiting", "exchange/local")
         )
         lines.append(
             f"median epoch: {rate:,.0f} pairs/s, {percent(waiting)} of a step waiting, "
             f"{percent(local)} of rows local"
         )
-        lines.append(f"most memory of a worker: {size(max(entry['memory/resident'] for entry in told))}")
+        lines.append(f"most memory of a worker: {size(max(entry['memory/resident'] for entry in timed))}")
     return lines
 
 
