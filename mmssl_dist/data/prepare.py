@@ -44,13 +44,14 @@ def prepare(job: Job, raw: RawFiles) -> Manifest:
         rows = numbered_rows(job, interactions, features, numbers)
         # All rows are read and checked: what was published stays until there is something better
         begin(target)
-        files = _write(target, rows, tuple(features))
+        files = write_dataset(target, rows, tuple(features))
     manifest = Manifest(KIND, inputs, dataset_facts(job, interactions, features, rows), files)
     publish(target, manifest)
     return manifest
 
 
-def _write(target: Location, rows: NumberedRows, modalities: tuple[str, ...]) -> dict[str, FileRecord]:
+def write_dataset(target: Location, rows: NumberedRows, modalities: tuple[str, ...]) -> dict[str, FileRecord]:
+    """Write the files of the dataset, without its manifest; returns their records by name."""
     users = partial(write_users, target=target, offsets=rows.user_offsets)
     items = partial(write_items, target=target, offsets=rows.item_offsets, modalities=modalities)
     written = map_tables(rows.users, users, 1).union(map_tables(rows.items, items, 1))

@@ -63,6 +63,9 @@ def read_interactions(
             yield rest
         schema = _empty_schema(source) if rest is None else rest.schema
         yield tally(schema, NULL_ID, nulls, number % buckets)
+        if number == 0:  # every bucket has its files, however many groups of pieces there are
+            for bucket in range(1, buckets):
+                yield tally(schema, NULL_ID, 0, bucket)
 
 
 def read_features(

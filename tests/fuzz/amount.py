@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-_FEW = 30
+_FEW, _SOME = 30, 200
 
 amount = settings() if settings.default.max_examples > 1000 else settings(max_examples=_FEW)
+of_layouts = settings() if settings.default.max_examples > 1000 else settings(max_examples=_SOME)
