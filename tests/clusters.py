@@ -32,6 +32,11 @@ class Head:
     gcs: str
     environment: Mapping[str, str]
 
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """For Ray's own clients, which have to be told that a token is asked for."""
+        return {**self.environment, "RAY_AUTH_MODE": "token"}
+
     def command(self, cwd: Path, *arguments: str, timeout: float = 580) -> subprocess.CompletedProcess[str]:
         """``python cli.py ARGUMENTS`` in ``cwd``."""
         environment = {**self.environment, "PYTHONPATH": str(ROOT)}
@@ -50,13 +55,18 @@ def started_head(
     cpus: int = 3,
     variables: Mapping[str, str] | None = None,
     autoscaling: Callable[[str], Mapping[str, object]] | None = None,
+    agent_port: int | None = None,
 ) -> Iterator[Head]:
     """A cluster of one machine with ``variables`` in its environment.
 
     Args:
+        variables: an empty one is taken away.
+        agent_port: of the dashboard's agent, which takes jobs; any by default.
         autoscaling: makes, from the GCS's address, the configuration of an autoscaler that adds machines.
     """
-    environment = client_environment() | dict(variables or {})
+    environment = {
+        name: value for name, value in (client_environment() | dict(variables or {})).items() if value
+    }
     dashboard, gcs = free_port(), free_port()
     with tempfile.TemporaryDirectory(
         prefix="ray-", ignore_cleanup_errors=True
@@ -71,7 +81,8 @@ def started_head(
             f"--dashboard-port={dashboard}",
             f"--num-cpus={cpus}",
             f"--object-store-memory={150_000_000}",
-            f"--dashboard-agent-listen-port={free_port()}",  # or it takes no jobs beside another Ray
+            # or it takes no jobs beside another Ray
+            f"--dashboard-agent-listen-port={agent_port or free_port()}",
             "--node-ip-address=127.0.0.1",
         ]
         if autoscaling is not None:
@@ -104,7 +115,7 @@ def added_machine(head: Head, cpus: int = 1) -> Iterator[None]:
     ]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=head.environment, start_new_session=True
+            command, stdout=log, stderr=log, env=head.ray_environment, start_new_session=True
         )
         try:
             yield
@@ -113,10 +124,10 @@ def added_machine(head: Head, cpus: int = 1) -> Iterator[None]:
 
 
 def client_environment() -> dict[str, str]:
-    """This process's environment with token authentication of its own and nothing else of Ray's."""
+    """This process's environment with a token of its own and nothing else of Ray's: `ray start` asks for a
+    token where there is one, and clients have to find out."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return environment | {
-        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }

@@ -17,10 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ["RAY_AUTH_MODE"] = (
-    "token"  # otherwise on or off by whether an earlier Ray left a token in the home folder
-)
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.pop("RAY_AUTH_MODE", None)  # whether a token is asked for is found out, as for a user
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # not the one in the home folder
+os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
 os.environ.pop("RAY_ADDRESS", None)  # no test joins a cluster that it did not start
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no look-up of credentials on the network
 for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"):

@@ -54,7 +54,7 @@ def plan(
     that fit, and what would break first. Uses the sizes of the published partitions or dataset, or those
     given.
     """
-    from mmssl_dist.cluster.connection import machine_memory
+    from mmssl_dist.cluster.local_ray import machine_memory
     from mmssl_dist.planning.resource_plan import GIGA, Assumptions, plan_resources
     from mmssl_dist.report.plan_lines import plan_lines
 

@@ -12,6 +12,7 @@ from typing import ParamSpec
 
 import typer
 
+from mmssl_dist.cluster.exit_watch import EXIT_TERMINATED, Terminated, terminable
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, MmsslError
 
 EXIT_INTERRUPTED = 130
@@ -40,7 +41,8 @@ def reporting(debug: bool) -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with terminable():
+            yield
     except MmsslError as error:
         handler.close()
         _show_failure(error, str(error), debug)
@@ -48,6 +50,8 @@ def reporting(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt as error:
         typer.echo("interrupted", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from error
+    except Terminated as error:  # which has said so itself
+        raise typer.Exit(EXIT_TERMINATED) from error
     except typer.Exit:
         raise
     except Exception as error:

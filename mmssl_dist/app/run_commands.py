@@ -40,6 +40,14 @@ def recommend(
         bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items of training, or not.")
     ] = True,
     exact: Exact = False,
+    unknown: Annotated[
+        str,
+        typer.Option(
+            metavar="error|skip|popular",
+            help="With --users, users that the run does not know: refuse the file, leave them out, or give "
+            "them the most popular items.",
+        ),
+    ] = "error",
     as_json: Json = False,
     settings: StorageSettings = None,
     address: Address = None,
@@ -61,11 +69,19 @@ def recommend(
         )
     storage = parse_storage_settings(settings)
     if users is not None and to is not None:
-        from mmssl_dist.serving.bulk import Wish, recommend_file
+        from mmssl_dist.serving.bulk import ListOptions, UnknownPolicy, recommend_file
 
-        wish = Wish(k, exclude_seen, exact)
-        count = recommend_file(url, storage, users=users, to=to, wish=wish, address=address, debug=debug)
-        typer.echo(f"{to}: top {k} for {count:,} users")
+        options = ListOptions(
+            k=k, exclude_seen=exclude_seen, exact=exact, unknown=cast(UnknownPolicy, unknown)
+        )
+        written = recommend_file(
+            url=url, storage=storage, users=users, to=to, options=options, address=address, debug=debug
+        )
+        line = f"{to}: top {k} for {written.users:,} users"
+        if written.unknown:
+            fate = "left out" if unknown == "skip" else "among them with the most popular items"
+            line += f"; {written.unknown:,} unknown users {fate}"
+        typer.echo(line)
         return
     run = open_run(url, storage)
     if item is not None:

@@ -7,21 +7,20 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from mmssl_dist.cluster.authentication import matching
 from mmssl_dist.cluster.capacity import amounts, await_room, grows
-from mmssl_dist.cluster.exit_watch import LastWords
+from mmssl_dist.cluster.exit_watch import ExitWatch, Terminated, kept_sigterm
+from mmssl_dist.cluster.local_ray import local_ray
 from mmssl_dist.cluster.log_relay import Relay, carried, follow
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 
-_LARGEST_OBJECT_STORE = 4 << 30  # prepare spills what does not fit
 _PROBE_SECONDS = 5.0
-_STARTS = 3
-_LATE = "timed out during startup"
 _KEEP_BLOCKS = str(1 << 30)
 
 _logger = logging.getLogger(__name__)
@@ -74,51 +73,85 @@ class Cluster:
 def connect(
     scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False
 ) -> Iterator[Cluster]:
-    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine. At
-    its end disconnects; what Ray cannot tell of its own end is told, see ``LastWords``.
+    """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine.
+    Disconnects at its end; an end from outside is reported, see ``ExitWatch``.
 
     Raises:
-        InputError: no cluster there, or one that cannot ever hold the workers.
+        InputError: no cluster there, one that refuses this machine's token, or one that can never hold the
+            workers.
+        WorkerError: no Ray could be started here.
     """
     import ray
 
-    environment = worker_environment(scaling, storage)
-    # Ray reports to its makers and warns about its future defaults unless told otherwise
+    variables = worker_environment(scaling, storage)
+    # Ray reports to its makers and warns about its future defaults unless these are set
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {
-        "log_to_driver": debug,
-        "logging_level": logging.INFO if debug else logging.ERROR,
-    }
-    target = address or os.environ.get("RAY_ADDRESS")
+    options = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
     where = "--address" if address else "RAY_ADDRESS"
-    if target:
-        _join(where, target, {**options, "runtime_env": {"env_vars": environment}})
-    else:
-        needed = scaling.fewest * scaling.cpus_per_worker
-        options |= {
-            "address": "local",
-            "include_dashboard": False,
-            # one more for data tasks beside waiting workers
-            "num_cpus": max(needed + 1, os.cpu_count() or 1),
-            "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 5),
-        }
-        # its processes inherit them: given by a runtime_env, they would have Ray start each of its workers
-        # twice
-        with _variables(environment):
-            _start_here(options)
-    if not debug:
-        _quiet_data()
-    words = LastWords()
-    try:
-        require_resources(scaling)
-        if target:
-            # a head may run no tasks, and be all there is
-            await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")
-        yield Cluster(environment if target else {}, _start_relay(), debug)
-    finally:
-        ray.shutdown()
-        words.close()
+    target = cluster_target(address)
+    with ExitStack() as stack:
+        with kept_sigterm():
+            if target:
+                stack.enter_context(
+                    joined(where, target, {**options, "runtime_env": {"env_vars": variables}})
+                )
+            else:
+                stack.enter_context(local_ray(scaling, options, variables))
+        if not debug:
+            _quiet_data()
+        watch = ExitWatch()
+        stack.callback(watch.close)
+        try:
+            require_resources(scaling)
+            if target:  # a head may run no tasks, and be all there is
+                await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")
+            yield Cluster(variables if target else {}, _start_relay(), debug)
+        except (Terminated, KeyboardInterrupt):
+            watch.close()  # the end has been announced, and may take longer than the sender waits
+            raise
+        finally:
+            ray.shutdown()
+
+
+def cluster_target(address: str | None) -> str | None:
+    """The cluster to join: ``address`` or RAY_ADDRESS; None for a Ray of this machine, which is also what Ray
+    calls "local"."""
+    target = address or os.environ.get("RAY_ADDRESS")
+    return None if not target or target == "local" else target
+
+
+@contextmanager
+def joined(where: str, target: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """This process as a driver of the cluster at ``target``, with its token if it asks for one, until
+    ``ray.shutdown``, which is the caller's.
+
+    Args:
+        where: the setting that ``target`` comes from.
+        options: further arguments of ``ray.init``.
+
+    Raises:
+        InputError: no cluster there, or it refuses this machine's token.
+    """
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if "://" in target:
+        raise InputError(
+            where,
+            target,
+            "a driver joins a cluster by host:port, or `auto` on one of its machines",
+            "From elsewhere, send the job there with `mmssl-dist submit`.",
+        )
+    probe(where, target)
+    with ExitStack() as stack:
+        try:
+            resolved = canonicalize_bootstrap_address(target)
+            stack.enter_context(matching(where, target, resolved))
+            ray.init(address=resolved, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise no_cluster(where, target, error) from error
+        yield
 
 
 def probe(where: str, target: str) -> None:
@@ -206,67 +239,6 @@ def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: An
         return function(*arguments)
 
 
-@contextmanager
-def _variables(environment: Mapping[str, str]) -> Iterator[None]:
-    """This process's environment with ``environment``, as long as the body runs."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _join(where: str, target: str, options: Mapping[str, Any]) -> None:
-    """Connect to the cluster at ``target``, which ``where`` names.
-
-    Raises:
-        InputError: it is a job server's URL, or no cluster answers there.
-    """
-    import ray
-
-    if "://" in target:
-        raise InputError(
-            where,
-            target,
-            "a driver joins a cluster by host:port, or `auto` on one of its machines",
-            "From elsewhere, send the job there with `mmssl-dist submit`.",
-        )
-    probe(where, target)
-    try:
-        ray.init(address=target, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise no_cluster(where, target, error) from error
-
-
-def _start_here(options: Mapping[str, Any]) -> None:
-    """Start a Ray on this machine; again if it isn't up within the half minute that Ray itself allows.
-
-    Raises:
-        WorkerError: it never was.
-    """
-    import ray
-
-    for attempt in range(1, _STARTS + 1):
-        try:
-            ray.init(**options)
-            return
-        except Exception as error:
-            ray.shutdown()
-            if _LATE not in str(error):  # Ray has no kind of its own for it
-                raise
-            if attempt == _STARTS:
-                raise WorkerError(
-                    f"Ray did not start on this machine in {_STARTS} tries of half a minute; is it "
-                    f"overloaded? ({_first_line(error)})"
-                ) from error
-            _logger.warning("Ray did not start within half a minute; trying again")
-
-
 def _start_relay() -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -282,11 +254,6 @@ def _quiet_data() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-def machine_memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,25 +1,90 @@
-"""Says so when this process is ended without a chance to: by Ray, which takes a driver down at once when the
-Ray of its machine dies, by the kernel for want of memory, or by somebody's SIGKILL."""
+"""Ends of this process from outside.
+
+SIGTERM ends a command in order, with one line on how to resume. An end that leaves no chance (Ray takes a
+driver down at once when the Ray of its machine dies, memory runs out, somebody sends SIGKILL) is reported by
+a small process beside this one.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
+EXIT_TERMINATED = 128 + signal.SIGTERM
+_RESUME = "What is published is complete; run the same command again to resume."
+_STOPPED = f"stopped by SIGTERM. {_RESUME}\n".encode()
 _TEXT = (
     "error: this command's process was ended from outside: its machine's Ray died, memory ran out, or it was "
-    "killed. What is published is whole; give the same command again and it goes on."
-)
+    f"killed. {_RESUME}\n"
+).encode()
 # reads until the pipe closes; a byte before that means that the process ends in its own way
 _WATCH = f"""
 import os, sys
 if not os.read(int(sys.argv[1]), 1):
-    os.write(2, {(_TEXT + chr(10)).encode()!r})
+    os.write(2, {_TEXT!r})
 """
 
 
-class LastWords:
+class Terminated(BaseException):
+    """SIGTERM arrived; like ``KeyboardInterrupt``, no ordinary handler of errors catches it."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Until its end SIGTERM writes one line and raises ``Terminated`` in the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the end
+        os.write(2, _STOPPED)  # at once: what sent it may allow three seconds
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def kept_sigterm() -> Iterator[None]:
+    """While its body starts Ray, SIGTERM raises ``Terminated``; at its end the handler is the one from
+    before.
+
+    Ray installs its own: one that ends Python with status 15, and one in C++ that writes a stack.
+
+    Raises:
+        Terminated: SIGTERM arrived at Ray's handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    ending = False
+    try:
+        yield
+    except Terminated:
+        ending = True
+        raise
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        ending = True
+        os.write(2, _STOPPED)
+        raise Terminated from error
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if ending else before)
+
+
+class ExitWatch:
     """A small process beside this one, which writes one line to stderr if this one is gone before
     ``close``."""
 
@@ -37,7 +102,7 @@ class LastWords:
         os.close(ours)
 
     def close(self) -> None:
-        """Nothing needs to be said; a second call does nothing."""
+        """End the watch, which writes nothing; a second call does nothing."""
         if self._end >= 0:
             try:
                 os.write(self._end, b".")

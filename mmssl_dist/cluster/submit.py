@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mmssl_dist
+from mmssl_dist.cluster.authentication import accepted_token, refused
 from mmssl_dist.cluster.connection import no_cluster, probe
 from mmssl_dist.config import load_job
 from mmssl_dist.errors import EXIT_BAD_INPUT, EXIT_SYSTEM_FAILURE, InputError
@@ -29,7 +30,7 @@ _LOGGERS = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-_NOT_YET = "No available agent"
+_NO_AGENT = "No available agent"
 _STATUS_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
 
@@ -109,9 +110,21 @@ def _send(client: Any, target: str, entrypoint: str, environment: dict[str, Any]
         try:
             return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
         except RuntimeError as error:
-            if _NOT_YET not in str(error) or time.monotonic() - started > _PATIENCE_SECONDS:
+            if _NO_AGENT not in str(error):
                 raise no_cluster("--address", target, error) from error
+            if time.monotonic() - started > _PATIENCE_SECONDS:
+                raise _no_agent(target) from error
         time.sleep(_STATUS_SECONDS)
+
+
+def _no_agent(target: str) -> InputError:
+    return InputError(
+        "--address",
+        target,
+        f"no machine of that cluster takes jobs after {_PATIENCE_SECONDS:g} s: its dashboard agent does not "
+        "run, as a rule because another Ray on the machine listens on the agent's port, 52365",
+        "End the other Ray, or start this one with `ray start --head --dashboard-agent-listen-port=PORT`.",
+    )
 
 
 def _portable_overrides(submission: Submission) -> tuple[str, ...]:
@@ -138,8 +151,9 @@ def job_client(target: str) -> Any:
     """A client of the jobs at ``target``.
 
     Raises:
-        InputError: nothing answers there, or it is not a dashboard.
+        InputError: nothing answers there, it is not a dashboard, or it refuses this machine's token.
     """
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     if target.startswith("ray://"):
@@ -149,7 +163,13 @@ def job_client(target: str) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["RAY_API_SERVER_ADDRESS"] = target  # Ray lets its variables win over the argument
     try:
-        return JobSubmissionClient(target)
+        try:
+            return JobSubmissionClient(target)
+        except AuthenticationError:
+            with accepted_token("--address", target):
+                return JobSubmissionClient(target)
+    except AuthenticationError as error:
+        raise refused("--address", target, "another token") from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_cluster("--address", target, error) from error
 

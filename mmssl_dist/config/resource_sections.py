@@ -26,6 +26,9 @@ class Scaling(Section):
     share of what Ray finds on the machines there are; not looked at where an autoscaler brings others."""
     wait_seconds: Count = 1800
     """Seconds to wait for machines or for other jobs to end, before giving up."""
+    start_seconds: Count = 120
+    """Seconds that a Ray of this machine may take to start; longer in proportion where the load average is
+    above the number of cores."""
 
     @property
     def fewest(self) -> int:

@@ -34,7 +34,7 @@ def nearest_items(features: np.ndarray, size: int, exact_up_to: int = _EXACT) ->
     Returns:
         [I] rows of item indices, ascending.
     """
-    length = np.linalg.norm(features, axis=1)
+    length = _lengths(features)
     present = np.flatnonzero(length > _SHORTEST)
     size = min(size, len(present) - 1)
     lengths = np.zeros(len(features), np.int64)
@@ -46,6 +46,17 @@ def nearest_items(features: np.ndarray, size: int, exact_up_to: int = _EXACT) ->
     lengths[present] = kept.sum(1)
     found = np.sort(np.where(kept, found, len(present)), 1)
     return Lists(offsets(lengths), present[found[found < len(present)]])
+
+
+def _lengths(features: np.ndarray) -> np.ndarray:
+    """[I] float32 norms of rows; squares overflow long before the rows do."""
+    with np.errstate(over="ignore"):
+        length: np.ndarray = np.linalg.norm(features, axis=1)
+    long = ~np.isfinite(length)
+    if long.any():
+        exact = np.linalg.norm(features[long].astype(np.float64), axis=1)
+        length[long] = np.minimum(exact, np.finfo(np.float32).max)
+    return length
 
 
 def symmetric_weights(graph: Lists) -> np.ndarray:

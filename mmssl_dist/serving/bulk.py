@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,7 +16,7 @@ from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import ray_data
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.run import Ranked, Run, open_run
+from mmssl_dist.serving.run import Ranked, open_run
 from mmssl_dist.storage import (
     FileRecord,
     Location,
@@ -32,18 +33,41 @@ from mmssl_dist.storage.paths import absolute
 _BATCH = 4096  # users of one output file
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is wanted of each user; as the arguments of ``Run.recommend``."""
+UnknownPolicy = Literal["error", "skip", "popular"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """The lists wanted; ``k``, ``exclude_seen`` and ``exact`` are arguments of ``Run.recommend``.
+
+    Attributes:
+        unknown: what becomes of a user that the run does not know. "error": the call fails; "skip": no row;
+            "popular": the items with most training interactions, without scores.
+    """
 
     k: int
-    exclude_seen: bool
-    exact: bool
+    exclude_seen: bool = True
+    exact: bool = False
+    unknown: UnknownPolicy = "error"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Users that have a list, and users that the run does not know."""
+
+    users: int
+    unknown: int
 
 
 def recommend_file(
-    url: str, storage: Storage, users: str, to: str, wish: Wish, address: str | None, debug: bool
-) -> int:
+    url: str,
+    storage: Storage,
+    users: str,
+    to: str,
+    options: ListOptions,
+    address: str | None = None,
+    debug: bool = False,
+) -> Written:
     """Write the recommendations of the users in a file to recommendations/ as Parquet: user_id, items,
     scores.
 
@@ -53,12 +77,12 @@ def recommend_file(
         to: folder or URL for the result; one of an earlier call is replaced.
         address: of a Ray cluster.
 
-    Returns:
-        the number of users.
-
     Raises:
-        InputError: the file or one of its users is not there, or something else is in the folder.
+        InputError: the file is not there, or an unknown user with ``unknown="error"``, or something else is
+            in the folder.
     """
+    if options.unknown not in get_args(UnknownPolicy):
+        raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
     run = open_run(absolute(url), storage)
     source, target = open_location(absolute(users), storage), open_location(absolute(to), storage)
     if target.exists() and (not target.is_folder() or target.files()) and not _ours(target):
@@ -78,24 +102,25 @@ def recommend_file(
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
         written = dataset.map_batches(
             _Recommender,
-            fn_constructor_args=(absolute(url), storage, target, wish),
+            fn_constructor_args=(absolute(url), storage, target, options),
             batch_format="pyarrow",
             batch_size=_BATCH,
             compute=pool,
             num_cpus=1,
         ).take_all()
     files = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written}
-    count = sum(int(row["users"]) for row in written)
-    made_from = fingerprint(RECOMMENDATIONS, dict(run.facts), asdict(wish))
-    publish(target, Manifest(RECOMMENDATIONS, made_from, {"users": count, **asdict(wish)}, files))
-    return count
+    counts = Written(*(sum(int(row[column]) for row in written) for column in ("users", "unknown")))
+    made_from = fingerprint(RECOMMENDATIONS, dict(run.facts), asdict(options))
+    facts = {"users": counts.users, "unknown_users": counts.unknown, **asdict(options)}
+    publish(target, Manifest(RECOMMENDATIONS, made_from, facts, files))
+    return counts
 
 
 class _Recommender:
     """One process's run; writes a file for every batch of users."""
 
-    def __init__(self, url: str, storage: Storage, target: Location, wish: Wish) -> None:
-        self.run, self.target, self.wish = open_run(url, storage), target, wish
+    def __init__(self, url: str, storage: Storage, target: Location, options: ListOptions) -> None:
+        self.run, self.target, self.options = open_run(url, storage), target, options
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         done: pa.Table = guarded(self._write)(batch)
@@ -103,23 +128,35 @@ class _Recommender:
 
     def _write(self, batch: pa.Table) -> pa.Table:
         given = batch[USER_ID].to_pylist()
-        wish = self.wish
-        ranked = self.run.recommend(given, wish.k, wish.exclude_seen, wish.exact)
-        assert isinstance(ranked, list)
+        known = [user in self.run.users for user in given]
+        table = self._lists(batch[USER_ID], known)
         sink = pa.BufferOutputStream()
-        pq.write_table(_table(self.run, given, ranked), sink)
+        pq.write_table(table, sink)
         name = f"{RECOMMENDATIONS}/part-{hashlib.sha256(repr(given).encode()).hexdigest()[:16]}.parquet"
         record = (self.target / name).write_bytes(sink.getvalue())
-        return pa.table(
-            {"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], "users": [len(given)]}
-        )
+        counts = {"users": [table.num_rows], "unknown": [len(known) - sum(known)]}
+        return pa.table({"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], **counts})
 
-
-def _table(run: Run, users: list[object], ranked: list[Ranked]) -> pa.Table:
-    items = pa.array([each.items for each in ranked], pa.list_(run.items.array.type))
-    scores = pa.array([each.scores for each in ranked], pa.list_(pa.float32()))
-    ids = run.users.array.take(pa.array(run.users.places(users)))
-    return pa.table({USER_ID: ids, ITEMS: items, SCORES: scores})
+    def _lists(self, users: pa.ChunkedArray, known: list[bool]) -> pa.Table:
+        options, run = self.options, self.run
+        given = users.to_pylist()
+        if options.unknown == "error":
+            known = [True] * len(given)  # an unknown one raises
+        asked = [user for user, is_known in zip(given, known, strict=True) if is_known]
+        ranked = run.recommend(asked, options.k, options.exclude_seen, options.exact) if asked else []
+        assert isinstance(ranked, list)
+        rows: list[Ranked | None] = list(ranked)
+        if options.unknown == "popular":
+            answers = iter(ranked)
+            rows = [next(answers) if is_known else None for is_known in known]
+            ids = users.combine_chunks()  # in the file's type: the run's may not be able to hold them
+        else:
+            ids = run.users.array.take(pa.array(run.users.places(asked), pa.int64()))
+        popular = run.popular(options.k).items if any(row is None for row in rows) else []
+        items = [popular if row is None else row.items for row in rows]
+        scores = [None if row is None else row.scores for row in rows]
+        lists = pa.array(items, pa.list_(run.items.array.type))
+        return pa.table({USER_ID: ids, ITEMS: lists, SCORES: pa.array(scores, pa.list_(pa.float32()))})
 
 
 def _ours(target: Location) -> bool:

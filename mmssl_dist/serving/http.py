@@ -3,6 +3,7 @@ once."""
 
 import asyncio
 import json
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Response
@@ -11,7 +12,7 @@ from ray import serve
 
 from mmssl_dist import __version__
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.errors import InputError, UnknownIdError
+from mmssl_dist.errors import InputError, UnknownIdError, shown
 from mmssl_dist.serving.batched_queries import Question, alike, answers
 from mmssl_dist.serving.run import Ranked, Run, open_run
 
@@ -74,7 +75,7 @@ class Users(BaseModel):
 
 
 class Health(BaseModel):
-    """What is served."""
+    """What is served; ``run`` is the last part of its path or URL."""
 
     status: str
     run: str
@@ -98,7 +99,9 @@ def answer(found: Ranked | InputError) -> Response:
 
 def refused(error: InputError) -> HTTPException:
     """404 for an unknown id, 422 for anything else that is wrong with a request."""
-    return HTTPException(404 if isinstance(error, UnknownIdError) else 422, str(error))
+    if isinstance(error, UnknownIdError):  # without the remedy, which has somebody else's id as an example
+        return HTTPException(404, f"{shown(error.where)}: found {shown(error.value)}; {error.rule}")
+    return HTTPException(422, str(error))
 
 
 def plain(given: Any) -> int | str | float:
@@ -179,7 +182,11 @@ class Service:
         """What is served."""
         facts = self.run.facts
         return Health(
-            status="ok", run=self.url, users=facts["users"], items=facts["items"], index=facts["index"]
+            status="ok",
+            run=PurePosixPath(self.url).name,
+            users=facts["users"],
+            items=facts["items"],
+            index=facts["index"],
         )
 
     @_batched

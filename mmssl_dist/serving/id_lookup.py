@@ -30,20 +30,22 @@ class Ids:
     def __len__(self) -> int:
         return len(self.array)
 
+    def __contains__(self, given: object) -> bool:
+        return self._find(given) is not None
+
     def place(self, given: object) -> int:
         """The place of an id, given as a value of the ids' type or as text.
 
         Raises:
             UnknownIdError: there is no such id.
         """
-        value = self._value(given)
-        at = len(self) if value is None else bisect_left(range(len(self)), value, key=self._in_order)
-        if at == len(self) or self._in_order(at) != value:
+        place = self._find(given)
+        if place is None:
             example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
-            known = f"the run knows {len(self):,} {self.kind}s, with ids of type {self.array.type}{example}"
-            remedy = f"Give the id of a {self.kind} that was in the data."
+            known = f"the run knows {len(self):,} {self.kind}s, with ids of type {self.array.type}"
+            remedy = f"Give one from the data{example}."
             raise UnknownIdError(f"{self.kind} id", repr(given), known, remedy)
-        return int(self._order[at])
+        return place
 
     def places(self, given: Iterable[object]) -> np.ndarray:
         """int64 places of several ids; raises as ``place`` does."""
@@ -67,9 +69,19 @@ class Ids:
     def _in_order(self, rank: int) -> Any:
         return self._sorted[rank].as_py()
 
+    def _find(self, given: object) -> int | None:
+        """The place of an id, or None."""
+        value = self._value(given)
+        at = len(self) if value is None else bisect_left(range(len(self)), value, key=self._in_order)
+        return int(self._order[at]) if at < len(self) and self._in_order(at) == value else None
+
     def _value(self, given: object) -> Any:
         """``given`` as a value of the ids' type; None for what cannot be one."""
         kind = self.array.type
+        if isinstance(given, pa.Scalar):
+            given = given.as_py()
+        elif isinstance(given, np.generic) or (isinstance(given, np.ndarray) and given.ndim == 0):
+            given = given.item()
         try:
             if isinstance(kind, pa.UuidType):
                 return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))

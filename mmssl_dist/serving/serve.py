@@ -1,10 +1,9 @@
-"""Puts the HTTP service on a Ray, and takes it down without dropping what was asked: new requests are
-answered 404, those under way as ever."""
+"""Puts the HTTP service on a Ray, and takes it down without dropping what was asked: requests under way are
+answered, new ones with 503."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -14,15 +13,18 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from mmssl_dist.cluster.connection import connect
+from mmssl_dist.cluster.connection import cluster_target, connect, describe
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError
-from mmssl_dist.serving.ingress import straight_to_replicas
+from mmssl_dist.serving.ingress import PATIENCE, straight_to_replicas
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage.paths import absolute
 
 _NAME = "mmssl-dist"
 _DRAIN_SECONDS = 30.0  # that a replica waits for its answers
+_TRIES = 3
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def serve_until_stopped(
 
     Args:
         address: of a Ray cluster; its machines have to see the run.
-        echo: is told when requests are answered, and when draining begins.
+        echo: receives a line when requests are answered, and when draining begins.
 
     Raises:
         InputError: no such run, or the port is taken.
@@ -54,7 +56,7 @@ def serve_until_stopped(
     """
     open_run(absolute(url), storage)  # before Ray is started
     _require_free(where)
-    joins = bool(address or os.environ.get("RAY_ADDRESS"))
+    joins = cluster_target(address) is not None
     ingress = nullcontext() if joins else straight_to_replicas(where.host)
     with ingress, connect(Scaling(cpus_per_worker=1), storage, address, debug):
         from ray import serve
@@ -67,14 +69,21 @@ def serve_until_stopped(
         if not debug:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
         quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
+        # of a Ray of our own every process has them; on a cluster Ray Serve's controller, which reads them
+        controller = {"runtime_env": {"env_vars": PATIENCE}} if joins else None
+        service: Any = Service
+        service = service.options(num_replicas=where.replicas, graceful_shutdown_timeout_s=_DRAIN_SECONDS)
+
+        def deploy() -> None:
+            serve.start(
+                http_options={"host": where.host, "port": where.port},
+                logging_config=quiet,
+                controller_options=controller,
+            )
+            serve.run(service.bind(absolute(url), storage), name=_NAME, logging_config=quiet)
+
         try:
-            serve.start(http_options={"host": where.host, "port": where.port}, logging_config=quiet)
-            service: Any = Service
-            service = service.options(num_replicas=where.replicas, graceful_shutdown_timeout_s=_DRAIN_SECONDS)
-            try:
-                serve.run(service.bind(absolute(url), storage), name=_NAME, logging_config=quiet)
-            except RuntimeError as error:
-                raise WorkerError(f"the service did not start: {_reason(serve.status()) or error}") from error
+            _deploy_patiently(deploy, lambda: _reason(serve.status()))
             echo(f"serving {url} on http://{where.host}:{where.port}; /docs describes it, Ctrl-C ends it")
             stop.wait()
             echo("draining")
@@ -85,10 +94,37 @@ def serve_until_stopped(
     echo("stopped")
 
 
+def _deploy_patiently(deploy: Callable[[], None], reason: Callable[[], str]) -> None:
+    """``deploy()``, again while Ray Serve's proxies are late; ``reason`` says why the replicas are not there.
+
+    Raises:
+        WorkerError: they never were; names what it was that did not start.
+    """
+    from ray.exceptions import RayActorError
+
+    for attempt in range(1, _TRIES + 1):
+        try:
+            deploy()
+            return
+        except (TimeoutError, RayActorError) as error:
+            if attempt == _TRIES or isinstance(error, RayActorError):
+                raise WorkerError(
+                    "the service did not start: Ray Serve's HTTP proxy was not up within a minute, in "
+                    f"{attempt} tries ({describe(error)}). Free the machine, or set "
+                    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S to more than 60 seconds."
+                ) from error
+            _logger.warning("Ray Serve's HTTP proxy is not up yet; waiting another minute")
+        except RuntimeError as error:
+            raise WorkerError(f"the service did not start: {reason() or describe(error)}") from error
+
+
 def _reason(status: Any) -> str:
     """The last line of what Serve says of the first deployment that has something to say: of an exception,
     its name."""
-    messages = [each.message for each in status.applications[_NAME].deployments.values() if each.message]
+    if _NAME not in status.applications:
+        return ""
+    deployments = status.applications[_NAME].deployments.values()
+    messages = [deployment.message for deployment in deployments if deployment.message]
     lines = [line.strip() for line in messages[0].splitlines() if line.strip()] if messages else [""]
     return lines[-1]
 

@@ -22,6 +22,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune import Tuner
 
 from mmssl_dist.cluster.connection import Cluster, worker_environment
+from mmssl_dist.cluster.local_ray import local_ray
 from mmssl_dist.cluster.log_relay import Relay
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
@@ -69,6 +70,10 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
     )  # this machine may not have what the job asks for
     with waiting, patch.object(TorchTrainer, "fit", fit), pytest.raises(_Handed):
         run_training(cluster, job, _PARTITIONS)
+    starts: list[float] = []
+    with patch("mmssl_dist.cluster.local_ray._start", lambda arguments, seconds: starts.append(seconds)):
+        with local_ray(job.scaling, {}, {}):
+            pass
     (trainer,) = trainers
     scaling, run = trainer.scaling_config, trainer.run_config
     return (
@@ -83,6 +88,7 @@ def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
         scaling.accelerator_type,
         waits,
         trainer.train_loop_config["run"].every_minutes,
+        starts,
     )
 
 

@@ -43,7 +43,14 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     for user, items in zip(found["user_id"].to_pylist(), found["items"].to_pylist(), strict=True):
         assert items == run.recommend(user, k=6).items
     manifest = json.loads((folder / "lists/manifest.json").read_text())
-    assert manifest["facts"] == {"users": 4, "k": 6, "exclude_seen": True, "exact": False}
+    assert manifest["facts"] == {
+        "users": 4,
+        "unknown_users": 0,
+        "k": 6,
+        "exclude_seen": True,
+        "exact": False,
+        "unknown": "error",
+    }
     assert set(manifest["files"]) == {
         f"recommendations/{path.name}" for path in (folder / "lists").rglob("*.parquet")
     }
@@ -55,10 +62,41 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
         line for line in refused.stderr.splitlines() if not line.startswith("[")
     ]  # Ray's own log, at times
     assert said == [
-        "error: user id: found 'nobody'; the run knows 40 users, with ids of type string, such as "
-        f"{run.users.array[0]}. Give the id of a user that was in the data."
+        "error: user id: found 'nobody'; the run knows 40 users, with ids of type string. Give one from "
+        f"the data, such as {run.users.array[0]}."
     ]
     assert not (folder / "lists/manifest.json").exists()
+
+
+def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folder, ray_address):
+    run = open_run(str(folder / "run"))
+    pq.write_table(pa.table({"user_id": ["u1", "nobody", "u2", None]}), folder / "some.parquet")
+    call = ("recommend", "run", "--users", "some.parquet", "--k=6", "--address", ray_address)
+    done = succeed(folder, *call, "--to", "skipped", "--unknown", "skip")
+    assert done.stdout == "skipped: top 6 for 2 users; 2 unknown users left out\n"
+    lists = pq.read_table(folder / "skipped/recommendations").to_pydict()
+    assert lists["user_id"] == ["u1", "u2"]
+    assert lists["items"] == [run.recommend(user, k=6).items for user in ("u1", "u2")]
+    assert json.loads((folder / "skipped/manifest.json").read_text())["facts"]["unknown_users"] == 2
+
+    done = succeed(folder, *call, "--to", "popular", "--unknown", "popular")
+    assert done.stdout == (
+        "popular: top 6 for 4 users; 2 unknown users among them with the most popular items\n"
+    )
+    lists = pq.read_table(folder / "popular/recommendations").to_pydict()
+    assert lists["user_id"] == ["u1", "nobody", "u2", None]
+    popular = run.popular(6).items
+    assert lists["items"] == [
+        run.recommend("u1", k=6).items,
+        popular,
+        run.recommend("u2", k=6).items,
+        popular,
+    ]
+    assert [scores is None for scores in lists["scores"]] == [False, True, False, True]
+
+    wrong = command(folder, *call, "--to", "wrong", "--unknown", "ignore")
+    assert wrong.returncode == 2
+    assert "--unknown: found ignore; it is error, skip or popular" in wrong.stderr
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def _python(head: Head, code: str, *arguments: str, timeout: float = 200) -> sub
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**head.environment, "PYTHONPATH": PATH},
+        env={**head.ray_environment, "PYTHONPATH": PATH},
     )
 
 
@@ -163,7 +163,7 @@ def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(
                         "--reason-message=spot",
                         "--deadline-remaining-seconds=30",
                     ]
-                    subprocess.run(drain, check=True, env=head.environment, capture_output=True)
+                    subprocess.run(drain, check=True, env=head.ray_environment, capture_output=True)
                     output, _ = job.communicate(timeout=240)
             finally:
                 job.kill()

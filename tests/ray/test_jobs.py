@@ -28,7 +28,7 @@ def test_a_job_is_listed_shown_and_stopped(tmp_path):
             [sys.executable, "-c", _SUBMIT, head.address],
             capture_output=True,
             text=True,
-            env=dict(head.environment),
+            env=head.ray_environment,
             timeout=120,
         )
         assert sent.stdout.split() == ["waits"], sent.stderr

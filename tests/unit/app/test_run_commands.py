@@ -84,11 +84,13 @@ def test_a_table_on_a_terminal(output):
     [
         (
             ("recommend", "--user", "nobody"),
-            "error: user id: found 'nobody'; the run knows 40 users, with ids of type string, such as ",
+            "error: user id: found 'nobody'; the run knows 40 users, with ids of type string. "
+            "Give one from the data, such as ",
         ),
         (
             ("recommend", "--item", "5"),
-            "error: item id: found '5'; the run knows 30 items, with ids of type int64, such as ",
+            "error: item id: found '5'; the run knows 30 items, with ids of type int64. "
+            "Give one from the data, such as ",
         ),
         (("similar", "--item", "x"), "error: item id: found 'x';"),
         (("recommend", "--user", "u1", "--k", "0"), "error: k: found 0; a list has at least one item"),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import ray
 
-from mmssl_dist.cluster.connection import _start_here, connect, worker_environment
+from mmssl_dist.cluster.connection import connect, worker_environment
 from mmssl_dist.config.resource_sections import Scaling, Storage
-from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.errors import InputError
 
 
 def test_environment_of_workers(monkeypatch):
@@ -39,31 +38,3 @@ def test_address_without_a_cluster_to_join(monkeypatch, address, message):
     with pytest.raises(InputError, match=message) as caught, connect(Scaling(), Storage()):
         pass
     assert caught.value.where == "RAY_ADDRESS"
-
-
-def test_a_ray_that_is_late_is_started_again(monkeypatch, caplog):
-    """A machine too busy for Ray's half minute is nothing to bring about in a test, so Ray's answer is
-    played."""
-    late = Exception(
-        "The current node timed out during startup. This could happen because the GCS is overloaded."
-    )
-    answers: list[Exception | None] = [late, None]
-    monkeypatch.setattr(ray, "init", lambda **options: _raise(answers.pop(0)))
-    _start_here({})
-    assert answers == []
-    assert [record.message for record in caplog.records] == [
-        "Ray did not start within half a minute; trying again"
-    ]
-    answers += [late] * 3
-    with pytest.raises(
-        WorkerError, match=r"Ray did not start on this machine in 3 tries .* timed out during startup"
-    ):
-        _start_here({})
-    answers += [ValueError("another")]
-    with pytest.raises(ValueError, match="another"):
-        _start_here({})
-
-
-def _raise(error: Exception | None) -> None:
-    if error is not None:
-        raise error

@@ -65,3 +65,13 @@ def test_weights_are_symmetric_in_length_and_listings():
     graph = Lists(np.array([0, 2, 3, 3, 4]), np.array([1, 3, 3, 0]))
     half = 0.5**0.5
     np.testing.assert_allclose(symmetric_weights(graph), [half, 0.5, half, 1.0], rtol=1e-6)
+
+
+def test_large_features_have_the_neighbours_of_their_direction():
+    """The squares of values above 1e19 are beyond float32."""
+    features = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
+    wanted = nearest_items(features, 4)
+    for size in (1e20, 1e30, 1e37):
+        found = nearest_items(features * np.float32(size), 4)
+        np.testing.assert_array_equal(found.values, wanted.values)
+        np.testing.assert_array_equal(found.lengths, wanted.lengths)

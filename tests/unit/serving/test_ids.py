@@ -84,3 +84,11 @@ def test_numbers_of_numpy_and_a_look_up_among_many():
     many = Ids(pa.array(np.random.default_rng(1).permutation(200_000)), "user")
     assert many.array[many.place(np.int64(777))].as_py() == 777
     assert many.array[many.place("199999")].as_py() == 199_999
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "double", "string", "bool", "date", "decimal"])
+def test_scalars_of_arrays_and_tables_are_ids(kind):
+    ids = Ids(KINDS[kind], "user")
+    assert ids.places(list(KINDS[kind])).tolist() == list(range(len(ids)))
+    if kind not in ("date", "decimal"):
+        assert ids.places(list(KINDS[kind].to_numpy(zero_copy_only=False))).tolist() == list(range(len(ids)))

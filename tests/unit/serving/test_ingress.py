@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,7 +61,30 @@ def test_the_user_s_own_stay(monkeypatch):
 
 def test_an_address_of_one_card_has_the_usual_way():
     with straight_to_replicas("192.0.2.7"):
-        assert serve_variables() == {}
+        assert serve_variables() == {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+    assert serve_variables() == {}
+
+
+def test_haproxy_answers_503_where_no_replica_does(tmp_path):
+    """The two places of Ray Serve's template, and a stand-in for HAProxy that shows its arguments."""
+    from ray.serve._private import haproxy_templates
+
+    config = tmp_path / "haproxy.cfg"
+    template = haproxy_templates.HAPROXY_CONFIG_TEMPLATE
+    config.write_text(template)
+    with straight_to_replicas("127.0.0.1"):
+        program = Path(os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"])
+        text = program.read_text()
+        program.write_text(f'{text[: text.index("exec ")]}exec echo started "$@"\n')
+        shown = subprocess.run([program, "-db", "-f", config], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"started -db -f {config}\n"
+    edited = config.read_text()
+    assert "return status 404" in template
+    assert "return status 404" not in edited
+    assert 'return status 503 content-type application/json hdr Retry-After 1 string \'{"detail":' in edited
+    assert "errorfile 503" in template
+    assert "errorfile 503" not in edited
+    assert "errorfile 502" in edited
 
 
 def test_ray_serve_knows_every_one_of_them():

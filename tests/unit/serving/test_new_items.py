@@ -18,6 +18,7 @@ from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.worker_data import load_local_graph
+from mmssl_dist.serving.new_items import lengths, unit
 from mmssl_dist.serving.run import Run, open_run
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import make_model
@@ -133,6 +134,14 @@ def test_similar_items_and_users_of_a_new_item_by_hand(run: Run) -> None:
         ),
         ({"image": [1.0]}, "features.image: found shape [1]; the run's modalities are"),
         ({"image": [1.0, 2.0, float("nan"), 1.0, 1.0]}, "features.image: found a value that is not finite"),
+        (
+            {"image": [1.0, 1e39, 0.0, 1.0, 1.0]},
+            "features.image: found a value that is not finite in float32",
+        ),
+        (
+            {"image": [1.0, -1e300, 0.0, 1.0, 1.0]},
+            "features.image: found a value that is not finite in float32",
+        ),
         ({"image": ["a"] * 5}, "features.image: found something else; a list of numbers"),
     ],
 )
@@ -140,3 +149,22 @@ def test_bad_features_are_told_in_one_sentence(run, features, message):
     with pytest.raises(InputError) as caught:
         run.new_item(features)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("size", [1e8, 1e20, 1e30, 1e37])
+def test_large_features_have_the_neighbours_of_their_direction(run, size):
+    """Squares of such values are beyond float32."""
+    direction = np.asarray([0.5, 0.1, -0.3, 0.2, 1.0])
+    moderate = run.similar_to_new({"image": direction * 1e6}, k=8)
+    large = run.similar_to_new({"image": direction * size}, k=8)
+    assert large.items == moderate.items
+    np.testing.assert_allclose(large.scores, moderate.scores, rtol=1e-3, atol=1e-5)
+    assert np.isfinite(run.users_for_new({"image": direction * size}, k=3).scores).all()
+
+
+def test_lengths_and_directions_of_any_float32_rows():
+    rows = np.asarray([[3e38, -3e38], [3e-30, 4e-30], [3.0, 4.0], [0.0, 0.0], [2e19, 0.0]], np.float32)
+    np.testing.assert_allclose(lengths(rows), [3e38 * 2**0.5, 5e-30, 5.0, 0.0, 2e19], rtol=1e-6)
+    np.testing.assert_allclose(
+        unit(rows), [[0.5**0.5, -(0.5**0.5)], [0, 0], [0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6
+    )

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -114,7 +116,7 @@ def test_recommendations_for_a_new_user_leave_out_the_items_given(run):
     assert set(run.recommend_new([103], k=ITEMS, exclude_seen=False).items) == set(
         run.items.array.to_pylist()
     )
-    with pytest.raises(InputError, match="a new user is known by at least one item"):
+    with pytest.raises(InputError, match="a new user is known by a list of at least one item"):
         run.recommend_new([])
 
 
@@ -128,6 +130,10 @@ def test_recommendations_for_a_new_user_leave_out_the_items_given(run):
         (lambda run: run.recommend(["u1", 7]), "user id: found 7;"),
         (lambda run: run.similar(5), "item id: found 5; the run knows 30 items, with ids of type int64"),
         (lambda run: run.recommend("u1", k=0), "k: found 0; a list has at least one item"),
+        (lambda run: run.recommend("u1", k=2.0), "k: found 2.0; a list has at least one item"),
+        (lambda run: run.similar(101, k=True), "k: found True; a list has at least one item"),
+        (lambda run: run.recommend_new("110"), "items: found '110'; a new user is known by a list of"),
+        (lambda run: run.recommend_new([]), "items: found none; a new user is known by a list of"),
         (lambda run: run.similar(101, k=-1), "k: found -1;"),
         (lambda run: run.history("x"), "user id: found 'x';"),
     ],
@@ -209,3 +215,44 @@ def test_neither_importing_nor_ranking_loads_torch_or_ray(output):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [np.int8, np.int64, np.uint32])
+def test_numbers_of_numpy_are_lengths(run, number):
+    features = {"image": [0.3] * 5}
+    assert run.recommend("u3", k=number(2)).items == run.recommend("u3", k=2).items
+    assert run.similar(101, k=number(2)).items == run.similar(101, k=2).items
+    assert run.recommend_new([101], number(2)).items == run.recommend_new([101], 2).items
+    assert run.similar_to_new(features, number(2)).items == run.similar_to_new(features, 2).items
+    assert run.users_for_new(features, number(2)).users == run.users_for_new(features, 2).users
+    assert run.popular(number(2)).items == run.popular(2).items
+
+
+def test_one_id_and_several_in_every_form(run):
+    one, two = run.recommend("u3", k=4).items, run.recommend("u5", k=4).items
+    for user in (np.str_("u3"), np.asarray("u3"), pa.scalar("u3")):
+        assert run.recommend(user, k=4).items == one
+    for users in (
+        ("u3", "u5"),
+        np.asarray(["u3", "u5"]),
+        pd.Series(["u3", "u5"]),
+        pa.array(["u3", "u5"]),
+        pa.chunked_array([["u3"], ["u5"]]),
+        (user for user in ["u3", "u5"]),
+    ):
+        assert [ranked.items for ranked in run.recommend(users, k=4)] == [one, two]
+    assert run.similar(np.int64(101), k=3).items == run.similar(101, k=3).items
+    assert [ranked.items for ranked in run.similar(range(101, 103), k=3)] == [
+        run.similar(item, k=3).items for item in (101, 102)
+    ]
+    assert run.recommend_new(np.asarray([101, 102]), 3).items == run.recommend_new([101, 102], 3).items
+
+
+def test_popular_items_are_those_with_most_interactions_in_training(run, output):
+    counts: dict[int, int] = {}
+    for items in dataset_items(output, "train").values():
+        for item in items:
+            counts[item] = counts.get(item, 0) + 1
+    popular = run.popular(5)
+    assert popular.scores.tolist() == sorted(counts.values(), reverse=True)[:5]
+    assert popular.scores.tolist() == [counts[item] for item in popular.items]
