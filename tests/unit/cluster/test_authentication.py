@@ -36,6 +36,7 @@ def _tokens(count: int, **variables: str) -> list[str]:
 
 
 @pytest.mark.parametrize("before", [None, "", "\n"])
+@pytest.mark.processes
 def test_a_missing_token_is_created_once_and_is_nobody_elses(tmp_path, before):
     path = tmp_path / ".ray" / "auth_token"
     if before is not None:
@@ -48,6 +49,7 @@ def test_a_missing_token_is_created_once_and_is_nobody_elses(tmp_path, before):
     assert [entry.name for entry in path.parent.iterdir()] == ["auth_token"]
 
 
+@pytest.mark.processes
 def test_a_token_that_is_there_is_used(tmp_path):
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("there\n")
@@ -55,6 +57,7 @@ def test_a_token_that_is_there_is_used(tmp_path):
     assert _tokens(1, HOME=str(tmp_path), RAY_AUTH_TOKEN="mine") == ["mine"]
 
 
+@pytest.mark.processes
 def test_without_a_home_that_can_be_written_each_command_has_its_own():
     assert all(len(token) == 64 for token in _tokens(1, HOME="/proc/nowhere") + _tokens(1, HOME=""))
 

@@ -73,6 +73,7 @@ with terminable():
 
 
 @pytest.mark.parametrize("during", ["pass", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"])
+@pytest.mark.processes
 def test_sigterm_is_one_line_on_how_to_resume_also_while_ray_starts(during):
     done = subprocess.run(
         [sys.executable, "-c", _STOPPED.format(during=during)],

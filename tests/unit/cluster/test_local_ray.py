@@ -93,6 +93,7 @@ def test_patience_is_the_setting_and_grows_with_the_load(monkeypatch):
     assert "RAY_gcs_server_port_wait_time_s" not in os.environ
 
 
+@pytest.mark.processes
 def test_registration_is_awaited_as_long_as_there_is_a_raylet(monkeypatch, tmp_path):
     """Ray allows half a minute; the raylet is a process of that name."""
     answers = ["not yet", "not yet", "here"]

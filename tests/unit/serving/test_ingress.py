@@ -65,6 +65,7 @@ def test_an_address_of_one_card_has_the_usual_way():
     assert serve_variables() == {}
 
 
+@pytest.mark.processes
 def test_haproxy_answers_503_where_no_replica_does(tmp_path):
     """The two places of Ray Serve's template, and a stand-in for HAProxy that shows its arguments."""
     from ray.serve._private import haproxy_templates
