@@ -14,6 +14,7 @@ import pytest
 from mmssl_dist.serving.ingress import straight_to_replicas
 
 HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+pytestmark = pytest.mark.processes  # ports are bound
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,6 @@ def test_an_address_of_one_card_has_the_usual_way():
     assert serve_variables() == {}
 
 
-@pytest.mark.processes
 def test_haproxy_answers_503_where_no_replica_does(tmp_path):
     """The two places of Ray Serve's template, and a stand-in for HAProxy that shows its arguments."""
     from ray.serve._private import haproxy_templates
