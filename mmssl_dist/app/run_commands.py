@@ -12,6 +12,7 @@ from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
+    from mmssl_dist.serving.bulk import ListOptions, Written
     from mmssl_dist.serving.run import Ranked
 
 app = typer.Typer()
@@ -77,11 +78,7 @@ def recommend(
         written = recommend_file(
             url=url, storage=storage, users=users, to=to, options=options, address=address, debug=debug
         )
-        line = f"{to}: top {k} for {written.users:,} users"
-        if written.unknown:
-            fate = "left out" if unknown == "skip" else "among them with the most popular items"
-            line += f"; {written.unknown:,} unknown users {fate}"
-        typer.echo(line)
+        typer.echo(_summary(to, options, written))
         return
     run = open_run(url, storage)
     if item is not None:
@@ -154,3 +151,11 @@ def _show(ranked: Ranked, question: dict[str, object], measure: str, as_json: bo
         typer.echo(ranked_json(ranked, question, measure))
     else:
         show_ranked(ranked, measure, sys.stdout)
+
+
+def _summary(to: str, options: ListOptions, written: Written) -> str:
+    line = f"{to}: top {options.k} for {written.users:,} users"
+    if not written.unknown:
+        return line
+    fate = "left out" if options.unknown == "skip" else "among them with the most popular items"
+    return f"{line}; {written.unknown:,} unknown users {fate}"

@@ -25,12 +25,14 @@ _HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # HAProxy looks for replicas at 
 _LEAVING_SECONDS = (
     "1"  # that a replica is still there for requests sent to it before HAProxy knew that it goes
 )
-# Ray Serve writes HAProxy's configuration before each start of it, and offers no choice of these two answers:
-# without a replica the path does not exist (404), and what HAProxy itself calls 503 is an error (500)
+# Ray Serve writes HAProxy's configuration before each start of it, and offers no choice of these answers:
+# without a replica the path does not exist (404, from HAProxy or from Ray Serve's proxy, its substitute for
+# replicas that are not there), and what HAProxy itself calls 503 is an error (500)
 _EDITS = r"""
 s|http-request return status 404 .*|http-request return status 503 content-type application/json """ + (
     r"""hdr Retry-After 1 string '{"detail": "the service is starting or ending; ask again"}'|
 /^ *errorfile 503 /d
+/ check backup$/d
 """
 )
 _WRAPPER = """#!/bin/sh

@@ -86,6 +86,8 @@ def test_haproxy_answers_503_where_no_replica_does(tmp_path):
     assert "errorfile 503" in template
     assert "errorfile 503" not in edited
     assert "errorfile 502" in edited
+    assert " check backup\n" in template
+    assert " check backup\n" not in edited
 
 
 def test_ray_serve_knows_every_one_of_them():
