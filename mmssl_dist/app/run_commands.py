@@ -19,6 +19,14 @@ app = typer.Typer()
 
 RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Output of an exported job: folder or s3:// URL.")]
 Length = Annotated[int, typer.Option("--k", help="Length of a list.")]
+Unknown = Annotated[
+    str,
+    typer.Option(
+        metavar="error|skip|popular",
+        help="With --users, users that the run does not know: refuse the file, leave them out, or give them "
+        "the most popular items.",
+    ),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every item instead of asking the index.")]
 
 
@@ -41,14 +49,7 @@ def recommend(
         bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items of training, or not.")
     ] = True,
     exact: Exact = False,
-    unknown: Annotated[
-        str,
-        typer.Option(
-            metavar="error|skip|popular",
-            help="With --users, users that the run does not know: refuse the file, leave them out, or give "
-            "them the most popular items.",
-        ),
-    ] = "error",
+    unknown: Unknown = "error",
     as_json: Json = False,
     settings: StorageSettings = None,
     address: Address = None,
