@@ -46,8 +46,8 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     """Train until early stopping or the last epoch, without reading the test interactions.
 
     Returns:
-        epochs (in all), best (the metric's value), best_epoch, stopped_early, and history, one entry per
-        validated epoch.
+        epochs (in all), best (the metric's value), best_epoch, stopped_early, history, one entry per
+        validated epoch, and left_out, users who know every item and their interactions.
     """
     from mmssl_dist.training.loop import TrainingLoop
 
@@ -66,7 +66,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
             VALIDATION
         ]
 
-    position = TrainingLoop(
+    loop = TrainingLoop(
         job=job,
         worker=worker,
         graph=graph,
@@ -74,13 +74,16 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         sampler_exchange=sampler,
         session=session,
         validate=validate,
-    ).run()
+    )
+    position = loop.run()
+    users, interactions = loop.sampler.seeds.left_out
     return {
         "epochs": position.epochs,
         "best": position.best,
         "best_epoch": position.best_epoch,
         "stopped_early": position.validations_since_best >= job.evaluation.patience,
         "history": list(position.history),
+        "left_out": {"users": users, "interactions": interactions},
     }
 
 

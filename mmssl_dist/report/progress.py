@@ -100,6 +100,12 @@ def training_summary(facts: Facts, metric: str) -> list[str]:
         lines.append(
             "ended at training.epochs, before early stopping: raise it if the metric is still rising"
         )
+    left_out = facts.get("left_out", {"users": 0, "interactions": 0})
+    if left_out["users"]:
+        lines.append(
+            f"left out: {count(left_out['interactions'])} interactions of {count(left_out['users'])} user(s) "
+            "who know every item"
+        )
     history = facts["history"]
     ends = pairwise([0, *(entry["epoch"] for entry in history)])
     trained = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))

@@ -13,6 +13,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sampling.draws import Purpose, generator, integers, key
 from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.topology import Adjacency
 
 _ATTEMPTS = 16  # rejections before the complement is listed; at 50% known items, 1 pair in 65,536 gets there
 
@@ -39,14 +40,16 @@ class SeedSampler:
 
     One pass over them has ceil(E / batch_size) steps; partition p with E_p interactions, permuted anew for
     each pass, contributes those numbered floor(t E_p / steps) to floor((t + 1) E_p / steps) to step t of a
-    pass. An epoch is one pass, or ``training.steps_per_epoch`` steps that go on where the epoch before ended.
-    Collective at construction.
+    pass. E_p leaves out the interactions of users who know every item: they have no negative, and nothing to
+    learn from them says what they like better. An epoch is one pass, or ``training.steps_per_epoch`` steps
+    that continue where the epoch before ended. Collective at construction.
 
     Attributes:
         steps: of an epoch.
+        left_out: users who know every item, of all workers, and how many interactions they have.
 
     Raises:
-        InputError: a user knows every item, so that no negative exists.
+        InputError: every user knows every item, so that there is no pair.
     """
 
     def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job) -> None:
@@ -54,18 +57,31 @@ class SeedSampler:
         self.candidates = 0 if job.losses.candidates == "all" else job.losses.candidates
         indptr = graph.training.indptr
         users = [graph.user_rows(part) for part in graph.parts]
-        self._edges = [
-            (int(indptr[r.start]), int(indptr[r.stop])) for r in users
-        ]  # users come first in a partition
+        full = graph.users[graph.training.degrees(graph.users) >= graph.book.num_items]
+        self._usable: list[_Edges] = []
+        own = []
+        for rows in users:  # users come first in a partition, so its interactions are one range
+            first, last = int(indptr[rows.start]), int(indptr[rows.stop])
+            without = full[(full >= rows.start) & (full < rows.stop)]
+            self._usable.append(_without(first, last, graph.training, without))
+            pairs = len(self._usable[-1])
+            own.append([pairs, len(without), last - first - pairs])
         counts = exchange.gather_counts(len(users))
-        own = torch.tensor([last - first for first, last in self._edges], dtype=torch.int64)
-        self._part_pairs: list[int] = exchange.gather_rows(own, counts).tolist()
+        gathered = exchange.gather_rows(torch.tensor(own, dtype=torch.int64).reshape(-1, 3), counts)
+        self._part_pairs: list[int] = gathered[:, 0].tolist()
+        self.left_out = (int(gathered[:, 1].sum()), int(gathered[:, 2].sum()))
+        if sum(self._part_pairs) == 0:
+            raise InputError(
+                "the training interactions",
+                f"every user with all {graph.book.num_items} items",
+                "a negative is an item the user does not know",
+                "Add items, or users who know some of them only.",
+            )
         self._pass_steps = -(-sum(self._part_pairs) // job.training.batch_size)
         chosen = job.training.steps_per_epoch
         self.steps = self._pass_steps if chosen == "all" else chosen
         self._order: dict[int, Tensor] = {}
         self._pass = -1
-        _require_negatives(graph)
 
     def pairs(self, epoch: int, step: int) -> int:
         """Pairs of the whole batch of ``step``."""
@@ -89,8 +105,8 @@ class SeedSampler:
 
     def _permute(self, number: int) -> None:
         self._pass = number
-        for part, (first, last) in zip(self.graph.parts, self._edges, strict=True):
-            order = generator(key(self.seed, Purpose.PERMUTATION, number, part)).permutation(last - first)
+        for part, usable in zip(self.graph.parts, self._usable, strict=True):
+            order = generator(key(self.seed, Purpose.PERMUTATION, number, part)).permutation(len(usable))
             self._order[part] = torch.from_numpy(order)
 
     def _slice(self, count: int, place: int) -> tuple[int, int]:
@@ -98,9 +114,9 @@ class SeedSampler:
 
     def _draw_part(self, part: int, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         training = self.graph.training
-        first, last = self._edges[part - self.graph.parts.start]
-        begin, end = self._slice(last - first, self._place(epoch, step)[1])
-        edges = self._order[part][begin:end] + first
+        usable = self._usable[part - self.graph.parts.start]
+        begin, end = self._slice(len(usable), self._place(epoch, step)[1])
+        edges = usable.at(self._order[part][begin:end])
         users = torch.searchsorted(training.indptr, edges, right=True) - 1
         positives = training.neighbours[edges]
         negatives = self._negatives(users, key(self.seed, Purpose.NEGATIVES, epoch, step, part))
@@ -140,13 +156,27 @@ class SeedSampler:
         return torch.from_numpy(self.graph.book.item_nodes(ranks.numpy()))
 
 
-def _require_negatives(graph: LocalGraph) -> None:
-    users = graph.users
-    degrees = graph.training.degrees(users)
-    if len(users) and int(degrees.max()) >= graph.book.num_items:
-        raise InputError(
-            "the training interactions",
-            f"a user with all {graph.book.num_items} items",
-            "a negative is an item the user does not know",
-            "Remove that user, or add items.",
-        )
+@dataclass(frozen=True)
+class _Edges:
+    """The interactions [first, last), or those of them that ``kept`` lists (int64, sorted)."""
+
+    first: int
+    last: int
+    kept: Tensor | None
+
+    def __len__(self) -> int:
+        return self.last - self.first if self.kept is None else len(self.kept)
+
+    def at(self, places: Tensor) -> Tensor:
+        """The interactions at ``places``, numbers below the length."""
+        return places + self.first if self.kept is None else self.kept[places]
+
+
+def _without(first: int, last: int, training: Adjacency, users: Tensor) -> _Edges:
+    """The interactions [first, last) of a partition but those of its ``users`` (local rows)."""
+    if len(users) == 0:
+        return _Edges(first, last, None)  # the usual case, which needs no list
+    _, edges = training.edges(users)
+    keep = torch.ones(last - first, dtype=torch.bool)
+    keep[edges - first] = False
+    return _Edges(first, last, keep.nonzero().flatten() + first)

@@ -109,6 +109,7 @@ def test_the_layout_of_the_release(tmp_path):
             "duplicate": 0,
             "below_min_interactions": 0,
             "items_below_min_interactions": 0,
+            "unknown_item": 0,
         },
     }
     assert {name: manifest.facts[name] for name in expected} == expected
@@ -232,7 +233,7 @@ def test_ratio_draws_by_the_seed_and_splits_partition_the_pairs(tmp_path):
     write_table(tmp_path, "image.parquet", item_id=range(20), vector=vectors([[1.0]] * 20))
     seen = []
     for seed in (0, 1):
-        job = make_job(tmp_path, seed=seed, split={"validation": 0.1, "test": 0.2})
+        job = make_job(tmp_path, seed=1 - seed, split={"validation": 0.1, "test": 0.2, "seed": seed})
         counts = prepare(job, find_files(job)).facts["interactions"]
         assert counts == {"train": 420, "validation": 60, "test": 120}
         parts = [_external(job, split) for split in ("train", "validation", "test")]
@@ -259,6 +260,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
         "duplicate": 1,
         "below_min_interactions": 4,
         "items_below_min_interactions": 4,
+        "unknown_item": 0,
     }
     assert _external(job, "train") == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert _features(job, "image") == {0: [0], 1: [1]}

@@ -28,12 +28,20 @@ def sampling_job(parts: int, *sets: str) -> Job:
 
 
 class Announced(Exchange):
-    """What a seed sampler hears of the other workers: how many pairs each partition has."""
+    """What a seed sampler hears of the other workers: of each partition how many pairs it has, and how many
+    users who know every item, with how many interactions."""
 
     def __init__(self, book: PartitionBook, pairs: Pairs, rank: int, workers: int) -> None:
         super().__init__(None, np.array([0, book.num_nodes]), 0)
         parts = cut(book, pairs)
-        self._pairs = torch.tensor([int(p.indptr[p.users]) for p in parts])
+        degrees = [np.diff(part.indptr[: part.users + 1]) for part in parts]
+        full = [each[each >= book.num_items] for each in degrees]
+        self._pairs = torch.tensor(
+            [
+                [int(all_.sum() - left_out.sum()), len(left_out), int(left_out.sum())]
+                for all_, left_out in zip(degrees, full, strict=True)
+            ]
+        )
         self._counts = tuple(len(book.worker_parts(r, workers)) for r in range(workers))
         self._own = book.worker_parts(rank, workers)
 

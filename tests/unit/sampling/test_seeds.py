@@ -14,7 +14,7 @@ from scipy import stats
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sampling.seeds import SeedSampler
-from tests.graphs import item_nodes, local_graph, neighbours_of, small_graphs, user_nodes
+from tests.graphs import item_nodes, neighbours_of, small_graphs, user_nodes
 from tests.unit.sampling.shares import sampling_job, seed_samplers
 
 
@@ -126,13 +126,23 @@ def test_negatives_are_uniform_over_unknown_items(unknown):
     assert unknown == 1 or stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def test_a_user_that_knows_everything_is_an_error():
-    book = PartitionBook((1, 1), (2, 1))
-    pairs = [(0, 0), (1, 0), (1, 1), (1, 2)]
-    job = sampling_job(2)
-    with pytest.raises(InputError, match=r"found a user with all 3 items; .* Remove that user, or add items"):
-        seed_samplers(book, pairs, 1, job)
-    with pytest.raises(InputError, match="all 3 items"):
-        seed_samplers(book, pairs, 2, job)
-    assert local_graph(book, pairs[:3]).num_rows == 5
-    assert len(seed_samplers(book, pairs[:3], 2, job)) == 2
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_user_that_knows_everything_gives_no_pairs(workers):
+    book = PartitionBook((2, 1), (2, 1))
+    pairs = [(0, 0), (0, 2), (1, 0), (1, 1), (1, 2), (2, 1)]
+    samplers = seed_samplers(book, pairs, workers, sampling_job(2, "training.batch_size=2"))
+    assert {sampler.left_out for sampler in samplers} == {(1, 3)}
+    assert {sampler.steps for sampler in samplers} == {2}
+    users, items = user_nodes(book), item_nodes(book)
+    for epoch in range(3):
+        pairs_of_epoch = [pair[:2] for step in range(2) for pair in drawn(samplers, epoch, step)["pairs"]]
+        assert sorted(pairs_of_epoch) == sorted(
+            (users[user], items[item]) for user, item in pairs if user != 1
+        )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_users_who_all_know_everything_leave_no_pairs(workers):
+    book = PartitionBook((1, 1), (1, 1))
+    with pytest.raises(InputError, match="found every user with all 2 items"):
+        seed_samplers(book, [(0, 0), (0, 1), (1, 0), (1, 1)], workers, sampling_job(2))
