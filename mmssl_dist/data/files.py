@@ -3,10 +3,12 @@ missing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 import pyarrow.fs as pafs
 
@@ -19,17 +21,26 @@ RELEASE_FILES = ("train.json", "val.json", "test.json")
 TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ITEM_PLACE = "{item}"  # in a path of images: where the item's id stands
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """One input file: where it is, bytes, and when it was last changed (nanoseconds since 1970, None if
-    unknown)."""
+    """One input file.
+
+    Attributes:
+        location: where it is.
+        size: its bytes.
+        modified: when it was last changed, in nanoseconds since 1970; None if unknown.
+        keys: values of the columns that folders above it name as in Hive, such as day=2024-01-01; None is
+            null.
+    """
 
     location: Location
     size: int
     modified: int | None
+    keys: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -108,7 +119,7 @@ def find_images(job: Job) -> tuple[RawFile, ...]:
             f"a path with {ITEM_PLACE} ends in {', '.join(_IMAGE_SUFFIXES)}",
             "Name image files.",
         )
-    _below(root, pattern, key)
+    _location_below(root, pattern, key)
     return ()
 
 
@@ -119,12 +130,12 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     Raises:
         InputError: there is none with one of ``suffixes``; names the YAML ``key``.
     """
-    target = _below(root, pattern, key)
+    target = _location_below(root, pattern, key)
     info = target.info()  # a name that exists is meant, whatever letters it has
     if info.type == pafs.FileType.File:
         if not pattern.endswith(suffixes):
             raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
-        return (RawFile(target, int(info.size), info.mtime_ns),)
+        return (_raw_file(root, target, info),)
     if info.type == pafs.FileType.Directory:
         base, wanted = target, None
     else:
@@ -133,12 +144,10 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     def is_meant(name: str) -> bool:
         below = PurePosixPath(name).parts
         parts = below if wanted is None else (*_parts_below(root, base.path), *below)
-        return name.endswith(suffixes) and (_shown(parts) if wanted is None else _matches(parts, wanted))
+        return name.endswith(suffixes) and (_is_visible(parts) if wanted is None else _matches(parts, wanted))
 
     matching = [
-        RawFile(base / name, int(file.size), file.mtime_ns)
-        for file in base.files()
-        if is_meant(name := base.relative(file))
+        _raw_file(root, base / name, file) for file in base.files() if is_meant(name := base.relative(file))
     ]
     for name in base.broken_links():
         if is_meant(name):
@@ -158,7 +167,22 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     return tuple(matching)
 
 
-def _shown(parts: tuple[str, ...]) -> bool:
+def _raw_file(root: Location, location: Location, info: pafs.FileInfo) -> RawFile:
+    folders = _parts_below(root, location.path)[:-1]
+    return RawFile(location, int(info.size), info.mtime_ns, _folder_keys(folders))
+
+
+def _folder_keys(folders: Iterable[str]) -> dict[str, str | None]:
+    """The values of the keys in names of folders; such names are percent-encoded."""
+    keys = {}
+    for folder in folders:
+        name, equals, value = folder.partition("=")
+        if equals and name:
+            keys[unquote(name)] = None if value in ("", _HIVE_NULL) else unquote(value)
+    return keys
+
+
+def _is_visible(parts: tuple[str, ...]) -> bool:
     """Whether no part of a path below the named folder is hidden: such files are a writer's own."""
     return not any(part.startswith((".", "_")) for part in parts)
 
@@ -167,7 +191,7 @@ def _parts_below(root: Location, path: str) -> tuple[str, ...]:
     return PurePosixPath(path.removeprefix(root.path).lstrip("/")).parts
 
 
-def _below(root: Location, pattern: str, key: str) -> Location:
+def _location_below(root: Location, pattern: str, key: str) -> Location:
     try:
         return root / pattern
     except StorageError as error:
@@ -214,6 +238,6 @@ def _fixed_part(root: Location, pattern: str) -> Location:
 def _matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     """Whether a path fits a glob; as in a shell, a hidden name only where its pattern begins as it does."""
     return len(parts) == len(wanted) and all(
-        fnmatchcase(part, pattern) and (_shown((part,)) or pattern[0] == part[0])
+        fnmatchcase(part, pattern) and (_is_visible((part,)) or pattern[0] == part[0])
         for part, pattern in zip(parts, wanted, strict=True)
     )

@@ -76,6 +76,14 @@ def shown(value: pa.Scalar) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 
+def id_texts(ids: pa.ChunkedArray) -> pa.Array:
+    """Ids as the texts that Python makes of them, whatever a file keeps them as; 7.0 is 7."""
+    values = plain_values(ids)
+    if _is_binary(values.type):
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
+    return values.cast(pa.string())
+
+
 def mix(values: np.ndarray) -> np.ndarray:
     """uint64 -> uint64, a bijection without visible structure (the finalizer of SplitMix64)."""
     mixed = values.astype(np.uint64, copy=True)

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from mmssl_dist.config.data_sections import Data
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.files import ITEM_PLACE, RawFile
+from mmssl_dist.data.ids import id_texts, plain_values, storage_type
 from mmssl_dist.data.image_header import raster_of
-from mmssl_dist.data.readers.base import unreadable
+from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location, open_location
 
@@ -29,7 +29,6 @@ IMAGE = "image"
 LARGEST = 500_000  # bytes of one image
 MOST_PIXELS = 4_000_000  # of one image: a few bytes may say that they are a picture of any size
 TOGETHER = 16_000_000  # bytes of all
-_RULE = "it must be readable Parquet"
 _ROWS = 16  # of images in memory at once
 
 
@@ -56,8 +55,7 @@ def check_images(data: Data, files: Iterable[RawFile]) -> None:
         InputError: one cannot be read, or has no column with ids, or no binary one with images.
     """
     for file in files:
-        with _open(data, file):
-            pass
+        _footer(data, file)
 
 
 def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> Images:
@@ -136,40 +134,40 @@ def _of_table(data: Data, file: RawFile, names: list[str]) -> Iterator[tuple[str
     """Row groups are looked through by their ids; only those with an item asked for are read, a few rows at a
     time."""
     item, wanted = data.columns.item, pa.array(names, pa.string())
-    with _open(data, file) as opened:
-        try:
-            for group in range(opened.num_row_groups):
-                ids = opened.read_row_group(group, [item])[item].cast(pa.string())
-                if pc.any(pc.is_in(ids, wanted)).as_py():
-                    for batch in opened.iter_batches(_ROWS, row_groups=[group], columns=[item, IMAGE]):
-                        chosen = batch.filter(pc.is_in(batch[item].cast(pa.string()), wanted))
-                        for row in chosen.to_pylist():
-                            if row[IMAGE] is not None:
-                                yield str(row[item]), _TOO_LARGE if len(row[IMAGE]) > LARGEST else row[IMAGE]
-        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise unreadable(file, error, _RULE, "Mend the file.") from error
+    groups = len(_footer(data, file).group_rows)
+    for piece in (Piece(0, group, group + 1) for group in range(groups)):
+        if not any(
+            pc.any(_are_wanted(batch, item, wanted)).as_py()
+            for batch in batches(file, piece, [item], BATCH_ROWS)
+        ):
+            continue
+        for batch in batches(file, piece, [item, IMAGE], _ROWS):
+            chosen = batch.filter(_are_wanted(batch, item, wanted))
+            contents = plain_values(pa.chunked_array([chosen[IMAGE]])).to_pylist()
+            texts = id_texts(pa.chunked_array([chosen[item]])).to_pylist()
+            for name, content in zip(texts, contents, strict=True):
+                if content is not None:
+                    yield name, _TOO_LARGE if len(content) > LARGEST else content
 
 
-def _open(data: Data, file: RawFile) -> Any:
-    try:
-        opened = pq.ParquetFile(file.location.path, filesystem=file.location.filesystem, buffer_size=1 << 20)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(file, error, _RULE, "Mend the file.") from error
-    schema = opened.schema_arrow
-    for name in (data.columns.item, IMAGE):
-        if name not in schema.names:
-            raise InputError(
-                file.name,
-                f"columns {', '.join(schema.names)}",
-                f"a column {name} is needed",
-                "Rename one; data.columns.item names the one with ids.",
-            )
-    kind = schema.field(IMAGE).type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+def _are_wanted(batch: pa.RecordBatch, item: str, wanted: pa.Array) -> pa.Array:
+    return pc.is_in(id_texts(pa.chunked_array([batch[item]])), value_set=wanted)
+
+
+def _footer(data: Data, file: RawFile) -> Footer:
+    (footer,) = read_footers([file])
+    require_column(file, footer.schema, data.columns.item)
+    raw = storage_type(require_column(file, footer.schema, IMAGE))
+    if not (
+        pa.types.is_binary(raw)
+        or pa.types.is_large_binary(raw)
+        or pa.types.is_binary_view(raw)
+        or pa.types.is_null(raw)
+    ):
         raise InputError(
             file.name,
-            f"column {IMAGE} of type {kind}",
+            f"column {IMAGE} of type {raw}",
             "it holds the bytes of image files (binary)",
             "Write the files' content, or give a path with {item} in data.images.",
         )
-    return opened
+    return footer

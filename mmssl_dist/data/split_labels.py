@@ -23,7 +23,7 @@ def with_labelled_split(job: Job, interactions: Iterable[RawFile]) -> Job:
     if job.data.layout != "inter" or _is_chosen(job.data):
         return job
     label = job.data.columns.split or LABEL
-    if not any(label in map(bare, header(file)) for file in interactions):
+    if not any(label in (*map(bare, header(file)), *file.keys) for file in interactions):
         return job
     split = Split.model_validate({**job.data.split.model_dump(), "method": "given"})
     return job.model_copy(update={"data": job.data.model_copy(update={"split": split})})

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from mmssl_dist.config.data_sections import Data
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
-from mmssl_dist.data.readers.base import unreadable
+from mmssl_dist.data.ids import id_texts, is_text, one_array, storage_type
+from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
+from mmssl_dist.data.readers.text import named_blocks, raw_names
 from mmssl_dist.errors import InputError
 
 TITLE = "title"
-_RULE = "it must be readable Parquet, or CSV as UTF-8 text"
 
 
 def check_titles(data: Data, files: Iterable[RawFile]) -> None:
@@ -24,7 +25,10 @@ def check_titles(data: Data, files: Iterable[RawFile]) -> None:
         InputError: a file cannot be read, or has no column with ids or none with titles.
     """
     for file in files:
-        _open(data, file)
+        if _is_parquet(file):
+            _footer(data, file)
+        else:
+            raw_names(file, _names(data))
 
 
 def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -> dict[str, str]:
@@ -34,41 +38,42 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
     Raises:
         InputError: as ``check_titles`` does.
     """
-    item, wanted = data.columns.item, pa.array(sorted({str(each) for each in items}), pa.string())
-    found: dict[str, str] = {}
+    wanted = pa.array(sorted({str(item) for item in items}), pa.string())
+    titles: dict[str, str] = {}
     for file in files:
-        opened = _open(data, file)
-        ids = pc.field(item).cast(pa.string())
-        try:
-            table = opened.to_table([item, TITLE], filter=ids.isin(wanted) & pc.field(TITLE).is_valid())
-            pairs = table[item].cast(pa.string()).to_pylist(), table[TITLE].cast(pa.string()).to_pylist()
-        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise unreadable(file, error, _RULE, "Mend the file.") from error
-        found |= dict(zip(*pairs, strict=True))
-    return found
+        for ids, texts in _parquet_columns(data, file) if _is_parquet(file) else _text_columns(data, file):
+            chosen = pc.and_(pc.is_in(ids, value_set=wanted), texts.is_valid())
+            titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)
+    return titles
 
 
-def _open(data: Data, file: RawFile) -> pads.Dataset:
-    item, path = data.columns.item, file.location.path
-    # ids in text stay text, or 007 would be 7
-    text = pads.CsvFileFormat(
-        parse_options=pa.csv.ParseOptions(delimiter="\t" if ".tsv" in path else ","),
-        convert_options=pa.csv.ConvertOptions(column_types={item: pa.string(), TITLE: pa.string()}),
-    )
-    try:
-        opened = pads.dataset(
-            path,
-            filesystem=file.location.filesystem,
-            format="parquet" if path.endswith(PARQUET_SUFFIXES) else text,
+def _names(data: Data) -> dict[str, str]:
+    return {name: name for name in (data.columns.item, TITLE)}
+
+
+def _is_parquet(file: RawFile) -> bool:
+    return file.location.path.endswith(PARQUET_SUFFIXES)
+
+
+def _text_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Ids and titles, block by block; ids in text stay text, or 007 would be 7."""
+    for columns in named_blocks(file, _names(data), null_values=("",)):
+        yield columns[data.columns.item], columns[TITLE]
+
+
+def _parquet_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
+    piece = Piece(0, 0, len(_footer(data, file).group_rows))
+    for batch in batches(file, piece, list(_names(data)), BATCH_ROWS):
+        ids, titles = (pa.chunked_array([column]) for column in batch.columns)
+        yield id_texts(ids), one_array(titles.cast(pa.string()))
+
+
+def _footer(data: Data, file: RawFile) -> Footer:
+    (footer,) = read_footers([file])
+    require_column(file, footer.schema, data.columns.item)
+    raw = require_column(file, footer.schema, TITLE)
+    if not (is_text(storage_type(raw)) or pa.types.is_null(storage_type(raw))):
+        raise InputError(
+            f"{file.name}, column {TITLE}", f"type {raw}", "titles are texts", "Write the column as text."
         )
-    except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(file, error, _RULE, "Mend the file.") from error
-    for name in (item, TITLE):
-        if name not in opened.schema.names:
-            raise InputError(
-                file.name,
-                f"columns {', '.join(opened.schema.names)}",
-                f"a column {name} is needed",
-                "Rename one; data.columns.item names the one with ids.",
-            )
-    return opened
+    return footer

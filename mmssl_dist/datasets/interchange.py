@@ -23,10 +23,10 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
-from mmssl_dist.data.readers.delimited import header, text_blocks
+from mmssl_dist.data.readers.delimited import header
 from mmssl_dist.data.readers.numbered import holds_objects
 from mmssl_dist.data.readers.open import INTER_NAMES, inter_names
-from mmssl_dist.data.readers.text import TextInteractions, bare, raw_names
+from mmssl_dist.data.readers.text import TextInteractions, bare, named_blocks
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import InputError
@@ -188,8 +188,7 @@ def _interactions(source: TextInteractions) -> Iterator[pa.Table]:
         texts: Iterator[pa.Array | None] = itertools.repeat(None)
         file = source.files[piece.file]
         if source.times is not None and source.times.kind == "moment":
-            column = raw_names(file, source.names)[TIME]
-            texts = (block[column] for block in text_blocks(file, [column], source.null_values))
+            texts = (block[TIME] for block in named_blocks(file, source.names, source.null_values))
         for table, times in zip(source.read(piece), texts, strict=False):
             kept = table.select([name for name in (USER_ID, ITEM_ID, SPLIT) if name in table.column_names])
             if source.times is not None:

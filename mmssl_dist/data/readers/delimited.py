@@ -54,7 +54,10 @@ def header(file: RawFile) -> list[str]:
         raise not_text(file, error) from error
     if not line:
         raise InputError(
-            f"{file.name}, line 1", "nothing", "the first line names the columns", "Add a header line."
+            f"{file.name}, line 1",
+            "nothing",
+            "the first line names the columns",
+            "Add a header line, or remove the file; one with a header alone may stay.",
         )
     return line
 

@@ -207,7 +207,7 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
         wanted[TIME] = "time"
     if method == "given":
         wanted[SPLIT] = "split"
-    there = [bare(name) for name in header(file)]
+    there = [*map(bare, header(file)), *file.keys]
     names = {}
     for name, field in wanted.items():
         chosen = getattr(data.columns, field)

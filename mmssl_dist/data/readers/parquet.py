@@ -91,22 +91,34 @@ def row_group_pieces(footers: Sequence[Footer], rows: int) -> tuple[Piece, ...]:
 
 
 def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Record batches of at most ``rows`` rows of a piece."""
+    """Record batches of at most ``rows`` rows of a piece, with ``columns`` in this order.
+
+    A column that a folder's name gives is a column of texts.
+    """
     try:
         with _opened(file) as parquet:
-            yield from parquet.iter_batches(rows, row_groups=range(piece.first, piece.last), columns=columns)
+            stored = [name for name in columns if not is_folder_key(file, parquet.schema_arrow, name)]
+            groups = range(piece.first, piece.last)
+            for batch in parquet.iter_batches(rows, row_groups=groups, columns=stored):
+                arrays = [
+                    batch.column(name) if name in stored else folder_column(file, name, batch.num_rows)
+                    for name in columns
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, columns)
     except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
 
 
 def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
     """The type of a column that has to be there."""
+    if is_folder_key(file, schema, name):
+        return pa.string()
     if name not in schema.names:
         raise InputError(
             file.name,
-            f"columns {', '.join(schema.names)}",
+            f"columns {', '.join((*schema.names, *file.keys))}",
             f"a column {name} is needed",
-            "Name the right column in the job (data.columns, data.modalities).",
+            "Name the right column in the job (data.columns, data.modalities), or rename it.",
         )
     if schema.names.count(name) > 1:
         raise InputError(
@@ -118,7 +130,24 @@ def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
     return schema.field(name).type
 
 
+def is_folder_key(file: RawFile, schema: pa.Schema, name: str) -> bool:
+    """Whether a folder's name gives the column ``name``, which the file does not have itself."""
+    return name in file.keys and name not in schema.names
+
+
+def folder_column(file: RawFile, name: str, rows: int) -> pa.Array:
+    """A column that a folder's name gives: [rows] of the same text, or of null."""
+    return pa.repeat(pa.scalar(file.keys[name], pa.string()), rows)
+
+
 def _not_parquet(file: RawFile, error: Exception) -> InputError:
+    if file.size == 0:
+        return InputError(
+            file.name,
+            "an empty file",
+            "a Parquet file has a schema, even without rows",
+            "Remove the file, or write it again; a Parquet file of no rows may stay.",
+        )
     return unreadable(file, error, "the file must be readable Parquet", "Write it again.")
 
 

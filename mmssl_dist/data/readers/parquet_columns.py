@@ -13,8 +13,15 @@ from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import is_text, storage_type
 from mmssl_dist.data.readers.base import ColumnSummaries, Piece, place
-from mmssl_dist.data.readers.id_types import Example, IdSummary, declared_ids, joined_ids
-from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, require_column
+from mmssl_dist.data.readers.id_types import Example, IdSummary, declared_ids, joined_ids, text_ids
+from mmssl_dist.data.readers.parquet import (
+    BATCH_ROWS,
+    Footer,
+    batches,
+    folder_column,
+    is_folder_key,
+    require_column,
+)
 from mmssl_dist.data.readers.times import (
     TimeSummary,
     is_moment,
@@ -70,8 +77,10 @@ def id_summary(
 def _ids(file: RawFile, footer: Footer, column: str) -> IdSummary:
     raw = require_column(file, footer.schema, column)
     source, stored = f"{file.name}, column {column}", storage_type(raw)
+    if is_folder_key(file, footer.schema, column):
+        return text_ids(folder_column(file, column, 1), source, lambda index: source)
     summary = declared_ids(source, raw)
-    if not _has_value(file, footer, column):
+    if not has_value(file, footer, column):
         return declared_ids(source, pa.null())
     long_decimal = pa.types.is_decimal(stored) and stored.precision - stored.scale > _INT64_DIGITS
     if not (pa.types.is_uint64(stored) or long_decimal):
@@ -86,8 +95,10 @@ def _times(
     file, footer, column = files[number], footers[number], names[TIME]
     raw = require_column(file, footer.schema, column)
     source, stored = f"{file.name}, column {column}", storage_type(raw)
+    if is_folder_key(file, footer.schema, column):
+        return time_summary(folder_column(file, column, 1), lambda index: source)
     require_time_type(raw, source)
-    if not _has_value(file, footer, column):
+    if not has_value(file, footer, column):
         return TimeSummary()
     example = Example(lambda: source, f"a value of type {raw}")
     if is_moment(stored):
@@ -111,7 +122,7 @@ def _times(
     return joined_times(summaries)
 
 
-def _has_value(file: RawFile, footer: Footer, column: str) -> bool:
+def has_value(file: RawFile, footer: Footer, column: str) -> bool:
     """Whether there is a value that is neither null nor NaN."""
     raw = storage_type(footer.schema.field(column).type)
     if pa.types.is_null(raw):

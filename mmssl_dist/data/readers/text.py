@@ -61,7 +61,7 @@ class TextInteractions:
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""
         row = FIRST_RECORD
-        for columns in _blocks(self.files[piece.file], self.names, self.null_values):
+        for columns in named_blocks(self.files[piece.file], self.names, self.null_values):
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)
             yield canonical_table(
                 columns={name: pa.chunked_array([column]) for name, column in columns.items()},
@@ -102,21 +102,22 @@ def bare(name: str) -> str:
 
 
 def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
-    """``names`` as the header of ``file`` writes them.
+    """``names`` as the header of ``file``, or a folder's name above it, writes them.
 
     Raises:
         InputError: a column is missing, or there are two of its name.
     """
     written = header(file)
     typed = file.location.path.endswith(".inter")
-    by_name = {bare(name) if typed else name: name for name in written}
+    by_name = {name: name for name in file.keys}
+    by_name |= {bare(name) if typed else name: name for name in written}
     for name in names.values():
         if name not in by_name:
             raise InputError(
                 f"{file.name}, line 1",
-                f"columns {', '.join(written)}",
+                f"columns {', '.join((*written, *file.keys))}",
                 f"a column {name} is needed",
-                "Name the right column in data.columns.",
+                "Name the right column in data.columns, or rename it.",
             )
         if written.count(by_name[name]) > 1:
             raise InputError(
@@ -142,7 +143,7 @@ def _file_summary(
         for name in (USER_ID, ITEM_ID)
     }
     times = TimeSummary()
-    for index, columns in enumerate(_blocks(file, names, null_values)):
+    for index, columns in enumerate(named_blocks(file, names, null_values)):
         if index == _SAMPLED_BLOCKS and not whole:
             break
 
@@ -160,9 +161,16 @@ def _file_summary(
     return row - FIRST_RECORD, ColumnSummaries(ids, [times] if TIME in names else [])
 
 
-def _blocks(
+def named_blocks(
     file: RawFile, names: Mapping[str, str], null_values: Sequence[str]
 ) -> Iterator[dict[str, pa.Array]]:
-    raw = raw_names(file, names)
-    for columns in text_blocks(file, list(dict.fromkeys(raw.values())), null_values):
+    """``text_blocks`` by the keys of ``names``; a column that a folder's name gives has its text in every
+    row."""
+    raw, written = raw_names(file, names), header(file)
+    stored = list(dict.fromkeys(column for column in raw.values() if column in written)) or written[:1]
+    for columns in text_blocks(file, stored, null_values):
+        rows = len(next(iter(columns.values())))
+        for column in set(raw.values()) - set(stored):
+            text = file.keys[column]
+            columns[column] = pa.repeat(pa.scalar(None if text in null_values else text, pa.string()), rows)
         yield {name: columns[column] for name, column in raw.items()}

@@ -1,5 +1,5 @@
-"""Features in Parquet: a list column beside the item's id. An item that is not there, or null, lacks the
-modality."""
+"""Features in Parquet: a list column beside the item's id. An item that is not there, null, or
+an empty list, lacks the modality."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension
 from mmssl_dist.data.readers.id_types import IdSummary
+from mmssl_dist.data.readers.list_columns import EXTENSION_NAME, list_type, plain_lists, value_type
 from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
 from mmssl_dist.data.readers.parquet import (
     Footer,
     batches,
+    is_folder_key,
     read_footers,
     require_column,
     row_group_pieces,
 )
-from mmssl_dist.data.readers.parquet_columns import id_summary
+from mmssl_dist.data.readers.parquet_columns import has_value, id_summary
 from mmssl_dist.data.readers.values import to_ids
 from mmssl_dist.errors import InputError
 
@@ -57,8 +59,8 @@ class VectorFeatures:
             return place(self.files, file, "row", int(rows[index]))
 
         items = to_ids(pa.chunked_array([batch.column(self.columns.item)]), self.item_type, where)
-        lists = batch.column(self.columns.vector)
-        there = lists.is_valid()
+        lists = plain_lists(batch.column(self.columns.vector))
+        there = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
         unnamed = pc.and_(there, items.is_null())
         if pc.any(unnamed).as_py():
             raise InputError(
@@ -78,7 +80,7 @@ class VectorFeatures:
                 place(self.files, file, "row", int(rows[index])),
                 f"{lengths[index]} values",
                 f"vectors of a modality have one length, here {self.dimension}",
-                "Mend the row.",
+                "Fix the row.",
             )
         values = lists.flatten()
         if values.null_count:
@@ -99,9 +101,7 @@ def open_vectors(
     """
     footers = read_footers(files)
     item_ids = id_summary(files, footers, columns.item, item_setting)
-    halves = True
-    for file, footer in zip(files, footers, strict=True):
-        halves &= _value_type(file, footer, columns.vector) == pa.float16()
+    types = [_value_type(file, footer, columns.vector) for file, footer in zip(files, footers, strict=True)]
     dimension = _dimension(files, footers, columns.vector)
     pieces = row_group_pieces(footers, max(1, PIECE_BYTES // (4 * dimension)))
     return VectorFeatures(
@@ -110,34 +110,76 @@ def open_vectors(
         item_ids=item_ids,
         item_type=item_ids.type,
         dimension=dimension,
-        dtype=np.dtype(np.float16 if halves else np.float32),
+        dtype=_dtype(files, footers, types, columns.vector),
         pieces=pieces,
     )
 
 
 def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:
-    kind = require_column(file, footer.schema, column)
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
-        raise InputError(
-            f"{file.name}, column {column}",
-            f"type {kind}",
-            "features are a list column of numbers",
-            "Write the column as list<float>.",
-        )
-    if pa.types.is_fixed_size_list(kind):  # rows without a vector take its memory too
-        require_dimension(f"{file.name}, column {column}", kind.list_size)
-    return kind.value_type
+    """The type of the values of the vectors in ``file``; null where the column's type shows that there is
+    none."""
+    raw = require_column(file, footer.schema, column)
+    lists = list_type(raw)
+    if lists is None:
+        if pa.types.is_null(raw) or not (
+            pa.types.is_nested(raw) or is_folder_key(file, footer.schema, column)
+        ):
+            if not has_value(file, footer, column):
+                return pa.null()
+        raise _not_vectors(file, column, raw)
+    values = value_type(lists)
+    if values is None:
+        raise _not_vectors(file, column, lists)
+    if not (pa.types.is_floating(values) or pa.types.is_integer(values) or pa.types.is_null(values)):
+        raise _not_vectors(file, column, raw)
+    if pa.types.is_fixed_size_list(lists):  # rows without a vector take its memory too
+        require_dimension(f"{file.name}, column {column}", lists.list_size)
+    return values
+
+
+def _not_vectors(file: RawFile, column: str, raw: pa.DataType) -> InputError:
+    extension = getattr(raw, "value_field", None) and (raw.value_field.metadata or {}).get(EXTENSION_NAME)
+    found = f"type {raw}" + (f" of the extension {extension.decode(errors='replace')}" if extension else "")
+    return InputError(
+        f"{file.name}, column {column}",
+        found,
+        "features are a list column of numbers",
+        "Write the column as list<float>.",
+    )
+
+
+def _dtype(
+    files: tuple[RawFile, ...], footers: list[Footer], types: list[pa.DataType], column: str
+) -> np.dtype:
+    """float16 where all vectors are halves, else float32; files without a vector have no say."""
+    halves = [pa.types.is_float16(values) for values in types]
+    others = [
+        Piece(number, 0, len(footers[number].group_rows))
+        for number, values in enumerate(types)
+        if not halves[number] and not pa.types.is_null(values)
+    ]
+    if any(halves) and all(_first_length(files[piece.file], piece, column) is None for piece in others):
+        return np.dtype(np.float16)
+    return np.dtype(np.float32)
 
 
 def _dimension(files: tuple[RawFile, ...], footers: list[Footer], column: str) -> int:
     """The length of the first vector there is."""
     for number, (file, footer) in enumerate(zip(files, footers, strict=True)):
-        for batch in batches(file, Piece(number, 0, len(footer.group_rows)), [column], 64):
-            lengths = pc.drop_null(pc.list_value_length(batch.column(0)))
-            if len(lengths):
-                require_dimension(f"{file.name}, column {column}", lengths[0].as_py())
-                return int(lengths[0].as_py())
+        length = _first_length(file, Piece(number, 0, len(footer.group_rows)), column)
+        if length is not None:
+            require_dimension(f"{file.name}, column {column}", length)
+            return length
     raise InputError(
         files[0].name, "no vector", "a modality has features of at least one item", "Check the files."
     )
+
+
+def _first_length(file: RawFile, piece: Piece, column: str) -> int | None:
+    """The length of the first vector of a piece, or None where all are null or empty."""
+    for batch in batches(file, piece, [column], 64):
+        lengths = pc.list_value_length(plain_lists(batch.column(0)))
+        lengths = lengths.filter(pc.fill_null(pc.greater(lengths, 0), False))
+        if len(lengths):
+            return int(lengths[0].as_py())
+    return None

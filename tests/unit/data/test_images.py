@@ -175,7 +175,7 @@ def test_a_job_without_images_has_none(tmp_path):
             {"sku": [1], "image": ["a.png"]},
             r"found column image of type string; it holds the bytes",
         ),
-        ("i.parquet", None, r"i\.parquet: found .*; it must be readable Parquet"),
+        ("i.parquet", None, r"i\.parquet: found .*; the file must be readable Parquet"),
         ("else.parquet", None, "no such file; data.images names a file"),
         ("pictures.zip", None, "no such file; data.images names a file"),
         ("{item}.svg", None, r"data\.images: found \{item\}\.svg; a path with \{item\} ends in \.jpg"),

@@ -59,10 +59,10 @@ def test_a_job_without_titles_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", b"id,title\n1,x\n", r"t\.csv: found columns id, title; a column sku is needed"),
-        ("t.csv", b"sku,name\n1,x\n", r"t\.csv: found columns sku, name; a column title is needed"),
-        ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; it must be readable Parquet, or CSV"),
-        ("t.csv", b"", r"t\.csv: found .*; it must be readable Parquet, or CSV"),
+        ("t.csv", b"id,title\n1,x\n", r"t\.csv, line 1: found columns id, title; a column sku is needed"),
+        ("t.csv", b"sku,name\n1,x\n", r"t\.csv, line 1: found columns sku, name; a column title is needed"),
+        ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; the file must be readable Parquet"),
+        ("t.csv", b"", r"t\.csv, line 1: found nothing; .* with a header alone may stay"),
         ("t.doc", b"sku,title\n", r"data\.titles: found t\.doc; files end in"),
         ("else.csv", b"sku,title\n", "no such file; data.titles names a file"),
     ],
@@ -84,5 +84,24 @@ def test_a_dataset_is_the_same_whatever_its_items_are_called(tmp_path):
 
 def test_a_broken_line_is_told(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"sku,title\n1,x\n2\n")
-    with pytest.raises(InputError, match=r"t\.csv: found .*; it must be readable"):
+    with pytest.raises(InputError, match=r"t\.csv: found .*; every line has the header's columns"):
         read(tmp_path, "t.csv", [1])
+
+
+def test_titles_of_several_lines_end_no_row(tmp_path):
+    rows = "".join(f'{number},"title\n{number + 1},x"\n' for number in range(0, 400_000, 2))
+    (tmp_path / "t.csv").write_text(f"sku,title\n{rows}", encoding="utf-8")
+    titles = read(tmp_path, "t.csv", [0, 399_998, 399_999])
+    assert titles == {"0": "title\n1,x", "399998": "title\n399999,x"}
+
+
+def test_files_without_rows_may_stay_and_ids_have_any_type(tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/a.csv").write_text("sku,title\n", encoding="utf-8")
+    empty = pa.schema([("sku", pa.null()), ("title", pa.null())]).empty_table()
+    pq.write_table(empty, tmp_path / "t/b.parquet")
+    pq.write_table(pa.table({"sku": [1.0, None], "title": ["one", "none"]}), tmp_path / "t/c.parquet")
+    texts = pa.array(["one again", "two"]).dictionary_encode()
+    ids = pa.array([b"\0" * 15 + b"\1", b"\0" * 16], pa.uuid())
+    pq.write_table(pa.table({"sku": ids, "title": texts}), tmp_path / "t/d.parquet")
+    assert read(tmp_path, "t", [1, b"\0" * 16]) == {"1": "one", str(b"\0" * 16): "two"}
