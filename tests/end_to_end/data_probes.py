@@ -73,7 +73,7 @@ def _write_raw(folder: Path, seed: int) -> None:
     columns = {
         "user_id": pairs[:, 0],
         "item_id": pairs[:, 1],
-        "time": rng.permutation(len(pairs)),
+        "time": 100 + rng.permutation(len(pairs)),  # apart from the ids, for null_values
         "part": np.arange(len(pairs)) % 3,
     }
     more = {
@@ -98,3 +98,4 @@ def _write_raw(folder: Path, seed: int) -> None:
         ids = np.arange(ITEMS)
         table = {"item_id": ids, "item_2": ids[::-1], "vector": vectors[0], "vector_2": vectors[1]}
         pq.write_table(pa.table(table), folder / f"{name}.parquet")
+    pq.write_table(pa.table(table).slice(2), folder / "few.parquet")

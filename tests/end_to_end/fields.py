@@ -48,10 +48,17 @@ CHANGES = (
     _one("read", "data.images", "pictures/{item}.png"),
     # What the prepare stage publishes, and where.
     _one("prepare", "output", "run-2"),
-    _one("prepare", "seed", 4),
     _one("prepare", "data.split.method", "temporal"),
     _one("prepare", "data.split.validation", 0.3),
     _one("prepare", "data.split.test", 0.4),
+    _one("prepare", "data.split.seed", 4),
+    _one(
+        "prepare",
+        "data.unknown_items",
+        "keep",
+        "data.unknown_items=drop",
+        "data.modalities.image.file=few.parquet",
+    ),
     _one("prepare", "data.min_interactions", 4),
     _one("prepare", "data.buckets", 3),
     # What the partition stage publishes.

@@ -35,6 +35,7 @@ data:
   modalities:
     image: {{file: features/image}}
     text: {{file: features/text}}
+  split: {{seed: 3}}
 partition: {{parts: 4}}
 model: {{dimension: 32}}
 training: {{epochs: 4, batch_size: 256}}

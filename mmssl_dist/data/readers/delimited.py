@@ -67,6 +67,7 @@ def text_blocks(
 ) -> Iterator[dict[str, pa.Array]]:
     """The columns ``wanted``, block by block, as texts without spaces around them; null where they are among
     ``null_values``."""
+    wanted = list(dict.fromkeys(wanted))  # one column may serve twice, as id and as time
     convert = pacsv.ConvertOptions(
         include_columns=wanted,
         column_types=dict.fromkeys(wanted, pa.string()),

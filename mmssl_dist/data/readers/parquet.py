@@ -58,7 +58,9 @@ class ParquetInteractions:
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""
         row = piece.row
-        for batch in batches(self.files[piece.file], piece, list(self.names.values()), BATCH_ROWS):
+        for batch in batches(
+            self.files[piece.file], piece, list(dict.fromkeys(self.names.values())), BATCH_ROWS
+        ):
             columns = {name: pa.chunked_array([batch.column(raw)]) for name, raw in self.names.items()}
             rows = np.arange(row, row + batch.num_rows, dtype=np.int64)
             yield canonical_table(

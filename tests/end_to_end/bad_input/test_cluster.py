@@ -17,18 +17,28 @@ def _scaled(*sets: str) -> tuple[str, ...]:
 _DASHBOARD = "http://127.0.0.1:1"
 CASES = [
     Case(
-        "nothing listens", "--address: found 127.0.0.1:1; a Ray cluster must answer there", _at("127.0.0.1:1")
+        "nothing listens",
+        "--address: found 127.0.0.1:1; a Ray cluster must answer there",
+        _at("127.0.0.1:1"),
+        of_input=False,
     ),
     Case(
         "no such port",
         "--address: found 127.0.0.1:99999; a Ray cluster must answer there",
         _at("127.0.0.1:99999"),
+        of_input=False,
     ),
-    Case("half an address", "--address: found [::1; a Ray cluster must answer there", _at("[::1")),
+    Case(
+        "half an address",
+        "--address: found [::1; a Ray cluster must answer there",
+        _at("[::1"),
+        of_input=False,
+    ),
     Case(
         "a dashboard's address",
         "--address: found http://127.0.0.1:1; a driver joins a cluster by host:port",
         _at(_DASHBOARD),
+        of_input=False,
     ),
     Case(
         "submit where nothing listens",
@@ -49,11 +59,13 @@ CASES = [
         "too many cores",
         "scaling: found 2 worker(s) of 64 CPU each; the Ray cluster has 3 CPU in all, room for 0",
         _scaled("scaling.workers=2", "scaling.cpus_per_worker=64"),
+        of_input=False,
     ),
     Case(
         "no GPU",
         "scaling: found 1 worker(s) of 1 CPU, 1 GPU each; the Ray cluster has 3 CPU, 0 GPU in all",
         _scaled("scaling.gpus_per_worker=1"),
+        of_input=False,
     ),
     Case(
         "less memory than the plan needs",
@@ -64,6 +76,7 @@ CASES = [
         "no such accelerator",
         "scaling: found 1 worker(s) of 1 CPU, accelerator_type:Z9 each; the Ray cluster has",
         _scaled("scaling.accelerator=Z9"),
+        of_input=False,
     ),
 ]
 

@@ -48,8 +48,8 @@ CASES = [
         lambda folder: write_text(folder, IDS, [*VECTORS[:4], [1.0, 2.0, 3.0], *VECTORS[5:]]),
     ),
     Case(
-        "an empty vector",
-        f"{TEXT}, column vector: found vectors of 0 values; a vector has 1 to 1048576 values",
+        "empty vectors only",
+        f"{TEXT}: found no vector; a modality has features of at least one item",
         PREPARE,
         lambda folder: write_text(folder, IDS, [[]] * ITEMS),
     ),

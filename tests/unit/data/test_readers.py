@@ -230,3 +230,16 @@ def test_pandas_writes_what_is_read(folder):
     frame = pd.DataFrame({"item_id": ["a", "b"], "vector": [np.ones(2), np.zeros(2)]})
     frame.to_parquet(folder / "raw" / "image.parquet")
     assert _features(make_job(folder, interactions="image.parquet"))[1]["image"][0] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["interactions.parquet", "log.csv"])
+def test_a_column_may_serve_as_id_and_as_time(folder, name):
+    if name.endswith(".csv"):
+        write_text(folder, name, ["user_id,item_id", "1,20", "2,10"])
+    else:
+        write_table(folder, name, user_id=[1, 2], item_id=[20, 10])
+    job = make_job(folder, interactions=name, columns={"time": "item_id"}, split={"method": "leave_last_out"})
+    source = open_sources(job.data, find_files(job)).interactions
+    tables = [table for piece in source.pieces for table in source.read(piece)]
+    assert [value for table in tables for value in table["item_id"].to_pylist()] == [20, 10]
+    assert [value for table in tables for value in table["time"].to_pylist()] == [20, 10]
