@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.data.readers.delimited import parse_options
 from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import ray_data
 from mmssl_dist.errors import InputError
@@ -168,7 +169,12 @@ def _read(source: Location):  # type: ignore[no-untyped-def]
 
     if source.path.endswith(".csv"):
         texts = pa.csv.ConvertOptions(column_types={USER_ID: pa.string()}, include_columns=[USER_ID])
-        return ray.data.read_csv(source.path, filesystem=source.filesystem, convert_options=texts)
+        return ray.data.read_csv(
+            source.path,
+            filesystem=source.filesystem,
+            convert_options=texts,
+            parse_options=parse_options(source.path),
+        )
     return ray.data.read_parquet(source.path, filesystem=source.filesystem, columns=[USER_ID])
 
 
@@ -179,7 +185,7 @@ def _require_column(source: Location) -> None:
     try:
         with source.filesystem.open_input_file(source.path) as stream:
             if source.path.endswith(".csv"):
-                names = pa.csv.open_csv(stream).schema.names
+                names = pa.csv.open_csv(stream, parse_options=parse_options(source.path)).schema.names
             else:
                 names = pq.read_schema(stream).names
     except (pa.ArrowInvalid, OSError) as error:

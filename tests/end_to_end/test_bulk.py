@@ -68,6 +68,17 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     assert not (folder / "lists/manifest.json").exists()
 
 
+def test_quoted_lines_of_a_large_file_are_no_users(folder, ray_address):
+    run = open_run(str(folder / "run"))
+    users = [run.users.array[number % 40].as_py() for number in range(400)]
+    note = "".join(f"line {line},nobody,blue\n" for line in range(200))
+    pa.csv.write_csv(pa.table({"note": [note] * 400, "user_id": users}), folder / "noted.csv")
+    assert (folder / "noted.csv").stat().st_size > 1 << 20  # more than one block
+    call = ("recommend", "run", "--users", "noted.csv", "--to", "noted", "--k=3", "--address", ray_address)
+    assert succeed(folder, *call).stdout == "noted: top 3 for 400 users\n"
+    assert pq.read_table(folder / "noted/recommendations")["user_id"].to_pylist() == users
+
+
 def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folder, ray_address):
     run = open_run(str(folder / "run"))
     pq.write_table(pa.table({"user_id": ["u1", "nobody", "u2", None]}), folder / "some.parquet")
