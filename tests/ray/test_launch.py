@@ -149,7 +149,7 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
     assert _starts(tmp_path, 1) == 2
     assert outcome.returned == ([2, 3], [2, 3])
     best = max(outcome.checkpoints, key=lambda c: c.metrics["recall@20"])
-    assert best.metrics == {"epoch": 1, "recall@20": 0.4}
+    assert (best.metrics["epoch"], best.metrics["recall@20"]) == (1, 0.4)
     assert sorted(p.name for p in Path(best.path).iterdir()) == ["shard-0.json", "shard-1.json"]
 
     again = run_workers(
