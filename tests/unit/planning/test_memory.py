@@ -130,7 +130,8 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
         held = held_at_most(
             partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange)
         )
-        found.append((sets, held, memory._validation(job, sizes, nodes, 2.0 * sizes.interactions, 1)))
+        planned = memory._validation(job, sizes, workers=1, nodes=nodes, edges=2.0 * sizes.interactions)
+        found.append((sets, held, planned))
     return found
 
 

@@ -19,6 +19,6 @@ def test_initial_rows_belong_to_nodes_and_not_to_workers_or_pieces(monkeypatch, 
     assert whole.shape == (BOOK.num_nodes, job.model.dimension)
     assert 0.02 < float(whole.std()) < 0.3
     assert len(torch.unique(whole)) == whole.numel()
-    monkeypatch.setattr(state, "_ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(state, "ROWS_AT_ONCE", at_once)
     shares = [initial_rows(job, local_graph(BOOK, PAIRS, rank, 2)) for rank in range(2)]
     assert torch.equal(torch.cat(shares), whole)
