@@ -49,7 +49,7 @@ def stop_job(address: str | None, job_id: str) -> str:
     if _info(client, job_id).status.is_terminal():
         return f"{job_id} had ended already"
     client.stop_job(job_id)
-    return f"{job_id} is told to stop; submitted again, it goes on from what was published"
+    return f"{job_id} is stopping; submit it again to resume from what was published"
 
 
 def _info(client: Any, job_id: str) -> Any:

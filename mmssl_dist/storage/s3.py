@@ -76,7 +76,7 @@ def _renewed(storage: Storage) -> bool:
             "AWS_PROFILE",
             os.environ.get("AWS_PROFILE", "default"),
             f"it must name a profile ({error})",
-            "Correct it, or mend the configuration file.",
+            "Correct it, or the configuration file.",
         ) from error
     return any(name in profile for name in _RENEWED)
 

@@ -1,4 +1,4 @@
-"""What a storage's refusal means: each is told by what was refused, the rule, and what to do about it."""
+"""What a storage's refusal means: what was refused, the rule, and the remedy."""
 
 from __future__ import annotations
 

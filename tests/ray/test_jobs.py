@@ -41,7 +41,7 @@ def test_a_job_is_listed_shown_and_stopped(tmp_path):
         assert wait_until(lambda: "hello" in said("logs", "waits", "--no-follow"), 60)
         assert said("list").startswith("waits  running ")
         assert "status:      running" in said("status", "waits")
-        assert "waits is told to stop" in said("stop", "waits")
+        assert "waits is stopping" in said("stop", "waits")
         assert "waits: stopped" in said("logs", "waits", status=1)
         assert "waits had ended already" in said("stop", "waits")
         said("status", "nobody", status=2)

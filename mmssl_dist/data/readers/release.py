@@ -57,7 +57,7 @@ class ReleaseInteractions:
                     place(self.files, piece.file, self.unit, int(key)),
                     reprlib.repr(items),
                     "a user has a list of item rows, whole numbers",
-                    "Mend the list.",
+                    "Correct the list.",
                 )
             users.append(int(key))
             lists.append(rows)
@@ -84,10 +84,10 @@ def _load(file: RawFile) -> dict[str, object]:
     try:
         tree = json.loads(file.location.read_bytes(), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
-        raise InputError(file.name, str(error), "the file must be JSON", "Mend the file.") from error
+        raise InputError(file.name, str(error), "the file must be JSON", "Correct the file.") from error
     if not isinstance(tree, dict):
         raise InputError(
-            file.name, type(tree).__name__, "the file maps users to lists of items", "Mend the file."
+            file.name, type(tree).__name__, "the file maps users to lists of items", "Correct the file."
         )
     return tree
 
