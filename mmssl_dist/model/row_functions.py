@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmssl_dist.sampling import draws
+from mmssl_dist.kernels.keyed import dropout
+
+__all__ = ["dropout", "normalize"]
 
 _SHORTEST = 1e-12  # a row not longer than this counts as zero
 
@@ -40,15 +42,3 @@ class _Normalize(torch.autograd.Function):
         unit, inverse = ctx.saved_tensors
         along = (of_unit * unit).sum(-1, keepdim=True) + of_inverse * inverse
         return torch.addcmul(of_unit, unit, along, value=-1).mul_(inverse)
-
-
-def dropout(rows: Tensor, node_ids: Tensor, key: int, rate: float) -> Tensor:
-    """Inverted dropout of rows [n, D] whose mask depends on (key, node id, dimension) alone.
-
-    node_ids [n] int64: so a node is masked alike wherever and in whatever order its row is computed.
-    """
-    if rate == 0.0:
-        return rows
-    dimensions = torch.arange(rows.shape[1], device=rows.device)
-    kept = draws.uniform(key, node_ids.unsqueeze(1), dimensions) >= rate
-    return rows * kept.to(rows.dtype).mul_(1.0 / (1.0 - rate))

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.exchange.exchange import Exchange, Route
+from mmssl_dist.kernels.edges import row_ends
+from mmssl_dist.kernels.id_sets import known_pairs, union
 from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
 from mmssl_dist.sampling.draws import Purpose, key
 from mmssl_dist.sampling.neighbours import Neighbours, NeighbourSampler
-from mmssl_dist.sampling.node_union import merge
 from mmssl_dist.sampling.seeds import SeedSampler
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
@@ -114,8 +115,12 @@ class BatchSampler:
         first, rank = self.exchange.first, self.exchange.rank
         candidates = self._all_candidates(seeds.candidates)
         cuts = torch.searchsorted(candidates, self.exchange.bounds).tolist()
-        nodes, (users, positives, negatives, own) = merge(
-            seeds.users + first, seeds.positives, seeds.negatives, candidates[cuts[rank] : cuts[rank + 1]]
+        nodes, (users, positives, negatives, own) = union(
+            self.graph.book.num_nodes,
+            seeds.users + first,
+            seeds.positives,
+            seeds.negatives,
+            candidates[cuts[rank] : cuts[rank + 1]],
         )
         batch_users = torch.unique(users)
         user_rows = nodes.index_select(0, batch_users) - first
@@ -148,20 +153,14 @@ class BatchSampler:
             ranges = [torch.arange(*book.item_range(part)) for part in range(book.parts)]
             return torch.cat(ranges)
         everyone = self.exchange.gather_rows(drawn, self.exchange.gather_counts(len(drawn)))
-        union: Tensor = torch.unique(everyone)
-        return union
+        distinct: Tensor = torch.unique(everyone)
+        return distinct
 
     def _known(self, user_rows: Tensor, candidates: Tensor) -> Tensor:
-        known = torch.zeros(len(user_rows), len(candidates), dtype=torch.bool)
-        counts, edges = self.graph.training.edges(user_rows)
-        if len(candidates) == 0 or len(edges) == 0:
-            return known
-        items = self.graph.training.neighbours[edges]
-        place = torch.searchsorted(candidates, items).clamp(max=len(candidates) - 1)
-        hit = candidates[place] == items
-        rows = torch.repeat_interleave(torch.arange(len(user_rows)), counts)
-        known[rows[hit], place[hit]] = True
-        return known
+        training = self.graph.training
+        return known_pairs(
+            self.graph.book.num_nodes, training.indptr, training.neighbours, user_rows, candidates
+        )
 
     def _neighbourhood(self, nodes: Tensor, epoch: int, step: int) -> tuple[SampledGraph, Route, Route]:
         """Hops outwards from the seeds; each set holds the one before it. What views and similar items take
@@ -177,7 +176,9 @@ class BatchSampler:
                 similar = self._similar_items(nodes, drawn, epoch, step)
             outermost = hop + 1 == len(self.fanouts) and not self.views
             more = similar.nodes if similar is not None and outermost else ()
-            outer, (keep, source, *similar_sources) = merge(inner, drawn.nodes, *more)
+            outer, (keep, source, *similar_sources) = union(
+                self.graph.book.num_nodes, inner, drawn.nodes, *more
+            )
             layers.append(_block(drawn, source, len(outer), keep))
             inner, seeds, route = outer, keep.index_select(0, seeds), self.exchange.route(outer)
         outer, start_keep, views = inner, torch.arange(len(inner)), {}
@@ -189,8 +190,8 @@ class BatchSampler:
                 for position, (m, sampler) in enumerate(self.views.items())
             }
             more = similar.nodes if similar is not None else ()
-            outer, (start_keep, *sources) = merge(
-                inner, *(drawn.nodes for drawn in drawn_views.values()), *more
+            outer, (start_keep, *sources) = union(
+                self.graph.book.num_nodes, inner, *(drawn.nodes for drawn in drawn_views.values()), *more
             )
             view_sources, similar_sources = sources[: len(drawn_views)], sources[len(drawn_views) :]
             views = {
@@ -212,7 +213,9 @@ class BatchSampler:
         """Item-item lists of the items among the seeds ``nodes`` and among what was drawn for their users."""
         seed_is_item = self._is_item(nodes)
         of_user = ~torch.repeat_interleave(seed_is_item, neighbours.counts, output_size=len(neighbours.nodes))
-        items, (seed_items, users_items) = merge(nodes[seed_is_item], neighbours.nodes[of_user])
+        items, (seed_items, users_items) = union(
+            self.graph.book.num_nodes, nodes[seed_is_item], neighbours.nodes[of_user]
+        )
         route = self.exchange.route(items)
         lists = {
             m: sampler.sample(
@@ -229,7 +232,7 @@ class BatchSampler:
             counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source)
         )
         return _DrawnSimilar(
-            lists, make_block(_indptr(counts), source, weight, len(items), nodes.new_empty(0))
+            lists, make_block(row_ends(counts), source, weight, len(items), nodes.new_empty(0))
         )
 
     def _is_item(self, nodes: Tensor) -> Tensor:
@@ -260,9 +263,5 @@ def _block(drawn: Neighbours, source: Tensor, num_source: int, keep: Tensor | No
     """source: where ``drawn.nodes`` stand in the source set; keep: where the destinations do, if they are in
     it."""
     return make_block(
-        _indptr(drawn.counts), source, drawn.weight, num_source, source[:0] if keep is None else keep
+        row_ends(drawn.counts), source, drawn.weight, num_source, source[:0] if keep is None else keep
     )
-
-
-def _indptr(counts: Tensor) -> Tensor:
-    return torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor
+
+from mmssl_dist.kernels.edges import transpose
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,9 @@ class SampledGraph:
 
 
 def make_block(indptr: Tensor, source: Tensor, weight: Tensor, num_source: int, keep: Tensor) -> Block:
-    """A block with its transposed CSR; edges of one source stay in the order of their destinations. On the
-    CPU."""
+    """A block with its transposed CSR; edges of one source stay in the order of their destinations."""
     indptr, source = indptr.to(torch.int32), source.to(torch.int32)
-    shape = (len(indptr) - 1, num_source)
-    # a counting sort by source that goes through the destinations in order: sums of gradients always run
-    # alike
-    turned = csr_matrix((weight.numpy(), source.numpy(), indptr.numpy()), shape).tocsc()
-    t_indptr, t_source, t_weight = map(torch.from_numpy, (turned.indptr, turned.indices, turned.data))
+    t_indptr, t_source, t_weight = transpose(indptr, source, weight, num_source)
     return Block(indptr, source, weight, num_source, keep, t_indptr, t_source, t_weight)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.graph.ragged import ragged_range
 from mmssl_dist.graph.sampler import PartitionSampler, Sample
+from mmssl_dist.kernels.edges import drawn_weights, neighbourhoods
+from mmssl_dist.kernels.id_sets import union
 from mmssl_dist.sampling.draws import key
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
@@ -59,13 +61,8 @@ class NeighbourSampler:
         (collective)."""
         rows, place = route.requested, None
         if self.exchange.world_size > 1:
-            rows, place = torch.unique(rows, return_inverse=True)
-        drawn = self._draw(rows, fanout, seed)
-        counts, nodes = drawn.counts, drawn.nodes
-        weight = self.adjacency.weight.index_select(0, drawn.edges)
-        if fanout is not None:
-            scale = self.adjacency.degrees(rows).to(torch.float32).div_(counts.clamp(min=1))
-            weight.mul_(torch.repeat_interleave(scale, counts, output_size=len(weight)))
+            rows, (place,) = union(self.exchange.rows, rows)
+        counts, nodes, weight = self._draw(rows, fanout, seed)
         if place is not None:
             starts = torch.cumsum(counts, 0).sub_(counts)
             counts = counts.index_select(0, place)
@@ -82,10 +79,16 @@ class NeighbourSampler:
         counts, (both,) = self.exchange.fetch_ragged(route, counts, [both])
         return Neighbours(counts, both[:, 0].to(torch.int64), both[:, 1].contiguous().view(torch.float32))
 
-    def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> Sample:
+    def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Counts, nodes and weights of what the local ``rows`` get."""
+        lists = self.adjacency
         if fanout is None:
-            counts, edges = self.adjacency.edges(rows)
-            return Sample(counts, edges, self.adjacency.neighbours.index_select(0, edges))
+            return neighbourhoods(lists.indptr, lists.neighbours, lists.weight, rows)
+        drawn = self._draw_edges(rows, fanout, seed)
+        weight = drawn_weights(lists.indptr, lists.weight, rows, drawn.counts, drawn.edges)
+        return drawn.counts, drawn.nodes, weight
+
+    def _draw_edges(self, rows: Tensor, fanout: int, seed: int) -> Sample:
         if len(self._samplers) == 1:
             ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
             return sampler.sample(rows, fanout, key(seed, part))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +9,11 @@ from torch import Tensor
 
 from mmssl_dist.config.training_sections import RowOptimizer
 from mmssl_dist.exchange.exchange import Route
+from mmssl_dist.kernels.id_sets import union
+from mmssl_dist.kernels.row_adam import AdamStep, update_rows
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
-_ELEMENTS_AT_ONCE = 1 << 16  # whose temporaries stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,6 @@ class FrozenColumns:
 
     rows: Tensor
     columns: int
-
-    def cut(self, gradient: Tensor, index: Tensor) -> Tensor:
-        """``gradient`` [k, D] of the rows ``index`` [k], with zeros where nothing moves."""
-        learned = torch.ones(2, gradient.shape[1], device=gradient.device)
-        learned[1, -self.columns :] = 0
-        return gradient * learned.index_select(0, self.rows.index_select(0, index).long())
 
 
 class RowTable:
@@ -63,28 +57,24 @@ class RowTable:
         index = route.requested
         if (
             len(route.requested_counts) > 1
-        ):  # one requester asks for each row once; several may ask for the same row
-            index, position = torch.unique(index, return_inverse=True)
+        ):  # one worker asks for a row once; several may ask for the same row
+            index, (position,) = union(len(self.rows), index)
             gradient = gradient.new_zeros(len(index), gradient.shape[1]).index_add_(0, position, gradient)
         self.steps += 1
-        if len(index) == 0:
-            return
-        if self.frozen is not None:
-            gradient = self.frozen.cut(gradient, index)
-        at_once = (
-            max(1, _ELEMENTS_AT_ONCE // gradient.shape[1]) if gradient.device.type == "cpu" else len(index)
+        frozen = self.frozen
+        step = AdamStep.of(
+            learning_rate=self.settings.learning_rate,
+            betas=_BETAS,
+            epsilon=_EPSILON,
+            steps=self.steps,
+            frozen_columns=0 if frozen is None else frozen.columns,
         )
-        for rows, slope in zip(torch.split(index, at_once), torch.split(gradient, at_once), strict=True):
-            self._move(rows, slope)
-
-    def _move(self, index: Tensor, gradient: Tensor) -> None:
-        square = gradient.square()
-        if self.settings.second_moment == "row":
-            square = square.mean(1, keepdim=True)
-        first = self.first_moment.index_select(0, index).lerp_(gradient, 1 - _BETAS[0])
-        second = self.second_moment.index_select(0, index).lerp_(square, 1 - _BETAS[1])
-        self.first_moment.index_copy_(0, index, first)
-        self.second_moment.index_copy_(0, index, second)
-        step = self.settings.learning_rate / (1 - _BETAS[0] ** self.steps)
-        denominator = second.sqrt_().div_(math.sqrt(1 - _BETAS[1] ** self.steps)).add_(_EPSILON)
-        self.rows.index_add_(0, index, first.div_(denominator), alpha=-step)
+        update_rows(
+            rows=self.rows,
+            first_moment=self.first_moment,
+            second_moment=self.second_moment,
+            index=index,
+            gradient=gradient,
+            step=step,
+            frozen=None if frozen is None else frozen.rows,
+        )

@@ -20,6 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PACKAGES = (
     "config",
     "storage",
+    "kernels",
     "exchange",
     "data",
     "graph",

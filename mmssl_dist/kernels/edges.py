@@ -1,0 +1,162 @@
+"""Edges of sampled rows: weights of a draw, whole neighbourhoods, and the transpose of a block."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmssl_dist.errors import MmsslError
+from mmssl_dist.kernels.compiling import in_pieces, kernel
+
+_LEAST_ROWS = 1 << 11  # of a thread
+_MOST_EDGES = 2**31 - 1
+
+
+def drawn_weights(indptr: Tensor, weight: Tensor, rows: Tensor, counts: Tensor, edges: Tensor) -> Tensor:
+    """float32 [E], the weight of each of ``edges`` times its row's degree / count.
+
+    Args:
+        indptr: int64 [n + 1]. weight: float32, of all edges. rows: int64 [k], the drawn rows.
+        counts: int64 [k], edges drawn of each row. edges: int64 [sum(counts)], row by row.
+    """
+    if rows.device.type != "cpu":
+        return drawn_weights_plain(indptr, weight, rows, counts, edges)
+    out = torch.empty(len(edges), dtype=torch.float32)
+    _scale(*(x.contiguous().numpy() for x in (indptr, weight, rows, counts, edges, out)))
+    return out
+
+
+def drawn_weights_plain(
+    indptr: Tensor, weight: Tensor, rows: Tensor, counts: Tensor, edges: Tensor
+) -> Tensor:
+    """``drawn_weights`` in torch."""
+    degrees = indptr.index_select(0, rows + 1) - indptr.index_select(0, rows)
+    scale = degrees.to(torch.float32).div_(counts.clamp(min=1))
+    return weight.index_select(0, edges) * torch.repeat_interleave(scale, counts, output_size=len(edges))
+
+
+def neighbourhoods(
+    indptr: Tensor, neighbours: Tensor, weight: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Every edge of the rows [k]: counts int64 [k], nodes int64 and weights float32 [sum(counts)]."""
+    if rows.device.type != "cpu":
+        return neighbourhoods_plain(indptr, neighbours, weight, rows)
+    starts = indptr.index_select(0, rows)
+    counts = indptr.index_select(0, rows + 1).sub_(starts)
+    ends = torch.cumsum(counts, 0)
+    total = int(ends[-1]) if len(ends) else 0
+    nodes, weights = torch.empty(total, dtype=torch.int64), torch.empty(total)
+    arrays = [x.numpy() for x in (starts, counts, ends, neighbours, weight, nodes, weights)]
+    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _copy_lists(*arrays, a, b))
+    return counts, nodes, weights
+
+
+def neighbourhoods_plain(
+    indptr: Tensor, neighbours: Tensor, weight: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``neighbourhoods`` in torch."""
+    starts = indptr.index_select(0, rows)
+    counts = indptr.index_select(0, rows + 1) - starts
+    total = int(counts.sum())
+    first = torch.cumsum(counts, 0) - counts
+    shift = torch.repeat_interleave(starts - first, counts, output_size=total)
+    edges = torch.arange(total, device=rows.device) + shift
+    return counts, neighbours.index_select(0, edges).to(torch.int64), weight.index_select(0, edges)
+
+
+def transpose(
+    indptr: Tensor, source: Tensor, weight: Tensor, num_source: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The CSR matrix [n, num_source] by columns: indptr int32 [num_source + 1], rows int32 [E], weights [E].
+
+    Edges of one column stay in the order of their rows, so that sums over them always run alike.
+
+    Args:
+        indptr: int32 [n + 1]. source: int32 [E]. weight: float32 [E].
+    """
+    if source.device.type != "cpu":
+        return transpose_plain(indptr, source, weight, num_source)
+    ends = torch.empty(num_source + 1, dtype=torch.int32)
+    rows, weights = torch.empty_like(source), torch.empty_like(weight)
+    given = [x.contiguous().numpy() for x in (indptr, source, weight)]
+    if _turn(*given, ends.numpy(), rows.numpy(), weights.numpy()):
+        raise MmsslError(f"A block's source position is outside of 0 to {num_source - 1}.")
+    return ends, rows, weights
+
+
+def transpose_plain(
+    indptr: Tensor, source: Tensor, weight: Tensor, num_source: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``transpose`` in torch: a stable sort by column."""
+    columns, order = torch.sort(source, stable=True)
+    device, count = source.device, len(indptr) - 1
+    rows = torch.repeat_interleave(
+        torch.arange(count, dtype=torch.int32, device=device), indptr.diff(), output_size=len(source)
+    )
+    ends = torch.searchsorted(
+        columns, torch.arange(num_source + 1, dtype=torch.int32, device=device), out_int32=True
+    )
+    return ends, rows.index_select(0, order), weight.index_select(0, order)
+
+
+def row_ends(counts: Tensor) -> Tensor:
+    """int32 [k + 1], 0 and the running sum of ``counts``, an indptr.
+
+    Raises:
+        MmsslError: there are more edges than a block may have.
+    """
+    ends = torch.cumsum(counts, 0)
+    if len(counts) and counts.device.type == "cpu" and int(ends[-1]) > _MOST_EDGES:
+        raise MmsslError(
+            f"A batch has a block of {int(ends[-1])} edges; at most {_MOST_EDGES} are possible. "
+            "Lower training.batch_size or training.fanout, or use more workers."
+        )
+    return torch.nn.functional.pad(ends.to(torch.int32), (1, 0))
+
+
+@kernel("void(int64[::1], float32[::1], int64[::1], int64[::1], int64[::1], float32[::1])")
+def _scale(indptr, weight, rows, counts, edges, out):  # type: ignore[no-untyped-def]
+    at = 0
+    for i in range(len(rows)):
+        degree, count = indptr[rows[i] + 1] - indptr[rows[i]], counts[i]
+        scale = np.float32(degree) / np.float32(max(count, 1))
+        for edge in range(at, at + count):
+            out[edge] = weight[edges[edge]] * scale
+        at += count
+
+
+_COPY = (
+    "void(int64[::1], int64[::1], int64[::1], {}[::1], float32[::1], int64[::1], float32[::1], int64, int64)"
+)
+
+
+@kernel(_COPY.format("int64"), _COPY.format("int32"))
+def _copy_lists(starts, counts, ends, neighbours, weight, nodes, weights, first, last):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        start, at = starts[i], ends[i] - counts[i]
+        for k in range(counts[i]):
+            nodes[at + k] = neighbours[start + k]
+            weights[at + k] = weight[start + k]
+
+
+@kernel("boolean(int32[::1], int32[::1], float32[::1], int32[::1], int32[::1], float32[::1])")
+def _turn(indptr, source, weight, ends, rows, weights):  # type: ignore[no-untyped-def]
+    columns = len(ends) - 1
+    ends[:] = 0
+    for edge in range(len(source)):
+        column = np.uint32(source[edge])  # unsigned: one comparison, and no index counts from the end
+        if column >= columns:
+            return True
+        ends[column + np.uint32(1)] += 1
+    for i in range(columns):
+        ends[i + 1] += ends[i]
+    at = ends[:-1].copy()
+    for row in range(len(indptr) - 1):
+        for edge in range(np.uint32(indptr[row]), np.uint32(indptr[row + 1])):
+            column = np.uint32(source[edge])
+            place = np.uint32(at[column])
+            at[column] = place + np.uint32(1)
+            rows[place] = row
+            weights[place] = weight[edge]
+    return False
