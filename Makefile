@@ -43,6 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    "$(PYTHON) is Python %d.%d; mmssl-dist needs 3.11 or 3.12. Use: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[test]'
+	$(BIN)/python -m mmssl_dist.kernels.compile_all
 	@touch $@
 
 demo: $(STAMP)

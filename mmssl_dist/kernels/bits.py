@@ -55,7 +55,7 @@ def rank(bits: np.ndarray, before: np.ndarray, member: Any) -> Any:
 
 
 @kernel("int64(uint64[::1], int64, int64[::1])", "int64(uint64[::1], int64, int32[::1])")
-def add(bits, count, ids):  # type: ignore[no-untyped-def]
+def add(bits: np.ndarray, count: int, ids: np.ndarray) -> int:
     """Put ``ids`` into the set; returns how many of them are not in range(count)."""
     outside = 0
     for i in range(len(ids)):
@@ -68,9 +68,9 @@ def add(bits, count, ids):  # type: ignore[no-untyped-def]
 
 
 @kernel("int64(uint64[::1], int64[::1])")
-def count_before(bits, before):  # type: ignore[no-untyped-def]
+def count_before(bits: np.ndarray, before: np.ndarray) -> int:
     """Fill ``before``; returns the size of the set."""
-    total = np.int64(0)
+    total = 0
     for word in range(len(bits)):
         before[word] = total
         total += count_bits(bits[word])
@@ -78,7 +78,7 @@ def count_before(bits, before):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(uint64[::1], int64[::1])")
-def members(bits, out):  # type: ignore[no-untyped-def]
+def members(bits: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` with the members, ascending."""
     at = 0
     for number in range(len(bits)):
@@ -94,7 +94,7 @@ def members(bits, out):  # type: ignore[no-untyped-def]
     "void(uint64[::1], int64[::1], int64[::1], int64[::1])",
     "void(uint64[::1], int64[::1], int32[::1], int64[::1])",
 )
-def ranks(bits, before, ids, out):  # type: ignore[no-untyped-def]
+def ranks(bits: np.ndarray, before: np.ndarray, ids: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` with the rank of each of ``ids``, all of them members."""
     for i in range(len(ids)):
         out[i] = rank(bits, before, np.int64(ids[i]))

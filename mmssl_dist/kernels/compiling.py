@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import pickle
 import tempfile
@@ -27,9 +28,11 @@ from mmssl_dist.errors import MmsslError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_logger = logging.getLogger(__name__)
 _UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError)
 _lock = threading.RLock()
 _helpers: list[Callable[..., Any]] = []
+_kernels: list[Kernel] = []
 
 
 class Kernel:
@@ -42,9 +45,15 @@ class Kernel:
         self.function, self.signatures, self.fastmath = function, signatures, fastmath
         self._compiled: Callable[..., Any] | None = None
 
-    def __call__(self, *arguments: object) -> Any:
+    def prepare(self) -> None:
+        """Compile or load, which the first call does otherwise."""
         if self._compiled is None:
             self._compiled = self.compile(cache_folder())
+
+    def __call__(self, *arguments: object) -> Any:
+        if self._compiled is None:
+            self.prepare()
+            assert self._compiled is not None
         return self._compiled(*arguments)
 
     def compile(self, folder: Path | None) -> Callable[..., Any]:
@@ -56,7 +65,15 @@ class Kernel:
             try:
                 with _exclusive(folder), _caching_in(folder):
                     return self._compile(cached=True)
-            except _UNREADABLE:  # a full disk, or files cut short: the code itself is not at fault
+            except _UNREADABLE as error:  # a full disk, or files cut short: the code itself is not at fault
+                _logger.warning(
+                    "Machine code in %s cannot be used (%s: %s); %s is compiled for this process alone. "
+                    "Remove that folder if this comes back.",
+                    folder,
+                    type(error).__name__,
+                    error,
+                    self.function.__name__,
+                )
                 return self._compile(cached=False)
 
     def _compile(self, *, cached: bool) -> Callable[..., Any]:
@@ -74,7 +91,19 @@ class Kernel:
 
 def kernel(*signatures: str, fastmath: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Kernel]:
     """Decorator for a ``Kernel``. fastmath: LLVM's flags that the function's sums may use."""
-    return lambda function: Kernel(function, signatures, set(fastmath))
+
+    def register(function: Callable[..., Any]) -> Kernel:
+        _kernels.append(Kernel(function, signatures, set(fastmath)))
+        return _kernels[-1]
+
+    return register
+
+
+def prepare_all() -> None:
+    """Compile or load every kernel of the modules imported so far, so that no step has to wait for it: some
+    five seconds where the machine code is not on disk, half a second where it is."""
+    for each in _kernels:
+        each.prepare()
 
 
 def helper(function: F) -> F:
@@ -117,6 +146,11 @@ def cache_folder() -> Path | None:
         folder = parent / f"kernels-{_version()}"
         if _usable(folder):
             return folder
+    _logger.warning(
+        "Compiled kernels cannot be kept in %s, so every process compiles them again, in some five seconds. "
+        "Set NUMBA_CACHE_DIR to a folder that this user, and nobody else, may write.",
+        " or ".join(map(str, above)),
+    )
     return None
 
 

@@ -116,7 +116,14 @@ def row_ends(counts: Tensor) -> Tensor:
 
 
 @kernel("void(int64[::1], float32[::1], int64[::1], int64[::1], int64[::1], float32[::1])")
-def _scale(indptr, weight, rows, counts, edges, out):  # type: ignore[no-untyped-def]
+def _scale(
+    indptr: np.ndarray,
+    weight: np.ndarray,
+    rows: np.ndarray,
+    counts: np.ndarray,
+    edges: np.ndarray,
+    out: np.ndarray,
+) -> None:
     at = 0
     for i in range(len(rows)):
         degree, count = indptr[rows[i] + 1] - indptr[rows[i]], counts[i]
@@ -132,7 +139,17 @@ _COPY = (
 
 
 @kernel(_COPY.format("int64"), _COPY.format("int32"))
-def _copy_lists(starts, counts, ends, neighbours, weight, nodes, weights, first, last):  # type: ignore[no-untyped-def]
+def _copy_lists(
+    starts: np.ndarray,
+    counts: np.ndarray,
+    ends: np.ndarray,
+    neighbours: np.ndarray,
+    weight: np.ndarray,
+    nodes: np.ndarray,
+    weights: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     for i in range(first, last):
         start, at = starts[i], ends[i] - counts[i]
         for k in range(counts[i]):
@@ -141,7 +158,14 @@ def _copy_lists(starts, counts, ends, neighbours, weight, nodes, weights, first,
 
 
 @kernel("boolean(int32[::1], int32[::1], float32[::1], int32[::1], int32[::1], float32[::1])")
-def _turn(indptr, source, weight, ends, rows, weights):  # type: ignore[no-untyped-def]
+def _turn(
+    indptr: np.ndarray,
+    source: np.ndarray,
+    weight: np.ndarray,
+    ends: np.ndarray,
+    rows: np.ndarray,
+    weights: np.ndarray,
+) -> bool:
     columns = len(ends) - 1
     ends[:] = 0
     for edge in range(len(source)):

@@ -116,7 +116,16 @@ _KNOWN = "void(uint64[::1], int64[::1], int64[::1], {}[::1], int64[::1], boolean
 
 
 @kernel(_KNOWN.format("int64"), _KNOWN.format("int32"))
-def _mark_known(bits, before, indptr, neighbours, rows, known, first, last):  # type: ignore[no-untyped-def]
+def _mark_known(
+    bits: np.ndarray,
+    before: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    rows: np.ndarray,
+    known: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     for i in range(first, last):
         for edge in range(indptr[rows[i]], indptr[rows[i] + 1]):
             node = np.int64(neighbours[edge])

@@ -146,7 +146,9 @@ _HALF, _UNIT = np.float32(0.5), np.float32(2.0**-_UNIFORM_BITS)
 
 
 @kernel("void(uint64, int64[::1], int64[::1], float32[:, ::1], int64, int64)")
-def _uniform(key, rows, columns, out, first, last):  # type: ignore[no-untyped-def]
+def _uniform(
+    key: np.uint64, rows: np.ndarray, columns: np.ndarray, out: np.ndarray, first: int, last: int
+) -> None:
     for i in range(first, last):
         state = mix((np.uint64(rows[i]) * GOLDEN) ^ key)
         for j in range(len(columns)):
@@ -155,13 +157,22 @@ def _uniform(key, rows, columns, out, first, last):  # type: ignore[no-untyped-d
 
 
 @kernel("void(uint64, int64[::1], float32[::1], int64, int64)")
-def _uniform_of_one(key, ids, out, first, last):  # type: ignore[no-untyped-def]
+def _uniform_of_one(key: np.uint64, ids: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
     for i in range(first, last):
         out[i] = (np.float32(np.int32(mix((np.uint64(ids[i]) * GOLDEN) ^ key) >> _S41)) + _HALF) * _UNIT
 
 
 @kernel("void(uint64, float32, float32, int64[::1], float32[:, ::1], float32[:, ::1], int64, int64)")
-def _mask(key, rate, scale, ids, rows, out, first, last):  # type: ignore[no-untyped-def]
+def _mask(
+    key: np.uint64,
+    rate: float,
+    scale: float,
+    ids: np.ndarray,
+    rows: np.ndarray,
+    out: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     for i in range(first, last):
         state = mix((np.uint64(ids[i]) * GOLDEN) ^ key)
         for j in range(rows.shape[1]):

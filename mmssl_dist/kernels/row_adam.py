@@ -123,9 +123,22 @@ def _learned(frozen: np.ndarray, node: int, columns: int, width: int) -> int:
 
 
 @kernel(_MOVE)
-def _move_elements(  # type: ignore[no-untyped-def]
-    rows, first, second, index, gradient, frozen, columns, size, inverse, new1, new2, epsilon, begin, end
-):
+def _move_elements(
+    rows: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    index: np.ndarray,
+    gradient: np.ndarray,
+    frozen: np.ndarray,
+    columns: int,
+    size: float,
+    inverse: float,
+    new1: float,
+    new2: float,
+    epsilon: float,
+    begin: int,
+    end: int,
+) -> None:
     width = rows.shape[1]
     for i in range(begin, end):
         node = index[i]
@@ -143,9 +156,22 @@ def _move_elements(  # type: ignore[no-untyped-def]
 
 
 @kernel(_MOVE, fastmath={"reassoc"})  # the sum over a row may be taken in the order of vectors
-def _move_rows(  # type: ignore[no-untyped-def]
-    rows, first, second, index, gradient, frozen, columns, size, inverse, new1, new2, epsilon, begin, end
-):
+def _move_rows(
+    rows: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    index: np.ndarray,
+    gradient: np.ndarray,
+    frozen: np.ndarray,
+    columns: int,
+    size: float,
+    inverse: float,
+    new1: float,
+    new2: float,
+    epsilon: float,
+    begin: int,
+    end: int,
+) -> None:
     width = rows.shape[1]
     for i in range(begin, end):
         node = index[i]

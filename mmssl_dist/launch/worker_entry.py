@@ -49,8 +49,10 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         epochs (in all), best (the metric's value), best_epoch, stopped_early, history, one entry per
         validated epoch, and left_out, users who know every item and their interactions.
     """
+    from mmssl_dist.kernels.compiling import prepare_all
     from mmssl_dist.training.loop import TrainingLoop
 
+    prepare_all()
     graph = load_local_graph(job, worker, (VALIDATION,))
     exchange = graph.exchange(worker)
     group = _group_for_sampling(worker, job.training.timeout_seconds)

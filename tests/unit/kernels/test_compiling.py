@@ -27,12 +27,13 @@ def start(**environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", USE],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "NUMBA_CACHE_DIR": "", **environment},
     )
 
 
-@pytest.mark.starts_processes
+@pytest.mark.processes
 def test_workers_that_start_together_share_one_cache(tmp_path):
     workers = [start(XDG_CACHE_HOME=str(tmp_path)) for _ in range(3)]
     outputs = {worker.communicate(timeout=300)[0] for worker in workers}
@@ -43,15 +44,17 @@ def test_workers_that_start_together_share_one_cache(tmp_path):
     assert folder.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.starts_processes
+@pytest.mark.processes
 def test_without_a_writable_folder_each_process_compiles_for_itself(tmp_path):
     (tmp_path / "file").write_text("")  # where a folder should be, which root cannot write either
     blocked = str(tmp_path / "file")
     worker = start(NUMBA_CACHE_DIR=blocked)
-    assert worker.communicate(timeout=300)[0] == "[3, 7] None\n"
+    output, warnings = worker.communicate(timeout=300)
+    assert output == "[3, 7] None\n"
+    assert warnings.count(f"Compiled kernels cannot be kept in {blocked}") == 1
 
 
-def test_files_cut_short_are_compiled_again(tmp_path):
+def test_files_cut_short_are_compiled_again(tmp_path, caplog):
     kernel = Kernel(twice, ("int64(int64)",), set())
     assert kernel.compile(tmp_path)(4) == 8
     files = [path for path in tmp_path.rglob("*") if path.suffix in (".nbc", ".nbi")]
@@ -59,6 +62,7 @@ def test_files_cut_short_are_compiled_again(tmp_path):
     for path in files:
         path.write_bytes(path.read_bytes()[:20])
     assert Kernel(twice, ("int64(int64)",), set()).compile(tmp_path)(5) == 10
+    assert f"Machine code in {tmp_path} cannot be used" in caplog.text
 
 
 def test_a_folder_that_others_may_write_is_not_read(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mmssl_dist.kernels.keyed import mix_word
 from mmssl_dist.sampling import draws
 
 N = 200_000
@@ -21,7 +22,7 @@ def reference(key: int, *ids: int) -> float:
     word = (1 << 64) - 1
     state = key
     for each in ids:
-        state = draws._mix_word((each * draws._GOLDEN & word) ^ state)
+        state = mix_word((each * 0x9E3779B97F4A7C15 & word) ^ state)
     return ((state >> 41) + 0.5) / 2**23
 
 
