@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
 from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of
+from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.errors import InputError
 
 BLOCK_BYTES = 1 << 22
@@ -34,6 +35,16 @@ def parse_options(path: str) -> pacsv.ParseOptions:
         quote_char='"' if quoted else False,
         newlines_in_values=quoted,
     )
+
+
+def checked_stream(stream: pa.NativeFile, name: str, path: str) -> pa.NativeFile | CheckedQuotes:
+    """The text of a file for Arrow, which itself takes quotes that do not pair up.
+
+    Args:
+        stream: the file at ``path``, decompressed.
+        name: how messages call the file.
+    """
+    return stream if quoting_of(path) == csv.QUOTE_NONE else CheckedQuotes(stream, name, delimiter_of(path))
 
 
 def header(file: RawFile) -> list[str]:
@@ -78,7 +89,10 @@ def text_blocks(
     try:
         with file.location.filesystem.open_input_stream(path) as stream:
             reader = pacsv.open_csv(
-                stream, pacsv.ReadOptions(block_size=BLOCK_BYTES), parse_options(path), convert
+                checked_stream(stream, file.name, path),
+                pacsv.ReadOptions(block_size=BLOCK_BYTES),
+                parse_options(path),
+                convert,
             )
             for batch in reader:
                 if batch.num_rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
@@ -28,7 +29,11 @@ from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.errors import InputError
 
 TIME_METHODS = ("leave_last_out", "temporal")
-_TEXT_SUFFIXES = ((".tsv", ".tsv.gz", ".tsv.zst"), (".csv", ".csv.gz", ".csv.zst"))
+_FORMATS = {
+    "Parquet": PARQUET_SUFFIXES,
+    "CSV": (".csv", ".csv.gz", ".csv.zst"),
+    "TSV": (".tsv", ".tsv.gz", ".tsv.zst"),
+}
 INTER_NAMES = {
     USER_ID: ("user_id", "userID", "user", "uid"),
     ITEM_ID: ("item_id", "itemID", "item", "iid"),
@@ -94,10 +99,8 @@ def open_interactions(
     if method == "given":
         assert data.columns.split
         names[SPLIT] = data.columns.split
-    if files[0].location.path.endswith(PARQUET_SUFFIXES):
-        _require_alike(files, PARQUET_SUFFIXES)
+    if _require_one_format(files) == "Parquet":
         return _open_parquet(data, files, names, feature_ids, whole)
-    _require_alike(files, next(s for s in _TEXT_SUFFIXES if files[0].location.path.endswith(s)))
     return _open_text(data, files, names, feature_ids, whole)
 
 
@@ -216,12 +219,25 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     return names
 
 
-def _require_alike(files: tuple[RawFile, ...], suffixes: tuple[str, ...]) -> None:
+def _require_one_format(files: tuple[RawFile, ...]) -> str:
+    """The format of all ``files``, a key of ``_FORMATS``.
+
+    Raises:
+        InputError: there are files of two formats; counts those of each and names one.
+    """
+    by_format: dict[str, list[RawFile]] = {}
     for file in files:
-        if not file.location.path.endswith(suffixes):
-            raise InputError(
-                file.name,
-                "another format",
-                f"interaction files are all alike, here {suffixes[0]}",
-                "Convert it, or name the files in data.interactions.",
-            )
+        name = next(name for name, ends in _FORMATS.items() if file.location.path.endswith(ends))
+        by_format.setdefault(name, []).append(file)
+    if len(by_format) > 1:
+        counts = (
+            f"{len(some)} of {name}, such as {PurePosixPath(some[0].location.path).name}"
+            for name, some in by_format.items()
+        )
+        raise InputError(
+            "data.interactions",
+            f"files of several formats: {'; '.join(counts)}",
+            "interactions are files of one format",
+            "Name those of one format by a glob such as events/*.parquet, or convert the others.",
+        )
+    return next(iter(by_format))

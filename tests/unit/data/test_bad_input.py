@@ -318,3 +318,17 @@ def test_columns_that_cannot_hold_ids(folder, kind):
     assert f"raw/interactions.parquet, column user_id: found type {kind}; ids are integers, text" in _message(
         make_job(folder)
     ).replace("list<element:", "list<item:")
+
+
+@pytest.mark.parametrize("name", ["events", "events/*"])
+def test_files_of_several_formats_are_counted(folder, name):
+    write_table(folder, "events/a.parquet", user_id=[1], item_id=[0])
+    write_table(folder, "events/d.pq", user_id=[1], item_id=[0])
+    write_text(folder, "events/b.csv", ["user_id,item_id", "1,1"])
+    write_text(folder, "events/c.tsv", ["user_id\titem_id", "1\t1"])
+    assert _message(make_job(folder, interactions=name)) == (
+        "data.interactions: found files of several formats: 2 of Parquet, such as a.parquet; "
+        "1 of CSV, such as b.csv; 1 of TSV, such as c.tsv; interactions are files of "
+        "one format. Name those of one format by a glob such as events/*.parquet, or convert the others."
+    )
+    _read_all(make_job(folder, interactions="events/*.p*"))
