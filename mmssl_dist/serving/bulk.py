@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
-from mmssl_dist.data.readers.delimited import parse_options
 from mmssl_dist.data.row_operations import guarded
-from mmssl_dist.data.runtime import ray_data
+from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.run import Ranked, open_run
+from mmssl_dist.serving.user_file import UserFile, open_user_file
 from mmssl_dist.storage import (
     FileRecord,
     Location,
@@ -74,7 +75,7 @@ def recommend_file(
 
     Args:
         url: the exported run.
-        users: Parquet or CSV with a column user_id.
+        users: a file with a column user_id: Parquet, CSV or TSV, the texts also compressed.
         to: folder or URL for the result; one of an earlier call is replaced.
         address: of a Ray cluster.
 
@@ -93,11 +94,12 @@ def recommend_file(
             "the folder must be new, empty, or hold recommendations of an earlier call",
             "Name another one.",
         )
-    _require_column(source)
+    given = open_user_file(source)
     with connect(Scaling(), storage, address, debug), ray_data(0):
         import ray
 
-        dataset = _read(source)
+        read = guarded(partial(_read_pieces, users=given))
+        dataset = numbers(len(given.pieces)).map_batches(read, batch_format="pyarrow")
         begin(target)
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
@@ -164,31 +166,7 @@ def _ours(target: Location) -> bool:
     return target.is_folder() and read_manifest(target, RECOMMENDATIONS) is not None
 
 
-def _read(source: Location):  # type: ignore[no-untyped-def]
-    import ray
-
-    if source.path.endswith(".csv"):
-        texts = pa.csv.ConvertOptions(column_types={USER_ID: pa.string()}, include_columns=[USER_ID])
-        return ray.data.read_csv(
-            source.path,
-            filesystem=source.filesystem,
-            convert_options=texts,
-            parse_options=parse_options(source.path),
-        )
-    return ray.data.read_parquet(source.path, filesystem=source.filesystem, columns=[USER_ID])
-
-
-def _require_column(source: Location) -> None:
-    if not source.exists():
-        raise InputError("--users", source.url, "the file must exist", "Check the path.")
-    rule, remedy = f"a Parquet or CSV file with a column {USER_ID}", "Write such a file."
-    try:
-        with source.filesystem.open_input_file(source.path) as stream:
-            if source.path.endswith(".csv"):
-                names = pa.csv.open_csv(stream, parse_options=parse_options(source.path)).schema.names
-            else:
-                names = pq.read_schema(stream).names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError("--users", source.url, f"{rule} ({str(error).splitlines()[0]})", remedy) from error
-    if USER_ID not in names:
-        raise InputError("--users", f"{source.url} with {', '.join(names)}", rule, remedy)
+def _read_pieces(batch: pa.Table, users: UserFile) -> Iterator[pa.Table]:
+    """The users in the pieces whose numbers are in ``batch``."""
+    for number in batch["id"].to_pylist():
+        yield from users.read(users.pieces[number])

@@ -26,8 +26,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     run = open_run(str(folder / "run"))
     users = run.users.array.take(pa.array([5, 3, 30, 3]))  # one of them twice
-    pa.csv.write_csv(pa.table({"name": ["a", "b", "c", "d"], "user_id": users}), folder / "users.csv")
-    call = ("recommend", "run", "--users", "users.csv", "--to", "lists", "--k", "6", "--address", ray_address)
+    pa.csv.write_csv(pa.table({"name": ["a", "b", "c", "d"], "user_id": users}), folder / "_users[1].csv")
+    call = (
+        "recommend",
+        "run",
+        "--users",
+        "_users[1].csv",
+        "--to",
+        "lists",
+        "--k",
+        "6",
+        "--address",
+        ray_address,
+    )
     assert succeed(folder, *call).stdout == "lists: top 6 for 4 users\n"
     found = pq.read_table(folder / "lists/recommendations")
     assert found.schema.equals(
@@ -113,9 +124,9 @@ def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folde
 @pytest.mark.parametrize(
     ("users", "message"),
     [
-        ("nowhere.parquet", "the file must exist"),
-        ("other.csv", "other.csv with a, b; a Parquet or CSV file with a"),
-        ("text.parquet", "a Parquet or CSV file with a column user_id ("),
+        ("nowhere.parquet", "one file with a column user_id"),
+        ("other.csv", "other.csv, line 1: found columns a, b; a column user_id is needed"),
+        ("text.parquet", "the file must be readable Parquet"),
     ],
 )
 def test_a_file_that_names_no_users(folder, users, message):
