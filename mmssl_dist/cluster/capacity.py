@@ -92,6 +92,13 @@ def grows() -> bool:
     return any(kind and not kind.startswith("node_") for kind in kinds)
 
 
+def machines() -> int:
+    """How many machines the connected Ray has."""
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes())
+
+
 def memory_found() -> float:
     """Bytes that Ray counts as memory on all machines of the connected cluster, without what its object
     stores take; 0 when it was told not to count."""

@@ -71,10 +71,17 @@ class Cluster:
 
 @contextmanager
 def connect(
-    scaling: Scaling, storage: Storage, address: str | None = None, debug: bool = False
+    scaling: Scaling,
+    storage: Storage,
+    address: str | None = None,
+    debug: bool = False,
+    cpu_workers: int = 1,
 ) -> Iterator[Cluster]:
     """Connect to the Ray cluster at ``address`` or RAY_ADDRESS; without one, start a Ray on this machine.
     Disconnects at its end; an end from outside is reported, see ``ExitWatch``.
+
+    Args:
+        cpu_workers: workers without GPUs that a stage wants at once; a Ray that is started has room for them.
 
     Raises:
         InputError: no cluster there, one that refuses this machine's token, or one that can never hold the
@@ -97,7 +104,7 @@ def connect(
                     joined(where, target, {**options, "runtime_env": {"env_vars": variables}})
                 )
             else:
-                stack.enter_context(local_ray(scaling, options, variables))
+                stack.enter_context(local_ray(scaling, options, variables, cpu_workers))
         if not debug:
             _quiet_data()
         watch = ExitWatch()

@@ -29,19 +29,22 @@ _logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def local_ray(scaling: Scaling, options: Mapping[str, Any], variables: Mapping[str, str]) -> Iterator[None]:
+def local_ray(
+    scaling: Scaling, options: Mapping[str, Any], variables: Mapping[str, str], cpu_workers: int = 1
+) -> Iterator[None]:
     """A Ray with room for the workers of ``scaling``, until ``ray.shutdown``, which is the caller's.
 
     Args:
         options: further arguments of ``ray.init``.
         variables: environment of its processes. Given by a runtime_env, they would have Ray start each of
             its workers twice.
+        cpu_workers: workers without GPUs that a stage wants at once.
 
     Raises:
         InputError: no folder can hold Ray's sockets, or RAY_AUTH_TOKEN_PATH names no token.
         WorkerError: Ray did not start.
     """
-    needed = scaling.fewest * scaling.cpus_per_worker
+    needed = max(scaling.fewest, cpu_workers) * scaling.cpus_per_worker
     folder = socket_folder()
     arguments = {
         **options,

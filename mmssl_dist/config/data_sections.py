@@ -121,5 +121,8 @@ class Partition(Section):
     shuffle_features: bool = False
     """Give each item another item's features, at random: a control, which must lose what features are
     worth."""
+    workers: Count | Literal["auto"] = "auto"
+    """Workers that cut and propagate, each with scaling.cpus_per_worker and no GPU; at most parts. The result
+    does not depend on it. auto: 1 on one machine; on several as many as scaling.workers starts with."""
     standardize: bool = True
     """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""

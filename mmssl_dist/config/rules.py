@@ -38,6 +38,13 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
             f"found {workers}; must be at most partition.parts ({parts}), since a partition has one owner. "
             "Raise partition.parts or lower scaling.workers",
         )
+    partitioning = job.partition.workers
+    if partitioning != "auto" and partitioning > parts:
+        yield Disagreement(
+            ("partition.workers", "partition.parts"),
+            f"found {partitioning}; must be at most partition.parts ({parts}), since a partition has one "
+            "owner. Raise partition.parts or lower partition.workers",
+        )
     if job.training.batch_size < parts:
         yield Disagreement(
             ("training.batch_size", "partition.parts"),

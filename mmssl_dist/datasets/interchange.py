@@ -79,13 +79,14 @@ def write_mmrec(output: Location, target: Location, name: str) -> Converted:
     _require_new(target)
     reader, facts = DatasetReader(folder, manifest, downloads_folder()), manifest.facts
     for side, external, index, file in (("users", USER_ID, USER, "u"), ("items", ITEM_ID, ITEM, "i")):
-        table = reader.ids(side, external, index)
+        table = reader.ids_in_order(side, external, index)
         numbered = zip(table[external].to_pylist(), table[index].to_pylist(), strict=True)
         (target / f"{file}_id_mapping.csv").write_bytes(_tabbed([(external, f"{side[:-1]}ID"), *numbered]))
     lacking = {}
     for modality in facts["modalities"]:
         rows = np.zeros((facts["items"], reader.dimension(modality) + 1), np.float32)
-        reader.features(modality, rows)
+        for having, vectors in reader.features(modality):
+            rows[having, :-1], rows[having, -1] = vectors, 1.0
         lacking[modality] = int((rows[:, -1] == 0).sum())
         (target / f"{modality}{_FEATURES}").write_array(rows[:, :-1])
     lines = [_tabbed([_INTER])]

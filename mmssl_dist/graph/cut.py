@@ -1,21 +1,60 @@
 """Cuts the graph into parts: even in users, in items and in the edges of both; all but the random one also
-make few edges cross."""
+make few edges cross. A cut is the same however many workers make it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mmssl_dist.graph.bipartite import Bipartite
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.ids import mix, salt
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite
+from mmssl_dist.graph.homes import Homes, interactions_of, lists_at_home
 from mmssl_dist.graph.metis import metis
-from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.streaming import streaming_cut
+from mmssl_dist.graph.transfer import gather, gather_on_first, id_type, scatter_from_first, send_to_owners
+
+_HASH_BITS = 31
 
 
-def random_cut(users: int, items: int, parts: int, seed: int) -> np.ndarray:
-    """[users + items] int64 part of each node, users first; parts differ by one user and one item at most."""
-    generator = np.random.default_rng(seed)
+def cut(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each user and of each item at home here (collective).
+
+    Args:
+        of_item: the users of each item at home here. method: "metis", "streaming" or "random".
+
+    Raises:
+        MmsslError: METIS gave up.
+    """
+    parts = job.partition.parts
+    if method == "random":
+        return random_cut(homes, parts, job.seed)
+    users, items = int(homes.users.bounds[-1]), int(homes.items.bounds[-1])
+    if method == "streaming":
+        user, item = interactions_of(homes, of_item)
+        return streaming_cut(homes, lists_at_home(homes.users, items, user, item), of_item, parts, job.seed)
+    user = gather_on_first(homes.items, of_item.values)
+    lengths = gather_on_first(homes.items, of_item.lengths)
+    part = np.empty(0, np.int64)
+    if homes.items.rank == 0:
+        item = np.repeat(np.arange(items, dtype=id_type(items)), lengths)
+        graph = bipartite(user, item, (users, items))
+        part = metis_cut(graph, parts)
+    return (
+        scatter_from_first(homes.users, part[:users]),
+        scatter_from_first(homes.items, part[users:]),
+    )
+
+
+def random_cut(homes: Homes, parts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each user and item at home here, by a hash of its index; parts differ by one user and one
+    item at most (collective)."""
     # Items are dealt on from where users ended, so no part stays empty while there are as many nodes as
     # parts.
-    return np.concatenate([generator.permutation(users), users + generator.permutation(items)]) % parts
+    return (
+        _by_hash(homes.users, seed, 7, 0) % parts,
+        _by_hash(homes.items, seed, 8, int(homes.users.bounds[-1])) % parts,
+    )
 
 
 def metis_cut(graph: Bipartite, parts: int) -> np.ndarray:
@@ -32,30 +71,19 @@ def metis_cut(graph: Bipartite, parts: int) -> np.ndarray:
     return metis(indptr, neighbours, kind, parts)
 
 
-def crossing_fraction(graph: Bipartite, part: np.ndarray) -> float:
-    """Fraction of the interactions whose user and item are in different parts."""
-    of_user = np.repeat(part[: graph.users], graph.of_user.lengths)
-    of_item = part[graph.users :][graph.of_user.values]
-    return float(np.mean(of_user != of_item)) if graph.interactions else 0.0
-
-
-def crossing_between_workers(graph: Bipartite, part: np.ndarray, book: PartitionBook) -> list[float]:
-    """For W = 1..P workers, the fraction of the interactions whose user and item are held by different
-    ones."""
-    parts = book.parts
-    pair = (
-        np.repeat(part[: graph.users], graph.of_user.lengths) * parts
-        + part[graph.users :][graph.of_user.values]
-    )
-    between = np.bincount(pair, minlength=parts * parts).reshape(parts, parts)
-    fractions = []
-    for workers in range(1, parts + 1):
-        held = [book.worker_parts(rank, workers) for rank in range(workers)]
-        within = sum(int(between[each.start : each.stop, each.start : each.stop].sum()) for each in held)
-        fractions.append(1.0 - within / graph.interactions if graph.interactions else 0.0)
-    return fractions
-
-
-def unevenness(amounts: np.ndarray) -> float:
-    """Largest over mean; 1 is even."""
-    return float(amounts.max() / amounts.mean()) if amounts.sum() else 1.0
+def _by_hash(side: Exchange, seed: int, purpose: int, start: int) -> np.ndarray:
+    """``start`` and up: the place of each index at home here when all are sorted by a hash."""
+    index = np.arange(side.first, side.first + side.rows)
+    hashed = mix(index.astype(np.uint64) ^ salt(seed, purpose))
+    shares = np.arange(side.world_size + 1, dtype=np.int64) * 2**_HASH_BITS // side.world_size
+    by_hash = Exchange(side.group, shares, side.rank)
+    range_ = (hashed >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
+    _, hashed_here, index_here = send_to_owners(by_hash, range_, hashed.view(np.int64), index)
+    order = np.argsort(hashed_here.view(np.uint64))
+    before = int(gather(by_hash, np.array([len(order)]))[: by_hash.rank].sum())
+    place = np.empty(len(order), np.int64)
+    place[order] = start + before + np.arange(len(order))
+    index_here, place = send_to_owners(side, index_here, place)
+    result = np.empty(side.rows, np.int64)
+    result[index_here - side.first] = place
+    return result

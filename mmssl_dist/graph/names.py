@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 KIND = "partitions"
-FORMAT = 5  # since 5: more of the larger cells probed for the item-item graph
+FORMAT = 6  # since 6: cuts, sums and the item-item graph are the same for any number of workers
 USER_IDS = "user_ids.parquet"
 ITEM_IDS = "item_ids.parquet"
 INDPTR = "indptr.npy"
 NEIGHBOURS = "neighbours.npy"
 WEIGHT = "weight.npy"
+GRAPH = "graph"
 
 
 def part_folder(part: int) -> str:
     """Folder of one partition."""
     return f"part-{part:05d}"
+
+
+def modality_step(modality: str) -> str:
+    """The step of ``partition`` that publishes a modality; that of lists and ids is ``GRAPH``."""
+    return f"modality-{modality}"
 
 
 def held_out(split: str) -> tuple[str, str]:

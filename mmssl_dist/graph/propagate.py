@@ -3,73 +3,131 @@ node.
 
 The modality tower (reference equation 1) is linear before its dropout: users sum their items' projected rows
 over sqrt|N_u|, items sum those users' rows over sqrt|N_i|. Summing first and projecting afterwards gives the
-same rows. Features are float32 at rest, since float16 would lose the sums; sums and moments are float64.
+same rows. Rows are float32 at rest and when they are sent; each sum is float64, in the order of the list, so
+that it is the same however many workers there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import scipy.sparse as sp
 
-from mmssl_dist.graph.bipartite import Bipartite
+from mmssl_dist.exchange.exchange import Exchange, Route
+from mmssl_dist.graph.bipartite import Lists
+from mmssl_dist.graph.transfer import tensor
 
-_COLUMNS = 32  # propagated together; bounds the float64 copies
-_VALUES = 2**22  # of features standardized together
+_COLUMNS = 32  # propagated together
+_CHUNK_EDGES = 1 << 20  # whose source rows are held together: 128 MiB, and in float64
+_ROWS = 4096  # put together from their columns at once
 
 
-def standardize(rows: np.ndarray) -> np.ndarray:
-    """Bring each dimension to mean 0 and variance 1, in place, over the rows that have the modality.
+@dataclass(frozen=True)
+class _Chunk:
+    """Some lists: local rows, their starts, positions among the distinct neighbours, and the way to those."""
 
-    rows: [I, F + 1] float32 of [x, 1], or zeros where the modality is missing. A constant dimension becomes
-        0.
+    rows: slice
+    indptr: np.ndarray
+    columns: np.ndarray
+    route: Route
+
+
+class NeighbourSums:
+    """Sums of neighbours' rows over sqrt(number of neighbours), for the lists of one side.
+
+    Args:
+        exchange: over node ids.
+        rows: local rows (node ids minus ``exchange.first``) of the lists, ascending.
+        lists: their neighbours' node ids.
+    """
+
+    def __init__(self, exchange: Exchange, rows: np.ndarray, lists: Lists) -> None:
+        self.exchange, self.rows, self.lengths = exchange, rows, lists.lengths
+        self.scale = np.where(self.lengths > 0, 1 / np.sqrt(np.maximum(self.lengths, 1)), 0.0)
+        ranges = list(_ranges(lists.indptr))
+        self.chunks = []
+        for number in range(exchange.max(len(ranges))):
+            first, last = ranges[number] if number < len(ranges) else (len(rows), len(rows))
+            begin, end = int(lists.indptr[first]), int(lists.indptr[last])
+            nodes, columns = np.unique(lists.values[begin:end], return_inverse=True)
+            route = exchange.route(tensor(nodes.astype(np.int64)))
+            self.chunks.append(
+                _Chunk(
+                    rows=slice(first, last),
+                    indptr=(lists.indptr[first : last + 1] - begin).astype(np.int32),
+                    columns=columns.astype(np.int32),
+                    route=route,
+                )
+            )
+
+    def fill(self, table: np.ndarray) -> None:
+        """Write the sums of rows of ``table`` to the lists' own rows of it; lists without neighbours keep
+        theirs (collective).
+
+        Args:
+            table: [exchange.rows, C] float32. No list's own row may be another's neighbour.
+        """
+        source = tensor(table)
+        for chunk in self.chunks:
+            wanted = self.exchange.fetch(chunk.route, source.index_select(0, chunk.route.requested)).numpy()
+            matrix = sp.csr_array(
+                (np.ones(len(chunk.columns)), chunk.columns, chunk.indptr),
+                shape=(len(chunk.indptr) - 1, len(wanted)),
+            )
+            sums = (matrix @ wanted.astype(np.float64)) * self.scale[chunk.rows, None]
+            own = self.rows[chunk.rows]
+            listed = self.lengths[chunk.rows] > 0
+            table[own[listed]] = sums[listed]
+
+
+def propagate(
+    users: NeighbourSums, items: NeighbourSums, features: np.ndarray, scratch: Path
+) -> Callable[[int, int], Iterator[np.ndarray]]:
+    """Propagate users <- items <- users, some columns at a time (collective). An item without neighbours
+    keeps its own row, a user without any has zeros.
+
+    Args:
+        features: [own items, F + 1] float32 of [x, 1], or zeros where x is missing, by node.
+        scratch: local folder, to which the rows go some columns at a time.
 
     Returns:
-        [2, F] float64: what was subtracted, and what was multiplied with.
+        the local rows [first, last), a few at a time: float32 [n, F + 1].
     """
-    present, width = np.flatnonzero(rows[:, -1]), rows.shape[1] - 1
-    if len(present) == 0:
-        return unchanged(width)
-    step = max(1, _VALUES // max(1, width))
-    chunks = [present[start : start + step] for start in range(0, len(present), step)]
-    mean = sum((rows[c, :width].sum(0, dtype=np.float64) for c in chunks), np.zeros(width)) / len(present)
-    squares = sum((np.square(rows[c, :width] - mean).sum(0) for c in chunks), np.zeros(width)) / len(present)
-    # Rounding leaves a constant dimension a little variance, relative to its size; scaling that up would
-    # invent values.
-    varies = squares > np.square(1e-7 * mean)
-    scale = np.where(varies, 1 / np.sqrt(np.where(varies, squares, 1.0)), 0.0)
-    for c in chunks:
-        rows[c, :width] = (rows[c, :width] - mean) * scale
-    return np.stack([mean, scale])
+    width, nodes = features.shape[1], users.exchange.rows
+    blocks = [(first, min(first + _COLUMNS, width)) for first in range(0, width, _COLUMNS)]
+    for first, last in blocks:
+        table = np.zeros((nodes, last - first), np.float32)
+        table[items.rows] = features[:, first:last]
+        users.fill(table)
+        items.fill(table)
+        table.tofile(scratch / str(first))
+    return lambda first, last: _joined(scratch, blocks, first, last)
 
 
-def unchanged(width: int) -> np.ndarray:
-    """[2, F] float64, what ``standardize`` returns of features that it leaves as they are."""
-    return np.stack([np.zeros(width), np.ones(width)])
+def _joined(scratch: Path, blocks: Sequence[tuple[int, int]], first: int, last: int) -> Iterator[np.ndarray]:
+    files = [(scratch / str(start)).open("rb") for start, _ in blocks]
+    try:
+        for row in range(first, last, _ROWS):
+            count = min(_ROWS, last - row)
+            pieces = []
+            for file, (start, stop) in zip(files, blocks, strict=True):
+                file.seek(4 * row * (stop - start))
+                piece = np.fromfile(file, np.float32, count * (stop - start))
+                pieces.append(piece.reshape(count, stop - start))
+            yield np.concatenate(pieces, 1)
+    finally:
+        for file in files:
+            file.close()
 
 
-def propagate(graph: Bipartite, rows: np.ndarray) -> None:
-    """Fill the user rows and replace the item rows, in place; an item without neighbours keeps its own row.
-
-    rows: [U + I, F + 1] float32, users first; on entry the item rows are [x, 1], or zeros where x is missing.
-    """
-    ones = np.ones(graph.interactions)
-    of_user = sp.csr_array(
-        (ones, graph.of_user.values, graph.of_user.indptr), shape=(graph.users, graph.items)
-    )
-    of_item = sp.csr_array(
-        (ones, graph.of_item.values, graph.of_item.indptr), shape=(graph.items, graph.users)
-    )
-    user_scale, item_scale = _inverse_root(graph.of_user.lengths), _inverse_root(graph.of_item.lengths)
-    warm = graph.of_item.lengths > 0
-    users, items = rows[: graph.users], rows[graph.users :]
-    for start in range(0, rows.shape[1], _COLUMNS):
-        columns = slice(start, start + _COLUMNS)
-        of_users = (of_user @ items[:, columns].astype(np.float64)) * user_scale
-        users[:, columns] = of_users
-        of_items = (of_item @ of_users) * item_scale
-        np.copyto(items[:, columns], of_items, where=warm[:, None], casting="same_kind")
-
-
-def _inverse_root(degree: np.ndarray) -> np.ndarray:
-    """[n, 1] 1 / sqrt(degree), 0 where there are no neighbours."""
-    return np.where(degree > 0, 1 / np.sqrt(np.maximum(degree, 1)), 0.0)[:, None]
+def _ranges(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of rows with at most ``_CHUNK_EDGES`` edges each, or a single row with more."""
+    first, rows = 0, len(indptr) - 1
+    while first < rows:
+        last = int(np.searchsorted(indptr, indptr[first] + _CHUNK_EDGES, side="right")) - 1
+        last = max(first + 1, min(last, rows))
+        yield first, last
+        first = last

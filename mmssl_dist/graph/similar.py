@@ -1,123 +1,213 @@
-"""The item-item graph of a modality: each item's K nearest items by the cosine of their features, found with
-FAISS.
+"""The item-item graph of a modality: each item's K nearest items by the cosine of their features.
 
 LATTICE's and FREEDOM's observation: what items have in common is worth more as a graph over their ID rows
 than as features projected into them.
+
+Up to 100,000 items every pair is compared. Beyond, k-means sorts items into cells, and an item is compared
+with those in a constant number of cells near it. A cell is compared by one worker, in pieces that do not
+depend on how many workers there are; hence neither does the graph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
+from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.graph.bipartite import Lists, offsets
+from mmssl_dist.graph.cells import Cells, cells_of, learn_cells
+from mmssl_dist.graph.homes import Homes
+from mmssl_dist.graph.item_units import ItemUnits, smallest
+from mmssl_dist.graph.ranked_keys import EMPTY, ids_in, keys_of, merged
+from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, total
 
-_EXACT = (
-    100_000  # items up to which every pair is compared; beyond, cells of near items find most of the same
-)
-_CELLS = 2  # per root of the number of items
-_TRAINED_WITH = 64  # items per cell that the cells are learned from
-_ROUNDS = 10  # of k-means
-_PROBED = 16, 1 / 32  # cells looked into: at least so many, and this share of them
-_QUERIES = 4096  # searched at once; bounds memory
-_SHORTEST = 1e-6  # feature rows not longer than this have no direction
+_EXACT = 100_000  # items up to which every pair is compared
+_QUERIES = 4096  # compared with a cell at once
+_ROUND_BYTES = 1 << 27  # of rows that a worker receives to compare them, in one round
+_MEASURED = 256  # items whose neighbours are compared with the exact ones
 
 
-def nearest_items(features: np.ndarray, size: int, exact_up_to: int = _EXACT) -> Lists:
-    """Each item's ``size`` nearest other items by cosine.
+@dataclass(frozen=True)
+class SimilarItems:
+    """The item-item graph of the items at home here.
+
+    Attributes:
+        lists: [own items] rows of item indices, ascending. weight: [E] float32 of each entry.
+        recall: share of the exact neighbours that are listed, over a sample of all items.
+    """
+
+    lists: Lists
+    weight: np.ndarray
+    recall: float
+
+
+def similar_items(
+    homes: Homes, features: np.ndarray, size: int, seed: int, exact_up_to: int = _EXACT
+) -> SimilarItems:
+    """Each item's ``size`` nearest other items by cosine (collective).
 
     Args:
-        features: [I, F] float32; items without the modality are zero rows. They have no neighbours and are
-            nobody's.
+        features: [own items, F] float32; items without the modality are zero rows. They have no neighbours
+            and are nobody's.
         size: K; fewer where there are no more items.
-        exact_up_to: items up to which the search is exact.
-
-    Returns:
-        [I] rows of item indices, ascending.
+        seed: of the cells and of the sample.
+        exact_up_to: items up to which every pair is compared.
     """
-    length = _lengths(features)
-    present = np.flatnonzero(length > _SHORTEST)
-    size = min(size, len(present) - 1)
-    lengths = np.zeros(len(features), np.int64)
-    if size < 1:
-        return Lists(offsets(lengths), np.empty(0, np.int64))
-    units = features[present] / length[present, None]
-    found = _among_all(units, size) if len(present) <= exact_up_to else _among_cells(units, size)
-    kept = found >= 0  # near cells may hold fewer than are asked for
-    lengths[present] = kept.sum(1)
-    found = np.sort(np.where(kept, found, len(present)), 1)
-    return Lists(offsets(lengths), present[found[found < len(present)]])
+    units = ItemUnits(homes, features)
+    size = min(size, units.total - 1)
+    best = np.full((len(features), max(size, 0)), EMPTY)
+    recall = 1.0
+    if size >= 1 and units.total <= exact_up_to:
+        _compare_all(units, best)
+    elif size >= 1:
+        _compare_cells(units, learn_cells(units, seed), best)
+        recall = _recall(units, best, seed)
+    lists = _lists(best)
+    return SimilarItems(lists, symmetric_weights(lists, _listed(homes, lists)), recall)
 
 
-def _lengths(features: np.ndarray) -> np.ndarray:
-    """[I] float32 norms of rows; squares overflow long before the rows do."""
-    with np.errstate(over="ignore"):
-        length: np.ndarray = np.linalg.norm(features, axis=1)
-    long = ~np.isfinite(length)
-    if long.any():
-        exact = np.linalg.norm(features[long].astype(np.float64), axis=1)
-        length[long] = np.minimum(exact, np.finfo(np.float32).max)
-    return length
+def symmetric_weights(lists: Lists, listed: np.ndarray) -> np.ndarray:
+    """[E] float32: 1 / sqrt(length of the row * rows that list the item), so that hubs count less.
 
-
-def symmetric_weights(graph: Lists) -> np.ndarray:
-    """[E] float32: 1 / sqrt(length of the row * rows that list the item), so that hubs count less."""
-    listed = np.bincount(graph.values, minlength=len(graph.lengths))
-    weight = 1.0 / np.sqrt(np.repeat(graph.lengths, graph.lengths) * listed[graph.values])
-    return np.asarray(weight, np.float32)
-
-
-def _among_all(units: np.ndarray, size: int) -> np.ndarray:
-    """[n, size] int64 rows nearest to each of ``units``, [n, F] float32."""
-    import faiss
-
-    index = faiss.IndexFlatIP(units.shape[1])
-    index.add(units)
-    found = np.empty((len(units), size), np.int64)
-    for start in range(0, len(units), _QUERIES):
-        stop = min(start + _QUERIES, len(units))
-        _, nearest = index.search(units[start:stop], size + 1)
-        found[start:stop] = _without_self(nearest, np.arange(start, stop))
-    return found
-
-
-def _among_cells(units: np.ndarray, size: int) -> np.ndarray:
-    """As ``_among_all``, but of the rows in the cells that are nearest to each row; -1 where those hold
-    fewer.
-
-    It finds what FAISS's inverted file does. That scans the cells of one row after the other; here all rows
-    that look into a cell are compared with it by one product of matrices, a tenth of the time.
+    Args:
+        listed: [E] in how many rows each entry's item is.
     """
-    import faiss
+    return np.asarray(1.0 / np.sqrt(np.repeat(lists.lengths, lists.lengths) * listed), np.float32)
 
-    cells = int(_CELLS * len(units) ** 0.5)
-    means = faiss.Kmeans(
-        units.shape[1], cells, niter=_ROUNDS, max_points_per_centroid=_TRAINED_WITH, spherical=True
-    )
-    means.train(units)
-    _, probed = means.index.search(units, min(cells, max(_PROBED[0], int(cells * _PROBED[1]))))
-    lookers = np.argsort(probed.reshape(-1), kind="stable") // probed.shape[1]  # by the cell they look into
-    held = np.argsort(probed[:, 0], kind="stable")
-    look_bounds, held_bounds = (
-        np.searchsorted(np.sort(cell.reshape(-1)), np.arange(cells + 1)).tolist()
-        for cell in (probed, probed[:, 0])
-    )
-    heap = faiss.ResultHeap(len(units), size + 1, keep_max=True)
-    for number in range(cells):
-        rows = held[held_bounds[number] : held_bounds[number + 1]]
-        looking = lookers[look_bounds[number] : look_bounds[number + 1]]
-        if len(rows):
-            near, places = faiss.knn(
-                units[looking], units[rows], min(size + 1, len(rows)), metric=faiss.METRIC_INNER_PRODUCT
+
+def _listed(homes: Homes, lists: Lists) -> np.ndarray:
+    """[E] int64: in how many rows, of all workers, each entry's item is (collective)."""
+    items, counts = np.unique(lists.values, return_counts=True)
+    items, counts = send_to_owners(homes.items, items, counts)
+    table = np.zeros(homes.items.rows, np.int64)
+    np.add.at(table, items - homes.items.first, counts)
+    return lookup(homes.items, table, lists.values)
+
+
+def _lists(best: np.ndarray) -> Lists:
+    kept = best > EMPTY
+    values = np.sort(np.where(kept, ids_in(best), np.iinfo(np.int64).max), 1)
+    return Lists(offsets(kept.sum(1)), values[values < np.iinfo(np.int64).max])
+
+
+def _compare_all(units: ItemUnits, best: np.ndarray) -> None:
+    """Compare every pair: each worker's blocks go to all, one block of each worker at a time; in place."""
+    exchange = units.homes.items
+    own = list(units.homes.blocks())
+    for number in range(exchange.max(len(own))):
+        block = own[number] if number < len(own) else slice(0, 0)
+        rows, vectors = units.of(block)
+        counts = exchange.gather_counts(len(rows))
+        ids, others = gather(exchange, rows + exchange.first), gather(exchange, vectors)
+        cuts = np.cumsum(counts)[:-1]
+        for members, of_members in zip(np.split(ids, cuts), np.split(others, cuts), strict=True):
+            for piece in own:
+                mine, of_mine = units.of(piece)
+                found = _nearest(mine + exchange.first, of_mine, members, of_members, best.shape[1])
+                best[mine] = merged(best[mine], found)
+
+
+def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
+    """Compare each item with those in the cells it looks into; in place."""
+    exchange = units.homes.items
+    own, looked = cells_of(units, cells)
+    rounds = cells.rounds(own, looked, _ROUND_BYTES // max(1, 4 * units.width))
+    for number in range(rounds.count):
+        members = _sent(units, rounds.exchange, *rounds.of(own, number))
+        lookers = _sent(units, rounds.exchange, *rounds.of(looked, number))
+        answers = list(_answers(members, lookers, best.shape[1]))
+        ids = np.concatenate([np.empty(0, np.int64)] + [each for each, _ in answers])
+        keys = np.concatenate([np.empty((0, best.shape[1]), np.int64)] + [each for _, each in answers])
+        ids, keys = send_to_owners(exchange, ids, keys)
+        _merge_repeated(best, ids - exchange.first, keys)
+
+
+@dataclass(frozen=True)
+class _InCells:
+    """Items in some cells, by cell and then by item: cell [n], item [n], vectors [n, F]."""
+
+    cell: np.ndarray
+    item: np.ndarray
+    vectors: np.ndarray
+
+    def of(self, cell: int) -> slice:
+        first, last = np.searchsorted(self.cell, [cell, cell + 1]).tolist()
+        return slice(first, last)
+
+
+def _sent(units: ItemUnits, exchange: object, cell: np.ndarray, row: np.ndarray) -> _InCells:
+    first = units.homes.items.first
+    cell, item, vectors = send_to_owners(exchange, cell, row + first, units.vectors(row))  # type: ignore[arg-type]
+    order = np.lexsort((item, cell))
+    return _InCells(cell[order], item[order], vectors[order])
+
+
+def _answers(members: _InCells, lookers: _InCells, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Items and the keys of their nearest ``size`` among the members of one cell, cell by cell."""
+    for cell in np.unique(members.cell).tolist():
+        held, looking = members.of(cell), lookers.of(cell)
+        for first in range(looking.start, looking.stop, _QUERIES):
+            piece = slice(first, min(first + _QUERIES, looking.stop))
+            yield (
+                lookers.item[piece],
+                _nearest(
+                    lookers.item[piece],
+                    lookers.vectors[piece],
+                    members.item[held],
+                    members.vectors[held],
+                    size,
+                ),
             )
-            heap.add_result_subset(looking, near, rows[places])
-    heap.finalize()
-    return _without_self(heap.I, np.arange(len(units)))
 
 
-def _without_self(nearest: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """[n, K + 1] nearest rows -> [n, K] without the row itself, or without the last where others are as
-    near."""
-    is_self = nearest == own[:, None]
-    is_self[~is_self.any(1), -1] = True
-    others: np.ndarray = nearest[~is_self].reshape(len(nearest), -1)
-    return others
+def _nearest(
+    items: np.ndarray, vectors: np.ndarray, others: np.ndarray, of_others: np.ndarray, size: int
+) -> np.ndarray:
+    """[n, size] keys of the nearest ``others`` of each of ``items``, itself left out; EMPTY where there are
+    fewer."""
+    import faiss
+
+    keys = np.full((len(items), size), EMPTY)
+    count = min(size + 1, len(others))
+    if len(items) and count:
+        scores, positions = faiss.knn(vectors, of_others, count, metric=faiss.METRIC_INNER_PRODUCT)
+        ids = others[positions]
+        found = np.where(ids == items[:, None], EMPTY, keys_of(scores, ids))
+        found.sort(1)
+        count = min(size, count)
+        keys[:, size - count :] = found[:, found.shape[1] - count :]
+    return keys
+
+
+def _merge_repeated(best: np.ndarray, rows: np.ndarray, keys: np.ndarray) -> None:
+    """Merge keys into the rows of ``best``, of which some may come several times; in place."""
+    order = np.argsort(rows, kind="stable")
+    rows, keys = rows[order], keys[order]
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    lengths = np.diff(np.append(starts, len(rows)))
+    for turn in range(int(lengths.max(initial=0))):
+        position = starts[lengths > turn] + turn
+        best[rows[position]] = merged(best[rows[position]], keys[position])
+
+
+def _recall(units: ItemUnits, best: np.ndarray, seed: int) -> float:
+    """The share of the exact neighbours of a sample that ``best`` has (collective)."""
+    exchange = units.homes.items
+    hashed = mix((units.present + exchange.first).astype(np.uint64) ^ salt(seed, 6))
+    own = units.present[smallest(exchange, hashed, _MEASURED)]
+    items, vectors = gather(exchange, own + exchange.first), gather(exchange, units.vectors(own))
+    exact = np.full((len(items), best.shape[1]), EMPTY)
+    for block in units.homes.blocks():
+        rows, of_rows = units.of(block)
+        exact = merged(exact, _nearest(items, vectors, rows + exchange.first, of_rows, best.shape[1]))
+    of_all = gather(exchange, exact[None])
+    exact = np.sort(np.concatenate(list(of_all), 1), 1)[:, -best.shape[1] :]
+    mine = np.isin(items, own + exchange.first)
+    hits = sum(
+        len(np.intersect1d(ids_in(a[a > EMPTY]), ids_in(b[b > EMPTY])))
+        for a, b in zip(exact[mine], best[items[mine] - exchange.first], strict=True)
+    )
+    hits, wanted = total(exchange, np.array([hits, (exact[mine] > EMPTY).sum()])).tolist()
+    return hits / wanted if wanted else 1.0

@@ -1,175 +1,156 @@
-"""A cut for graphs that METIS has no memory for: passes over the edges in batches, with a few numbers per
-node.
+"""A cut for graphs that METIS has no memory for: passes over the edges, with a few numbers per node.
 
 Size-constrained label propagation finds clusters, which are dealt to the parts whole, heaviest first; then
-nodes are dealt anew one batch after the other, each to the part that holds most of its neighbours and has
-room (restreaming linear deterministic greedy: Stanton and Kliot, KDD 2012; Nishimura and Ugander, KDD 2013).
+nodes move, sub-round by sub-round, each to the part that holds most of its neighbours and has room
+(restreaming linear deterministic greedy: Stanton and Kliot, KDD 2012; Nishimura and Ugander, KDD 2013).
+
+Every decision is made of integers that are summed over the workers, and hashes of indices; so the cut is the
+same for any number of workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from mmssl_dist.graph.bipartite import Bipartite, Lists
+from mmssl_dist.data.ids import mix, salt
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.graph.bipartite import Lists
+from mmssl_dist.graph.clusters import clusters, deal_clusters
+from mmssl_dist.graph.homes import Homes
+from mmssl_dist.graph.transfer import gather, total
+from mmssl_dist.graph.votes import SUB_ROUNDS, Votes, VotingSide, first_largest
 
-NODE_BYTES = 40  # of one node, beyond the graph and the temporaries of one batch
-_BATCH_EDGES = 1 << 22  # looked at together; bounds memory
-_BATCHES = 64  # at least so many per pass, since loads are brought up to date between batches
-_CLUSTERING_ROUNDS = 4
-_DEALING_ROUNDS = 8
+NODE_BYTES = 40  # of one node, beyond the lists
+_ROUNDS = 8
 _CLUSTERS_PER_PART = 16  # a cluster holds at most this fraction of a part's edges
 _SLACK = 1.05  # a part takes at most this much over its even share
+_LEVELS = 16  # of how much a row wants to move; those that want it most go first
+_BINS = 256
+_LEAST = 1e-3  # of a neighbour: rows without any in a part with room go where most room is
 
 
-def streaming_cut(graph: Bipartite, parts: int, seed: int) -> np.ndarray:
-    """[users + items] int64 part of each node, users first; a pure function of its arguments.
+def streaming_cut(
+    homes: Homes, of_user: Lists, of_item: Lists, parts: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each user and item at home here (collective).
 
-    Beyond the graph it holds ``NODE_BYTES`` per node, and temporaries of one batch of edges.
+    Args:
+        of_user, of_item: neighbours' indices of those at home here.
     """
     if parts == 1:
-        return np.zeros(graph.users + graph.items, np.int64)
-    cluster = _clusters(graph, graph.interactions // (parts * _CLUSTERS_PER_PART) + 1, seed)
-    part = _deal_clusters(graph, cluster, parts)
-    users, items = part[: graph.users], part[graph.users :]
-    user_loads, item_loads = _Loads(users, graph.of_user, parts), _Loads(items, graph.of_item, parts)
-    for _ in range(_DEALING_ROUNDS):
-        _deal(graph.of_user, users, items, user_loads)
-        _deal(graph.of_item, items, users, item_loads)
-    return part
+        return np.zeros(homes.users.rows, np.int64), np.zeros(homes.items.rows, np.int64)
+    users = VotingSide(homes.users, homes.items, of_user, seed, 10)
+    items = VotingSide(homes.items, homes.users, of_item, seed, 11)
+    interactions = int(total(homes.users, np.array([users.lengths.sum()]))[0])
+    limit = interactions // (parts * _CLUSTERS_PER_PART) + 1
+    labels = clusters(homes, users, items, limit, seed)
+    part_of_users, part_of_items = deal_clusters(homes, (users, items), *labels, parts)
+    loads = [_Loads(side, part, parts) for side, part in ((users, part_of_users), (items, part_of_items))]
+    for round_ in range(_ROUNDS):
+        _deal(users, part_of_users, users.fetch(part_of_items), loads[0], salt(seed, 32 + round_))
+        _deal(items, part_of_items, items.fetch(part_of_users), loads[1], salt(seed, 64 + round_))
+    for side, part, load in ((users, part_of_users, loads[0]), (items, part_of_items, loads[1])):
+        _even_out(side.own, part, load)
+    return part_of_users, part_of_items
 
 
 class _Loads:
-    """What the parts hold of one kind of node, in nodes and in edges, and what they may."""
+    """What the parts hold of one side, in nodes and in edges, and what they may (collective)."""
 
-    def __init__(self, part: np.ndarray, lists: Lists, parts: int) -> None:
-        self.nodes = np.bincount(part, minlength=parts).astype(np.float64)
-        self.edges = np.bincount(part, lists.lengths, minlength=parts)
-        self.node_limit = _SLACK * self.nodes.sum() / parts
-        self.edge_limit = _SLACK * max(self.edges.sum() / parts, float(lists.lengths.max(initial=0)))
-
-    def move(self, part: np.ndarray, lengths: np.ndarray, sign: int) -> None:
-        self.nodes += sign * np.bincount(part, minlength=len(self.nodes))
-        self.edges += sign * np.bincount(part, lengths, minlength=len(self.nodes))
-
-    @property
-    def room(self) -> np.ndarray:
-        """[P] share of each part that is free; 0 when it is full."""
-        used = np.maximum(self.nodes / max(self.node_limit, 1.0), self.edges / max(self.edge_limit, 1.0))
-        return np.asarray(np.maximum(1.0 - used, 0.0))
-
-
-def _deal(lists: Lists, part: np.ndarray, others: np.ndarray, loads: _Loads) -> None:
-    """Give each row the part that holds most of its neighbours, weighted by the room there; in place."""
-    parts = len(loads.nodes)
-    for first, last in _batches(lists):
-        lengths = lists.lengths[first:last]
-        loads.move(part[first:last], lengths, -1)
-        row = np.repeat(np.arange(last - first), lengths)
-        values = lists.values[lists.indptr[first] : lists.indptr[last]]
-        held = np.bincount(row * parts + others[values], minlength=(last - first) * parts).reshape(-1, parts)
-        room = loads.room
-        score = (held + 1e-3) * room  # rows without neighbours in a part with room go where most room is
-        chosen = score.argmax(1)
-        part[first:last] = _within(chosen, score, lengths, loads)
-        loads.move(part[first:last], lengths, 1)
-
-
-def _within(chosen: np.ndarray, score: np.ndarray, lengths: np.ndarray, loads: _Loads) -> np.ndarray:
-    """``chosen``, but what would fill a part beyond its limits goes to its next best ones; those that want it
-    least go first."""
-    for _ in range(len(loads.nodes)):
-        order = np.lexsort((-score[np.arange(len(chosen)), chosen], chosen))
-        by_part = chosen[order]
-        starts = np.searchsorted(by_part, np.arange(len(loads.nodes)))
-        nodes = np.arange(1, len(chosen) + 1) - starts[by_part]
-        edges = np.cumsum(lengths[order])
-        edges = edges - np.concatenate([[0], edges])[starts][by_part]
-        over = (loads.nodes[by_part] + nodes > loads.node_limit) | (
-            loads.edges[by_part] + edges > loads.edge_limit
+    def __init__(self, side: VotingSide, part: np.ndarray, parts: int) -> None:
+        self.exchange, self.parts = side.own, parts
+        self.held = np.zeros((2, parts), np.int64)
+        self.held += self.of(part[side.rows], side.lengths)
+        nodes, edges = self.held.sum(1).tolist()
+        longest = side.own.max(int(side.lengths.max(initial=0)))
+        self.limit = np.array(
+            [
+                [max(int(_SLACK * nodes / parts), -(-nodes // parts))],
+                [max(int(_SLACK * max(edges / parts, longest)), 1)],
+            ]
         )
-        moved = order[over]
-        if not len(moved):
-            break
-        score[moved, chosen[moved]] = -1.0
-        chosen[moved] = score[moved].argmax(1)
-    nodes = loads.nodes + np.bincount(chosen, minlength=len(loads.nodes))
-    for row in np.flatnonzero(score.max(1) < 0):  # one part is full of nodes, another of edges: nodes decide
-        nodes[chosen[row]] -= 1
-        chosen[row] = nodes.argmin()
-        nodes[chosen[row]] += 1
-    return chosen
+
+    def of(self, part: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """[2, P] nodes and edges of all workers' rows with these parts and lengths (collective)."""
+        nodes = np.bincount(part, minlength=self.parts)
+        edges = np.bincount(part, lengths, minlength=self.parts).astype(np.int64)
+        return total(self.exchange, np.stack([nodes, edges]))
+
+    def room_without(self, leaving: np.ndarray) -> np.ndarray:
+        """[P] share of each part that is free once ``leaving`` [2, P] has gone; 0 when it is full."""
+        used = ((self.held - leaving) / self.limit).max(0)
+        full = (self.held > self.limit).any(0)
+        return np.where(full, 0.0, np.maximum(1.0 - used, 0.0))
+
+    def admitted(self, part: np.ndarray, bin_: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Which of the rows that want ``part`` fit in, those of lower bins first (collective)."""
+        room = self.limit - self.held
+        small = lengths <= room[1][part]  # a row that fits in no case must not stand before others
+        cell = np.where(small, part * _BINS + bin_, 0)
+        lengths = np.where(small, lengths, 0)
+        nodes = np.bincount(cell, small, minlength=self.parts * _BINS).astype(np.int64)
+        edges = np.bincount(cell, lengths, minlength=self.parts * _BINS).astype(np.int64)
+        wanted = total(self.exchange, np.stack([nodes, edges]))
+        inflow = np.cumsum(wanted.reshape(2, self.parts, _BINS), 2)
+        fits = (inflow <= room[:, :, None]).all(0)
+        last = np.cumprod(fits, 1).sum(1)  # bins of each part that fit in whole
+        return np.asarray(small & (bin_ < last[part]))
 
 
-def _clusters(graph: Bipartite, limit: int, seed: int) -> np.ndarray:
-    """[users + items] a cluster's number per node; clusters hold at most about ``limit`` edges of their
-    users."""
-    items = np.random.default_rng(seed).permutation(
-        graph.items
-    )  # numbers say nothing, and ties go to the lower one
-    users = np.zeros(graph.users, np.int64)
-    # an item that everybody knows tells little about anybody
-    weight = 1.0 / np.sqrt(np.maximum(graph.of_item.lengths, 1))
-    for _ in range(_CLUSTERING_ROUNDS):
-        size = np.zeros(graph.items, np.int64)
-        _adopt(graph.of_user, users, items, weight, size, limit)
-        _adopt(graph.of_item, items, users, np.ones(graph.users), None, limit)
-    return np.concatenate([users, items])
+def _deal(side: VotingSide, part: np.ndarray, of_others: np.ndarray, loads: _Loads, draw: np.uint64) -> None:
+    """Each row moves to the part that holds most of its neighbours, weighted by the room there; in place."""
+    hashed = (mix(side.index.astype(np.uint64) ^ draw) % np.uint64(_BINS // _LEVELS)).astype(np.int64)
+    for sub_round in range(SUB_ROUNDS):
+        span = slice(side.bounds[sub_round], side.bounds[sub_round + 1])
+        rows, lengths = side.rows[span], side.lengths[span]
+        now = part[rows]
+        leaving = loads.of(now, lengths)
+        room = loads.room_without(leaving)
+        wanted, gain = now.copy(), np.zeros(len(now))
+        for piece, votes in side.votes(sub_round, of_others):
+            own = slice(piece.start - span.start, piece.stop - span.start)
+            wanted[own], gain[own] = _wishes(votes, now[own], room)
+        moving = np.flatnonzero(wanted != now)
+        level = np.minimum(gain[moving] * _LEVELS, _LEVELS - 1).astype(np.int64)
+        bin_ = (_LEVELS - 1 - level) * (_BINS // _LEVELS) + hashed[span][moving]
+        goes = moving[loads.admitted(wanted[moving], bin_, lengths[moving])]
+        part[rows[goes]] = wanted[goes]
+        loads.held += loads.of(wanted[goes], lengths[goes]) - loads.of(now[goes], lengths[goes])
 
 
-def _adopt(
-    lists: Lists,
-    labels: np.ndarray,
-    others: np.ndarray,
-    weight: np.ndarray,
-    size: np.ndarray | None,
-    limit: int,
-) -> None:
-    """Each row takes the label with most weight among its neighbours, where that has room; in place.
-
-    Args:
-        size: edges per label, brought up to date; None sets no limit.
-    """
-    for first, last in _batches(lists):
-        lengths = lists.lengths[first:last]
-        row = np.repeat(np.arange(last - first), lengths)
-        values = lists.values[lists.indptr[first] : lists.indptr[last]]
-        label = others[values]
-        if size is not None:
-            open_ = size[label] < limit
-            row, values, label = row[open_], values[open_], label[open_]
-        if not len(row):
-            continue
-        order = np.lexsort((label, row))
-        row, label, share = row[order], label[order], weight[values[order]]
-        starts = np.flatnonzero(np.concatenate([[True], (row[1:] != row[:-1]) | (label[1:] != label[:-1])]))
-        total = np.add.reduceat(share, starts)
-        row, label = row[starts], label[starts]
-        best = np.lexsort((-total, row))  # the first of each row has the largest total
-        best = best[np.concatenate([[True], row[best][1:] != row[best][:-1]])]
-        labels[first + row[best]] = label[best]
-        if size is not None:
-            size += np.bincount(label[best], lengths[row[best]], minlength=len(size)).astype(np.int64)
+def _wishes(votes: Votes, now: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part that each row wants, and by how much, from 0 to 1; of parts among its neighbours, its own, and
+    the one with most room."""
+    rows = len(now)
+    score = (votes.total + _LEAST) * room[votes.label]
+    stays = _LEAST * room[now]
+    own = votes.label == now[votes.row]
+    stays[votes.row[own]] = score[own]
+    widest = int(room.argmax())
+    best, wanted = np.full(rows, _LEAST * room[widest]), np.full(rows, widest)
+    if len(votes.row):
+        winner = first_largest(votes.row, score)
+        row = votes.row[winner]
+        better = score[winner] >= best[row]
+        best[row[better]], wanted[row[better]] = score[winner][better], votes.label[winner][better]
+    gain = np.where(best > 0, (best - stays) / np.where(best > 0, best, 1.0), 0.0)
+    return np.where(gain > 0, wanted, now), np.maximum(gain, 0.0)
 
 
-def _deal_clusters(graph: Bipartite, cluster: np.ndarray, parts: int) -> np.ndarray:
-    """[users + items] a part per node: clusters whole, heaviest first, to the part with most room."""
-    lengths = graph.degrees
-    numbers, member = np.unique(cluster, return_inverse=True)
-    weight = np.bincount(member, lengths, minlength=len(numbers))
-    part = np.zeros(len(numbers), np.int64)
-    load = np.zeros(parts)
-    for number in np.argsort(-weight, kind="stable"):
-        part[number] = load.argmin()
-        load[part[number]] += weight[number] + 1e-9
-    return part[member]
-
-
-def _batches(lists: Lists) -> Iterator[tuple[int, int]]:
-    """Ranges of rows with about equally many edges."""
-    rows, edges = len(lists.indptr) - 1, int(lists.indptr[-1])
-    step = min(_BATCH_EDGES, max(1, edges // _BATCHES))
-    cuts = np.searchsorted(lists.indptr, np.arange(step, edges, step))
-    ends = np.unique(np.concatenate([[0], cuts, [rows]]))
-    yield from zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+def _even_out(exchange: Exchange, part: np.ndarray, loads: _Loads) -> None:
+    """Move what a part holds of nodes beyond its limit to those with room, by a hash; in place."""
+    room = loads.limit[0] - loads.held[0]
+    index = np.arange(exchange.first, exchange.first + exchange.rows)
+    hashed = mix(index.astype(np.uint64)).view(np.int64)
+    chosen = [np.empty(0, np.int64)]
+    for over in np.flatnonzero(room < 0).tolist():
+        members = np.flatnonzero(part == over)
+        chosen.append(members[np.argsort(hashed[members])[: -room[over]]])
+    candidates = np.concatenate(chosen)
+    everywhere = gather(exchange, np.stack([part[candidates], hashed[candidates], index[candidates]], 1))
+    everywhere = everywhere[np.lexsort((everywhere[:, 1], everywhere[:, 0]))]
+    place = np.arange(len(everywhere)) - np.searchsorted(everywhere[:, 0], everywhere[:, 0])
+    moved = everywhere[place < -room[everywhere[:, 0]], 2]
+    target = np.repeat(np.arange(loads.parts), np.maximum(room, 0))[: len(moved)]
+    mine = (moved >= exchange.first) & (moved < exchange.first + exchange.rows)
+    part[moved[mine] - exchange.first] = target[mine]

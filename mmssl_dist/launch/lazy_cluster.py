@@ -76,7 +76,8 @@ def lazy_cluster(job: Job, address: str | None = None, debug: bool = False) -> I
     with ExitStack() as stack:
 
         def open_cluster() -> Cluster:
-            cluster = stack.enter_context(connect(job.scaling, job.storage, address, debug))
+            beside = 1 if job.partition.workers == "auto" else job.partition.workers
+            cluster = stack.enter_context(connect(job.scaling, job.storage, address, debug, beside))
             require_shared(job)
             return cluster
 

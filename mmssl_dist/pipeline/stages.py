@@ -81,11 +81,15 @@ def _partitions_fingerprint(job: Job, dataset: Manifest) -> str:
 
 
 def _run_partitioning(cluster: LazyCluster, job: Job, dataset: Manifest) -> Manifest:
-    from mmssl_dist.graph.partition import partition
+    from mmssl_dist.launch.partition_stage import run_partitioning
 
-    cluster.release_workers()
-    manifest: Manifest = cluster.run_task(partition, job, dataset)
-    return manifest
+    return run_partitioning(cluster, job, dataset)
+
+
+def _discard_partitioning(job: Job, dataset: Manifest) -> None:
+    from mmssl_dist.graph.partition import progress_of
+
+    progress_of(job, dataset).remove()
 
 
 def check_memory(job: Job, partitions: Manifest) -> None:
@@ -136,6 +140,7 @@ PARTITION = Stage[Manifest](
     fingerprint=_partitions_fingerprint,
     run=_run_partitioning,
     summary=lambda job, facts: partitions_summary(facts),
+    discard=_discard_partitioning,
 )
 TRAIN = Stage[Manifest](
     command="train",

@@ -95,7 +95,11 @@ def _random_lists(
     first = rng.integers(0, items, (items, 1))
     chosen = np.sort((first + np.arange(1, 1 + size) * 7) % items, 1).ravel()  # distinct within a row
     graph = Lists(np.arange(items + 1, dtype=np.int64) * size, chosen)
-    return graph.indptr, chosen + users, symmetric_weights(graph)
+    return (
+        graph.indptr,
+        chosen + users,
+        symmetric_weights(graph, np.bincount(chosen, minlength=items)[chosen]),
+    )
 
 
 def _measure(job: Job, graph: LocalGraph, device: torch.device) -> tuple[float, float]:

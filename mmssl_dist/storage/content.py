@@ -41,10 +41,11 @@ def renamed_on_success(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.Na
     os.replace(partial, path)
 
 
-def npy_header(array: np.ndarray) -> bytes:
-    """The header of a ``.npy`` file with the content of ``array``."""
+def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    """What a ``.npy`` file of a C-ordered array begins with."""
     stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, fields)
     return stream.getvalue()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -179,19 +180,33 @@ class Location:
     def write_array(self, array: np.ndarray) -> FileRecord:
         """Write ``array`` as a ``.npy`` file without a second copy of it in memory."""
         contiguous = np.ascontiguousarray(array)
-        header = npy_header(contiguous)
-        body = memoryview(contiguous.reshape(-1).view(np.uint8).data) if contiguous.size else memoryview(b"")
-        digest = hashlib.sha256(header)
+        body = contiguous.reshape(-1)
+        step = max(1, _CHUNK // max(1, contiguous.itemsize))
+        pieces = (body[start : start + step] for start in range(0, len(body), step))
+        return self.write_rows(contiguous.shape, contiguous.dtype, pieces)
+
+    def write_rows(self, shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]) -> FileRecord:
+        """Write an array as a ``.npy`` file that is never whole in memory.
+
+        Args:
+            shape: of the array. dtype: of the array. pieces: its rows, some at a time, in order.
+        """
+        header = npy_header(shape, dtype)
+        digest, size = hashlib.sha256(header), len(header)
 
         def write() -> None:
+            nonlocal size
             with self._writing() as stream:
                 stream.write(header)
-                for start in range(0, len(body), _CHUNK):
-                    stream.write(body[start : start + _CHUNK])
+                for piece in pieces:
+                    data = np.ascontiguousarray(piece, dtype).reshape(-1).view(np.uint8).data
+                    stream.write(data)
+                    digest.update(data)
+                    size += len(data)
 
         self._run(write)
-        digest.update(body)
-        return FileRecord(len(header) + len(body), digest.hexdigest())
+        assert size == len(header) + math.prod(shape) * dtype.itemsize
+        return FileRecord(size, digest.hexdigest())
 
     def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
         """A local file with this content, downloaded below ``cache`` unless it is local already; open it

@@ -69,6 +69,7 @@ CHANGES = (
     _one("partition", "partition.shuffle_features", "true"),
     _one("partition", "partition.standardize", "false"),
     _one("partition", "partition.item_neighbours", 5),
+    _one("partition workers", "partition.workers", 2, "partition.workers=1"),
     # Losses, weights and rows of a few steps.
     _one("steps", "seed", 4),
     _one("table", "model.name", "mine"),

@@ -26,6 +26,7 @@ from mmssl_dist.cluster.local_ray import local_ray
 from mmssl_dist.cluster.log_relay import Relay
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.launch.partition_stage import partition_workers
 from mmssl_dist.launch.train_stage import check_memory, run_training
 from mmssl_dist.storage import Location, Manifest, open_location
 from mmssl_dist.tracking.trackers import Tracking
@@ -145,6 +146,11 @@ def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
 @cache
 def _relay() -> Any:
     return ray.remote(num_cpus=0)(Relay).remote()
+
+
+def workers_of_partition(folder: Path, sets: Sequence[str]) -> int:
+    """How many workers the partition stage starts."""
+    return partition_workers(_job(folder, sets))
 
 
 def filesystem(folder: Path, sets: Sequence[str]) -> object:

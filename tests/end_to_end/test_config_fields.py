@@ -38,6 +38,7 @@ HERE: dict[str, Callable[[Path, Sets], object]] = {
     "index": export_probes.index,
     "table": export_probes.table,
     "launch": launch_probes.handed_to_ray,
+    "partition workers": launch_probes.workers_of_partition,
     "room": launch_probes.room,
     "search": launch_probes.asked_of_tune,
     "trackers": launch_probes.asked_of_mlflow,

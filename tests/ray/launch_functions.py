@@ -12,13 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
 import torch
 import torch.distributed as dist
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.storage import Location, open_location
+from mmssl_dist.graph.part_files import PartFiles, Progress
+from mmssl_dist.graph.partition import progress_of
+from mmssl_dist.graph.partition_worker import write_partitions
+from mmssl_dist.storage import Location, Manifest, open_location
 from mmssl_dist.training.session import Session
 
 
@@ -199,3 +203,19 @@ def group_without_storage(job: Job, worker: Worker, folder: str, times: int) -> 
     if worker.rank == 0 and len(list(Path(folder).glob("start-0-*"))) <= times:
         raise StorageFault("s3://b/k", "HTTP status 503", "the storage must answer", "Check it.")
     return process_and_sum(job, worker)[1]
+
+
+def dies_while_it_partitions(job: Job, worker: Worker, dataset: Manifest, folder: str) -> None:
+    """Partitions; at its first start worker 1 dies when the first modality is published."""
+    _count_start(folder, worker)
+    mark, marked = Progress.mark, Path(folder) / "killed"
+
+    def mark_and_die(self: Progress, name: str, files: PartFiles, facts: Mapping[str, object]) -> None:
+        mark(self, name, files, facts)
+        if worker.rank == 1 and name == "modality-image" and not marked.exists():
+            marked.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "mark", mark_and_die)
+        write_partitions(job, worker, dataset, progress_of(job, dataset))

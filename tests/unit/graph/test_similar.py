@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.bipartite import Lists
-from mmssl_dist.graph.similar import nearest_items, symmetric_weights
+from mmssl_dist.graph.homes import homes
+from mmssl_dist.graph.similar import SimilarItems, similar_items, symmetric_weights
+
+
+def similar(features: np.ndarray, size: int, exact_up_to: int = 100_000) -> SimilarItems:
+    alone = homes(Worker(0, 1, torch.device("cpu"), Path(), None), 1, len(features))
+    return similar_items(alone, features, size, 0, exact_up_to)
+
+
+def nearest_items(features: np.ndarray, size: int, exact_up_to: int = 100_000) -> Lists:
+    return similar(features, size, exact_up_to).lists
 
 
 def rows_of(graph: Lists) -> list[list[int]]:
@@ -64,7 +78,8 @@ def test_the_inverted_file_finds_nearly_the_same():
 def test_weights_are_symmetric_in_length_and_listings():
     graph = Lists(np.array([0, 2, 3, 3, 4]), np.array([1, 3, 3, 0]))
     half = 0.5**0.5
-    np.testing.assert_allclose(symmetric_weights(graph), [half, 0.5, half, 1.0], rtol=1e-6)
+    listed = np.array([1, 2, 2, 1])
+    np.testing.assert_allclose(symmetric_weights(graph, listed), [half, 0.5, half, 1.0], rtol=1e-6)
 
 
 def test_large_features_have_the_neighbours_of_their_direction():

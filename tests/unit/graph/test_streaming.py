@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
-from mmssl_dist.graph import streaming
+from mmssl_dist.exchange.worker import Worker
+from mmssl_dist.graph import streaming, votes
 from mmssl_dist.graph.bipartite import Bipartite, bipartite
-from mmssl_dist.graph.cut import crossing_fraction, metis_cut, random_cut, unevenness
-from mmssl_dist.graph.streaming import streaming_cut
+from mmssl_dist.graph.cut import metis_cut
+from mmssl_dist.graph.homes import homes
+from mmssl_dist.graph.own_lists import unevenness
+
+
+def crossing_fraction(graph: Bipartite, part: np.ndarray) -> float:
+    of_user = np.repeat(part[: graph.users], graph.of_user.lengths)
+    return float(np.mean(of_user != part[graph.users :][graph.of_user.values]))
+
+
+def streaming_cut(graph: Bipartite, parts: int, seed: int) -> np.ndarray:
+    """[users + items] int64 part of each node."""
+    alone = homes(Worker(0, 1, torch.device("cpu"), Path(), None), graph.users, graph.items)
+    return np.concatenate(streaming.streaming_cut(alone, graph.of_user, graph.of_item, parts, seed))
 
 
 def planted(users: int = 3000, items: int = 900, interactions: int = 50_000) -> Bipartite:
@@ -25,19 +41,20 @@ def test_planted_communities_stay_together(parts):
     part = streaming_cut(graph, parts, 0)
     best = crossing_fraction(graph, metis_cut(graph, parts))
     assert crossing_fraction(graph, part) < 1.15 * best
-    assert best < 0.5 * crossing_fraction(graph, random_cut(graph.users, graph.items, parts, 0))
+    assert best < 0.5 * (1 - 1 / parts)  # which a random cut has
     for kind in (part[: graph.users], part[graph.users :]):
         assert unevenness(np.bincount(kind, minlength=parts)) < 1.1
     assert unevenness(np.bincount(part, graph.degrees, minlength=parts)) < 1.1
 
 
-def test_the_same_cut_whatever_fits_into_a_batch(monkeypatch):
+def test_the_same_cut_every_time_and_whatever_fits_into_memory(monkeypatch):
     graph = planted(600, 200, 8000)
     assert (streaming_cut(graph, 3, 7) == streaming_cut(graph, 3, 7)).all()
     assert (streaming_cut(graph, 3, 7) != streaming_cut(graph, 3, 8)).any()
-    monkeypatch.setattr(streaming, "_BATCH_EDGES", 50)  # many more batches: another cut, as good
-    part = streaming_cut(graph, 3, 7)
-    assert crossing_fraction(graph, part) < 0.7 * crossing_fraction(graph, random_cut(600, 200, 3, 0))
+    before = streaming_cut(graph, 3, 7)
+    monkeypatch.setattr(votes, "_CHUNK_EDGES", 50)
+    assert (streaming_cut(graph, 3, 7) == before).all()
+    assert crossing_fraction(graph, before) < 0.7 * (1 - 1 / 3)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 6), st.data())

@@ -1,0 +1,150 @@
+"""Clusters of users and items by size-constrained label propagation, in synchronous sub-rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mmssl_dist.data.ids import mix, salt
+from mmssl_dist.exchange.exchange import Route
+from mmssl_dist.graph.homes import Homes
+from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, tensor
+from mmssl_dist.graph.votes import SUB_ROUNDS, VotingSide, best_labels
+
+_ROUNDS = 4
+_HEAVIEST = 1 << 16  # clusters dealt one by one; lighter ones go by rows of one for each part
+
+
+def clusters(
+    homes: Homes, users: VotingSide, items: VotingSide, limit: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A cluster of each user and item at home here, named by an item's index (collective).
+
+    Args:
+        limit: edges of its users that a cluster holds, about.
+    """
+    of_users = np.full(homes.users.rows, -1, np.int64)
+    of_items = np.arange(homes.items.first, homes.items.first + homes.items.rows)
+    # an item that everybody knows tells little about anybody
+    degrees = np.empty(homes.items.rows, np.int64)
+    degrees[items.rows] = items.lengths
+    weight = users.fetch(np.ceil(255 / np.sqrt(np.maximum(degrees, 1))).astype(np.int64))
+    for round_ in range(_ROUNDS):
+        _adopt_with_limit(homes, users, of_users, users.fetch(of_items), weight, limit, (seed, round_))
+        of_others = items.fetch(of_users)
+        for sub_round in range(SUB_ROUNDS):
+            for rows, votes in items.votes(sub_round, of_others):
+                label = best_labels(votes, rows.stop - rows.start)
+                row = items.rows[rows][label >= 0]
+                of_items[row] = label[label >= 0]
+    return of_users, of_items
+
+
+def deal_clusters(
+    homes: Homes,
+    sides: tuple[VotingSide, VotingSide],
+    of_users: np.ndarray,
+    of_items: np.ndarray,
+    parts: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each user and item at home here: clusters whole, heaviest first, to the part with most room
+    (collective)."""
+    weight = np.zeros(homes.items.rows, np.int64)
+    for side, labels in zip(sides, (of_users, of_items), strict=True):
+        label, edges = labels[side.rows], side.lengths
+        numbers, position = np.unique(label[label >= 0], return_inverse=True)
+        sums = np.bincount(position, edges[label >= 0] + 1, minlength=len(numbers)).astype(np.int64)
+        numbers, sums = send_to_owners(homes.items, numbers, sums)
+        np.add.at(weight, numbers - homes.items.first, sums)
+    own = np.flatnonzero(weight)
+    names = gather(homes.items, own + homes.items.first)
+    part = _dealt(names, gather(homes.items, weight[own]), parts)
+    of_label = np.zeros(homes.items.rows, np.int64)
+    mine = (names >= homes.items.first) & (names < homes.items.first + homes.items.rows)
+    of_label[names[mine] - homes.items.first] = part[mine]
+    # who has no neighbours has no cluster either
+    alone = mix(np.arange(homes.users.first, homes.users.first + homes.users.rows).astype(np.uint64))
+    by_hash = (alone % np.uint64(parts)).astype(np.int64)
+    of_all = lookup(homes.items, of_label, np.maximum(of_users, 0))
+    return np.where(of_users >= 0, of_all, by_hash), lookup(homes.items, of_label, of_items)
+
+
+def _dealt(names: np.ndarray, weight: np.ndarray, parts: int) -> np.ndarray:
+    order = np.lexsort((mix(names.astype(np.uint64)), -weight))
+    part, load = np.empty(len(names), np.int64), np.zeros(parts, np.int64)
+    for number in order[:_HEAVIEST].tolist():
+        part[number] = chosen = int(load.argmin())
+        load[chosen] += weight[number]
+    for first in range(_HEAVIEST, len(order), parts):
+        numbers = order[first : first + parts]
+        chosen_parts = np.argsort(load, kind="stable")[: len(numbers)]
+        part[numbers] = chosen_parts
+        load[chosen_parts] += weight[numbers]
+    return part
+
+
+def _adopt_with_limit(
+    homes: Homes,
+    side: VotingSide,
+    labels: np.ndarray,
+    of_others: np.ndarray,
+    weight: np.ndarray,
+    limit: int,
+    draw: tuple[int, int],
+) -> None:
+    """Each row takes the label with most weight among its neighbours, of those with room; in place.
+
+    Where more rows want a label than there is room for, a hash decides.
+    """
+    names, position = np.unique(of_others, return_inverse=True)
+    size = _Sizes(homes, homes.items.route(tensor(names)), limit)
+    seed, round_ = draw
+    chance = (mix(side.index.astype(np.uint64) ^ salt(seed, 16 + round_)) >> np.uint64(32)).astype(np.int64)
+    for sub_round in range(SUB_ROUNDS):
+        open_ = size.room() > 0
+        heard = np.where(open_[position], position, -1)
+        first, last = side.bounds[sub_round], side.bounds[sub_round + 1]
+        chosen = np.full(last - first, -1, np.int64)
+        for rows, votes in side.votes(sub_round, heard, weight):
+            own = slice(rows.start - first, rows.stop - first)
+            chosen[own] = best_labels(votes, rows.stop - rows.start, names)
+        edges = side.lengths[first:last]
+        share = size.share(np.bincount(chosen[chosen >= 0], edges[chosen >= 0], minlength=len(names)))
+        taken = (chosen >= 0) & (chance[first:last] < share[chosen])
+        labels[side.rows[first:last][taken]] = names[chosen[taken]]
+        size.add(np.bincount(chosen[taken], edges[taken], minlength=len(names)))
+
+
+class _Sizes:
+    """Edges by label, at the home of the label; asked and told of those on a route (collective)."""
+
+    def __init__(self, homes: Homes, route: Route, limit: int) -> None:
+        self.exchange, self.route, self.limit = homes.items, route, limit
+        self.edges = np.zeros(homes.items.rows, np.int64)
+
+    def room(self) -> np.ndarray:
+        """Edges that each label of the route has room for."""
+        return self._fetch(self.limit - self.edges)
+
+    def share(self, wanted: np.ndarray) -> np.ndarray:
+        """Of 2^32, the share of what is wanted that each label has room for."""
+        demand = self._sum(wanted)
+        room = np.maximum(self.limit - self.edges, 0)
+        share = np.minimum(room / np.maximum(demand, 1), 1.0) * 2**32
+        result = self._fetch(share.astype(np.int64))
+        return result if len(result) else np.zeros(1, np.int64)
+
+    def add(self, edges: np.ndarray) -> None:
+        self.edges += self._sum(edges)
+
+    def _fetch(self, table: np.ndarray) -> np.ndarray:
+        requested = torch.from_numpy(table).index_select(0, self.route.requested)
+        return self.exchange.fetch(self.route, requested).numpy()
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """[rows] int64: what all workers have of each label at home here."""
+        sent = tensor(values.astype(np.int64))
+        arrived = self.exchange.send(sent, self.route.asked, self.route.requested_counts).numpy()
+        result = np.zeros(len(self.edges), np.int64)
+        np.add.at(result, self.route.requested.numpy(), arrived)
+        return result

@@ -1,0 +1,274 @@
+"""What each worker of ``partition`` does: cut, number, move, propagate and compare its share, and write the
+parts it owns. The graph and each modality are published apart, so a lost worker costs one of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.columns import HELD_OUT, ITEM, ITEM_ID, USER, USER_ID
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.exchange.worker import Worker
+from mmssl_dist.graph import names
+from mmssl_dist.graph.bipartite import Lists
+from mmssl_dist.graph.cut import cut
+from mmssl_dist.graph.cut_method import chosen_method
+from mmssl_dist.graph.homes import Homes, homes, interactions_of, lists_at_home
+from mmssl_dist.graph.id_columns import send_ids
+from mmssl_dist.graph.item_features import features_at_home, features_of_owned, standardize, unchanged
+from mmssl_dist.graph.numbering import Numbering, number_nodes, numbering_of_items, owner_exchange
+from mmssl_dist.graph.own_lists import (
+    OwnLists,
+    lists_of_owned,
+    load_own_lists,
+    numbered,
+    own_lists,
+    slice_of,
+)
+from mmssl_dist.graph.part_files import PartFiles, Progress
+from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.propagate import NeighbourSums, propagate
+from mmssl_dist.graph.similar import similar_items
+from mmssl_dist.graph.source import DatasetReader
+from mmssl_dist.graph.transfer import lookup, send_to_owners, total
+from mmssl_dist.storage import FileRecord, Manifest, RunFolder, begin
+
+_Sums = tuple[NeighbourSums, NeighbourSums]
+"""Of users, and of items."""
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One worker's view of the stage."""
+
+    job: Job
+    worker: Worker
+    homes: Homes
+    reader: DatasetReader
+    progress: Progress
+
+    @property
+    def parts(self) -> range:
+        """The parts this worker owns."""
+        count, workers = self.job.partition.parts, self.worker.world_size
+        return range(self.worker.rank * count // workers, (self.worker.rank + 1) * count // workers)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """The graph as its owners hold it, and where the items at home here have gone."""
+
+    numbering: Numbering
+    own: OwnLists
+
+
+def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Progress) -> None:
+    """Write the parts that this worker owns, but for what an earlier start has published (collective).
+
+    Raises:
+        ArtifactError: a file of the dataset is not what its manifest says.
+        MmsslError: METIS gave up.
+    """
+    users, items = int(dataset.facts["users"]), int(dataset.facts["items"])
+    with tempfile.TemporaryDirectory(prefix="dataset-", dir=worker.cache) as cache:
+        stage = _Stage(
+            job=job,
+            worker=worker,
+            homes=homes(worker, users, items),
+            reader=DatasetReader(
+                location=RunFolder.of(job).dataset.location,
+                manifest=dataset,
+                cache=Path(cache),
+                rank=worker.rank,
+                workers=worker.world_size,
+            ),
+            progress=progress,
+        )
+        widths = {modality: stage.reader.dimension(modality) for modality in dataset.facts["modalities"]}
+        done = stage.progress.done(stage.homes.items, names.GRAPH, stage.parts)
+        graph = _load_graph(stage) if done else _make_graph(stage)
+        sums: _Sums | None = None
+        for modality, width in widths.items():
+            step = names.modality_step(modality)
+            if not stage.progress.done(stage.homes.items, step, stage.parts):
+                sums = sums or _sums(graph.own)
+                _write_modality(stage, graph, sums, modality, width)
+
+
+def _make_graph(stage: _Stage) -> _Graph:
+    job, homes, reader = stage.job, stage.homes, stage.reader
+    ids = [_read_ids(stage, "users", USER_ID, USER), _read_ids(stage, "items", ITEM_ID, ITEM)]
+    users, items = int(homes.users.bounds[-1]), int(homes.items.bounds[-1])
+    user, item = reader.interactions("train")
+    of_item = lists_at_home(homes.items, users, item, user)
+    del user, item
+    interactions = int(total(homes.items, np.array([len(of_item.values)]))[0])
+    method = chosen_method(job.partition, users + items, interactions)
+    part_of_users, part_of_items = cut(homes, of_item, job, method)
+    numbering = number_nodes(stage.worker, homes, part_of_users, part_of_items, job.partition.parts)
+    pairs = numbered(homes, numbering, *interactions_of(homes, of_item))
+    del of_item
+    own = own_lists(numbering, *pairs)
+    del pairs
+    if stage.worker.rank == 0:
+        begin(stage.progress.location)  # what is read agrees with its manifest: what was published goes now
+    homes.items.max(0)  # nobody writes before
+    graph = _Graph(numbering, own)
+    _write_graph(stage, graph, ids, method)
+    return graph
+
+
+def _read_ids(stage: _Stage, side: str, external: str, index: str) -> pa.Table:
+    """This worker's share of the ids of one side, of which all together have each index once."""
+    table = stage.reader.ids(side, external, index)
+    exchange = stage.homes.users if side == "users" else stage.homes.items
+    count = int(total(exchange, np.array([len(table)]))[0])
+    if count == exchange.bounds[-1]:
+        (indices,) = send_to_owners(exchange, table[index].to_numpy())
+        if np.array_equal(np.sort(indices), np.arange(exchange.first, exchange.first + exchange.rows)):
+            return table
+    raise stage.reader.wrong_indices(side)
+
+
+def _write_graph(stage: _Stage, graph: _Graph, ids: list[pa.Table], method: str) -> None:
+    own, numbering, homes = graph.own, graph.numbering, stage.homes
+    facts = {"method": method} | own.facts()
+    of_users = _ids_of_owned(numbering.owner, homes.users, numbering.of_users, ids[0], USER_ID, USER)
+    of_items = _ids_of_owned(numbering.owner, homes.items, numbering.of_items, ids[1], ITEM_ID, ITEM)
+    held_out = {
+        split: lists_of_owned(
+            numbering, own.users, *numbered(homes, numbering, *stage.reader.interactions(split))
+        )
+        for split in HELD_OUT
+    }
+    weights = own.weights()
+    for part in stage.parts:
+        files = PartFiles(stage.progress.location, part)
+        users, items = own.user_rows(part), own.item_rows(part)
+        files.table(names.USER_IDS, of_users.slice(users.start, users.stop - users.start))
+        files.table(names.ITEM_IDS, of_items.slice(items.start, items.stop - items.start))
+        sides = [slice_of(own.of_users, users), slice_of(own.of_items, items)]
+        files.array(
+            names.INDPTR, np.concatenate([sides[0].indptr, sides[0].indptr[-1] + sides[1].indptr[1:]])
+        )
+        files.array(names.NEIGHBOURS, np.concatenate([side.values for side in sides]).astype(np.int64))
+        files.array(
+            names.WEIGHT,
+            np.concatenate(
+                [_entries(own.of_users, weights[0], users), _entries(own.of_items, weights[1], items)]
+            ),
+        )
+        for split, lists in held_out.items():
+            chosen, (indptr, values) = slice_of(lists, users), names.held_out(split)
+            files.array(indptr, chosen.indptr)
+            files.array(values, chosen.values.astype(np.int64))
+        stage.progress.mark(names.GRAPH, files, facts if part == 0 else {})
+
+
+def _ids_of_owned(
+    owner: Exchange, side: Exchange, nodes: np.ndarray, table: pa.Table, external: str, index: str
+) -> pa.Table:
+    """External ids and dataset indices of the owned nodes of one side, by node (collective)."""
+    own = lookup(side, nodes, table[index].to_numpy())
+    node, indices = send_to_owners(owner, own, table[index].to_numpy())
+    return pa.table({external: send_ids(owner, own, table[external]), index: indices[np.argsort(node)]})
+
+
+def _entries(lists: Lists, values: np.ndarray, rows: slice) -> np.ndarray:
+    """What belongs to the entries of neighbouring rows of ``lists``."""
+    return values[lists.indptr[rows.start] : lists.indptr[rows.stop]]
+
+
+def _load_graph(stage: _Stage) -> _Graph:
+    """The graph as an earlier start has published it."""
+    facts: dict[str, Any] = {}
+    files: dict[str, FileRecord] = {}
+    for part in chain([0], stage.parts):
+        written = stage.progress.step(names.GRAPH, part)
+        assert written is not None
+        facts, files = facts or dict(written.facts), {**files, **written.files}
+    book = PartitionBook(tuple(facts["book"]["users"]), tuple(facts["book"]["items"]))
+    manifest = Manifest(names.KIND, stage.progress.fingerprint, facts, files)
+    location, cache = stage.progress.location, stage.reader.cache
+    own = load_own_lists(owner_exchange(stage.worker, book), book, location, manifest, cache)
+    paths = [f"{names.part_folder(part)}/{names.ITEM_IDS}" for part in stage.parts]
+    tables = [pq.read_table((location / path).localize(cache, files[path]), columns=[ITEM]) for path in paths]
+    items = np.concatenate([np.empty(0, np.int64), *(table[ITEM].to_numpy() for table in tables)])
+    return _Graph(numbering_of_items(stage.worker, stage.homes, book, own.items, items), own)
+
+
+def _sums(own: OwnLists) -> _Sums:
+    first = own.owner.first
+    return (
+        NeighbourSums(own.owner, own.users - first, own.of_users),
+        NeighbourSums(own.owner, own.items - first, own.of_items),
+    )
+
+
+def _write_modality(stage: _Stage, graph: _Graph, sums: _Sums, modality: str, width: int) -> None:
+    job, homes, own = stage.job, stage.homes, graph.own
+    seed = job.seed if job.partition.shuffle_features else None
+    rows = features_at_home(stage.reader, homes, modality, width, seed)
+    moments = standardize(homes, rows) if job.partition.standardize else unchanged(width)
+    parts = {part: PartFiles(stage.progress.location, part) for part in stage.parts}
+    recall = 1.0
+    if job.partition.item_neighbours:
+        recall = _write_similar(stage, graph, parts, modality, rows)
+    features = features_of_owned(homes, graph.numbering, own, rows)
+    del rows
+    with tempfile.TemporaryDirectory(prefix="rows-", dir=stage.worker.cache) as scratch:
+        for part, files in parts.items():
+            files.array(names.features(modality), features[own.item_rows(part)])
+        propagated = propagate(*sums, features, Path(scratch))
+        del features
+        for part, files in parts.items():
+            _write_propagated(own, files, modality, width + 1, propagated)
+            if part == 0:
+                files.whole(names.standardization(modality), moments)
+            stage.progress.mark(
+                names.modality_step(modality), files, {"item_graph_recall": recall} if part == 0 else {}
+            )
+
+
+def _write_propagated(
+    own: OwnLists,
+    files: PartFiles,
+    modality: str,
+    width: int,
+    propagated: Callable[[int, int], Iterator[np.ndarray]],
+) -> None:
+    first, last = (int(own.book.bounds[files.part + side]) - own.owner.first for side in (0, 1))
+    files.rows(names.propagated(modality), (last - first, width), propagated(first, last))
+
+
+def _write_similar(
+    stage: _Stage, graph: _Graph, parts: dict[int, PartFiles], modality: str, rows: np.ndarray
+) -> float:
+    """Write the item-item graph of a modality; returns its recall."""
+    homes, numbering, own = stage.homes, graph.numbering, graph.own
+    similar = similar_items(homes, rows[:, :-1], stage.job.partition.item_neighbours, stage.job.seed)
+    nodes = lookup(homes.items, numbering.of_items, similar.lists.values)
+    row = np.repeat(numbering.of_items, similar.lists.lengths)
+    row, nodes, weight = send_to_owners(numbering.owner, row, nodes, similar.weight)
+    order = np.lexsort((nodes, row))
+    row, nodes, weight = row[order], nodes[order], weight[order]
+    for part, files in parts.items():
+        first, last = own.book.item_range(part)
+        indptr = np.searchsorted(row, np.arange(first, last + 1))
+        entries = slice(int(indptr[0]), int(indptr[-1]))
+        for name, array in zip(
+            names.similar(modality),
+            (indptr - indptr[0], nodes[entries].astype(np.int64), weight[entries]),
+            strict=True,
+        ):
+            files.array(name, array)
+    return similar.recall
