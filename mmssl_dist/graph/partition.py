@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.errors import InputError
 from mmssl_dist.graph import names
+from mmssl_dist.graph.cut_method import require_nodes
 from mmssl_dist.graph.part_files import Progress
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, fingerprint, publish
 
@@ -41,27 +41,16 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
     from mmssl_dist.exchange.worker import Worker
     from mmssl_dist.graph.partition_worker import write_partitions
 
-    require_nodes(job, dataset)
+    require_nodes_of(job, dataset)
     with tempfile.TemporaryDirectory(prefix="partition-") as folder:
         worker = Worker(0, 1, torch.device("cpu"), Path(folder), None)
         write_partitions(job, worker, dataset, progress_of(job, dataset))
     return publish_partitions(job, dataset)
 
 
-def require_nodes(job: Job, dataset: Manifest) -> None:
-    """Refuse a graph with fewer nodes than parts.
-
-    Raises:
-        InputError: there are.
-    """
-    users, items = int(dataset.facts["users"]), int(dataset.facts["items"])
-    if job.partition.parts > users + items:
-        raise InputError(
-            "partition.parts",
-            job.partition.parts,
-            f"a part needs a node, and there are {users} users and {items} items",
-            "Lower partition.parts.",
-        )
+def require_nodes_of(job: Job, dataset: Manifest) -> None:
+    """Raise an InputError unless every part of ``job`` can have a node."""
+    require_nodes(job.partition.parts, int(dataset.facts["users"]), int(dataset.facts["items"]))
 
 
 def publish_partitions(job: Job, dataset: Manifest) -> Manifest:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmssl_dist.cluster.capacity import machines
 from mmssl_dist.config import Job
-from mmssl_dist.graph.partition import partition, progress_of, publish_partitions, require_nodes
+from mmssl_dist.graph.partition import partition, progress_of, publish_partitions, require_nodes_of
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.worker_group import WorkerGroup
 from mmssl_dist.storage import Manifest
@@ -24,9 +24,10 @@ def run_partitioning(cluster: LazyCluster, job: Job, dataset: Manifest) -> Manif
     if workers == 1:
         manifest: Manifest = cluster.run_task(partition, job, dataset)
         return manifest
-    require_nodes(job, dataset)
+    require_nodes_of(job, dataset)
     scaling = job.scaling.model_copy(update={"workers": workers, "gpus_per_worker": 0, "accelerator": None})
-    group = WorkerGroup(connected, job.model_copy(update={"scaling": scaling}))
+    # spread: a worker is limited by its machine's memory, of which it wants more than its share
+    group = WorkerGroup(connected, job.model_copy(update={"scaling": scaling}), strategy="SPREAD")
     try:
         group.run(partial(write_parts, dataset=dataset), "partition")
     finally:

@@ -44,10 +44,13 @@ class WorkerGroup:
 
     A stage whose workers fail is repeated on new ones, ``training.max_failures`` times; what would fail again
     is raised at once, and the same error of storage at its second time.
+
+    Args:
+        strategy: of Ray's placement group, "PACK" or "SPREAD".
     """
 
-    def __init__(self, cluster: Cluster, job: Job) -> None:
-        self.cluster, self.job = cluster, job
+    def __init__(self, cluster: Cluster, job: Job, strategy: str = "PACK") -> None:
+        self.cluster, self.job, self.strategy = cluster, job, strategy
         self._members: list[Any] = []
         self._placement: PlacementGroup | None = None
 
@@ -62,7 +65,7 @@ class WorkerGroup:
         scaling = self.job.scaling
         await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
         size = min(scaling.most, max(scaling.fewest, room_now(scaling.each)))
-        self._placement = placement_group([dict(scaling.each)] * size, strategy="PACK")
+        self._placement = placement_group([dict(scaling.each)] * size, strategy=self.strategy)
         variables = {"env_vars": dict(self.cluster.environment)} if self.cluster.environment else None
         member = ray.remote(
             num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker, runtime_env=variables

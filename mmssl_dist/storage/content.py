@@ -41,6 +41,23 @@ def renamed_on_success(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.Na
     os.replace(partial, path)
 
 
+class RecordedStream:
+    """Keeps the record of what is written to ``stream``, or to nothing."""
+
+    def __init__(self, stream: pa.NativeFile | None = None) -> None:
+        self.bytes, self._stream, self._digest = 0, stream, hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self._stream is not None:
+            self._stream.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+
+    def record(self) -> FileRecord:
+        """Of all that was written."""
+        return FileRecord(self.bytes, self._digest.hexdigest())
+
+
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """What a ``.npy`` file of a C-ordered array begins with."""
     stream = io.BytesIO()

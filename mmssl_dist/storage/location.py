@@ -23,9 +23,15 @@ import pyarrow.fs as pafs
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError, StorageFault
 from mmssl_dist.storage.cache import make_room, mark_used
-from mmssl_dist.storage.content import FileRecord, file_digest, npy_header, renamed_on_success
+from mmssl_dist.storage.content import (
+    FileRecord,
+    RecordedStream,
+    file_digest,
+    npy_header,
+    renamed_on_success,
+)
 from mmssl_dist.storage.s3 import s3_filesystem
-from mmssl_dist.storage.s3_errors import explain
+from mmssl_dist.storage.s3_errors import explain, of_botocore
 
 _logger = logging.getLogger(__name__)
 
@@ -156,12 +162,11 @@ class Location:
         """Size and SHA-256 of the file as it is now, read in pieces."""
 
         def read() -> FileRecord:
-            digest, size = hashlib.sha256(), 0
+            recorded = RecordedStream()
             with self.filesystem.open_input_stream(self.path) as stream:
                 while piece := stream.read(_CHUNK):
-                    digest.update(piece)
-                    size += len(piece)
-            return FileRecord(size, digest.hexdigest())
+                    recorded.write(piece)
+            return recorded.record()
 
         return self._run(read)
 
@@ -169,13 +174,14 @@ class Location:
         """Write a whole file; a local one appears under its name only when complete."""
         view = memoryview(data).cast("B")
 
-        def write() -> None:
+        def write() -> FileRecord:
             with self._writing() as stream:
+                recorded = RecordedStream(stream)
                 for start in range(0, len(view), _CHUNK):
-                    stream.write(view[start : start + _CHUNK])
+                    recorded.write(view[start : start + _CHUNK])
+            return recorded.record()
 
-        self._run(write)
-        return FileRecord(len(view), hashlib.sha256(view).hexdigest())
+        return self._run(write)
 
     def write_array(self, array: np.ndarray) -> FileRecord:
         """Write ``array`` as a ``.npy`` file without a second copy of it in memory."""
@@ -192,21 +198,18 @@ class Location:
             shape: of the array. dtype: of the array. pieces: its rows, some at a time, in order.
         """
         header = npy_header(shape, dtype)
-        digest, size = hashlib.sha256(header), len(header)
 
-        def write() -> None:
-            nonlocal size
+        def write() -> FileRecord:
             with self._writing() as stream:
-                stream.write(header)
+                recorded = RecordedStream(stream)
+                recorded.write(header)
                 for piece in pieces:
-                    data = np.ascontiguousarray(piece, dtype).reshape(-1).view(np.uint8).data
-                    stream.write(data)
-                    digest.update(data)
-                    size += len(data)
+                    recorded.write(np.ascontiguousarray(piece, dtype).reshape(-1).view(np.uint8).data)
+                # within the block: what is too short never gets its name
+                assert recorded.bytes == len(header) + math.prod(shape) * dtype.itemsize
+            return recorded.record()
 
-        self._run(write)
-        assert size == len(header) + math.prod(shape) * dtype.itemsize
-        return FileRecord(size, digest.hexdigest())
+        return self._run(write)
 
     def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
         """A local file with this content, downloaded below ``cache`` unless it is local already; open it
@@ -295,7 +298,7 @@ class Location:
         except (OSError, pa.ArrowInvalid) as error:
             raise self.refusal(error) from error
         except Exception as error:
-            if not _of_botocore(error):
+            if not of_botocore(error):
                 raise
             raise self.refusal(error) from error
 
@@ -377,11 +380,6 @@ def open_location(url: str, storage: Storage) -> Location:
         return Location(s3_filesystem(storage), path, url.rstrip("/"), storage)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(url, error, "the storage must answer", _ADVICE) from error
-
-
-def _of_botocore(error: Exception) -> bool:
-    """Whether it is one of the errors that s3fs lets through as they are: no answer, or no credentials."""
-    return any(kind.__module__.startswith("botocore.") for kind in type(error).__mro__)
 
 
 _s3_once = cache(s3_filesystem)

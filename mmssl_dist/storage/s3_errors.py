@@ -117,3 +117,8 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
             "Check storage.endpoint and the network between here and there.",
         )
     return None
+
+
+def of_botocore(error: Exception) -> bool:
+    """Whether it is one of the errors that s3fs lets through as they are: no answer, or no credentials."""
+    return any(kind.__module__.startswith("botocore.") for kind in type(error).__mro__)

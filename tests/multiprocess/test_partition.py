@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch.distributed as dist
 from mmssl_dist.config.job import Job
 from mmssl_dist.exchange import exchange
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph import cells, partition_worker, propagate, similar, transfer
+from mmssl_dist.graph import cells, clusters, partition_worker, propagate, similar, streaming, transfer
 from mmssl_dist.graph.id_columns import send_ids
 from mmssl_dist.graph.partition import progress_of, publish_partitions
 from mmssl_dist.graph.partition_worker import write_partitions
@@ -100,6 +100,52 @@ def test_the_same_files_whoever_writes_them(tmp_path, groups, settings, exact_up
     for workers in groups:
         assert partitioned(tmp_path, workers, settings, exact_up_to) == one
     assert set(one.facts["item_graph_recall"]) == {"image", "text"}
+
+
+SMALL = {
+    "one item": ([(user, 0) for user in range(6)], {"image": ([0], np.ones((1, 3), np.float32))}),
+    "one user": ([(0, item) for item in range(6)], {"image": ([2], np.ones((1, 3), np.float32))}),
+    "no modality": ([(node, node % 3) for node in range(6)], {}),
+    "nobody has the modality": (
+        [(node, node) for node in range(5)],
+        {"image": ([], np.empty((0, 2), np.float32))},
+    ),
+    "users and items without training": (
+        [(1, 2), (1, 3)],
+        {"image": ([0, 5], np.eye(2, 4, dtype=np.float32))},
+    ),
+    "twins": (
+        [(user, item) for user in range(4) for item in range(40)],
+        {"image": (list(range(40)), np.ones((40, 2), np.float32))},
+    ),
+}
+"""Training pairs and features of graphs in which some worker or part has next to nothing."""
+
+
+def small_datasets(folder: Path) -> Iterator[tuple[Job, Manifest]]:
+    for case, (pairs, features) in SMALL.items():
+        for method in ("streaming", "random", "metis") if case == "one item" else ("streaming", "random"):
+            output = folder / f"{case}, {method}"
+            dataset = write_dataset(output / "dataset", pairs, [(7, 6)], [], features)
+            yield job_of(output, {"parts": 4, "method": method, "item_neighbours": 3}), dataset
+
+
+def write_small(rank: int, workers: int, folder: Path, jobs: list[tuple[Job, Manifest]]) -> None:
+    clusters._ROUNDS, streaming._ROUNDS = 1, 2
+    for job, dataset in jobs:
+        write(rank, workers, folder, job, dataset, 2)
+
+
+def test_graphs_with_next_to_nothing(tmp_path):
+    manifests = {}
+    for workers in (1, 3):
+        jobs = list(small_datasets(tmp_path / f"{workers}"))
+        run_workers(workers, write_small, workers, tmp_path, jobs)
+        manifests[workers] = [publish_partitions(*job) for job in jobs]
+    assert manifests[1] == manifests[3]
+    for manifest in manifests[1]:
+        assert sum(manifest.facts["book"]["users"]) == 8
+        assert sum(manifest.facts["book"]["items"]) >= 7
 
 
 STEPS = {
