@@ -77,12 +77,13 @@ def lazy_cluster(job: Job, address: str | None = None, debug: bool = False) -> I
 
         def open_cluster() -> Cluster:
             beside = 1 if job.partition.workers == "auto" else job.partition.workers
-            cluster = stack.enter_context(connect(job.scaling, job.storage, address, debug, beside))
+            connected = stack.enter_context(connect(job.scaling, job.storage, address, debug, beside))
+            # workers end before the connection does: Ray starts anew for whoever asks it for something later
+            stack.callback(cluster.release_workers)
             require_shared(job)
-            return cluster
+            return connected
 
         cluster = LazyCluster(open_cluster)
-        stack.callback(cluster.release_workers)
         yield cluster
 
 

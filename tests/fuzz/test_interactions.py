@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmssl_dist.config.data_sections import Columns
@@ -153,6 +153,9 @@ def _ids(cells: list[str | None]) -> list[Any]:
 
 @amount
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=4), st.booleans())
+@example([(246, 128)], False)  # a row group's copy of a column's name
+@example([(246, 1)], False)
+@example([(214, 2)], False)  # a row group's copy of a column's type
 def test_flipped_parquet(flips: list[tuple[int, int]], of_features: bool) -> None:
     with folder() as place:
         pq.write_table(

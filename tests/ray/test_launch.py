@@ -165,7 +165,7 @@ def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, tmp_path):
             "output": "unused",
             "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
             "scaling": {"workers": 2},
-            "training": {"timeout_seconds": 30},  # more than a loaded machine takes to import
+            "training": {"timeout_seconds": 60},  # more than a loaded machine takes to import
         }
     )
     with pytest.raises(

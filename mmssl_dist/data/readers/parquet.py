@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ PIECE_ROWS = 1 << 20
 # Beside Arrow's own: what it lets through for footers with names that are no text and numbers that do not fit
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 _FOOTER_THREADS = 16
+_ANY_LENGTH = 1 << 50
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,60 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
                 yield pa.RecordBatch.from_arrays(arrays, columns)
     except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
+
+
+def column_statistics(file: RawFile, footer: Footer, column: str) -> list[tuple[int, pq.Statistics | None]]:
+    """The rows of each row group, and the column's statistics where the footer has some; reads no data.
+
+    pyarrow ends the process when it is asked for what a damaged footer describes wrongly. Its reader looks at
+    the same chunks before it asks for data, and raises.
+
+    Raises:
+        InputError: a footer that is damaged.
+    """
+    try:
+        with pq.ParquetFile(_NoData(), metadata=footer.metadata, pre_buffer=True) as parquet:
+            next(parquet.iter_batches(1, row_groups=range(len(footer.group_rows)), columns=[column]), None)
+    except _DataWanted:
+        pass
+    except _UNREADABLE as error:
+        raise _not_parquet(file, error) from error
+    schema, statistics = footer.metadata.schema, []
+    # by the schema, as Arrow reads it: the copies of the name that row groups hold may be damaged
+    leaf = next(index for index in range(len(schema)) if schema.column(index).path == column)
+    for group, rows in enumerate(footer.group_rows):
+        chunk = footer.metadata.row_group(group).column(leaf)
+        if chunk.physical_type != schema.column(leaf).physical_type:
+            raise _not_parquet(file, ValueError(f"column {column} stored as {chunk.physical_type}"))
+        statistics.append((rows, chunk.statistics))
+    return statistics
+
+
+class _DataWanted(Exception):
+    """The reader has accepted a footer and asks for the first data."""
+
+
+class _NoData(io.RawIOBase):
+    """A file of any length that refuses to be read."""
+
+    def __init__(self) -> None:
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + (_ANY_LENGTH if whence == io.SEEK_END else 0)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        raise _DataWanted
 
 
 def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:

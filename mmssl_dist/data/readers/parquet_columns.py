@@ -7,7 +7,6 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
@@ -18,6 +17,7 @@ from mmssl_dist.data.readers.parquet import (
     BATCH_ROWS,
     Footer,
     batches,
+    column_statistics,
     folder_column,
     is_folder_key,
     require_column,
@@ -129,7 +129,7 @@ def has_value(file: RawFile, footer: Footer, column: str) -> bool:
         return False
     if pa.types.is_floating(raw):  # NaN has no part in statistics
         return any(pc.any(pc.is_finite(values)).as_py() for values in _values(file, footer, column))
-    statistics = _statistics(footer, column)
+    statistics = column_statistics(file, footer, column)
     if all(known is not None and known.has_null_count for _, known in statistics):
         return any(known.null_count < rows for rows, known in statistics if known is not None)
     return any(values.null_count < len(values) for values in _values(file, footer, column))
@@ -138,7 +138,7 @@ def has_value(file: RawFile, footer: Footer, column: str) -> bool:
 def _bounds(file: RawFile, footer: Footer, column: str) -> tuple[float, float]:
     """The smallest and largest of a column's numbers: Python numbers, exact for integers and decimals."""
     raw = storage_type(footer.schema.field(column).type)
-    known = [statistics for rows, statistics in _statistics(footer, column) if rows]
+    known = [statistics for rows, statistics in column_statistics(file, footer, column) if rows]
     usable = [statistics for statistics in known if statistics is not None and statistics.has_min_max]
     if len(usable) == len(known) and not pa.types.is_floating(raw):
         pairs = [(statistics.min, statistics.max) for statistics in usable]
@@ -149,17 +149,6 @@ def _bounds(file: RawFile, footer: Footer, column: str) -> tuple[float, float]:
             if low is not None:
                 pairs.append((low, high))
     return min(low for low, _ in pairs), max(high for _, high in pairs)
-
-
-def _statistics(footer: Footer, column: str) -> list[tuple[int, pq.Statistics | None]]:
-    """The rows of each row group, with the column's statistics."""
-    metadata, known = footer.metadata, []
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        chunks = (row_group.column(index) for index in range(row_group.num_columns))
-        chunk = next(chunk for chunk in chunks if chunk.path_in_schema == column)
-        known.append((row_group.num_rows, chunk.statistics))
-    return known
 
 
 def _values(file: RawFile, footer: Footer, column: str) -> Iterator[pa.Array]:
