@@ -27,7 +27,18 @@ from mmssl_dist.data.bucket_steps import (
     settle_items,
     settle_users,
 )
-from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW, SPLITS, TEST, TIME, TRAIN, VALIDATION
+from mmssl_dist.data.columns import (
+    BUCKET,
+    FILE,
+    HELD_OUT_DIGEST,
+    ITEM_ID,
+    ROW,
+    SPLITS,
+    TEST,
+    TIME,
+    TRAIN,
+    VALIDATION,
+)
 from mmssl_dist.data.ids import shown
 from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.packed_rows import cut, unpack
@@ -133,7 +144,7 @@ def dataset_facts(
             "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
         },
         "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
-        "held_out_digest": rows.held_out_digest,
+        HELD_OUT_DIGEST: rows.held_out_digest,
     }
 
 

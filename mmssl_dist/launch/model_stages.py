@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmssl_dist.config import Job
+from mmssl_dist.data.columns import HELD_OUT_DIGEST
 from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, begin, publish
 
-if TYPE_CHECKING:
-    pass
-
 METRICS = "metrics.json"
 
 
 def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
-    """Publish metrics of the published checkpoint: ``evaluation/metrics.json``, also the facts of the
-    manifest.
+    """Publish metrics of the published checkpoint: ``evaluation/metrics.json``, and the workers write those
+    of each user beside it.
 
-    The workers write those of each user beside it.
+    The manifest's facts are the metrics, and the digest of the held-out items that they are of: dataset/ may
+    hold another split by the time that somebody compares the run.
     """
     location = RunFolder.of(job).evaluation.location
     begin(location)
@@ -37,7 +36,9 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
     metrics = returned[0]["metrics"]
     files = _files(worker["files"] for worker in returned)
     files[METRICS] = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
-    published = Manifest("evaluation", evaluation_fingerprint(job, training), metrics, files)
+    dataset = RunFolder.of(job).dataset.require()  # the one behind ``training``: the pipeline has checked it
+    facts = {**metrics, HELD_OUT_DIGEST: dataset.facts.get(HELD_OUT_DIGEST)}
+    published = Manifest("evaluation", evaluation_fingerprint(job, training), facts, files)
     publish(location, published)
     return published
 

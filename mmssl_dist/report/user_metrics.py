@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmssl_dist.data.columns import SPLIT, USER_ID
+from mmssl_dist.data.columns import HELD_OUT_DIGEST, SPLIT, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.evaluation.users import POSITIVES, USERS, WHO
 from mmssl_dist.storage import Location, RunFolder
@@ -28,7 +28,7 @@ class UserValues:
         ids: [n] external ids, ascending.
         positives: int32 [n] held-out items.
         values: float64 [n].
-        held_out_digest: of which items are held out for whom, None where the run's dataset does not say.
+        held_out_digest: of which items are held out for whom, None where its evaluation does not say.
     """
 
     url: str
@@ -80,19 +80,14 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
             "Choose the other one of validation and test.",
         )
     ids = table[USER_ID].combine_chunks()
+    digest = manifest.facts.get(HELD_OUT_DIGEST)
     return UserValues(
         url=run.url,
         ids=ids,
         positives=table[POSITIVES].to_numpy(),
         values=table[metric].to_numpy().astype(np.float64),
-        held_out_digest=_held_out_digest(run),
+        held_out_digest=digest if isinstance(digest, str) else None,
     )
-
-
-def _held_out_digest(run: Location) -> str | None:
-    dataset = RunFolder(run).dataset.read()
-    digest = dataset.facts.get("held_out_digest") if dataset else None
-    return digest if isinstance(digest, str) else None
 
 
 def require_same_users(first: UserValues, other: UserValues) -> None:
@@ -113,8 +108,8 @@ def require_same_users(first: UserValues, other: UserValues) -> None:
     unknown = next((run.url for run in (first, other) if run.held_out_digest is None), None)
     if unknown is not None:
         _logger.warning(
-            "%s: its dataset has no held_out_digest, so only the number of held-out items is compared; "
-            "prepare it again with this version to compare which they are",
+            "%s: its evaluation has no held_out_digest, so only the number of held-out items is compared; "
+            "prepare and evaluate with --force to compare which they are",
             unknown,
         )
     elif first.held_out_digest != other.held_out_digest:

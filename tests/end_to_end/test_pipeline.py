@@ -82,6 +82,11 @@ def _metrics(output: Path) -> dict[str, Any]:
     return found
 
 
+def _facts(output: Path, artifact: str) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((output / artifact / "manifest.json").read_text())
+    return manifest["facts"]
+
+
 def _history(output: Path) -> list[dict[str, float]]:
     found: list[dict[str, float]] = json.loads((output / "training/manifest.json").read_text())["facts"][
         "history"
@@ -124,6 +129,8 @@ def test_metrics_file_has_every_metric_of_both_splits_and_popularitys_beside(fol
             assert all(type(value) is float and 0 < value < 1 for value in metrics[split].values())
     said = (folder / "said.txt").read_text()
     assert f"{found['test']['recall@20']:.4f}" in said.partition("Test metrics")[2]
+    digest = _facts(folder / "out", "dataset")["held_out_digest"]
+    assert _facts(folder / "out", "evaluation") == {**found, "held_out_digest": digest}
 
 
 def test_metrics_are_the_means_of_the_users(folder):

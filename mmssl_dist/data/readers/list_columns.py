@@ -6,6 +6,8 @@ its storage in any other. Both must read the same.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +15,7 @@ import pyarrow.compute as pc
 from mmssl_dist.data.ids import plain_values, storage_type
 
 EXTENSION_NAME = b"ARROW:extension:name"
+_EXTENSION_METADATA = b"ARROW:extension:metadata"
 _VARIABLE_TENSOR = {"data", "shape"}  # fields of Ray Data's tensors of several shapes
 _LISTS = (
     pa.types.is_list,
@@ -29,6 +32,33 @@ def list_type(raw: pa.DataType) -> pa.DataType | None:
     if pa.types.is_struct(stored) and {field.name for field in stored} == _VARIABLE_TENSOR:
         stored = storage_type(stored.field("data").type)
     return stored if any(is_kind(stored) for is_kind in _LISTS) else None
+
+
+def tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
+    """The shape of one row of a column of tensors, as Arrow's and Ray Data's extension types say it; -1 for
+    the sizes of tensors that differ. None for any other column.
+
+    The file says it in the same way to a process that does not know the extension type.
+    """
+    shape = getattr(field.type, "shape", None)
+    if isinstance(field.type, pa.BaseExtensionType) and shape is not None:
+        return tuple(-1 if size is None else size for size in shape)
+    if isinstance(field.type, pa.BaseExtensionType):
+        name, text = field.type.extension_name.encode(), field.type.__arrow_ext_serialize__()
+    else:
+        metadata = field.metadata or {}
+        name, text = metadata.get(EXTENSION_NAME, b""), metadata.get(_EXTENSION_METADATA, b"")
+    if b"tensor" not in name:
+        return None
+    try:
+        said = json.loads(text)
+    except ValueError:  # another maker's
+        return None
+    if isinstance(said, dict):
+        said = said.get("shape")
+    if isinstance(said, int):  # of tensors that differ in shape, the number of dimensions
+        return (-1,) * said
+    return tuple(said) if isinstance(said, list) else None
 
 
 def value_type(lists: pa.DataType) -> pa.DataType | None:

@@ -14,7 +14,13 @@ from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension
 from mmssl_dist.data.readers.id_types import IdSummary
-from mmssl_dist.data.readers.list_columns import EXTENSION_NAME, list_type, plain_lists, value_type
+from mmssl_dist.data.readers.list_columns import (
+    EXTENSION_NAME,
+    list_type,
+    plain_lists,
+    tensor_shape,
+    value_type,
+)
 from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
 from mmssl_dist.data.readers.parquet import (
     Footer,
@@ -120,6 +126,8 @@ def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:
     none."""
     raw = require_column(file, footer.schema, column)
     lists = list_type(raw)
+    if not is_folder_key(file, footer.schema, column):
+        _require_flat(file, footer.schema.field(column))
     if lists is None:
         if pa.types.is_null(raw) or not (
             pa.types.is_nested(raw) or is_folder_key(file, footer.schema, column)
@@ -135,6 +143,19 @@ def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:
     if pa.types.is_fixed_size_list(lists):  # rows without a vector take its memory too
         require_dimension(f"{file.name}, column {column}", lists.list_size)
     return values
+
+
+def _require_flat(file: RawFile, field: pa.Field) -> None:
+    """A matrix per item is stored as one list, but its values in a row are no vector that was meant."""
+    shape = tensor_shape(field)
+    if shape is not None and len(shape) != 1 and sum(size != 1 for size in shape) > 1:
+        sizes = " x ".join("?" if size < 0 else str(size) for size in shape)
+        raise InputError(
+            f"{file.name}, column {field.name}",
+            f"a tensor of {sizes} values for each item",
+            "an item has one vector in a modality",
+            "Pool or flatten the tensor where it is written, for instance by its mean over the first axis.",
+        )
 
 
 def _not_vectors(file: RawFile, column: str, raw: pa.DataType) -> InputError:

@@ -94,6 +94,43 @@ def test_tensors_and_views_are_read_by_their_storage(folder, column, known):
     assert read.tolist() == MATRIX.tolist()
 
 
+def _tensors(maker: str, shape: tuple[int, ...]) -> pa.Array:
+    from ray.data._internal.tensor_extensions.arrow import ArrowTensorTypeV2, ArrowVariableShapedTensorType
+
+    rows = np.arange(2 * np.prod(shape), dtype=np.float32).reshape(2, -1).tolist()
+    if maker == "arrow":
+        made = pa.fixed_shape_tensor(pa.float32(), shape)
+    elif maker == "ray":
+        made = ArrowTensorTypeV2(shape, pa.float32())
+    else:
+        made = ArrowVariableShapedTensorType(pa.float32(), len(shape))
+        rows = [{"data": row, "shape": shape} for row in rows]
+    return pa.ExtensionArray.from_storage(made, pa.array(rows, made.storage_type))
+
+
+@pytest.mark.parametrize("maker", ["arrow", "ray", "ray_ragged"])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "flat"), [((2, 3), False), ((2, 1, 3), False), ((6,), True), ((1, 6), True)]
+)
+def test_a_matrix_is_no_vector(folder, maker, known, shape, flat):
+    values = _tensors(maker, shape)
+    write_table(folder, "image.parquet", item_id=["a", "b"], vector=values)
+    if not known:
+        pa.unregister_extension_type(values.type.extension_name)
+    try:
+        if flat and (maker != "ray_ragged" or len(shape) == 1):
+            assert _features(make_job(folder))[1].tolist() == np.arange(12).reshape(2, 6).tolist()
+            return
+        with pytest.raises(
+            InputError, match=r"image.parquet, column vector: found a tensor of .* x .* values"
+        ):
+            _features(make_job(folder))
+    finally:
+        if not known:
+            pa.register_extension_type(values.type)
+
+
 def test_ids_of_arrow_s_uuid(folder):
     ids = [uuid.UUID(int=number).bytes for number in (1, 2)]
     for name, columns in (

@@ -39,7 +39,6 @@ def write_run(
     """
     write_job(folder, **settings)
     facts = {} if held_out is None else {"held_out_digest": held_out}
-    publish(open_location(str(folder), Storage()) / "dataset", Manifest("dataset", "x", facts, {}))
     n = len(values)
     users = [f"u{user}" for user in range(n)] if users is None else users
     table = pa.table(
@@ -57,7 +56,7 @@ def write_run(
         pq.write_table(table.take(np.arange(1 - part, 2 * n, 2)), sink)
         name = f"users/part-0000{part}.parquet"
         files[name] = (location / name).write_bytes(sink.getvalue())
-    publish(location, Manifest("evaluation", "x", {}, files))
+    publish(location, Manifest("evaluation", "x", facts, files))
     return folder
 
 
@@ -142,7 +141,22 @@ def test_runs_that_do_not_say_what_is_held_out_are_compared_with_a_warning(tmp_p
     a, b = write_run(tmp_path / "a", [0.0, 1.0]), write_run(tmp_path / "b", [0.0, 1.0], held_out=None)
     done = CliRunner().invoke(app, ["compare", str(a), str(b), "--metric", "recall@2"])
     assert done.exit_code == 0
-    assert done.stderr.count(f"{b}: its dataset has no held_out_digest") == 1
+    assert done.stderr.count(f"{b}: its evaluation has no held_out_digest") == 1
+
+
+def test_the_held_out_items_are_those_that_were_evaluated(tmp_path):
+    """dataset/ was prepared again, by another split, after one of the runs was evaluated."""
+    a, b = write_run(tmp_path / "a", [0.0, 1.0]), write_run(tmp_path / "b", [0.0, 1.0])
+    publish(
+        open_location(str(b / "dataset"), Storage()), Manifest("dataset", "y", {"held_out_digest": "d2"}, {})
+    )
+    assert call(a, b)[0] == 0
+    other = write_run(tmp_path / "c", [0.0, 1.0], held_out="d2")
+    publish(
+        open_location(str(other / "dataset"), Storage()),
+        Manifest("dataset", "y", {"held_out_digest": "d1"}, {}),
+    )
+    assert call(a, other)[0] == 2
 
 
 def test_a_split_that_is_none_is_refused_with_those_that_are(tmp_path):
