@@ -1,7 +1,9 @@
 """What `validate` reads of the raw files, beyond their headers.
 
 Small inputs are read whole, by prepare's own passes in this process. Of larger ones the first and the last
-block of each file are read, which shows most mistakes and takes seconds.
+block of each file are read, which shows most mistakes and takes seconds; of delimited text the first block
+alone, since a quoted value may have lines of its own, so that only a reader from the start knows where rows
+begin.
 """
 
 from __future__ import annotations

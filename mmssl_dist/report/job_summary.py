@@ -41,8 +41,8 @@ def input_lines(overview: InputOverview) -> list[str]:
         lines = [
             f"data: ids: {overview.user_id_type} of users, {overview.item_id_type} of items",
             f"data: features: {features}",
-            f"read: the first and last block of each file, {count(overview.interactions)} interactions; "
-            "prepare reads every row",
+            "read: the first and last block of each file, of CSV and TSV the first alone, "
+            f"{count(overview.interactions)} interactions; prepare reads every row",
         ]
     if overview.times is not None:
         low, high = overview.times

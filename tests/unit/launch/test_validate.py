@@ -166,11 +166,30 @@ def test_of_large_files_the_first_and_the_last_block_are_read(tmp_path, monkeypa
     status, output = validate(tmp_path)
     if bad_row == 25:
         assert status == 0, output
-        assert "read: the first and last block of each file, 160 interactions" in output
+        assert (
+            "read: the first and last block of each file, of CSV and TSV the first alone, 160 inter" in output
+        )
         assert "data: ids: int64 of users, int64 of items" in output
     else:
         assert status == 2
         assert f"raw/text.parquet, row {bad_row}: found nan" in output
+
+
+@pytest.mark.parametrize("bad_line", [2, 20_000])
+def test_of_large_text_the_first_block_is_read(tmp_path, monkeypatch, bad_line):
+    raw = write_raw(tmp_path)
+    monkeypatch.setattr(input_check, "WHOLE_BYTES", 0)
+    monkeypatch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", 1 << 16)
+    lines = ["user_id,item_id,at", *(f"{line},{line % ITEMS},{line}" for line in range(20_000))]
+    lines[bad_line - 1] = lines[bad_line - 1].rpartition(",")[0] + ","
+    (raw / "log.csv").write_text("".join(f"{line}\n" for line in lines))
+    status, output = validate(tmp_path, "data.interactions=log.csv")
+    if bad_line == 2:
+        assert status == 2
+        assert "raw/log.csv, line 2: found nothing; every interaction has a time" in output
+    else:
+        assert status == 0, output
+        assert "of CSV and TSV the first alone" in output
 
 
 def test_the_passes_in_one_process_give_the_facts_that_the_raw_files_have(tmp_path):
