@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mmssl_dist.app.options import Address, Debug, Force, JobFile, Overrides, load_resolved
-from mmssl_dist.app.reporting import reported
+from mmssl_dist.app.reporting import reported, reported_detachable
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE
 
 app = typer.Typer()
@@ -22,7 +22,7 @@ Dashboard = Annotated[
 
 
 @app.command()
-@reported
+@reported_detachable
 def submit(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -70,7 +70,7 @@ def show_status(job_id: JobId, address: Dashboard = None, debug: Debug = False) 
 
 
 @jobs.command("logs")
-@reported
+@reported_detachable
 def show_logs(
     job_id: JobId,
     follow: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mmssl_dist.app.options import Address, Debug, StorageSettings, parse_storage_settings, parse_widths
-from mmssl_dist.app.reporting import reported
+from mmssl_dist.app.reporting import reported, reported_resumable
 
 app = typer.Typer()
 
@@ -91,7 +91,7 @@ def convert(
 
 
 @app.command()
-@reported
+@reported_resumable
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="tiktok, baby or ml-1m.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to.")],

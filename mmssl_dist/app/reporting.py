@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 import typer
 
-from mmssl_dist.cluster.exit_watch import EXIT_TERMINATED, Terminated, terminable
+from mmssl_dist.cluster.exit_watch import DETACHED, EXIT_TERMINATED, RESUME, Terminated, terminable
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, MmsslError
 
 EXIT_INTERRUPTED = 130
@@ -21,19 +21,33 @@ P = ParamSpec("P")
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
     """``command`` within ``reporting``, with tracebacks if its ``debug`` option is set."""
+    return _reported(command, "")
 
+
+def reported_resumable(command: Callable[P, None]) -> Callable[P, None]:
+    """As ``reported``, for a command that publishes: Ctrl-C and SIGTERM end it with a line on how to
+    resume."""
+    return _reported(command, RESUME)
+
+
+def reported_detachable(command: Callable[P, None]) -> Callable[P, None]:
+    """As ``reported``, for a command that follows a job of a cluster, which runs on without it."""
+    return _reported(command, DETACHED)
+
+
+def _reported(command: Callable[P, None], note: str) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **options: P.kwargs) -> None:
-        with reporting(bool(options.get("debug"))):
+        with reporting(bool(options.get("debug")), note):
             command(*args, **options)
 
     return run
 
 
 @contextmanager
-def reporting(debug: bool) -> Iterator[None]:
+def reporting(debug: bool, note: str = "") -> Iterator[None]:
     """Progress on stderr, live on a terminal; every failure as one message there, and the exit status of its
-    class."""
+    class. ``note`` says what remains where Ctrl-C or SIGTERM ends the command."""
     from mmssl_dist.report.live import progress_handler
 
     handler = progress_handler(sys.stderr)
@@ -41,14 +55,14 @@ def reporting(debug: bool) -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        with terminable():
+        with terminable(note):
             yield
     except MmsslError as error:
         handler.close()
         _show_failure(error, str(error), debug)
         raise typer.Exit(error.exit_status) from error
     except KeyboardInterrupt as error:
-        typer.echo("interrupted", err=True)
+        typer.echo(f"interrupted. {note}" if note else "interrupted", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except Terminated as error:  # which has said so itself
         raise typer.Exit(EXIT_TERMINATED) from error

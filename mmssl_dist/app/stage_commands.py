@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from mmssl_dist.app.options import Address, Debug, Force, JobFile, Overrides, load_resolved
-from mmssl_dist.app.reporting import reported
+from mmssl_dist.app.reporting import reported, reported_resumable
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
 
 
 @app.command()
-@reported
+@reported_resumable
 def prepare(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -47,7 +47,7 @@ def prepare(
 
 
 @app.command()
-@reported
+@reported_resumable
 def partition(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -63,7 +63,7 @@ def partition(
 
 
 @app.command()
-@reported
+@reported_resumable
 def train(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -79,7 +79,7 @@ def train(
 
 
 @app.command()
-@reported
+@reported_resumable
 def evaluate(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -95,7 +95,7 @@ def evaluate(
 
 
 @app.command()
-@reported
+@reported_resumable
 def export(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -111,7 +111,7 @@ def export(
 
 
 @app.command()
-@reported
+@reported_resumable
 def run(
     job_file: JobFile,
     overrides: Overrides = None,
@@ -140,7 +140,7 @@ def run(
 
 
 @app.command()
-@reported
+@reported_resumable
 def tune(
     job_file: JobFile,
     overrides: Overrides = None,

@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
-_RESUME = "What is published is complete; run the same command again to resume."
-_STOPPED = f"stopped by SIGTERM. {_RESUME}\n".encode()
+RESUME = "What is published is complete; run the same command again to resume."
+"""What an end from outside means for a command that publishes."""
+DETACHED = "A job that was submitted runs on; `mmssl-dist jobs list` shows it."
+"""The same for a command that follows a job elsewhere."""
 _TEXT = (
     "error: this command's process was ended from outside: its machine's Ray died, memory ran out, or it was "
-    f"killed. {_RESUME}\n"
+    f"killed. {RESUME}\n"
 ).encode()
 # reads until the pipe closes; a byte before that means that the process ends in its own way
 _WATCH = f"""
@@ -36,12 +38,13 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Until its end SIGTERM writes one line and raises ``Terminated`` in the main thread."""
+def terminable(note: str = "") -> Iterator[None]:
+    """Until its end SIGTERM writes one line, which ends with ``note``, and raises ``Terminated`` in the main
+    thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the end
-        os.write(2, _STOPPED)  # at once: what sent it may allow three seconds
+        os.write(2, _stopped(note))  # at once: what sent it may allow three seconds
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
@@ -78,10 +81,14 @@ def kept_sigterm() -> Iterator[None]:
         if error.code != signal.SIGTERM:
             raise
         ending = True
-        os.write(2, _STOPPED)
+        os.write(2, _stopped(RESUME))  # nearly all commands that start Ray publish
         raise Terminated from error
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN if ending else before)
+
+
+def _stopped(note: str) -> bytes:
+    return f"{f'stopped by SIGTERM. {note}'.rstrip()}\n".encode()
 
 
 class ExitWatch:

@@ -19,6 +19,7 @@ from typing import Any
 import mmssl_dist
 from mmssl_dist.cluster.authentication import accepted_token, refused
 from mmssl_dist.cluster.connection import no_cluster, probe
+from mmssl_dist.cluster.exit_watch import Terminated
 from mmssl_dist.config import load_job
 from mmssl_dist.errors import EXIT_BAD_INPUT, EXIT_SYSTEM_FAILURE, InputError
 from mmssl_dist.storage.paths import absolute
@@ -67,7 +68,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
 
     Raises:
         InputError: the job is not valid, or no cluster answers; says how to start one.
-        KeyboardInterrupt: from the terminal; the job runs on, and ``show`` was told how to follow it again.
+        KeyboardInterrupt, Terminated: from outside; the job runs on, and ``show`` got how to follow it again.
     """
     overrides = _portable_overrides(submission)
     target = cluster_address(address)
@@ -92,12 +93,12 @@ def follow_job(client: Any, target: str, job_id: str, show: Callable[[str], None
     """Give the log of ``job_id`` to ``show`` until the job ends, and return its exit status.
 
     Raises:
-        KeyboardInterrupt: from the terminal; the job runs on, and ``show`` was told how to follow it again.
+        KeyboardInterrupt, Terminated: from outside; the job runs on, and ``show`` got how to follow it again.
     """
     try:
         asyncio.run(_follow(client, job_id, show))
         return _exit_status(client, job_id, show)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         show(f"detached; {job_id} runs on. Follow it again: mmssl-dist jobs logs {job_id} --address {target}")
         show(f"Stop it: mmssl-dist jobs stop {job_id} --address {target}")
         raise

@@ -171,7 +171,11 @@ def test_modality_to_synthesize_that_is_none(tmp_path, given):
             1,
             "error: ZeroDivisionError: division by zero (run with --debug for the traceback)\n",
         ),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted. What is published is complete; run the same command again to resume.\n",
+        ),
     ],
 )
 def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, status, message):

@@ -54,12 +54,12 @@ def test_one_line_where_the_process_could_not_end_in_its_own_way(end, status, li
 
 _STOPPED = """
 import os, signal, sys, threading, time
-from mmssl_dist.cluster.exit_watch import Terminated, kept_sigterm, terminable
+from mmssl_dist.cluster.exit_watch import RESUME, Terminated, kept_sigterm, terminable
 
 def rays_own(number, frame):
     sys.exit(number)
 
-with terminable():
+with terminable(RESUME):
     try:
         with kept_sigterm():
             signal.signal(signal.SIGTERM, rays_own)

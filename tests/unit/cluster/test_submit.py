@@ -12,6 +12,7 @@ import pytest
 from ray.job_submission import JobStatus
 
 from mmssl_dist.cluster import submit as room
+from mmssl_dist.cluster.exit_watch import Terminated
 from mmssl_dist.cluster.submit import Submission, cluster_address, submit
 from mmssl_dist.config import load_job
 from mmssl_dist.errors import ConfigError, InputError
@@ -122,14 +123,15 @@ def test_exit_status_is_the_jobs_even_when_the_log_ends_earlier(monkeypatch, job
 
 
 @pytest.mark.processes
-def test_ctrl_c_detaches_and_says_how_to_come_back(monkeypatch, job_file):
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Terminated])
+def test_ctrl_c_and_sigterm_detach_and_say_how_to_come_back(monkeypatch, job_file, end):
     def interrupted(client, job_id, show):
-        raise KeyboardInterrupt
+        raise end
 
     monkeypatch.setattr(room, "_exit_status", interrupted)
     client, shown = FakeClient([], 0), []
     monkeypatch.setattr(room, "job_client", lambda target: client)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(end):
         submit(Submission(job_file), "http://127.0.0.1:1", shown.append)
     assert shown[-2] == (
         "detached; job-1 runs on. Follow it again: mmssl-dist jobs logs job-1 --address http://127.0.0.1:1"
