@@ -3,11 +3,12 @@ start."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from mmssl_dist.config.resource_sections import Scaling
 from mmssl_dist.errors import InputError, WorkerError
 
 _LARGEST_OBJECT_STORE = 4 << 30  # prepare spills what does not fit
-_TRIES = 3
 _LATE = ("timed out", "Timed out")
 _POLL_SECONDS = 0.5
 _LONGEST_FOLDER = 42
@@ -105,8 +105,9 @@ def _problem(folder: Path) -> str | None:
         return f"cannot be written ({error.strerror})"
 
 
-def _start(arguments: Mapping[str, Any], seconds: float) -> None:
-    """Start Ray; a start that is late is tried again until ``seconds`` are over.
+def _start(arguments: Mapping[str, Any], seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    """Start Ray; a start that is late is tried again until ``seconds`` are over, more where the machine's
+    load is above its cores.
 
     Raises:
         WorkerError: it never was up.
@@ -114,25 +115,26 @@ def _start(arguments: Mapping[str, Any], seconds: float) -> None:
     import ray
 
     patience = seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    started = time.monotonic()
-    for attempt in range(1, _TRIES + 1):
-        left = patience - (time.monotonic() - started)
+    started = clock()
+    for attempt in itertools.count(1):
         try:
-            with _waiting(left):
+            with _waiting(patience - (clock() - started)):
                 ray.init(**arguments)
             return
         except Exception as error:
             ray.shutdown()
             if not any(words in str(error) for words in _LATE):  # Ray has no exception of its own for it
                 raise
-            spent = time.monotonic() - started
-            if attempt == _TRIES or spent >= patience:
+            spent = clock() - started
+            if spent >= patience:
                 raise WorkerError(
-                    f"Ray did not start on this machine within {spent:.0f} s, in {attempt} tries. Free the "
+                    f"Ray did not start on this machine within {spent:.0f} s (tries: {attempt}). Free the "
                     "machine, raise scaling.start_seconds, or start Ray by itself with `ray start --head` "
                     "and give `--address auto`."
                 ) from error
-            _logger.warning("Ray did not start within %.0f s; trying again", spent)
+            _logger.warning(
+                "Ray did not start within %.0f s; trying again for %.0f s", spent, patience - spent
+            )
 
 
 @contextmanager

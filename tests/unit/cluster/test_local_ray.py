@@ -61,23 +61,53 @@ def test_no_folder_at_all(monkeypatch):
     assert "/proc/b cannot be written" in str(caught.value)
 
 
-def test_a_ray_that_is_late_is_started_again(monkeypatch, caplog):
+LATE = "The current node timed out during startup. This could happen because the GCS is overloaded."
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("late_starts", [1, 3, 9])
+def test_a_ray_that_is_late_is_started_again_while_there_is_patience(monkeypatch, caplog, idle, late_starts):
     """A machine too busy for Ray's half minute is nothing to bring about in a test, so Ray's answer is
-    played."""
-    late = Exception(
-        "The current node timed out during startup. This could happen because the GCS is overloaded."
-    )
-    answers: list[Exception | None] = [late, None]
-    monkeypatch.setattr(ray, "init", lambda **options: _raise(answers.pop(0)))
-    _start({}, 100)
-    assert answers == []
-    assert [record.message for record in caplog.records] == ["Ray did not start within 0 s; trying again"]
-    answers += [late] * 3
-    with pytest.raises(WorkerError, match=r"Ray did not start on this machine .* in 3 tries"):
-        _start({}, 100)
-    answers += [ValueError("another")]
+    played: each start takes ten seconds."""
+    now, starts = [0.0], [0]
+
+    def init(**options: object) -> None:
+        now[0] += 10
+        starts[0] += 1
+        if starts[0] <= late_starts:
+            raise Exception(LATE)
+
+    monkeypatch.setattr(ray, "init", init)
+    _start({}, 100, lambda: now[0])
+    assert starts == [late_starts + 1]
+    assert [record.message for record in caplog.records] == [
+        f"Ray did not start within {10 * n} s; trying again for {100 - 10 * n} s"
+        for n in range(1, late_starts + 1)
+    ]
+
+
+def test_a_ray_that_stays_away_is_named_with_the_time_it_had(monkeypatch, idle):
+    now = [0.0]
+
+    def init(**options: object) -> None:
+        now[0] += 10
+        raise Exception(LATE)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(WorkerError, match=r"^Ray did not start on this machine within 50 s \(tries: 5\)\."):
+        _start({}, 50, lambda: now[0])
+
+
+def test_another_failure_is_not_tried_again(monkeypatch):
+    failures = [ValueError("another"), None]
+    monkeypatch.setattr(ray, "init", lambda **options: _raise(failures.pop(0)))
     with pytest.raises(ValueError, match="another"):
         _start({}, 100)
+    assert failures == [None]
 
 
 def test_patience_is_the_setting_and_grows_with_the_load(monkeypatch):

@@ -138,6 +138,39 @@ def test_ctrl_c_and_sigterm_detach_and_say_how_to_come_back(monkeypatch, job_fil
     )
 
 
+class WithoutAgent(FakeClient):
+    """A cluster whose dashboard agent comes up after some calls, or never: another one has its port."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__([JobStatus.SUCCEEDED], 0)
+        self.calls = calls
+
+    def submit_job(self, entrypoint: str, runtime_env: dict) -> str:
+        self.calls -= 1
+        if self.calls >= 0:
+            raise RuntimeError("Request failed with status code 500: No available agent to submit job.")
+        return "job-1"
+
+
+def test_an_agent_that_is_late_is_waited_for(monkeypatch, job_file):
+    client, shown = WithoutAgent(3), []
+    monkeypatch.setattr(room, "job_client", lambda target: client)
+    monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
+    assert submit(Submission(job_file, installed=True), "http://127.0.0.1:1", shown.append) == 0
+    assert client.calls == -1
+
+
+def test_another_ray_on_the_agent_s_port_is_named_with_the_port(monkeypatch, job_file):
+    client = WithoutAgent(1000)
+    monkeypatch.setattr(room, "job_client", lambda target: client)
+    monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(room, "_PATIENCE_SECONDS", 0.0)
+    with pytest.raises(InputError, match=r"agent does not run.*port, 52365.*listen-port=PORT`\.$") as caught:
+        submit(Submission(job_file, installed=True), "http://127.0.0.1:1", str)
+    assert caught.value.where == "--address"
+    assert "a Ray cluster must answer there" not in str(caught.value)
+
+
 def test_invalid_job_is_not_sent(job_file):
     with pytest.raises(ConfigError):
         submit(Submission(job_file, ("scaling.workers=9",)), "http://127.0.0.1:1", str)
