@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick test lint types pytest tiktok accuracy fuzz rate chaos soak bench gpu serving newcomer clean
+.PHONY: help setup demo quick test lint types pytest tiktok accuracy fuzz rate files chaos soak bench gpu serving newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -26,6 +26,7 @@ help:
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
 	@echo "make fuzz     feed 2,000 random examples each to the readers of jobs, tables, features and ids (an hour or less)"
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
+	@echo "make files    prepare 300 small files and one file of the same rows, and show the ratio of the times"
 	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (an hour);"
 	@echo "              goes on where it was cut short, runs/chaos.json has what is done"
 	@echo "make soak     an hour of training with a kill every five minutes"
@@ -81,6 +82,9 @@ fuzz: $(STAMP)
 
 rate: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.read_rate
+
+files: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.many_files $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.reliability.campaign --out runs/chaos.json
