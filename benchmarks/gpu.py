@@ -50,7 +50,7 @@ def measure(
     job = parse_job(tree, sets)
     exchange = Exchange(None, graph.book.worker_bounds(1), 0)
     state = initial_state(job, graph, device)
-    sampler, step = BatchSampler(graph, exchange, job), TrainingStep(job, graph, exchange, state)
+    sampler, step = BatchSampler(graph, exchange, job, device), TrainingStep(job, graph, exchange, state)
     times: dict[str, list[float]] = {"sample": [], "move": [], "step": []}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -125,7 +125,7 @@ def make_trainer(rank: int, job: Job, device: str = "cpu") -> Trainer:
         graph,
         exchange,
         state,
-        BatchSampler(graph, exchange, job),
+        BatchSampler(graph, exchange, job, worker.device),
         TrainingStep(job, graph, exchange, state),
     )
     trainer.publish_lists()

@@ -15,6 +15,13 @@ from mmssl_dist.config.tree import JobSections
 class Job(JobSections):
     """A whole job."""
 
+    @property
+    def samples_on_device(self) -> bool:
+        """Whether neighbours are drawn on the device that trains (``training.sampler``)."""
+        if self.training.sampler == "auto":
+            return self.scaling.gpus_per_worker > 0
+        return self.training.sampler == "device"
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         job = with_dependent_defaults(self)

@@ -47,6 +47,9 @@ class Training(Section):
     fanout: Literal["all"] | Counts = (10, 10)
     """Neighbours sampled per node and hop, seeds first, one number per model layer; "all": every
     neighbour."""
+    sampler: Literal["auto", "dgl", "device"] = "auto"
+    """What draws neighbours: "dgl", DGL on the CPU; "device", where the worker trains, each draw a function
+    of its node, so that all devices draw alike. "auto": "device" on a GPU, else "dgl"."""
     prefetch: Natural = 2
     """Batches sampled ahead of the step, per worker; 0 samples within the step."""
     rows: RowOptimizer = RowOptimizer()

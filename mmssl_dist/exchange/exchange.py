@@ -32,11 +32,13 @@ class Route:
         requested: int64 local row numbers this worker sends, requester by requester; within one, sorted and
             unique.
         requested_counts: [W] how many of them each requester gets.
+        announced: [W] the number that each worker sent along with what it asks for.
     """
 
     asked: tuple[int, ...]
     requested: Tensor
     requested_counts: tuple[int, ...]
+    announced: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Route:
         """The same route with its tensors on ``device``."""
@@ -99,22 +101,37 @@ class Exchange:
         """How many nodes this worker owns."""
         return int(self.bounds[self.rank + 1]) - self.first
 
-    def route(self, ids: Tensor) -> Route:
+    def route(self, ids: Tensor, announce: int = 0) -> Route:
         """Tell each owner which of its rows this worker wants.
 
         Args:
-            ids: int64 node ids, sorted and unique.
+            ids: int64 node ids, sorted and unique. announce: a number that every worker is to know.
         """
         self.traffic.rows += len(ids)
         if self.world_size == 1:
             self.traffic.local_rows += len(ids)
-            return Route((len(ids),), ids, (len(ids),))
+            return Route((len(ids),), ids, (len(ids),), (announce,))
         cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
         asked = tuple(b - a for a, b in pairwise(cuts))
         self.traffic.local_rows += asked[self.rank]
-        requested_counts = self.swap_counts(asked)
+        numbers = torch.tensor([[count, announce] for count in asked], device=self.device)
+        ones = (1,) * self.world_size
+        requested_counts, announced = map(tuple, self.all_to_all(numbers, ones, ones).T.tolist())
         requested = self.all_to_all(ids.to(self.wire), asked, requested_counts)
-        return Route(asked, requested.to(torch.int64).sub_(self.first), requested_counts)
+        return Route(asked, requested.to(torch.int64).sub_(self.first), requested_counts, announced)
+
+    def part_of(self, route: Route, asked: Tensor, requested: Tensor) -> Route:
+        """The road of some rows of ``route``, which both ends can tell without a message.
+
+        Args:
+            asked: bool [sum(route.asked)], which rows this worker asks for. requested: bool
+                [len(route.requested)], which rows it sends.
+        """
+        return Route(
+            asked=_segment_sums(asked.to(torch.int64), route.asked),
+            requested=route.requested[requested],
+            requested_counts=_segment_sums(requested.to(torch.int64), route.requested_counts),
+        )
 
     def fetch(self, route: Route, rows: Tensor) -> Tensor:
         """The rows this worker asked for, in the order of its ids; differentiable.
@@ -148,6 +165,27 @@ class Exchange:
         result: Tensor = _Send.apply(rows, tuple(outgoing), tuple(incoming), self)  # type: ignore[no-untyped-call]
         return result
 
+    def send_together(self, parts: Sequence[tuple[Tensor, Sequence[int], Sequence[int]]]) -> list[Tensor]:
+        """``send`` of several (rows, outgoing, incoming) in one message; all rows have one type."""
+        if self.world_size == 1 or len(parts) == 1:
+            return [self.send(*part) for part in parts]
+        widths = [math.prod(rows.shape[1:]) for rows, _, _ in parts]
+        outgoing, incoming = (
+            [[count * width for count in part[side]] for part, width in zip(parts, widths, strict=True)]
+            for side in (1, 2)
+        )
+        pieces = [
+            torch.split(rows.reshape(-1), sent) for (rows, _, _), sent in zip(parts, outgoing, strict=True)
+        ]
+        by_peer = [piece for of_peer in zip(*pieces, strict=True) for piece in of_peer]
+        received = self.send(torch.cat(by_peer), _sums(outgoing), _sums(incoming))
+        cuts = [size for of_peer in zip(*incoming, strict=True) for size in of_peer]
+        arrived = torch.split(received, cuts)
+        return [
+            torch.cat(arrived[number :: len(parts)]).view(-1, *rows.shape[1:])
+            for number, (rows, _, _) in enumerate(parts)
+        ]
+
     def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
         """How many rows each worker will send here, given how many this one sends to each of them."""
         if self.world_size == 1:
@@ -176,10 +214,10 @@ class Exchange:
         """Elementwise sum over the workers; same on each of them, not differentiable."""
         if self.world_size == 1:
             return values.detach()
-        total = values.detach().clone()
+        total = values.detach().clone().to(self.device)
         with self._timed():
             dist.all_reduce(total, group=self.group)
-        return total
+        return total.to(values.device)
 
     def max(self, value: int) -> int:
         """The largest ``value`` of any worker."""
@@ -191,8 +229,12 @@ class Exchange:
         return int(largest)
 
     def all_to_all(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
-        """``send`` without a gradient, for more than one worker; no message is larger than 64 MB, or one
-        row."""
+        """``send`` without a gradient, for more than one worker; no message is larger than 64 MB, or one row.
+
+        Rows on a device that the group's backend does not reach go by way of the machine's memory.
+        """
+        if rows.device.type != self.device.type:
+            return self.all_to_all(rows.to(self.device), outgoing, incoming).to(rows.device)
         received = rows.new_empty((sum(incoming), *rows.shape[1:]))
         per_row = math.prod(rows.shape[1:]) * rows.element_size()
         self.traffic.bytes_sent += per_row * (sum(outgoing) - outgoing[self.rank])
@@ -244,6 +286,11 @@ class Exchange:
         started = time.perf_counter()
         yield
         self.traffic.seconds += time.perf_counter() - started
+
+
+def _sums(sizes: Sequence[Sequence[int]]) -> list[int]:
+    """[D] lists of W numbers -> their W sums."""
+    return [sum(of_peer) for of_peer in zip(*sizes, strict=True)]
 
 
 def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:

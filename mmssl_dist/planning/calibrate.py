@@ -106,7 +106,7 @@ def _measure(job: Job, graph: LocalGraph, device: torch.device) -> tuple[float, 
     """Mean number of ID rows, and median seconds of a step with its sampling."""
     exchange = Exchange(dist.group.WORLD, graph.book.worker_bounds(1), 0)
     state = initial_state(job, graph, device)
-    sampler, step = BatchSampler(graph, exchange, job), TrainingStep(job, graph, exchange, state)
+    sampler, step = BatchSampler(graph, exchange, job, device), TrainingStep(job, graph, exchange, state)
     sampler.publish({m: lists.graph(exchange) for m, lists in state.lists.items()})
     rows, seconds = [], []
     for number in range(_WARM_UP + _MEASURED):

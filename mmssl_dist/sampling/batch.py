@@ -16,10 +16,12 @@ from mmssl_dist.kernels.edges import row_ends
 from mmssl_dist.kernels.id_sets import known_pairs, union
 from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
 from mmssl_dist.sampling.draws import Purpose, key
-from mmssl_dist.sampling.neighbours import Neighbours, NeighbourSampler
+from mmssl_dist.sampling.neighbours import Draw, Neighbours, NeighbourSampler, sample_together
 from mmssl_dist.sampling.seeds import SeedSampler
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on ``device``."""
-        if device.type == "cpu":
+        if self.nodes.device.type == device.type:
             return self
         moved = {name: value.to(device) for name, value in vars(self).items() if hasattr(value, "to")}
         return replace(self, **moved)
@@ -74,12 +76,15 @@ class BatchSampler:
 
     Args:
         graph: this worker's partitions.
-        exchange: on CPU, over a process group that nothing else uses meanwhile.
-        job: seed, fanouts, candidates.
+        exchange: over a process group that nothing else uses meanwhile; its backend is one for the CPU.
+        job: seed, fanouts, candidates, the sampler.
+        device: where the worker trains; batches are made there by the sampler of devices, else on the CPU.
     """
 
-    def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job) -> None:
+    def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job, device: torch.device = _CPU) -> None:
         self.graph, self.exchange, self.seed = graph, exchange, job.seed
+        self.keyed = job.samples_on_device
+        self.device = device if self.keyed else _CPU
         self.seeds = SeedSampler(graph, exchange, job)
         full = job.training.fanout == "all"
         self.fanouts = (None,) * job.model.layers if job.training.fanout == "all" else job.training.fanout
@@ -90,12 +95,18 @@ class BatchSampler:
             or job.model.modality_graph.size > 0
             or job.losses.ranking.loss == "softmax"
         )
-        self.training = NeighbourSampler(graph.training, graph, exchange)
+        self.training = self._sampler(graph.training)
         self.views: dict[str, NeighbourSampler] = {}
         self.similar_fanout = None if job.model.item_graph.fanout == "all" else job.model.item_graph.fanout
         self.similar: dict[str, NeighbourSampler] = {}
         if job.model.item_graph.weight > 0:
-            self.similar = {m: NeighbourSampler(lists, graph, exchange) for m, lists in graph.similar.items()}
+            self.similar = {m: self._sampler(lists) for m, lists in sorted(graph.similar.items())}
+        book = graph.book
+        self._part_bounds = torch.from_numpy(book.bounds).to(self.device)
+        self._first_items = torch.tensor([book.item_range(part)[0] for part in range(book.parts)]).to(
+            self.device
+        )
+        self._worker_bounds = exchange.bounds.to(self.device)
 
     @property
     def steps(self) -> int:
@@ -104,17 +115,18 @@ class BatchSampler:
 
     def publish(self, views: Mapping[str, Adjacency]) -> None:
         """Sample modality m's lists from ``views[m]`` from now on."""
-        self.views = {
-            m: NeighbourSampler(view, self.graph, self.exchange) for m, view in sorted(views.items())
-        }
+        self.views = {m: self._sampler(view) for m, view in sorted(views.items())}
+
+    def _sampler(self, lists: Adjacency) -> NeighbourSampler:
+        return NeighbourSampler(lists.to(self.device), self.graph, self.exchange, keyed=self.keyed)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """The batch of ``step`` of ``epoch``: a function of the seed, these numbers and the published
         views."""
-        seeds = self.seeds.draw(epoch, step)
+        seeds = self.seeds.draw(epoch, step).to(self.device)
         first, rank = self.exchange.first, self.exchange.rank
         candidates = self._all_candidates(seeds.candidates)
-        cuts = torch.searchsorted(candidates, self.exchange.bounds).tolist()
+        cuts = torch.searchsorted(candidates, self._worker_bounds).tolist()
         nodes, (users, positives, negatives, own) = union(
             self.graph.book.num_nodes,
             seeds.users + first,
@@ -124,7 +136,7 @@ class BatchSampler:
         )
         batch_users = torch.unique(users)
         user_rows = nodes.index_select(0, batch_users) - first
-        graph, seed_route, id_route = self._neighbourhood(nodes, epoch, step)
+        graph, seed_route, id_route = self._neighbourhood(nodes, len(user_rows), epoch, step)
         return Batch(
             epoch=epoch,
             step=step,
@@ -134,7 +146,7 @@ class BatchSampler:
             positives=positives,
             negatives=negatives,
             batch_users=batch_users,
-            user_counts=self.exchange.gather_counts(len(user_rows)),
+            user_counts=seed_route.announced,
             own_candidates=own,
             candidates=candidates,
             candidate_counts=tuple(b - a for a, b in pairwise(cuts)),
@@ -147,56 +159,63 @@ class BatchSampler:
     def _all_candidates(self, drawn: Tensor) -> Tensor:
         """Candidates of the global batch, sorted and unique; the same on every worker."""
         if not self.use_candidates:
-            return torch.empty(0, dtype=torch.int64)
+            return drawn[:0]
+        book, workers = self.graph.book, self.exchange.world_size
         if self.all_candidates:
-            book = self.graph.book
-            ranges = [torch.arange(*book.item_range(part)) for part in range(book.parts)]
+            ranges = [torch.arange(*book.item_range(part), device=drawn.device) for part in range(book.parts)]
             return torch.cat(ranges)
-        everyone = self.exchange.gather_rows(drawn, self.exchange.gather_counts(len(drawn)))
+        shares = [self.seeds.candidate_count(book.worker_parts(rank, workers)) for rank in range(workers)]
+        everyone = self.exchange.gather_rows(drawn, shares)
         distinct: Tensor = torch.unique(everyone)
         return distinct
 
     def _known(self, user_rows: Tensor, candidates: Tensor) -> Tensor:
-        training = self.graph.training
+        training = self.training.adjacency
         return known_pairs(
             self.graph.book.num_nodes, training.indptr, training.neighbours, user_rows, candidates
         )
 
-    def _neighbourhood(self, nodes: Tensor, epoch: int, step: int) -> tuple[SampledGraph, Route, Route]:
+    def _neighbourhood(
+        self, nodes: Tensor, num_users: int, epoch: int, step: int
+    ) -> tuple[SampledGraph, Route, Route]:
         """Hops outwards from the seeds; each set holds the one before it. What views and similar items take
-        joins the outermost set."""
-        inner, seeds = nodes, torch.arange(len(nodes))
-        seed_route = route = self.exchange.route(nodes)
+        joins the outermost set. ``num_users``, of this worker, travels with the seeds' ids."""
+        inner, seeds = nodes, self._arange(len(nodes))
+        seed_route = route = self.exchange.route(nodes, num_users)
         layers: list[Block] = []
+        first: _FirstHop | None = None
         similar: _DrawnSimilar | None = None
         similar_sources: list[Tensor] = []
         for hop, fanout in enumerate(self.fanouts):
-            drawn = self.training.sample(route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
-            if hop == 0 and self.similar:
-                similar = self._similar_items(nodes, drawn, epoch, step)
+            draw = Draw(self.training, route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
+            (drawn,), similar = self._with_similar([draw], first, similar, inner, epoch, step)
             outermost = hop + 1 == len(self.fanouts) and not self.views
+            if outermost and hop == 0 and self.similar:  # no later message that their lists could travel with
+                reached, (keep, source) = union(self.graph.book.num_nodes, nodes, drawn.nodes)
+                alone = _FirstHop(drawn, keep, source, self.exchange.route(reached))
+                _, similar = self._with_similar([], alone, None, reached, epoch, step)
             more = similar.nodes if similar is not None and outermost else ()
             outer, (keep, source, *similar_sources) = union(
                 self.graph.book.num_nodes, inner, drawn.nodes, *more
             )
             layers.append(_block(drawn, source, len(outer), keep))
             inner, seeds, route = outer, keep.index_select(0, seeds), self.exchange.route(outer)
-        outer, start_keep, views = inner, torch.arange(len(inner)), {}
+            first = first or _FirstHop(drawn, keep, source, route)
+        outer, start_keep, views = inner, self._arange(len(inner)), {}
         if self.views:
-            drawn_views = {
-                m: sampler.sample(
-                    route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position)
-                )
-                for position, (m, sampler) in enumerate(self.views.items())
-            }
+            draws = [
+                Draw(sampler, route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
+                for position, sampler in enumerate(self.views.values())
+            ]
+            drawn_views, similar = self._with_similar(draws, first, similar, inner, epoch, step)
             more = similar.nodes if similar is not None else ()
             outer, (start_keep, *sources) = union(
-                self.graph.book.num_nodes, inner, *(drawn.nodes for drawn in drawn_views.values()), *more
+                self.graph.book.num_nodes, inner, *(drawn.nodes for drawn in drawn_views), *more
             )
             view_sources, similar_sources = sources[: len(drawn_views)], sources[len(drawn_views) :]
             views = {
                 m: _block(drawn, source, len(outer))
-                for (m, drawn), source in zip(drawn_views.items(), view_sources, strict=True)
+                for m, drawn, source in zip(self.views, drawn_views, view_sources, strict=True)
             }
             route = self.exchange.route(outer)
         graph = SampledGraph(
@@ -209,34 +228,72 @@ class BatchSampler:
         )
         return graph, seed_route, route
 
-    def _similar_items(self, nodes: Tensor, neighbours: Neighbours, epoch: int, step: int) -> _DrawnSimilar:
-        """Item-item lists of the items among the seeds ``nodes`` and among what was drawn for their users."""
-        seed_is_item = self._is_item(nodes)
-        of_user = ~torch.repeat_interleave(seed_is_item, neighbours.counts, output_size=len(neighbours.nodes))
-        items, (seed_items, users_items) = union(
-            self.graph.book.num_nodes, nodes[seed_is_item], neighbours.nodes[of_user]
+    def _with_similar(
+        self,
+        draws: list[Draw],
+        first: _FirstHop | None,
+        similar: _DrawnSimilar | None,
+        reached: Tensor,
+        epoch: int,
+        step: int,
+    ) -> tuple[list[Neighbours], _DrawnSimilar | None]:
+        """``draws``; and similar items, in the same message, once the first hop has shown which items need
+        them: those among the nodes that it ``reached``, seeds included, since users are joined to items only.
+        """
+        if first is None or similar is not None or not self.similar:
+            return sample_together(self.exchange, draws), similar
+        is_item = self._is_item(reached)
+        route = self.exchange.part_of(
+            first.route, is_item, self._is_item(first.route.requested + self.exchange.first)
         )
-        route = self.exchange.route(items)
-        lists = {
-            m: sampler.sample(
-                route, self.similar_fanout, key(self.seed, Purpose.SIMILAR, epoch, step, position)
+        more = [
+            Draw(
+                sampler,
+                route,
+                self.similar_fanout,
+                key(self.seed, Purpose.SIMILAR, epoch, step, position),
             )
-            for position, (m, sampler) in enumerate(sorted(self.similar.items()))
-        }
-        # an item seed has one edge, to its own row; a user has one to each drawn item, all alike
-        counts = torch.where(seed_is_item, 1, neighbours.counts)
-        of_item = torch.repeat_interleave(seed_is_item, counts)
-        source = torch.empty_like(of_item, dtype=torch.int64)
-        source[of_item], source[~of_item] = seed_items, users_items
-        weight = torch.repeat_interleave(
-            counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source)
-        )
-        return _DrawnSimilar(
-            lists, make_block(row_ends(counts), source, weight, len(items), nodes.new_empty(0))
-        )
+            for position, sampler in enumerate(self.similar.values())
+        ]
+        drawn = sample_together(self.exchange, [*draws, *more])
+        lists = dict(zip(self.similar, drawn[len(draws) :], strict=True))
+        return drawn[: len(draws)], _DrawnSimilar(lists, _gather(first, is_item))
 
     def _is_item(self, nodes: Tensor) -> Tensor:
-        return torch.from_numpy(self.graph.book.is_item(nodes.numpy()))
+        """bool, whether each of the node ids is an item's."""
+        parts = torch.searchsorted(self._part_bounds, nodes, right=True).sub_(1)
+        return nodes >= self._first_items.index_select(0, parts)
+
+    def _arange(self, count: int) -> Tensor:
+        return torch.arange(count, device=self.device)
+
+
+@dataclass(frozen=True)
+class _FirstHop:
+    """What was drawn for the seeds; where the seeds and the drawn nodes stand among all of these; and the
+    road of these."""
+
+    drawn: Neighbours
+    keep: Tensor
+    source: Tensor
+    route: Route
+
+
+def _gather(first: _FirstHop, is_item: Tensor) -> Block:
+    """From the items among the nodes of the first hop to the seeds: an item seed has one edge, to its own
+    row; a user has one to each item drawn for it, all alike."""
+    ranks = torch.cumsum(is_item, 0).sub_(1)
+    seed_is_item = is_item.index_select(0, first.keep)
+    counts = torch.where(seed_is_item, 1, first.drawn.counts)
+    of_user = ~torch.repeat_interleave(seed_is_item, first.drawn.counts, output_size=len(first.source))
+    of_item = torch.repeat_interleave(seed_is_item, counts)
+    source = torch.empty_like(of_item, dtype=torch.int64)
+    source[of_item] = ranks[first.keep[seed_is_item]]
+    source[~of_item] = ranks[first.source[of_user]]
+    weight = torch.repeat_interleave(
+        counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source)
+    )
+    return make_block(row_ends(counts), source, weight, int(is_item.sum()), source[:0])
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""Sampling across partitions: owners draw neighbours for whoever asks, once per node and hop.
+"""Sampling across partitions: owners draw neighbours for whoever asks, and the neighbourhoods do not depend
+on how many workers there are.
 
-What several workers ask for in the same hop is drawn once, per partition, from a key of seed, epoch, step,
-hop and partition. So the sampled neighbourhoods do not depend on how many workers there are.
+By DGL, what several workers ask for in the same hop is drawn once, per partition, from a key of seed, epoch,
+step, hop and partition. By keys, a draw is a function of such a key and of the node, so it is the same
+wherever, whenever and however often it is made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +19,14 @@ from mmssl_dist.graph.ragged import ragged_range
 from mmssl_dist.graph.sampler import PartitionSampler, Sample
 from mmssl_dist.kernels.edges import drawn_weights, neighbourhoods
 from mmssl_dist.kernels.id_sets import union
+from mmssl_dist.kernels.keyed_sample import sample_rows
+from mmssl_dist.kernels.replies import pad_lists, unpad_lists
 from mmssl_dist.sampling.draws import key
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
+
+_FULLEST = 64  # slots of a reply of fixed size, at most
+_LEAST_FILLED = 0.5  # share of its slots that lists fill, on average, for a reply to be of fixed size
 
 
 @dataclass(frozen=True)
@@ -40,16 +48,20 @@ class NeighbourSampler:
     """Samples from one graph whose rows are spread over the workers.
 
     Args:
-        adjacency: the local rows' lists.
+        adjacency: the local rows' lists, on the device where draws are made.
         graph: tells which partition a local row belongs to.
         exchange: over a group of its own, since sampling runs beside the training step.
+        keyed: whether draws are made by keys, on any device; else by DGL, on the CPU.
     """
 
-    def __init__(self, adjacency: Adjacency, graph: LocalGraph, exchange: Exchange) -> None:
-        self.adjacency, self.exchange = adjacency, exchange
+    def __init__(
+        self, adjacency: Adjacency, graph: LocalGraph, exchange: Exchange, *, keyed: bool = False
+    ) -> None:
+        self.adjacency, self.exchange, self.keyed = adjacency, exchange, keyed
         self._offsets = torch.tensor(graph.offsets)
         self._samplers: list[tuple[int, int, int, PartitionSampler]] = []
-        for position, part in enumerate(graph.parts):
+        self._fixed: dict[int, bool] = {}
+        for position, part in enumerate(() if keyed else graph.parts):
             first, last = graph.offsets[position : position + 2]
             indptr = adjacency.indptr[first : last + 1]
             begin, end = int(indptr[0]), int(indptr[-1])
@@ -59,34 +71,38 @@ class NeighbourSampler:
     def sample(self, route: Route, fanout: int | None, seed: int) -> Neighbours:
         """Neighbours of the nodes of ``route``, at most ``fanout`` each; all of them when it is None
         (collective)."""
-        rows, place = route.requested, None
-        if self.exchange.world_size > 1:
-            rows, (place,) = union(self.exchange.rows, rows)
-        counts, nodes, weight = self._draw(rows, fanout, seed)
-        if place is not None:
-            starts = torch.cumsum(counts, 0).sub_(counts)
-            counts = counts.index_select(0, place)
-            asked = ragged_range(starts.index_select(0, place), counts)
-            nodes, weight = nodes.index_select(0, asked), weight.index_select(0, asked)
-        if self.exchange.world_size == 1:
-            return Neighbours(counts, nodes, weight)
-        if self.exchange.wire == torch.int64:
-            counts, (nodes, weight) = self.exchange.fetch_ragged(route, counts, [nodes, weight])
-            return Neighbours(counts, nodes, weight)
-        both = torch.stack(
-            [nodes.to(torch.int32), weight.view(torch.int32)], 1
-        )  # bits of the weights: one message
-        counts, (both,) = self.exchange.fetch_ragged(route, counts, [both])
-        return Neighbours(counts, both[:, 0].to(torch.int64), both[:, 1].contiguous().view(torch.float32))
+        return sample_together(self.exchange, [Draw(self, route, fanout, seed)])[0]
 
-    def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Counts, nodes and weights of what the local ``rows`` get."""
+    def fixed(self, fanout: int | None) -> bool:
+        """Whether replies have ``fanout`` slots for each node, filled or not: then nobody has to be sent how
+        long they are. The same on every worker (collective, once for a fanout)."""
+        if fanout is None or fanout > _FULLEST:
+            return False
+        if fanout not in self._fixed:
+            degrees = self.adjacency.indptr.diff()
+            filled = torch.stack([degrees.clamp(max=fanout).sum(), (degrees > 0).sum() * fanout])
+            entries, slots = self.exchange.sum(filled.to(self.exchange.device)).tolist()
+            self._fixed[fanout] = entries >= _LEAST_FILLED * slots
+        return self._fixed[fanout]
+
+    def reply(self, requested: Tensor, fanout: int | None, seed: int) -> tuple[Neighbours, Tensor]:
+        """What the local rows ``requested`` get: lists, and for each of them which list is its own."""
+        if self.keyed or self.exchange.world_size == 1:
+            places = torch.arange(len(requested), device=requested.device)
+            return self._draw(requested, fanout, seed), places
+        rows, (places,) = union(self.exchange.rows, requested)
+        return self._draw(rows, fanout, seed), places
+
+    def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> Neighbours:
         lists = self.adjacency
         if fanout is None:
-            return neighbourhoods(lists.indptr, lists.neighbours, lists.weight, rows)
+            return Neighbours(*neighbourhoods(lists.indptr, lists.neighbours, lists.weight, rows))
+        if self.keyed:
+            parts = (lists.indptr, lists.neighbours, lists.weight)
+            return Neighbours(*sample_rows(seed, parts, rows, self.exchange.first, fanout))
         drawn = self._draw_edges(rows, fanout, seed)
         weight = drawn_weights(lists.indptr, lists.weight, rows, drawn.counts, drawn.edges)
-        return drawn.counts, drawn.nodes, weight
+        return Neighbours(drawn.counts, drawn.nodes, weight)
 
     def _draw_edges(self, rows: Tensor, fanout: int, seed: int) -> Sample:
         if len(self._samplers) == 1:
@@ -102,3 +118,59 @@ class NeighbourSampler:
             edges=torch.cat([of_part.edges + begin for begin, of_part in drawn]),
             nodes=torch.cat([of_part.nodes for _, of_part in drawn]),
         )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What ``sample_together`` makes: neighbours of the nodes of ``route`` by ``sampler``, at most ``fanout``
+    each, from ``seed``."""
+
+    sampler: NeighbourSampler
+    route: Route
+    fanout: int | None
+    seed: int
+
+
+def sample_together(exchange: Exchange, draws: Sequence[Draw]) -> list[Neighbours]:
+    """All of ``draws``; replies of fixed size travel in one message (collective)."""
+    replies = [draw.sampler.reply(draw.route.requested, draw.fanout, draw.seed) for draw in draws]
+    if exchange.world_size == 1:
+        return [drawn for drawn, _ in replies]
+    fixed = [draw.sampler.fixed(draw.fanout) for draw in draws]
+    messages = [
+        (
+            pad_lists(
+                drawn.counts,
+                drawn.nodes,
+                drawn.weight,
+                lists=places,
+                width=draw.fanout or 0,
+                wire=exchange.wire,
+            ),
+            draw.route.requested_counts,
+            draw.route.asked,
+        )
+        for draw, (drawn, places), fits in zip(draws, replies, fixed, strict=True)
+        if fits
+    ]
+    received = iter(exchange.send_together(messages) if messages else ())
+    return [
+        Neighbours(*unpad_lists(next(received))) if fits else _ragged(exchange, draw.route, drawn, places)
+        for draw, (drawn, places), fits in zip(draws, replies, fixed, strict=True)
+    ]
+
+
+def _ragged(exchange: Exchange, route: Route, drawn: Neighbours, places: Tensor) -> Neighbours:
+    """``drawn[places]`` to who asked, with the lists' lengths in a message of their own."""
+    starts = torch.cumsum(drawn.counts, 0).sub_(drawn.counts)
+    counts = drawn.counts.index_select(0, places)
+    picked = ragged_range(starts.index_select(0, places), counts)
+    nodes, weight = drawn.nodes.index_select(0, picked), drawn.weight.index_select(0, picked)
+    if exchange.wire == torch.int64:
+        counts, (nodes, weight) = exchange.fetch_ragged(route, counts, [nodes, weight])
+        return Neighbours(counts, nodes, weight)
+    both = torch.stack(
+        [nodes.to(torch.int32), weight.view(torch.int32)], 1
+    )  # bits of the weights: one message
+    counts, (both,) = exchange.fetch_ragged(route, counts, [both])
+    return Neighbours(counts, both[:, 0].to(torch.int64), both[:, 1].contiguous().view(torch.float32))

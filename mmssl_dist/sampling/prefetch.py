@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
 
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 
@@ -14,12 +18,16 @@ class Prefetcher:
     """Calls a sampler from a thread of its own, always the same one, at most ``depth`` batches ahead.
 
     Collectives of the sampler therefore run in the order of the steps on every worker. Nothing is sampled
-    past the end of an epoch, because the views of the next one are published between the two.
+    past the end of an epoch, because the views of the next one are published between the two. On a GPU the
+    thread has a stream of its own, so that the step's kernels wait for no draw.
     """
 
     def __init__(self, sampler: BatchSampler, depth: int) -> None:
         self.sampler, self.depth = sampler, depth
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
+        self._stream: torch.cuda.Stream | None = None
+        if sampler.device.type == "cuda":
+            self._stream = torch.cuda.Stream(sampler.device)  # type: ignore[no-untyped-call]
         self._seconds: list[float] = []
         self._edges = 0
 
@@ -29,9 +37,9 @@ class Prefetcher:
         for step in range(first, self.sampler.steps):
             pending.append(self._thread.submit(self._sample, epoch, step))
             if len(pending) > self.depth:
-                yield pending.popleft().result()
+                yield self._ready(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield self._ready(pending.popleft())
 
     def take(self) -> tuple[list[float], int]:
         """Seconds that each batch since the last call took to sample, and the edges sampled."""
@@ -41,11 +49,38 @@ class Prefetcher:
 
     def _sample(self, epoch: int, step: int) -> Batch:
         started = time.perf_counter()
-        batch = self.sampler.batch(epoch, step)
+        with torch.cuda.stream(self._stream):  # nothing where there is none
+            batch = self.sampler.batch(epoch, step)
+            if self._stream is not None:
+                self._stream.synchronize()
         self._seconds.append(time.perf_counter() - started)
         self._edges += batch.graph.num_edges
+        return batch
+
+    def _ready(self, future: Future[Batch]) -> Batch:
+        batch = future.result()
+        if self._stream is not None:
+            step = torch.cuda.current_stream(self._stream.device)
+            for tensor in _tensors(batch):
+                tensor.record_stream(step)  # else the next batch may take its memory before the step is done
         return batch
 
     def close(self) -> None:
         """Stop after the batch in progress, if any."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Those in a tensor, or in a dataclass, tuple or mapping of what has any."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    parts: Iterable[object] = ()
+    if dataclasses.is_dataclass(value):
+        parts = vars(value).values()
+    elif isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, tuple):
+        parts = value
+    for part in parts:
+        yield from _tensors(part)

@@ -3,7 +3,7 @@ to a worker, so the global batch is the same for any number of workers and after
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,16 @@ class Seeds:
     negatives: Tensor
     candidates: Tensor
     pairs: int
+
+    def to(self, device: torch.device) -> Seeds:
+        """The same seeds on ``device``."""
+        return replace(
+            self,
+            users=self.users.to(device),
+            positives=self.positives.to(device),
+            negatives=self.negatives.to(device),
+            candidates=self.candidates.to(device),
+        )
 
 
 class SeedSampler:
@@ -87,6 +97,11 @@ class SeedSampler:
         """Pairs of the whole batch of ``step``."""
         _, place = self._place(epoch, step)
         return sum(self._slice(count, place)[1] - self._slice(count, place)[0] for count in self._part_pairs)
+
+    def candidate_count(self, parts: range) -> int:
+        """Candidates that ``parts`` draw in every step, with repetitions."""
+        every = self.graph.book.parts
+        return parts.stop * self.candidates // every - parts.start * self.candidates // every
 
     def draw(self, epoch: int, step: int) -> Seeds:
         """This worker's pairs, negatives and candidates of ``step``."""
@@ -144,7 +159,7 @@ class SeedSampler:
     def _candidates(self, positives: Tensor, part: int, draw: int) -> Tensor:
         """This partition's share: half of it batch positives, the rest uniform over the catalogue."""
         book = self.graph.book
-        share = (part + 1) * self.candidates // book.parts - part * self.candidates // book.parts
+        share = self.candidate_count(range(part, part + 1))
         known = share // 2 if len(positives) else 0
         slots = torch.arange(share)
         drawn = self._items(integers(draw, book.num_items, slots[known:]))

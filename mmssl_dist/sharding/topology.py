@@ -17,12 +17,21 @@ class Adjacency:
     takes several times as long.
 
     Attributes:
-        indptr: int64 [n + 1]. neighbours: int64 [E] node ids, sorted within a row. weight: float32 [E].
+        indptr: int64 [n + 1]. neighbours: int64 [E] node ids, sorted within a row; int32 where it is not on
+            the CPU. weight: float32 [E].
     """
 
     indptr: Tensor
     neighbours: Tensor
     weight: Tensor
+
+    def to(self, device: torch.device) -> Adjacency:
+        """The same lists on ``device``; on one with a memory of its own, node ids take four bytes."""
+        if device.type == "cpu":
+            return self
+        return Adjacency(
+            self.indptr.to(device), self.neighbours.to(torch.int32).to(device), self.weight.to(device)
+        )
 
     def degrees(self, rows: Tensor) -> Tensor:
         """int64 [k], number of neighbours of the local ``rows``."""

@@ -49,7 +49,7 @@ class TrainingLoop:
         self.job, self.worker, self.graph, self.session, self.validate = job, worker, graph, session, validate
         self.exchange, self.sampler_exchange = exchange, sampler_exchange
         self.state = initial_state(job, graph, worker.device)
-        self.sampler = BatchSampler(graph, sampler_exchange, job)
+        self.sampler = BatchSampler(graph, sampler_exchange, job, worker.device)
         self.step = TrainingStep(job, graph, exchange, self.state)
         self.phases, self._pairs = self.step.phases, 0
         self.position = resume(

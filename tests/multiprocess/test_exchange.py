@@ -67,6 +67,31 @@ def check_fetch(case: Case) -> None:
     assert torch.equal(case.exchange.fetch(route, numbers.index_select(0, route.requested)), case.ids)
 
 
+def check_together(case: Case) -> None:
+    """Tensors of different widths and routes share a message, forwards and backwards; a part of a route and
+    an announced number are known to both ends."""
+    table, factor = case.table(3), case.table(3)
+    own = table[case.mine].clone().requires_grad_()
+    route = case.exchange.route(case.ids, announce=10 * case.rank)
+    assert route.announced == tuple(10 * rank for rank in range(case.workers))
+    requested = route.requested + case.exchange.first
+    even = case.exchange.part_of(route, case.ids % 2 == 0, requested % 2 == 0)
+    rows = own.index_select(0, route.requested)
+    some = torch.stack([own.index_select(0, even.requested)] * 2, 1)
+    whole, part = case.exchange.send_together(
+        [(rows, route.requested_counts, route.asked), (some, even.requested_counts, even.asked)]
+    )
+    chosen = case.ids[case.ids % 2 == 0]
+    assert torch.equal(whole, table[case.ids])
+    assert torch.equal(part, torch.stack([table[chosen]] * 2, 1))
+    ((whole * factor[case.ids]).sum() + (part * factor[chosen, None]).sum()).backward()
+    wanted = torch.zeros_like(table)
+    for ids in case.asks:
+        wanted[ids] += factor[ids]
+        wanted[ids[ids % 2 == 0]] += 2 * factor[ids[ids % 2 == 0]]
+    torch.testing.assert_close(own.grad, wanted[case.mine], atol=1e-5, rtol=1e-5)
+
+
 def check_ragged(case: Case) -> None:
     """Row n holds n, n, ... and n + 0.5, ...: as many as its length says."""
     lengths = torch.from_numpy(case.rng.integers(0, 4, case.nodes))
@@ -137,6 +162,7 @@ def check_lists(case: Case) -> None:
 
 CHECKS: list[Callable[[Case], None]] = [
     check_fetch,
+    check_together,
     check_ragged,
     check_gather,
     check_reductions,
@@ -211,4 +237,4 @@ def test_large_messages_go_in_slices(workers):
 def test_exchange(workers):
     assert all(list(bounds) == sorted(bounds) for bounds in BOUNDS[workers])
     assert any(a == b for bounds in BOUNDS[workers] for a, b in pairwise(bounds))
-    assert run_workers(workers, check_all, workers, timeout=180) == [180] * workers
+    assert run_workers(workers, check_all, workers, timeout=180) == [216] * workers

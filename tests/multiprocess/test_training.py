@@ -48,6 +48,16 @@ CURVES = {
         "model.item_graph.fanout=2",
         "model.item_graph.learned=true",
     ),
+    "drawn by keys": (*SAMPLED, "training.sampler=device"),
+    "one layer": (
+        *SAMPLED,
+        "model.layers=1",
+        "training.fanout=[3]",
+        "training.sampler=device",
+        "model.modality_graph.size=0",
+        "losses.contrastive.rows=item_graph",
+        "model.item_graph.fanout=2",
+    ),
     "feature columns": (
         *SAMPLED,
         "model.feature_columns=6",
@@ -57,6 +67,7 @@ CURVES = {
     ),
     "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
 }
+DRAWN = {"DGL": (), "keys": ("training.sampler=device",)}
 DENSE = {
     "plain": (),
     "stage 1": ("training.dense.zero_stage=1",),
@@ -86,7 +97,7 @@ class Found:
     """What one worker hands back, by the name of what it ran."""
 
     curves: dict[str, list[Losses]] = field(default_factory=dict)
-    draws: list[Drawn] = field(default_factory=list)
+    draws: dict[str, list[Drawn]] = field(default_factory=dict)
     dense: dict[str, list[float]] = field(default_factory=dict)
     moved: dict[int, dict[str, float]] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
@@ -102,7 +113,8 @@ def run_all(rank: int, folder: Path, workers: int) -> Found:
     found = Found()
     for name, sets in CURVES.items():
         found.curves[name] = curve(rank, job(*sets))
-    found.draws = draws(rank, job(*SAMPLED))
+    for name, sets in DRAWN.items():
+        found.draws[name] = draws(rank, job(*SAMPLED, *sets))
     if workers == 2:
         found.dense = {
             name: [losses["total"] for losses in curve(rank, job(*sets), 4)] for name, sets in DENSE.items()
@@ -188,13 +200,14 @@ def draws(rank: int, job: Job) -> list[Drawn]:
     return found
 
 
-def test_the_global_batch_is_the_same_for_any_number_of_workers(runs):
+@pytest.mark.parametrize("by", DRAWN)
+def test_the_global_batch_is_the_same_for_any_number_of_workers(runs, by):
     for step in range(4):
-        (one,) = (found.draws[step] for found in runs[1])
+        (one,) = (found.draws[by][step] for found in runs[1])
         assert len(one.pairs) > 0
         assert len(one.edges) > 3 * len(one.pairs)
         for workers in (2, 3):
-            shares = [found.draws[step] for found in runs[workers]]
+            shares = [found.draws[by][step] for found in runs[workers]]
             assert sorted(pair for share in shares for pair in share.pairs) == one.pairs
             assert set.union(*(share.edges for share in shares)) == one.edges
             assert all(share.candidates == one.candidates for share in shares)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import Tensor
 
 from mmssl_dist.errors import MmsslError
-from mmssl_dist.kernels import edges, id_sets, keyed, row_adam
+from mmssl_dist.kernels import edges, id_sets, keyed, keyed_sample, replies, row_adam
 
 NODES = 200
 
@@ -168,3 +169,62 @@ def test_several_threads_give_the_same(monkeypatch):
         assert torch.equal(keyed.dropout(rows, ids, 1, 0.5), keyed.dropout_plain(rows, ids, 1, 0.5))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fanout", [1, 4, 11, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_keyed_samples_have_equal_bits(seed, fanout):
+    indptr, neighbours, weight = lists(seed)
+    rows = torch.randint(0, NODES, (90,), generator=torch.Generator().manual_seed(seed))
+    key, first = 2**62 + seed, 2**40
+    ours = keyed_sample.sample_rows(key, (indptr, neighbours, weight), rows, first, fanout)
+    for twin in (
+        keyed_sample.sample_rows_plain(key, (indptr, neighbours, weight), rows, first, fanout),
+        keyed_sample.sample_rows_plain(key, (indptr, neighbours.int(), weight), rows, first, fanout),
+        keyed_sample.sample_rows(key, (indptr, neighbours.int(), weight), rows, first, fanout),
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(ours, twin, strict=True))
+    counts, nodes, weights = (part.tolist() for part in ours)
+    for row, count in zip(rows.tolist(), counts, strict=True):
+        low, high = indptr[row : row + 2].tolist()
+        known = dict(zip(neighbours[low:high].tolist(), weight[low:high].tolist(), strict=True))
+        chosen = nodes[:count]
+        assert len(set(chosen)) == count == min(high - low, fanout)
+        for node, weighs in zip(chosen, weights[:count], strict=True):
+            assert weighs == pytest.approx(known[node] * (high - low) / count)
+        nodes, weights = nodes[count:], weights[count:]
+    assert not nodes
+
+
+def test_every_set_of_neighbours_is_as_likely():
+    """All 20 sets of 3 of 6 neighbours over 40,000 nodes, by a chi-squared test; and neighbouring keys draw
+    apart."""
+    rows = 40_000
+    indptr, weight = torch.arange(rows + 1) * 6, torch.ones(6 * rows)
+    neighbours = torch.arange(6).repeat(rows)
+    counted = []
+    for key in (7, 8):
+        _, nodes, _ = keyed_sample.sample_rows(key, (indptr, neighbours, weight), torch.arange(rows), 0, 3)
+        sets = (1 << nodes.view(rows, 3)).sum(1)
+        counted.append(sets)
+        observed = torch.bincount(sets, minlength=64)
+        observed = observed[observed > 0]
+        assert len(observed) == 20
+        assert stats.chisquare(observed.numpy()).pvalue > 1e-3
+    assert abs(float((counted[0] == counted[1]).double().mean()) - 1 / 20) < 0.005
+
+
+@pytest.mark.parametrize("wire", [torch.int32, torch.int64])
+@pytest.mark.parametrize("chosen", [0, 1, 60])
+def test_replies_of_fixed_size(chosen, wire):
+    indptr, nodes, weights = lists(chosen)
+    counts = indptr.diff()
+    pick = torch.randint(0, NODES, (chosen,), generator=torch.Generator().manual_seed(chosen))
+    given = {"lists": pick, "width": 11, "wire": wire}
+    padded = replies.pad_lists(counts, nodes, weights, **given)
+    assert torch.equal(padded, replies.pad_lists_plain(counts, nodes, weights, **given))
+    assert padded.shape == (chosen, 11, 2)
+    assert padded.dtype == wire
+    expected = edges.neighbourhoods(indptr, nodes, weights, pick)
+    for unpad in (replies.unpad_lists, replies.unpad_lists_plain):
+        assert all(torch.equal(a, b) for a, b in zip(unpad(padded), expected, strict=True))

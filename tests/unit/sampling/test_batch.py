@@ -14,6 +14,7 @@ from torch import Tensor
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.kernels import edges, id_sets, keyed_sample
 from mmssl_dist.sampling.batch import Batch, BatchSampler
 from mmssl_dist.sampling.block import Block, aggregate
 from mmssl_dist.sampling.seeds import SeedSampler
@@ -131,28 +132,37 @@ def checked(
     return batches
 
 
-@settings(max_examples=40)
-@given(small_graphs(), st.integers(0, 12), st.integers(1, 3), st.integers(1, 3))
-def test_small_graphs(case, more, inner, outer):
+@settings(max_examples=60)
+@given(
+    small_graphs(),
+    st.integers(0, 12),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["dgl", "device"]),
+)
+def test_small_graphs(case, more, inner, outer, draws):
     book, pairs = case
     job = sampling_job(
         book.parts,
         f"training.batch_size={book.parts + more}",
         f"training.fanout=[{inner}, {outer}]",
         "losses.candidates=5",
+        f"training.sampler={draws}",
     )
     checked(book, pairs, job, [inner, outer])
 
 
+@pytest.mark.parametrize("draws", ["dgl", "device"])
 @pytest.mark.parametrize("candidates", ["12", "all"])
 @pytest.mark.parametrize("fanout", ["[3, 2]", "all"])
-def test_with_views(candidates, fanout):
+def test_with_views(candidates, fanout, draws):
     job = sampling_job(
         2,
         "training.batch_size=20",
         f"training.fanout={fanout}",
         "model.modality_graph.fanout=2",
         f"losses.candidates={candidates}",
+        f"training.sampler={draws}",
     )
     fanouts = [3, 2] if fanout != "all" else [None, None]
     batches = checked(BOOK, PAIRS, job, fanouts, views=3)
@@ -243,3 +253,43 @@ def test_sampled_sums_are_unbiased():
         z = z_scores(draws, exact)
         assert z.abs().max() < 4
         assert 0.5 < z.square().mean() < 1.6
+
+
+def tensors(value: object) -> list[Tensor]:
+    """Those in a batch, in the order of its fields."""
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    parts = vars(value).values() if hasattr(value, "__dataclass_fields__") else parts
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def test_batches_by_keys_have_equal_bits_with_the_kernels_of_another_device(monkeypatch):
+    """What a GPU runs, the kernels' torch twins, run here on the CPU: whole batches are equal, bit by bit."""
+    job = sampling_job(
+        2,
+        "training.batch_size=20",
+        "training.fanout=[3, 2]",
+        "training.sampler=device",
+        "losses.candidates=9",
+    )
+    views = {"image": lists_view(BOOK, 3)}
+
+    def batches() -> list[Batch]:
+        made_by = sampler(BOOK, PAIRS, job)
+        made_by.publish(views)
+        return [made_by.batch(1, step) for step in range(made_by.steps)]
+
+    compiled = batches()
+    twins = {
+        "batch.union": id_sets.union_plain,
+        "batch.known_pairs": id_sets.known_pairs_plain,
+        "neighbours.sample_rows": keyed_sample.sample_rows_plain,
+        "block.transpose": edges.transpose_plain,
+    }
+    for name, twin in twins.items():
+        monkeypatch.setattr(f"mmssl_dist.sampling.{name}", twin)
+    for ours, theirs in zip(compiled, batches(), strict=True):
+        of_both = list(zip(tensors(ours), tensors(theirs), strict=True))
+        assert len(of_both) > 30
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in of_both)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import torch
 
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sampling.prefetch import Prefetcher
@@ -31,6 +32,7 @@ class Recorder:
     threads: set[int] = field(default_factory=set)
     gate: threading.Event | None = None
     inside: threading.Event = field(default_factory=threading.Event)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def batch(self, epoch: int, step: int) -> Made:
         self.threads.add(threading.get_ident())

@@ -1,0 +1,123 @@
+"""Fanout without replacement as a function of (key, node): in equal bits on any device and for any number of
+workers.
+
+Floyd's algorithm (Bentley and Floyd, A Sample of Brilliance, CACM 1987) for k of d neighbours: slot j draws t
+from 0 .. d - k + j, and takes d - k + j itself where an earlier slot has t. Every set of k neighbours is as
+likely as any other, but for d / 2^32 by which a draw from 32 bits is uneven.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmssl_dist.kernels.bits import GOLDEN, mix
+from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.keyed import WORD, mix_words, shift_right, signed
+
+_LEAST_ROWS = 1 << 10  # of a thread
+_GOLDEN = 0x9E3779B97F4A7C15
+_S32 = np.uint64(32)
+
+
+def sample_rows(
+    key: int, lists: tuple[Tensor, Tensor, Tensor], rows: Tensor, first_node: int, fanout: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """At most ``fanout`` neighbours of each of the rows [k].
+
+    Args:
+        key: of 63 bits.
+        lists: indptr int64 [n + 1], neighbours int64 or int32 [E], weights float32 [E].
+        rows: int64 [k], in any order; equal rows draw alike.
+        first_node: node id of row 0. fanout: at least 1.
+
+    Returns:
+        counts int64 [k]; nodes int64 and weights float32 [sum(counts)], an edge's weight times its row's
+        degree / count.
+    """
+    if rows.device.type != "cpu":
+        return sample_rows_plain(key, lists, rows, first_node, fanout)
+    indptr, neighbours, weight = lists
+    starts = indptr.index_select(0, rows)
+    degrees = indptr.index_select(0, rows + 1).sub_(starts)
+    counts = degrees.clamp(max=fanout)
+    ends = torch.cumsum(counts, 0)
+    total = int(ends[-1]) if len(ends) else 0
+    nodes, weights = torch.empty(total, dtype=torch.int64), torch.empty(total)
+    given = [x.contiguous().numpy() for x in (starts, degrees, ends, neighbours, weight, rows)]
+    out = nodes.numpy(), weights.numpy()
+    word = np.uint64(key & WORD)
+    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _draw(word, *given, first_node, fanout, *out, a, b))
+    return counts, nodes, weights
+
+
+def sample_rows_plain(
+    key: int, lists: tuple[Tensor, Tensor, Tensor], rows: Tensor, first_node: int, fanout: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``sample_rows`` in torch: slots side by side, so a comparison for every two slots and no sort."""
+    indptr, neighbours, weight = lists
+    starts = indptr.index_select(0, rows)
+    degrees = indptr.index_select(0, rows + 1) - starts
+    counts = degrees.clamp(max=fanout)
+    slots = torch.arange(fanout, device=rows.device).unsqueeze(1)
+    state = mix_words(((rows + first_node) * signed(_GOLDEN)).bitwise_xor_(signed(key)))
+    bits = shift_right(mix_words(((slots + 1) * signed(_GOLDEN)).bitwise_xor(state)), 32)  # [fanout, k]
+    top = (degrees - fanout) + slots
+    drawn = shift_right(bits * (top + 1).clamp(min=0), 32)
+    for slot in range(1, fanout):
+        taken = (drawn[:slot] == drawn[slot]).any(0)
+        drawn[slot] = torch.where(taken, top[slot], drawn[slot])
+    chosen = torch.where(degrees <= fanout, slots, drawn).add_(starts)
+    edges = chosen.T[slots.T < counts.unsqueeze(1)]
+    scale = degrees.to(torch.float32).div_(counts.clamp(min=1))
+    weights = weight.index_select(0, edges)
+    weights.mul_(torch.repeat_interleave(scale, counts, output_size=len(edges)))
+    return counts, neighbours.index_select(0, edges).to(torch.int64), weights
+
+
+_DRAW = (
+    "void(uint64, int64[::1], int64[::1], int64[::1], {}[::1], float32[::1], int64[::1], int64, int64, "
+    "int64[::1], float32[::1], int64, int64)"
+)
+
+
+@kernel(_DRAW.format("int64"), _DRAW.format("int32"))
+def _draw(
+    key: np.uint64,
+    starts: np.ndarray,
+    degrees: np.ndarray,
+    ends: np.ndarray,
+    neighbours: np.ndarray,
+    weight: np.ndarray,
+    rows: np.ndarray,
+    first_node: int,
+    fanout: int,
+    nodes: np.ndarray,
+    weights: np.ndarray,
+    begin: int,
+    end: int,
+) -> None:
+    chosen = np.empty(fanout, np.int64)
+    for i in range(begin, end):
+        start, degree = starts[i], degrees[i]
+        if degree <= fanout:
+            at = ends[i] - degree
+            for j in range(degree):
+                nodes[at + j] = neighbours[start + j]
+                weights[at + j] = weight[start + j]
+            continue
+        at = ends[i] - fanout
+        scale = np.float32(degree) / np.float32(fanout)
+        state = mix((np.uint64(rows[i] + first_node) * GOLDEN) ^ key)
+        for j in range(fanout):
+            top = degree - fanout + j
+            bits = mix(state ^ (np.uint64(j + 1) * GOLDEN)) >> _S32
+            drawn = np.int64((bits * np.uint64(top + 1)) >> _S32)
+            for k in range(j):
+                if chosen[k] == drawn:
+                    drawn = top
+                    break
+            chosen[j] = drawn
+            nodes[at + j] = neighbours[start + drawn]
+            weights[at + j] = weight[start + drawn] * scale
