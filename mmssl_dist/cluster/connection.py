@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,11 +47,16 @@ class Cluster:
             MmsslError: as the function raised it.
             WorkerError: it raised something else, or its process died.
         """
+        return self.run_tasks(function, [arguments])[0]
+
+    def run_tasks(self, function: Callable[..., Any], arguments: Sequence[tuple[object, ...]]) -> list[Any]:
+        """As ``run_task``, one task for each tuple of arguments, side by side."""
         import ray
 
         variables = {"env_vars": dict(self.environment)} if self.environment else None
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
-        return self.result_of(task.remote(function, arguments, self.relay), function)
+        references = [task.remote(function, given, self.relay) for given in arguments]
+        return [self.result_of(reference, function) for reference in references]
 
     def result_of(self, reference: Any, function: Callable[..., Any]) -> Any:
         """The value of ``reference``, which runs ``function``; passes on its log meanwhile. Raises as

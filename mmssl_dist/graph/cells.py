@@ -7,6 +7,7 @@ workers there are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,9 +19,14 @@ from mmssl_dist.graph.transfer import gather, total
 _CELLS = 2  # per root of the number of items
 _SAMPLE = 32  # items per cell that the cells are learned from
 _ROUNDS = 8
-_PROBED = 32  # cells an item looks into
+PROBED = 32  # cells an item looks into
 _SPLIT = 4  # a cell with more than so many times the mean is split
 _FIXED = 1 << 24  # units become integers by this factor, about as fine as float32
+
+
+def number_of_cells(items: int) -> int:
+    """Cells of a catalogue."""
+    return max(1, int(_CELLS * items**0.5))
 
 
 @dataclass(frozen=True)
@@ -74,15 +80,24 @@ class Rounds:
         return int(self.round_of.max(initial=-1)) + 1
 
     def of(self, pairs: _Pairs, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cells and rows of round ``number``."""
-        chosen = self.round_of[pairs.cell] == number
-        return pairs.cell[chosen], pairs.row[chosen]
+        """Cells and rows of round ``number``: for each worker, those of a range of its cells."""
+        bounds = self.exchange.bounds.tolist()
+        ranges = [
+            first + np.searchsorted(self.round_of[first:last], [number, number + 1])
+            for first, last in pairwise(bounds)
+        ]
+        ends = np.searchsorted(pairs.cell, np.concatenate(ranges))
+        chosen = [slice(first, last) for first, last in ends.reshape(-1, 2).tolist()]
+        return (
+            np.concatenate([pairs.cell[range_] for range_ in chosen]),
+            np.concatenate([pairs.row[range_] for range_ in chosen]),
+        )
 
 
 def learn_cells(units: ItemUnits, seed: int) -> Cells:
     """Learn the cells of a catalogue (collective)."""
     exchange = units.homes.items
-    cells = max(1, int(_CELLS * units.total**0.5))
+    cells = number_of_cells(units.total)
     hashed = mix((units.present + exchange.first).astype(np.uint64) ^ salt(seed, 5))
     sampled = units.present[hashed < min(1.0, cells * _SAMPLE / units.total) * (2.0**64 - 2**11)]
     first = units.present[smallest(exchange, hashed, cells)]
@@ -108,7 +123,7 @@ def cells_of(units: ItemUnits, cells: Cells) -> tuple[_Pairs, _Pairs]:
     A cell with many items is split, and who looks into it looks into one piece; so no item is compared with
     more than a constant number of cells of bounded size.
     """
-    exchange, probes = units.homes.items, min(_PROBED, len(cells.means))
+    exchange, probes = units.homes.items, min(PROBED, len(cells.means))
     probed = np.empty((len(units.present), probes), np.int64)
     done = 0
     for block in units.homes.blocks():

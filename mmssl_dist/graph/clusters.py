@@ -9,9 +9,9 @@ from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Route
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, tensor
-from mmssl_dist.graph.votes import SUB_ROUNDS, VotingSide, best_labels
+from mmssl_dist.graph.voting_side import SUB_ROUNDS, VotingSide
 
-_ROUNDS = 4
+ROUNDS = 4
 _HEAVIEST = 1 << 16  # clusters dealt one by one; lighter ones go by rows of one for each part
 
 
@@ -29,14 +29,14 @@ def clusters(
     degrees = np.empty(homes.items.rows, np.int64)
     degrees[items.rows] = items.lengths
     weight = users.fetch(np.ceil(255 / np.sqrt(np.maximum(degrees, 1))).astype(np.int64))
-    for round_ in range(_ROUNDS):
+    for round_ in range(ROUNDS):
         _adopt_with_limit(homes, users, of_users, users.fetch(of_items), weight, limit, (seed, round_))
-        of_others = items.fetch(of_users)
+        names, position = np.unique(items.fetch(of_users), return_inverse=True)
+        of_others = np.where(names[position] >= 0, position, -1)
         for sub_round in range(SUB_ROUNDS):
-            for rows, votes in items.votes(sub_round, of_others):
-                label = best_labels(votes, rows.stop - rows.start)
-                row = items.rows[rows][label >= 0]
-                of_items[row] = label[label >= 0]
+            label = items.best_labels(sub_round, of_others, names)
+            row = items.rows[items.bounds[sub_round] : items.bounds[sub_round + 1]]
+            of_items[row[label >= 0]] = names[label[label >= 0]]
     return of_users, of_items
 
 
@@ -104,10 +104,7 @@ def _adopt_with_limit(
         open_ = size.room() > 0
         heard = np.where(open_[position], position, -1)
         first, last = side.bounds[sub_round], side.bounds[sub_round + 1]
-        chosen = np.full(last - first, -1, np.int64)
-        for rows, votes in side.votes(sub_round, heard, weight):
-            own = slice(rows.start - first, rows.stop - first)
-            chosen[own] = best_labels(votes, rows.stop - rows.start, names)
+        chosen = side.best_labels(sub_round, heard, names, weight)
         edges = side.lengths[first:last]
         share = size.share(np.bincount(chosen[chosen >= 0], edges[chosen >= 0], minlength=len(names)))
         taken = (chosen >= 0) & (chance[first:last] < share[chosen])

@@ -7,6 +7,7 @@ import numpy as np
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.transfer import gather, total
+from mmssl_dist.kernels.unit_rows import scaled_rows
 
 _SHORTEST = 1e-6  # feature rows not longer than this have no direction
 
@@ -24,10 +25,12 @@ class ItemUnits:
 
     def __init__(self, homes: Homes, features: np.ndarray) -> None:
         self.homes, self.features = homes, features
-        self.length = np.empty(len(features), np.float32)
+        length = np.empty(len(features), np.float32)
         for block in homes.blocks():
-            self.length[block] = _lengths(features[block])
-        self.present = np.flatnonzero(self.length > _SHORTEST)
+            length[block] = _lengths(features[block])
+        self.present = np.flatnonzero(length > _SHORTEST)
+        self.scale = np.zeros(len(features))  # float64: one over the longest rows is below float32's range
+        self.scale[self.present] = 1.0 / length[self.present].astype(np.float64)
         self.total = int(total(homes.items, np.array([len(self.present)]))[0])
 
     @property
@@ -36,7 +39,7 @@ class ItemUnits:
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """[n, F] float32, of unit length."""
-        return np.asarray(self.features[rows] / self.length[rows, None])
+        return scaled_rows(self.features, rows, self.scale)
 
     def of(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the items of a block that have a direction, and their vectors."""

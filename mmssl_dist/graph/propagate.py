@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse as sp
 
 from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.graph.bipartite import Lists
+from mmssl_dist.graph.distinct import distinct
 from mmssl_dist.graph.transfer import tensor
+from mmssl_dist.kernels.sums import scaled_sums
 
-_COLUMNS = 32  # propagated together
-_CHUNK_EDGES = 1 << 20  # whose source rows are held together: 128 MiB, and in float64
+COLUMNS = 32  # propagated together
+CHUNK_EDGES = 1 << 21  # whose source rows are held together: at most 256 MiB
 _ROWS = 4096  # put together from their columns at once
 
 
@@ -52,13 +53,13 @@ class NeighbourSums:
         for number in range(exchange.max(len(ranges))):
             first, last = ranges[number] if number < len(ranges) else (len(rows), len(rows))
             begin, end = int(lists.indptr[first]), int(lists.indptr[last])
-            nodes, columns = np.unique(lists.values[begin:end], return_inverse=True)
-            route = exchange.route(tensor(nodes.astype(np.int64)))
+            nodes, columns = distinct(lists.values[begin:end], int(exchange.bounds[-1]))
+            route = exchange.route(tensor(nodes))
             self.chunks.append(
                 _Chunk(
                     rows=slice(first, last),
-                    indptr=(lists.indptr[first : last + 1] - begin).astype(np.int32),
-                    columns=columns.astype(np.int32),
+                    indptr=np.asarray(lists.indptr[first : last + 1] - begin),
+                    columns=columns,
                     route=route,
                 )
             )
@@ -73,11 +74,7 @@ class NeighbourSums:
         source = tensor(table)
         for chunk in self.chunks:
             wanted = self.exchange.fetch(chunk.route, source.index_select(0, chunk.route.requested)).numpy()
-            matrix = sp.csr_array(
-                (np.ones(len(chunk.columns)), chunk.columns, chunk.indptr),
-                shape=(len(chunk.indptr) - 1, len(wanted)),
-            )
-            sums = (matrix @ wanted.astype(np.float64)) * self.scale[chunk.rows, None]
+            sums = scaled_sums(chunk.indptr, chunk.columns, wanted, self.scale[chunk.rows])
             own = self.rows[chunk.rows]
             listed = self.lengths[chunk.rows] > 0
             table[own[listed]] = sums[listed]
@@ -97,7 +94,7 @@ def propagate(
         the local rows [first, last), a few at a time: float32 [n, F + 1].
     """
     width, nodes = features.shape[1], users.exchange.rows
-    blocks = [(first, min(first + _COLUMNS, width)) for first in range(0, width, _COLUMNS)]
+    blocks = [(first, min(first + COLUMNS, width)) for first in range(0, width, COLUMNS)]
     for first, last in blocks:
         table = np.zeros((nodes, last - first), np.float32)
         table[items.rows] = features[:, first:last]
@@ -124,10 +121,10 @@ def _joined(scratch: Path, blocks: Sequence[tuple[int, int]], first: int, last: 
 
 
 def _ranges(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of rows with at most ``_CHUNK_EDGES`` edges each, or a single row with more."""
+    """Ranges of rows with at most ``CHUNK_EDGES`` edges each, or a single row with more."""
     first, rows = 0, len(indptr) - 1
     while first < rows:
-        last = int(np.searchsorted(indptr, indptr[first] + _CHUNK_EDGES, side="right")) - 1
+        last = int(np.searchsorted(indptr, indptr[first] + CHUNK_EDGES, side="right")) - 1
         last = max(first + 1, min(last, rows))
         yield first, last
         first = last

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmssl_dist.data.ids import mix, salt
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists, offsets
 from mmssl_dist.graph.cells import Cells, cells_of, learn_cells
 from mmssl_dist.graph.homes import Homes
@@ -23,9 +24,9 @@ from mmssl_dist.graph.item_units import ItemUnits, smallest
 from mmssl_dist.graph.ranked_keys import EMPTY, ids_in, keys_of, merged
 from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, total
 
-_EXACT = 100_000  # items up to which every pair is compared
+EXACT = 100_000  # items up to which every pair is compared
 _QUERIES = 4096  # compared with a cell at once
-_ROUND_BYTES = 1 << 27  # of rows that a worker receives to compare them, in one round
+ROUND_BYTES = 1 << 27  # of rows that a worker receives to compare them, in one round
 _MEASURED = 256  # items whose neighbours are compared with the exact ones
 
 
@@ -44,7 +45,7 @@ class SimilarItems:
 
 
 def similar_items(
-    homes: Homes, features: np.ndarray, size: int, seed: int, exact_up_to: int = _EXACT
+    homes: Homes, features: np.ndarray, size: int, seed: int, exact_up_to: int = EXACT
 ) -> SimilarItems:
     """Each item's ``size`` nearest other items by cosine (collective).
 
@@ -113,7 +114,7 @@ def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
     """Compare each item with those in the cells it looks into; in place."""
     exchange = units.homes.items
     own, looked = cells_of(units, cells)
-    rounds = cells.rounds(own, looked, _ROUND_BYTES // max(1, 4 * units.width))
+    rounds = cells.rounds(own, looked, ROUND_BYTES // max(1, 4 * units.width))
     for number in range(rounds.count):
         members = _sent(units, rounds.exchange, *rounds.of(own, number))
         lookers = _sent(units, rounds.exchange, *rounds.of(looked, number))
@@ -137,11 +138,13 @@ class _InCells:
         return slice(first, last)
 
 
-def _sent(units: ItemUnits, exchange: object, cell: np.ndarray, row: np.ndarray) -> _InCells:
+def _sent(units: ItemUnits, exchange: Exchange, cell: np.ndarray, row: np.ndarray) -> _InCells:
     first = units.homes.items.first
-    cell, item, vectors = send_to_owners(exchange, cell, row + first, units.vectors(row))  # type: ignore[arg-type]
-    order = np.lexsort((item, cell))
-    return _InCells(cell[order], item[order], vectors[order])
+    cell, item, vectors = send_to_owners(exchange, cell, row + first, units.vectors(row))
+    if exchange.world_size > 1:  # what one worker sends is in order already
+        order = np.lexsort((item, cell))
+        cell, item, vectors = cell[order], item[order], vectors[order]
+    return _InCells(cell, item, vectors)
 
 
 def _answers(members: _InCells, lookers: _InCells, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

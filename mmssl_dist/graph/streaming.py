@@ -18,10 +18,10 @@ from mmssl_dist.graph.bipartite import Lists
 from mmssl_dist.graph.clusters import clusters, deal_clusters
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.transfer import gather, total
-from mmssl_dist.graph.votes import SUB_ROUNDS, Votes, VotingSide, first_largest
+from mmssl_dist.graph.voting_side import SUB_ROUNDS, VotingSide
 
 NODE_BYTES = 40  # of one node, beyond the lists
-_ROUNDS = 8
+ROUNDS = 8
 _CLUSTERS_PER_PART = 16  # a cluster holds at most this fraction of a part's edges
 _SLACK = 1.05  # a part takes at most this much over its even share
 _LEVELS = 16  # of how much a row wants to move; those that want it most go first
@@ -46,7 +46,7 @@ def streaming_cut(
     labels = clusters(homes, users, items, limit, seed)
     part_of_users, part_of_items = deal_clusters(homes, (users, items), *labels, parts)
     loads = [_Loads(side, part, parts) for side, part in ((users, part_of_users), (items, part_of_items))]
-    for round_ in range(_ROUNDS):
+    for round_ in range(ROUNDS):
         _deal(users, part_of_users, users.fetch(part_of_items), loads[0], salt(seed, 32 + round_))
         _deal(items, part_of_items, items.fetch(part_of_users), loads[1], salt(seed, 64 + round_))
     for side, part, load in ((users, part_of_users, loads[0]), (items, part_of_items, loads[1])):
@@ -106,35 +106,13 @@ def _deal(side: VotingSide, part: np.ndarray, of_others: np.ndarray, loads: _Loa
         now = part[rows]
         leaving = loads.of(now, lengths)
         room = loads.room_without(leaving)
-        wanted, gain = now.copy(), np.zeros(len(now))
-        for piece, votes in side.votes(sub_round, of_others):
-            own = slice(piece.start - span.start, piece.stop - span.start)
-            wanted[own], gain[own] = _wishes(votes, now[own], room)
+        wanted, gain = side.wishes(sub_round, of_others, now, room, _LEAST)
         moving = np.flatnonzero(wanted != now)
         level = np.minimum(gain[moving] * _LEVELS, _LEVELS - 1).astype(np.int64)
         bin_ = (_LEVELS - 1 - level) * (_BINS // _LEVELS) + hashed[span][moving]
         goes = moving[loads.admitted(wanted[moving], bin_, lengths[moving])]
         part[rows[goes]] = wanted[goes]
         loads.held += loads.of(wanted[goes], lengths[goes]) - loads.of(now[goes], lengths[goes])
-
-
-def _wishes(votes: Votes, now: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part that each row wants, and by how much, from 0 to 1; of parts among its neighbours, its own, and
-    the one with most room."""
-    rows = len(now)
-    score = (votes.total + _LEAST) * room[votes.label]
-    stays = _LEAST * room[now]
-    own = votes.label == now[votes.row]
-    stays[votes.row[own]] = score[own]
-    widest = int(room.argmax())
-    best, wanted = np.full(rows, _LEAST * room[widest]), np.full(rows, widest)
-    if len(votes.row):
-        winner = first_largest(votes.row, score)
-        row = votes.row[winner]
-        better = score[winner] >= best[row]
-        best[row[better]], wanted[row[better]] = score[winner][better], votes.label[winner][better]
-    gain = np.where(best > 0, (best - stays) / np.where(best > 0, best, 1.0), 0.0)
-    return np.where(gain > 0, wanted, now), np.maximum(gain, 0.0)
 
 
 def _even_out(exchange: Exchange, part: np.ndarray, loads: _Loads) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,13 @@ class LazyCluster:
         if self._workers is not None:
             return self._workers.run_on_first(function, *arguments)
         return self.connect().run_task(function, *arguments)
+
+    def run_tasks(self, function: Callable[..., Any], arguments: Sequence[tuple[object, ...]]) -> list[Any]:
+        """As ``run_task``, one task for each tuple of arguments; side by side where no workers hold the
+        CPUs."""
+        if self._workers is not None:
+            return [self._workers.run_on_first(function, *given) for given in arguments]
+        return self.connect().run_tasks(function, arguments)
 
     def workers(self, job: Job, stage: str) -> WorkerGroup:
         """The workers for stages of ``job`` after training, started if there are none.

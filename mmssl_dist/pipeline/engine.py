@@ -21,7 +21,7 @@ from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import Facts, skipped_line, stage_lines
-from mmssl_dist.storage import Manifest, RunFolder, StageFolder, require_intact, require_whole
+from mmssl_dist.storage import Manifest, RunFolder, StageFolder, in_shares, require_intact, require_whole
 from mmssl_dist.tracking.mlflow import check_mlflow
 
 _logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Pipeline:
     def __init__(self, job: Job, cluster: LazyCluster) -> None:
         self.job, self.cluster, self.folder = job, cluster, RunFolder.of(job)
         self._current: dict[str, Manifest] = {}
+        self._intact: dict[str, Manifest] = {}  # by kind, what this command has written or hashed already
 
     @cached_property
     def raw_files(self) -> RawFiles:
@@ -126,7 +127,8 @@ class Pipeline:
         return manifest
 
     def check_artifacts(self, *folders: StageFolder) -> None:
-        """Check every file of published artifacts, first what needs no Ray.
+        """Check every file of published artifacts: sizes first, which needs no Ray, then hashes, in as many
+        tasks as the job has workers and once per command.
 
         Raises:
             ArtifactError: one is not what its manifest says.
@@ -135,7 +137,10 @@ class Pipeline:
         for location, manifest in artifacts:
             require_whole(location, manifest)
         for location, manifest in artifacts:
-            self.cluster.run_task(require_intact, location, manifest)
+            if self._intact.get(manifest.kind) != manifest:
+                shares = in_shares(manifest, self.job.scaling.fewest)
+                self.cluster.run_tasks(require_intact, [(location, share) for share in shares])
+                self._intact[manifest.kind] = manifest
 
     def _skipped(self, stage: Stage[Any], source: RawFiles | Manifest) -> Manifest | None:
         folder = self.folder.stage(stage.publishes)
@@ -156,6 +161,7 @@ class Pipeline:
         if force:
             stage.discard(self.job, source)
         manifest = stage.run(self.cluster, self.job, source)
+        self._intact[manifest.kind] = manifest
         log_end(stage.command, stage.summary(self.job, manifest.facts), started)
         return manifest
 

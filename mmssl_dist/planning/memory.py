@@ -9,8 +9,6 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
-from mmssl_dist.graph.cut_method import chosen_method, metis_bytes
-from mmssl_dist.graph.streaming import NODE_BYTES
 from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.training.state import ROWS_AT_ONCE
@@ -178,23 +176,6 @@ def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:
     return (
         sizes.num_nodes / max(job.partition.parts, workers) * (job.model.dimension + _moments(job)) * _FLOAT
     )
-
-
-def partition_memory(job: Job, sizes: Sizes) -> dict[str, int]:
-    """Peak of the one task that cuts the graph and propagates features, by what takes it."""
-    edges, nodes = 2 * sizes.interactions, sizes.num_nodes
-    graph = 3 * edges * _ID
-    widest = max(sizes.modalities.values(), default=0) + 1
-    rows = nodes * widest * _FLOAT
-    amounts = {"graph": graph, "features of one modality": rows}
-    if job.partition.item_neighbours:
-        amounts["item-item graph"] = 3 * sizes.num_items * widest * _FLOAT
-    method = chosen_method(job.partition, nodes, sizes.interactions)
-    if method == "metis" and job.partition.parts > 1:
-        amounts["METIS"] = metis_bytes(nodes, sizes.interactions)
-    elif method == "streaming":
-        amounts["streaming cut"] = nodes * NODE_BYTES
-    return amounts
 
 
 def index_memory(job: Job, sizes: Sizes) -> int:

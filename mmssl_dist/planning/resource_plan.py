@@ -10,7 +10,8 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.cut_method import chosen_method
 from mmssl_dist.planning.expected_batch import ExpectedBatch, expected_batch
-from mmssl_dist.planning.memory import Memory, index_memory, partition_memory, storage_bytes, worker_memory
+from mmssl_dist.planning.memory import Memory, index_memory, storage_bytes, worker_memory
+from mmssl_dist.planning.partition_needs import PartitionNeeds, least_partition_workers, partition_needs
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.traffic import local_share, sent_bytes
 
@@ -89,7 +90,9 @@ class ResourcePlan:
         parts: P.
         needs: requirements with W workers.
         method: how the graph is or will be cut.
-        partition: memory of the task that cuts the graph, by what takes it.
+        partition: needs of the workers that cut the graph and propagate features.
+        least_partition_workers: the fewest of them that fit the given memory; None if no number does or no
+            memory is given.
         index: memory of the task that indexes the items.
         storage: bytes by artifact.
         least_workers: the smallest W that fits the given memory; None if none does or no memory is given.
@@ -103,7 +106,8 @@ class ResourcePlan:
     parts: int
     needs: Requirements
     method: str
-    partition: Mapping[str, int]
+    partition: PartitionNeeds
+    least_partition_workers: int | None
     index: int
     storage: Mapping[str, int]
     least_workers: int | None
@@ -157,7 +161,10 @@ def plan_resources(
         parts=job.partition.parts,
         needs=needs,
         method=sizes.method or chosen_method(job.partition, sizes.num_nodes, sizes.interactions),
-        partition=partition_memory(job, sizes),
+        partition=partition_needs(job, sizes, partition_workers(job), assumptions.bandwidth),
+        least_partition_workers=(
+            None if assumptions.memory is None else least_partition_workers(job, sizes, assumptions.memory)
+        ),
         index=index_memory(job, sizes),
         storage=storage_bytes(job, sizes),
         least_workers=least,
@@ -165,6 +172,11 @@ def plan_resources(
         fitting=fitting,
         breaks=tuple(_breaks(job, sizes, assumptions, memory=needs.memory, least=least)),
     )
+
+
+def partition_workers(job: Job) -> int:
+    """``partition.workers``; where that is auto, what a cluster takes."""
+    return job.scaling.fewest if job.partition.workers == "auto" else job.partition.workers
 
 
 def _requirements(
@@ -255,15 +267,7 @@ def _breaks(
     if assumptions.memory is None:
         return
     limit = assumptions.memory
-    cutting = partition_memory(job, sizes)
-    without_metis = sum(amount for name, amount in cutting.items() if name != "METIS")
-    if without_metis > limit:
-        yield (
-            f"partition: one task holds the graph and one modality, {without_metis / GIGA:,.0f} GB; "
-            "it needs a machine of that size, whatever the number of workers"
-        )
-    if cutting.get("METIS", 0) > limit:
-        yield f"partition: METIS needs {cutting['METIS'] / GIGA:,.0f} GB. Set partition.method to streaming"
+    yield from _partition_breaks(job, sizes, limit)
     if memory.total > limit:
         advice = (
             f"take {least} workers" if least else "no number of workers is enough: lower batch_size or fanout"
@@ -274,6 +278,23 @@ def _breaks(
             f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"
         )
     yield from _late_breaks(job, sizes, least or job.scaling.fewest, limit)
+
+
+def _partition_breaks(job: Job, sizes: Sizes, limit: float) -> Iterator[str]:
+    workers = partition_workers(job)
+    needs = partition_needs(job, sizes, workers, 1.0)
+    if needs.peak <= limit:
+        return
+    least = least_partition_workers(job, sizes, limit)
+    if least is not None:
+        advice = f"set partition.workers to {least}"
+        if least > job.partition.parts:
+            advice += f", and partition.parts to as many or more (now {job.partition.parts})"
+    elif "METIS" in needs.memory:
+        advice = "METIS runs on one of them. Set partition.method to streaming"
+    else:
+        advice = "no number of workers is enough"
+    yield f"partition: {needs.peak / GIGA:,.1f} GB for each of {workers} worker(s); {advice}"
 
 
 def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator[str]:

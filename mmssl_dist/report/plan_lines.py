@@ -31,8 +31,11 @@ def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) ->
     if plan.memory.gpu:
         yield "memory of its GPU"
         yield from _table(plan.memory.of_gpu)
-    yield "memory of the task that partitions"
-    yield from _table(plan.partition)
+    yield f"memory of each of {count(plan.partition.workers)} worker(s) that partition"
+    yield from _table(plan.partition.memory)
+    yield "time of partition's steps, estimated from measured costs"
+    yield from (_row(step, duration(time)) for step, time in plan.partition.seconds.items() if time)
+    yield ""
     yield f"memory of the task that indexes items: {size(plan.index)}"
     yield ""
     yield "storage"

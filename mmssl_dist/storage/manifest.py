@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -131,6 +131,17 @@ def require_intact(location: Location, manifest: Manifest) -> None:
                     f"{location.url}/{name}: content differs from its manifest (SHA-256); the file was "
                     f"changed after it was published. {_AGAIN}"
                 )
+
+
+def in_shares(manifest: Manifest, count: int) -> list[Manifest]:
+    """``manifest`` in at most ``count`` pieces, with all its files among them and about the same bytes in
+    each; none is without files."""
+    sizes, pieces = [0] * count, [dict[str, FileRecord]() for _ in range(count)]
+    for name, record in sorted(manifest.files.items(), key=lambda file: (-file[1].bytes, file[0])):
+        smallest = sizes.index(min(sizes))
+        pieces[smallest][name] = record
+        sizes[smallest] += record.bytes
+    return [replace(manifest, files=files) for files in pieces if files]
 
 
 def _parsed(text: bytes, kind: str) -> Manifest:

@@ -65,9 +65,9 @@ def write(rank: int, workers: int, folder: Path, job: Job, dataset: Manifest, ex
     """One worker's part; everything that is done in pieces is done in many."""
     exchange._MESSAGE_BYTES = 20_000
     transfer._AT_ONCE = 300
-    propagate._CHUNK_EDGES, propagate._COLUMNS, propagate._ROWS = 200, 8, 17
-    similar._ROUND_BYTES = 3000
-    cells._PROBED = 3
+    propagate.CHUNK_EDGES, propagate.COLUMNS, propagate._ROWS = 200, 8, 17
+    similar.ROUND_BYTES = 3000
+    cells.PROBED = 3
     similar.similar_items.__defaults__ = (exact_up_to,)
     cache = folder / f"cache-{rank}"
     cache.mkdir(exist_ok=True)
@@ -131,7 +131,7 @@ def small_datasets(folder: Path) -> Iterator[tuple[Job, Manifest]]:
 
 
 def write_small(rank: int, workers: int, folder: Path, jobs: list[tuple[Job, Manifest]]) -> None:
-    clusters._ROUNDS, streaming._ROUNDS = 1, 2
+    clusters.ROUNDS, streaming.ROUNDS = 1, 2
     for job, dataset in jobs:
         write(rank, workers, folder, job, dataset, 2)
 
@@ -140,7 +140,7 @@ def test_graphs_with_next_to_nothing(tmp_path):
     manifests = {}
     for workers in (1, 3):
         jobs = list(small_datasets(tmp_path / f"{workers}"))
-        run_workers(workers, write_small, workers, tmp_path, jobs)
+        run_workers(workers, write_small, workers, tmp_path, jobs, timeout=300)
         manifests[workers] = [publish_partitions(*job) for job in jobs]
     assert manifests[1] == manifests[3]
     for manifest in manifests[1]:

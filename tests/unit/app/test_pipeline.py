@@ -48,6 +48,7 @@ class Stages:
         self.ran: list[str] = []
         self.failing: str | None = None
         self.connected = 0
+        self.hashed: list[str] = []
         self.cluster = LazyCluster(self.connect)
         keys = {"prepare": lambda job: [job.data.path, job.seed], "train": lambda job: job.model.dimension}
         prepare = self._stage("prepare", "dataset", (), lambda pipeline: pipeline.raw_files, keys["prepare"])
@@ -74,8 +75,9 @@ class Stages:
         self.connected += 1
         return self
 
-    def run_task(self, function, *arguments):
-        return function(*arguments)
+    def run_tasks(self, function, arguments):
+        self.hashed += [location.url.rsplit("/", 1)[1] for location, _ in arguments]
+        return [function(*given) for given in arguments]
 
     def _fingerprint(self, key):
         return lambda job, source: fingerprint(
@@ -125,6 +127,13 @@ def test_only_what_is_out_of_date_runs(stages, job_for):
     assert _ran(stages, run_all, job_for("model.dimension=32")) == ["train"]
     assert _ran(stages, run_all, job_for("model.dimension=32", "seed=1")) == ["prepare", "train"]
     assert _ran(stages, run_all, job_for("model.dimension=32", "seed=1"), force=True) == ["prepare", "train"]
+
+
+def test_a_command_hashes_what_it_reads_unless_it_wrote_that(stages, job_for):
+    run_all(job_for(), stages.cluster)
+    assert stages.hashed == []
+    run_all(job_for("model.dimension=32"), stages.cluster)
+    assert stages.hashed == ["dataset"]
 
 
 def test_failed_stage_publishes_nothing_and_is_the_one_to_run_next(stages, job_for, tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.graph import streaming, votes
+from mmssl_dist.graph import distinct, streaming
 from mmssl_dist.graph.bipartite import Bipartite, bipartite
 from mmssl_dist.graph.cut import metis_cut
 from mmssl_dist.graph.homes import homes
@@ -52,7 +52,7 @@ def test_the_same_cut_every_time_and_whatever_fits_into_memory(monkeypatch):
     assert (streaming_cut(graph, 3, 7) == streaming_cut(graph, 3, 7)).all()
     assert (streaming_cut(graph, 3, 7) != streaming_cut(graph, 3, 8)).any()
     before = streaming_cut(graph, 3, 7)
-    monkeypatch.setattr(votes, "_CHUNK_EDGES", 50)
+    monkeypatch.setattr(distinct, "_AT_ONCE", 50)
     assert (streaming_cut(graph, 3, 7) == before).all()
     assert crossing_fraction(graph, before) < 0.7 * (1 - 1 / 3)
 

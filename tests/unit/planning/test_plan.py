@@ -17,6 +17,7 @@ from mmssl_dist.planning import calibrate as calibration
 from mmssl_dist.planning.calibrate import calibrate, synthetic_graph
 from mmssl_dist.planning.expected_batch import expected_batch
 from mmssl_dist.planning.memory import worker_memory
+from mmssl_dist.planning.partition_needs import partition_needs
 from mmssl_dist.planning.resource_plan import Assumptions, Speed, plan_resources, require_room
 from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions, supposed_sizes
 from mmssl_dist.planning.traffic import sent_bytes
@@ -147,8 +148,26 @@ def test_the_first_thing_that_breaks_is_told_first():
     job = make_job("partition.method=metis")
     sizes = supposed_sizes(10**9, 10**8, 10**11, WIDTHS, held_out=0.0)
     first, second, *_ = plan_resources(job, sizes, Assumptions(memory=64e9)).breaks
-    assert first.startswith("partition: one task holds the graph")
-    assert second == "partition: METIS needs 17,198 GB. Set partition.method to streaming"
+    assert first.endswith("METIS runs on one of them. Set partition.method to streaming")
+    assert second.startswith("train: ")
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "interactions", "workers"),
+    [(10**7, 2 * 10**6, 5 * 10**8, 1), (10**8, 10**7, 5 * 10**9, 12), (10**9, 10**8, 10**11, 250)],
+)
+def test_partition_fits_into_enough_workers_of_any_size(users, items, interactions, workers):
+    job = make_job("partition.method=streaming", "partition.parts=512", "training.batch_size=65536")
+    sizes = supposed_sizes(users, items, interactions, {"image": 512, "text": 384}, held_out=0.0)
+    plan = plan_resources(job, sizes, Assumptions(memory=64e9))
+    assert plan.least_partition_workers is not None
+    assert workers / 2 <= plan.least_partition_workers <= 2 * workers
+    enough = partition_needs(job, sizes, plan.least_partition_workers, 1e9)
+    assert enough.peak <= 64e9 < partition_needs(
+        job, sizes, max(1, plan.least_partition_workers // 2), 1e9
+    ).peak or (plan.least_partition_workers == 1)
+    assert all(seconds < 86_400 for seconds in enough.seconds.values())
+    assert not [line for line in plan.breaks if line.startswith("partition:")] == (plan.partition.peak > 64e9)
 
 
 def test_time_and_cost_are_those_of_all_steps(graph):

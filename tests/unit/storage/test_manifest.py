@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.storage import (
+    FileRecord,
     Location,
     Manifest,
     begin,
     fingerprint,
+    in_shares,
     open_location,
     publish,
     read_manifest,
@@ -188,6 +191,17 @@ def test_a_manifest_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
         stream.truncate((1 << 28) + 1)  # no such space is taken on the disk
     with pytest.raises(ArtifactError, match=r"268435457 bytes, where a manifest has at most 268435456"):
         read_manifest(open_location(str(tmp_path), Storage()), "dataset")
+
+
+def test_shares_have_every_file_once_and_about_the_same_bytes(folder: Location) -> None:
+    files = {f"part-{n}": FileRecord(n * n, "0" * 64) for n in range(40)}
+    manifest = Manifest("dataset", "x", {}, files)
+    shares = in_shares(manifest, 3)
+    assert sorted(name for share in shares for name in share.files) == sorted(files)
+    sizes = [sum(record.bytes for record in share.files.values()) for share in shares]
+    assert max(sizes) < 1.02 * min(sizes)
+    assert len(in_shares(manifest, 60)) == 40
+    assert in_shares(replace(manifest, files={}), 3) == []
 
 
 def test_an_intact_artifact_passes_and_each_damage_is_named(folder: Location) -> None:

@@ -1,0 +1,156 @@
+"""What the workers of ``partition`` need: memory of each by what takes it, bytes sent, and time by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.graph.cells import PROBED, number_of_cells
+from mmssl_dist.graph.clusters import ROUNDS as CLUSTERING_ROUNDS
+from mmssl_dist.graph.cut_method import chosen_method, metis_bytes
+from mmssl_dist.graph.propagate import CHUNK_EDGES, COLUMNS
+from mmssl_dist.graph.similar import EXACT, ROUND_BYTES
+from mmssl_dist.graph.streaming import NODE_BYTES
+from mmssl_dist.graph.streaming import ROUNDS as DEALING_ROUNDS
+from mmssl_dist.graph.voting_side import SUB_ROUNDS
+from mmssl_dist.planning.sizes import Sizes
+
+_FLOAT, _ID = 4, 8
+_EMPTY = 450_000_000  # of a worker that has nothing yet: Python, torch, Arrow, Ray
+# Measured on jobs/million.yaml, with one worker and one core.
+_EDGE_BYTES = 75  # of an interaction at home while lists are made and cut
+_LISTED_BYTES = 32  # of an interaction whose lists, positions and routes are kept for propagation
+_ITEM_BYTES = 1600  # of an item at home that is compared: cells it looks into, and their order
+_EDGE_SECONDS = 9e-7  # of an interaction that is read, sorted, moved and written
+_CUT_SECONDS = 1.5e-6  # of an interaction that is cut by the streaming partitioner
+_METIS_SECONDS = 8e-6  # of an interaction that METIS cuts
+_PROPAGATED_SECONDS = 1.2e-9  # of a column of a directed edge
+_COMPARED_SECONDS = 3e-11  # of a multiplication and addition of two items' features
+_WRITTEN = 4e8  # bytes hashed and written in a second
+
+
+@dataclass(frozen=True)
+class PartitionNeeds:
+    """What each of W workers needs.
+
+    Attributes:
+        workers: W.
+        memory: bytes at the peak of its largest step, by what takes them.
+        sent: bytes sent to others, by step.
+        seconds: of each step, of one core and with the bandwidth assumed.
+    """
+
+    workers: int
+    memory: Mapping[str, int]
+    sent: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory in all."""
+        return sum(self.memory.values())
+
+
+def partition_needs(job: Job, sizes: Sizes, workers: int, bandwidth: float) -> PartitionNeeds:
+    """The needs of ``partition`` on so many workers.
+
+    Args:
+        bandwidth: bytes per second that a worker sends to others.
+    """
+    method = chosen_method(job.partition, sizes.num_nodes, sizes.interactions)
+    sent = _sent(job, sizes, workers, method)
+    seconds = {
+        step: amount / workers + sent.get(step, 0.0) / bandwidth
+        for step, amount in _core_seconds(job, sizes, method).items()
+    }
+    if method == "metis":
+        seconds["cut"] = sizes.interactions * _METIS_SECONDS
+    return PartitionNeeds(workers, _memory(job, sizes, workers, method), sent, seconds)
+
+
+def least_partition_workers(job: Job, sizes: Sizes, limit: float) -> int | None:
+    """The fewest workers of which each fits into ``limit`` bytes; None if METIS, which one worker holds, or
+    what every worker holds is larger."""
+
+    def fits(workers: int) -> bool:
+        method = chosen_method(job.partition, sizes.num_nodes, sizes.interactions)
+        return sum(_memory(job, sizes, workers, method).values()) <= limit
+
+    high = 1
+    while not fits(high):
+        high *= 2
+        if high > sizes.num_nodes:
+            return None
+    low = high // 2  # does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _memory(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, int]:
+    edges, nodes, items = (
+        -(-amount // workers) for amount in (sizes.interactions, sizes.num_nodes, sizes.num_items)
+    )
+    amounts = {"interactions": edges * _EDGE_BYTES}
+    if method == "streaming":
+        met = min(sizes.interactions // workers, sizes.num_users) + min(edges, sizes.num_items)
+        amounts["labels"] = NODE_BYTES * (nodes + met)
+    elif method == "metis":
+        amounts["METIS"] = metis_bytes(sizes.num_nodes, sizes.interactions)
+    steps = [amounts]
+    for width in sizes.modalities.values():
+        rows = items * (width + 1) * _FLOAT
+        lists = {"lists": edges * _LISTED_BYTES}
+        steps.append(
+            {
+                **lists,
+                "features": 2 * rows,
+                "propagated columns": (2 * CHUNK_EDGES + nodes) * COLUMNS * _FLOAT,
+            }
+        )
+        if job.partition.item_neighbours:
+            compared = items * (_ITEM_BYTES + job.partition.item_neighbours * _ID) + 4 * ROUND_BYTES
+            steps.append({**lists, "features": rows, "item-item graph": compared})
+    return {"worker": _EMPTY} | max(steps, key=lambda step: sum(step.values()))
+
+
+def _core_seconds(job: Job, sizes: Sizes, method: str) -> dict[str, float]:
+    """Of one core in all, by step."""
+    columns = sum(width + 1 for width in sizes.modalities.values())
+    cores = job.scaling.cpus_per_worker  # work in the steps whose kernels have threads
+    nodes, items = sizes.num_nodes, sizes.num_items
+    pairs = items * _compared(items) if job.partition.item_neighbours else 0.0
+    written = (nodes + items) * columns * _FLOAT + sizes.interactions * 2 * (_ID + _FLOAT)
+    return {
+        "cut": sizes.interactions * _CUT_SECONDS if method == "streaming" else 0.0,
+        "lists": sizes.interactions * _EDGE_SECONDS,
+        "item-item graph": pairs * columns * _COMPARED_SECONDS / cores,
+        "propagation": 2 * sizes.interactions * columns * _PROPAGATED_SECONDS / cores,
+        "writing": written / _WRITTEN,
+    }
+
+
+def _sent(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, float]:
+    """Bytes that one worker sends, by step."""
+    edges, away = sizes.interactions / workers, 1 - 1 / workers
+    columns = sum(width + 1 for width in sizes.modalities.values())
+    users, items = min(edges, sizes.num_users), min(edges, sizes.num_items)
+    # in each sub-round of clustering the room of labels, what is wanted and taken of them, and shares
+    cutting = CLUSTERING_ROUNDS * SUB_ROUNDS * 4 * _ID * items
+    cutting += (CLUSTERING_ROUNDS + DEALING_ROUNDS) * _ID * (users + items)
+    looks = workers if sizes.num_items <= EXACT else PROBED + 1  # rows sent of each item
+    compared = sizes.num_items / workers * looks * columns * _FLOAT
+    return {
+        "cut": cutting * away if method == "streaming" else edges * _FLOAT,
+        "lists": 5 * edges * _ID * away,
+        "item-item graph": compared * away if job.partition.item_neighbours else 0.0,
+        "propagation": 2 * edges * sizes.cut_between(workers) * columns * _FLOAT,
+        "writing": sizes.num_items / workers * columns * _FLOAT * away,
+    }
+
+
+def _compared(items: int) -> float:
+    """How many others an item is compared with."""
+    return items if items <= EXACT else min(1.0, PROBED / number_of_cells(items)) * items
