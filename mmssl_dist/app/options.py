@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,14 @@ Force = Annotated[
     bool, typer.Option("--force", help="Repeat the work even if the published output matches the job.")
 ]
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job's YAML file.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Start training from the output of an earlier run, as training.start_from does.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Overrides = Annotated[
     list[str] | None,
@@ -41,6 +50,12 @@ def load_resolved(job_file: Path, overrides: list[str] | None) -> Job:
     from mmssl_dist.launch.preflight import resolved
 
     return resolved(load_job(job_file, overrides or ()))
+
+
+def with_start(overrides: list[str] | None, start_from: str | None) -> list[str]:
+    """``overrides`` and that of ``--from``."""
+    start = [] if start_from is None else [f"training.start_from={json.dumps(start_from)}"]
+    return [*(overrides or ()), *start]
 
 
 def parse_storage_settings(settings: list[str] | None) -> Storage:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from mmssl_dist.app.options import Address, Debug, Force, JobFile, Overrides, load_resolved
+from mmssl_dist.app.options import Address, Debug, Force, From, JobFile, Overrides, load_resolved, with_start
 from mmssl_dist.app.reporting import reported, reported_resumable
 
 app = typer.Typer()
@@ -67,15 +67,19 @@ def partition(
 def train(
     job_file: JobFile,
     overrides: Overrides = None,
+    start_from: From = None,
     address: Address = None,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Train, publish the best checkpoint in training/.
 
-    An interrupted training of the same job resumes from its last checkpoint; --force starts over.
+    With --from, training starts from the rows and weights of an earlier run. An interrupted training of the
+    same job resumes from its last checkpoint; --force starts over.
     """
-    _run_stage("train", job_file, overrides, address=address, force=force, debug=debug)
+    _run_stage(
+        "train", job_file, with_start(overrides, start_from), address=address, force=force, debug=debug
+    )
 
 
 @app.command()
@@ -115,13 +119,15 @@ def export(
 def run(
     job_file: JobFile,
     overrides: Overrides = None,
+    start_from: From = None,
     address: Address = None,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Run all stages in order, show the metrics, write report.html.
 
-    A stage whose published output matches its inputs is skipped, unless --force is given.
+    A stage whose published output matches its inputs is skipped, unless --force is given. With --from,
+    training starts from the rows and weights of an earlier run.
     """
     from mmssl_dist.config.model_name import model_name
     from mmssl_dist.launch.fingerprints import run_name
@@ -131,7 +137,7 @@ def run(
     from mmssl_dist.report.tables import show_metrics
     from mmssl_dist.tracking.mlflow import end_mlflow
 
-    job = load_resolved(job_file, overrides)
+    job = load_resolved(job_file, with_start(overrides, start_from))
     with lazy_cluster(job, address, debug) as cluster:
         manifests = run_all(job, cluster, force)
     show_metrics(manifests["evaluate"].facts, model_name(job), sys.stdout)

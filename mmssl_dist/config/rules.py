@@ -160,6 +160,13 @@ def _contrastive(job: JobSections) -> Iterator[Disagreement]:
 
 def _folders(job: JobSections) -> Iterator[Disagreement]:
     """A stage empties its folder before it writes, so raw files must not live there."""
+    start = job.training.start_from
+    if start is not None and start.rstrip("/") == job.output.rstrip("/"):
+        yield Disagreement(
+            ("training.start_from", "output"),
+            f"found {start}; this is the output, where a training replaces the one before. "
+            "Give each run an output of its own",
+        )
     raw = job.data.path.rstrip("/") + "/"
     for name in STAGE_FOLDERS:
         if raw.startswith(f"{job.output.rstrip('/')}/{name}/"):

@@ -38,6 +38,10 @@ class Training(Section):
 
     epochs: Count = 100
     """Most epochs."""
+    start_from: str | None = None
+    """Output of a trained run to start from, a folder or URL: rows, moments and dense weights of its best
+    checkpoint are taken over by external id. Users and items that it does not know start from their known
+    neighbours in this run's graph."""
     steps_per_epoch: Count | Literal["all"] = "all"
     """Steps between two chances of a validation: "all" takes every training interaction once. With fewer,
     epochs go on through the interactions where the one before ended, so that each is still taken once before

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import NEUTRAL_TRAINING
-from mmssl_dist.storage import Manifest, fingerprint
+from mmssl_dist.storage import Manifest, RunFolder, fingerprint
 
 _FORMAT = 1
 _EXPORT_FORMAT = 4  # since 4: whether items have feature columns
@@ -20,16 +20,28 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
 
     W is left out, so a training may resume with another number of workers.
     """
+    start = () if job.training.start_from is None else (_start_of(job),)
     return fingerprint(
         "training",
         _FORMAT,
         partitions.fingerprint,
         job.model.model_dump(exclude={"name"}),
         job.losses.model_dump(),
-        job.training.model_dump(exclude=set(NEUTRAL_TRAINING)),
+        job.training.model_dump(exclude={*NEUTRAL_TRAINING, "start_from"}),
         job.evaluation.model_dump(include=_STOPPING),
         job.seed,
+        *start,
     )
+
+
+def _start_of(job: Job) -> list[str]:
+    """The content of the training that this one starts from; what it was, once that run has been removed."""
+    assert job.training.start_from is not None
+    earlier = RunFolder.at(job.training.start_from, job.storage).training.read()
+    if earlier is not None:
+        return content(earlier)
+    own = RunFolder.of(job).training.read()
+    return [] if own is None else list(own.facts.get("start", {}).get("content", []))
 
 
 def run_name(job: Job, partitions: Manifest) -> str:
@@ -40,16 +52,17 @@ def run_name(job: Job, partitions: Manifest) -> str:
 def evaluation_fingerprint(job: Job, training: Manifest) -> str:
     """Equal for equal metrics: the checkpoint's content, the cut-offs, and the users ranked for."""
     return fingerprint(
-        "evaluation", _EVALUATION_FORMAT, _content(training), job.evaluation.model_dump(include=_RANKING)
+        "evaluation", _EVALUATION_FORMAT, content(training), job.evaluation.model_dump(include=_RANKING)
     )
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:
     """Equal for equal exports: the checkpoint's content and the export settings."""
-    return fingerprint("export", _EXPORT_FORMAT, _content(training), job.export.model_dump())
+    return fingerprint("export", _EXPORT_FORMAT, content(training), job.export.model_dump())
 
 
-def _content(training: Manifest) -> list[str]:
+def content(training: Manifest) -> list[str]:
+    """What identifies a published training: its settings, and the hashes of its files."""
     return [
         training.fingerprint,
         *(f"{name} {record.sha256}" for name, record in sorted(training.files.items())),

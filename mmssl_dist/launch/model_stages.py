@@ -30,7 +30,7 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
     workers = cluster.workers(job, "evaluate")
     from mmssl_dist.launch.worker_entry import evaluate_on_worker  # torch's import, while the workers start
 
-    checkpoint, manifest = checkpoint_of(job, training)
+    checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
     function = partial(evaluate_on_worker, checkpoint=checkpoint, training=manifest)
     returned = workers.run(function, stage="evaluate")
     metrics = returned[0]["metrics"]
@@ -50,7 +50,7 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     workers = cluster.workers(job, "export")
     from mmssl_dist.launch.worker_entry import export_on_worker  # torch's import, while the workers start
 
-    checkpoint, manifest = checkpoint_of(job, training)
+    checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
     returned = workers.run(
         partial(export_on_worker, checkpoint=checkpoint, training=manifest), stage="export"
     )

@@ -32,7 +32,12 @@ def resolved(job: Job) -> Job:
     tracking = job.tracking
     if tracking.mlflow is not None and ":" not in tracking.mlflow:
         tracking = tracking.model_copy(update={"mlflow": absolute(tracking.mlflow)})
-    return job.model_copy(update={"data": data, "output": absolute(job.output), "tracking": tracking})
+    training = job.training
+    if training.start_from is not None:
+        training = training.model_copy(update={"start_from": absolute(training.start_from)})
+    return job.model_copy(
+        update={"data": data, "output": absolute(job.output), "tracking": tracking, "training": training}
+    )
 
 
 def check_data(job: Job) -> RawFiles:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mmssl_dist.config import Job
 from mmssl_dist.storage import (
     FileRecord,
     Location,
@@ -17,10 +16,10 @@ from mmssl_dist.storage import (
 from mmssl_dist.storage.manifest import MANIFEST
 
 
-def checkpoint_of(job: Job, training: Manifest) -> tuple[Location, Manifest]:
+def checkpoint_of(folder: RunFolder, training: Manifest) -> tuple[Location, Manifest]:
     """The published checkpoint's folder, and the manifest with its files named relative to that folder."""
     name = training.facts["checkpoint"]
-    location = RunFolder.of(job).training.location / name
+    location = folder.training.location / name
     files = {path.removeprefix(f"{name}/"): record for path, record in training.files.items()}
     return location, replace(training, files=files)
 

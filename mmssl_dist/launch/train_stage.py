@@ -11,7 +11,8 @@ from mmssl_dist.cluster.capacity import grows, memory_found
 from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config import Job
 from mmssl_dist.errors import ArtifactError
-from mmssl_dist.launch.fingerprints import run_name, training_fingerprint
+from mmssl_dist.launch.earlier_run import find_earlier_run
+from mmssl_dist.launch.fingerprints import content, run_name, training_fingerprint
 from mmssl_dist.launch.published_checkpoint import checkpoint_records
 from mmssl_dist.launch.run_workers import (
     Checkpoint,
@@ -54,6 +55,9 @@ def run_training(
     """
     location = RunFolder.of(job).training.location
     name = run_name(job, partitions)
+    start = (
+        [] if job.training.start_from is None else content(find_earlier_run(job).folder.training.require())
+    )
     (location / MANIFEST).remove()
     run = RunSettings(
         storage=location,
@@ -77,6 +81,8 @@ def run_training(
         "stopped_early": summary["stopped_early"],
         "history": summary["history"],
     }
+    if job.training.start_from is not None:
+        facts["start"] = {"run": job.training.start_from, "content": start, "figures": summary["start"]}
     manifest = Manifest(KIND, training_fingerprint(job, partitions), facts, files)
     _remove_other_runs(location, name)
     publish(location, manifest)

@@ -46,10 +46,12 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     """Train until early stopping or the last epoch, without reading the test interactions.
 
     Returns:
-        epochs (in all), best (the metric's value), best_epoch, stopped_early, history, one entry per
-        validated epoch, and left_out, users who know every item and their interactions.
+        epochs (in all), best (the metric's value), best_epoch, stopped_early, start (see ``Position``),
+        history, one entry per validated epoch, and left_out, users who know every item and their
+        interactions.
     """
     from mmssl_dist.kernels.compiling import prepare_all
+    from mmssl_dist.launch.warm_start import take_over
     from mmssl_dist.training.loop import TrainingLoop
 
     prepare_all()
@@ -68,6 +70,9 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
             VALIDATION
         ]
 
+    def start(state: TrainingState) -> dict[str, float]:
+        return take_over(job, worker, graph=graph, exchange=exchange, state=state)
+
     loop = TrainingLoop(
         job=job,
         worker=worker,
@@ -76,6 +81,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         sampler_exchange=sampler,
         session=session,
         validate=validate,
+        start=None if job.training.start_from is None else start,
     )
     position = loop.run()
     users, interactions = loop.sampler.seeds.left_out
@@ -84,6 +90,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         "best": position.best,
         "best_epoch": position.best_epoch,
         "stopped_early": position.validations_since_best >= job.evaluation.patience,
+        "start": dict(position.start),
         "history": list(position.history),
         "left_out": {"users": users, "interactions": interactions},
     }

@@ -8,6 +8,7 @@ from typing import Any
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.errors import InputError
+from mmssl_dist.launch.earlier_run import check_start, check_widths
 from mmssl_dist.launch.fingerprints import (
     evaluation_fingerprint,
     export_fingerprint,
@@ -37,6 +38,8 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
     """
     pipeline = Pipeline(job, cluster)
     _ = pipeline.raw_files  # wrong inputs are reported before anything is written
+    if pipeline.folder.training.read() is None:  # a finished training outlives the run it started from
+        check_start(job)
     pipeline.begin()
     return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in STAGES}
 
@@ -99,6 +102,12 @@ def check_memory(job: Job, partitions: Manifest) -> None:
     train_stage.check_memory(job, partitions)
 
 
+def _check_training(job: Job, partitions: Manifest) -> None:
+    check_start(job)
+    check_widths(job, partitions)
+    check_memory(job, partitions)
+
+
 def _discard_run(job: Job, partitions: Manifest) -> None:
     (RunFolder.of(job).training.location / run_name(job, partitions)).remove()
 
@@ -150,7 +159,7 @@ TRAIN = Stage[Manifest](
     fingerprint=training_fingerprint,
     run=_run_training,
     summary=lambda job, facts: training_summary(facts, job.evaluation.metric),
-    check=check_memory,
+    check=_check_training,
     discard=_discard_run,
 )
 EVALUATE = Stage[Manifest](

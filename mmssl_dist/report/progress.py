@@ -3,7 +3,7 @@ functions of what the stages publish; nothing here writes anywhere. The first li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -28,7 +28,8 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     """What training reports: a validated epoch, or a checkpoint within one.
 
     Args:
-        entry: one entry of the training history: "epoch" from 1, "best_epoch", "train_seconds",
+        entry: one entry of the training history: "epoch" from 1, or 0 for the state that
+            a training starts from, "best_epoch", "train_seconds",
             "validation_seconds", "loss/<term>", the validation metrics and the figures of
             ``training.phases``; or "epoch", "step" from 1 and "steps" of a checkpoint.
         epochs: most epochs of the run.
@@ -37,6 +38,9 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     epoch = f"epoch {int(entry['epoch'])}/{epochs}"
     if "step" in entry:
         return f"{epoch}: checkpoint after step {int(entry['step'])} of {int(entry['steps'])}"
+    if entry["epoch"] == 0:
+        validated = duration(entry["validation_seconds"])
+        return f"earlier run: {metric} {entry[metric]:.4f} before the first step; validated {validated}"
     terms = {name.removeprefix("loss/"): value for name, value in entry.items() if name.startswith("loss/")}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
     rate = ""
@@ -90,12 +94,27 @@ def partitions_summary(facts: Facts) -> list[str]:
     ]
 
 
+def _start_lines(start: Facts, metric: str) -> Iterator[str]:
+    """About the run that a training started from, and whether little of this one was known there."""
+    figures = start["figures"]
+    taken, new = (
+        ", ".join(f"{count(int(figures[f'{side}/{what}']))} {side}" for side in ("users", "items"))
+        for what in ("taken", "new")
+    )
+    yield f"started from {start['run']}, {metric} {figures[metric]:.4f} before the first step"
+    yield f"  rows of {taken} taken over; new: {new}"
+    if any(figures[f"{side}/new"] > figures[f"{side}/taken"] for side in ("users", "items")):
+        yield "more is new than was taken over: compare with a training from the beginning"
+
+
 def training_summary(facts: Facts, metric: str) -> list[str]:
     """What train published: "epochs", "best", "best_epoch", "stopped_early" and "history"."""
     epochs = "1 epoch" if facts["epochs"] == 1 else f"{facts['epochs']} epochs"
     if facts["best"] is None:
         return [epochs]
     lines = [f"{epochs}, best validation {metric} {facts['best']:.4f} in epoch {facts['best_epoch']}"]
+    if "start" in facts:
+        lines += _start_lines(facts["start"], metric)
     if not facts.get("stopped_early", True):
         lines.append(
             "ended at training.epochs, before early stopping: raise it if the metric is still rising"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.rules import STAGE_FOLDERS
 from mmssl_dist.storage.location import Location, open_location
 from mmssl_dist.storage.manifest import Manifest, read_manifest, require_manifest
@@ -50,6 +51,11 @@ class RunFolder:
     def of(cls, job: Job) -> RunFolder:
         """The folder of ``job``."""
         return cls(open_location(job.output, job.storage))
+
+    @classmethod
+    def at(cls, url: str, storage: Storage) -> RunFolder:
+        """The folder of another run, by the output of its job."""
+        return cls(open_location(url, storage))
 
     @property
     def job_file(self) -> Location:

@@ -49,6 +49,8 @@ class Position:
         best: best value of the stopping metric, None before the first validation. best_epoch: when it was
             seen.
         validations_since_best: validations without improvement.
+        start: figures of a start from an earlier run, by name: users and items taken over, and the validation
+            metrics before the first step; empty for a training from the beginning.
         history: one entry per validated epoch: losses, metrics, seconds; "train_seconds" is the mean of the
             epochs since the entry before.
     """
@@ -61,6 +63,7 @@ class Position:
     best: float | None = None
     best_epoch: int = 0
     validations_since_best: int = 0
+    start: Mapping[str, float] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = field(default=())
 
 

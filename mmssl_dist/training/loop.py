@@ -25,6 +25,7 @@ from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
 
 Validate = Callable[[TrainingState], dict[str, float]]
+Start = Callable[[TrainingState], dict[str, float]]
 
 
 class TrainingLoop:
@@ -34,6 +35,8 @@ class TrainingLoop:
     Args:
         sampler_exchange: on CPU, over a group of its own.
         validate: metrics of the current state on the validation interactions (collective).
+        start: brings the initial state to where an earlier run ended, and returns figures about that
+            (collective); None for a training from the beginning.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class TrainingLoop:
         sampler_exchange: Exchange,
         session: Session,
         validate: Validate,
+        start: Start | None = None,
     ) -> None:
         self.job, self.worker, self.graph, self.session, self.validate = job, worker, graph, session, validate
         self.exchange, self.sampler_exchange = exchange, sampler_exchange
@@ -52,15 +56,17 @@ class TrainingLoop:
         self.sampler = BatchSampler(graph, sampler_exchange, job, worker.device)
         self.step = TrainingStep(job, graph, exchange, self.state)
         self.phases, self._pairs = self.step.phases, 0
-        self.position = resume(
-            session.checkpoints(), graph, state=self.state, exchange=exchange, cache=worker.cache
-        )
+        checkpoints = session.checkpoints()
+        self.position = resume(checkpoints, graph, state=self.state, exchange=exchange, cache=worker.cache)
+        self._start = None if checkpoints else start
 
     def run(self) -> Position:
         """Train. Returns where training ended; every validated epoch was reported with a checkpoint."""
         evaluation = self.job.evaluation
         batches = Prefetcher(self.sampler, self.job.training.prefetch)
         self._show_lists()
+        if self._start is not None:
+            self._begin_from(self._start)
         try:
             while self.position.epochs < self.job.training.epochs and not self._stalled():
                 epoch = self.position.epochs
@@ -85,6 +91,21 @@ class TrainingLoop:
         finally:
             batches.close()
         return self.position
+
+    def _begin_from(self, start: Start) -> None:
+        """Take over an earlier run, and hand in the state before the first step as epoch 0: it may be the
+        best."""
+        figures = start(self.state)
+        started = time.monotonic()
+        metrics = self.validate(self.state)
+        times = {"train_seconds": 0.0, "validation_seconds": time.monotonic() - started}
+        self.position = replace(
+            self.position,
+            row_steps=self.state.table.steps,
+            best=metrics[self.job.evaluation.metric],
+            start=figures | metrics,
+        )
+        self._hand_in({"epoch": 0.0, "best_epoch": 0.0} | times | metrics)
 
     def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
         """One pass over the training interactions, or what is left of it. Returns the mean of each loss over

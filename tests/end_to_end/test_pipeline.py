@@ -17,7 +17,7 @@ import pytest
 from mmssl_dist.config import load_job
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
-from mmssl_dist.storage import open_location, require_manifest
+from mmssl_dist.storage import RunFolder, open_location, require_manifest
 from tests.end_to_end.commands import command, kill_at, stages, succeed
 from tests.processes import run_workers
 from tests.training import make_worker
@@ -195,8 +195,8 @@ def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
     job = load_job(folder / "job.yaml", (f"output={folder / output}", "scaling.workers=1"))
     worker = make_worker(rank, job)
     training = require_manifest(open_location(f"{job.output}/training", job.storage), "training", "train")
-    export_on_worker(job, worker, *checkpoint_of(job, training))
-    return evaluate_on_worker(job, worker, *checkpoint_of(job, training))["metrics"]
+    export_on_worker(job, worker, *checkpoint_of(RunFolder.of(job), training))
+    return evaluate_on_worker(job, worker, *checkpoint_of(RunFolder.of(job), training))["metrics"]
 
 
 def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):

@@ -20,7 +20,7 @@ from mmssl_dist.launch.train_stage import (
     _best_whole,
     _remove_other_runs,
 )
-from mmssl_dist.storage import FileRecord, Manifest, open_location, publish
+from mmssl_dist.storage import FileRecord, Manifest, RunFolder, open_location, publish
 from tests.unit.launch.jobs import make_job
 
 
@@ -87,7 +87,7 @@ def test_the_next_best_is_published_when_the_best_is_damaged(tmp_path, caplog):
 def test_published_checkpoint_with_files_by_their_names_in_it():
     record = FileRecord(1, "aa")
     manifest = Manifest("training", "f", {"checkpoint": "run-1/c"}, {"run-1/c/generator.safetensors": record})
-    location, view = checkpoint_of(make_job("output=/out"), manifest)
+    location, view = checkpoint_of(RunFolder.of(make_job("output=/out")), manifest)
     assert location.path == "/out/training/run-1/c"
     assert view.files == {"generator.safetensors": record}
 

@@ -1,0 +1,135 @@
+"""The run that a training starts from: found, checked against the job, and read part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from mmssl_dist.config import Job
+from mmssl_dist.config.load import read_job
+from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.graph.partition_book import PartitionBook
+from mmssl_dist.graph.partition_files import load_ids, read_book
+from mmssl_dist.launch.published_checkpoint import checkpoint_of
+from mmssl_dist.storage import Location, Manifest, RunFolder
+
+SETTING = "training.start_from"
+_REMEDY = f"Train without {SETTING}, or start from another run."
+# What the shapes of rows and of dense weights follow from
+_SHAPING = (
+    "model.dimension",
+    "model.feature_columns",
+    "model.modality_graph.size",
+    "model.heads",
+    "training.rows.second_moment",
+)
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A trained run.
+
+    Attributes:
+        folder: its output.
+        partitions, training: the manifests of its graph and of its training; file names of ``training`` are
+            those below ``checkpoint``.
+        checkpoint: the folder of its best checkpoint.
+    """
+
+    folder: RunFolder
+    partitions: Manifest
+    training: Manifest
+    checkpoint: Location
+
+    @property
+    def book(self) -> PartitionBook:
+        """Its nodes by partition."""
+        return read_book(self.partitions)
+
+    def ids(self, part: int, cache: Path) -> tuple[pa.Array, pa.Array]:
+        """External ids of the users and of the items of ``part``, in the order of its rows."""
+        return load_ids(self.folder.partitions.location, self.partitions, part, cache)
+
+
+def find_earlier_run(job: Job) -> EarlierRun:
+    """The run that ``training.start_from`` names.
+
+    Raises:
+        InputError: no trained run is there.
+    """
+    assert job.training.start_from is not None
+    folder = RunFolder.at(job.training.start_from, job.storage)
+    partitions, training = folder.partitions.read(), folder.training.read()
+    if partitions is None or training is None:
+        missing = "partitions" if partitions is None else "training"
+        raise InputError(
+            SETTING,
+            f"{folder.root.url}, which has no published {missing}",
+            "a training starts from the output of a trained run",
+            _REMEDY,
+        )
+    checkpoint, published = checkpoint_of(folder, training)
+    return EarlierRun(folder, partitions, published, checkpoint)
+
+
+def check_start(job: Job) -> None:
+    """Refuse an earlier run whose rows or weights have other shapes than this job's.
+
+    Raises:
+        InputError: there is no such run, or its settings differ; names all of them.
+    """
+    if job.training.start_from is None:
+        return
+    earlier = find_earlier_run(job)
+    file = earlier.folder.job_file
+    if not file.exists():
+        raise InputError(SETTING, f"{file.url} is missing", "a run keeps its job", _REMEDY)
+    theirs = read_job(file.read_bytes().decode(), file.url)
+    differing = list(_differences(job, theirs))
+    if differing:
+        raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
+
+
+def check_widths(job: Job, partitions: Manifest) -> None:
+    """Refuse an earlier run whose features have other widths than those of ``partitions``.
+
+    Raises:
+        InputError: they differ; names the modality.
+    """
+    if job.training.start_from is None:
+        return
+    theirs = find_earlier_run(job).partitions.facts["modalities"]
+    for modality, mine in partitions.facts["modalities"].items():
+        other = theirs[modality]
+        if mine != other:
+            raise InputError(
+                SETTING,
+                f"features of {modality} with {mine} values, where the earlier run has {other}",
+                "the projection of a modality has one shape",
+                _REMEDY,
+            )
+
+
+def _differences(job: Job, other: Job) -> Iterator[str]:
+    mine, theirs = sorted(job.data.modalities), sorted(other.data.modalities)
+    if mine != theirs:
+        yield f"modalities {', '.join(mine)}, where the earlier run has {', '.join(theirs)}"
+    for path in _SHAPING:
+        values = [_value(each, path) for each in (job, other)]
+        if values[0] != values[1]:
+            yield f"{path} {values[0]}, where the earlier run has {values[1]}"
+
+
+def _value(job: Job, path: str) -> object:
+    value: object = job
+    for key in path.split("."):
+        value = getattr(value, key)
+    return value
+
+
+def shape_error(error: ArtifactError) -> InputError:
+    """For weights whose shapes settings do not show."""
+    return InputError(SETTING, str(error), "both runs have dense weights of the same shapes", _REMEDY)
