@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.partition_files import load_ids, read_book
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.storage import Location, Manifest, RunFolder
+
+_logger = logging.getLogger(__name__)
 
 SETTING = "training.start_from"
 _REMEDY = f"Train without {SETTING}, or start from another run."
@@ -88,6 +91,12 @@ def check_start(job: Job) -> None:
     if not file.exists():
         raise InputError(SETTING, f"{file.url} is missing", "a run keeps its job", _REMEDY)
     theirs = read_job(file.read_bytes().decode(), file.url)
+    if job.data.split.method == "ratio":
+        _logger.warning(
+            "the split of this run is random: interactions that it holds out may have trained %s, and "
+            "metrics may be too high; with data.split.method temporal or leave_last_out they are not",
+            job.training.start_from,
+        )
     differing = list(_differences(job, theirs))
     if differing:
         raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)

@@ -38,7 +38,8 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
     """
     pipeline = Pipeline(job, cluster)
     _ = pipeline.raw_files  # wrong inputs are reported before anything is written
-    if pipeline.folder.training.read() is None:  # a finished training outlives the run it started from
+    # a finished training outlives the run it started from
+    if job.training.start_from is not None and pipeline.folder.training.read() is None:
         check_start(job)
     pipeline.begin()
     return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in STAGES}

@@ -149,6 +149,7 @@ CHANGES = (
     _one("launch", "scaling.wait_seconds", 60),
     _one("launch", "scaling.start_seconds", 60),
     Change("scaling.memory_gb", "room", ("scaling.memory_gb=0.2",), ("scaling.memory_gb=0.1",)),
+    _one("start", "training.start_from", "elsewhere"),
     _one("launch", "training.keep_checkpoints", 3),
     _one("launch", "training.checkpoint_minutes", 2.5),
     _one("launch", "training.max_failures", 5),

@@ -26,6 +26,7 @@ from mmssl_dist.cluster.local_ray import local_ray
 from mmssl_dist.cluster.log_relay import Relay
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.launch.earlier_run import check_start
 from mmssl_dist.launch.partition_stage import partition_workers
 from mmssl_dist.launch.train_stage import check_memory, run_training
 from mmssl_dist.storage import Location, Manifest, open_location
@@ -99,6 +100,15 @@ def room(folder: Path, sets: Sequence[str]) -> str:
     with pytest.raises(InputError) as caught:
         check_memory(job, _PARTITIONS)
     return str(caught.value)
+
+
+def start(folder: Path, sets: Sequence[str]) -> str | None:
+    """What is said of the run that a training would start from."""
+    try:
+        check_start(_job(folder, sets))
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def asked_of_tune(folder: Path, sets: Sequence[str]) -> object:

@@ -40,6 +40,7 @@ HERE: dict[str, Callable[[Path, Sets], object]] = {
     "launch": launch_probes.handed_to_ray,
     "partition workers": launch_probes.workers_of_partition,
     "room": launch_probes.room,
+    "start": launch_probes.start,
     "search": launch_probes.asked_of_tune,
     "trackers": launch_probes.asked_of_mlflow,
     "storage": launch_probes.filesystem,

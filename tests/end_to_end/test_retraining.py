@@ -1,0 +1,98 @@
+"""A run that starts from yesterday's, on data that has grown, from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from tests.end_to_end.commands import command, stages, succeed
+
+pytestmark = pytest.mark.timeout(900)
+JOB = """\
+output: yesterday
+data:
+  path: raw-yesterday
+  columns: {time: time}
+  modalities:
+    image: {file: features/image}
+  split: {method: temporal, validation: 0.1, test: 0.1}
+partition: {parts: 2}
+model: {dimension: 8, layers: 1}
+training: {epochs: 3, batch_size: 256, fanout: [5]}
+evaluation: {ks: [20]}
+"""
+TODAY = ("--set=data.path=raw", "--set=output=today", "--set=training.epochs=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
+    """A job, two days of raw files, and what the run of the first one published."""
+    path = tmp_path_factory.mktemp("retraining")
+    (path / "job.yaml").write_text(JOB)
+    sizes = ("--users=200", "--items=100", "--interactions=1500", "--modality=image=4")
+    succeed(path, "synthesize", "raw", *sizes, "--address", ray_address)
+    table = pyarrow.dataset.dataset(path / "raw/interactions.parquet").to_table().sort_by("time")
+    (path / "raw-yesterday").mkdir()
+    pq.write_table(table.slice(0, 1200), path / "raw-yesterday/interactions.parquet")
+    shutil.copytree(path / "raw/features", path / "raw-yesterday/features")
+    succeed(path, "run", "job.yaml", "--address", ray_address)
+    return path
+
+
+def test_the_next_run_starts_from_the_one_before(folder, ray_address):
+    done = succeed(
+        folder,
+        "run",
+        "job.yaml",
+        *TODAY,
+        "--set=partition.parts=3",
+        "--from=yesterday",
+        "--address",
+        ray_address,
+    )
+    assert "earlier run: recall@20" in done.stderr
+    assert f"started from {folder / 'yesterday'}, recall@20" in done.stderr
+    facts = json.loads((folder / "today/training/manifest.json").read_text())["facts"]
+    figures = facts["start"]["figures"]
+    nodes = json.loads((folder / "today/dataset/manifest.json").read_text())["facts"]
+    for side in ("users", "items"):
+        assert figures[f"{side}/taken"] + figures[f"{side}/new"] == nodes[side]
+        assert figures[f"{side}/taken"] > 0
+    assert facts["best"] >= figures["recall@20"] > 0
+
+    again = succeed(
+        folder,
+        "run",
+        "job.yaml",
+        *TODAY,
+        "--set=partition.parts=3",
+        "--from=yesterday",
+        "--address",
+        ray_address,
+    )
+    assert set(stages(again.stderr.splitlines()).values()) == {"up to date"}
+
+
+def test_a_finished_training_outlives_the_run_it_started_from(folder, ray_address):
+    for name in ("yesterday", "today"):
+        shutil.copytree(folder / name, folder / f"{name}-2", dirs_exist_ok=True)
+    sets = (*TODAY, "--set=output=today-2", "--from=yesterday-2", "--address", ray_address)
+    first = succeed(folder, "run", "job.yaml", *sets)
+    assert stages(first.stderr.splitlines())["train"] == "done"  # another start, so another training
+    shutil.rmtree(folder / "yesterday-2")
+    done = succeed(folder, "run", "job.yaml", *sets)
+    assert set(stages(done.stderr.splitlines()).values()) == {"up to date"}
+
+
+@pytest.mark.parametrize("name", ["run", "validate"])
+def test_what_is_no_trained_run_is_refused_before_any_work(folder, name):
+    done = command(folder, name, "job.yaml", *TODAY, "--set=output=new", "--set=training.start_from=raw")
+    assert done.returncode == 2, done.stderr
+    assert "training.start_from: found" in done.stderr
+    assert "no published partitions" in done.stderr
+    assert not (folder / "new").exists()
