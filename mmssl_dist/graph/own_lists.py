@@ -164,7 +164,7 @@ def load_own_lists(
         Lists(offsets(np.concatenate(length)), np.concatenate(values))
         for length, values in zip(lengths, sides, strict=True)
     )
-    return OwnLists(owner, book, users, items, of_users, of_items)
+    return OwnLists(owner=owner, book=book, users=users, items=items, of_users=of_users, of_items=of_items)
 
 
 def position_of(owner: Exchange, own: np.ndarray) -> np.ndarray:

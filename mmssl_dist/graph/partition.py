@@ -43,7 +43,7 @@ def partition(job: Job, dataset: Manifest) -> Manifest:
 
     require_nodes_of(job, dataset)
     with tempfile.TemporaryDirectory(prefix="partition-") as folder:
-        worker = Worker(0, 1, torch.device("cpu"), Path(folder), None)
+        worker = Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path(folder), group=None)
         write_partitions(job, worker, dataset, progress_of(job, dataset))
     return publish_partitions(job, dataset)
 

@@ -101,7 +101,7 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
             step = names.modality_step(modality)
             if not stage.progress.done(stage.homes.items, step, stage.parts):
                 sums = sums or _sums(graph.own)
-                _write_modality(stage, graph, sums, modality, width)
+                _write_modality(stage, graph, sums, modality=modality, width=width)
 
 
 def _make_graph(stage: _Stage) -> _Graph:
