@@ -117,7 +117,7 @@ def make_trainer(rank: int, job: Job, device: str = "cpu") -> Trainer:
     """Everything on ``rank``; lists published, empty."""
     worker = make_worker(rank, job, device)
     graph = load_local_graph(job, worker)
-    exchange = graph.exchange(worker)
+    exchange = graph.exchange(worker, job.training.wire)
     state = initial_state(job, graph, worker.device)
     trainer = Trainer(
         job,

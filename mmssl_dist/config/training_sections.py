@@ -54,6 +54,9 @@ class Training(Section):
     sampler: Literal["auto", "dgl", "device"] = "auto"
     """What draws neighbours: "dgl", DGL on the CPU; "device", where the worker trains, each draw a function
     of its node, so that all devices draw alike. "auto": "device" on a GPU, else "dgl"."""
+    wire: Literal["fp32", "bf16"] = "fp32"
+    """What ID and tower rows of other workers and their gradients travel as; "bf16" halves their bytes and
+    rounds them to 8 bits, so that the numbers of a training depend on W a little."""
     prefetch: Natural = 2
     """Batches sampled ahead of the step, per worker; 0 samples within the step."""
     rows: RowOptimizer = RowOptimizer()

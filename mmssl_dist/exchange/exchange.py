@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+Road = tuple[tuple[int, ...], tuple[int, ...]]
+"""Rows to each worker, and rows from each."""
 _MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
 
 
@@ -74,12 +76,20 @@ class Exchange:
         group: the process group; None for a single worker.
         bounds: [W + 1] int64, first node id of each worker, then the number of nodes.
         rank: this worker.
+        wire_dtype: what float32 rows that go out together, and their gradients, travel as; None as they are.
 
     Attributes:
         traffic: what it has moved; not what DeepSpeed reduces.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None, bounds: np.ndarray, rank: int) -> None:
+    def __init__(
+        self,
+        group: dist.ProcessGroup | None,
+        bounds: np.ndarray,
+        rank: int,
+        wire_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.wire_dtype = wire_dtype
         self.group, self.rank, self.world_size = group, rank, len(bounds) - 1
         self.traffic = Traffic()
         self.bounds = torch.from_numpy(np.ascontiguousarray(bounds, dtype=np.int64))
@@ -166,25 +176,16 @@ class Exchange:
         return result
 
     def send_together(self, parts: Sequence[tuple[Tensor, Sequence[int], Sequence[int]]]) -> list[Tensor]:
-        """``send`` of several (rows, outgoing, incoming) in one message; all rows have one type."""
-        if self.world_size == 1 or len(parts) == 1:
-            return [self.send(*part) for part in parts]
-        widths = [math.prod(rows.shape[1:]) for rows, _, _ in parts]
-        outgoing, incoming = (
-            [[count * width for count in part[side]] for part, width in zip(parts, widths, strict=True)]
-            for side in (1, 2)
-        )
-        pieces = [
-            torch.split(rows.reshape(-1), sent) for (rows, _, _), sent in zip(parts, outgoing, strict=True)
-        ]
-        by_peer = [piece for of_peer in zip(*pieces, strict=True) for piece in of_peer]
-        received = self.send(torch.cat(by_peer), _sums(outgoing), _sums(incoming))
-        cuts = [size for of_peer in zip(*incoming, strict=True) for size in of_peer]
-        arrived = torch.split(received, cuts)
-        return [
-            torch.cat(arrived[number :: len(parts)]).view(-1, *rows.shape[1:])
-            for number, (rows, _, _) in enumerate(parts)
-        ]
+        """``send`` of several (rows, outgoing, incoming) in one message each way; all rows have one type.
+
+        What stays on this worker is copied past the collective. With ``wire_dtype``, float32 numbers travel
+        in it.
+        """
+        if self.world_size == 1:
+            return [rows for rows, _, _ in parts]
+        roads = [(tuple(outgoing), tuple(incoming)) for _, outgoing, incoming in parts]
+        arrived = _SendTogether.apply(self, roads, *(rows for rows, _, _ in parts))  # type: ignore[no-untyped-call]
+        return list(arrived)
 
     def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
         """How many rows each worker will send here, given how many this one sends to each of them."""
@@ -247,6 +248,38 @@ class Exchange:
                 self._in_slices(rows, outgoing, received, incoming, at_once)
         return received
 
+    def together(self, parts: Sequence[Tensor], roads: Sequence[Road]) -> tuple[Tensor, ...]:
+        """``send_together`` without a gradient."""
+        widths = [math.prod(rows.shape[1:]) for rows in parts]
+        sent = [torch.split(rows, list(outgoing)) for rows, (outgoing, _) in zip(parts, roads, strict=True)]
+        peers = [peer for peer in range(self.world_size) if peer != self.rank]
+
+        def sizes(side: int) -> list[list[int]]:  # by peer, of each part
+            return [
+                [
+                    road[side][peer] * width if peer != self.rank else 0
+                    for road, width in zip(roads, widths, strict=True)
+                ]
+                for peer in range(self.world_size)
+            ]
+
+        outgoing, incoming = sizes(0), sizes(1)
+        message = torch.cat([pieces[peer].reshape(-1) for peer in peers for pieces in sent])
+        narrow = self.wire_dtype if message.dtype == torch.float32 else None
+        received = self.all_to_all(
+            message.to(narrow or message.dtype), [*map(sum, outgoing)], [*map(sum, incoming)]
+        )
+        arrived = torch.split(received, [size for peer in peers for size in incoming[peer]])
+        results = []
+        for number, (rows, (_, counts)) in enumerate(zip(parts, roads, strict=True)):
+            result = rows.new_empty((sum(counts), *rows.shape[1:]))
+            pieces = torch.split(result, list(counts))
+            pieces[self.rank].copy_(sent[number][self.rank])
+            for at, peer in enumerate(peers):
+                pieces[peer].copy_(arrived[at * len(parts) + number].view_as(pieces[peer]))
+            results.append(result)
+        return tuple(results)
+
     def _in_slices(
         self, rows: Tensor, outgoing: Sequence[int], received: Tensor, incoming: Sequence[int], at_once: int
     ) -> None:
@@ -288,11 +321,6 @@ class Exchange:
         self.traffic.seconds += time.perf_counter() - started
 
 
-def _sums(sizes: Sequence[Sequence[int]]) -> list[int]:
-    """[D] lists of W numbers -> their W sums."""
-    return [sum(of_peer) for of_peer in zip(*sizes, strict=True)]
-
-
 def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:
     sums = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
     ends = torch.tensor([0, *segments], device=counts.device).cumsum(0)
@@ -312,6 +340,19 @@ class _Send(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.exchange.all_to_all(gradient, *ctx.road), None, None, None
+
+
+class _SendTogether(torch.autograd.Function):
+    """Several tensors out in one message, and their gradients back in one."""
+
+    @staticmethod
+    def forward(ctx: Any, exchange: Exchange, roads: Sequence[Road], *parts: Tensor) -> tuple[Tensor, ...]:
+        ctx.exchange, ctx.roads = exchange, [(incoming, outgoing) for outgoing, incoming in roads]
+        return exchange.together(parts, roads)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.exchange.together(gradients, ctx.roads)
 
 
 class _GatherRows(torch.autograd.Function):

@@ -56,7 +56,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
 
     prepare_all()
     graph = load_local_graph(job, worker, (VALIDATION,))
-    exchange = graph.exchange(worker)
+    exchange = graph.exchange(worker, job.training.wire)
     group = _group_for_sampling(worker, job.training.timeout_seconds)
     sampler = Exchange(group, graph.book.worker_bounds(worker.world_size), worker.rank)
 

@@ -17,6 +17,8 @@ from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.partition_files import PartitionData
 from mmssl_dist.sharding.topology import Adjacency
 
+_WIRES = {"fp32": None, "bf16": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class LocalGraph:
@@ -72,9 +74,10 @@ class LocalGraph:
         """int64, local rows of all items held, ascending."""
         return _rows(self.item_rows(part) for part in self.parts)
 
-    def exchange(self, worker: Worker) -> Exchange:
-        """The exchange over this graph's nodes for tensors on the worker's device."""
-        return Exchange(worker.group, self.book.worker_bounds(worker.world_size), worker.rank)
+    def exchange(self, worker: Worker, wire: str = "fp32") -> Exchange:
+        """The exchange over this graph's nodes, on the worker's device; ``wire`` as in ``training.wire``."""
+        bounds = self.book.worker_bounds(worker.world_size)
+        return Exchange(worker.group, bounds, worker.rank, _WIRES[wire])
 
 
 def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> LocalGraph:

@@ -104,8 +104,7 @@ class TrainingStep:
         """Fetch rows and run the generator."""
         with self.phases("fetch"):
             id_leaf = self.state.table.read(batch.id_route)
-            id_rows = self.exchange.fetch(batch.id_route, id_leaf)
-            plain_tower = self._tower(batch)
+            id_rows, plain_tower = self._fetched(batch, id_leaf)
         rate = self.job.model.dropout
         tower = {
             m: dropout(rows, batch.nodes, self._key(Purpose.DROPOUT, batch, position), rate)
@@ -125,16 +124,22 @@ class TrainingStep:
         noise = uniform(self._key(Purpose.GUMBEL, batch), nodes[:, None], batch.candidates[None])
         return real_rows(batch.known, collaborative, noise, self.job.losses.adversarial)
 
-    def _tower(self, batch: Batch) -> dict[str, Tensor]:
-        """Tower rows of the seeds [|S_0|, D] per modality: owners project F -> D before sending."""
+    def _fetched(self, batch: Batch, id_leaf: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """ID rows of the outermost set, and tower rows of the seeds [|S_0|, D] per modality, which their
+        owners project F -> D before sending."""
         route, device = batch.seed_route, self.state.table.rows.device
         rows_on_host = route.requested.to("cpu")
         projected = [
             self.state.model.project(m, self.graph.propagated[m].index_select(0, rows_on_host).to(device))
             for m in self.modalities
         ]
-        fetched = self.exchange.fetch(route, torch.cat(projected, 1))
-        return dict(zip(self.modalities, fetched.tensor_split(len(projected), 1), strict=True))
+        id_rows, tower = self.exchange.send_together(
+            [
+                (id_leaf, batch.id_route.requested_counts, batch.id_route.asked),
+                (torch.cat(projected, 1), route.requested_counts, route.asked),
+            ]
+        )
+        return id_rows, dict(zip(self.modalities, tower.tensor_split(len(projected), 1), strict=True))
 
     def _candidates(self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]) -> Candidates:
         own, counts = batch.own_candidates, batch.candidate_counts

@@ -108,6 +108,7 @@ CHANGES = (
     _one("steps", "losses.adversarial.signal_scale", 1.0),
     _one("steps", "training.batch_size", 48),
     _one("steps", "training.fanout", "[2, 2]"),
+    _one("steps", "training.wire", "bf16"),
     _one("steps", "training.sampler", "device", "training.fanout=[2, 2]"),
     _one("steps", "training.rows.learning_rate", 0.01),
     _one("steps", "training.rows.second_moment", "row"),

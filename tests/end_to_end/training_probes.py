@@ -75,6 +75,7 @@ def _steps(job: Job) -> object:
         _content(trainer.state.table.rows),
         [{name: _content(value) for name, value in engine.state().items()} for engine in engines],
         [engine.wrapped.zero_optimization_stage() for engine in engines],
+        str(trainer.exchange.wire_dtype),
     )
 
 

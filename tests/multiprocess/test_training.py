@@ -99,6 +99,7 @@ class Found:
     curves: dict[str, list[Losses]] = field(default_factory=dict)
     draws: dict[str, list[Drawn]] = field(default_factory=dict)
     dense: dict[str, list[float]] = field(default_factory=dict)
+    wire: tuple[list[Losses], int, int] | None = None
     moved: dict[int, dict[str, float]] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     whole: Trained | None = None
@@ -119,6 +120,7 @@ def run_all(rank: int, folder: Path, workers: int) -> Found:
         found.dense = {
             name: [losses["total"] for losses in curve(rank, job(*sets), 4)] for name, sets in DENSE.items()
         }
+        found.wire = on_the_wire(rank, job(*SAMPLED, "training.wire=bf16"), job(*SAMPLED))
         found.moved = {modalities: largest_moments(rank, job(modalities=modalities)) for modalities in (1, 3)}
         found.refusals = {
             name: refusal(rank, job(*sets), spoil) for name, (sets, spoil, *_) in BROKEN.items()
@@ -247,6 +249,27 @@ def test_zero_stages_train_alike_and_bf16_nearly(runs):
     for name in ("bf16, stage 0", "bf16, stage 1", "bf16, stage 2"):
         assert not np.array_equal(losses[name], losses["plain"])
         np.testing.assert_allclose(losses[name], losses["plain"], rtol=0.03)
+
+
+def on_the_wire(rank: int, narrow: Job, wide: Job) -> tuple[list[Losses], int, int]:
+    """Losses with rows and gradients in bf16 on the wire; bytes of a step's own exchange with and without."""
+    trainers = [make_trainer(rank, job) for job in (narrow, wide)]
+    losses = []
+    for trainer in trainers:
+        batch = trainer.batch(0, 0)
+        trainer.exchange.traffic.take()
+        losses.append(trainer.step(batch))
+    sent = [trainer.exchange.traffic.take().bytes_sent for trainer in trainers]
+    return [*losses, *curve(rank, narrow, 4)[1:]], sent[0], sent[1]
+
+
+def test_bf16_on_the_wire_sends_less_and_trains_nearly_alike(runs):
+    for found in runs[2]:
+        (narrow, wide, *later), less, more = found.wire
+        assert less < 0.85 * more
+        assert narrow != wide
+        for losses, exact in zip([narrow, *later], found.curves["sampled"], strict=False):
+            assert losses["total"] == pytest.approx(exact["total"], rel=0.01)
 
 
 def refusal(rank: int, job: Job, spoil: Callable[[Trainer], None]) -> str:
