@@ -114,6 +114,6 @@ def doctor(
     failed = False
     for check in examine(address, job):
         failed |= not check.passed
-        typer.echo(f"{'ok' if check.passed else 'FAIL':<5} {check.name:<12} {check.found}")
+        typer.echo(f"{'ok' if check.passed else 'FAIL':<5} {check.name:<12} {check.result}")
     if failed:
         raise typer.Exit(EXIT_SYSTEM_FAILURE)

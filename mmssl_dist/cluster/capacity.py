@@ -85,11 +85,11 @@ def grows() -> bool:
     )  # of the first autoscaler; the second one answers for itself
     report = json.loads(status).get("autoscaler_report") if status else None
     if report is not None:
-        kinds = list(report.get("active_nodes") or {})
+        node_types = list(report.get("active_nodes") or {})
     else:
-        found = get_cluster_status(ray.get_runtime_context().gcs_address, _STATUS_SECONDS)
-        kinds = [node.ray_node_type_name for node in (*found.active_nodes, *found.idle_nodes)]
-    return any(kind and not kind.startswith("node_") for kind in kinds)
+        status = get_cluster_status(ray.get_runtime_context().gcs_address, _STATUS_SECONDS)
+        node_types = [node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes)]
+    return any(node_type and not node_type.startswith("node_") for node_type in node_types)
 
 
 def machines() -> int:

@@ -16,7 +16,7 @@ from mmssl_dist.cluster.authentication import matching
 from mmssl_dist.cluster.capacity import amounts, await_room, grows
 from mmssl_dist.cluster.exit_watch import ExitWatch, Terminated, kept_sigterm
 from mmssl_dist.cluster.local_ray import local_ray
-from mmssl_dist.cluster.log_relay import Relay, carried, follow
+from mmssl_dist.cluster.log_relay import LogRelay, follow, relayed_logs
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError, find_known
 
@@ -221,21 +221,23 @@ def require_resources(scaling: Scaling) -> None:
     """
     import ray
 
-    each = scaling.each
+    per_worker = scaling.per_worker
     # what the cluster may grow to, where something told Ray; Ray Train asks in the same way
     largest = ray._private.state.state.get_max_resources_from_cluster_config()
     if largest:
-        room = int(min(largest.get(name, 0) // amount for name, amount in each.items()))
+        room = int(min(largest.get(name, 0) // amount for name, amount in per_worker.items()))
     else:
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        room = int(sum(min(m.get(name, 0) // amount for name, amount in each.items()) for m in machines))
+        room = int(
+            sum(min(m.get(name, 0) // amount for name, amount in per_worker.items()) for m in machines)
+        )
     if room >= scaling.fewest or (not largest and grows()):
         return
     total = largest or ray.cluster_resources()
-    there = ", ".join(f"{total.get(name, 0):g} {name}" for name in each)
+    there = ", ".join(f"{total.get(name, 0):g} {name}" for name in per_worker)
     raise InputError(
         "scaling",
-        f"{scaling.fewest} worker(s) of {amounts(each)} each",
+        f"{scaling.fewest} worker(s) of {amounts(per_worker)} each",
         f"the Ray cluster has {there} in all, room for {room} worker(s)",
         "Lower scaling.workers or what each one takes, or add machines to the cluster.",
     )
@@ -247,7 +249,7 @@ def describe(error: BaseException) -> str:
 
 
 def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:
-    with carried(relay):
+    with relayed_logs(relay):
         return function(*arguments)
 
 
@@ -256,7 +258,7 @@ def _start_relay() -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(num_cpus=0, scheduling_strategy=beside)(Relay).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=beside)(LogRelay).remote()
 
 
 def _quiet_data() -> None:

@@ -16,7 +16,7 @@ _LAST_SECONDS = 5.0
 T = TypeVar("T")
 
 
-class Relay:
+class LogRelay:
     """Holds records between those who write them and the driver; runs as a Ray actor beside the driver."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _RelayHandler(logging.Handler):
 
 
 @contextmanager
-def carried(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
+def relayed_logs(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
     """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their
     rank.
 

@@ -58,11 +58,11 @@ def check_search(job: Job) -> None:
 def _problems(job: Job) -> Iterator[str]:
     firsts = {path: next(space.extremes()) for path, space in job.search.space.items()}
     for path, space in job.search.space.items():
-        found = _refusal(job, path) or next(
+        refusal = _refusal(job, path) or next(
             filter(None, (_unusable(job, path, value, firsts) for value in space.extremes())), None
         )
-        if found:
-            yield f"search.space.{path}: {found}"
+        if refusal:
+            yield f"search.space.{path}: {refusal}"
     if job.search.grace_epochs > job.training.epochs:
         yield (
             f"search.grace_epochs: found {job.search.grace_epochs}; must be at most training.epochs "
@@ -93,8 +93,8 @@ def _neutral() -> set[tuple[str, str]]:
 
 def _unusable(job: Job, path: str, value: object, others: Mapping[str, object]) -> str | None:
     """Why ``value`` can't be taken, neither with the job's settings nor with what else is searched."""
-    found = _broken(job, {path: value})
-    return found if found and _broken(job, {**others, path: value}) else None
+    problem = _broken(job, {path: value})
+    return problem if problem and _broken(job, {**others, path: value}) else None
 
 
 def _broken(job: Job, settings: Mapping[str, object]) -> str | None:
@@ -114,7 +114,7 @@ def _of_combinations(job: Job) -> Iterator[str]:
     if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
         return
     for combination in itertools.product(*values.values()):
-        found = _broken(job, dict(zip(values, combination, strict=True)))
-        if found:
-            yield f"search.space: {found}"
+        problem = _broken(job, dict(zip(values, combination, strict=True)))
+        if problem:
+            yield f"search.space: {problem}"
             return

@@ -25,7 +25,7 @@ class Job(JobSections):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         job = with_dependent_defaults(self)
-        if found := tuple(disagreements(job)):
-            text = "\n".join(f"{problem.path}: {problem.text}" for problem in found)
-            raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": found})
+        if problems := tuple(disagreements(job)):
+            text = "\n".join(f"{problem.path}: {problem.text}" for problem in problems)
+            raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": problems})
         return job

@@ -75,7 +75,7 @@ def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
     itself."""
     if id(node) not in known:
         below = node.value if isinstance(node, yaml.CollectionNode) else ()
-        children = (child for each in below for child in (each if isinstance(each, tuple) else (each,)))
+        children = (child for part in below for child in (part if isinstance(part, tuple) else (part,)))
         known[id(node)] = 1 + sum(_unfolded(child, known) for child in children)
     return known[id(node)]
 
@@ -156,10 +156,10 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
     try:
         return Job.model_validate(merged)
     except ValidationError as error:
-        found = tuple(_problems(error, merged))
-        more = len(found) - _MAX_PROBLEMS
+        problems = tuple(_problems(error, merged))
+        more = len(problems) - _MAX_PROBLEMS
         raise ConfigError(
-            found[:_MAX_PROBLEMS] + ((f"and {more} more",) if more > 0 else ()), source
+            problems[:_MAX_PROBLEMS] + ((f"and {more} more",) if more > 0 else ()), source
         ) from error
     except RecursionError as error:
         raise InputError(
@@ -285,11 +285,11 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
             continue
         first, *others = dict.fromkeys(texts)  # each branch of a union reports its own problem
         yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
-    for found in _disagreements(error, tree):
+    for line in _disagreements(error, tree):
         if not any(
-            compared == path or compared.startswith(f"{path}.") for compared in found.paths for path in alone
+            compared == path or compared.startswith(f"{path}.") for compared in line.paths for path in alone
         ):
-            yield f"{found.path}: {found.text}"
+            yield f"{line.path}: {line.text}"
 
 
 def _line(problem: Any) -> str:
@@ -308,8 +308,8 @@ def _disagreements(error: ValidationError, tree: Mapping[str, Any]) -> tuple[Any
     for _ in range(3):  # again for what the removals brought to light
         for problem in error.errors():
             if problem["type"] == "disagreement":
-                found: tuple[Any, ...] = problem["ctx"]["found"]
-                return found
+                disagreements: tuple[Any, ...] = problem["ctx"]["found"]
+                return disagreements
             tree = _without(tree, _keys(problem["loc"]), problem["type"] == "missing")
         try:
             Job.model_validate(tree)

@@ -41,12 +41,12 @@ class Scaling(Section):
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     @property
-    def each(self) -> dict[str, float]:
+    def per_worker(self) -> dict[str, float]:
         """Ray resources of one worker."""
         devices = {"GPU": float(self.gpus_per_worker)} if self.gpus_per_worker else {}
         # a sliver of it: Ray's machines have 1 of their accelerator's type
-        kind = {f"accelerator_type:{self.accelerator}": 0.001} if self.accelerator else {}
-        return {"CPU": float(self.cpus_per_worker)} | devices | kind
+        accelerator = {f"accelerator_type:{self.accelerator}": 0.001} if self.accelerator else {}
+        return {"CPU": float(self.cpus_per_worker)} | devices | accelerator
 
 
 class Storage(Section):

@@ -45,8 +45,8 @@ class Space(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = (self.choice, self.uniform, self.loguniform, self.int)
-        if sum(each is not None for each in kinds) != 1:
+        options = (self.choice, self.uniform, self.loguniform, self.int)
+        if sum(option is not None for option in options) != 1:
             raise PydanticCustomError(
                 "kind", "must have exactly one of choice, uniform, loguniform and int", {}
             )
@@ -56,7 +56,7 @@ class Space(Section):
     def given(self) -> tuple[Any, ...]:
         """The choices, or the two ends."""
         return next(
-            each for each in (self.choice, self.uniform, self.loguniform, self.int) if each is not None
+            option for option in (self.choice, self.uniform, self.loguniform, self.int) if option is not None
         )
 
     def extremes(self) -> Iterator[Any]:

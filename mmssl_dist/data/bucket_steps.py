@@ -35,8 +35,8 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import buckets_of, hashes, mix, one_array, positions, ranked, salt, shown
 from mmssl_dist.data.order import order_of, sorted_rows
 from mmssl_dist.data.packed_rows import pack, unpack
-from mmssl_dist.data.readers.base import place
-from mmssl_dist.data.rows import DUPLICATE, apart, item_schema, tallied
+from mmssl_dist.data.readers.base import row_location
+from mmssl_dist.data.rows import DUPLICATE, item_schema, live_and_tallies, tallied
 from mmssl_dist.errors import InputError
 
 ITEMS_DROPPED = "items_dropped"
@@ -75,7 +75,7 @@ def distinct(table: pa.Table) -> tuple[pa.Table, int]:
 def settle_users(table: pa.Table, split: Split, method: str) -> pa.Table:
     """One user bucket, packed: its users in order, and its interactions with local user numbers and a split,
     or, for the temporal method, a time key."""
-    live, tallies = apart(table)
+    live, tallies = live_and_tallies(table)
     order, user_ids, users = _first_of_pairs(live)
     dropped = tallied(tallies)
     dropped[DUPLICATE] += live.num_rows - len(order)
@@ -265,7 +265,9 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
     twice = np.flatnonzero(local[1:] == local[:-1])
     if len(twice):
         second = rows.slice(int(place_of[twice[0] + 1]), 1)
-        where = place(catalogue.features[modality], second[FILE][0].as_py(), "row", second[ROW][0].as_py())
+        where = row_location(
+            catalogue.features[modality], second[FILE][0].as_py(), "row", second[ROW][0].as_py()
+        )
         raise InputError(
             where,
             f"a second vector of item {shown(second[ITEM_ID][0])}",

@@ -135,8 +135,8 @@ def ranked(ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 def positions(ids: pa.Array, among: pa.Array) -> np.ndarray:
     """[n] int64: position of each id in ``among``, -1 where it is not there."""
-    found = pc.fill_null(pc.index_in(ids, value_set=among), -1)
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+    indices = pc.fill_null(pc.index_in(ids, value_set=among), -1)
+    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -145,7 +145,7 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def _is_binary(type_: pa.DataType) -> bool:
     return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+        pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_)
     )

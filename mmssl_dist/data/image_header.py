@@ -19,7 +19,7 @@ _BARE = frozenset((0x01, *range(0xD0, 0xDA)))  # markers without a length
 class Raster:
     """A picture's MIME type, and its width and height in pixels."""
 
-    kind: str
+    media_type: str
     width: int
     height: int
 

@@ -36,15 +36,15 @@ _ROWS = 16  # of images in memory at once
 class Image:
     """A picture file: its MIME type and its content."""
 
-    kind: str
+    media_type: str
     content: bytes
 
 
 @dataclass(frozen=True)
 class Images:
-    """``found``: by the text of the item's id. ``left_out``: why others are not -> how many items."""
+    """``by_item``: by the text of the item's id. ``left_out``: why others are not -> how many items."""
 
-    found: dict[str, Image]
+    by_item: dict[str, Image]
     left_out: dict[str, int]
 
 
@@ -78,17 +78,17 @@ def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> 
         read = {}
         for file in files:
             read |= dict(_of_table(job.data, file, names))
-    found: dict[str, Image] = {}
+    images: dict[str, Image] = {}
     left_out: Counter[str] = Counter()
     together = 0
     for name in names:
         taken = _taken(read.get(name, "not there"), together)
         if isinstance(taken, Image):
-            found[name] = taken
+            images[name] = taken
             together += len(taken.content)
         else:
             left_out[taken] += 1
-    return Images(found, dict(left_out))
+    return Images(images, dict(left_out))
 
 
 def _taken(content: bytes | str, together: int) -> Image | str:
@@ -102,7 +102,7 @@ def _taken(content: bytes | str, together: int) -> Image | str:
         return f"over {MOST_PIXELS:,} pixels"
     if together + len(content) > TOGETHER:
         return f"over {TOGETHER:,} bytes with those before"
-    return Image(raster.kind, content)
+    return Image(raster.media_type, content)
 
 
 _TOO_LARGE = f"over {LARGEST:,} bytes"

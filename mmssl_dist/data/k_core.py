@@ -13,7 +13,7 @@ from mmssl_dist.data.columns import BUCKET, ITEM_ID, USER_ID
 from mmssl_dist.data.ids import one_array, ranked
 from mmssl_dist.data.packed_rows import ROWS, cut, joined
 from mmssl_dist.data.row_operations import Rows, by_bucket, map_tables
-from mmssl_dist.data.rows import DUPLICATE, apart, tally, with_bucket
+from mmssl_dist.data.rows import DUPLICATE, live_and_tallies, tally, with_bucket
 
 
 def k_core(interactions: Rows, least: int, buckets: int) -> tuple[Rows, int]:
@@ -42,7 +42,7 @@ def _count(rows: Rows) -> int:
 
 def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:
     """One user bucket without repeated pairs, re-bucketed by item."""
-    live, tallies = apart(table)
+    live, tallies = live_and_tallies(table)
     live, repeated = distinct(live)
     counted = tally(table.schema, DUPLICATE, repeated, table[BUCKET][0].as_py())
     return with_bucket(pa.concat_tables([live, tallies, counted]), ITEM_ID, buckets)
@@ -51,7 +51,7 @@ def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:
 def drop_rare(table: pa.Table, side: str, other: str, least: int, buckets: int) -> pa.Table:
     """One bucket of ``side`` without the ids that have fewer than ``least`` rows, re-bucketed by
     ``other``."""
-    live, tallies = apart(table)
+    live, tallies = live_and_tallies(table)
     _, codes = ranked(one_array(live[side]))
     kept = live.filter(pa.array(np.bincount(codes)[codes] >= least))
     return with_bucket(pa.concat_tables([kept, tallies]), other, buckets)

@@ -88,9 +88,9 @@ def _fragments(table: pa.Table) -> pa.Table:
     for name in table.column_names:
         if name == BUCKET:
             continue
-        column, kind = table[name], pa.large_list(table.schema.field(name).type)
+        column, list_type = table[name], pa.large_list(table.schema.field(name).type)
         if column.null_count == table.num_rows:
-            columns[f"{_FRAGMENT}{name}"] = pa.nulls(len(present), kind)
+            columns[f"{_FRAGMENT}{name}"] = pa.nulls(len(present), list_type)
         else:
             columns[f"{_FRAGMENT}{name}"] = pa.LargeListArray.from_arrays(
                 bounds, one_array(column).take(order)

@@ -43,7 +43,7 @@ from mmssl_dist.data.ids import shown
 from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.packed_rows import cut, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
-from mmssl_dist.data.readers.base import place
+from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.row_operations import Numbers, Rows, by_bucket, map_tables
 from mmssl_dist.data.rows import REASONS, grouped_pieces, read_features, read_interactions
 from mmssl_dist.data.splits import RADIX_BITS, RADIX_PASSES, digit_counts, select_digit, temporal_ranks
@@ -257,7 +257,7 @@ def _unknown_items(
         for example in zip(*(row[name] for name in wanted), strict=True)
     )
     examples = ", ".join(
-        f"{shown(pa.scalar(item))} ({place(source.files, file, source.unit, number)})"
+        f"{shown(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"
         for file, number, item in rows[:_EXAMPLES]
     )
     catalogues = []

@@ -46,7 +46,7 @@ def read_interactions(
     """Rows of the groups of pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time
     and split where the source has them, file, row, bucket. Rows without an id become a tally."""
     for number in batch["id"].to_pylist():
-        nulls = 0
+        nulls, held = 0, 0
         small: list[pa.Table] = []
         for index in groups[number]:
             piece = source.pieces[index]
@@ -55,8 +55,10 @@ def read_interactions(
                 kept = table.filter(there)
                 nulls += table.num_rows - kept.num_rows
                 small.append(kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))))
-                if sum(part.num_rows for part in small) >= _TABLE_ROWS:
+                held += kept.num_rows  # summed up as it grows: there may be thousands of parts
+                if held >= _TABLE_ROWS:
                     yield with_bucket(pa.concat_tables(small), USER_ID, buckets)
+                    held = 0
                     small.clear()
         rest = with_bucket(pa.concat_tables(small), USER_ID, buckets) if small else None
         if rest is not None:
@@ -80,13 +82,16 @@ def read_features(
     for number in batch["id"].to_pylist():
         modality, pieces = groups[number]
         source = list(sources.values())[modality]
+        held = 0
         small: list[pa.Table] = []
         for index in pieces:
             for read in source.read(source.pieces[index]):
                 file = source.pieces[index].file
                 small.append(_feature_rows(read, modality=modality, file=file, item_type=item_type))
-                if sum(table.nbytes for table in small) >= _TABLE_BYTES:
+                held += small[-1].nbytes
+                if held >= _TABLE_BYTES:
                     yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
+                    held = 0
                     small.clear()
         if small:
             yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
@@ -139,7 +144,7 @@ def tally(schema: pa.Schema, reason: str, count: int, bucket: int) -> pa.Table:
     return pa.table([pa.array([values.get(field.name)], field.type) for field in schema], schema=schema)
 
 
-def apart(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+def live_and_tallies(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The interactions of ``table``, and its tallies."""
     files = table[FILE].to_numpy()
     tallies = np.flatnonzero(files < 0)

@@ -38,9 +38,9 @@ def ratio(
     counts = np.bincount(users, minlength=len(draws[0]))
     tests = np.minimum(np.floor(counts * test + draws[1]), np.maximum(counts - 1, 0))
     validations = np.minimum(np.floor(counts * validation + draws[0]), np.maximum(counts - 1 - tests, 0))
-    place, sorted_users, rank = _ranks(users, counts, order_within(users, order))
+    slots, sorted_users, rank = _ranks(users, counts, order_within(users, order))
     held = np.where(rank < tests[sorted_users], 2, np.where(rank < (tests + validations)[sorted_users], 1, 0))
-    return _scatter(held, place)
+    return _scatter(held, slots)
 
 
 def leave_last_out(users: np.ndarray, time: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -53,11 +53,11 @@ def leave_last_out(users: np.ndarray, time: np.ndarray, order: np.ndarray) -> np
         [N] int8.
     """
     counts = np.bincount(users)
-    place, sorted_users, rank = _ranks(users, counts, np.lexsort((order, time, users)))
+    slots, sorted_users, rank = _ranks(users, counts, np.lexsort((order, time, users)))
     from_end = counts[sorted_users] - 1 - rank
     held = np.where((from_end == 0) & (counts[sorted_users] >= 2), 2, 0)
     held = np.where((from_end == 1) & (counts[sorted_users] >= 3), 1, held)
-    return _scatter(held, place)
+    return _scatter(held, slots)
 
 
 def temporal(keys: np.ndarray, first_validation: int | None, first_test: int | None) -> np.ndarray:
@@ -112,13 +112,13 @@ def select_digit(parts: Iterable[tuple[np.ndarray, np.ndarray]], rank: int) -> t
     return digit, int(rank - (ends[digit] - total[digit]))
 
 
-def _ranks(users: np.ndarray, counts: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, ...]:
-    sorted_users = users[place]
+def _ranks(users: np.ndarray, counts: np.ndarray, slots: np.ndarray) -> tuple[np.ndarray, ...]:
+    sorted_users = users[slots]
     starts = np.cumsum(counts) - counts
-    return place, sorted_users, np.arange(len(users)) - starts[sorted_users]
+    return slots, sorted_users, np.arange(len(users)) - starts[sorted_users]
 
 
-def _scatter(held: np.ndarray, place: np.ndarray) -> np.ndarray:
+def _scatter(held: np.ndarray, slots: np.ndarray) -> np.ndarray:
     result = np.empty(len(held), np.int8)
-    result[place] = held
+    result[slots] = held
     return result

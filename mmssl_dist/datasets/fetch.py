@@ -115,21 +115,21 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
     locked = _read_lock(folder, name)
     if (folder / LOCK).exists():
         (folder / LOCK).replace(folder / _BEFORE)
-    found = []
+    records = []
     for file, checksum in known.files.items():
         wanted = checksum or (f"sha256:{locked[file]}" if file in locked else None)
         _bring(f"{(base or known.base).rstrip('/')}/{file}", folder / file, wanted)
         if file.endswith(".zip"):
             unpack(folder / file, folder)
-        found.append(
+        records.append(
             Fetched(file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum))
         )
-    content = {"name": name, "files": {each.name: vars(each) for each in found}}
+    content = {"name": name, "files": {record.name: vars(record) for record in records}}
     partial = folder / f"{LOCK}{_PART}"
     partial.write_text(json.dumps(content, indent=1))
     partial.replace(folder / LOCK)
     (folder / _BEFORE).unlink(missing_ok=True)
-    return found
+    return records
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -193,12 +193,12 @@ def _bring(url: str, target: Path, checksum: str | None) -> None:
         partial.unlink()  # its beginning was of another file
         _download(url, partial)
     if checksum is not None and not _matches(partial, checksum):
-        kind, _, wanted = checksum.partition(":")
-        found = _digest(partial, kind)
+        algorithm, _, wanted = checksum.partition(":")
+        digest = _digest(partial, algorithm)
         partial.unlink()
         raise InputError(
             url,
-            f"{kind.upper()} {found}",
+            f"{algorithm.upper()} {digest}",
             f"it must be {wanted}: the file was changed, or damaged on its way",
             "Try again; if it stays so, the file is not the one that was checked.",
         )
@@ -235,8 +235,8 @@ def _download(url: str, partial: Path) -> None:
             partial.unlink()
             _download(url, partial)
             return
-        kind = StorageFault if error.code >= 500 else InputError
-        raise kind(
+        error_type = StorageFault if error.code >= 500 else InputError
+        raise error_type(
             url, f"HTTP status {error.code}", "the file must be there", "Check --base-url, or try later."
         ) from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
@@ -255,7 +255,7 @@ def _read_lock(folder: Path, name: str) -> dict[str, str]:
             raise InputError(
                 "FOLDER", str(folder), f"it holds the set {content['name']}", "Name another folder."
             )
-        return {each: str(record["sha256"]) for each, record in content["files"].items()}
+        return {file: str(record["sha256"]) for file, record in content["files"].items()}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -263,10 +263,10 @@ def _read_lock(folder: Path, name: str) -> dict[str, str]:
 
 
 def _matches(path: Path, checksum: str) -> bool:
-    kind, _, wanted = checksum.partition(":")
-    return _digest(path, kind) == wanted
+    algorithm, _, wanted = checksum.partition(":")
+    return _digest(path, algorithm) == wanted
 
 
-def _digest(path: Path, kind: str) -> str:
+def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, kind).hexdigest()
+        return hashlib.file_digest(stream, algorithm).hexdigest()

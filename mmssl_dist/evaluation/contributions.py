@@ -61,4 +61,4 @@ def _without(modality: str, trained: Trained) -> Trained:
 
 
 def _emptied(lists: Mapping[str, Adjacency], modality: str, empty: Adjacency) -> dict[str, Adjacency]:
-    return {m: empty if m == modality else each for m, each in lists.items()}
+    return {m: empty if m == modality else graph for m, graph in lists.items()}

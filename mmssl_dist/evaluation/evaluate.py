@@ -70,7 +70,7 @@ def popularity_users(
 
 
 def means_of(
-    settings: Evaluation, found: Mapping[str, UserMetrics], exchange: Exchange
+    settings: Evaluation, users_by_split: Mapping[str, UserMetrics], exchange: Exchange
 ) -> dict[str, Metrics]:
     """split -> {"recall@20": mean over the split's users of all workers, ...} (collective).
 
@@ -78,7 +78,8 @@ def means_of(
         InputError: no user has held-out items in a split.
     """
     return {
-        s: sums_of(users.values, settings.ks).over_workers(exchange).means() for s, users in found.items()
+        s: sums_of(users.values, settings.ks).over_workers(exchange).means()
+        for s, users in users_by_split.items()
     }
 
 

@@ -38,13 +38,13 @@ def group_metrics(
     cold_rows = graph.training.degrees(torch.arange(graph.num_rows)) == 0
     lists = {split: _by_group(graph.held_out[split], cold_rows, rows.device, exchange) for split in splits}
     told_apart = [split for split in splits if exchange.max(len(lists[split][COLD].neighbours))]
-    found: dict[str, dict[str, Metrics]] = {}
+    metrics: dict[str, dict[str, Metrics]] = {}
     for group in GROUPS if told_apart else ():
         chosen = graph.items[cold_rows[graph.items] == (group == COLD)]
         held_out = {s: lists[s][group] for s in told_apart if exchange.max(len(lists[s][group].neighbours))}
         if held_out:
-            found[group] = _metrics(settings, graph, rows, chosen, held_out, exchange)
-    return found
+            metrics[group] = _metrics(settings, graph, rows, chosen, held_out, exchange)
+    return metrics
 
 
 def _metrics(
@@ -73,10 +73,10 @@ def _by_group(
 ) -> dict[str, Adjacency]:
     """The lists of the local nodes, cold and warm items apart; the owners of the items tell which are
     which."""
-    nodes, place = torch.unique(held_out.neighbours, return_inverse=True)
+    nodes, inverse = torch.unique(held_out.neighbours, return_inverse=True)
     route = exchange.route(nodes.to(device))
     flags = cold_rows.to(device, torch.uint8)[:, None].index_select(0, route.requested)
-    cold = exchange.fetch(route, flags).cpu()[place, 0] > 0  # [E]
+    cold = exchange.fetch(route, flags).cpu()[inverse, 0] > 0  # [E]
     return {COLD: _kept(held_out, cold), WARM: _kept(held_out, ~cold)}
 
 

@@ -106,12 +106,12 @@ def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
     rank = torch.arange(1, max(ks) + 1, dtype=torch.float64, device=hits.device)
     discount = 1.0 / torch.log2(rank + 1.0)
     ideal = discount.cumsum(0)
-    found = gained.cumsum(1)  # [B, K] hits up to each rank
+    hits = gained.cumsum(1)  # [B, K] hits up to each rank
     dcg = (gained * discount).cumsum(1)
     reciprocal = (gained / rank).cummax(1).values  # the first hit's is the largest
     columns: list[Tensor] = []
     for k in ks:
-        at = found[:, k - 1]
+        at = hits[:, k - 1]
         columns += [
             at / positives,
             at / k,

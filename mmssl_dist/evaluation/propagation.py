@@ -51,8 +51,8 @@ def exact_layers(trained: Trained) -> ExactRows:
     final = torch.empty_like(id_rows)
     for piece in _pieces(len(id_rows)):
         tower = {m: model.project(m, x[piece].to(id_rows.device)) for m, x in graph.propagated.items()}
-        alike = None if similar is None else similar[piece]
-        final[piece] = model.combine([rows[piece] for rows in layers], tower, alike)
+        similar_rows = None if similar is None else similar[piece]
+        final[piece] = model.combine([rows[piece] for rows in layers], tower, similar_rows)
     return ExactRows(final, id_rows, tuple(layers), similar)
 
 
@@ -68,7 +68,7 @@ def _start_rows(model: Mmssl, id_rows: Tensor, views: Mapping[str, Adjacency], e
     gathered = {m: sum_neighbours(view, id_rows, exchange) for m, view in views.items()}
     rows = torch.empty_like(id_rows)
     for piece in _pieces(len(rows)):
-        rows[piece] = model.start_rows(id_rows[piece], {m: each[piece] for m, each in gathered.items()})
+        rows[piece] = model.start_rows(id_rows[piece], {m: vectors[piece] for m, vectors in gathered.items()})
     return rows
 
 
@@ -82,8 +82,8 @@ def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchang
     }
     rows = torch.zeros_like(id_rows)
     for piece in _pieces(len(items)):
-        alike = model.similar({m: each[piece] for m, each in gathered.items()})
-        rows.index_copy_(0, items[piece].to(rows.device), alike)
+        similar_rows = model.similar({m: vectors[piece] for m, vectors in gathered.items()})
+        rows.index_copy_(0, items[piece].to(rows.device), similar_rows)
     del gathered
     one = replace(
         graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours))

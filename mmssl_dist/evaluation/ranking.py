@@ -128,8 +128,8 @@ def hits_of(nodes: Tensor, indptr: Tensor, held_out: Tensor) -> tuple[Tensor, Te
     asked = users[:, None] * span + nodes + 1
     if not len(known):
         return torch.zeros_like(nodes, dtype=torch.bool), positives
-    place = torch.searchsorted(known, asked).clamp_(max=len(known) - 1)
-    return known[place] == asked, positives
+    slots = torch.searchsorted(known, asked).clamp_(max=len(known) - 1)
+    return known[slots] == asked, positives
 
 
 def _item_blocks(items: Tensor, nodes: Tensor, item_block: int, exchange: Exchange) -> Iterator[_ItemBlock]:
@@ -188,8 +188,8 @@ def _select(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     inside = chunks.gather(1, chosen[:, :, None].expand(-1, -1, CHUNK_COLUMNS)).reshape(
         rows, k * CHUNK_COLUMNS
     )
-    values, place = _select_directly(inside, k)
-    return values, chosen.gather(1, place // CHUNK_COLUMNS) * CHUNK_COLUMNS + place % CHUNK_COLUMNS
+    values, columns = _select_directly(inside, k)
+    return values, chosen.gather(1, columns // CHUNK_COLUMNS) * CHUNK_COLUMNS + columns % CHUNK_COLUMNS
 
 
 def _select_directly(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ def write_users(
     evaluation: Location,
     graph: LocalGraph,
     ids: Sequence[pa.Array],
-    found: Mapping[str, Mapping[str, UserMetrics]],
+    by_ranker: Mapping[str, Mapping[str, UserMetrics]],
     ks: Sequence[int],
 ) -> dict[str, FileRecord]:
     """Write `users/part-XXXXX.parquet` of this worker's partitions.
@@ -54,7 +54,7 @@ def write_users(
         schema = pa.schema([*columns, *metrics])
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(sink, schema) as writer:
-            for who, by_split in found.items():
+            for who, by_split in by_ranker.items():
                 for split, users in by_split.items():
                     for group in _groups(users, graph.user_rows(part)):
                         writer.write_table(_table(schema, part_ids, who, split, group))

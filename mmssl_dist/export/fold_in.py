@@ -75,14 +75,14 @@ def write_fold_in(export: Location, graph: LocalGraph, rows: FoldInRows) -> dict
     Returns:
         records of the files written, by name below ``export``.
     """
-    tensors = {LAYERS: rows.layers} | {tower(m): each for m, each in rows.tower.items()}
+    tensors = {LAYERS: rows.layers} | {tower(m): tensor for m, tensor in rows.tower.items()}
     if rows.similar is not None and rows.own is not None:
         tensors |= {SIMILAR: rows.similar, OWN: rows.own}
     files, first = {}, 0
     for part in graph.parts:
         last = first + graph.book.items[part]
         content = safetensors.numpy.save(
-            {name: np.ascontiguousarray(each[first:last].numpy()) for name, each in tensors.items()}
+            {name: np.ascontiguousarray(tensor[first:last].numpy()) for name, tensor in tensors.items()}
         )
         files[fold_in_file(part)] = (export / fold_in_file(part)).write_bytes(content)
         first = last

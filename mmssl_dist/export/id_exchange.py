@@ -49,9 +49,9 @@ def ranked_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> RankedIds:
         local: ids of this worker's items.
     """
     ranked = nodes >= 0
-    unique, place = torch.unique(nodes[ranked], return_inverse=True)
+    unique, inverse = torch.unique(nodes[ranked], return_inverse=True)
     index = torch.full_like(nodes, -1)
-    index[ranked] = place
+    index[ranked] = inverse
     return RankedIds(fetch_external_ids(unique, exchange, local), index.cpu().numpy())
 
 
@@ -71,9 +71,9 @@ def fetch_external_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> pa
     """
     route = exchange.route(nodes)
     asked = route.requested.cpu().numpy() + exchange.first
-    place = np.searchsorted(local.nodes, asked)
-    assert np.array_equal(local.nodes[place], asked), "asked for nodes without an id here"
-    ids = local.ids.take(pa.array(place))
+    slots = np.searchsorted(local.nodes, asked)
+    assert np.array_equal(local.nodes[slots], asked), "asked for nodes without an id here"
+    ids = local.ids.take(pa.array(slots))
     assert ids.null_count == 0
     if isinstance(ids, pa.DictionaryArray):
         ids = ids.dictionary_decode()
@@ -84,27 +84,27 @@ def fetch_external_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> pa
 
 def _fetch(route: Route, exchange: Exchange, ids: pa.Array) -> pa.Array:
     carrier = _carrier(ids.type)
-    carried = ids.cast(carrier)
+    encoded = ids.cast(carrier)
     if carrier == pa.large_binary():
-        return _fetch_texts(route, exchange, carried).cast(ids.type)
-    return _fetch_values(route, exchange, carried).cast(ids.type)
+        return _fetch_texts(route, exchange, encoded).cast(ids.type)
+    return _fetch_values(route, exchange, encoded).cast(ids.type)
 
 
-def _carrier(kind: pa.DataType) -> pa.DataType:
+def _carrier(type_: pa.DataType) -> pa.DataType:
     """The type that travels: one with a whole number of bytes per value, or large_binary."""
     types = pa.types
     if any(
-        test(kind)
+        test(type_)
         for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     ):
         return pa.large_binary()
-    if types.is_boolean(kind):
+    if types.is_boolean(type_):
         return pa.uint8()
-    if types.is_primitive(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind):
-        return kind
+    if types.is_primitive(type_) or types.is_decimal(type_) or types.is_fixed_size_binary(type_):
+        return type_
     raise InputError(
         "export",
-        f"ids of type {kind}",
+        f"ids of type {type_}",
         "ids are numbers, texts, bytes, dates or times",
         "Give users and items ids of such a type.",
     )

@@ -62,11 +62,11 @@ def make_index(rows: np.ndarray, settings: Index) -> Any:
     """A FAISS index of ``rows`` [m, D] float32 by dot product; ``tune`` sets how it is searched."""
     import faiss
 
-    kind = kind_of(len(rows), settings)
-    if kind == "flat":
+    index_type = kind_of(len(rows), settings)
+    if index_type == "flat":
         index = faiss.IndexFlatIP(rows.shape[1])
     else:
-        index = (_graph if kind == "hnsw" else _cells)(faiss, rows, settings)
+        index = (_graph if index_type == "hnsw" else _cells)(faiss, rows, settings)
     index.add(rows)
     return index
 
@@ -109,8 +109,10 @@ class Comparison:
         """
         if not len(self.queries):
             return 1.0
-        _, found = index.search(self.queries, self.k)
-        scores = np.where(found >= 0, np.einsum("qd,qkd->qk", self.queries, self.rows[found]), -np.inf)
+        _, neighbours = index.search(self.queries, self.k)
+        scores = np.where(
+            neighbours >= 0, np.einsum("qd,qkd->qk", self.queries, self.rows[neighbours]), -np.inf
+        )
         return float((scores >= self.least).mean())
 
 
@@ -180,12 +182,12 @@ def _some_users(export: Location, parts: list[int], users: int) -> np.ndarray:
     """Rows [about ``users``, D] of the first users of each partition; their order has nothing to do with
     taste."""
     share = -(-users // len(parts))
-    found = []
+    batches = []
     for part in parts:
         location = export / parquet_file(USER_EMBEDDINGS, part)
         with location.filesystem.open_input_file(location.path) as stream:
             for batch in pq.ParquetFile(stream).iter_batches(share, columns=[VECTOR]):
                 column = batch.column(0)
-                found.append(column.flatten().to_numpy().reshape(len(batch), column.type.list_size))
+                batches.append(column.flatten().to_numpy().reshape(len(batch), column.type.list_size))
                 break
-    return np.concatenate(found)[:users]
+    return np.concatenate(batches)[:users]

@@ -37,5 +37,5 @@ def write_new_items(
             share(modality): counts.reshape(1).numpy(),
             standardization(modality): standardizations[modality],
         }
-    content = safetensors.numpy.save({name: np.ascontiguousarray(each) for name, each in tensors.items()})
+    content = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     return {NEW_ITEMS: (export / NEW_ITEMS).write_bytes(content)}

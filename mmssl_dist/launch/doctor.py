@@ -33,7 +33,7 @@ class Check:
 
     name: str
     passed: bool
-    found: str
+    result: str
 
 
 def examine(address: str | None, job: Job | None) -> Iterator[Check]:

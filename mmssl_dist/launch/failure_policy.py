@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from mmssl_dist.cluster.connection import describe
-from mmssl_dist.cluster.log_relay import carried
+from mmssl_dist.cluster.log_relay import relayed_logs
 from mmssl_dist.errors import StorageError, StorageFault, WorkerError, find_known
 from mmssl_dist.storage import Location
 
@@ -71,7 +71,7 @@ class FailurePolicy:
         self._log(faults[0] if faults else worker_error(*root_failure(failures)))
 
     def _log(self, failure: Exception) -> None:
-        with nullcontext() if self.relay is None else carried(self.relay):
+        with nullcontext() if self.relay is None else relayed_logs(self.relay):
             _logger.warning("%s: %s; if restarts are left, the workers restart", self.stage, failure)
 
     def _of_upload(self, error: Exception) -> StorageError | None:

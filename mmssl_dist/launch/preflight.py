@@ -55,7 +55,7 @@ def check_data(job: Job) -> RawFiles:
     files = _named("data.path", lambda: find_files(job))
     _require_apart(job, files)
     if not root.is_local:
-        for file in (files.interactions[0], *(each[0] for each in files.features.values())):
+        for file in (files.interactions[0], *(parts[0] for parts in files.features.values())):
             _named("data.path", partial(file.location.read_start, 1))
     return files
 

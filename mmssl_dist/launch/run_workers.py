@@ -21,7 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster
-from mmssl_dist.cluster.log_relay import carried, in_thread
+from mmssl_dist.cluster.log_relay import in_thread, relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.failure_policy import FailurePolicy
@@ -188,8 +188,8 @@ def run_workers(
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     scaling = job.scaling
-    await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
-    resources = {name: amount for name, amount in scaling.each.items() if name in ("CPU", "GPU")}
+    await_room([scaling.per_worker] * scaling.fewest, scaling.wait_seconds, stage)
+    resources = {name: amount for name, amount in scaling.per_worker.items() if name in ("CPU", "GPU")}
     policy = FailurePolicy(stage, run.storage, cluster.relay)
     trainer = TorchTrainer(
         _enter,
@@ -257,7 +257,7 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     worker = Worker(
         rank=rank, world_size=size, device=get_device(), cache=downloads_folder(), group=dist.group.WORLD
     )
-    with carried(config["relay"], worker.rank):
+    with relayed_logs(config["relay"], worker.rank):
         try:
             session = RaySession(config["run"], config["stage"], worker.rank)
             with heartbeat(worker, dist.distributed_c10d._get_default_store()):

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mmssl_dist.cluster.capacity import await_room, room_now
 from mmssl_dist.cluster.connection import Cluster
-from mmssl_dist.cluster.log_relay import carried, follow
+from mmssl_dist.cluster.log_relay import follow, relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.errors import WorkerError
 from mmssl_dist.launch.failure_policy import FailurePolicy, root_failure, worker_error
@@ -63,9 +63,9 @@ class WorkerGroup:
         if self._members:
             return
         scaling = self.job.scaling
-        await_room([scaling.each] * scaling.fewest, scaling.wait_seconds, stage)
-        size = min(scaling.most, max(scaling.fewest, room_now(scaling.each)))
-        self._placement = placement_group([dict(scaling.each)] * size, strategy=self.strategy)
+        await_room([scaling.per_worker] * scaling.fewest, scaling.wait_seconds, stage)
+        size = min(scaling.most, max(scaling.fewest, room_now(scaling.per_worker)))
+        self._placement = placement_group([dict(scaling.per_worker)] * size, strategy=self.strategy)
         variables = {"env_vars": dict(self.cluster.environment)} if self.cluster.environment else None
         member = ray.remote(
             num_cpus=scaling.cpus_per_worker, num_gpus=scaling.gpus_per_worker, runtime_env=variables
@@ -180,7 +180,7 @@ class StageWorker:
         from mmssl_dist.launch.heartbeat import heartbeat
 
         job = Job.model_validate_json(job_text)
-        with carried(self.relay, self.rank):
+        with relayed_logs(self.relay, self.rank):
             try:
                 worker = self._worker = self._worker or self._join(job, address, timeout)
                 with heartbeat(worker, dist.distributed_c10d._get_default_store()):
@@ -191,7 +191,7 @@ class StageWorker:
 
     def call(self, function: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
         """``function(*arguments)``."""
-        with carried(self.relay):
+        with relayed_logs(self.relay):
             return function(*arguments)
 
     def _join(self, job: Job, address: str, timeout: int) -> Worker:

@@ -26,8 +26,8 @@ def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[flo
     first, last = _span(x)
     parts = [_frame(title, ticks, x_label)]
     parts += [_label(_across(at, first, last), f"{at:g}") for at in _some(x)]
-    for place, line in enumerate(series.values()):
-        colour = _COLOURS[place % len(_COLOURS)]
+    for index, line in enumerate(series.values()):
+        colour = _COLOURS[index % len(_COLOURS)]
         points = [
             (_across(at, first, last), _up(value, low, high))
             for at, value in zip(x, line, strict=True)
@@ -52,8 +52,8 @@ def bar_chart(
     ticks = _ticks(0.0, (max(*finite.values(), 0.0) or 1.0) * 1.1)
     parts = [_frame(title, ticks, x_label)]
     step = (_WIDTH - _LEFT - _RIGHT) / len(finite)
-    for place, (name, value) in enumerate(finite.items()):
-        left, top = _LEFT + step * (place + 0.15), _up(value, 0.0, ticks[-1])
+    for index, (name, value) in enumerate(finite.items()):
+        left, top = _LEFT + step * (index + 0.15), _up(value, 0.0, ticks[-1])
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{step * 0.7:.1f}" '
             f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}"/>'
@@ -85,7 +85,7 @@ def _ticks(low: float, high: float) -> list[float]:
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * times for times in (1, 2, 2.5, 5, 10) if unit * times >= rough * 0.9)
     first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
-    return [place * step for place in range(first, last + 1)]
+    return [index * step for index in range(first, last + 1)]
 
 
 def _tick(value: float, step: float) -> str:
@@ -106,8 +106,8 @@ def _svg(title: str, parts: Sequence[str]) -> str:
 
 def _legend(names: Sequence[str]) -> str:
     entries = (
-        f'<span><i style="background:{_COLOURS[place % len(_COLOURS)]}"></i>{escape(name)}</span>'
-        for place, name in enumerate(names)
+        f'<span><i style="background:{_COLOURS[index % len(_COLOURS)]}"></i>{escape(name)}</span>'
+        for index, name in enumerate(names)
     )
     return f'<p class="legend">{"".join(entries)}</p>'
 
@@ -120,7 +120,7 @@ def _some(x: Sequence[float]) -> list[float]:
     """At most six of the values, the ends among them."""
     ordered = sorted(set(x))
     count = min(6, len(ordered))
-    return [ordered[round(place * (len(ordered) - 1) / max(1, count - 1))] for place in range(count)]
+    return [ordered[round(index * (len(ordered) - 1) / max(1, count - 1))] for index in range(count)]
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

@@ -64,7 +64,7 @@ def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Con
     Raises:
         InputError: a name without runs, a name given twice, no such baseline.
     """
-    found: dict[str, Contender] = {}
+    contenders: dict[str, Contender] = {}
     for argument in arguments:
         name, sign, runs = argument.partition("=")
         named = bool(sign) and "/" not in name  # a path may hold "=" too
@@ -73,22 +73,22 @@ def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Con
             raise InputError(
                 "RUN", argument, "runs read RUN or NAME=RUN,RUN,...", "Write a run's output after each comma."
             )
-        if contender.name in found or contender.name == POPULARITY:
+        if contender.name in contenders or contender.name == POPULARITY:
             raise InputError(
                 "RUN",
                 contender.name,
                 "each name is given once, and popularity is --popularity's",
                 "Name the runs differently: NAME=RUN.",
             )
-        found[contender.name] = contender
-    if baseline is not None and baseline not in found:
+        contenders[contender.name] = contender
+    if baseline is not None and baseline not in contenders:
         raise InputError(
             "--baseline",
             baseline,
-            f"the baseline is one of {', '.join(found)}",
+            f"the baseline is one of {', '.join(contenders)}",
             "Give its name, or the run as it is given.",
         )
-    return sorted(found.values(), key=lambda contender: contender.name != baseline)
+    return sorted(contenders.values(), key=lambda contender: contender.name != baseline)
 
 
 def read_contenders(
@@ -131,22 +131,22 @@ def read_contenders(
 
 def compare(values: Sequence[Values]) -> list[Line]:
     """Each contender beside the first: resampled intervals over users, and a paired test."""
-    resampled = resampled_means(np.stack([each.users for each in values]))
-    differences = [each.users - values[0].users for each in values[1:]]
+    resampled = resampled_means(np.stack([contender.users for contender in values]))
+    differences = [contender.users - values[0].users for contender in values[1:]]
     p_values = [sign_flip_p(difference) for difference in differences]
     corrected: Sequence[float | None] = holm(p_values) if len(p_values) > 1 else [None] * len(p_values)
     lines = [Line(values[0].name, values[0].seeds, interval(resampled[:, 0]))]
-    for place, difference in enumerate(differences):
-        column = resampled[:, place + 1]
+    for index, difference in enumerate(differences):
+        column = resampled[:, index + 1]
         lines.append(
             Line(
-                name=values[place + 1].name,
-                seeds=values[place + 1].seeds,
+                name=values[index + 1].name,
+                seeds=values[index + 1].seeds,
                 mean_interval=interval(column),
                 difference=float(difference.mean()),
                 difference_interval=interval(column - resampled[:, 0]),
-                p=p_values[place],
-                corrected=corrected[place],
+                p=p_values[index],
+                corrected=corrected[index],
             )
         )
     return lines

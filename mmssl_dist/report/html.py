@@ -34,7 +34,7 @@ def write_report(url: str, storage: Storage) -> str:
     output = open_location(url, storage)
     stages = tuple(RunFolder(output).stages())
     published = {stage.kind: stage.read() for stage in stages}
-    manifests = {kind: manifest for kind, manifest in published.items() if manifest is not None}
+    manifests = {artifact: manifest for artifact, manifest in published.items() if manifest is not None}
     if not manifests:
         raise InputError(
             output.url,
@@ -50,7 +50,7 @@ def write_report(url: str, storage: Storage) -> str:
         _FORMAT,
         __version__,
         text,
-        {kind: m.fingerprint for kind, m in manifests.items()},
+        {artifact: m.fingerprint for artifact, m in manifests.items()},
         [(file.name, file.size, file.modified) for file in (*titles, *images)],
     )
     target = output / REPORT
@@ -58,7 +58,7 @@ def write_report(url: str, storage: Storage) -> str:
     images_known = ITEM_PLACE not in (job.data.images or "")
     if images_known and target.exists() and stamp_of(target.read_bytes().decode(errors="replace")) == stamp:
         return target.url
-    facts = {kind: manifest.facts for kind, manifest in manifests.items()}
+    facts = {artifact: manifest.facts for artifact, manifest in manifests.items()}
     metric = facts.get("training", {}).get("metric", job.evaluation.metric)
     lists, items = None, []
     if _LISTS <= manifests.keys():
@@ -80,10 +80,10 @@ def write_report(url: str, storage: Storage) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"mmssl-dist": __version__}
+    versions = {"mmssl-dist": __version__}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed here"
-    return found
+            versions[name] = "not installed here"
+    return versions

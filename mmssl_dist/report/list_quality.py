@@ -71,7 +71,7 @@ class ListQuality:
 
 @dataclass(frozen=True)
 class _Lists:
-    places: np.ndarray  # [n] users
+    users: np.ndarray  # [n] their rows
     ids: list[Any]
     items: list[np.ndarray]  # of each user, places, best first
 
@@ -87,14 +87,14 @@ def measure_lists(run: Run, k: int) -> ListQuality:
     held_out = read_held_out(run.partitions, "test")
     user_degrees = np.diff(seen.indptr)
     item_degrees = np.bincount(seen.items, minlength=len(run.items))
-    wanted = [held_out.of(place) for place in lists.places]
-    hits = [np.isin(each, items) for each, items in zip(wanted, lists.items, strict=True)]
+    wanted = [held_out.of(position) for position in lists.users]
+    hits = [np.isin(held, items) for held, items in zip(wanted, lists.items, strict=True)]
     listed = np.concatenate([np.empty(0, np.int64), *lists.items])
     share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
     return ListQuality(
         k=k,
-        users=len(lists.places),
-        by_activity=_by_activity(user_degrees[lists.places], hits),
+        users=len(lists.users),
+        by_activity=_by_activity(user_degrees[lists.users], hits),
         by_popularity=_by_popularity(item_degrees, wanted, hits),
         user_degrees=user_degrees,
         item_degrees=item_degrees,
@@ -105,16 +105,16 @@ def measure_lists(run: Run, k: int) -> ListQuality:
 
 
 def _read_lists(run: Run, k: int) -> _Lists:
-    places, ids, items = [], [], []
+    positions, ids, items = [], [], []
     book = run.partitions.manifest.facts["book"]["users"]
     for part, users in enumerate(book):
         path = run.export.path(parquet_file(RECOMMENDATIONS, part))
         share = min(users, -(-USERS // len(book)))
         table = pa.Table.from_batches(list(_first(pq.ParquetFile(path), share)))
-        places.append(sum(book[:part]) + np.arange(len(table)))
+        positions.append(sum(book[:part]) + np.arange(len(table)))
         ids += table[USER_ID].to_pylist()
-        items += [run.items.places(each[:k]) for each in table[ITEMS].to_pylist()]
-    return _Lists(np.concatenate(places), ids, items)
+        items += [run.items.places(ranked[:k]) for ranked in table[ITEMS].to_pylist()]
+    return _Lists(np.concatenate(positions), ids, items)
 
 
 def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:
@@ -124,8 +124,8 @@ def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:
 
 
 def _by_activity(degrees: np.ndarray, hits: Sequence[np.ndarray]) -> list[Group]:
-    tested = np.asarray([len(each) > 0 for each in hits], bool)
-    recall = np.asarray([each.mean() if len(each) else 0.0 for each in hits])
+    tested = np.asarray([len(user_hits) > 0 for user_hits in hits], bool)
+    recall = np.asarray([user_hits.mean() if len(user_hits) else 0.0 for user_hits in hits])
     return [
         Group(name, int((chosen & tested).sum()), float(recall[chosen & tested].mean()))
         for name, chosen in _quantiles(degrees)
@@ -137,9 +137,9 @@ def _by_popularity(
     degrees: np.ndarray, wanted: Sequence[np.ndarray], hits: Sequence[np.ndarray]
 ) -> list[Group]:
     items = np.concatenate([np.empty(0, np.int64), *wanted])
-    found = np.concatenate([np.empty(0, bool), *hits])
+    is_hit = np.concatenate([np.empty(0, bool), *hits])
     return [
-        Group(name, int(chosen.sum()), float(found[chosen[items]].mean()))
+        Group(name, int(chosen.sum()), float(is_hit[chosen[items]].mean()))
         for name, chosen in _quantiles(degrees)
         if chosen[items].any()
     ]
@@ -163,8 +163,8 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
 def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[UserExample]:
     examples = []
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
-        history, items = seen.of(lists.places[row]), lists.items[row][:_SHOWN]
-        hits = np.isin(items, held_out.of(lists.places[row])).tolist()
+        history, items = seen.of(lists.users[row]), lists.items[row][:_SHOWN]
+        hits = np.isin(items, held_out.of(lists.users[row])).tolist()
         examples.append(
             UserExample(
                 user=lists.ids[row],

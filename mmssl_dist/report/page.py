@@ -103,7 +103,7 @@ def page(report: ReportContent) -> str:
 
 def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
     facts, lists = report.facts, report.lists
-    training, metrics, partitions = (facts.get(kind) for kind in ("training", "evaluation", "partitions"))
+    training, metrics, partitions = map(facts.get, ("training", "evaluation", "partitions"))
     if metrics:
         yield "Metrics", _metrics(metrics, report.model)
     if training:
@@ -182,10 +182,10 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
     epochs = [entry["epoch"] for entry in history]
     names = [name for name in history[0] if name != "epoch"]
     charts = []
-    kinds = dict.fromkeys(name.split("@")[0] for name in names if "@" in name)
-    for kind in kinds:
-        lines = {name: [entry[name] for entry in history] for name in names if name.startswith(f"{kind}@")}
-        charts.append(line_chart(f"validation {kind}", epochs, lines, "epoch"))
+    measures = dict.fromkeys(name.split("@")[0] for name in names if "@" in name)
+    for measure in measures:
+        lines = {name: [entry[name] for entry in history] for name in names if name.startswith(f"{measure}@")}
+        charts.append(line_chart(f"validation {measure}", epochs, lines, "epoch"))
     for name in names:
         if name.startswith("loss/"):
             values = [entry[name] for entry in history]
@@ -241,9 +241,9 @@ def _groups(lists: ListQuality) -> list[str]:
 
 def _cold(metrics: Mapping[str, Any], partitions: Mapping[str, Any]) -> str:
     lines = []
-    for split, found in metrics.get("cold", {}).items():
-        values = (f"{found[name]:.4f}" for name in found if "@" in name)
-        lines.append((split, *values, count(found["users"]), count(found["items"])))
+    for split, means in metrics.get("cold", {}).items():
+        values = (f"{means[name]:.4f}" for name in means if "@" in name)
+        lines.append((split, *values, count(means["users"]), count(means["items"])))
     said = f"<p>{count(partitions['cold_items'])} items have no training interactions (cold).</p>"
     if not lines:
         return said
@@ -259,7 +259,7 @@ def _contributions(metrics: Mapping[str, Any], k: int) -> str:
     split = TEST if TEST in metrics else VALIDATION
     name = next(name for name in (f"recall@{k}", *metrics[split]) if name in metrics[split])
     bars = {"all": metrics[split][name]}
-    bars |= {f"without {modality}": found[split][name] for modality, found in metrics["without"].items()}
+    bars |= {f"without {modality}": means[split][name] for modality, means in metrics["without"].items()}
     notes = {
         label: f"{value:.4f} ({value / bars['all'] - 1:+.0%})" if bars["all"] else f"{value:.4f}"
         for label, value in bars.items()
@@ -329,13 +329,13 @@ def _example(example: UserExample, labels: ItemLabels) -> str:
 def _item(item: object, labels: ItemLabels, hit: bool = False) -> str:
     """An item by its image and title, which then tells its id to the mouse, or by its id."""
     name = str(item)
-    image, title = labels.images.found.get(name), labels.titles.get(name)
-    marks = " ".join(mark for mark, on in (("pic", labels.images.found), ("hit", hit)) if on)
+    image, title = labels.images.by_item.get(name), labels.titles.get(name)
+    marks = " ".join(mark for mark, on in (("pic", labels.images.by_item), ("hit", hit)) if on)
     attributes = (f' class="{marks}"' if marks else "") + (
         f' title="{escape(name)}"' if title is not None else ""
     )
     label = escape(name if title is None else title)
-    return f"<span{attributes}>{_picture(image) if labels.images.found else ''}{label}</span>"
+    return f"<span{attributes}>{_picture(image) if labels.images.by_item else ''}{label}</span>"
 
 
 def _picture(image: Image | None) -> str:
@@ -343,7 +343,7 @@ def _picture(image: Image | None) -> str:
     none."""
     if image is None:
         return "<i></i>"
-    return f'<img alt="" src="data:{image.kind};base64,{b64encode(image.content).decode()}">'
+    return f'<img alt="" src="data:{image.media_type};base64,{b64encode(image.content).decode()}">'
 
 
 def _charts(charts: Iterable[str]) -> str:

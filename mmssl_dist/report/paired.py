@@ -73,7 +73,7 @@ def sign_flip_p(difference: np.ndarray, flips: int = FLIPS) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values corrected for their number, step-down (Holm, 1979), in the same order."""
     corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
     return corrected

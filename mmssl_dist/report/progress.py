@@ -82,7 +82,7 @@ def dataset_summary(facts: Facts) -> list[str]:
 
 def partitions_summary(facts: Facts) -> list[str]:
     """What partition published: the facts of a "partitions" manifest."""
-    balance = ", ".join(f"{kind} {value:.2f}" for kind, value in facts["balance"].items())
+    balance = ", ".join(f"{quantity} {value:.2f}" for quantity, value in facts["balance"].items())
     nearest = f"the {facts['item_neighbours']} nearest items of each, by modality"
     cold = count(facts["cold_items"]) if facts["cold_items"] else "no"
     return [
@@ -156,7 +156,7 @@ def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
         counts = f"{count(cold['users'])} users, {count(cold['items'])} items"
         lines.append(f"cold {split} {metric} {cold[metric]:.4f} ({counts})")
     split = "test" if "test" in metrics else "validation"
-    without = ", ".join(f"{m} {found[split][metric]:.4f}" for m, found in metrics.get("without", {}).items())
+    without = ", ".join(f"{m} {means[split][metric]:.4f}" for m, means in metrics.get("without", {}).items())
     return [*lines, f"{split} {metric} without {without}"] if without else lines
 
 

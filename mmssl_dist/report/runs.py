@@ -70,10 +70,10 @@ def summary_lines(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str
     """A Markdown table: a line per split and metric, with mean, standard error and the single values."""
     lines = ["| split | metric | mean | standard error | runs |", "|---|---|---|---|---|"]
     for split in HELD_OUT:
-        for name, found in summarize(runs, split).items():
-            error = "" if found.error is None else f"{found.error:.4f}"
-            values = " ".join(f"{value:.4f}" for value in found.values)
-            lines.append(f"| {split} | {name} | {found.mean:.4f} | {error} | {values} |")
+        for name, summary in summarize(runs, split).items():
+            error = "" if summary.error is None else f"{summary.error:.4f}"
+            values = " ".join(f"{value:.4f}" for value in summary.values)
+            lines.append(f"| {split} | {name} | {summary.mean:.4f} | {error} | {values} |")
     return lines
 
 

@@ -26,7 +26,7 @@ def rows_of_split(metrics: Mapping[str, Any], split: str, model: str) -> dict[st
     """
     groups = {f"{model}, {group}": metrics.get(group, {}) for group in ("cold", "warm")}
     others = groups | metrics.get("baselines", {})
-    return {model: metrics[split]} | {name: found[split] for name, found in others.items() if split in found}
+    return {model: metrics[split]} | {name: means[split] for name, means in others.items() if split in means}
 
 
 def metrics_table(rows: Rows, title: str) -> Table:
@@ -40,8 +40,8 @@ def metrics_table(rows: Rows, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column, name in enumerate(head):
         table.add_column(name, justify="left" if column == 0 else "right")
-    for place, line in enumerate(body):
-        last_of_cutoff = (place + 1) % len(rows) == 0
+    for index, line in enumerate(body):
+        last_of_cutoff = (index + 1) % len(rows) == 0
         table.add_row(
             *line, style="bold" if line[0] == next(iter(rows)) else None, end_section=last_of_cutoff
         )
@@ -74,11 +74,15 @@ def show_metrics(metrics: Mapping[str, Any], model: str, stream: TextIO) -> None
 def cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """Column names and lines of cells; cut-offs ascending, metrics in the order of the first row."""
     names = [name.rsplit("@", 1) for name in next(iter(rows.values()))]
-    kinds = list(dict.fromkeys(kind for kind, _ in names))
+    measures = list(dict.fromkeys(measure for measure, _ in names))
     cutoffs = sorted({int(k) for _, k in names})
     body = [
-        [who, str(k), *(f"{found[f'{kind}@{k}']:.4f}" if f"{kind}@{k}" in found else "-" for kind in kinds)]
+        [ranker, str(k), *(_cell(means.get(f"{measure}@{k}")) for measure in measures)]
         for k in cutoffs
-        for who, found in rows.items()
+        for ranker, means in rows.items()
     ]
-    return ["", "K", *kinds], body
+    return ["", "K", *measures], body
+
+
+def _cell(mean: float | None) -> str:
+    return "-" if mean is None else f"{mean:.4f}"

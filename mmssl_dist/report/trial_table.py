@@ -21,9 +21,9 @@ def write_trials(folder: Location, trials: Sequence[Trial]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in each.items()} for each in rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     (folder / "trials.csv").write_bytes(text.getvalue().encode())
-    whole = [{**each, "values": dict(trial.values)} for each, trial in zip(rows, trials, strict=True)]
+    whole = [{**row, "values": dict(trial.values)} for row, trial in zip(rows, trials, strict=True)]
     (folder / "trials.json").write_bytes(json.dumps(whole, indent=1).encode())
 
 
@@ -60,7 +60,7 @@ def _line(trial: Trial) -> list[str]:
         str(trial.best_epoch or ""),
         str(trial.epochs),
         duration(trial.seconds),
-        *(_shown(each) for each in trial.settings.values()),
+        *(_shown(value) for value in trial.settings.values()),
     ]
 
 

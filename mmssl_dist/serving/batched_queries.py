@@ -23,41 +23,41 @@ class Question:
 
 def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError]:
     """The answer to each question, or what is wrong with it."""
-    found: list[Ranked | InputError | None] = [None] * len(questions)
-    places, rows, left_out = [], [], []
-    for place, question in enumerate(questions):
+    results: list[Ranked | InputError | None] = [None] * len(questions)
+    positions, rows, left_out = [], [], []
+    for position, question in enumerate(questions):
         try:
             row, seen = _row(run, question)
         except InputError as error:
-            found[place] = error
+            results[position] = error
             continue
-        places.append(place)
+        positions.append(position)
         rows.append(row)
         left_out.append(seen if question.exclude_seen else NOTHING)
-    if places:
-        longest = max(questions[place].k for place in places)
-        for place, ranked in zip(places, run.rank(np.stack(rows), left_out, longest), strict=True):
-            k = questions[place].k
-            found[place] = Ranked(ranked.items[:k], ranked.scores[:k])
-    assert None not in found
-    return [each for each in found if each is not None]
+    if positions:
+        longest = max(questions[position].k for position in positions)
+        for position, ranked in zip(positions, run.rank(np.stack(rows), left_out, longest), strict=True):
+            k = questions[position].k
+            results[position] = Ranked(ranked.items[:k], ranked.scores[:k])
+    assert None not in results
+    return [result for result in results if result is not None]
 
 
-def alike(run: Run, items: list[str], ks: list[int]) -> list[Ranked | InputError]:
+def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | InputError]:
     """The ``k`` items most like each item, or what is wrong with it; all the known ones are compared at
     once."""
-    found: dict[int, Ranked | InputError] = {}
-    for place, item in enumerate(items):
+    results: dict[int, Ranked | InputError] = {}
+    for position, item in enumerate(items):
         try:
             run.items.place(item)
         except InputError as error:
-            found[place] = error
-    known = [place for place in range(len(items)) if place not in found]
-    ranked = run.similar([items[place] for place in known], max(ks)) if known else []
+            results[position] = error
+    known = [position for position in range(len(items)) if position not in results]
+    ranked = run.similar([items[position] for position in known], max(ks)) if known else []
     assert isinstance(ranked, list)
-    for place, each in zip(known, ranked, strict=True):
-        found[place] = Ranked(each.items[: ks[place]], each.scores[: ks[place]])
-    return [found[place] for place in range(len(items))]
+    for position, result in zip(known, ranked, strict=True):
+        results[position] = Ranked(result.items[: ks[position]], result.scores[: ks[position]])
+    return [results[position] for position in range(len(items))]
 
 
 def _row(run: Run, question: Question) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from ray import serve
 from mmssl_dist import __version__
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError, UnknownIdError, shown
-from mmssl_dist.serving.batched_queries import Question, alike, answers
+from mmssl_dist.serving.batched_queries import Question, answers, similar_lists
 from mmssl_dist.serving.run import Ranked, Run, open_run
 
 LONGEST = 1000  # items of one answer
@@ -84,15 +84,15 @@ class Health(BaseModel):
     index: dict[str, Any]
 
 
-def answer(found: Ranked | InputError) -> Response:
+def answer(result: Ranked | InputError) -> Response:
     """An ``Answer``, or the HTTP error that says what is wrong.
 
     Written here: checking each item of each answer against the model would take as long as all else that
         FastAPI does.
     """
-    if isinstance(found, InputError):
-        raise refused(found)
-    pairs = zip(found.items, found.scores.tolist(), strict=True)
+    if isinstance(result, InputError):
+        raise refused(result)
+    pairs = zip(result.items, result.scores.tolist(), strict=True)
     content = json.dumps({"items": [{"item": plain(item), "score": score} for item, score in pairs]})
     return Response(content, media_type="application/json")
 
@@ -171,10 +171,10 @@ class Service:
     async def users_for_new(self, new: NewItem) -> Users:
         """The users who score an item that is not in the data highest. 422: features that the run has not."""
         try:
-            found = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
+            ranked = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
         except InputError as error:
             raise refused(error) from error
-        pairs = zip(found.users, found.scores, strict=True)
+        pairs = zip(ranked.users, ranked.scores, strict=True)
         return Users(users=[User(user=plain(user), score=float(score)) for user, score in pairs])
 
     @api.get("/health")
@@ -195,4 +195,4 @@ class Service:
 
     @_batched
     async def _like(self, items: list[str], ks: list[int]) -> list[Ranked | InputError]:
-        return await asyncio.to_thread(alike, self.run, items, ks)
+        return await asyncio.to_thread(similar_lists, self.run, items, ks)

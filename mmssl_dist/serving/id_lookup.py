@@ -20,12 +20,12 @@ class Ids:
 
     Args:
         ids: [n] ids, without nulls or duplicates.
-        kind: "user" or "item", for messages.
+        entity: "user" or "item", for messages.
     """
 
-    def __init__(self, ids: pa.Array, kind: str) -> None:
+    def __init__(self, ids: pa.Array, entity: str) -> None:
         self.array: pa.Array = ids.dictionary_decode() if isinstance(ids, pa.DictionaryArray) else ids
-        self.kind = kind
+        self.entity = entity
 
     def __len__(self) -> int:
         return len(self.array)
@@ -39,22 +39,22 @@ class Ids:
         Raises:
             UnknownIdError: there is no such id.
         """
-        place = self._find(given)
-        if place is None:
+        position = self._find(given)
+        if position is None:
             example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
-            known = f"the run knows {len(self):,} {self.kind}s, with ids of type {self.array.type}"
+            known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.array.type}"
             remedy = f"Give one from the data{example}."
-            raise UnknownIdError(f"{self.kind} id", repr(given), known, remedy)
-        return place
+            raise UnknownIdError(f"{self.entity} id", repr(given), known, remedy)
+        return position
 
     def places(self, given: Iterable[object]) -> np.ndarray:
         """int64 places of several ids; raises as ``place`` does."""
-        return np.fromiter((self.place(each) for each in given), np.int64)
+        return np.fromiter((self.place(value) for value in given), np.int64)
 
-    def at(self, places: np.ndarray) -> list[Any]:
+    def at(self, positions: np.ndarray) -> list[Any]:
         """The ids at ``places``, as Python values."""
-        found: list[Any] = self.array.take(pa.array(places, pa.int64())).to_pylist()
-        return found
+        ids: list[Any] = self.array.take(pa.array(positions, pa.int64())).to_pylist()
+        return ids
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -77,23 +77,23 @@ class Ids:
 
     def _value(self, given: object) -> Any:
         """``given`` as a value of the ids' type; None for what cannot be one."""
-        kind = self.array.type
+        type_ = self.array.type
         if isinstance(given, pa.Scalar):
             given = given.as_py()
         elif isinstance(given, np.generic) or (isinstance(given, np.ndarray) and given.ndim == 0):
             given = given.item()
         try:
-            if isinstance(kind, pa.UuidType):
+            if isinstance(type_, pa.UuidType):
                 return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
-            if isinstance(given, str) and not _is_text(kind):
-                return pa.scalar(given).cast(kind).as_py()
-            if isinstance(given, bool) != pa.types.is_boolean(kind):
+            if isinstance(given, str) and not _is_text(type_):
+                return pa.scalar(given).cast(type_).as_py()
+            if isinstance(given, bool) != pa.types.is_boolean(type_):
                 return None  # or True would be the id 1
-            value = pa.scalar(given, kind).as_py()
+            value = pa.scalar(given, type_).as_py()
             return value if value == given else None  # Arrow makes 1 of 1.5
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             return None
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))

@@ -101,9 +101,9 @@ def _free_ports(number: int) -> list[int]:
     """Ports that nothing listens on, all at once so that they differ."""
     sockets = [socket.socket() for _ in range(number)]
     try:
-        for each in sockets:
-            each.bind(("", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        for bound in sockets:
+            bound.bind(("", 0))
+        return [int(bound.getsockname()[1]) for bound in sockets]
     finally:
-        for each in sockets:
-            each.close()
+        for bound in sockets:
+            bound.close()

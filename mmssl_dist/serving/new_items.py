@@ -57,7 +57,7 @@ class NewItems:
         )
         if not features:
             raise InputError("features", "none", rule, remedy)
-        found = {}
+        prepared = {}
         for modality, given in features.items():
             if modality not in known:
                 raise InputError("features", modality, rule, remedy)
@@ -72,8 +72,8 @@ class NewItems:
             mean, scale = self._tensors[standardization(modality)].astype(np.float64)
             standardized = (raw - mean) * scale
             _require_float32(f"features.{modality}", raw, standardized)
-            found[modality] = standardized.astype(np.float32)
-        return found
+            prepared[modality] = standardized.astype(np.float32)
+        return prepared
 
     def _tower(self, modality: str, x: np.ndarray) -> np.ndarray:
         """[D] float64, equation 1."""
@@ -85,10 +85,10 @@ class NewItems:
         """[D], the ID rows of the nearest items summed with the weights of the item-item graph."""
         if modality not in self._catalogues:
             self._catalogues[modality] = _read_catalogue(self.partitions, modality)
-        places, weights = self._catalogues[modality].nearest(
+        positions, weights = self._catalogues[modality].nearest(
             x, self.partitions.manifest.facts["item_neighbours"]
         )
-        summed: np.ndarray = weights @ self._own[places]
+        summed: np.ndarray = weights @ self._own[positions]
         return summed
 
     @cached_property
@@ -123,21 +123,21 @@ class _Catalogue:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         dots = np.concatenate([block[:, :-1] @ direction for block in _blocks(self.features)])
         cosines = dots[present] / self.lengths[present]
-        places = present[np.argpartition(-cosines, size - 1)[:size]]
-        listings = self.listed[places] + 1  # the new item lists them too
-        return places, (1.0 / np.sqrt(size * listings)).astype(np.float32)
+        positions = present[np.argpartition(-cosines, size - 1)[:size]]
+        listings = self.listed[positions] + 1  # the new item lists them too
+        return positions, (1.0 / np.sqrt(size * listings)).astype(np.float32)
 
 
 def _read_catalogue(partitions: Artifact, modality: str) -> _Catalogue:
     book = read_book(partitions.manifest)
 
-    def each(name: str) -> list[np.ndarray]:
+    def arrays_of(name: str) -> list[np.ndarray]:
         paths = [partitions.path(f"{names.part_folder(part)}/{name}") for part in range(book.parts)]
         return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
 
-    features = each(names.features(modality))
+    features = arrays_of(names.features(modality))
     norms = np.concatenate([lengths(block[:, :-1]) for block in _blocks(features)])
-    neighbours = places_of(book, np.concatenate(each(names.similar(modality)[1])))
+    neighbours = places_of(book, np.concatenate(arrays_of(names.similar(modality)[1])))
     return _Catalogue(features, norms, np.bincount(neighbours, minlength=book.num_items))
 
 

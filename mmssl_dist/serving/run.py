@@ -108,9 +108,9 @@ class Run:
             ArtifactError: a file is not what its manifest says.
         """
         several = _several(users)
-        places = self.users.places([users] if several is None else several)
-        seen = [self.seen.of(place) if exclude_seen else NOTHING for place in places]
-        ranked = self.rank(self.user_embeddings[places], seen, k, exact)
+        positions = self.users.places([users] if several is None else several)
+        seen = [self.seen.of(position) if exclude_seen else NOTHING for position in positions]
+        ranked = self.rank(self.user_embeddings[positions], seen, k, exact)
         return ranked[0] if several is None else ranked
 
     def recommend_new(
@@ -127,9 +127,9 @@ class Run:
         self, baskets: Sequence[Sequence[object]], k: int, exclude_seen: bool = True, exact: bool = False
     ) -> list[Ranked]:
         """``recommend_new`` of several."""
-        places = [self.basket(items) for items in baskets]
-        rows = np.stack([self.fold_in(each) for each in places])
-        return self.rank(rows, [each if exclude_seen else NOTHING for each in places], k, exact)
+        known = [self.basket(items) for items in baskets]
+        rows = np.stack([self.fold_in(positions) for positions in known])
+        return self.rank(rows, [positions if exclude_seen else NOTHING for positions in known], k, exact)
 
     def popular(self, k: int = 20) -> Ranked:
         """The ``k`` items with most training interactions, and how many; for users of whom nothing is known.
@@ -151,10 +151,12 @@ class Run:
         import faiss
 
         k, several = _length(k), _several(items)
-        places = self.items.places([items] if several is None else several)
+        positions = self.items.places([items] if several is None else several)
         wanted = min(k + 1, len(self.items))
-        scores, found = faiss.knn(self._units[places], self._units, wanted, faiss.METRIC_INNER_PRODUCT)
-        ranked = self._chosen(scores, found, [np.asarray([place]) for place in places], k)
+        scores, neighbours = faiss.knn(
+            self._units[positions], self._units, wanted, faiss.METRIC_INNER_PRODUCT
+        )
+        ranked = self._chosen(scores, neighbours, [np.asarray([position]) for position in positions], k)
         return ranked[0] if several is None else ranked
 
     def new_item(self, features: Mapping[str, Sequence[float]]) -> np.ndarray:
@@ -177,8 +179,8 @@ class Run:
         k = _length(k)
         row = unit(self.new_item(features))[None]
         wanted = min(k, len(self.items))
-        scores, found = faiss.knn(row, self._units, wanted, faiss.METRIC_INNER_PRODUCT)
-        return self._chosen(scores, found, [NOTHING], k)[0]
+        scores, neighbours = faiss.knn(row, self._units, wanted, faiss.METRIC_INNER_PRODUCT)
+        return self._chosen(scores, neighbours, [NOTHING], k)[0]
 
     def users_for_new(self, features: Mapping[str, Sequence[float]], k: int = 20) -> RankedUsers:
         """The ``k`` users with the highest scores of a new item, of all users; raises as ``new_item``."""
@@ -186,12 +188,12 @@ class Run:
 
         k = _length(k)
         row, wanted = self.new_item(features)[None], min(k, len(self.users))
-        scores, found = faiss.knn(row, self.user_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
+        scores, neighbours = faiss.knn(row, self.user_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
         if not np.isfinite(scores).all():
             raise InputError(
                 "features", "very large values", "scores are finite in float32", "Correct the features."
             )
-        return RankedUsers(self.users.at(found[0]), scores[0])
+        return RankedUsers(self.users.at(neighbours[0]), scores[0])
 
     def history(self, user: object) -> list[Any]:
         """The items of a user's training interactions; raises as ``recommend`` does."""
@@ -273,25 +275,25 @@ class Run:
         k = _length(k)
         wanted = min(k + max(map(len, left_out), default=0), len(self.items))
         if exact or wanted > _DEEPEST:
-            scores, found = faiss.knn(rows, self.item_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
+            scores, neighbours = faiss.knn(rows, self.item_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
         else:
-            scores, found = self._index.search(rows, wanted)
-        return self._chosen(scores, found, left_out, k)
+            scores, neighbours = self._index.search(rows, wanted)
+        return self._chosen(scores, neighbours, left_out, k)
 
     def _chosen(
-        self, scores: np.ndarray, found: np.ndarray, left_out: Sequence[np.ndarray], k: int
+        self, scores: np.ndarray, neighbours: np.ndarray, left_out: Sequence[np.ndarray], k: int
     ) -> list[Ranked]:
-        kept = found >= 0
+        kept = neighbours >= 0
         if any(map(len, left_out)):
-            first = np.arange(len(found)) * len(self.items)  # makes a number of a row and a place
-            left = np.repeat(first, [len(each) for each in left_out]) + np.concatenate(left_out)
-            kept &= ~np.isin(first[:, None] + found, left)
-        order = np.lexsort((found, np.where(kept, -scores, np.inf)))[
+            first = np.arange(len(neighbours)) * len(self.items)  # makes a number of a row and a place
+            left = np.repeat(first, [len(items) for items in left_out]) + np.concatenate(left_out)
+            kept &= ~np.isin(first[:, None] + neighbours, left)
+        order = np.lexsort((neighbours, np.where(kept, -scores, np.inf)))[
             :, :k
         ]  # of equals the first place, as exported
         lengths = np.minimum(kept.sum(1), k)
         there = np.arange(order.shape[1]) < lengths[:, None]
-        ids = self.items.at(np.take_along_axis(found, order, 1)[there])
+        ids = self.items.at(np.take_along_axis(neighbours, order, 1)[there])
         values = np.take_along_axis(scores, order, 1)
         ends = lengths.cumsum()
         return [

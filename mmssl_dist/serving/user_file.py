@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile
-from mmssl_dist.data.readers.base import Piece, place
+from mmssl_dist.data.readers.base import Piece, row_location
 from mmssl_dist.data.readers.delimited import FIRST_RECORD
 from mmssl_dist.data.readers.parquet import (
     BATCH_ROWS,
@@ -54,7 +54,7 @@ class UserFile:
         for batch in batches(self.file, piece, [USER_ID], BATCH_ROWS):
 
             def where(index: int, first: int = row) -> str:
-                return place((self.file,), 0, "row", first + index)
+                return row_location((self.file,), 0, "row", first + index)
 
             column = batch.column(USER_ID)
             if not isinstance(column, pa.ExtensionArray):  # a UUID is looked up as such

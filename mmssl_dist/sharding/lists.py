@@ -43,9 +43,9 @@ class ModalityLists:
         """
         size = self.items.shape[1]
         stored, stored_scores = self.items[rows], self.scores[rows]
-        place = torch.searchsorted(candidates, stored).clamp(max=len(candidates) - 1)
+        slots = torch.searchsorted(candidates, stored).clamp(max=len(candidates) - 1)
         stored_scores = stored_scores.masked_fill(
-            candidates[place] == stored, -torch.inf
+            candidates[slots] == stored, -torch.inf
         )  # the fresh score counts
         fresh, index = scores.topk(min(size, len(candidates)), dim=1)
         best, order = torch.cat([stored_scores, fresh], 1).topk(size, dim=1)

@@ -41,11 +41,11 @@ def make_room(folder: Path, wanted: int, limit: int) -> int:
     files = []
     for path in folder.rglob("*"):
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:  # another worker was faster
             continue
         if path.is_file():
-            files.append((found.st_atime, found.st_size, path))
+            files.append((status.st_atime, status.st_size, path))
     excess = sum(size for _, size, _ in files) + wanted - limit
     deleted = 0
     oldest_in_use = time.time() - IN_USE_SECONDS

@@ -84,10 +84,10 @@ class Location:
 
     def info(self) -> pafs.FileInfo:
         """What the filesystem says of it; of type NotFound where there is nothing."""
-        found: pafs.FileInfo = self._ask(lambda: self.filesystem.get_file_info(self.path))
-        if found.type == pafs.FileType.NotFound:
+        info: pafs.FileInfo = self._ask(lambda: self.filesystem.get_file_info(self.path))
+        if info.type == pafs.FileType.NotFound:
             self._require_bucket()
-        return found
+        return info
 
     def exists(self) -> bool:
         """Whether there is a file or a folder."""
@@ -100,10 +100,10 @@ class Location:
     def files(self) -> list[pafs.FileInfo]:
         """Every file below this folder, sorted by path; empty when there is no such folder."""
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        found: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
-        if not found:
+        infos: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
+        if not infos:
             self._require_bucket()
-        return sorted((f for f in found if f.type == pafs.FileType.File), key=lambda f: f.path)
+        return sorted((f for f in infos if f.type == pafs.FileType.File), key=lambda f: f.path)
 
     def broken_links(self) -> list[str]:
         """Paths below this folder, relative to it, of symbolic links that lead nowhere: a listing leaves them
@@ -141,7 +141,8 @@ class Location:
         if self.is_local != other.is_local:
             return False
         mine, theirs = (
-            (os.path.realpath(each.path) if each.is_local else each.path) for each in (self, other)
+            (os.path.realpath(location.path) if location.is_local else location.path)
+            for location in (self, other)
         )
         return mine == theirs or theirs.startswith(f"{mine.rstrip('/')}/")
 
@@ -266,10 +267,10 @@ class Location:
 
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
-        kind = self.info().type
-        if kind == pafs.FileType.Directory:
+        file_type = self.info().type
+        if file_type == pafs.FileType.Directory:
             self._run(lambda: self.filesystem.delete_dir(self.path))
-        elif kind == pafs.FileType.File:
+        elif file_type == pafs.FileType.File:
             self._ask(lambda: self.filesystem.delete_file(self.path))
 
     def _writing(self) -> AbstractContextManager[pa.NativeFile]:
@@ -284,10 +285,10 @@ class Location:
         if self.is_local:
             return
         try:
-            kind = self.filesystem.get_file_info(self.bucket).type
+            file_type = self.filesystem.get_file_info(self.bucket).type
         except OSError:
             return  # credentials that may read objects but not look at the bucket: the objects will tell
-        if kind == pafs.FileType.NotFound:
+        if file_type == pafs.FileType.NotFound:
             raise StorageError(self.url, f"no bucket {self.bucket}", "the bucket must exist", _ADVICE)
 
     def _run(self, call: Callable[[], T]) -> T:
@@ -341,8 +342,8 @@ class Location:
                 "Free some and give the command again, or choose another output.",
             )
         if answer is None:
-            kind = StorageError if self.is_local else StorageFault
-            return kind(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
+            error_type = StorageError if self.is_local else StorageFault
+            return error_type(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
         return StorageFault(self.url, *answer) if answer.may_pass else StorageError(self.url, *answer)
 
 

@@ -49,24 +49,24 @@ _RENEW = "Renew them: sign in again, or fetch a new token."
 class Answer(NamedTuple):
     """What was found, the rule, and the remedy of a ``StorageError``."""
 
-    found: str
+    value: str
     rule: str
     remedy: str
 
     @property
     def wants_region(self) -> bool:
         """Whether the bucket is elsewhere, and the error did not say where."""
-        return self.found.endswith("in another region")
+        return self.value.endswith("in another region")
 
     @property
     def may_pass(self) -> bool:
         """Whether nothing is wrong with what was asked, so that it may be answered later."""
-        return self.found == _SILENCE or self.found.startswith(_REFUSAL)
+        return self.value == _SILENCE or self.value.startswith(_REFUSAL)
 
 
 def explain(error: BaseException, bucket: str) -> Answer | None:
     """What ``error``, of a request about ``bucket``, means; None for one that is not among the usual ones."""
-    text = " ".join(str(each) for each in (error, error.__cause__, error.__context__) if each is not None)
+    text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
     if _EXPIRED.search(text):
         return Answer("expired credentials", "credentials must be valid now", _RENEW)
     if _UNKNOWN_KEY.search(text):
@@ -96,8 +96,8 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
             "Check the profile, or storage.anonymous for a public bucket.",
         )
     if _DENIED.search(text):
-        found = _OPERATION.search(text)
-        operation = re.sub(r"V\d$", "", found[1]) if found else ""
+        match = _OPERATION.search(text)
+        operation = re.sub(r"V\d$", "", match[1]) if match else ""
         permission = _PERMISSIONS.get(operation, operation or "permission")
         return Answer(
             f"no permission ({permission})",
@@ -121,4 +121,4 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
 
 def of_botocore(error: Exception) -> bool:
     """Whether it is one of the errors that s3fs lets through as they are: no answer, or no credentials."""
-    return any(kind.__module__.startswith("botocore.") for kind in type(error).__mro__)
+    return any(base.__module__.startswith("botocore.") for base in type(error).__mro__)

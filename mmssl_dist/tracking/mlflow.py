@@ -60,8 +60,8 @@ class MlflowRun:
 
     def _find(self, job: Job, identity: str) -> str:
         name = job.tracking.experiment
-        found = self.client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self.client.create_experiment(name)
+        known = self.client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self.client.create_experiment(name)
         quoted = identity.replace("'", "\\'")
         runs = self.client.search_runs([experiment], f"tags.`{_TAG}` = '{quoted}'", max_results=1)
         if runs:

@@ -19,7 +19,7 @@ from ray.train import UserCallback
 from ray.util.metrics import Gauge
 
 from mmssl_dist.cluster.connection import describe
-from mmssl_dist.cluster.log_relay import carried
+from mmssl_dist.cluster.log_relay import relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.storage import Location, RunFolder
 from mmssl_dist.tracking.mlflow import MlflowRun
@@ -103,7 +103,7 @@ class Tracking(UserCallback):  # type: ignore[misc]
 
     Args:
         run: name of the run's folder.
-        relay: takes warnings to the driver; see ``carried``.
+        relay: takes warnings to the driver; see ``relayed_logs``.
     """
 
     def __init__(self, job: Job, run: str, relay: Any) -> None:
@@ -139,7 +139,7 @@ class Tracking(UserCallback):  # type: ignore[misc]
         try:
             call()
         except Exception as error:  # noqa: BLE001, whatever it is, training goes on
-            with carried(self.relay):
+            with relayed_logs(self.relay):
                 _logger.warning(
                     "%s: not told of this training any more, which goes on (%s)", name, describe(error)
                 )

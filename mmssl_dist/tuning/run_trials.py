@@ -19,7 +19,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from mmssl_dist.cluster.connection import Cluster, describe
-from mmssl_dist.cluster.log_relay import Relay, carried, in_thread
+from mmssl_dist.cluster.log_relay import LogRelay, in_thread, relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import with_settings
 from mmssl_dist.errors import NonFiniteError, WorkerError, find_known
@@ -208,7 +208,7 @@ class _ReportToTune(TuneReportCallback):  # type: ignore[misc]
 
 def _trial(config: dict[str, Any], shared: _Shared) -> None:
     """One trial, in a process of its own: a run on Ray Train, whose reports go on to Ray Tune."""
-    with carried(shared.relay, prefix=f"trial {config['number']}: "):
+    with relayed_logs(shared.relay, prefix=f"trial {config['number']}: "):
         try:
             tune.report(_train(config, shared))
         except Exception as error:
@@ -223,7 +223,7 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
     heard."""
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
-    cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(Relay).remote(), shared.debug)
+    cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(LogRelay).remote(), shared.debug)
     run = RunSettings(
         storage=shared.folder,
         name=_run_name(config["number"]),

@@ -37,7 +37,7 @@ def read(folder: Path, sets: Sequence[str]) -> object:
         ]
         for name, source in features.items()
     }
-    images = read_images(job, files.images, range(ITEMS)).found
+    images = read_images(job, files.images, range(ITEMS)).by_item
     return rows, vectors, read_titles(job.data, files.titles, range(ITEMS)), list(images)
 
 

@@ -23,7 +23,7 @@ from ray.tune import Tuner
 
 from mmssl_dist.cluster.connection import Cluster, worker_environment
 from mmssl_dist.cluster.local_ray import local_ray
-from mmssl_dist.cluster.log_relay import Relay
+from mmssl_dist.cluster.log_relay import LogRelay
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.launch.earlier_run import check_start
@@ -155,7 +155,7 @@ def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
 
 @cache
 def _relay() -> Any:
-    return ray.remote(num_cpus=0)(Relay).remote()
+    return ray.remote(num_cpus=0)(LogRelay).remote()
 
 
 def workers_of_partition(folder: Path, sets: Sequence[str]) -> int:

@@ -33,7 +33,12 @@ def kill_driver(command: Command) -> str:
     return "SIGKILL of the driver"
 
 
-_NO_WORK = ("IDLE", "Relay", "DashboardAgent", "RuntimeEnvAgent")  # processes that call themselves ray:: too
+_NO_WORK = (
+    "IDLE",
+    "LogRelay",
+    "DashboardAgent",
+    "RuntimeEnvAgent",
+)  # processes that call themselves ray:: too
 
 
 def kill_worker(command: Command, rng: random.Random) -> str | None:

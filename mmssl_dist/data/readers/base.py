@@ -96,15 +96,15 @@ class FeatureSource(Protocol):
 
 def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> InputError:
     """The error for a file that could not be read: its content's fault by ``rule``, or the storage's."""
-    found = str(error).split("\n")[0]
+    message = str(error).split("\n")[0]
     if isinstance(error, OSError) and not file.location.is_local:
         return StorageError(
             file.name,
-            found,
+            message,
             "the storage must answer",
             "Check the URL, the credentials of every node and the `storage` section.",
         )
-    return InputError(file.name, found, rule, remedy)
+    return InputError(file.name, message, rule, remedy)
 
 
 def require_dimension(where: str, dimension: int) -> None:
@@ -118,6 +118,6 @@ def require_dimension(where: str, dimension: int) -> None:
         )
 
 
-def place(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:
+def row_location(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:
     """Where a row is, for a message: "data/a.parquet, row 17"."""
     return f"{files[file].name}, {unit} {line_of(files[file], row) if unit == 'line' else row}"

@@ -25,7 +25,7 @@ _SETTINGS = {"int": pa.int64(), "string": pa.string()}
 class Example:
     """A value as the file has it, and a function that names its place, for a message."""
 
-    place: Callable[[], str]
+    locate: Callable[[], str]
     value: str
 
 
@@ -165,7 +165,7 @@ def _own_type(ids: IdSummary) -> pa.DataType:
         return pa.int64()  # all rows will be dropped
     if ids.fraction and not ids.text:
         raise InputError(
-            ids.fraction.place(),
+            ids.fraction.locate(),
             repr(ids.fraction.value),
             "ids are integers or text, and all ids of this column are numbers",
             "Write the ids as integers, or set data.columns.types to string.",
@@ -177,7 +177,7 @@ def _require_integers(ids: IdSummary, because: str) -> None:
     wrong = ids.text or ids.fraction
     if not ids.declared and wrong:
         raise InputError(
-            wrong.place(),
+            wrong.locate(),
             repr(wrong.value),
             f"ids of this column are integers, since {because}",
             "Correct the id, or write all ids of this column as text.",
@@ -189,8 +189,8 @@ def _join(first: IdSummary, second: IdSummary, setting: str | None) -> IdSummary
         return second if pa.types.is_null(first.type) else first
     convertible = all(summary.numeric or pa.types.is_string(summary.type) for summary in (first, second))
     decided = setting is not None and convertible
-    alike = first.type == second.type or (first.numeric and second.numeric)
-    if first.declared and not alike and not decided:
+    agree = first.type == second.type or (first.numeric and second.numeric)
+    if first.declared and not agree and not decided:
         raise InputError(
             second.source,
             f"ids of type {second.type}",

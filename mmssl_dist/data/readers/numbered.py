@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension, unreadable
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, require_dimension, row_location, unreadable
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
@@ -176,7 +176,7 @@ def require_finite(vectors: np.ndarray, rows: np.ndarray, files: tuple[RawFile, 
     if not finite.all():
         index, column = np.argwhere(~finite)[0]
         raise InputError(
-            place(files, file, "row", int(rows[index])),
+            row_location(files, file, "row", int(rows[index])),
             f"{vectors[index, column]} in column {column}",
             f"features are finite numbers of type {vectors.dtype}",
             "Replace the value.",

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import Piece, place, unreadable
+from mmssl_dist.data.readers.base import Piece, row_location, unreadable
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
@@ -23,6 +23,7 @@ PIECE_ROWS = 1 << 20
 # Beside Arrow's own: what it lets through for footers with names that are no text and numbers that do not fit
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
 _FOOTER_THREADS = 16
+_SMALL_BYTES = 1 << 20
 _ANY_LENGTH = 1 << 50
 
 
@@ -70,7 +71,7 @@ class ParquetInteractions:
                 types=self.types,
                 times=self.times,
                 rows=rows,
-                where=lambda row: place(self.files, piece.file, self.unit, row),
+                where=lambda row: row_location(self.files, piece.file, self.unit, row),
             )
             row += batch.num_rows
 
@@ -210,7 +211,12 @@ def _not_parquet(file: RawFile, error: Exception) -> InputError:
 
 
 def _opened(file: RawFile) -> pq.ParquetFile:
-    return pq.ParquetFile(file.location.path, filesystem=file.location.filesystem, pre_buffer=True)
+    """The file for reading; a small one is read as a whole: an object store is asked once, not for the footer
+    and then for each column."""
+    if file.size > _SMALL_BYTES:
+        return pq.ParquetFile(file.location.path, filesystem=file.location.filesystem, pre_buffer=True)
+    with file.location.filesystem.open_input_file(file.location.path) as stream:
+        return pq.ParquetFile(pa.BufferReader(stream.read_buffer()))
 
 
 def _footer(file: RawFile) -> Footer:

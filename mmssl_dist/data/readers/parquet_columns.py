@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.ids import is_text, storage_type
-from mmssl_dist.data.readers.base import ColumnSummaries, Piece, place
+from mmssl_dist.data.ids import canonical_type, is_text, storage_type
+from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location
 from mmssl_dist.data.readers.id_types import Example, IdSummary, declared_ids, joined_ids, text_ids
 from mmssl_dist.data.readers.parquet import (
     BATCH_ROWS,
@@ -69,8 +69,21 @@ def id_summary(
     Raises:
         InputError: the column is missing, cannot hold ids, or has two types.
     """
-    return joined_ids(
-        (_ids(file, footer, column) for file, footer in zip(files, footers, strict=True)), setting
+    pairs = list(zip(files, footers, strict=True))
+    if _same_plain_type(pairs, column):
+        # One file with a value stands for all: a folder may hold thousands
+        pairs = [next((pair for pair in pairs if has_value(*pair, column)), pairs[0])]
+    return joined_ids((_ids(file, footer, column) for file, footer in pairs), setting)
+
+
+def _same_plain_type(pairs: Sequence[tuple[RawFile, Footer]], column: str) -> bool:
+    """Whether the schemas of all files give a column one type, and no value of it can give it another."""
+    types = {require_column(file, footer.schema, column) for file, footer in pairs}
+    if len(types) > 1 or any(is_folder_key(file, footer.schema, column) for file, footer in pairs):
+        return False
+    stored = storage_type(next(iter(types)))
+    return canonical_type(stored) is not None and not (
+        pa.types.is_uint64(stored) or pa.types.is_decimal(stored)
     )
 
 
@@ -111,7 +124,7 @@ def _times(
         valid = pc.and_(columns[names[USER_ID]].is_valid(), columns[names[ITEM_ID]].is_valid())
 
         def where(index: int, row: int = row) -> str:
-            return place(files=tuple(files), file=number, unit="row", row=row + index)
+            return row_location(files=tuple(files), file=number, unit="row", row=row + index)
 
         texts = checked_values(columns[column], where)
         live = pc.if_else(valid.combine_chunks(), texts, pa.scalar(None, pa.string()))

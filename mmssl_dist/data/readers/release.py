@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import Piece, place
+from mmssl_dist.data.readers.base import Piece, row_location
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.errors import InputError
 
@@ -54,7 +54,7 @@ class ReleaseInteractions:
             rows = _item_rows(items)
             if rows is None:
                 raise InputError(
-                    place(self.files, piece.file, self.unit, int(key)),
+                    row_location(self.files, piece.file, self.unit, int(key)),
                     reprlib.repr(items),
                     "a user has a list of item rows, whole numbers",
                     "Correct the list.",

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import ColumnSummaries, Piece, place
+from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
 from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
@@ -68,7 +68,7 @@ class TextInteractions:
                 types=self.types,
                 times=self.times,
                 rows=rows,
-                where=lambda row: place(self.files, piece.file, self.unit, row),
+                where=lambda row: row_location(self.files, piece.file, self.unit, row),
             )
             row += len(rows)
 
@@ -148,7 +148,7 @@ def _file_summary(
             break
 
         def where(index: int, row: int = row) -> str:
-            return place(tuple(files), number, "line", row + index)
+            return row_location(tuple(files), number, "line", row + index)
 
         for name, summary in ids.items():
             if not summary.text:  # one text makes all of them texts

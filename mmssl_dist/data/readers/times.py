@@ -119,8 +119,8 @@ def is_moment(raw: pa.DataType) -> bool:
 
 def require_time_type(raw: pa.DataType, where: str) -> None:
     """Raise an InputError unless a column of type ``raw`` can hold times."""
-    kind = storage_type(raw)
-    if not (is_number(kind) or is_text(kind) or is_moment(kind) or pa.types.is_null(kind)):
+    stored = storage_type(raw)
+    if not (is_number(stored) or is_text(stored) or is_moment(stored) or pa.types.is_null(stored)):
         raise InputError(where, f"times of type {raw}", RULE, "Convert the column to a timestamp.")
 
 
@@ -154,12 +154,12 @@ def agreed_format(files: Sequence[TimeSummary]) -> TimeFormat:
     """
     joined = joined_times(files)
     if joined.other:
-        raise InputError(joined.other.place(), joined.other.value, RULE, "Correct the time.")
+        raise InputError(joined.other.locate(), joined.other.value, RULE, "Correct the time.")
     if joined.moment and joined.number:
         raise InputError(
-            joined.number.place(),
+            joined.number.locate(),
             f"the number {joined.number.value}",
-            f"{RULE}; in {joined.moment.place()} it is {joined.moment.value}",
+            f"{RULE}; in {joined.moment.locate()} it is {joined.moment.value}",
             "Write all files with the same kind of time.",
         )
     if not joined.number:
@@ -204,9 +204,9 @@ def _require_one_unit(files: Sequence[TimeSummary]) -> None:
                 continue
             if first is not None and first[0] != unit:
                 raise InputError(
-                    summary.number.place(),
+                    summary.number.locate(),
                     f"a time of {bound:.15g} in this file, {unit} since 1970",
-                    f"times have one unit; {first[1]:.15g} in the file of {first[2].place()} counts "
+                    f"times have one unit; {first[1]:.15g} in the file of {first[2].locate()} counts "
                     f"{first[0]}",
                     "Convert one of both, or write timestamps.",
                 )

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import FeatureBatch, Piece, place, require_dimension
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, require_dimension, row_location
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.data.readers.list_columns import (
     EXTENSION_NAME,
@@ -62,7 +62,7 @@ class VectorFeatures:
 
     def _features(self, batch: pa.RecordBatch, rows: np.ndarray, file: int) -> FeatureBatch:
         def where(index: int) -> str:
-            return place(self.files, file, "row", int(rows[index]))
+            return row_location(self.files, file, "row", int(rows[index]))
 
         items = to_ids(pa.chunked_array([batch.column(self.columns.item)]), self.item_type, where)
         lists = plain_lists(batch.column(self.columns.vector))
@@ -83,7 +83,7 @@ class VectorFeatures:
         if (lengths != self.dimension).any():
             index = int(np.argmax(lengths != self.dimension))
             raise InputError(
-                place(self.files, file, "row", int(rows[index])),
+                row_location(self.files, file, "row", int(rows[index])),
                 f"{lengths[index]} values",
                 f"vectors of a modality have one length, here {self.dimension}",
                 "Fix the row.",
@@ -160,10 +160,10 @@ def _require_flat(file: RawFile, field: pa.Field) -> None:
 
 def _not_vectors(file: RawFile, column: str, raw: pa.DataType) -> InputError:
     extension = getattr(raw, "value_field", None) and (raw.value_field.metadata or {}).get(EXTENSION_NAME)
-    found = f"type {raw}" + (f" of the extension {extension.decode(errors='replace')}" if extension else "")
+    value = f"type {raw}" + (f" of the extension {extension.decode(errors='replace')}" if extension else "")
     return InputError(
         f"{file.name}, column {column}",
-        found,
+        value,
         "features are a list column of numbers",
         "Write the column as list<float>.",
     )

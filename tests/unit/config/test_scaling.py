@@ -38,8 +38,8 @@ def test_what_is_refused(workers: object, text: str) -> None:
 
 
 def test_what_one_worker_takes() -> None:
-    assert make_job(cpus_per_worker=2).scaling.each == {"CPU": 2.0}
-    assert make_job(cpus_per_worker=7, gpus_per_worker=1, accelerator="L4").scaling.each == {
+    assert make_job(cpus_per_worker=2).scaling.per_worker == {"CPU": 2.0}
+    assert make_job(cpus_per_worker=7, gpus_per_worker=1, accelerator="L4").scaling.per_worker == {
         "CPU": 7.0,
         "GPU": 1.0,
         "accelerator_type:L4": 0.001,

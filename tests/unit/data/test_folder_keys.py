@@ -106,7 +106,7 @@ def test_items_of_features_titles_and_images(folder):
     read = [batch for piece in features.pieces for batch in features.read(piece)]
     assert {b.items[0].as_py(): b.vectors[0].tolist() for b in read} == {1: [1, 0], 2: [2, 0]}
     assert read_titles(job.data, find_titles(job), [2, 1]) == {"1": "title 1", "2": "title 2"}
-    images = read_images(job, find_files(job).images, [1, 2]).found
+    images = read_images(job, find_files(job).images, [1, 2]).by_item
     assert {name: image.content for name, image in images.items()} == {
         str(item): content for item, content in pictures.items()
     }

@@ -74,7 +74,7 @@ def test_images_by_path(tmp_path):
     (tmp_path / "pictures" / "007.png").write_bytes(PNG)
     (tmp_path / "pictures" / "ü 9.png").write_bytes(PICTURES["webp"])  # the content counts
     found = read(tmp_path, "pictures/{item}.png", ["007", "ü 9", 8, "007"])
-    assert {name: (image.kind, image.content) for name, image in found.found.items()} == {
+    assert {name: (image.media_type, image.content) for name, image in found.by_item.items()} == {
         "007": ("image/png", PNG),
         "ü 9": ("image/webp", PICTURES["webp"]),
     }
@@ -88,17 +88,17 @@ def test_images_from_parquet(tmp_path, ids, kind):
     table = pa.table({"price": [1.0, 2.0, 3.0, 4.0], "image": content, "sku": ids})
     pq.write_table(table, tmp_path / "i.parquet", row_group_size=1)
     found = read(tmp_path, "i.parquet", [ids[0], ids[2], ids[3], "none"])
-    assert {name: image.kind for name, image in found.found.items()} == {
+    assert {name: image.media_type for name, image in found.by_item.items()} == {
         str(ids[0]): "image/png",
         str(ids[2]): "image/jpeg",
     }
-    assert found.found[str(ids[2])].content == PICTURES["jpeg"]
+    assert found.by_item[str(ids[2])].content == PICTURES["jpeg"]
     assert found.left_out == {"not there": 2}
 
 
 def test_of_items_named_twice_the_last(tmp_path):
     pq.write_table(pa.table({"sku": [1, 1], "image": [PNG, PICTURES["gif"]]}), tmp_path / "i.parquet")
-    assert read(tmp_path, "i.parquet", [1]).found["1"].kind == "image/gif"
+    assert read(tmp_path, "i.parquet", [1]).by_item["1"].media_type == "image/gif"
 
 
 def test_an_id_never_leads_out_of_its_folder(tmp_path):
@@ -141,7 +141,7 @@ def test_large_ones_and_what_is_no_picture_are_left_out_and_counted(tmp_path, mo
     )
     for wanted in ("{item}.png", "i.parquet"):
         found = read(tmp_path, wanted, list(contents))
-        assert set(found.found) == {"good"}
+        assert set(found.by_item) == {"good"}
         assert found.left_out == {
             "over 4,000,000 pixels": 2,
             "over 500,000 bytes": 1,
@@ -151,7 +151,7 @@ def test_large_ones_and_what_is_no_picture_are_left_out_and_counted(tmp_path, mo
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(PNG)
     found = read(tmp_path, "{item}.png", ["a", "b", "c"])
-    assert set(found.found) == {"a", "b"}
+    assert set(found.by_item) == {"a", "b"}
     assert list(found.left_out.values()) == [1]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers.open import open_features, open_sources
-from mmssl_dist.data.rows import apart, read_interactions, tallied
+from mmssl_dist.data.rows import live_and_tallies, read_interactions, tallied
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
 
 
@@ -174,7 +174,7 @@ def test_rows_without_an_id_become_a_tally(folder):
     job = make_job(folder)
     source = open_sources(job.data, find_files(job)).interactions
     rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, ((0,),), 4))
-    live, tallies = apart(rows)
+    live, tallies = live_and_tallies(rows)
     assert live["user_id"].to_pylist() == ["a"]
     assert tallied(tallies) == {"null_id": 3, "duplicate": 0}
 

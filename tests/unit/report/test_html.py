@@ -197,7 +197,7 @@ def test_items_are_shown_by_their_images_where_they_have_one(reported):
         assert (found is not None) == (item < 100 + len(pictures))
         if found is not None:
             content = pictures[item - 100]
-            assert (found[1], b64decode(found[2])) == (raster_of(content).kind, content)
+            assert (found[1], b64decode(found[2])) == (raster_of(content).media_type, content)
     without = sum(item >= 100 + len(pictures) for item in shown)
     assert f"Items without an image: {without} not there." in page
 
