@@ -87,7 +87,9 @@ def settle_users(table: pa.Table, split: Split, method: str) -> pa.Table:
     elif method == "temporal":
         made[TIME] = pa.array(splits.time_keys(live[TIME].to_numpy()))
     else:
-        made[SPLIT] = pa.array(_held_out(user_ids, users, items, live, split, method))
+        made[SPLIT] = pa.array(
+            _held_out(user_ids=user_ids, users=users, items=items, live=live, split=split, method=method)
+        )
     counts = {"users": len(user_ids), "interactions": live.num_rows, **dropped}
     tables = {"users": pa.table({USER_ID: user_ids}), "interactions": pa.table(made)}
     return pack(table[BUCKET][0].as_py(), counts, tables)
@@ -216,7 +218,13 @@ def _held_out(
     if method == "leave_last_out":
         return splits.leave_last_out(users, live[TIME].to_numpy(), order)
     draws = (mix(user_hashes ^ salt(split.seed, 1)), mix(user_hashes ^ salt(split.seed, 2)))
-    return splits.ratio(users, order, (_unit(draws[0]), _unit(draws[1])), split.validation, split.test)
+    return splits.ratio(
+        users=users,
+        order=order,
+        draws=(_unit(draws[0]), _unit(draws[1])),
+        validation=split.validation,
+        test=split.test,
+    )
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def synthesize(
     Raises:
         InputError: a number is out of range.
     """
-    plan = make_plan(users, items, interactions, modalities, seed)
+    plan = make_plan(users=users, items=items, interactions=interactions, modalities=modalities, seed=seed)
     if shards is None:
         shards = 1 + max(
             interactions // _SHARD_INTERACTIONS, items * max(modalities.values()) // _SHARD_VALUES
@@ -145,14 +145,14 @@ def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str
     base = min(5.0, interactions / users)
     weight = _harmonic(users, _USER_EXPONENT)
     return Plan(
-        users,
-        items,
-        interactions,
-        dict(modalities),
-        communities,
-        seed,
-        base,
-        max(0.0, interactions - base * users) / weight,
+        users=users,
+        items=items,
+        interactions=interactions,
+        modalities=dict(modalities),
+        communities=communities,
+        seed=seed,
+        base=base,
+        scale=max(0.0, interactions - base * users) / weight,
     )
 
 
@@ -206,7 +206,9 @@ def _write_shards(batch: pa.Table, plan: Plan, shards: int, target: Location) ->
         first, last = shard * plan.items // shards, (shard + 1) * plan.items // shards
         ids = pa.array(plan.item_ids(np.arange(first, last, dtype=np.int64)))
         for number, (name, dimension) in enumerate(plan.modalities.items()):
-            values = pa.array(draw_features(plan, number, dimension, first, last).reshape(-1))
+            values = pa.array(
+                draw_features(plan=plan, modality=number, width=dimension, first=first, last=last).reshape(-1)
+            )
             table = pa.table({ITEM_ID: ids, VECTOR: pa.FixedSizeListArray.from_arrays(values, dimension)})
             write_table(target, part(f"features/{name}", shard), table)
     return pa.table({"interactions": [total]})

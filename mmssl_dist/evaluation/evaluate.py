@@ -185,7 +185,15 @@ def _users(
     splits: Sequence[str],
 ) -> dict[str, UserMetrics]:
     users = ranked_users(settings, graph, [graph.held_out[split] for split in splits], exchange)
-    ranking = rank(settings, graph, users, rows_of(users), item_rows, max(settings.ks), exchange)
+    ranking = rank(
+        settings=settings,
+        graph=graph,
+        users=users,
+        user_rows=rows_of(users),
+        item_rows=item_rows,
+        k=max(settings.ks),
+        exchange=exchange,
+    )
     return {
         s: metrics_of(ranking, users, select_lists(graph.held_out[s], users), settings.ks) for s in splits
     }

@@ -43,7 +43,9 @@ def group_metrics(
         chosen = graph.items[cold_rows[graph.items] == (group == COLD)]
         held_out = {s: lists[s][group] for s in told_apart if exchange.max(len(lists[s][group].neighbours))}
         if held_out:
-            metrics[group] = _metrics(settings, graph, rows, chosen, held_out, exchange)
+            metrics[group] = _metrics(
+                settings=settings, graph=graph, rows=rows, items=chosen, held_out=held_out, exchange=exchange
+            )
     return metrics
 
 
@@ -58,7 +60,16 @@ def _metrics(
     """Metrics of the ranking of ``items`` (local rows), with the users and items counted."""
     users = ranked_users(settings, graph, held_out.values(), exchange)
     user_rows, item_rows = (rows.index_select(0, nodes.to(rows.device)) for nodes in (users, items))
-    ranking = rank(settings, graph, users, user_rows, item_rows, max(settings.ks), exchange, items)
+    ranking = rank(
+        settings=settings,
+        graph=graph,
+        users=users,
+        user_rows=user_rows,
+        item_rows=item_rows,
+        k=max(settings.ks),
+        exchange=exchange,
+        items=items,
+    )
     by_split = {
         s: metrics_of(ranking, users, select_lists(lists, users), settings.ks)
         for s, lists in held_out.items()

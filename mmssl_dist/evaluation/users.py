@@ -57,7 +57,9 @@ def write_users(
             for who, by_split in by_ranker.items():
                 for split, users in by_split.items():
                     for group in _groups(users, graph.user_rows(part)):
-                        writer.write_table(_table(schema, part_ids, who, split, group))
+                        writer.write_table(
+                            _table(schema=schema, ids=part_ids, who=who, split=split, users=group)
+                        )
         name = f"{USERS}/part-{part:05d}.parquet"
         files[name] = (evaluation / name).write_bytes(sink.getvalue())
     return files

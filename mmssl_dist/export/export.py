@@ -46,7 +46,15 @@ def export_partitions(
     users, items = graph.users, graph.items
     item_rows = rows.index_select(0, items.to(rows.device))
     user_rows = rows.index_select(0, users.to(rows.device))
-    ranking = rank(job.evaluation, graph, users, user_rows, item_rows, job.export.k, exchange)
+    ranking = rank(
+        settings=job.evaluation,
+        graph=graph,
+        users=users,
+        user_rows=user_rows,
+        item_rows=item_rows,
+        k=job.export.k,
+        exchange=exchange,
+    )
     item_ids = pa.concat_arrays([part_items for _, part_items in ids])
     ranked = ranked_ids(ranking.nodes.cpu(), exchange, LocalIds((items + graph.first).numpy(), item_ids))
     host_rows, scores = rows.cpu().numpy(), ranking.scores.cpu().numpy()

@@ -107,7 +107,14 @@ def write_recommendations(
         return pa.Table.from_arrays([users[start:stop], items, values], schema=schema)
 
     groups = (group(*bounds) for bounds in _row_groups(len(users)))
-    return _write(export, RECOMMENDATIONS, part, schema, groups, [f"{ITEMS}.list.element"])
+    return _write(
+        export=export,
+        folder=RECOMMENDATIONS,
+        part=part,
+        schema=schema,
+        groups=groups,
+        repeated=[f"{ITEMS}.list.element"],
+    )
 
 
 def _write_embeddings(
@@ -123,7 +130,7 @@ def _write_embeddings(
         return pa.Table.from_arrays([ids[start:stop], vectors], schema=schema)
 
     groups = (group(*bounds) for bounds in _row_groups(len(ids)))
-    return _write(export, folder, part, schema, groups, [])
+    return _write(export=export, folder=folder, part=part, schema=schema, groups=groups, repeated=[])
 
 
 def _row_groups(rows: int) -> Iterable[tuple[int, int]]:

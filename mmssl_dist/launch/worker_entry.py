@@ -109,7 +109,9 @@ def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training:
     metrics, of_users = measure(job.evaluation, trained, splits)
     user_ids = [users for users, _ in external_ids(job, worker, graph)]
     location = RunFolder.of(job).evaluation.location
-    files = write_users(location, graph, user_ids, of_users, job.evaluation.ks)
+    files = write_users(
+        evaluation=location, graph=graph, ids=user_ids, by_ranker=of_users, ks=job.evaluation.ks
+    )
     return {"metrics": metrics, "files": _records(files)}
 
 

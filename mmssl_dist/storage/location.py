@@ -140,11 +140,8 @@ class Location:
         """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
         if self.is_local != other.is_local:
             return False
-        mine, theirs = (
-            (os.path.realpath(location.path) if location.is_local else location.path)
-            for location in (self, other)
-        )
-        return mine == theirs or theirs.startswith(f"{mine.rstrip('/')}/")
+        ours, theirs = (os.path.realpath(one.path) if one.is_local else one.path for one in (self, other))
+        return ours == theirs or theirs.startswith(f"{ours.rstrip('/')}/")
 
     def relative(self, info: pafs.FileInfo) -> str:
         """The name of a file from ``files()`` below this folder."""

@@ -91,7 +91,9 @@ def open_interactions(
         agreed_type(release.item_ids, None, "", feature_ids)
         return release
     if data.layout == "inter":
-        return _open_text(data, files, inter_names(data, files[0]), feature_ids, whole)
+        return _open_text(
+            data=data, files=files, names=inter_names(data, files[0]), feature_ids=feature_ids, whole=whole
+        )
     names = {USER_ID: data.columns.user, ITEM_ID: data.columns.item}
     assert data.columns.time or method not in TIME_METHODS
     if data.columns.time:
@@ -100,8 +102,8 @@ def open_interactions(
         assert data.columns.split
         names[SPLIT] = data.columns.split
     if _require_one_format(files) == "Parquet":
-        return _open_parquet(data, files, names, feature_ids, whole)
-    return _open_text(data, files, names, feature_ids, whole)
+        return _open_parquet(data=data, files=files, names=names, feature_ids=feature_ids, whole=whole)
+    return _open_text(data=data, files=files, names=names, feature_ids=feature_ids, whole=whole)
 
 
 def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
@@ -183,7 +185,7 @@ def _open_parquet(
         for raw in names.values():
             require_column(file, footer.schema, raw)
     settings = {USER_ID: data.columns.types.user, ITEM_ID: data.columns.types.item}
-    summaries = summarize_parquet(files, footers, names, settings, whole)
+    summaries = summarize_parquet(files=files, footers=footers, names=names, settings=settings, whole=whole)
     return ParquetInteractions(
         files=files,
         names=names,
