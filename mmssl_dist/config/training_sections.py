@@ -128,5 +128,8 @@ class Export(Section):
 
     k: Count = 50
     """Length of each user's recommendation list."""
+    recommendations: Literal["exact", "none"] = "exact"
+    """exact: a list for every user, ranked over all items. none: no lists; ``recommend`` makes those of the
+    users asked for, by the index."""
     index: Index = Index()
     """The index of the items."""

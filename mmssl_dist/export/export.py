@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
@@ -33,7 +32,8 @@ def export_partitions(
 ) -> dict[str, FileRecord]:
     """Write the files of this worker's partitions (collective).
 
-    Recommendations leave out the training items of each user and nothing else.
+    Recommendations leave out the training items of each user and nothing else; there are none where
+    ``export.recommendations`` says so.
 
     Args:
         rows: [n, D] final rows of the local nodes.
@@ -43,6 +43,33 @@ def export_partitions(
     Returns:
         records of the files written, by name below ``location``.
     """
+    host_rows = rows.cpu().numpy()
+    files: dict[str, FileRecord] = {}
+    for part, (part_users, part_items) in zip(graph.parts, ids, strict=True):
+        part_user_rows = host_rows[_slice(graph.user_rows(part))]
+        part_item_rows = host_rows[_slice(graph.item_rows(part))]
+        files |= dict(
+            [
+                write_user_embeddings(location, part, part_users, part_user_rows),
+                write_item_embeddings(location, part, part_items, part_item_rows),
+                write_safetensors(location, part, part_user_rows, part_item_rows),
+            ]
+        )
+    if job.export.recommendations == "exact":
+        files |= _write_exact_lists(job, graph, rows, ids=ids, exchange=exchange, location=location)
+    return files
+
+
+def _write_exact_lists(
+    job: Job,
+    graph: LocalGraph,
+    rows: Tensor,
+    *,
+    ids: Sequence[tuple[pa.Array, pa.Array]],
+    exchange: Exchange,
+    location: Location,
+) -> dict[str, FileRecord]:
+    """Rank all items for every user of this worker, and write the lists (collective)."""
     users, items = graph.users, graph.items
     item_rows = rows.index_select(0, items.to(rows.device))
     user_rows = rows.index_select(0, users.to(rows.device))
@@ -57,25 +84,18 @@ def export_partitions(
     )
     item_ids = pa.concat_arrays([part_items for _, part_items in ids])
     ranked = ranked_ids(ranking.nodes.cpu(), exchange, LocalIds((items + graph.first).numpy(), item_ids))
-    host_rows, scores = rows.cpu().numpy(), ranking.scores.cpu().numpy()
+    scores = ranking.scores.cpu().numpy()
     files: dict[str, FileRecord] = {}
     first_user = 0
-    for part, (part_users, part_items) in zip(graph.parts, ids, strict=True):
+    for part, (part_users, _) in zip(graph.parts, ids, strict=True):
         mine = slice(first_user, first_user + len(part_users))
         first_user = mine.stop
         lists = RankedIds(ranked.ids, ranked.index[mine])
-        part_user_rows = _rows(host_rows, graph.user_rows(part))
-        part_item_rows = _rows(host_rows, graph.item_rows(part))
         files |= dict(
-            [
-                write_user_embeddings(location, part, part_users, part_user_rows),
-                write_item_embeddings(location, part, part_items, part_item_rows),
-                write_safetensors(location, part, part_user_rows, part_item_rows),
-                write_recommendations(location, part, users=part_users, ranked=lists, scores=scores[mine]),
-            ]
+            [write_recommendations(location, part, users=part_users, ranked=lists, scores=scores[mine])]
         )
     return files
 
 
-def _rows(rows: np.ndarray, which: range) -> np.ndarray:
-    return rows[which.start : which.stop]
+def _slice(rows: range) -> slice:
+    return slice(rows.start, rows.stop)

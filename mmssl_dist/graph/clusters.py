@@ -47,16 +47,22 @@ def deal_clusters(
     of_items: np.ndarray,
     parts: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of each user and item at home here: clusters whole, heaviest first, to the part with most room
-    (collective)."""
-    weight = np.zeros(homes.items.rows, np.int64)
-    for side, labels in zip(sides, (of_users, of_items), strict=True):
-        label, edges = labels[side.rows], side.lengths
+    """The part of each user and item at home here: clusters whole, heaviest first, to the part that stays
+    the lightest in nodes and edges of both sides (collective)."""
+    weight = np.zeros((homes.items.rows, 4), np.int64)
+    for column, (side, labels) in enumerate(zip(sides, (of_users, of_items), strict=True)):
+        label = labels[side.rows]
         numbers, position = np.unique(label[label >= 0], return_inverse=True)
-        sums = np.bincount(position, edges[label >= 0] + 1, minlength=len(numbers)).astype(np.int64)
+        sums = np.stack(
+            [
+                np.bincount(position, minlength=len(numbers)),
+                np.bincount(position, side.lengths[label >= 0], minlength=len(numbers)),
+            ],
+            1,
+        ).astype(np.int64)
         numbers, sums = send_to_owners(homes.items, numbers, sums)
-        np.add.at(weight, numbers - homes.items.first, sums)
-    own = np.flatnonzero(weight)
+        np.add.at(weight[:, 2 * column : 2 * column + 2], numbers - homes.items.first, sums)
+    own = np.flatnonzero(weight.any(1))
     names = gather(homes.items, own + homes.items.first)
     part = _dealt(names, gather(homes.items, weight[own]), parts)
     of_label = np.zeros(homes.items.rows, np.int64)
@@ -70,16 +76,22 @@ def deal_clusters(
 
 
 def _dealt(names: np.ndarray, weight: np.ndarray, parts: int) -> np.ndarray:
-    order = np.lexsort((mix(names.astype(np.uint64)), -weight))
-    part, load = np.empty(len(names), np.int64), np.zeros(parts, np.int64)
+    """The part of each cluster.
+
+    Args:
+        weight: [n, 4] int64, what a cluster has of each thing to balance.
+    """
+    share = weight * (parts / np.maximum(weight.sum(0), 1))
+    order = np.lexsort((mix(names.astype(np.uint64)), -share.sum(1)))
+    part, load = np.empty(len(names), np.int64), np.zeros((parts, share.shape[1]))
     for number in order[:_HEAVIEST].tolist():
-        part[number] = chosen = int(load.argmin())
-        load[chosen] += weight[number]
+        part[number] = chosen = int((load + share[number]).max(1).argmin())
+        load[chosen] += share[number]
     for first in range(_HEAVIEST, len(order), parts):
         numbers = order[first : first + parts]
-        chosen_parts = np.argsort(load, kind="stable")[: len(numbers)]
+        chosen_parts = np.argsort(load.max(1), kind="stable")[: len(numbers)]
         part[numbers] = chosen_parts
-        load[chosen_parts] += weight[numbers]
+        load[chosen_parts] += share[numbers]
     return part
 
 

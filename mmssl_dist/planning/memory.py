@@ -188,6 +188,8 @@ def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
     """What each artifact keeps, uncompressed."""
     nodes, edges, row = sizes.num_nodes, 2 * sizes.interactions, job.model.dimension * _FLOAT
     width = sum(columns + 1 for columns in sizes.modalities.values())
+    listed = job.export.k if job.export.recommendations == "exact" else 0
+    lists = sizes.num_users * listed * (_ID + _FLOAT)
     similar = len(sizes.modalities) * sizes.num_items * job.partition.item_neighbours * (_ID + _WEIGHT)
     return {
         "dataset": (sizes.interactions + sizes.held_out) * 2 * _ID + sizes.num_items * width * _FLOAT,
@@ -196,5 +198,5 @@ def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
         + (nodes + sizes.num_items) * width * _FLOAT
         + similar,
         "checkpoints": (job.training.keep_checkpoints + 1) * nodes * (row + _moments(job) * _FLOAT),
-        "export": nodes * 2 * row + sizes.num_users * job.export.k * (_ID + _FLOAT),
+        "export": nodes * 2 * row + lists,
     }

@@ -299,15 +299,16 @@ def _partition_breaks(job: Job, sizes: Sizes, limit: float) -> Iterator[str]:
 
 def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator[str]:
     """What would break after training."""
-    if job.evaluation.users == "all":
-        products = 2.0 * job.model.dimension * sizes.num_users * sizes.num_items
-        seconds = products / (_RANKED * workers * job.scaling.cpus_per_worker)
-        if seconds > _DAY:
-            yield (
-                f"evaluation.users: ranking {sizes.num_items:,} items for each of {sizes.num_users:,} users "
-                f"takes {workers} worker(s) some {seconds / _DAY:,.0f} days, at every validation; "
-                "rank for fewer"
-            )
+    products = 2.0 * job.model.dimension * sizes.num_users * sizes.num_items
+    days = products / (_RANKED * workers * job.scaling.cpus_per_worker) / _DAY
+    ranking = (
+        f"ranking {sizes.num_items:,} items for each of {sizes.num_users:,} users takes {workers} worker(s) "
+        f"some {days:,.0f} days"
+    )
+    if job.evaluation.users == "all" and days > 1:
+        yield f"evaluation.users: {ranking}, at every validation; rank for fewer"
+    if job.export.recommendations == "exact" and days > 1:
+        yield f"export.recommendations: {ranking}; set it to none, and use `recommend` for the users you need"
     if (index := index_memory(job, sizes)) > limit:
         yield (
             f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of that size, "

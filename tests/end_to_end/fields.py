@@ -132,6 +132,7 @@ CHANGES = (
     _one("ranking", "evaluation.user_block", 7),
     _one("ranking", "evaluation.item_block", 3),
     _one("ranking", "export.k", 3),
+    _one("ranking", "export.recommendations", "none"),
     # The index of the items.
     _one("index", "export.index.kind", "hnsw"),
     _one("index", "export.index.exact_up_to", 100),

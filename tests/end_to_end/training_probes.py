@@ -138,7 +138,8 @@ def _ranking(job: Job) -> object:
         with patch("mmssl_dist.launch.worker_entry.exact_rows", lambda *_: rows):
             metrics, _ = measure(job.evaluation, trained, ("validation", "test"))
         export_partitions(job, graph, rows, ids, exchange, open_location(name, job.storage))
-        lists = pq.read_table(Path(name) / "recommendations").to_pydict()
+        written = Path(name) / "recommendations"
+        lists = pq.read_table(written).to_pydict() if written.exists() else None
     return metrics, lists, products.shapes
 
 

@@ -91,7 +91,7 @@ def cases(seed: int, few: bool) -> list[Case]:
     """The campaign, or a case of most kinds."""
     plan = [
         *[("worker", "train", workers, "") for workers in (1, 2, 1, 2)],
-        *[("worker", stage, 2, "") for stage in ("evaluate", "export")],
+        *[("worker", stage, 2, "") for stage in ("partition", "partition", "evaluate", "export")],
         *[("task", stage, 1, "") for stage in ("prepare", "partition")],
         *[("driver", stage, workers, "") for stage in STAGES for workers in (1, 2)],
         *[("driver", "train", workers, "") for workers in (1, 2)],
@@ -100,6 +100,7 @@ def cases(seed: int, few: bool) -> list[Case]:
         *[("store, some requests", stage, 1 + (stage == "train"), "") for stage in STAGES],
         *[("store, outage", stage, 1, "") for stage in ("partition", "train", "export")],
         *[("full disk", stage, 1, "") for stage in STAGES],
+        ("full disk", "partition", 2, ""),
         *[("damage", stage, 1, how) for stage in STAGES[1:] for how in faults.DAMAGES],
         *[("damaged checkpoint", "train", 1 + number % 2, how) for number, how in enumerate(faults.DAMAGES)],
     ]
@@ -137,7 +138,7 @@ class Campaign:
         return path
 
     def command(self, stage: str, output: Path | str, workers: int, *more: str, **variables: str) -> Command:
-        sets = [f"output={output}", f"scaling.workers={workers}"]
+        sets = [f"output={output}", f"scaling.workers={workers}", f"partition.workers={workers}"]
         sets += [word for word in more if not word.startswith("-")]
         self.commands.append(
             Command(self.folder, stage, sets, variables, [w for w in more if w.startswith("-")])

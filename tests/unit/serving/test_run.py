@@ -58,6 +58,16 @@ def test_recommendations_are_the_exported_lists(run, output, exact):
         np.testing.assert_allclose(found.scores, scores[:7], rtol=1e-5, atol=1e-6)
 
 
+def test_an_export_without_lists_recommends_the_same(run, tmp_path):
+    publish_run(tmp_path, "export.recommendations=none")
+    assert not (tmp_path / "export/recommendations").exists()
+    bare = open_run(str(tmp_path), Storage())
+    users = bare.users.array.to_pylist()
+    assert [found.items for found in bare.recommend(users, k=5)] == [
+        found.items for found in run.recommend(users, k=5)
+    ]
+
+
 def test_one_user_several_users_and_texts_for_numbers(run):
     one = run.recommend("u3", k=4)
     assert isinstance(one, Ranked)
