@@ -82,6 +82,8 @@ def _fit(plan: ResourcePlan, memory: float) -> Iterator[str]:
             if fitting.time is not None:
                 yield _row("time of a step", duration(fitting.time.step))
                 yield f"  {_epochs(fitting)}"
+    if plan.least_partition_workers is not None:
+        yield _row("workers that partition", f"at least {count(plan.least_partition_workers)}")
     yield from (f"breaks: {problem}" for problem in plan.breaks)
 
 
