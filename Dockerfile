@@ -17,6 +17,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY mmssl_dist/__init__.py mmssl_dist/
 RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} ".[cloud]"
+COPY jobs jobs
 COPY mmssl_dist mmssl_dist
 RUN pip install --no-deps --force-reinstall .
 
