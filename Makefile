@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick test lint types pytest tiktok accuracy fuzz rate files chaos soak bench gpu serving newcomer clean
+.PHONY: help setup demo quick test lint types pytest tiktok accuracy fuzz rate files chaos soak bench gpu serving site newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -34,6 +34,7 @@ help:
 	@echo "              writes docs/benchmarks.md"
 	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
+	@echo "make site     the documents as a web site, in site/"
 	@echo "make newcomer  the way of somebody new, in a fresh clone: install, demo, and docs/own-data.md line by line"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
@@ -102,9 +103,12 @@ gpu: $(STAMP)
 serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
 
+site: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
 newcomer:
 	folder=$$(mktemp -d) && git clone -q . $$folder/mmssl-dist && cd $$folder/mmssl-dist && $(MAKE) demo && \
 	    .venv/bin/python -m pytest tests/end_to_end/test_own_data.py && rm -rf $$folder
 
 clean:
-	rm -rf runs demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs demo build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

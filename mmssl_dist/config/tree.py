@@ -21,7 +21,7 @@ class JobSections(Section):
     output: Text
     """Folder or URL of the run; each stage publishes below it."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of splits, initial weights and every draw."""
+    """Seed of initial weights and of every draw but those of the split (data.split.seed)."""
     data: Data
     """Raw files and split."""
     partition: Partition = Partition()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shlex
+import subprocess
+import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -85,6 +89,26 @@ def test_the_readme_s_yaml_is_a_job() -> None:
     jobs = [yaml.safe_load(block) for block in blocks]
     assert jobs
     assert all(isinstance(parse_job(job), Job) for job in jobs)
+
+
+def test_the_page_of_settings_is_that_of_the_schema() -> None:
+    """`python docs/reference.py` writes it."""
+    reference = runpy.run_path(str(ROOT / "docs/reference.py"))
+    assert reference["page"]() == (ROOT / "docs/settings.md").read_text()
+
+
+@pytest.mark.processes
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert built.returncode == 0, built.stderr
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert pages - {"index"} <= {path.parent.name for path in tmp_path.rglob("index.html")}
 
 
 def test_links_between_documents_lead_somewhere() -> None:
