@@ -30,36 +30,35 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     typer.echo(f"valid; {files} raw files found")
 
 
-@app.command()
-@reported_resumable
-def prepare(
-    job_file: JobFile,
-    overrides: Overrides = None,
-    address: Address = None,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
+def _add_stage(stage: str, help_text: str) -> None:
+    """Add the command that runs one stage on what the stages before it published."""
+
+    @app.command(stage, help=help_text)
+    @reported_resumable
+    def run_one(
+        job_file: JobFile,
+        overrides: Overrides = None,
+        address: Address = None,
+        force: Force = False,
+        debug: Debug = False,
+    ) -> None:
+        _run_stage(stage, job_file, overrides, address=address, force=force, debug=debug)
+
+
+_add_stage(
+    "prepare",
     """Publish dataset/ from the raw files.
 
     Reads interactions and features, numbers users and items, splits, checks features.
-    """
-    _run_stage("prepare", job_file, overrides, address=address, force=force, debug=debug)
-
-
-@app.command()
-@reported_resumable
-def partition(
-    job_file: JobFile,
-    overrides: Overrides = None,
-    address: Address = None,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
+    """,
+)
+_add_stage(
+    "partition",
     """Publish partitions/ from the dataset.
 
     Cuts the graph of training interactions and propagates features over it.
-    """
-    _run_stage("partition", job_file, overrides, address=address, force=force, debug=debug)
+    """,
+)
 
 
 @app.command()
@@ -82,36 +81,20 @@ def train(
     )
 
 
-@app.command()
-@reported_resumable
-def evaluate(
-    job_file: JobFile,
-    overrides: Overrides = None,
-    address: Address = None,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
+_add_stage(
+    "evaluate",
     """Publish metrics in evaluation/, and show them.
 
     Ranks the whole catalogue for every user, beside the ranking by popularity.
-    """
-    _run_stage("evaluate", job_file, overrides, address=address, force=force, debug=debug)
-
-
-@app.command()
-@reported_resumable
-def export(
-    job_file: JobFile,
-    overrides: Overrides = None,
-    address: Address = None,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
+    """,
+)
+_add_stage(
+    "export",
     """Publish embeddings and lists in export/.
 
     User and item embeddings and each user's best items as Parquet, in your own ids.
-    """
-    _run_stage("export", job_file, overrides, address=address, force=force, debug=debug)
+    """,
+)
 
 
 @app.command()

@@ -109,18 +109,41 @@ def test_a_package_needs_no_more_than_these(name: str, allowed: set[str]) -> Non
     assert found <= allowed
 
 
-def test_no_two_files_import_each_other() -> None:
+def imported_modules() -> dict[str, set[str]]:
+    """The modules, of the package or not, that each module of the package imports, wherever in its file."""
     names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in MODULES}
     known = {name.removesuffix(".__init__") for name in names.values()}
 
     def module_of(imported: str) -> str:
-        return imported if imported in known else imported.rpartition(".")[0]
+        of_package = imported if imported in known else imported.rpartition(".")[0]
+        return of_package if of_package in known else imported
 
-    imported = {
-        name.removesuffix(".__init__"): {module_of(other) for _, other in imports(path)} & known
+    return {
+        name.removesuffix(".__init__"): {module_of(other) for _, other in imports(path)}
         for path, name in names.items()
     }
-    assert two_way_imports(imported) == set()
+
+
+def test_no_two_files_import_each_other() -> None:
+    assert two_way_imports(imported_modules()) == set()
+
+
+def test_serving_reaches_neither_torch_nor_training() -> None:
+    """Also through what it imports, and through imports within functions: a service starts without them."""
+    modules = imported_modules()
+    reached: set[str] = set()
+    pending = [name for name in modules if name.startswith("mmssl_dist.serving")]
+    assert len(pending) > 5
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += modules.get(name, ())
+    heavy = {"torch", "dgl", "deepspeed"}
+    below = {f"mmssl_dist.{package}" for package in PACKAGES[PACKAGES.index("serving") + 1 :]}
+    wrong = {name for name in reached if name.split(".")[0] in heavy}
+    wrong |= {name for name in reached if ".".join(name.split(".")[:2]) in below}
+    assert wrong == set()
 
 
 def test_no_two_files_have_the_same_name() -> None:
