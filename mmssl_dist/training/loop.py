@@ -37,6 +37,7 @@ class TrainingLoop:
         validate: metrics of the current state on the validation interactions (collective).
         start: brings the initial state to where an earlier run ended, and returns figures about that
             (collective); None for a training from the beginning.
+        clock: seconds since some moment.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class TrainingLoop:
         session: Session,
         validate: Validate,
         start: Start | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job, self.worker, self.graph, self.session, self.validate = job, worker, graph, session, validate
         self.exchange, self.sampler_exchange = exchange, sampler_exchange
@@ -59,6 +61,7 @@ class TrainingLoop:
         checkpoints = session.checkpoints()
         self.position = resume(checkpoints, graph, state=self.state, exchange=exchange, cache=worker.cache)
         self._start = None if checkpoints else start
+        self._clock = clock
 
     def run(self) -> Position:
         """Train. Returns where training ended; every validated epoch was reported with a checkpoint."""
@@ -76,9 +79,9 @@ class TrainingLoop:
                 self.position = replace(self.position, epochs=epoch + 1, steps=0, losses={})
                 if (epoch + 1) % evaluation.every_epochs == 0 or epoch + 1 == self.job.training.epochs:
                     figures = self._figures(batches)
-                    started = time.monotonic()
+                    started = self._clock()
                     metrics = self.validate(self.state)
-                    seconds = time.monotonic() - started
+                    seconds = self._clock() - started
                     trained = self.position.seconds / (epoch + 1 - self._validated())
                     times = {
                         "epoch": float(epoch + 1),
@@ -96,9 +99,9 @@ class TrainingLoop:
         """Take over an earlier run, and hand in the state before the first step as epoch 0: it may be the
         best."""
         figures = start(self.state)
-        started = time.monotonic()
+        started = self._clock()
         metrics = self.validate(self.state)
-        times = {"train_seconds": 0.0, "validation_seconds": time.monotonic() - started}
+        times = {"train_seconds": 0.0, "validation_seconds": self._clock() - started}
         self.position = replace(
             self.position,
             row_steps=self.state.table.steps,
@@ -110,7 +113,7 @@ class TrainingLoop:
     def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
         """One pass over the training interactions, or what is left of it. Returns the mean of each loss over
         steps."""
-        started = time.monotonic() - self.position.seconds
+        started = self._clock() - self.position.seconds
         totals = dict(self.position.losses)
         for batch in self._waited(batches.epoch(epoch, self.position.steps)):
             for name, value in self.step(batch.to(self.worker.device)).items():
@@ -120,7 +123,7 @@ class TrainingLoop:
                 steps=batch.step + 1,
                 row_steps=self.state.table.steps,
                 losses=dict(totals),
-                seconds=time.monotonic() - started,
+                seconds=self._clock() - started,
             )
             self._pairs += batch.pairs
             self.phases.end_step()

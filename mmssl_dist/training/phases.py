@@ -7,7 +7,7 @@ waited for where losses are read, in the phase "agree".
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +18,14 @@ from mmssl_dist.exchange.exchange import Exchange
 
 
 class Phases:
-    """Seconds per phase and step, until they are taken."""
+    """Seconds per phase and step, until they are taken.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds since some moment.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._steps: list[dict[str, float]] = []
         self._step: dict[str, float] = {}
         self._within: list[str] = []
@@ -38,7 +43,7 @@ class Phases:
             self._within.pop()
 
     def _count(self) -> None:
-        now = time.perf_counter()
+        now = self._clock()
         if self._within:
             name = self._within[-1]
             self._step[name] = self._step.get(name, 0.0) + now - self._since
@@ -110,12 +115,12 @@ def epoch_figures(
     all_workers = exchange.gather_rows(row, (1,) * exchange.world_size).cpu().numpy()
     quantiles, rest = all_workers[:, : 2 * len(phases)], all_workers[:, 2 * len(phases) :]
     seconds, waited, memory, all_edges, all_sent, rows, local = rest.T
-    found = {}
-    for place, name in enumerate(phases):
-        found[f"seconds/{name}/p50"] = float(quantiles[:, 2 * place].mean())
-        found[f"seconds/{name}/p95"] = float(quantiles[:, 2 * place + 1].max())
+    figures = {}
+    for index, name in enumerate(phases):
+        figures[f"seconds/{name}/p50"] = float(quantiles[:, 2 * index].mean())
+        figures[f"seconds/{name}/p95"] = float(quantiles[:, 2 * index + 1].max())
     longest, steps = float(seconds.max()), len(whole)
-    return found | {
+    return figures | {
         "share/waiting": float((waited / seconds).mean()),
         "rate/pairs": pairs / longest,
         "rate/edges": float(all_edges.sum()) / longest,

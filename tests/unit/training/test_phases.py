@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.training.phases import Phases, epoch_figures
+from tests.clock import Clock
 
 
 def test_a_phase_within_a_phase_counts_once():
-    phases = Phases()
+    clock = Clock()
+    phases = Phases(clock)
     for _ in range(2):
         with phases("outer"):
-            time.sleep(0.02)
+            clock.now += 2
             with phases("inner"):
-                time.sleep(0.05)
-            time.sleep(0.02)
+                clock.now += 5
+            clock.now += 3
+        clock.now += 7  # in no phase
         phases.end_step()
     with phases("outer"):
-        time.sleep(0.01)
+        clock.now += 1
     phases.forget()
     taken = phases.take()
-    assert sorted(taken) == ["inner", "outer"]
-    for name, least in (("inner", 0.05), ("outer", 0.04)):
-        assert taken[name].shape == (2,)
-        assert least <= taken[name].min()
+    assert {name: seconds.tolist() for name, seconds in taken.items()} == {"inner": [5, 5], "outer": [5, 5]}
     assert phases.take() == {}
 
 
