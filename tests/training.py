@@ -46,7 +46,8 @@ def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: s
         "losses": {
             "ranking": {"loss": "bpr"},
             "contrastive": {"rows": "lists", "weight": 0.03},
-            "adversarial": {"candidates": 16, "hidden": [8, 4], "weight": 0.1},
+            "candidates": 16,
+            "adversarial": {"kind": "critic", "hidden": [8, 4], "weight": 0.1},
         },
         "training": {"batch_size": 32, "fanout": "all", "rows": {"learning_rate": 0.001}},
         "scaling": {"workers": workers},

@@ -16,6 +16,7 @@ from mmssl_dist.config.tree import JobSections
 
 J = TypeVar("J", bound=JobSections)
 S = TypeVar("S", bound=BaseModel)
+_CRITIC_WEIGHT = 1e-4  # as in the released code
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,24 @@ def _item_graph_weight(job: JobSections) -> float:
     return job.model.item_graph.weight if possible else 0.0
 
 
+def _adversarial_kind(job: JobSections) -> str:
+    """Jobs older than the choice mean the critic."""
+    term = job.losses.adversarial
+    given = term.model_fields_set - {"kind"}
+    if not given or not term.weight:
+        return "none"
+    return "perturbation" if given & {"eps", "rows"} else "critic"
+
+
 def _adversarial_weight(job: JobSections) -> float:
-    """The critic reads users' tower rows, which there are none of beside feature columns."""
-    return 0.0 if job.model.feature_columns else job.losses.adversarial.weight
+    """The critic has a default of its own; it reads users' tower rows, which feature columns leave out."""
+    if job.losses.adversarial.kind != "critic":
+        return job.losses.adversarial.weight
+    return 0.0 if job.model.feature_columns else _CRITIC_WEIGHT
+
+
+def _adversarial_rows(job: JobSections) -> str:
+    return job.losses.adversarial.rows if job.model.item_graph.weight else "final"
 
 
 def _contrastive_rows(job: JobSections) -> str:
@@ -80,7 +96,9 @@ DEPENDENT_DEFAULTS = (
     DependentDefault("training.fanout", _fanout),
     DependentDefault("training.batch_size", _batch_size),
     DependentDefault("model.item_graph.weight", _item_graph_weight),
+    DependentDefault("losses.adversarial.kind", _adversarial_kind),
     DependentDefault("losses.adversarial.weight", _adversarial_weight),
+    DependentDefault("losses.adversarial.rows", _adversarial_rows),
     DependentDefault("losses.contrastive.rows", _contrastive_rows),
     DependentDefault("losses.contrastive.weight", _contrastive_weight),
     DependentDefault("evaluation.metric", _metric),

@@ -68,33 +68,54 @@ class RankingLoss(Section):
 
 
 class Contrastive(Section):
-    """InfoNCE between modality rows and final rows of the batch's users (equation 7)."""
+    """InfoNCE between two kinds of rows of the same node (equation 7)."""
 
-    rows: Literal["lists", "item_graph"] = "item_graph"
-    """lists: each modality's rows over its learned lists, as published; item_graph: rows over the item-item
-    graph."""
+    rows: Literal["lists", "item_graph", "modalities"] = "item_graph"
+    """lists: users' rows over each modality's learned lists against their final rows, as published;
+    item_graph: rows over the item-item graph against the mean of the propagated layers alone, of users and
+    candidates; modalities: candidates' rows over the item-item graphs of every two modalities."""
 
-    weight: Weight = 0.001
+    weight: Weight = 0.0
     """Weight of the term; 0 leaves it out."""
-    temperature: Rate = 0.5
+    temperature: Rate = 0.2
     """tau."""
 
 
 class Adversarial(Section):
-    """Candidate critic and the generator's term (equation 8)."""
+    """The adversarial term (equation 8)."""
 
-    weight: Weight = 1e-4
-    """Weight of the generator's term; 0 leaves the critic out."""
+    kind: Literal["perturbation", "critic", "none"] = "none"
+    """perturbation: the ranking loss once more, with rows moved towards a higher loss, as APR and AMR do;
+    critic: a WGAN between generated and real rows over the candidates, as published; none: no term. A job
+    that gives `eps` or `rows` has the perturbation by default, one that gives other settings of the term the
+    critic."""
+    weight: Weight = 0.5
+    """Weight of the term; 0 leaves it out. With the critic the default is 1e-4."""
+    eps: Rate = 0.1
+    """perturbation only: how far a row moves, as a share of the length of the rows named by `rows`."""
+    rows: Literal["final", "modality", "both"] = "final"
+    """perturbation only: what moves. final: the final rows of users and items; modality: the items' rows over
+    the item-item graph alone; both: items move by the sum of the two."""
     hidden: Counts = (64, 32)
-    """Widths of the critic's hidden layers."""
+    """critic only: widths of its hidden layers."""
     penalty: Weight = 0.3
-    """Weight of the gradient penalty."""
+    """critic only: weight of the gradient penalty."""
     gumbel_scale: Weight = 1e-5
-    """Scale of the Gumbel noise on the known interactions."""
+    """critic only: scale of the Gumbel noise on the known interactions."""
     gumbel_temperature: Rate = 0.005
-    """Divisor of the Gumbel noise."""
+    """critic only: divisor of the Gumbel noise."""
     signal_scale: Weight = 100.0
-    """Weight of the collaborative signal in the real rows."""
+    """critic only: weight of the collaborative signal in the real rows."""
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether the term is on and perturbs rows."""
+        return self.kind == "perturbation" and self.weight > 0
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether the term is on and trains a critic."""
+        return self.kind == "critic" and self.weight > 0
 
 
 class Losses(Section):
@@ -113,3 +134,9 @@ class Losses(Section):
     """Contrastive term."""
     adversarial: Adversarial = Adversarial()
     """Adversarial term."""
+
+    @property
+    def use_candidates(self) -> bool:
+        """Whether a term needs the candidate items; the learned lists need them too."""
+        contrasted = self.contrastive.weight > 0 and self.contrastive.rows != "lists"
+        return self.ranking.loss != "bpr" or self.adversarial.has_critic or contrasted

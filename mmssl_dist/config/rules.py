@@ -65,6 +65,7 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
             "Give one fanout per layer, or all",
         )
     yield from _contrastive(job)
+    yield from _adversarial(job)
     if job.model.item_graph.weight > 0 and not job.partition.item_neighbours:
         yield Disagreement(
             ("model.item_graph.weight", "partition.item_neighbours"),
@@ -125,7 +126,7 @@ def _feature_columns(job: JobSections) -> Iterator[Disagreement]:
             ("model.feature_columns", "model.dimension"),
             f"found {columns}; must be at most model.dimension ({dimension}), of which they are a part",
         )
-    if columns and job.losses.adversarial.weight > 0:
+    if columns and job.losses.adversarial.has_critic:
         yield Disagreement(
             ("losses.adversarial.weight", "model.feature_columns"),
             f"found {job.losses.adversarial.weight:g}; model.feature_columns is {columns}, so "
@@ -141,6 +142,17 @@ def _feature_columns(job: JobSections) -> Iterator[Disagreement]:
         )
 
 
+def _adversarial(job: JobSections) -> Iterator[Disagreement]:
+    """The perturbation needs the rows whose length it goes by."""
+    term = job.losses.adversarial
+    if term.perturbs and term.rows != "final" and not job.model.item_graph.weight:
+        yield Disagreement(
+            ("losses.adversarial.rows", "losses.adversarial.kind", "model.item_graph.weight"),
+            f"found {term.rows}; model.item_graph.weight is 0, so there are no such rows. "
+            "Take final, or raise that weight",
+        )
+
+
 def _contrastive(job: JobSections) -> Iterator[Disagreement]:
     """The term needs the rows it pulls together."""
     term = job.losses.contrastive
@@ -150,11 +162,17 @@ def _contrastive(job: JobSections) -> Iterator[Disagreement]:
             "found lists; model.modality_graph.size is 0, so there are none. "
             "Take item_graph, raise the size, or set losses.contrastive.weight to 0",
         )
-    if term.weight > 0 and term.rows == "item_graph" and not job.model.item_graph.weight:
+    if term.weight > 0 and term.rows != "lists" and not job.model.item_graph.weight:
         yield Disagreement(
             ("losses.contrastive.rows", "losses.contrastive.weight", "model.item_graph.weight"),
-            "found item_graph; model.item_graph.weight is 0, so there are no such rows. "
+            f"found {term.rows}; model.item_graph.weight is 0, so there are no such rows. "
             "Take lists, raise that weight, or set losses.contrastive.weight to 0",
+        )
+    if term.weight > 0 and term.rows == "modalities" and len(job.data.modalities) < 2:
+        yield Disagreement(
+            ("losses.contrastive.rows", "losses.contrastive.weight", "data.modalities"),
+            "found modalities; data.modalities has one, so there are no two to compare. "
+            "Take item_graph, or set losses.contrastive.weight to 0",
         )
 
 

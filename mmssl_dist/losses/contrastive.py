@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from mmssl_dist.model.row_functions import normalize
 
-_SCORES_AT_ONCE = 1 << 21  # 8 MB of float32
+SCORES_AT_ONCE = 1 << 21  # 8 MB of float32
 _EPSILON = 1e-8  # inside the logarithm, as released; bounds the loss of a row
 
 
@@ -79,5 +79,5 @@ def _scores(x: Tensor, everyone: Tensor, positions: Tensor) -> Tensor:
 
 
 def _pieces(rows: int, columns: int) -> Iterator[slice]:
-    at_once = max(1, _SCORES_AT_ONCE // max(columns, 1))
+    at_once = max(1, SCORES_AT_ONCE // max(columns, 1))
     return (slice(first, first + at_once) for first in range(0, rows, at_once))

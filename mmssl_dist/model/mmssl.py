@@ -27,7 +27,8 @@ class Rows:
     final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g
         over the
     modality graph; empty when it is off. similar: rows over the item-item graph; None when it is off. own:
-    the ID rows; None when the propagation starts from others (equation 4).
+    the ID rows; None when the propagation starts from others (equation 4). layers: of the propagation, L + 1.
+    similar_items: per modality, the items' sums over the item-item graph [|T|, D], before they are added up.
     """
 
     final: Tensor
@@ -35,6 +36,8 @@ class Rows:
     views: Mapping[str, Tensor]
     similar: Tensor | None
     own: Tensor | None
+    layers: Sequence[Tensor]
+    similar_items: Mapping[str, Tensor]
 
 
 class Projection(nn.Module):
@@ -105,13 +108,19 @@ class Mmssl(nn.Module):
             rows, seeds = aggregate_and_pick(block, rows, positions)
             layers.append(seeds)
         layers.append(rows)  # of S_0, all of them
-        similar = self._similar_of_seeds(id_rows, graph)
+        items: dict[str, Tensor] = {}
+        similar: Tensor | None = None
+        if graph.similar is not None:
+            items = {m: aggregate(block, id_rows) for m, block in graph.similar.lists.items()}
+            similar = aggregate(graph.similar.gather, self.similar(items))
         return Rows(
             final=self.combine(layers, tower, similar),
             tower=tower,
             similar=similar,
             own=None if views else layers[0],
             views={m: rows.index_select(0, graph.seeds) for m, rows in views.items()},
+            layers=layers,
+            similar_items=items,
         )
 
     def project(self, modality: str, propagated: Tensor) -> Tensor:
@@ -170,12 +179,6 @@ class Mmssl(nn.Module):
             rows = tower[m] if self.settings.feature_columns else normalize(tower[m])
             final = final + self.settings.modality_weight * rows
         return final
-
-    def _similar_of_seeds(self, id_rows: Tensor, graph: SampledGraph) -> Tensor | None:
-        if graph.similar is None:
-            return None
-        items = self.similar({m: aggregate(block, id_rows) for m, block in graph.similar.lists.items()})
-        return aggregate(graph.similar.gather, items)
 
 
 def _seeds_within(graph: SampledGraph) -> list[Tensor]:

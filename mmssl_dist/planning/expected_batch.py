@@ -148,12 +148,7 @@ def _visit_seeds(
     items.by_degree(pairs * (1 - cut), pairs * cut)
     items.evenly(pairs / workers, pairs * (1 - 1 / workers))  # negatives
     requested = job.losses.candidates
-    used = (
-        job.losses.adversarial.weight > 0
-        or job.model.modality_graph.size
-        or job.losses.ranking.loss == "softmax"
-    )
-    if not used:
+    if not (job.losses.use_candidates or job.model.modality_graph.size):
         return 0.0
     if requested == "all":
         items.draws[0] = np.inf

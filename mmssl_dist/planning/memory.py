@@ -9,6 +9,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
+from mmssl_dist.losses.contrastive import SCORES_AT_ONCE
 from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.training.state import ROWS_AT_ONCE
@@ -22,8 +23,11 @@ GPU_WORKER = 2_300_000_000
 # Bytes that the code holds at once. Each was counted there, and confirmed by a record of all allocations of a
 # step.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
-# of a contrastive term's users x users scores: its own, and three while its gradient is computed
-_SCORE_COPIES = 4
+_CONTRASTED_COPIES = (
+    4  # of a row that is compared: as gathered, at unit length, beside the others, its gradient
+)
+_RANKED_COPIES = 2  # of the rows of a pair and of a candidate: as picked, and at unit length
+_PERTURBED_COPIES = 2  # of the same where they are perturbed: gradient and moved row
 _SEED_COPIES = 5  # of a seed's row: final, partial sums, gradients; as many of each modality's
 _CHUNK_EDGE_BYTES = 6 * _ID  # of an edge in exact propagation: sorted, made unique, and as a sparse matrix
 _DRAW_BYTES = 5 * _ID  # of a number of an initial row, with temporaries
@@ -118,11 +122,7 @@ def _features_of(sizes: Sizes) -> int:
 def _step(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> float:
     """The most that a step holds: in the contrastive term's gradient, or in the update of the ID rows."""
     row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
-    contrastive, scores = job.losses.contrastive, batch.users * batch.candidates * _FLOAT
-    between = 0.0
-    if contrastive.weight > 0:
-        views = modalities if contrastive.rows == "lists" else 1
-        between = batch.users * 2 * (batch.users * workers) * _FLOAT * (_SCORE_COPIES - 1 + views)
+    scores = batch.users * batch.candidates * _FLOAT
     wide = _features_of(sizes)
     seeds = batch.seeds * (wide + _SEED_COPIES * (1 + modalities) * row)
     attention = 0.0
@@ -130,12 +130,30 @@ def _step(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> float:
         # rows of each modality, stacked, as queries and keys; of each head; their mean
         attention = batch.outer * row * (4 * modalities + job.model.heads + 3)
     away = 1 if workers > 1 else 0
-    # generator and critic on real and fake scores
-    losses = scores * (2 + 3 * modalities) + between + seeds + attention
+    # the scores of generator and critic, real and fake; or the ranking loss's scores and rows, while what was
+    # aggregated over the outermost set is still held
+    critic = job.losses.adversarial.has_critic
+    pair_scores = 0.0 if job.losses.ranking.loss == "bpr" else batch.pairs * batch.candidates * _FLOAT
+    copies = _RANKED_COPIES + (_PERTURBED_COPIES if job.losses.adversarial.perturbs else 0)
+    ranked = (2 * batch.pairs + batch.candidates) * row * copies
+    losses = scores * (2 + 3 * modalities) if critic else pair_scores + ranked + 2 * batch.outer * row
+    losses += _contrastive(job, batch, modalities, workers) + seeds + attention
     # the gradient of the rows, what is being added to it, and the gradient of the start rows that it is
     # spread from; everything else is freed by then
-    gradients = row * (batch.rows * (2 + away) + batch.outer) + scores * modalities + batch.seeds * wide
+    gradients = row * (batch.rows * (2 + away) + batch.outer) + batch.seeds * wide
+    gradients += scores * modalities if critic else 0.0
     return batch.rows * row * (1 + away) + max(losses, gradients)  # rows handed out and, from others, fetched
+
+
+def _contrastive(job: Job, batch: ExpectedBatch, modalities: int, workers: int) -> float:
+    """The rows that are compared, and a piece of their scores."""
+    term = job.losses.contrastive
+    if term.weight == 0:
+        return 0.0
+    kinds = {"lists": modalities + 1, "item_graph": 2, "modalities": modalities}[term.rows]
+    rows = batch.candidates if term.rows == "modalities" else batch.users * workers  # of all workers
+    scores = min(SCORES_AT_ONCE, 2 * rows * rows / workers) * _FLOAT  # their softmax takes their place
+    return rows * kinds * job.model.dimension * _FLOAT * _CONTRASTED_COPIES + scores
 
 
 def _start(job: Job, nodes: float) -> float:

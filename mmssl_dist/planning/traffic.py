@@ -20,13 +20,32 @@ def sent_bytes(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> fl
     neighbours = batch.away_edges * (an_id + _FLOAT)
     rows = 2 * batch.away_rows * row  # and their gradients
     towers = 2 * batch.away_seeds * modalities * row
-    wide = (1 + modalities) * row * 2 + (modalities * row if job.model.dropout > 0 else 0)
-    candidates = batch.candidates / workers * (workers - 1) * wide if batch.candidates else 0.0
-    contrastive = 0.0
-    if job.losses.contrastive.weight > 0:
-        views = modalities if job.losses.contrastive.rows == "lists" else 1
-        contrastive = batch.users * (workers - 1) * (1 + views) * row * 2
+    candidates = batch.candidates / workers * (workers - 1) * _of_a_candidate(job, modalities) * row
+    contrastive = _contrastive_rows(job, batch, modalities, workers) * (workers - 1) * row * 2
     return ids + neighbours + rows + towers + candidates + contrastive
+
+
+def _of_a_candidate(job: Job, modalities: int) -> int:
+    """Rows that go to all workers, and gradients that come back."""
+    adversarial = job.losses.adversarial
+    rows = 2  # its final row
+    if adversarial.perturbs and job.losses.ranking.loss != "bpr":
+        rows += 2  # the sum over workers of the gradients that perturb
+    if adversarial.has_critic:
+        rows += 2 * modalities  # tower rows
+    if job.model.modality_graph.size and (not adversarial.has_critic or job.model.dropout > 0):
+        rows += modalities  # tower rows without dropout, for the lists; they have no gradient
+    return rows
+
+
+def _contrastive_rows(job: Job, batch: ExpectedBatch, modalities: int, workers: int) -> float:
+    """Rows of one worker that the contrastive term compares with those of all workers."""
+    term, candidates = job.losses.contrastive, batch.candidates / workers
+    if term.weight == 0:
+        return 0.0
+    if term.rows == "lists":
+        return batch.users * (1 + modalities)
+    return candidates * modalities if term.rows == "modalities" else (batch.users + candidates) * 2
 
 
 def local_share(batch: ExpectedBatch) -> float:

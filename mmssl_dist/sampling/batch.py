@@ -90,11 +90,7 @@ class BatchSampler:
         self.fanouts = (None,) * job.model.layers if job.training.fanout == "all" else job.training.fanout
         self.view_fanout = None if full else job.model.modality_graph.fanout
         self.all_candidates = job.losses.candidates == "all"
-        self.use_candidates = (
-            job.losses.adversarial.weight > 0
-            or job.model.modality_graph.size > 0
-            or job.losses.ranking.loss == "softmax"
-        )
+        self.use_candidates = job.losses.use_candidates or job.model.modality_graph.size > 0
         self.training = self._sampler(graph.training)
         self.views: dict[str, NeighbourSampler] = {}
         self.similar_fanout = None if job.model.item_graph.fanout == "all" else job.model.item_graph.fanout

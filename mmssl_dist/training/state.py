@@ -28,7 +28,7 @@ class TrainingState:
     Attributes:
         table: ID rows of the local nodes and their optimizer.
         lists: modality -> learned lists of the local nodes; empty when the modality graph is off.
-        generator, critic: dense weights in DeepSpeed; no critic when the adversarial term is off.
+        generator, critic: dense weights in DeepSpeed; no critic unless the adversarial term has one.
     """
 
     table: RowTable
@@ -84,7 +84,7 @@ def initial_state(job: Job, graph: LocalGraph, device: torch.device) -> Training
     """The state before the first step (collective: DeepSpeed compares weights over the workers)."""
     dense = job.training.dense
     critic = None
-    if job.losses.adversarial.weight > 0:
+    if job.losses.adversarial.has_critic:
         module = Critic(job.model.dimension, job.losses.adversarial.hidden, key(job.seed, Purpose.CRITIC))
         critic = make_engine(module.to(device), dense.critic_learning_rate, _ADAM_CRITIC, dense)
     return TrainingState(

@@ -9,9 +9,8 @@ W again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,53 +18,16 @@ from torch import Tensor
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.losses import (
-    bpr,
-    contrastive,
-    critic_loss,
-    generator_loss,
-    generator_rows,
-    l2,
-    real_rows,
-    sampled_softmax,
-)
+from mmssl_dist.losses import critic_loss, generator_loss, generator_rows, real_rows
 from mmssl_dist.model import Critic, Rows, dropout
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.engines import Engine
+from mmssl_dist.training.forward import Candidates, Forward
 from mmssl_dist.training.phases import Phases
 from mmssl_dist.training.state import TrainingState
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Rows of the global batch's candidate items, which every worker sees whole.
-
-    final [C, D]; tower: modality -> [C, D]; plain_tower: the same without dropout and gradient.
-    """
-
-    final: Tensor
-    tower: Mapping[str, Tensor]
-    plain_tower: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Forward:
-    """What a step computes before its losses.
-
-    id_leaf [k, D]: rows this worker hands out, a leaf; id_rows: those it got, for the outermost sampled set;
-    plain_tower: modality -> [|S_0|, D] before dropout; rows: the seeds' rows; candidates: None when none are
-        drawn;
-    fakes: per modality [Bu, C] generator rows for the critic (equation 8), none without a critic.
-    """
-
-    id_leaf: Tensor
-    id_rows: Tensor
-    plain_tower: Mapping[str, Tensor]
-    rows: Rows
-    candidates: Candidates | None
-    fakes: Sequence[Tensor]
+from mmssl_dist.training.terms import GeneratorTerms
 
 
 class TrainingStep:
@@ -78,6 +40,7 @@ class TrainingStep:
     def __init__(self, job: Job, graph: LocalGraph, exchange: Exchange, state: TrainingState) -> None:
         self.job, self.graph, self.exchange, self.state = job, graph, exchange, state
         self.modalities = tuple(sorted(graph.propagated))
+        self.terms = GeneratorTerms(job, graph.book.num_items, exchange)
         self.phases = Phases()
 
     def __call__(self, batch: Batch) -> dict[str, float]:
@@ -142,18 +105,27 @@ class TrainingStep:
         return id_rows, dict(zip(self.modalities, tower.tensor_split(len(projected), 1), strict=True))
 
     def _candidates(self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]) -> Candidates:
-        own, counts = batch.own_candidates, batch.candidate_counts
-        wide = torch.cat([rows.final, *(rows.tower[m] for m in self.modalities)], 1).index_select(0, own)
-        final, *tower = self.exchange.gather_rows(wide, counts).tensor_split(1 + len(self.modalities), 1)
-        if self.job.model.dropout == 0:
-            plain = [rows.detach() for rows in tower]
-        else:
-            wide = torch.cat([plain_tower[m].detach() for m in self.modalities], 1).index_select(0, own)
-            plain = list(self.exchange.gather_rows(wide, counts).tensor_split(len(self.modalities), 1))
+        """Rows of this worker's candidates to everybody: of each kind, only where a term needs it."""
+        adversarial = self.job.losses.adversarial
+        own = {"final": rows.final}
+        if adversarial.perturbs and adversarial.rows != "final":
+            assert rows.similar is not None
+            own["similar_length"] = torch.linalg.vector_norm(rows.similar.detach(), dim=1, keepdim=True)
+        if adversarial.has_critic:
+            own |= {f"tower {m}": rows.tower[m] for m in self.modalities}
+        if self.state.lists and (not adversarial.has_critic or self.job.model.dropout > 0):
+            own |= {f"plain {m}": plain_tower[m].detach() for m in self.modalities}
+        widths = [x.shape[1] for x in own.values()]
+        wide = torch.cat([x.index_select(0, batch.own_candidates) for x in own.values()], 1)
+        gathered = self.exchange.gather_rows(wide, batch.candidate_counts)
+        everyone = dict(zip(own, torch.split(gathered, widths, 1), strict=True))
+        tower = {m: everyone[f"tower {m}"] for m in self.modalities if f"tower {m}" in everyone}
+        plain = {m: everyone[f"plain {m}"] for m in self.modalities if f"plain {m}" in everyone}
         return Candidates(
-            final=final,
-            tower=dict(zip(self.modalities, tower, strict=True)),
-            plain_tower=dict(zip(self.modalities, plain, strict=True)),
+            final=everyone["final"],
+            similar_length=everyone.get("similar_length"),
+            tower=tower,
+            plain_tower=plain if plain or not self.state.lists else {m: x.detach() for m, x in tower.items()},
         )
 
     def _fakes(self, batch: Batch, rows: Rows, candidates: Candidates) -> list[Tensor]:
@@ -188,7 +160,9 @@ class TrainingStep:
     def _generator_step(self, batch: Batch, forward: Forward) -> dict[str, float]:
         """Backward through everything, then the dense and the row update; row gradients arrive at their
         owners on the way."""
-        terms = self._generator_terms(batch, forward)
+        terms = self.terms(batch, forward)
+        if self.state.critic is not None and forward.candidates is not None:
+            terms["adversarial"] = self.job.losses.adversarial.weight, self._fooled(batch, forward)
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
         engine = self.state.generator
         engine.wrapped.backward(total * self.exchange.world_size)
@@ -204,61 +178,18 @@ class TrainingStep:
             self.state.table.update(batch.id_route, row_gradient)
         return losses
 
-    def _generator_terms(self, batch: Batch, forward: Forward) -> dict[str, tuple[float, Tensor]]:
-        """Weight and this worker's share of each loss that is switched on."""
-        losses, rows = self.job.losses, forward.rows
-        pairs = (batch.users, batch.positives, batch.negatives)
-        own = rows.own if rows.own is not None else forward.id_rows.index_select(0, batch.graph.seeds_source)
-        terms = {
-            self.job.losses.ranking.loss: (1.0, self._ranking(batch, forward)),
-            "l2": (losses.l2, l2(*(own.index_select(0, p) for p in pairs), count=batch.pairs)),
-        }
-        if losses.tower_l2 > 0:
-            towers = [rows.tower[m].index_select(0, p) for m in self.modalities for p in pairs]
-            terms["tower_l2"] = losses.tower_l2, l2(*towers, count=self.graph.book.num_items)
-        if losses.contrastive.weight > 0:
-            terms["contrastive"] = losses.contrastive.weight, self._contrastive(batch, rows)
-        if self.state.critic is not None and forward.candidates is not None:
-            with _frozen(_critic(self.state.critic)) as critic:
-                item_rows = forward.candidates.final.detach()
-                loss = generator_loss(critic, forward.fakes, item_rows, sum(batch.user_counts))
-            terms["adversarial"] = losses.adversarial.weight, loss
-        return terms
-
-    def _ranking(self, batch: Batch, forward: Forward) -> Tensor:
-        """Equation 6: a pair's positive against its negative, or against the candidates."""
-        final = forward.rows.final
-        user, positive = final.index_select(0, batch.users), final.index_select(0, batch.positives)
-        if self.job.losses.ranking.loss == "bpr":
-            return bpr(user, positive, final.index_select(0, batch.negatives), batch.pairs)
+    def _fooled(self, batch: Batch, forward: Forward) -> Tensor:
+        """The generator's side of the critic's game: its share of how false the critic finds its rows."""
+        assert self.state.critic is not None
         assert forward.candidates is not None
-        known = batch.known.index_select(0, torch.searchsorted(batch.batch_users, batch.users))
-        temperature = self.job.losses.ranking.temperature
-        return sampled_softmax(user, positive, forward.candidates.final, known, temperature, batch.pairs)
-
-    def _contrastive(self, batch: Batch, rows: Rows) -> Tensor:
-        """Sum of InfoNCE between modality-aware and final rows of the global batch's users: each modality's
-        over the learned lists, or those over the item-item graph."""
-        lists = self.job.losses.contrastive.rows == "lists"
-        aware = [rows.views[m] for m in self.modalities] if lists else [rows.similar]
-        local = [rows.final, *(x for x in aware if x is not None)]
-        wide = torch.cat([x.index_select(0, batch.batch_users) for x in local], 1)
-        final, *views = wide.tensor_split(len(local), 1)
-        all_final, *all_views = self.exchange.gather_rows(wide, batch.user_counts).tensor_split(len(local), 1)
-        first = sum(batch.user_counts[: self.exchange.rank])
-        positions = torch.arange(first, first + len(wide), device=wide.device)
-        temperature, count = self.job.losses.contrastive.temperature, sum(batch.user_counts)
-        return torch.stack(
-            [
-                contrastive(view, final, all_view, all_final, positions, temperature, count)
-                for view, all_view in zip(views, all_views, strict=True)
-            ]
-        ).sum()
+        with _frozen(_critic(self.state.critic)) as critic:
+            item_rows = forward.candidates.final.detach()
+            return generator_loss(critic, forward.fakes, item_rows, sum(batch.user_counts))
 
     @torch.no_grad()
     def _update_lists(self, batch: Batch, forward: Forward) -> None:
         """Users meet the candidates: their lists keep the best unseen items."""
-        if forward.candidates is None:
+        if forward.candidates is None or not self.state.lists:
             return
         rows = batch.nodes.index_select(0, batch.batch_users) - self.exchange.first
         for m, lists in self.state.lists.items():

@@ -69,7 +69,7 @@ def _steps(job: Job) -> object:
             trainer.publish_lists()
         losses.append(trainer.step(trainer.batch(0, step)))
     engines = [engine for engine in (trainer.state.generator, trainer.state.critic) if engine]
-    assert len(engines) == 1 + (job.losses.adversarial.weight > 0)
+    assert len(engines) == 1 + job.losses.adversarial.has_critic
     return (
         losses,
         _content(trainer.state.table.rows),

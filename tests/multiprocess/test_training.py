@@ -30,9 +30,9 @@ from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.storage import FileRecord, Manifest, open_location
+from mmssl_dist.training.forward import Forward
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession
-from mmssl_dist.training.step import Forward
 from tests.processes import run_workers
 from tests.training import Trainer, make_job, make_trainer, make_worker, publish_graph
 
@@ -44,7 +44,7 @@ CURVES = {
     "softmax": (
         *SAMPLED,
         "losses.ranking.loss=softmax",
-        "losses.contrastive.rows=item_graph",
+        "losses.contrastive.rows=modalities",
         "model.item_graph.fanout=2",
         "model.item_graph.learned=true",
     ),
@@ -65,6 +65,13 @@ CURVES = {
         "model.modality_graph.size=0",
         "losses.contrastive.weight=0",
     ),
+    "perturbation": (*SAMPLED, "losses.ranking.loss=softmax", "losses.adversarial.kind=perturbation"),
+    "perturbed modality rows": (
+        *SAMPLED,
+        "losses.adversarial.kind=perturbation",
+        "losses.adversarial.rows=both",
+        "losses.contrastive.rows=item_graph",
+    ),
     "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
 }
 DRAWN = {"DGL": (), "keys": ("training.sampler=device",)}
@@ -77,6 +84,16 @@ DENSE = {
     "bf16, stage 2": ("training.dense.zero_stage=2", "training.dense.precision=bf16"),
 }
 LOOP = (*SAMPLED, "model.modality_graph.refresh_epochs=2")
+LOOPS = {
+    "critic": LOOP,
+    "perturbation": (
+        *LOOP,
+        "losses.ranking.loss=softmax",
+        "losses.adversarial.kind=perturbation",
+        "losses.adversarial.rows=both",
+        "losses.contrastive.rows=item_graph",
+    ),
+}
 
 Losses = dict[str, float]
 Trained = tuple[list[Losses], dict[str, Tensor]]
@@ -102,8 +119,8 @@ class Found:
     wire: tuple[list[Losses], int, int] | None = None
     moved: dict[int, dict[str, float]] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
-    whole: Trained | None = None
-    resumed: dict[int, Trained] = field(default_factory=dict)
+    whole: dict[str, Trained] = field(default_factory=dict)
+    resumed: dict[str, dict[int, Trained]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -126,20 +143,30 @@ def run_all(rank: int, folder: Path, workers: int) -> Found:
             name: refusal(rank, job(*sets), spoil) for name, (sets, spoil, *_) in BROKEN.items()
         }
     if workers < 3:
-        found.whole = train(rank, job(*LOOP, "training.epochs=4"), folder / f"whole-{workers}")
-        train(rank, job(*LOOP, "training.epochs=3"), folder / f"until-3-by-{workers}", every=4)
+        for name, sets in LOOPS.items():
+            here = folder / name
+            found.whole[name] = train(rank, job(*sets, "training.epochs=4"), here / f"whole-{workers}")
+            train(rank, job(*sets, "training.epochs=3"), here / f"until-3-by-{workers}", every=4)
     found.metrics = evaluate_and_export(rank, job(*LOOP), folder)
     if workers == 2:
-        found.resumed = {
-            before: resume(rank, job(*LOOP, "training.epochs=4"), folder, before) for before in (1, 2)
-        }
+        found.resumed = resume_all(rank, folder, workers)
     return found
 
 
-def resume_all(rank: int, folder: Path) -> dict[int, Trained]:
-    """By one worker in a process of its own."""
-    job = make_job(folder / "graph-2", 2, 1, *LOOP, "training.epochs=4")
-    return {before: resume(rank, job, folder, before) for before in (1, 2)}
+def resume_all(rank: int, folder: Path, workers: int) -> dict[str, dict[int, Trained]]:
+    """By the loop's name and the number of workers before."""
+    return {
+        name: {
+            before: resume(
+                rank,
+                make_job(folder / "graph-2", 2, workers, *sets, "training.epochs=4"),
+                folder / name,
+                before,
+            )
+            for before in (1, 2)
+        }
+        for name, sets in LOOPS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +183,8 @@ def runs(folder) -> dict[int, list[Found]]:
     for workers in (1, 2, 3):
         results[workers] = run_workers(workers, run_all, folder, workers, timeout=400)
         (folder / "graph-2" / "export").rename(folder / f"export-{workers}")
-    results[1][0].resumed = run_workers(1, resume_all, folder, timeout=200)[0]
+    # by one worker in a process of its own
+    results[1][0].resumed = run_workers(1, resume_all, folder, 1, timeout=200)[0]
     return results
 
 
@@ -174,8 +202,9 @@ def curve(rank: int, job: Job, steps: int = STEPS) -> list[Losses]:
 @pytest.mark.parametrize("name", CURVES)
 def test_loss_curves_do_not_depend_on_the_number_of_workers(runs, name):
     one = runs[1][0].curves[name]
-    ranking = "softmax" if name == "softmax" else "bpr"
+    ranking = "softmax" if name in ("softmax", "perturbation") else "bpr"
     off = {"critic", "contrastive", "adversarial"} if name == "feature columns" else set()
+    off |= {"critic"} if name.startswith("perturb") else set()
     assert set(one[0]) == {"critic", ranking, "l2", "tower_l2", "contrastive", "adversarial", "total"} - off
     if name != "small steps":  # of a few pairs each, whose losses differ more by pair than by progress
         assert one[-1][ranking] < one[0][ranking]
@@ -388,9 +417,10 @@ def train(rank: int, job: Job, folder: Path, every: int = 0, device: str = "cpu"
     )
     loop.run()
     dist.barrier()  # a checkpoint is complete when all have written
-    assert loop.state.critic is not None
+    assert (loop.state.critic is not None) == job.losses.adversarial.has_critic
     state = {"rows": loop.state.table.rows, **loop.state.generator.state()}
-    state |= {f"critic {name}": value for name, value in loop.state.critic.state().items()}
+    if loop.state.critic is not None:
+        state |= {f"critic {name}": value for name, value in loop.state.critic.state().items()}
     return session.reports, {name: value.cpu().clone() for name, value in state.items()}
 
 
@@ -410,25 +440,25 @@ def position_of(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / "manifest.json").read_text())["facts"]
 
 
+@pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 2), (2, 1), (1, 2)])
-def test_a_resume_goes_on_as_if_nothing_had_happened(runs, before, after):
+def test_a_resume_goes_on_as_if_nothing_had_happened(runs, before, after, name):
     for found in runs[after]:
-        assert found.whole is not None
-        (all_reports, whole), (reports, state) = found.whole, found.resumed[before]
+        (all_reports, whole), (reports, state) = found.whole[name], found.resumed[name][before]
         assert [report["epoch"] for report in all_reports] == [1.0, 2.0, 3.0, 4.0]
         assert [report["epoch"] for report in reports] == [3.0, 4.0]
         assert reports[0]["loss/total"] == pytest.approx(all_reports[2]["loss/total"], rel=1e-4)
         assert reports[-1]["loss/total"] == pytest.approx(all_reports[-1]["loss/total"], rel=1e-4)
         assert state.keys() == whole.keys()
-        for name, value in whole.items():
+        for key, value in whole.items():
             if before == after:
-                assert torch.equal(state[name], value), name
-            torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3, msg=name)
+                assert torch.equal(state[key], value), key
+            torch.testing.assert_close(state[key], value, atol=1e-4, rtol=1e-3, msg=key)
 
 
 def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
     """The stages after training, always on what a single worker trained."""
-    checkpoint = folder / "whole-1" / "checkpoint-00003"
+    checkpoint = folder / "critic" / "whole-1" / "checkpoint-00003"
     files = {}
     for path in checkpoint.iterdir():
         content = path.read_bytes()

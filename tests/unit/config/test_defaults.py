@@ -26,10 +26,13 @@ def test_a_wrong_layout_is_one_problem():
 @pytest.mark.parametrize(
     ("sets", "followed"),
     [
-        (["model.item_graph.weight=0"], {"losses.contrastive.weight": 0.0}),
+        (
+            ["model.item_graph.weight=0"],
+            {"losses.contrastive.weight": 0.0, "losses.adversarial.rows": "final"},
+        ),
         (
             ["model.item_graph.weight=0", "model.modality_graph.size=4"],
-            {"losses.contrastive.weight": 0.001, "losses.contrastive.rows": "lists"},
+            {"losses.contrastive.weight": 0.0, "losses.contrastive.rows": "lists"},
         ),
         (
             ["partition.item_neighbours=0"],
@@ -42,7 +45,22 @@ def test_a_wrong_layout_is_one_problem():
         (["model.layers=3"], {"training.fanout": (10, 10, 10)}),
         (["model.dimension=10"], {"model.heads": 2}),
         (["model.dimension=7"], {"model.heads": 1}),
-        (["model.feature_columns=8"], {"losses.adversarial.weight": 0.0}),
+        ([], {"losses.adversarial.kind": "none"}),
+        (["losses.adversarial.kind=critic"], {"losses.adversarial.weight": 1e-4}),
+        (["losses.adversarial.weight=0.3"], {"losses.adversarial.kind": "critic"}),
+        (
+            ["losses.adversarial.weight=0", "losses.adversarial.penalty=1"],
+            {"losses.adversarial.kind": "none"},
+        ),
+        (
+            ["losses.adversarial.penalty=1"],
+            {"losses.adversarial.kind": "critic", "losses.adversarial.weight": 1e-4},
+        ),
+        (
+            ["losses.adversarial.eps=0.2", "losses.adversarial.weight=1"],
+            {"losses.adversarial.kind": "perturbation", "losses.adversarial.weight": 1.0},
+        ),
+        (["model.feature_columns=8"], {"losses.adversarial.weight": 0.5, "losses.adversarial.rows": "final"}),
         (["evaluation.ks=[5]"], {"evaluation.metric": "recall@5"}),
         (["evaluation.ks=[5, 100]"], {"evaluation.metric": "recall@100"}),
         (["partition.parts=5000"], {"training.batch_size": 5000}),
@@ -79,7 +97,7 @@ def test_defaults_follow_what_a_search_tries():
     as_trials_get_it = Job.model_validate_json(job.model_dump_json(exclude_unset=True))
     without = with_settings(as_trials_get_it, {"model.item_graph.weight": 0})
     assert (without.model.item_graph.weight, without.losses.contrastive.weight) == (0.0, 0.0)
-    assert with_settings(as_trials_get_it, {"model.item_graph.weight": 1}).losses.contrastive.weight == 0.001
+    assert without.losses.adversarial.rows == "final"
 
 
 def _value(job: Job, path: str) -> object:

@@ -170,7 +170,7 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             "model.feature_columns: found 129; must be at most model.dimension (128)",
         ),
         (
-            changed(model={"feature_columns": 8}, losses={"adversarial": {"weight": 1e-4}}),
+            changed(model={"feature_columns": 8}, losses={"adversarial": {"kind": "critic", "weight": 1e-4}}),
             "losses.adversarial.weight: found 0.0001; model.feature_columns is 8",
         ),
         (
@@ -180,7 +180,14 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             ),
             "model.modality_graph.size: found 3; model.feature_columns is 8",
         ),
-        (changed(losses={"contrastive": {"rows": "lists"}}), "losses.contrastive.rows: found lists; model."),
+        (
+            changed(model={"item_graph": {"weight": 0.0}}, losses={"adversarial": {"rows": "modality"}}),
+            "losses.adversarial.rows: found modality; model.item_graph.weight is 0",
+        ),
+        (
+            changed(losses={"contrastive": {"rows": "lists", "weight": 0.1}}),
+            "losses.contrastive.rows: found lists; model.",
+        ),
         (
             changed(model={"item_graph": {"weight": 0.0}}, losses={"contrastive": {"weight": 0.1}}),
             "losses.contrastive.rows: found item_graph; model.item_graph.weight is 0",

@@ -174,11 +174,11 @@ def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
     told = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
     assert len(told) == 5
     assert [each for each in told if each not in done.stdout.splitlines()] == []
-    for kind, amount in (("worker", "19.1 GB each"), ("its GPU", "12.0 GB of their GPUs")):
+    for kind, amount in (("worker", "19.1 GB each"), ("its GPU", "5.9 GB of their GPUs")):
         assert amount in guide
         size = " ".join(amount.split()[:2])
         assert re.search(rf"^memory (per|of) {kind}$(\n  .*)*\n  in all +{size}$", done.stdout, flags=re.M)
-    for size in ("463 GB", "0.89 GB"):
+    for size in ("463 GB", "0.82 GB"):
         assert size in guide
-    assert re.search(r"sent to others +892\.\d MB", done.stdout)
+    assert re.search(r"sent to others +824\.\d MB", done.stdout)
     assert re.search(r"in all +462\.\d GB", done.stdout)

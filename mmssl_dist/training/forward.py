@@ -1,0 +1,43 @@
+"""What a training step computes before its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmssl_dist.model import Rows
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows of the global batch's candidate items, which every worker sees whole.
+
+    final [C, D]. similar_length [C, 1]: length of their rows over the item-item graph; None where no term
+    asks. tower: modality -> [C, D], empty without a critic. plain_tower: the same without dropout and
+    gradient, empty without learned lists.
+    """
+
+    final: Tensor
+    similar_length: Tensor | None
+    tower: Mapping[str, Tensor]
+    plain_tower: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a step computes before its losses.
+
+    id_leaf [k, D]: rows this worker hands out, a leaf; id_rows: those it got, for the outermost sampled set;
+    plain_tower: modality -> [|S_0|, D] before dropout; rows: the seeds' rows; candidates: None when none are
+        drawn;
+    fakes: per modality [Bu, C] generator rows for the critic (equation 8), none without a critic.
+    """
+
+    id_leaf: Tensor
+    id_rows: Tensor
+    plain_tower: Mapping[str, Tensor]
+    rows: Rows
+    candidates: Candidates | None
+    fakes: Sequence[Tensor]

@@ -1,0 +1,170 @@
+"""The terms that the generator minimises, each as this worker's share of the global batch's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.losses import (
+    RankedRows,
+    RankingLoss,
+    bpr,
+    contrastive,
+    l2,
+    moved,
+    sampled_softmax,
+    with_gradients,
+)
+from mmssl_dist.model import Rows
+from mmssl_dist.sampling.batch import Batch
+from mmssl_dist.sampling.block import aggregate
+from mmssl_dist.training.forward import Candidates, Forward
+
+Terms = dict[str, tuple[float, Tensor]]
+"""By name: weight, and this worker's share."""
+
+
+class GeneratorTerms:
+    """Every term but the critic's. Callable on a batch and its forward pass.
+
+    Args:
+        num_items: items of the catalogue.
+        exchange: of the step; the contrastive and the adversarial term are collective over it.
+    """
+
+    def __init__(self, job: Job, num_items: int, exchange: Exchange) -> None:
+        self.job, self.num_items, self.exchange = job, num_items, exchange
+
+    def __call__(self, batch: Batch, forward: Forward) -> Terms:
+        """Each term that is switched on."""
+        losses, rows = self.job.losses, forward.rows
+        pairs = (batch.users, batch.positives, batch.negatives)
+        own = rows.own if rows.own is not None else forward.id_rows.index_select(0, batch.graph.seeds_source)
+        terms = self._ranking(batch, forward)
+        terms["l2"] = losses.l2, l2(*(own.index_select(0, p) for p in pairs), count=batch.pairs)
+        if losses.tower_l2 > 0:
+            towers = [x.index_select(0, p) for _, x in sorted(rows.tower.items()) for p in pairs]
+            terms["tower_l2"] = losses.tower_l2, l2(*towers, count=self.num_items)
+        if losses.contrastive.weight > 0:
+            terms["contrastive"] = losses.contrastive.weight, self._contrastive(batch, rows)
+        return terms
+
+    def _ranking(self, batch: Batch, forward: Forward) -> Terms:
+        """Equation 6: a pair's positive against its negative, or against the candidates; and equation 8, the
+        same with perturbed rows."""
+        name, adversarial = self.job.losses.ranking.loss, self.job.losses.adversarial
+        final = forward.rows.final
+        others = final.index_select(0, batch.negatives) if name == "bpr" else _candidates(forward).final
+        rows = RankedRows(final.index_select(0, batch.users), final.index_select(0, batch.positives), others)
+        loss = self._ranking_loss(batch)
+        if not adversarial.perturbs:
+            return {name: (1.0, loss(*rows))}
+        value, gradients = with_gradients(loss, rows)
+        if name != "bpr":  # every worker has its share of the gradient at a candidate
+            gradients = gradients._replace(others=self.exchange.sum(gradients.others))
+        lengths = self._lengths(batch, forward, rows)
+        perturbed = RankedRows(
+            # shares are a B-th of a pair's gradient, and may be too short to have a direction in float32
+            *(moved(x, g * batch.pairs, by) for x, g, by in zip(rows, gradients, lengths, strict=True))
+        )
+        return {name: (1.0, value), "adversarial": (adversarial.weight, loss(*perturbed))}
+
+    def _ranking_loss(self, batch: Batch) -> RankingLoss:
+        """This worker's share of the ranking loss, as a function of the rows."""
+        settings, pairs = self.job.losses.ranking, batch.pairs
+        if settings.loss == "bpr":
+            return lambda user, positive, negative: bpr(user, positive, negative, pairs)
+        known = batch.known.index_select(0, torch.searchsorted(batch.batch_users, batch.users))
+        return lambda user, positive, candidates: sampled_softmax(
+            user, positive, candidates, known, temperature=settings.temperature, count=pairs
+        )
+
+    @torch.no_grad()
+    def _lengths(self, batch: Batch, forward: Forward, rows: RankedRows) -> RankedRows:
+        """How far each row moves, [b, 1] or [n, 1]."""
+        adversarial = self.job.losses.adversarial
+        final = RankedRows(*(adversarial.eps * _length(x) for x in rows))
+        if adversarial.rows == "final":
+            return final
+        similar, scale = forward.rows.similar, adversarial.eps * self.job.model.item_graph.weight
+        assert similar is not None
+        others = (
+            _length(similar.index_select(0, batch.negatives))
+            if self.job.losses.ranking.loss == "bpr"
+            else _candidates(forward).similar_length
+        )
+        assert others is not None
+        modality = RankedRows(
+            user=torch.zeros_like(final.user),
+            positive=scale * _length(similar.index_select(0, batch.positives)),
+            others=scale * others,
+        )
+        if adversarial.rows == "modality":
+            return modality
+        return RankedRows(*(x + y for x, y in zip(final, modality, strict=True)))
+
+    def _contrastive(self, batch: Batch, rows: Rows) -> Tensor:
+        """Equation 7 over the global batch's users, its candidate items, or both."""
+        users = batch.batch_users, batch.user_counts
+        items = batch.own_candidates, batch.candidate_counts
+        kind = self.job.losses.contrastive.rows
+        if kind == "lists":
+            return self._info_nce([*_in_order(rows.views), rows.final], users, against_last=True)
+        if kind == "modalities":
+            assert batch.graph.similar is not None
+            gather = batch.graph.similar.gather
+            return self._info_nce([aggregate(gather, x) for x in _in_order(rows.similar_items)], items)
+        assert rows.similar is not None
+        two = [rows.similar, torch.stack(tuple(rows.layers)).mean(0)]
+        return self._info_nce(two, users) + self._info_nce(two, items)
+
+    def _info_nce(
+        self, rows: list[Tensor], of: tuple[Tensor, tuple[int, ...]], against_last: bool = False
+    ) -> Tensor:
+        """Sum of InfoNCE of every two of ``rows`` [|S_0|, D], or of each against the last.
+
+        of: the rows that count, by their positions in S_0, and how many every worker has.
+        """
+        places, counts = of
+        wide = torch.cat([x.index_select(0, places) for x in rows], 1)
+        local = wide.tensor_split(len(rows), 1)
+        everyone = self.exchange.gather_rows(wide, counts).tensor_split(len(rows), 1)
+        first = sum(counts[: self.exchange.rank])
+        positions = torch.arange(first, first + len(wide), device=wide.device)
+        last = len(rows) - 1
+        pairs = [(i, last) for i in range(last)] if against_last else list(combinations(range(last + 1), 2))
+        temperature, count = self.job.losses.contrastive.temperature, sum(counts)
+        return torch.stack(
+            [
+                contrastive(
+                    local[i],
+                    local[j],
+                    x_all=everyone[i],
+                    y_all=everyone[j],
+                    positions=positions,
+                    temperature=temperature,
+                    count=count,
+                )
+                for i, j in pairs
+            ]
+        ).sum()
+
+
+def _in_order(by_modality: Mapping[str, Tensor]) -> list[Tensor]:
+    return [rows for _, rows in sorted(by_modality.items())]
+
+
+def _candidates(forward: Forward) -> Candidates:
+    assert forward.candidates is not None
+    return forward.candidates
+
+
+def _length(rows: Tensor) -> Tensor:
+    """[n, D] -> [n, 1]"""
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return length
