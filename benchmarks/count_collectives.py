@@ -20,7 +20,6 @@ from tests.training import make_job, make_trainer, publish_graph
 
 SETS = (
     "training.fanout=[3, 2]",
-    "losses.candidates=12",
     "losses.ranking.loss=softmax",
     "losses.contrastive.rows=item_graph",
     "model.modality_graph.size=0",

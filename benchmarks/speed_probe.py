@@ -32,12 +32,12 @@ from mmssl_dist.training.step import TrainingStep
 GRAPH = (100_000, 30_000, 1_900_000)
 WIDTHS = {"image": 128, "text": 128}
 DIMENSION = 64
-ALL_LOSSES = {
+ALL_LOSSES: dict[str, Any] = {
     "adversarial": {"weight": 0.1},
     "contrastive": {"weight": 0.03, "rows": "item_graph"},
     "ranking": {"loss": "softmax"},
 }
-BPR_ONLY = {
+BPR_ONLY: dict[str, Any] = {
     "ranking": {"loss": "bpr"},
     "adversarial": {"weight": 0},
     "contrastive": {"weight": 0},
