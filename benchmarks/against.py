@@ -14,6 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmssl_dist.cluster.connection import worker_environment
+from mmssl_dist.config.resource_sections import Scaling, Storage
+
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = 20_000
 MEASURED: dict[str, tuple[list[Any], float | None, float | None]] = {
@@ -167,7 +170,8 @@ def _collectives(version: Path) -> dict[str, int]:
 
 
 def _environment(version: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(version), "OMP_NUM_THREADS": "1"}
+    variables = worker_environment(Scaling(), Storage())  # as workers have them, in either version
+    return {**os.environ, **variables, "PYTHONPATH": str(version), "OMP_NUM_THREADS": "1"}
 
 
 def _git(folder: Path, *arguments: str) -> str:

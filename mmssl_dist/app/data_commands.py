@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,15 +34,21 @@ def synthesize(
 
     Interactions follow communities that the features reveal.
     """
-    from mmssl_dist.cluster.connection import connect
     from mmssl_dist.config.resource_sections import Scaling, Storage
+    from mmssl_dist.datasets.synthesize import shard_count
     from mmssl_dist.datasets.synthesize import synthesize as synthesize_set
     from mmssl_dist.storage import open_location
     from mmssl_dist.storage.paths import absolute
 
     widths = parse_widths(modality or ["image=64", "text=32"])
     target = open_location(absolute(folder), Storage())
-    with connect(Scaling(), Storage(), address, debug):
+    if shard_count(items, interactions, widths) == 1 and address is None:
+        cluster: AbstractContextManager[object] = nullcontext()  # what is quickly written needs no Ray
+    else:
+        from mmssl_dist.cluster.connection import connect
+
+        cluster = connect(Scaling(), Storage(), address, debug)
+    with cluster:
         facts = synthesize_set(
             target, users=users, items=items, interactions=interactions, modalities=widths, seed=seed
         )

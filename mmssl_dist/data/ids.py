@@ -4,7 +4,6 @@ ranks."""
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -111,9 +110,9 @@ def hashes(ids: pa.Array) -> np.ndarray:
     else:
         if not pa.types.is_string(values.type):
             values = values.cast(pa.string()) if not _is_binary(values.type) else values
-        hashed = pd.util.hash_array(
-            np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False
-        )
+        from pandas.util import hash_array  # takes a while to import, which only ids of text have to wait for
+
+        hashed = hash_array(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False)
     hashed = np.append(np.asarray(hashed, np.uint64), np.uint64(0))
     indices: np.ndarray = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
     return np.asarray(hashed[indices], np.uint64)

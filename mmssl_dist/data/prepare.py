@@ -11,22 +11,13 @@ from functools import partial
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.files import RawFiles
+from mmssl_dist.data.fingerprint import KIND, dataset_fingerprint
 from mmssl_dist.data.passes import NumberedRows, dataset_facts, numbered_rows
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.row_operations import map_tables
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.write import write_items, write_users
-from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, fingerprint, publish
-
-KIND = "dataset"
-FORMAT = 2
-"""Raise when the same input would give another dataset."""
-
-
-def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
-    """Hash of what the dataset is made from: the data section, sizes and times of the raw files."""
-    files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files)
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, publish
 
 
 def prepare(job: Job, raw: RawFiles) -> Manifest:

@@ -7,7 +7,7 @@ users.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -18,8 +18,6 @@ import pyarrow as pa
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID, VECTOR
 from mmssl_dist.data.ids import mix, salt
-from mmssl_dist.data.row_operations import map_tables
-from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.write import part, write_table
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
@@ -81,13 +79,13 @@ def synthesize(
     shards: int | None = None,
 ) -> dict[str, Any]:
     """Write ``interactions.parquet/`` (user_id text, item_id int64, time int64 seconds) and
-    ``features/<modality>/`` (item_id, vector of float16) below ``location``, as Ray tasks; Ray has been
-    initialised.
+    ``features/<modality>/`` (item_id, vector of float16) below ``location``: one file of each in this
+    process, several as Ray tasks, for which Ray has been initialised.
 
     Args:
         interactions: how many are wanted; the exact number is in the facts, within some percent.
         modalities: F, the width of the features, by name.
-        shards: files per folder; None chooses by size.
+        shards: files per folder; None takes ``shard_count``.
 
     Returns:
         facts: users, items, interactions, modalities, communities, shards.
@@ -97,18 +95,16 @@ def synthesize(
     """
     plan = make_plan(users=users, items=items, interactions=interactions, modalities=modalities, seed=seed)
     if shards is None:
-        shards = 1 + max(
-            interactions // _SHARD_INTERACTIONS, items * max(modalities.values()) // _SHARD_VALUES
-        )
+        shards = shard_count(items, interactions, modalities)
     elif shards < 1:
         raise InputError("shards", shards, "at least one file", "Raise it.")
     for folder in (INTERACTIONS, "features"):
         (location / folder).remove()
-    with ray_data(0):
-        written = map_tables(
-            numbers(shards), partial(_write_shards, plan=plan, shards=shards, target=location)
-        )
-        total = sum(row["interactions"] for row in written.iter_rows())
+    write = partial(_write_shards, plan=plan, shards=shards, target=location)
+    if shards == 1:
+        total = sum(write(pa.table({"id": [0]}))["interactions"].to_pylist())
+    else:
+        total = _as_tasks(shards, write)
     return {
         "users": users,
         "items": items,
@@ -117,6 +113,22 @@ def synthesize(
         "communities": plan.communities,
         "shards": shards,
     }
+
+
+def shard_count(items: int, interactions: int, modalities: Mapping[str, int]) -> int:
+    """Files per folder that keep what is held at once small."""
+    widest = max(modalities.values(), default=0)
+    return 1 + max(interactions // _SHARD_INTERACTIONS, items * widest // _SHARD_VALUES)
+
+
+def _as_tasks(shards: int, write: Callable[[pa.Table], pa.Table]) -> int:
+    """Interactions written by a Ray task for each shard."""
+    from mmssl_dist.data.row_operations import map_tables
+    from mmssl_dist.data.runtime import numbers, ray_data
+
+    with ray_data(0):
+        written = map_tables(numbers(shards), write)
+        return sum(int(row["interactions"]) for row in written.iter_rows())
 
 
 def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str, int], seed: int) -> Plan:

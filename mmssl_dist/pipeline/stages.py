@@ -66,7 +66,7 @@ def _stage(command: str) -> Stage[Any]:
 
 
 def _dataset_fingerprint(job: Job, files: RawFiles) -> str:
-    from mmssl_dist.data.prepare import dataset_fingerprint
+    from mmssl_dist.data.fingerprint import dataset_fingerprint
 
     return dataset_fingerprint(job, files)
 

@@ -3,6 +3,9 @@ them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -111,3 +114,26 @@ def test_sizes_out_of_range(changed, expected):
             }
         )
     assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.processes
+def test_a_small_set_is_written_without_ray(tmp_path):
+    """Starting Ray would take many times as long as writing."""
+    code = """
+import sys
+from mmssl_dist.app import main
+sys.argv[:1] = ["mmssl-dist", "synthesize"]
+try:
+    main()
+finally:
+    print(sorted({"ray", "torch", "dgl"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "raw"), "--users=60", "--items=40", "--interactions=200"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert [path.name for path in (tmp_path / "raw/interactions.parquet").iterdir()] == ["part-00000.parquet"]
