@@ -19,6 +19,7 @@ GIGA = 1e9
 _MOST_WORKERS = 1 << 20
 _RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking, as measured
 _DAY = 86_400.0
+_IN_A_BUCKET = 50_000_000  # interactions; 60M UUIDs as text overflow Arrow's 32-bit offsets
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,12 @@ def _breaks(
     if assumptions.memory is None:
         return
     limit = assumptions.memory
+    buckets = -(-(sizes.interactions + sizes.held_out) // _IN_A_BUCKET)
+    if buckets > job.data.buckets:
+        yield (
+            f"prepare: {sizes.interactions + sizes.held_out:,} interactions in data.buckets "
+            f"{job.data.buckets}; set it to {buckets} or more"
+        )
     yield from _partition_breaks(job, sizes, limit)
     if memory.total > limit:
         advice = (
