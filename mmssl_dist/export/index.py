@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.numpy
+import safetensors
 
 from mmssl_dist.config.training_sections import Index
 from mmssl_dist.data.columns import VECTOR
@@ -25,7 +24,8 @@ _TRAINED_WITH = 64  # items per cell that the cells are learned from
 def build_index(
     export: Location, files: Mapping[str, FileRecord], settings: Index
 ) -> tuple[FileRecord, dict[str, object]]:
-    """Write the index of the items written below ``export``; needs their rows and the index in memory.
+    """Write the index of the items written below ``export``; needs the index in memory, and the items' rows
+    and the index once more on the local disk.
 
     Args:
         export: the export artifact's folder.
@@ -42,12 +42,15 @@ def build_index(
 
     parts = [part for part in range(len(files)) if embeddings_file(part) in files]
     with tempfile.TemporaryDirectory(prefix="index-") as name:
-        rows = np.concatenate([_item_rows(export, files, part, Path(name)) for part in parts])
-    index = make_index(rows, settings)
-    comparison = Comparison(rows, _some_users(export, parts, settings.recall_users))
-    facts = {"kind": kind_of(len(rows), settings), "items": len(rows), **tune(index, comparison, settings)}
-    content = faiss.serialize_index(index)
-    record = (export / INDEX).write_bytes(pa.py_buffer(content))
+        folder = Path(name)
+        rows = _item_rows(export, files, parts, folder)
+        index = make_index(rows, settings)
+        comparison = Comparison(rows, _some_users(export, parts, settings.recall_users))
+        searched = tune(index, comparison, settings)
+        facts = {"kind": kind_of(len(rows), settings), "items": len(rows), **searched}
+        faiss.write_index(index, str(folder / "index"))
+        del index
+        record = (export / INDEX).write_bytes(np.memmap(folder / "index", np.uint8, "r").data)
     return record, {**facts, "bytes": record.bytes}
 
 
@@ -172,10 +175,22 @@ def _fewest(knob: _Knob, index: Any, comparison: Comparison, recall: float) -> i
     return high
 
 
-def _item_rows(export: Location, files: Mapping[str, FileRecord], part: int, cache: Path) -> np.ndarray:
-    name = embeddings_file(part)
-    rows: np.ndarray = safetensors.numpy.load_file((export / name).localize(cache, files[name]))[ITEM_ROWS]
-    return rows
+def _item_rows(
+    export: Location, files: Mapping[str, FileRecord], parts: list[int], folder: Path
+) -> np.ndarray:
+    """[m, D] float32 of all items, mapped from a file in ``folder``; users' rows are not read."""
+    width = 0
+    with (folder / "rows").open("wb") as stream:
+        for part in parts:
+            name = embeddings_file(part)
+            with safetensors.safe_open((export / name).localize(folder, files[name]), "np") as file:
+                rows = np.ascontiguousarray(file.get_tensor(ITEM_ROWS), np.float32)
+            width = rows.shape[1]
+            rows.tofile(stream)
+        size = stream.tell()
+    if not size:
+        return np.empty((0, width), np.float32)
+    return np.memmap(folder / "rows", np.float32, "r").reshape(-1, width)
 
 
 def _some_users(export: Location, parts: list[int], users: int) -> np.ndarray:

@@ -197,9 +197,10 @@ def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:
 
 
 def index_memory(job: Job, sizes: Sizes) -> int:
-    """Peak of the one task that indexes the items: their rows, and the index with its copy of them."""
+    """Peak of the one task that indexes the items: the index with its copy of their rows; the rows themselves
+    are mapped from a file."""
     links = job.export.index.links * 2 * _FLOAT if job.export.index.kind == "hnsw" else 0
-    return sizes.num_items * (2 * job.model.dimension * _FLOAT + links)
+    return sizes.num_items * (job.model.dimension * _FLOAT + links)
 
 
 def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
