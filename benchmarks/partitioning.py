@@ -96,22 +96,23 @@ def released(folder: Path) -> Bipartite:
 
 def recalls(sizes: list[int]) -> Iterator[list[str]]:
     for items in sizes:
-        for width in (64, 512):
-            rows = catalogue(items, width)
+        for width, noise in ((64, 1), (64, 3), (512, 1)):
+            rows = catalogue(items, width, noise)
             alone = homes(ALONE, 1, items)
             started = time.process_time()
             near = similar_items(alone, rows, NEIGHBOURS, seed=1, exact_up_to=0)
             seconds = time.process_time() - started
-            yield [f"{items:,} items, features {width} wide", f"{near.recall:.3f}", f"{seconds:.0f}"]
+            name = f"{items:,} items, features {width} wide, noise {noise} times what communities share"
+            yield [name, f"{near.recall:.3f}", f"{seconds:.0f}"]
 
 
-def catalogue(items: int, width: int) -> np.ndarray:
-    """[items, width] float32: communities of some 300 items within 30 broader ones, and as much noise."""
+def catalogue(items: int, width: int, noise: float) -> np.ndarray:
+    """[items, width] float32: communities of some 300 items within 30 broader ones, and noise."""
     rng = np.random.default_rng(0)
     broad = rng.normal(size=(30, width)).astype(np.float32)
     narrow = rng.normal(size=(max(1, items // 300), width)).astype(np.float32)
     narrow += broad[rng.integers(0, 30, len(narrow))]
-    rows = rng.normal(size=(items, width)).astype(np.float32)
+    rows = rng.normal(scale=noise, size=(items, width)).astype(np.float32)
     rows += narrow[rng.integers(0, len(narrow), items)]
     return rows
 
