@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
 
 from mmssl_dist.config import Job
@@ -72,3 +73,14 @@ def publish_run(output: Path, *sets: str) -> Exported:
         job, users=[f"u{user}" for user in range(USERS)], items=[100 + item for item in range(ITEMS)]
     )
     return export_run(job)
+
+
+def dataset_items(output: Path, split: str) -> dict[str, set[int]]:
+    """Items of each user, from the dataset itself."""
+    tables = {kind: pq.read_table(output / f"dataset/{kind}s").to_pydict() for kind in ("user", "item")}
+    users, items = (dict(zip(t[kind], t[f"{kind}_id"], strict=True)) for kind, t in tables.items())
+    found: dict[str, set[int]] = {user: set() for user in users.values()}
+    pairs = pq.read_table(output / f"dataset/interactions/{split}").to_pydict()
+    for user, item in zip(pairs["user"], pairs["item"], strict=True):
+        found[users[user]].add(items[item])
+    return found

@@ -4,12 +4,8 @@ wrong."""
 from __future__ import annotations
 
 import csv
-import math
 import re
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +17,7 @@ from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.data.ids import canonical_type
 from mmssl_dist.errors import InputError, MmsslError
 from tests.fuzz.amount import amount
+from tests.fuzz.folders import as_written, folder, key
 from tests.fuzz.local import Prepared, prepared
 from tests.fuzz.messages import message
 from tests.fuzz.values import KINDS, columns
@@ -35,20 +32,6 @@ CELLS = (
 )
 
 
-@contextmanager
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        (Path(name) / "raw").mkdir()
-        yield Path(name)
-
-
-def key(value: Any) -> Any:
-    """Equal for equal ids: of floats their bits' meaning, so that no two zeros differ and NaN is null."""
-    if isinstance(value, float):
-        return None if math.isnan(value) else value + 0.0
-    return value
-
-
 def told(call: Callable[[], Prepared]) -> Prepared | str:
     try:
         return call()
@@ -56,16 +39,6 @@ def told(call: Callable[[], Prepared]) -> Prepared | str:
         return message(error)
     except MmsslError as error:
         raise AssertionError(f"input is to blame, and {error!r} says that the system is") from error
-
-
-def as_written(array: pa.Array) -> list[Any]:
-    """Ids as comparable Python values: dates and moments as numbers, since Python has none as late or as
-    fine."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_temporal(array.type):
-        array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
-    return [key(value) for value in array.to_pylist()]
 
 
 def plain(array: pa.Array) -> pa.Array:

@@ -18,8 +18,8 @@ from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from tests.fuzz.amount import of_layouts
+from tests.fuzz.folders import folder
 from tests.fuzz.layouts import tables, write_anyhow, write_plainly
-from tests.fuzz.test_interactions import folder
 from tests.unit.data.raw import make_job
 
 SMALL_BLOCK = 400  # bytes; the longest row is shorter, and most tables have several

@@ -21,7 +21,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
-from tests.multiprocess.test_training import CURVES, SAMPLED, train
+from tests.multiprocess.training_runs import CURVES, SAMPLED, train
 from tests.processes import run_workers
 from tests.training import make_job, make_trainer, publish_graph
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+import ray
 import torch
 import torch.distributed as dist
 
-from mmssl_dist.config import Job
+from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.part_files import PartFiles, Progress
@@ -133,7 +134,6 @@ def _wait_for_second_checkpoint(folder: Path) -> None:
 
 def machines_seen(job: Job, worker: Worker, session: Session, folder: str) -> dict[str, object]:
     """How many machines the workers are on."""
-    import ray
 
     nodes: list[object] = [None] * worker.world_size
     dist.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
@@ -219,3 +219,14 @@ def dies_while_it_partitions(job: Job, worker: Worker, dataset: Manifest, folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "mark", mark_and_die)
         write_partitions(job, worker, dataset, progress_of(job, dataset))
+
+
+def make_job(failures: int = 0) -> Job:
+    return parse_job(
+        {
+            "output": "unused",
+            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
+            "scaling": {"workers": 2, "wait_seconds": 60},
+            "training": {"timeout_seconds": 60, "max_failures": failures},
+        }
+    )

@@ -10,7 +10,7 @@ import ray
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.lazy_cluster import lazy_cluster
 from tests.ray import launch_functions
-from tests.ray.test_worker_group import make_job
+from tests.ray.launch_functions import make_job
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.partition_stage import partition_workers, run_partitioning
 from mmssl_dist.launch.worker_group import WorkerGroup
 from mmssl_dist.storage import Manifest
-from tests.multiprocess.test_partition import job_of, write_data
+from tests.multiprocess.communities import job_of, write_data
 from tests.ray import launch_functions
 
 

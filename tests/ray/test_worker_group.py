@@ -13,21 +13,10 @@ import pytest
 import ray
 
 from mmssl_dist.cluster.connection import Cluster, connect
-from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError, StorageFault, WorkerError
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from tests.ray import launch_functions
-
-
-def make_job(failures: int = 0) -> Job:
-    return parse_job(
-        {
-            "output": "unused",
-            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-            "scaling": {"workers": 2, "wait_seconds": 60},
-            "training": {"timeout_seconds": 60, "max_failures": failures},
-        }
-    )
+from tests.ray.launch_functions import make_job
 
 
 @pytest.fixture(scope="module")

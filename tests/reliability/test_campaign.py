@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.reliability.campaign import Campaign, Case, cases
+from tests.reliability.campaign import Campaign
+from tests.reliability.cases import Case, cases
 from tests.reliability.target import left_over
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.bad_input.damage import flipped, forged, gone, truncated
 from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
-from tests.end_to_end.bad_input.test_manifests import flipped, forged, gone, truncated
 
 MANIFEST = "out/training/manifest.json"
 EVALUATE = ("evaluate", "JOB", "--address", "RAY")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.storage import fingerprint, open_location, require_manifest
+from mmssl_dist.storage import open_location, require_manifest
+from tests.end_to_end.bad_input.damage import flipped, forged, gone, truncated
 from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
 
 DATASET, PARTITIONS = "out/dataset/manifest.json", "out/partitions/manifest.json"
@@ -22,29 +21,6 @@ def text(name: str, content: bytes) -> Spoil:
     return lambda folder: (folder / name).write_bytes(content)
 
 
-def forged(name: str, change: Callable[[dict[str, Any]], object]) -> Spoil:
-    """The manifest ``name`` changed by who knows how its digest is made."""
-
-    def write(folder: Path) -> None:
-        content = json.loads((folder / name).read_text())
-        del content["digest"]
-        change(content)
-        (folder / name).write_text(json.dumps({**content, "digest": fingerprint(content)}))
-
-    return write
-
-
-def flipped(name: str, place: int = -20) -> Spoil:
-    """One bit of the file is another."""
-
-    def write(folder: Path) -> None:
-        content = bytearray((folder / name).read_bytes())
-        content[place] ^= 1
-        (folder / name).write_bytes(content)
-
-    return write
-
-
 def replaced(name: str, old: str, new: str) -> Spoil:
     def write(folder: Path) -> None:
         content = (folder / name).read_text()
@@ -52,14 +28,6 @@ def replaced(name: str, old: str, new: str) -> Spoil:
         (folder / name).write_text(content.replace(old, new))
 
     return write
-
-
-def truncated(name: str) -> Spoil:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-7])
-
-
-def gone(name: str) -> Spoil:
-    return lambda folder: (folder / name).unlink()
 
 
 def _names_outside(content: dict[str, Any]) -> None:

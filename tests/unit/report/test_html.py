@@ -23,8 +23,8 @@ from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of
+from tests.exported import dataset_items
 from tests.pictures import PICTURES
-from tests.unit.serving.test_run import dataset_items
 
 METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
 

@@ -169,7 +169,8 @@ def test_the_shape_of_the_code() -> None:
 
 
 def test_files_are_short() -> None:
-    assert [path.name for path in MODULES if len(path.read_text().splitlines()) >= LARGEST] == []
+    files = [*MODULES, *sorted((PACKAGE.parent / "tests").rglob("*.py"))]
+    assert [path.name for path in files if len(path.read_text().splitlines()) >= LARGEST] == []
 
 
 def test_every_module_says_what_it_guarantees() -> None:
@@ -187,6 +188,13 @@ def test_nothing_prints_but_the_command_line_and_the_report() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert printing == []
+
+
+def test_tests_share_by_modules_of_their_own() -> None:
+    """What two files of tests need is in neither: one may go without the other."""
+    shared = re.compile(r"^(from|import) tests\.(\w+\.)*test_", flags=re.M)
+    tests = PACKAGE.parent / "tests"
+    assert [path.name for path in sorted(tests.rglob("*.py")) if shared.search(path.read_text())] == []
 
 
 def test_no_test_is_left_out() -> None:

@@ -20,13 +20,8 @@ import mmssl_dist
 from mmssl_dist.app import app
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import ConfigError
+from tests.unit.repository.documents import DOCUMENTS, ROOT
 
-ROOT = Path(__file__).parents[3]
-DOCUMENTS = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "cluster/*", "jobs/**/*.yaml", "Makefile", "Dockerfile")
-    for path in ROOT.glob(pattern)
-)
 COMMANDS = set(
     "validate prepare partition train evaluate export run tune submit synthesize summarize "
     "compare doctor jobs "

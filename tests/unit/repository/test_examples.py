@@ -20,7 +20,7 @@ from mmssl_dist.app import app
 from mmssl_dist.serving import run as serving
 from tests.exported import export_run
 from tests.training import ITEMS, USERS, make_job, publish_graph
-from tests.unit.repository.test_documents import DOCUMENTS, ROOT
+from tests.unit.repository.documents import DOCUMENTS, ROOT
 
 API = (ROOT / "docs" / "api.md").read_text()
 Wrong = typer.BadParameter.__base__  # any wrong use of the command line; Typer has no name of its own for it

@@ -20,21 +20,10 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, ConfigError, InputError
 from mmssl_dist.serving.run import Ranked, open_run
 from mmssl_dist.storage import open_location, publish, require_manifest
-from tests.exported import publish_run
+from tests.exported import dataset_items, publish_run
 from tests.training import ITEMS, USERS
 
 ROOT = Path(__file__).parents[3]
-
-
-def dataset_items(output: Path, split: str) -> dict[str, set[int]]:
-    """Items of each user, from the dataset itself."""
-    tables = {kind: pq.read_table(output / f"dataset/{kind}s").to_pydict() for kind in ("user", "item")}
-    users, items = (dict(zip(t[kind], t[f"{kind}_id"], strict=True)) for kind, t in tables.items())
-    found: dict[str, set[int]] = {user: set() for user in users.values()}
-    pairs = pq.read_table(output / f"dataset/interactions/{split}").to_pydict()
-    for user, item in zip(pairs["user"], pairs["item"], strict=True):
-        found[users[user]].add(items[item])
-    return found
 
 
 def test_embeddings_are_those_of_the_parquet_files(run, output):

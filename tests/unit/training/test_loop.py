@@ -23,7 +23,7 @@ from mmssl_dist.training.state import TrainingState
 from tests.clock import Clock
 from tests.graphs import local_graph
 from tests.unit.sampling.shares import sampling_job
-from tests.unit.training.test_checkpoint import BOOK, PAIRS, dense_state
+from tests.unit.training.states import BOOK, PAIRS, dense_state
 
 STEPS = 3
 

@@ -9,7 +9,7 @@ from mmssl_dist.training import state
 from mmssl_dist.training.state import initial_rows
 from tests.graphs import local_graph
 from tests.unit.sampling.shares import sampling_job
-from tests.unit.training.test_checkpoint import BOOK, PAIRS
+from tests.unit.training.states import BOOK, PAIRS
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 1 << 16])

@@ -1,0 +1,132 @@
+"""Trainings of a small graph in the processes of tests: settings, whole loops, and resumed ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+from mmssl_dist.config import Job
+from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.launch.worker_data import load_local_graph
+from mmssl_dist.training.loop import TrainingLoop
+from mmssl_dist.training.session import LocalSession
+from tests.training import make_worker
+
+SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.candidates=12")
+
+
+CURVES = {
+    "all neighbours": (),
+    "sampled": SAMPLED,
+    "softmax": (
+        *SAMPLED,
+        "losses.ranking.loss=softmax",
+        "losses.contrastive.rows=modalities",
+        "model.item_graph.fanout=2",
+        "model.item_graph.learned=true",
+    ),
+    "drawn by keys": (*SAMPLED, "training.sampler=device"),
+    "one layer": (
+        *SAMPLED,
+        "model.layers=1",
+        "training.fanout=[3]",
+        "training.sampler=device",
+        "model.modality_graph.size=0",
+        "losses.contrastive.rows=item_graph",
+        "model.item_graph.fanout=2",
+    ),
+    "feature columns": (
+        *SAMPLED,
+        "model.feature_columns=6",
+        "losses.adversarial.weight=0",
+        "model.modality_graph.size=0",
+        "losses.contrastive.weight=0",
+    ),
+    "perturbation": (*SAMPLED, "losses.ranking.loss=softmax", "losses.adversarial.kind=perturbation"),
+    "perturbed modality rows": (
+        *SAMPLED,
+        "losses.adversarial.kind=perturbation",
+        "losses.adversarial.rows=both",
+        "losses.contrastive.rows=item_graph",
+    ),
+    "small steps": (*SAMPLED, "training.batch_size=4"),  # some workers go without pairs
+}
+
+
+Losses = dict[str, float]
+
+
+Trained = tuple[list[Losses], dict[str, Tensor]]
+
+
+def train(rank: int, job: Job, folder: Path, every: int = 0, device: str = "cpu") -> Trained:
+    """Train through the loop, sampling ahead; the metrics reported, and the rows and dense weights at the
+    end.
+
+    every: steps between checkpoints within an epoch.
+    """
+    worker = make_worker(rank, job, device)
+    graph, session = load_local_graph(job, worker), LocalSession(folder, every)
+    sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), rank)
+    loop = TrainingLoop(
+        job,
+        worker,
+        graph,
+        graph.exchange(worker),
+        sampler,
+        session,
+        lambda state: {job.evaluation.metric: float(state.table.steps)},
+    )
+    loop.run()
+    dist.barrier()  # a checkpoint is complete when all have written
+    assert (loop.state.critic is not None) == job.losses.adversarial.has_critic
+    state = {"rows": loop.state.table.rows, **loop.state.generator.state()}
+    if loop.state.critic is not None:
+        state |= {f"critic {name}": value for name, value in loop.state.critic.state().items()}
+    return session.reports, {name: value.cpu().clone() for name, value in state.items()}
+
+
+def resume(rank: int, job: Job, folder: Path, before: int) -> Trained:
+    """Go on from the last checkpoint within an epoch of ``before`` workers, in a copy of their folder."""
+    copy = folder / f"from-{before}-by-{job.scaling.workers}"
+    if rank == 0:
+        shutil.copytree(folder / f"until-3-by-{before}", copy)
+        *_, last = [path for path in sorted(copy.iterdir()) if position_of(path)["steps"] > 0]
+        for later in [path for path in copy.iterdir() if path.name > last.name]:
+            shutil.rmtree(later)
+    dist.barrier()
+    return train(rank, job, copy)
+
+
+def position_of(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / "manifest.json").read_text())["facts"]
+
+
+LOOP = (*SAMPLED, "model.modality_graph.refresh_epochs=2")
+
+
+LOOPS = {
+    "critic": LOOP,
+    "perturbation": (
+        *LOOP,
+        "losses.ranking.loss=softmax",
+        "losses.adversarial.kind=perturbation",
+        "losses.adversarial.rows=both",
+        "losses.contrastive.rows=item_graph",
+    ),
+}
+
+
+DENSE = {
+    "plain": (),
+    "stage 1": ("training.dense.zero_stage=1",),
+    "stage 2": ("training.dense.zero_stage=2",),
+    "bf16, stage 0": ("training.dense.precision=bf16",),
+    "bf16, stage 1": ("training.dense.zero_stage=1", "training.dense.precision=bf16"),
+    "bf16, stage 2": ("training.dense.zero_stage=2", "training.dense.precision=bf16"),
+}
