@@ -3,6 +3,8 @@ make few edges cross. A cut is the same however many workers make it."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import numpy as np
 
 from mmssl_dist.config.job import Job
@@ -15,6 +17,7 @@ from mmssl_dist.graph.streaming import streaming_cut
 from mmssl_dist.graph.transfer import gather, gather_on_first, id_type, scatter_from_first, send_to_owners
 
 _HASH_BITS = 31
+_POLL_SECONDS = 2.0
 
 
 def cut(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray, np.ndarray]:
@@ -36,10 +39,16 @@ def cut(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray
     user = gather_on_first(homes.items, of_item.values)
     lengths = gather_on_first(homes.items, of_item.lengths)
     part = np.empty(0, np.int64)
-    if homes.items.rank == 0:
-        item = np.repeat(np.arange(items, dtype=id_type(items)), lengths)
-        graph = bipartite(user, item, (users, items))
-        part = metis_cut(graph, parts)
+    with ThreadPoolExecutor(1) as pool:
+        running = None
+        if homes.items.rank == 0:
+            item = np.repeat(np.arange(items, dtype=id_type(items)), lengths)
+            running = pool.submit(metis_cut, bipartite(user, item, (users, items)), parts)
+        # METIS may take longer than a collective may: the others wait in short ones
+        while homes.items.max(running is not None and not running.done()):
+            wait([running] if running else [], _POLL_SECONDS)
+        if running is not None:
+            part = running.result()
     return (
         scatter_from_first(homes.users, part[:users]),
         scatter_from_first(homes.items, part[users:]),
