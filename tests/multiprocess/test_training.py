@@ -7,7 +7,6 @@ everything.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,9 +21,7 @@ from torch import Tensor
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import NonFiniteError
-from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.sampling.batch import Batch
-from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.forward import Forward
 from tests.multiprocess.training_runs import (
     CURVES,
@@ -34,11 +31,12 @@ from tests.multiprocess.training_runs import (
     SAMPLED,
     Losses,
     Trained,
+    evaluate_and_export,
     resume,
     train,
 )
 from tests.processes import run_workers
-from tests.training import Trainer, make_job, make_trainer, make_worker, publish_graph
+from tests.training import Trainer, make_job, make_trainer, publish_graph
 
 STEPS = 20
 DRAWN = {"DGL": (), "keys": ("training.sampler=device",)}
@@ -112,11 +110,6 @@ def resume_all(rank: int, folder: Path, workers: int) -> dict[str, dict[int, Tra
         }
         for name, sets in LOOPS.items()
     }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("training")
 
 
 @pytest.fixture(scope="module")
@@ -356,24 +349,6 @@ def test_a_resume_goes_on_as_if_nothing_had_happened(runs, before, after, name):
             if before == after:
                 assert torch.equal(state[key], value), key
             torch.testing.assert_close(state[key], value, atol=1e-4, rtol=1e-3, msg=key)
-
-
-def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
-    """The stages after training, always on what a single worker trained."""
-    checkpoint = folder / "critic" / "whole-1" / "checkpoint-00003"
-    files = {}
-    for path in checkpoint.iterdir():
-        content = path.read_bytes()
-        files[path.name] = FileRecord(len(content), hashlib.sha256(content).hexdigest())
-    location, training = (
-        open_location(str(checkpoint), job.storage),
-        Manifest("training", "of a test", {}, files),
-    )
-    worker = make_worker(rank, job)
-    records = export_on_worker(job, worker, location, training)
-    for name, record in records.items():
-        assert (Path(job.output) / "export" / name).stat().st_size == record["bytes"]
-    return evaluate_on_worker(job, worker, location, training)["metrics"]
 
 
 def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder):

@@ -16,6 +16,35 @@ from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession
 from tests.training import make_worker
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor
+from mmssl_dist.config import Job
+from mmssl_dist.errors import NonFiniteError
+from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
+from mmssl_dist.sampling.batch import Batch
+from mmssl_dist.storage import FileRecord, Manifest, open_location
+from mmssl_dist.training.forward import Forward
+    CURVES,
+    DENSE,
+    LOOP,
+    LOOPS,
+    SAMPLED,
+    Losses,
+    Trained,
+    resume,
+    train,
+)
+from tests.processes import run_workers
+from tests.training import Trainer, make_job, make_trainer, make_worker, publish_graph
 
 SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.candidates=12")
 
@@ -130,3 +159,26 @@ DENSE = {
     "bf16, stage 1": ("training.dense.zero_stage=1", "training.dense.precision=bf16"),
     "bf16, stage 2": ("training.dense.zero_stage=2", "training.dense.precision=bf16"),
 }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("training")
+
+
+def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
+    """The stages after training, always on what a single worker trained."""
+    checkpoint = folder / "critic" / "whole-1" / "checkpoint-00003"
+    files = {}
+    for path in checkpoint.iterdir():
+        content = path.read_bytes()
+        files[path.name] = FileRecord(len(content), hashlib.sha256(content).hexdigest())
+    location, training = (
+        open_location(str(checkpoint), job.storage),
+        Manifest("training", "of a test", {}, files),
+    )
+    worker = make_worker(rank, job)
+    records = export_on_worker(job, worker, location, training)
+    for name, record in records.items():
+        assert (Path(job.output) / "export" / name).stat().st_size == record["bytes"]
+    return evaluate_on_worker(job, worker, location, training)["metrics"]
