@@ -113,6 +113,11 @@ def resume_all(rank: int, folder: Path, workers: int) -> dict[str, dict[int, Tra
 
 
 @pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
 def runs(folder) -> dict[int, list[Found]]:
     """What each worker of 1, 2 and 3 found. Later ones go on from checkpoints of earlier ones."""
     for modalities in (1, 2, 3):

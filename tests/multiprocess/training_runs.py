@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,38 +14,11 @@ from torch import Tensor
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.launch.worker_data import load_local_graph
+from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
+from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.session import LocalSession
 from tests.training import make_worker
-import hashlib
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-import numpy as np
-import pyarrow.parquet as pq
-import pytest
-import torch
-from torch import Tensor
-from mmssl_dist.config import Job
-from mmssl_dist.errors import NonFiniteError
-from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
-from mmssl_dist.sampling.batch import Batch
-from mmssl_dist.storage import FileRecord, Manifest, open_location
-from mmssl_dist.training.forward import Forward
-    CURVES,
-    DENSE,
-    LOOP,
-    LOOPS,
-    SAMPLED,
-    Losses,
-    Trained,
-    resume,
-    train,
-)
-from tests.processes import run_workers
-from tests.training import Trainer, make_job, make_trainer, make_worker, publish_graph
 
 SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.candidates=12")
 
@@ -159,11 +133,6 @@ DENSE = {
     "bf16, stage 1": ("training.dense.zero_stage=1", "training.dense.precision=bf16"),
     "bf16, stage 2": ("training.dense.zero_stage=2", "training.dense.precision=bf16"),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("training")
 
 
 def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
