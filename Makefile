@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench gpu serving site newcomer clean
+.PHONY: help setup demo quick test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench gpu hundred serving site newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -34,6 +34,8 @@ help:
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes), DATA=folder for TikTok's figure;"
 	@echo "              writes docs/benchmarks.md"
 	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step"
+	@echo "make hundred  synthesize, prepare and partition 100 million interactions of 5 million users (an hour or more,"
+	@echo "              60 GB of disk); writes runs/hundred/"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make site     the documents as a web site, in site/"
 	@echo "make newcomer  the way of somebody new, in a fresh clone: install, demo, and docs/own-data.md line by line"
@@ -104,6 +106,14 @@ bench: $(STAMP)
 gpu: $(STAMP)
 	$(BIN)/python -m pytest tests/gpu/devices.py $(ARGS)
 	$(BIN)/python benchmarks/gpu.py cuda 100k,1M
+
+HUNDRED := jobs/million.yaml --set data.path=runs/hundred/raw --set output=runs/hundred/output --set data.buckets=16
+
+hundred: $(STAMP)
+	$(MMSSL) synthesize runs/hundred/raw --users 5000000 --items 1000000 --interactions 100000000 \
+	    --modality image=128 --modality text=64
+	$(MMSSL) prepare $(HUNDRED)
+	$(MMSSL) partition $(HUNDRED)
 
 serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
