@@ -231,6 +231,7 @@ def require_resources(scaling: Scaling) -> None:
         room = int(
             sum(min(m.get(name, 0) // amount for name, amount in per_worker.items()) for m in machines)
         )
+    # An autoscaler that does not say how far it goes may add machines: then only waiting can tell
     if room >= scaling.fewest or (not largest and grows()):
         return
     total = largest or ray.cluster_resources()

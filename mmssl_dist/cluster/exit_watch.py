@@ -112,6 +112,7 @@ class ExitWatch:
         """End the watch, which writes nothing; a second call does nothing."""
         if self._end >= 0:
             try:
+                # A byte: this process ends in its own way. The end of the pipe without one: it was ended
                 os.write(self._end, b".")
             except BrokenPipeError:
                 pass  # somebody ended the watch

@@ -52,6 +52,7 @@ def local_ray(
         "include_dashboard": False,
         "num_cpus": max(needed + 1, os.cpu_count() or 1),  # one more for data tasks beside waiting workers
         "object_store_memory": min(_LARGEST_OBJECT_STORE, machine_memory() // 5),
+        # Ray's default is below TMPDIR, also where that is too long for the path of a socket
         "_temp_dir": str(folder),
     }
     with own_token():

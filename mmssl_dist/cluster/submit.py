@@ -73,6 +73,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
     overrides = _portable_overrides(submission)
     target = cluster_address(address)
     client = job_client(target)
+    # A folder of its own, as Ray packs all of a working directory: never the user's, with data and runs in it
     with tempfile.TemporaryDirectory(prefix="mmssl-submit-") as name:
         folder = Path(name)
         job_path = _pack(submission, folder)

@@ -136,6 +136,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         if not pattern.endswith(suffixes):
             raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
         return (_raw_file(root, target, info),)
+    # A folder's whole content is meant; of a glob only what matches segment by segment
     if info.type == pafs.FileType.Directory:
         base, wanted = target, None
     else:

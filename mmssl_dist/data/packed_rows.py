@@ -80,6 +80,7 @@ def _fragments(table: pa.Table) -> pa.Table:
     narrow = (
         numbers.astype(np.uint16) if numbers.max(initial=0) < _NARROW else numbers
     )  # NumPy sorts those by digits
+    # Stable, so that rows of a bucket keep the order of the files: results do not depend on task sizes
     order = np.argsort(narrow, kind="stable")
     counts = np.bincount(numbers)
     present = np.flatnonzero(counts)

@@ -64,6 +64,7 @@ def read_interactions(
         if rest is not None:
             yield rest
         schema = _empty_schema(source) if rest is None else rest.schema
+        # Counts travel as rows: a task cannot return anything beside its table
         yield tally(schema, NULL_ID, nulls, number % buckets)
         if number == 0:  # every bucket has its files, however many groups of pieces there are
             for bucket in range(1, buckets):

@@ -156,7 +156,8 @@ class Pipeline:
         if isinstance(source, RawFiles):
             check_headers(self.job, source)
         self.check_artifacts(*map(self.folder.stage, stage.reads))
-        self.cluster.connect()  # before anything is removed
+        # Before anything is removed: a cluster that does not answer must not cost what is published
+        self.cluster.connect()
         stage.check(self.job, source)
         if force:
             stage.discard(self.job, source)

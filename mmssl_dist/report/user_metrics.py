@@ -58,6 +58,7 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
     tables = []
     for name in names:
         content = (evaluation / name).read_bytes()
+        # Read once, checked and parsed from the same bytes: the file may be replaced in between
         if hashlib.sha256(content).hexdigest() != manifest.files[name].sha256:
             raise ArtifactError(f"{evaluation.url}/{name}: not what the manifest says. Run evaluate --force.")
         file = pq.ParquetFile(pa.BufferReader(content))

@@ -100,8 +100,10 @@ def recommend_file(
 
         read = guarded(partial(_read_pieces, users=given))
         dataset = numbers(len(given.pieces)).map_batches(read, batch_format="pyarrow")
+        # Only now, when the file of users can be read, does an earlier result go
         begin(target)
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
+        # Actors instead of tasks, as each process reads the run's files once
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
         written = dataset.map_batches(
             _Recommender,
@@ -135,6 +137,7 @@ class _Recommender:
         table = self._lists(batch[USER_ID], known)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
+        # Named by its users: a task that is repeated writes the same file again instead of a second one
         name = f"{RECOMMENDATIONS}/part-{hashlib.sha256(repr(given).encode()).hexdigest()[:16]}.parquet"
         record = (self.target / name).write_bytes(sink.getvalue())
         counts = {"users": [table.num_rows], "unknown": [len(known) - sum(known)]}

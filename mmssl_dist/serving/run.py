@@ -288,6 +288,7 @@ class Run:
             first = np.arange(len(neighbours)) * len(self.items)  # makes a number of a row and a place
             left = np.repeat(first, [len(items) for items in left_out]) + np.concatenate(left_out)
             kept &= ~np.isin(first[:, None] + neighbours, left)
+        # Equal scores are ordered by number, so that every index and batch size gives the same list
         order = np.lexsort((neighbours, np.where(kept, -scores, np.inf)))[
             :, :k
         ]  # of equals the first place, as exported

@@ -55,6 +55,7 @@ def serve_until_stopped(
         WorkerError: a replica cannot read the run.
     """
     open_run(absolute(url), storage)  # before Ray is started
+    # Before Ray starts: that a port is taken should be known at once
     _require_free(where)
     joins = cluster_target(address) is not None
     ingress = nullcontext() if joins else straight_to_replicas(where.host)

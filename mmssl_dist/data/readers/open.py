@@ -63,6 +63,7 @@ def open_sources(data: Data, files: RawFiles, whole: bool = True) -> Sources:
     Raises:
         InputError: a file cannot be used, columns are missing, or ids or times of two files do not agree.
     """
+    # Features first: where interactions are delimited text, the features' types decide those of the ids
     features = open_features(data, files)
     item_ids = _feature_ids(data, features)
     interactions = open_interactions(data, files.interactions, item_ids, whole)

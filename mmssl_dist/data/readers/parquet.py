@@ -86,6 +86,7 @@ def row_group_pieces(footers: Sequence[Footer], rows: int) -> tuple[Piece, ...]:
     """Pieces of neighbouring row groups with about ``rows`` rows each."""
     pieces = []
     for number, footer in enumerate(footers):
+        # A piece is whole row groups, since Parquet is decoded by row group; one may exceed ``rows``
         first, start, end = 0, 0, 0
         for group, count in enumerate(footer.group_rows):
             end += count

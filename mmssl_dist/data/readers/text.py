@@ -84,6 +84,7 @@ def summarize_text(
     for file in files:
         raw_names(file, names)
     summarize = partial(_file_summary, files, names, null_values, whole)
+    # Threads suffice: Arrow parses without Python's lock, and one process holds what all files show
     with ThreadPoolExecutor(_THREADS) as pool:
         summaries = list(pool.map(summarize, range(len(files))))
     if not any(rows for rows, _ in summaries):
@@ -167,6 +168,7 @@ def named_blocks(
     """``text_blocks`` by the keys of ``names``; a column that a folder's name gives has its text in every
     row."""
     raw, written = raw_names(file, names), header(file)
+    # Where folders give all wanted columns, one of the file's own still has to be read: it has the rows
     stored = list(dict.fromkeys(column for column in raw.values() if column in written)) or written[:1]
     for columns in text_blocks(file, stored, null_values):
         rows = len(next(iter(columns.values())))

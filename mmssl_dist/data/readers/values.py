@@ -29,6 +29,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
     ids = checked_values(column, where)
     if is_number(ids.type) and not pa.types.is_integer(ids.type):
         ids = _whole_numbers(ids, where)
+    # Before any comparison of types: a part without values agrees with every type
     if ids.null_count == len(ids):
         return pa.nulls(len(ids), wanted)  # whatever its type: pandas makes floats of a column without values
     if is_text(ids.type) and pa.types.is_int64(wanted):
@@ -133,6 +134,7 @@ def canonical_table(
     def at_live(index: int) -> str:
         return at(int(live[index]) if len(live) else 0)
 
+    # Of a row that will be dropped neither is looked at: a bad time beside a missing id is no error
     for name in (TIME, SPLIT):
         if name in columns:
             values = checked_values(columns[name], at)
