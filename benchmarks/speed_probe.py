@@ -130,7 +130,8 @@ class Probe:
 
     def _contrast(self) -> None:
         x, y = self.x.clone().requires_grad_(), self.y.clone().requires_grad_()
-        contrastive(x, y, x, y, torch.arange(USERS), TEMPERATURE, USERS).backward()
+        everyone = {"x_all": x, "y_all": y, "positions": torch.arange(USERS)}
+        contrastive(x, y, **everyone, temperature=TEMPERATURE, count=USERS).backward()
 
     def _steps(self, losses: str, pairs: int, sampler: str) -> _Steps:
         at = losses, pairs, sampler

@@ -97,8 +97,16 @@ def worker_memory(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) ->
     if lists:
         host["learned lists"] = lists
     # a step's temporaries are free when it ends, and what happens between steps takes their space
-    if gpu:
+    if gpu and job.samples_on_device:
+        similar = items * job.partition.item_neighbours * modalities if job.model.item_graph.weight > 0 else 0
+        # ids of four bytes; the host keeps its lists, for the seeds
+        device["sampler's lists"] = _ID * nodes * (1 + modalities) + 2 * _WEIGHT * (edges + similar)
+        device |= {"step or validation": largest, "batches": batches}
+        del host["batches"]
+        batches = 0.0  # of the host
+    elif gpu:
         device |= {"step or validation": largest, "batch": one_batch}
+    if gpu:
         # rows are drawn, written and exported on the host; a step picks the features of its seeds there
         host["in transit"] = max(rows + start, checkpoint, batch.seeds * _features_of(sizes))
         host["gaps in the heap"] = (_HEAP - 1) * batches

@@ -142,7 +142,8 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
 
 def test_a_gpu_holds_what_is_planned():
     """peak: what benchmarks/gpu.py recorded on an H100 with the critic; cuBLAS takes a little besides."""
-    sets, peak = ("losses.adversarial.kind=critic", "training.batch_size=32768"), 1_479_918_080
+    peak = 1_479_918_080
+    sets = ("losses.adversarial.kind=critic", "training.batch_size=32768", "training.sampler=dgl")
     users, items, interactions = GPU_GRAPH
     graph = synthetic_graph(users, items, interactions, GPU_WIDTHS, 10)
     job = parse_job(
@@ -160,6 +161,11 @@ def test_a_gpu_holds_what_is_planned():
     assert peak / sum(before_validation.values()) == pytest.approx(1.05, abs=0.1)
     assert planned.total == sum(planned.host.values())
     assert planned.of_gpu.keys().isdisjoint(planned.of_machine)
+    keyed = job.model_copy(update={"training": job.training.model_copy(update={"sampler": "device"})})
+    on_device = memory.worker_memory(keyed, sizes, batch, 1)
+    assert on_device.of_gpu["sampler's lists"] > 2 * interactions * 8  # ids and weights of four bytes each
+    assert on_device.of_gpu["batches"] == planned.of_machine["batches"]
+    assert on_device.of_gpu.keys().isdisjoint(on_device.of_machine)
 
 
 def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchange) -> None:
