@@ -22,7 +22,7 @@ from mmssl_dist.graph.transfer import tensor
 from mmssl_dist.kernels.sums import scaled_sums
 
 COLUMNS = 32  # propagated together
-CHUNK_EDGES = 1 << 21  # whose source rows are held together: at most 256 MiB
+CHUNK_EDGES = 1 << 19  # whose source rows are held together: at most 64 MiB
 _ROWS = 4096  # put together from their columns at once
 
 

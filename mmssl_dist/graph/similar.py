@@ -26,7 +26,7 @@ from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, total
 
 EXACT = 100_000  # items up to which every pair is compared
 _QUERIES = 4096  # compared with a cell at once
-ROUND_BYTES = 1 << 27  # of rows that a worker receives to compare them, in one round
+ROUND_BYTES = 1 << 25  # of rows that a worker receives to compare them, in one round
 _MEASURED = 256  # items whose neighbours are compared with the exact ones
 
 

@@ -174,7 +174,7 @@ def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
     told = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
     assert len(told) == 5
     assert [each for each in told if each not in done.stdout.splitlines()] == []
-    for kind, amount in (("worker", "19.1 GB each"), ("its GPU", "5.9 GB of their GPUs")):
+    for kind, amount in (("worker", "18.1 GB each"), ("its GPU", "7.0 GB of their GPUs")):
         assert amount in guide
         size = " ".join(amount.split()[:2])
         assert re.search(rf"^memory (per|of) {kind}$(\n  .*)*\n  in all +{size}$", done.stdout, flags=re.M)
