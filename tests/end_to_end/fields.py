@@ -99,7 +99,7 @@ CHANGES = (
     _one("steps", "losses.contrastive.rows", "item_graph"),
     _one("steps", "losses.contrastive.rows", "modalities"),
     _one("steps", "losses.contrastive.weight", 0.1),
-    _one("steps", "losses.contrastive.temperature", 0.2),
+    _one("steps", "losses.contrastive.temperature", 0.4),
     _one("steps", "losses.adversarial.weight", 0.2),
     _one("steps", "losses.adversarial.kind", "perturbation"),
     _one("steps", "losses.adversarial.eps", 0.4, "losses.adversarial.kind=perturbation"),
