@@ -15,8 +15,8 @@ from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.training.state import ROWS_AT_ONCE
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
-EMPTY_WORKER = 560_000_000
-"""Bytes of a worker that has taken steps on a graph of a few nodes, as measured: Python, torch, DGL,
+EMPTY_WORKER = 720_000_000
+"""Bytes of a worker that has taken steps on a graph of a few nodes, as measured: Python, torch, DGL, Numba,
 DeepSpeed, Ray."""
 GPU_WORKER = 2_300_000_000
 """The same of a worker with a GPU, whose libraries take most of it; measured on an H100."""
