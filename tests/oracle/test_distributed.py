@@ -24,6 +24,7 @@ from tests.training import ITEM_GRAPH, ITEMS, USERS, make_job, make_trainer, pub
 TOLERANCE = 1e-5
 FULL = (
     "losses.candidates=all",
+    "losses.contrastive.temperature=0.5",  # the reference's
     "model.dropout=0",
     "losses.adversarial.gumbel_scale=0.001",
     "training.rows.learning_rate=0.01",
