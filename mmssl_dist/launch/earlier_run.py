@@ -91,15 +91,19 @@ def check_start(job: Job) -> None:
     if not file.exists():
         raise InputError(SETTING, f"{file.url} is missing", "a run keeps its job", _REMEDY)
     theirs = read_job(file.read_bytes().decode(), file.url)
-    if job.data.split.method == "ratio":
+    differing = list(_differences(job, theirs))
+    if differing:
+        raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
+
+
+def warn_of_overlap(job: Job) -> None:
+    """Warn where the earlier run may have been trained on what this one holds out."""
+    if job.training.start_from is not None and job.data.split.method == "ratio":
         _logger.warning(
             "the split of this run is random: interactions that it holds out may have trained %s, and "
             "metrics may be too high; with data.split.method temporal or leave_last_out they are not",
             job.training.start_from,
         )
-    differing = list(_differences(job, theirs))
-    if differing:
-        raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
 
 
 def check_widths(job: Job, partitions: Manifest) -> None:

@@ -41,7 +41,8 @@ def _start_of(job: Job) -> list[str]:
     if earlier is not None:
         return content(earlier)
     own = RunFolder.of(job).training.read()
-    return [] if own is None else list(own.facts.get("start", {}).get("content", []))
+    start = {} if own is None else own.facts.get("start", {})
+    return list(start.get("content", [])) if start.get("run") == job.training.start_from else []
 
 
 def run_name(job: Job, partitions: Manifest) -> str:

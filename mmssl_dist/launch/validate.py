@@ -12,7 +12,7 @@ from mmssl_dist.config.load import examine_job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import ConfigError, Problems
-from mmssl_dist.launch.earlier_run import check_start
+from mmssl_dist.launch.earlier_run import check_start, warn_of_overlap
 from mmssl_dist.launch.input_check import InputOverview, check_values
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output_folder, resolved
 
@@ -48,6 +48,7 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
         if job.search.space:
             problems.attempt(lambda: check_search(job))
     problems.raise_all(str(path))
+    warn_of_overlap(job)
     assert files is not None
     assert overview is not None
     return job, overview, len(files.all())

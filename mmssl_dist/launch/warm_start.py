@@ -42,7 +42,7 @@ def take_over(
 ) -> dict[str, float]:
     """Bring ``state`` from its beginning to where the run of ``training.start_from`` ended (collective).
 
-    Learned lists start empty, since the modality graph is made anew within the first epochs.
+    Learned lists start empty, since the modality graph is rebuilt within the first epochs.
 
     Returns:
         users/taken and items/taken, nodes whose rows were taken over; users/new and items/new, the others;

@@ -8,7 +8,7 @@ from typing import Any
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.errors import InputError
-from mmssl_dist.launch.earlier_run import check_start, check_widths
+from mmssl_dist.launch.earlier_run import check_start, check_widths, warn_of_overlap
 from mmssl_dist.launch.fingerprints import (
     evaluation_fingerprint,
     export_fingerprint,
@@ -106,6 +106,7 @@ def check_memory(job: Job, partitions: Manifest) -> None:
 def _check_training(job: Job, partitions: Manifest) -> None:
     check_start(job)
     check_widths(job, partitions)
+    warn_of_overlap(job)
     check_memory(job, partitions)
 
 

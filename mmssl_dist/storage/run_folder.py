@@ -50,7 +50,7 @@ class RunFolder:
     @classmethod
     def of(cls, job: Job) -> RunFolder:
         """The folder of ``job``."""
-        return cls(open_location(job.output, job.storage))
+        return cls.at(job.output, job.storage)
 
     @classmethod
     def at(cls, url: str, storage: Storage) -> RunFolder:

@@ -45,16 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
 
 
 def test_the_next_run_starts_from_the_one_before(folder, ray_address):
-    done = succeed(
-        folder,
-        "run",
-        "job.yaml",
-        *TODAY,
-        "--set=partition.parts=3",
-        "--from=yesterday",
-        "--address",
-        ray_address,
-    )
+    sets = (*TODAY, "--set=partition.parts=3", "--from=yesterday", "--address", ray_address)
+    done = succeed(folder, "run", "job.yaml", *sets)
     assert "earlier run: recall@20" in done.stderr
     assert f"started from {folder / 'yesterday'}, recall@20" in done.stderr
     facts = json.loads((folder / "today/training/manifest.json").read_text())["facts"]
@@ -65,16 +57,7 @@ def test_the_next_run_starts_from_the_one_before(folder, ray_address):
         assert figures[f"{side}/taken"] > 0
     assert facts["best"] >= figures["recall@20"] > 0
 
-    again = succeed(
-        folder,
-        "run",
-        "job.yaml",
-        *TODAY,
-        "--set=partition.parts=3",
-        "--from=yesterday",
-        "--address",
-        ray_address,
-    )
+    again = succeed(folder, "run", "job.yaml", *sets)
     assert set(stages(again.stderr.splitlines()).values()) == {"up to date"}
 
 
@@ -83,10 +66,12 @@ def test_a_finished_training_outlives_the_run_it_started_from(folder, ray_addres
         shutil.copytree(folder / name, folder / f"{name}-2", dirs_exist_ok=True)
     sets = (*TODAY, "--set=output=today-2", "--from=yesterday-2", "--address", ray_address)
     first = succeed(folder, "run", "job.yaml", *sets)
-    assert stages(first.stderr.splitlines())["train"] == "done"  # another start, so another training
+    assert stages(first.stderr.splitlines())["train"] == "done"  # other partitions than before
     shutil.rmtree(folder / "yesterday-2")
     done = succeed(folder, "run", "job.yaml", *sets)
     assert set(stages(done.stderr.splitlines()).values()) == {"up to date"}
+    refused = command(folder, "run", "job.yaml", *sets, "--from=yesterday-3")
+    assert refused.returncode == 2  # what is recorded is of the run that it started from, no other
 
 
 @pytest.mark.parametrize("name", ["run", "validate"])
