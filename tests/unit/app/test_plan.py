@@ -42,7 +42,7 @@ def test_a_graph_that_does_not_exist_yet(job_file):
 def test_what_breaks_is_told(job_file):
     done = call(job_file, *GIVEN, "--no-calibrate", "--memory", 0.2)
     assert "with 200.0 MB per worker: no number of workers fits" in done.stdout
-    assert "breaks: train: 0.6 GB per worker; no number of workers is enough" in done.stdout
+    assert "breaks: train: 0.7 GB per worker; no number of workers is enough" in done.stdout
 
 
 @pytest.mark.processes
