@@ -32,12 +32,13 @@ from mmssl_dist.data.columns import (
     VECTOR,
 )
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.ids import buckets_of, hashes, mix, one_array, positions, ranked, salt, shown
+from mmssl_dist.data.ids import buckets_of, hashes, one_array, positions, ranked, shown
 from mmssl_dist.data.order import order_of, sorted_rows
 from mmssl_dist.data.packed_rows import pack, unpack
 from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.rows import DUPLICATE, item_schema, live_and_tallies, tallied
 from mmssl_dist.errors import InputError
+from mmssl_dist.kernels.splitmix import mix, salt
 
 ITEMS_DROPPED = "items_dropped"
 UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS = "unknown_items", "unknown_interactions"

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmssl_dist.kernels.splitmix import mix
+
 _LONGEST_SHOWN = 80
 _KEPT = (
     pa.types.is_null,
@@ -16,8 +18,6 @@ _KEPT = (
     pa.types.is_timestamp,
     pa.types.is_duration,
 )
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def storage_type(raw: pa.DataType) -> pa.DataType:
@@ -81,22 +81,6 @@ def id_texts(ids: pa.ChunkedArray) -> pa.Array:
     if _is_binary(values.type):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     return values.cast(pa.string())
-
-
-def mix(values: np.ndarray) -> np.ndarray:
-    """uint64 -> uint64, a bijection without visible structure (the finalizer of SplitMix64)."""
-    mixed = values.astype(np.uint64, copy=True)
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= _MIX_1
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= _MIX_2
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
-
-
-def salt(seed: int, purpose: int) -> np.uint64:
-    """A number to xor hashes with, so that draws for different seeds and purposes are independent."""
-    return np.uint64(mix(np.asarray([(seed << 8) + purpose + 1], np.uint64))[0])
 
 
 def hashes(ids: pa.Array) -> np.ndarray:

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID, VECTOR
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.data.write import part, write_table
 from mmssl_dist.errors import InputError
+from mmssl_dist.kernels.splitmix import mix, salt
 from mmssl_dist.storage import Location
 
 INTERACTIONS = "interactions.parquet"

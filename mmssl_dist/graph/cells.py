@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.item_units import ItemUnits, smallest
 from mmssl_dist.graph.transfer import gather, total
+from mmssl_dist.kernels.splitmix import mix, salt
 
 _CELLS = 2  # per root of the number of items
 _SAMPLE = 32  # items per cell that the cells are learned from

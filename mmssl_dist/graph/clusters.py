@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Route
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, tensor
 from mmssl_dist.graph.voting_side import SUB_ROUNDS, VotingSide
+from mmssl_dist.kernels.splitmix import mix, salt
 
 ROUNDS = 4
 _HEAVIEST = 1 << 16  # clusters dealt one by one; lighter ones go by rows of one for each part

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Bipartite, Lists, bipartite
 from mmssl_dist.graph.homes import Homes, interactions_of, lists_at_home
 from mmssl_dist.graph.metis import metis
 from mmssl_dist.graph.streaming import streaming_cut
 from mmssl_dist.graph.transfer import gather, gather_on_first, id_type, scatter_from_first, send_to_owners
+from mmssl_dist.kernels.splitmix import mix, salt
 
 _HASH_BITS = 31
 _POLL_SECONDS = 2.0

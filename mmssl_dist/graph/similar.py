@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists, offsets
 from mmssl_dist.graph.cells import Cells, cells_of, learn_cells
@@ -23,6 +22,7 @@ from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.item_units import ItemUnits, smallest
 from mmssl_dist.graph.ranked_keys import EMPTY, ids_in, keys_of, merged
 from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, total
+from mmssl_dist.kernels.splitmix import mix, salt
 
 EXACT = 100_000  # items up to which every pair is compared
 _QUERIES = 4096  # compared with a cell at once

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists
 from mmssl_dist.graph.clusters import clusters, deal_clusters
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.transfer import gather, total
 from mmssl_dist.graph.voting_side import SUB_ROUNDS, VotingSide
+from mmssl_dist.kernels.splitmix import mix, salt
 
 NODE_BYTES = 40  # of one node, beyond the lists
 ROUNDS = 8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmssl_dist.data.ids import mix, salt
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists
 from mmssl_dist.graph.distinct import distinct
 from mmssl_dist.graph.transfer import tensor
+from mmssl_dist.kernels.splitmix import mix, salt
 from mmssl_dist.kernels.votes import best_labels, wishes
 
 SUB_ROUNDS = 32

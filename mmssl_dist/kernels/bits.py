@@ -1,4 +1,4 @@
-"""Words of bits inside kernels: SplitMix64's finalizer, counting bits, sets of ids with ranks.
+"""Words of bits inside kernels: SplitMix64, counting bits, sets of ids with ranks.
 
 A set of ids below n has one bit an id in ``bits`` [n // 64 + 1] uint64, and in ``before`` the number of
 members below each word's first, so that the rank of a member takes two reads. Both fit the processor's cache
@@ -11,24 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from mmssl_dist.kernels import splitmix
 from mmssl_dist.kernels.compiling import helper, kernel
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
+GOLDEN = np.uint64(splitmix.GOLDEN)
 ONE, S6, _LOW6 = np.uint64(1), np.uint64(6), np.uint64(63)
 _M1, _M2 = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
 _M4, _H01 = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
 _S2, _S4, _S56 = np.uint64(2), np.uint64(4), np.uint64(56)
 
 
+_finalize = helper(splitmix.finalize)
+
+
 @helper
-def mix(value: Any) -> Any:
-    """splitmix64: the golden increment and its finalizer."""
-    value = value + GOLDEN
-    value = (value ^ (value >> _S30)) * _FIRST
-    value = (value ^ (value >> _S27)) * _SECOND
-    return value ^ (value >> _S31)
+def splitmix64(value: Any) -> Any:
+    """The golden increment and the finalizer of a uint64."""
+    return _finalize(value + GOLDEN)
 
 
 @helper

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.kernels.bits import GOLDEN, mix
+from mmssl_dist.kernels import splitmix
+from mmssl_dist.kernels.bits import GOLDEN, splitmix64
 from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.splitmix import WORD
 
-WORD = (1 << 64) - 1
-_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _UNIFORM_BITS = 23  # (bits + 0.5) / 2^23 is exact in float32 and never 0 or 1
 _LEAST = 1 << 15  # numbers of a thread
 
@@ -96,26 +96,19 @@ def hash_words(key: int, ids: tuple[Tensor, ...]) -> Tensor:
     for part in ids:
         if part.dtype != torch.int64:
             raise TypeError(f"ids must be int64, got {part.dtype}")
-        spread = part * signed(_GOLDEN)
+        spread = part * signed(splitmix.GOLDEN)
         state = mix_words(spread.bitwise_xor_(signed(key)) if state is None else spread ^ state)
     if state is None:
         raise TypeError("at least one tensor of ids is needed")
     return state
 
 
-def mix_word(value: int) -> int:
-    """splitmix64: the golden increment and its finalizer, on Python integers."""
-    value = (value + _GOLDEN) & WORD
-    value = ((value ^ (value >> 30)) * _FIRST) & WORD
-    value = ((value ^ (value >> 27)) * _SECOND) & WORD
-    return value ^ (value >> 31)
-
-
 def mix_words(value: Tensor) -> Tensor:
     """``mix_word`` on a temporary int64 tensor, in place: it wraps around as unsigned integers do."""
-    value = value.add_(signed(_GOLDEN))
-    value = value.bitwise_xor_(shift_right(value, 30)).mul_(signed(_FIRST))
-    value = value.bitwise_xor_(shift_right(value, 27)).mul_(signed(_SECOND))
+    # Written out, since torch shifts no unsigned 64-bit integers; a test compares all forms bit by bit.
+    value = value.add_(signed(splitmix.GOLDEN))
+    value = value.bitwise_xor_(shift_right(value, 30)).mul_(signed(splitmix.FIRST))
+    value = value.bitwise_xor_(shift_right(value, 27)).mul_(signed(splitmix.SECOND))
     return value.bitwise_xor_(shift_right(value, 31))
 
 
@@ -150,16 +143,18 @@ def _uniform(
     key: np.uint64, rows: np.ndarray, columns: np.ndarray, out: np.ndarray, first: int, last: int
 ) -> None:
     for i in range(first, last):
-        state = mix((np.uint64(rows[i]) * GOLDEN) ^ key)
+        state = splitmix64((np.uint64(rows[i]) * GOLDEN) ^ key)
         for j in range(len(columns)):
-            bits = mix(state ^ (np.uint64(columns[j]) * GOLDEN)) >> _S41
+            bits = splitmix64(state ^ (np.uint64(columns[j]) * GOLDEN)) >> _S41
             out[i, j] = (np.float32(np.int32(bits)) + _HALF) * _UNIT
 
 
 @kernel("void(uint64, int64[::1], float32[::1], int64, int64)")
 def _uniform_of_one(key: np.uint64, ids: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
     for i in range(first, last):
-        out[i] = (np.float32(np.int32(mix((np.uint64(ids[i]) * GOLDEN) ^ key) >> _S41)) + _HALF) * _UNIT
+        out[i] = (
+            np.float32(np.int32(splitmix64((np.uint64(ids[i]) * GOLDEN) ^ key) >> _S41)) + _HALF
+        ) * _UNIT
 
 
 @kernel("void(uint64, float32, float32, int64[::1], float32[:, ::1], float32[:, ::1], int64, int64)")
@@ -174,9 +169,9 @@ def _mask(
     last: int,
 ) -> None:
     for i in range(first, last):
-        state = mix((np.uint64(ids[i]) * GOLDEN) ^ key)
+        state = splitmix64((np.uint64(ids[i]) * GOLDEN) ^ key)
         for j in range(rows.shape[1]):
-            bits = mix(state ^ (np.uint64(j) * GOLDEN)) >> _S41
+            bits = splitmix64(state ^ (np.uint64(j) * GOLDEN)) >> _S41
             drawn = (np.float32(np.int32(bits)) + _HALF) * _UNIT
             # times zero, as in torch, so that a row that is not finite stays so
             out[i, j] = rows[i, j] * (scale if drawn >= rate else np.float32(0.0))

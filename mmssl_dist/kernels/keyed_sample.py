@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.kernels.bits import GOLDEN, mix
+from mmssl_dist.kernels import splitmix
+from mmssl_dist.kernels.bits import GOLDEN, splitmix64
 from mmssl_dist.kernels.compiling import in_pieces, kernel
-from mmssl_dist.kernels.keyed import WORD, mix_words, shift_right, signed
+from mmssl_dist.kernels.keyed import mix_words, shift_right, signed
+from mmssl_dist.kernels.splitmix import WORD
 
 _LEAST_ROWS = 1 << 10  # of a thread
-_GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN = signed(splitmix.GOLDEN)
 _S32 = np.uint64(32)
 
 
@@ -61,8 +63,8 @@ def sample_rows_plain(
     degrees = indptr.index_select(0, rows + 1) - starts
     counts = degrees.clamp(max=fanout)
     slots = torch.arange(fanout, device=rows.device).unsqueeze(1)
-    state = mix_words(((rows + first_node) * signed(_GOLDEN)).bitwise_xor_(signed(key)))
-    bits = shift_right(mix_words(((slots + 1) * signed(_GOLDEN)).bitwise_xor(state)), 32)  # [fanout, k]
+    state = mix_words(((rows + first_node) * _GOLDEN).bitwise_xor_(signed(key)))
+    bits = shift_right(mix_words(((slots + 1) * _GOLDEN).bitwise_xor(state)), 32)  # [fanout, k]
     top = (degrees - fanout) + slots
     drawn = shift_right(bits * (top + 1).clamp(min=0), 32)
     for slot in range(1, fanout):
@@ -109,10 +111,10 @@ def _draw(
             continue
         at = ends[i] - fanout
         scale = np.float32(degree) / np.float32(fanout)
-        state = mix((np.uint64(rows[i] + first_node) * GOLDEN) ^ key)
+        state = splitmix64((np.uint64(rows[i] + first_node) * GOLDEN) ^ key)
         for j in range(fanout):
             top = degree - fanout + j
-            bits = mix(state ^ (np.uint64(j + 1) * GOLDEN)) >> _S32
+            bits = splitmix64(state ^ (np.uint64(j + 1) * GOLDEN)) >> _S32
             drawn = np.int64((bits * np.uint64(top + 1)) >> _S32)
             for k in range(j):
                 if chosen[k] == drawn:

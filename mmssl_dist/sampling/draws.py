@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.kernels.keyed import WORD, hash_words, mix_word, shift_right, uniform
+from mmssl_dist.kernels.keyed import hash_words, shift_right, uniform
+from mmssl_dist.kernels.splitmix import WORD, mix_word
 
 __all__ = ["Purpose", "generator", "integers", "key", "normal", "uniform"]
 

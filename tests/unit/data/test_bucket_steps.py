@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from mmssl_dist.config.data_sections import Split
 from mmssl_dist.data.bucket_steps import Catalogue, distinct, held_out_digests, settle_items, settle_users
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.ids import buckets_of, hashes, mix, positions, ranked
+from mmssl_dist.data.ids import buckets_of, hashes, positions, ranked
 from mmssl_dist.data.k_core import drop_rare
 from mmssl_dist.data.packed_rows import pack, unpack
 from mmssl_dist.data.rows import item_schema, tally
 from mmssl_dist.errors import InputError
+from mmssl_dist.kernels.splitmix import mix
 from mmssl_dist.storage import open_location
 from tests.unit.data.raw import make_job
 

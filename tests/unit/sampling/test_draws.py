@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mmssl_dist.kernels.keyed import mix_word
+from mmssl_dist.kernels.splitmix import mix_word
 from mmssl_dist.sampling import draws
 
 N = 200_000
