@@ -11,6 +11,7 @@ from mmssl_dist.app import (
     cluster_commands,
     comparison_commands,
     data_commands,
+    init_command,
     plan_command,
     run_commands,
     stage_commands,
@@ -26,6 +27,7 @@ app = typer.Typer(
     help="Train multi-modal recommenders (MMSSL) on one machine or a Ray cluster, from one YAML.",
 )
 for group in (
+    init_command,
     stage_commands,
     cluster_commands,
     data_commands,

@@ -52,7 +52,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     commands = (
-        "validate prepare partition train evaluate export run tune submit doctor jobs "
+        "init validate prepare partition train evaluate export run tune submit doctor jobs "
         "synthesize convert fetch recommend similar serve report summarize compare plan"
     ).split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
@@ -79,6 +79,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
         "plan",
         "convert",
         "fetch",
+        "init",
     ],
 )
 def test_each_command_explains_itself(command):

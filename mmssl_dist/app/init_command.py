@@ -1,0 +1,171 @@
+"""The command that writes a first job: init."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmssl_dist.app.options import Debug, StorageSettings, parse_storage_settings
+from mmssl_dist.app.reporting import reported
+from mmssl_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mmssl_dist.datasets.job_proposal import Ask, Question
+    from mmssl_dist.launch.input_check import InputOverview
+
+    TextOf = Callable[[str | None], str]  # the job's YAML, by what becomes of unknown items
+
+app = typer.Typer()
+_UNKNOWN_ITEMS = "data.unknown_items"
+
+
+@app.command()
+@reported
+def init(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or URL of your files.")],
+    job_file: Annotated[Path, typer.Option("--job", metavar="FILE", help="YAML to write.")] = Path(
+        "job.yaml"
+    ),
+    output: Annotated[
+        str | None, typer.Option(metavar="RUN", help="The job's output. Default: runs/NAME-OF-FOLDER.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Ask nothing: take every proposal, refuse where there is none.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the YAML if it exists.")] = False,
+    settings: StorageSettings = None,
+    debug: Debug = False,
+) -> None:
+    """Write a job for the files in a folder.
+
+    Reads the headers of Parquet, CSV, TSV, .inter and .npy files, finds interactions, features, titles and
+    times, and asks for what it cannot see. The job is checked as `validate` does before it is written.
+    """
+    from mmssl_dist.datasets.inventory import take_inventory
+    from mmssl_dist.datasets.job_proposal import propose
+    from mmssl_dist.datasets.job_text import job_text
+    from mmssl_dist.report.job_summary import input_lines
+    from mmssl_dist.storage import open_location
+    from mmssl_dist.storage.paths import absolute
+
+    if job_file.exists() and not force:
+        raise InputError(
+            "--job", job_file, "an existing file is kept", "Name another one, or overwrite it with --force."
+        )
+    ask = _proposals if yes else _prompt
+    storage = parse_storage_settings(settings)
+    proposal = propose(take_inventory(open_location(absolute(folder), storage)), ask)
+
+    def text(unknown_items: str | None) -> str:
+        name = Path(absolute(folder)).name or "mine"
+        return job_text(
+            proposal,
+            path=folder,
+            output=output or f"runs/{name}",
+            storage=storage,
+            unknown_items=unknown_items,
+        )
+
+    written, overview = _accepted(text, ask, str(job_file))
+    _write(job_file, written)
+    typer.echo("\n".join((*_decisions(written), *input_lines(overview))))
+    typer.echo(f"{job_file}: written; next: mmssl-dist run {job_file}")
+
+
+def _accepted(text: TextOf, ask: Ask, source: str) -> tuple[str, InputOverview]:
+    """The job's text that the checks of `validate` accept, and what they saw."""
+    from mmssl_dist.datasets.job_proposal import Question
+
+    try:
+        return text(None), _checked(text(None), source)
+    except InputError as error:
+        if error.where != _UNKNOWN_ITEMS:
+            raise
+        question = f"{error.value}. Leave these interactions out, or keep the items without features?"
+        try:
+            answer = ask(Question(_UNKNOWN_ITEMS, question, ("drop", "keep"), None))
+        except _NoProposalError:
+            raise error from None
+    return text(answer), _checked(text(answer), source)
+
+
+def _checked(text: str, source: str) -> InputOverview:
+    from mmssl_dist.config import read_job
+    from mmssl_dist.data.split_labels import with_labelled_split
+    from mmssl_dist.launch.input_check import check_values
+    from mmssl_dist.launch.preflight import check_data, check_headers, check_output_folder, resolved
+
+    job = resolved(read_job(text, source))
+    files = check_data(job)
+    job = with_labelled_split(job, files.interactions)
+    check_headers(job, files)
+    check_output_folder(job)
+    return check_values(job, files)
+
+
+class _NoProposalError(InputError):
+    """With --yes, a question without a proposal."""
+
+
+def _proposals(question: Question) -> str:
+    """The proposal, without asking."""
+    if question.proposal is None:
+        raise _NoProposalError(
+            question.key,
+            "no proposal",
+            f"{question.text} ({', '.join(question.choices)})",
+            "Call init without --yes and answer, or write the job by hand.",
+        )
+    return question.proposal
+
+
+def _prompt(question: Question) -> str:
+    """The answer of whoever sits at the terminal."""
+    choices = ", ".join(question.choices)
+    try:
+        while True:
+            answer = typer.prompt(f"{question.text} ({choices})", default=question.proposal, err=True)
+            if answer in question.choices:
+                return str(answer)
+            typer.echo(f"{answer}: not one of {choices}", err=True)
+    except typer.Abort as error:
+        raise InputError(
+            question.key,
+            "no answer",
+            f"{question.text} ({choices})",
+            "Answer at a terminal, or take the proposals with --yes.",
+        ) from error
+
+
+def _decisions(text: str) -> list[str]:
+    """The data section of the job, and the files it leaves out."""
+    lines = text.splitlines()
+    start, end = (
+        lines.index("data:"),
+        next(i for i, line in enumerate(lines) if line.startswith("partition:")),
+    )
+    unused = [line.removeprefix("# ") for line in lines if line.startswith("# Not used: ")]
+    return [*(line.rstrip() for line in lines[start : end - 1]), *unused]
+
+
+def _write(job_file: Path, text: str) -> None:
+    """Write the file at once, or not at all."""
+    partial = job_file.with_name(f".{job_file.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        job_file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, job_file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            "--job",
+            job_file,
+            f"it must be a file that can be written ({error.strerror})",
+            "Name another one.",
+        ) from error

@@ -1,0 +1,267 @@
+"""What a folder of raw files holds, from headers and first rows: tables, matrices and images.
+
+Files that belong together, such as the parts below one folder, make one table. Nothing is decided here: see
+``job_proposal``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+
+from mmssl_dist.config.data_sections import Columns
+from mmssl_dist.data.files import PARQUET_SUFFIXES, RELEASE_FILES, TABLE_SUFFIXES, RawFile, expand
+from mmssl_dist.data.ids import is_number, is_text, storage_type
+from mmssl_dist.data.readers.delimited import header, text_blocks
+from mmssl_dist.data.readers.id_types import text_ids
+from mmssl_dist.data.readers.list_columns import list_type, value_type
+from mmssl_dist.data.readers.numbered import open_numbered
+from mmssl_dist.data.readers.parquet import read_footers
+from mmssl_dist.data.readers.text import bare
+from mmssl_dist.data.readers.times import is_moment, time_summary
+from mmssl_dist.errors import InputError, StorageFault
+from mmssl_dist.storage import Location
+
+INTER = ".inter"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
+_READ = (*TABLE_SUFFIXES, INTER)
+_THREADS = 16
+_NUMBERED_PART = r"[-_.][0-9]+"  # of a file's name: part-0001.csv
+
+ValueType = Literal["integer", "text", "moment", "number", "vector", "binary", "other"]
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """Files of one format with the same columns.
+
+    Attributes:
+        name: of the file, the folder or the glob, below the examined folder.
+        files: the files.
+        columns: what the values of each column are; RecBole's ``:type`` is not part of a name.
+    """
+
+    name: str
+    files: tuple[RawFile, ...]
+    columns: Mapping[str, ValueType] = field(hash=False)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether the files are Parquet."""
+        return self.files[0].location.path.endswith(PARQUET_SUFFIXES)
+
+    @property
+    def is_inter(self) -> bool:
+        """Whether the files are RecBole's."""
+        return self.files[0].location.path.endswith(INTER)
+
+    def columns_of(self, *types: ValueType) -> list[str]:
+        """The columns with values of these types, in the file's order."""
+        return [name for name, of in self.columns.items() if of in types]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A ``.npy`` file: one vector of ``dimension`` values for each of the items 0 to ``rows`` - 1."""
+
+    name: str
+    rows: int
+    dimension: int
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Image files of one folder: their names without suffix, and the path with ``{item}`` in its place."""
+
+    pattern: str
+    stems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The content of a folder.
+
+    Attributes:
+        release: train.json, val.json and test.json of MMSSL's release are there.
+        tables, matrices, images: what readers can use.
+        unusable: by file, why it cannot be used.
+    """
+
+    release: bool
+    tables: tuple[RawTable, ...]
+    matrices: tuple[Matrix, ...]
+    images: tuple[ImageFolder, ...]
+    unusable: Mapping[str, str] = field(hash=False)
+
+
+def take_inventory(root: Location) -> Inventory:
+    """What the files below the folder ``root`` are.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not root.is_folder():
+        raise InputError("FOLDER", root.url, "the folder must exist", "Check the path or URL.")
+    names = [name for name in map(root.relative, root.files()) if _is_visible(name)]
+    unusable: dict[str, str] = {}
+    tables = [
+        table
+        for group in _groups(name for name in names if name.endswith(_READ))
+        for table in _tables(root, group, unusable)
+    ]
+    matrices = [_matrix(root, name, unusable) for name in names if name.endswith(".npy")]
+    release = set(RELEASE_FILES) <= set(names)
+    known = (*_READ, ".npy", *IMAGE_SUFFIXES)
+    for name in names:
+        if not name.lower().endswith(known) and not (release and name in RELEASE_FILES):
+            unusable[name] = "no reader for files of this name"
+    return Inventory(
+        release=release,
+        tables=tuple(tables),
+        matrices=tuple(matrix for matrix in matrices if matrix is not None),
+        images=tuple(_images(names)),
+        unusable=unusable,
+    )
+
+
+def _is_visible(name: str) -> bool:
+    return not any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
+
+
+def _groups(names: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Files that may be parts of one table, with the name that stands for all of them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        folders = list(PurePosixPath(name).parts[:-1])
+        while folders and "=" in folders[-1]:
+            folders.pop()
+        numbered = re.sub(_NUMBERED_PART, lambda part: f"{part[0][0]}*", name)
+        groups.setdefault("/".join(folders) or numbered, []).append(name)
+    return list(groups.items())
+
+
+def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, str]) -> list[RawTable]:
+    """One table of all files, or where they differ a table of each."""
+    whole, names = group
+    files = [expand(root, name, "FOLDER", _READ)[0] for name in names]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(_column_names, files))
+    readable = [(name, file) for name, file, columns in zip(names, files, found, strict=True) if columns]
+    for name, file, columns in zip(names, files, found, strict=True):
+        if not columns:
+            unusable[name] = _reason(file)
+    formats = {next(suffix for suffix in _READ if name.endswith(suffix)) for name in names}
+    if len(readable) == len(files) > 1 and len(set(found)) == 1 and len(formats) == 1:
+        return _table(whole, tuple(files), unusable)
+    return [table for name, file in readable for table in _table(name, (file,), unusable)]
+
+
+def _table(name: str, files: tuple[RawFile, ...], unusable: dict[str, str]) -> list[RawTable]:
+    try:
+        columns = _value_types(files[0])
+    except InputError as error:
+        _raise_faults(error)
+        unusable[name] = str(error)
+        return []
+    keys = {key: _text_type([value]) for key, value in files[0].keys.items() if key not in columns}
+    return [RawTable(name, files, {**columns, **keys})]
+
+
+def _column_names(file: RawFile) -> tuple[str, ...]:
+    """The names of the columns; none of a file that cannot be read."""
+    try:
+        if file.location.path.endswith(PARQUET_SUFFIXES):
+            return tuple(read_footers([file])[0].schema.names)
+        return tuple(map(bare, header(file))) if file.location.path.endswith(INTER) else tuple(header(file))
+    except InputError as error:
+        _raise_faults(error)
+        return ()
+
+
+def _reason(file: RawFile) -> str:
+    try:
+        _value_types(file)
+    except InputError as error:
+        _raise_faults(error)
+        return str(error)
+    return "it has no columns"
+
+
+def _value_types(file: RawFile) -> dict[str, ValueType]:
+    """What the values of each column are: by the schema of Parquet, by the first rows of text."""
+    if file.location.path.endswith(PARQUET_SUFFIXES):
+        schema = read_footers([file])[0].schema
+        return {column.name: _schema_type(column.type) for column in schema}
+    written = header(file)
+    first = next(text_blocks(file, written, Columns().null_values), {})
+    inter = file.location.path.endswith(INTER)
+    return {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}
+
+
+def _schema_type(raw: pa.DataType) -> ValueType:
+    lists, stored = list_type(raw), storage_type(raw)
+    if lists is not None:
+        values = value_type(lists)
+        return "vector" if values is not None and pa.types.is_floating(values) else "other"
+    if pa.types.is_integer(stored):
+        return "integer"
+    if is_number(stored):
+        return "number"
+    if is_text(stored):
+        return "text"
+    if is_moment(stored):
+        return "moment"
+    binary = pa.types.is_binary(stored) or pa.types.is_large_binary(stored)
+    return "binary" if binary else "other"
+
+
+def _block_type(texts: pa.Array | None, source: str) -> ValueType:
+    if texts is None or texts.null_count == len(texts):
+        return "other"
+    ids = text_ids(texts, source, lambda index: source)
+    if ids.numeric:
+        return "integer"
+    if ids.fraction and not ids.text:
+        return "number"
+    times = time_summary(texts, lambda index: source)
+    return "moment" if times.moment and not (times.number or times.other) else "text"
+
+
+def _text_type(values: list[str | None]) -> ValueType:
+    return _block_type(pa.array(values, pa.string()), "a folder's name")
+
+
+def _matrix(root: Location, name: str, unusable: dict[str, str]) -> Matrix | None:
+    try:
+        matrix = open_numbered(expand(root, name, "FOLDER", (".npy",))[0])
+    except InputError as error:
+        _raise_faults(error)
+        unusable[name] = str(error)
+        return None
+    return Matrix(name, matrix.rows, matrix.dimension)
+
+
+def _images(names: Iterable[str]) -> list[ImageFolder]:
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix in IMAGE_SUFFIXES:
+            stems.setdefault(str(path.with_name(f"{{item}}{path.suffix}")), []).append(path.stem)
+    return [ImageFolder(pattern, tuple(found)) for pattern, found in stems.items()]
+
+
+def _raise_faults(error: InputError) -> None:
+    """Raise what is no fault of the file: the storage did not answer."""
+    if isinstance(error, StorageFault):
+        raise error

@@ -1,0 +1,329 @@
+"""Which files and columns of a folder a job reads: decided where headers leave one answer, asked where not.
+
+Names decide first, then types, then what two tables have in common: the column that interactions and features
+share is the item's id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from mmssl_dist.data.images import IMAGE
+from mmssl_dist.data.split_labels import LABEL
+from mmssl_dist.data.titles import TITLE
+from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
+from mmssl_dist.errors import InputError
+
+NONE = "none"
+"""The answer that leaves an optional setting out."""
+
+_USERS = tuple("userid user uid usr customerid customer memberid member accountid account clientid".split())
+_USERS += tuple("client visitorid visitor reviewerid reviewer buyerid buyer profileid sessionid".split())
+_ITEMS = tuple("itemid item iid productid product sku asin parentasin movieid movie videoid video".split())
+_ITEMS += tuple("trackid track songid song articleid article bookid book isbn businessid listingid".split())
+_ITEMS += tuple("postid photoid newsid gameid appid contentid docid".split())
+_TIMES = tuple("timestamp time eventtime datetime date ts at createdat unixreviewtime unixtime when".split())
+_TIMES += tuple("viewedat clickedat purchasedat orderedat ratedat reviewedat day".split())
+_SPLITS = (LABEL, "split")
+_INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
+_IDS: tuple[ValueType, ...] = ("integer", "text")
+_ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
+_COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What headers do not show.
+
+    Attributes:
+        key: the setting.
+        text: the question, for people.
+        choices: the possible answers.
+        proposal: the likeliest answer; None where nothing speaks for any.
+    """
+
+    key: str
+    text: str
+    choices: tuple[str, ...]
+    proposal: str | None
+
+
+Ask = Callable[[Question], str]
+
+
+@dataclass(frozen=True)
+class ProposedFeatures:
+    """A modality: its settings, and a remark on its vectors."""
+
+    settings: Mapping[str, str]
+    remark: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProposal:
+    """The ``data`` section of a job.
+
+    Attributes:
+        layout, interactions, columns, titles, images, split: as in the section; None where nothing is set.
+        split_choices: the methods that these interactions allow.
+        interactions_remark: what the files hold.
+        modalities: by name.
+        unused: by file, why it is left out.
+    """
+
+    layout: str
+    interactions: str | None
+    interactions_remark: str
+    columns: Mapping[str, str]
+    modalities: Mapping[str, ProposedFeatures]
+    titles: str | None
+    images: str | None
+    split: str
+    split_choices: tuple[str, ...]
+    unused: Mapping[str, str] = field(hash=False)
+
+
+def propose(inventory: Inventory, ask: Ask) -> JobProposal:
+    """What a job over the files of ``inventory`` reads.
+
+    Args:
+        inventory: the files.
+        ask: answers a question with one of its choices.
+
+    Raises:
+        InputError: there are no interactions, or no feature vectors.
+    """
+    if inventory.release:
+        return _of_release(inventory)
+    table = _interactions(inventory.tables, ask)
+    item = _item_column(table, inventory.tables, ask)
+    time, split = _time_column(table, item, ask), _split_column(table)
+    columns = {"user": _user_column(table, (item, time, split), ask), "item": item}
+    columns |= {name: value for name, value in (("time", time), ("split", split)) if value is not None}
+    others = [other for other in inventory.tables if other is not table]
+    modalities, reasons = _modalities(inventory, others, columns["item"], table.columns[item], ask)
+    titles = _titles(others, item, ask)
+    images = _images(inventory, others, item, ask)
+    choices: tuple[str, ...] = ("given",) if split else ()
+    choices += ("leave_last_out", "temporal") if time else ()
+    choices += ("ratio",)
+    method = _settle(
+        "data.split.method",
+        "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
+        "ratio: at random; given: by the column",
+        choices,
+        choices[0],
+        ask,
+    )
+    if method != "given":
+        columns.pop("split", None)
+    used = {table.name, titles, images, *(one.settings["file"] for one in modalities.values())}
+    unused = {**inventory.unusable, **reasons}
+    for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
+        if name not in used:
+            unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")
+    return JobProposal(
+        layout="inter" if table.is_inter else "table",
+        interactions=table.name,
+        interactions_remark=f"{table.bytes:,} bytes, columns {', '.join(table.columns)}",
+        columns=columns,
+        modalities=modalities,
+        titles=titles,
+        images=images,
+        split=method,
+        split_choices=choices,
+        unused=unused,
+    )
+
+
+def _of_release(inventory: Inventory) -> JobProposal:
+    modalities, reasons = _matrices(inventory, "integer")
+    _require_modalities(modalities, reasons)
+    unused = dict(inventory.unusable)
+    unused |= {table.name: "the layout mmssl reads its three JSON files" for table in inventory.tables}
+    return JobProposal(
+        layout="mmssl",
+        interactions=None,
+        interactions_remark="train.json, val.json and test.json, whose split is kept",
+        columns={},
+        modalities=modalities,
+        titles=None,
+        images=None,
+        split="given",
+        split_choices=("given", "ratio"),
+        unused=unused,
+    )
+
+
+def _interactions(tables: Sequence[RawTable], ask: Ask) -> RawTable:
+    """The table of who did what."""
+    with_ids = [t for t in tables if len(t.columns_of(*_IDS)) >= 2 and not t.columns_of("vector", "binary")]
+    named = [t for t in with_ids if _named(t, _USERS, _IDS) and _named(t, _ITEMS, _IDS)]
+    candidates = sorted(named or with_ids, key=lambda t: (not _looks_like_interactions(t), -t.bytes))
+    if not candidates:
+        raise InputError(
+            "FOLDER",
+            "no table of interactions",
+            "a table has a column with the user's id and one with the item's",
+            "Name a folder with such a table: Parquet, CSV, TSV or .inter, with a header.",
+        )
+    names = tuple(table.name for table in candidates)
+    clear = bool(named) and (len(named) == 1 or _looks_like_interactions(candidates[0]))
+    question = "Which table says who interacted with what?"
+    chosen = _settle("data.interactions", question, names, names[0] if clear else None, ask)
+    return candidates[names.index(chosen)]
+
+
+def _looks_like_interactions(table: RawTable) -> bool:
+    return any(word in table.name.lower() for word in _INTERACTIONS)
+
+
+def _item_column(table: RawTable, tables: Sequence[RawTable], ask: Ask) -> str:
+    named = _named(table, _ITEMS, _IDS)
+    ids = tuple(table.columns_of(*_IDS))
+    if not named:  # the column that features name too
+        featured = [set(t.columns_of(*_IDS)) for t in tables if t is not table and t.columns_of("vector")]
+        named = [name for name in ids if any(name in columns for columns in featured)]
+        named = named if len(named) == 1 else []
+    if len(named) == 1:
+        return named[0]
+    question = f"Which column of {table.name} has the item's id?"
+    return ask(Question("data.columns.item", question, ids, named[0] if named else None))
+
+
+def _user_column(table: RawTable, taken: tuple[str | None, ...], ask: Ask) -> str:
+    ids = tuple(name for name in table.columns_of(*_IDS) if name not in taken)
+    named = [name for name in _named(table, _USERS, _IDS) if name in ids]
+    if len(named) == 1:
+        return named[0]
+    if not ids:
+        raise InputError(
+            table.name,
+            f"columns {', '.join(table.columns)}",
+            "interactions have a column with the user's id, which is an integer or a text",
+            "Add the column.",
+        )
+    question = f"Which column of {table.name} has the user's id?"
+    return _settle("data.columns.user", question, ids, named[0] if named else None, ask)
+
+
+def _time_column(table: RawTable, item: str, ask: Ask) -> str | None:
+    named = [name for name in _named(table, _TIMES, ("moment", "integer", "number")) if name != item]
+    choices = tuple(dict.fromkeys((*named, *table.columns_of("moment"))))
+    if len(choices) < 2:
+        return next(iter(choices), None)
+    question = f"Which column of {table.name} has the time of the interaction?"
+    chosen = ask(Question("data.columns.time", question, (*choices, NONE), choices[0]))
+    return None if chosen == NONE else chosen
+
+
+def _split_column(table: RawTable) -> str | None:
+    return next((name for name in _SPLITS if table.columns.get(name) in _IDS), None)
+
+
+def _modalities(
+    inventory: Inventory, tables: Sequence[RawTable], item: str, item_type: ValueType, ask: Ask
+) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
+    """Every list column of numbers and every matrix; and why others cannot be used.
+
+    Raises:
+        InputError: there is none.
+    """
+    modalities, reasons = _matrices(inventory, item_type)
+    for table in tables:
+        vectors = table.columns_of("vector")
+        if not vectors:
+            continue
+        ids = table.columns_of(*_IDS)
+        if not ids or not table.is_parquet:
+            reasons[table.name] = "its vectors have no column with the item's id beside them"
+            continue
+        own = item if item in ids else None
+        own = own or next(iter(_named(table, _ITEMS, _IDS)), None)
+        question = f"Which column of {table.name} has the item's id?"
+        key = f"data.modalities.{_modality(table.name)}.item"
+        chosen = own or _settle(key, question, tuple(ids), None, ask)
+        for vector in vectors:
+            alone = len(vectors) == 1 or vector.lower() in _COLUMN_OF_VECTORS
+            name = _unused_name(_modality(table.name if alone else vector), modalities)
+            settings = {"file": table.name, "item": chosen, "vector": vector}
+            modalities[name] = ProposedFeatures(settings, f"{table.bytes:,} bytes")
+    _require_modalities(modalities, reasons)
+    return modalities, reasons
+
+
+def _matrices(
+    inventory: Inventory, item_type: ValueType
+) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
+    modalities: dict[str, ProposedFeatures] = {}
+    reasons: dict[str, str] = {}
+    for matrix in inventory.matrices:
+        if item_type != "integer":
+            reasons[matrix.name] = "its rows belong to items 0, 1, ..., and these items have texts for ids"
+            continue
+        name = _unused_name(_modality(matrix.name), modalities)
+        remark = f"row r is item r, of {matrix.rows:,}; {matrix.dimension} values"
+        modalities[name] = ProposedFeatures({"file": matrix.name}, remark)
+    return modalities, reasons
+
+
+def _require_modalities(modalities: Mapping[str, object], reasons: Mapping[str, str]) -> None:
+    if not modalities:
+        seen = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise InputError(
+            "FOLDER",
+            f"no feature vectors{f' ({seen})' if seen else ''}",
+            "items have features: a list column of numbers beside their id in Parquet, or the rows of a .npy",
+            "Compute embeddings of images or texts, write them there, and call init again.",
+        )
+
+
+def _titles(tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
+    """A table with a column ``title`` beside the item's id."""
+    candidates = tuple(
+        t.name for t in tables if t.columns.get(TITLE) == "text" and item in t.columns and not t.is_inter
+    )
+    if len(candidates) < 2:
+        return next(iter(candidates), None)
+    question = "Which table has the titles of items?"
+    chosen = ask(Question("data.titles", question, (*candidates, NONE), candidates[0]))
+    return None if chosen == NONE else chosen
+
+
+def _images(inventory: Inventory, tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
+    """Pictures named after items, or a Parquet column of them."""
+    candidates = [folder.pattern for folder in inventory.images]
+    candidates += [
+        t.name for t in tables if t.is_parquet and t.columns.get(IMAGE) == "binary" and item in t.columns
+    ]
+    if not candidates:
+        return None
+    question = "Which pictures show the items, in the report? {item} stands for the item's id"
+    chosen = ask(Question("data.images", question, (*candidates, NONE), candidates[0]))
+    return None if chosen == NONE else chosen
+
+
+def _settle(key: str, question: str, choices: tuple[str, ...], proposal: str | None, ask: Ask) -> str:
+    """The only choice, or the answer."""
+    return choices[0] if len(choices) == 1 else ask(Question(key, question, choices, proposal))
+
+
+def _named(table: RawTable, names: Sequence[str], types: tuple[ValueType, ...]) -> list[str]:
+    """The columns of these types whose names are among ``names``, likeliest first."""
+    plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in table.columns_of(*types)}
+    return sorted((name for name in plain if plain[name] in names), key=lambda name: names.index(plain[name]))
+
+
+def _modality(name: str) -> str:
+    """The name of a modality, from that of a file, a folder or a column."""
+    stem = PurePosixPath(name).name.split(".")[0]
+    bare = re.sub(_ENDINGS, "", stem, flags=re.IGNORECASE) or stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", bare).strip("-_") or "features"
+
+
+def _unused_name(name: str, taken: Iterable[str]) -> str:
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    return next(one for one in names if one not in taken)

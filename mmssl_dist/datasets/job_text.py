@@ -1,0 +1,84 @@
+"""A proposed job as commented YAML, for people to read and change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import yaml
+
+from mmssl_dist.config.data_sections import Partition
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.config.training_sections import Training
+from mmssl_dist.datasets.job_proposal import JobProposal
+from mmssl_dist.errors import shown
+
+
+def job_text(
+    proposal: JobProposal, *, path: str, output: str, storage: Storage, unknown_items: str | None
+) -> str:
+    """The job's YAML.
+
+    Args:
+        proposal: what it reads.
+        path: folder or URL of the raw files.
+        output: folder or URL to publish to.
+        storage: how s3:// is reached.
+        unknown_items: what becomes of items without features; None for the default.
+    """
+    parts = Partition.model_fields["parts"].default
+    epochs, batch = (Training.model_fields[name].default for name in ("epochs", "batch_size"))
+    lines = [
+        f"# Written by `mmssl-dist init {shown(path)}` from the headers of its files.",
+        "# docs/settings.md describes every setting. Next: mmssl-dist validate, then mmssl-dist run.",
+        "",
+        f"output: {_value(output)}  # folder or s3:// URL; every stage publishes below it",
+        "",
+        "data:",
+        f"  path: {_value(path)}",
+        *_data(proposal, unknown_items),
+        "",
+        f"partition: {{parts: {parts}}}  # at least as many as the workers you will ever want",
+        f"# training: {{epochs: {epochs}, batch_size: {batch}}}  # these are the defaults",
+        "scaling: {workers: 1}  # `mmssl-dist plan` estimates memory, time and cost",
+    ]
+    if storage.model_fields_set:
+        lines.append(f"storage: {_value(storage.model_dump(mode='json', exclude_unset=True))}")
+    for name, reason in proposal.unused.items():
+        lines.append(f"# Not used: {shown(name)}: {shown(reason)}")
+    return "\n".join(lines) + "\n"
+
+
+def _data(proposal: JobProposal, unknown_items: str | None) -> Iterator[str]:
+    if proposal.layout != "table":
+        yield f"  layout: {proposal.layout}"
+    if proposal.interactions is None:
+        yield f"  # {shown(proposal.interactions_remark)}"
+    else:
+        yield f"  interactions: {_value(proposal.interactions)}  # {shown(proposal.interactions_remark)}"
+    if proposal.columns:
+        yield f"  columns: {_value(proposal.columns)}"
+    yield "  modalities:"
+    for name, features in proposal.modalities.items():
+        yield f"    {_value(name)}: {_value(features.settings)}  # {shown(features.remark)}"
+    if proposal.titles is not None:
+        yield f"  titles: {_value(proposal.titles)}  # shown by the report"
+    if proposal.images is not None:
+        yield f"  images: {_value(proposal.images)}  # shown by the report"
+    others = [method for method in proposal.split_choices if method != proposal.split]
+    also = f"  # or {', '.join(others)}" if others else ""
+    yield f"  split: {{method: {proposal.split}}}{also}"
+    if unknown_items is not None:
+        yield f"  unknown_items: {unknown_items}  # items without features: drop or keep them"
+    yield "  # min_interactions: 5  # drops users and items with fewer interactions, repeatedly"
+
+
+def _value(value: str | Mapping[str, object]) -> str:
+    """A value as YAML on one line."""
+    listed = yaml.safe_dump(
+        [dict(value) if isinstance(value, Mapping) else value],
+        default_flow_style=True,
+        sort_keys=False,
+        width=float("inf"),
+        allow_unicode=True,
+    )
+    return str(listed).strip()[1:-1]

@@ -1,0 +1,240 @@
+"""`init` on folders as people have them: what it finds in headers, what it asks, and a job that `validate`
+accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mmssl_dist.app import app
+from mmssl_dist.config import load_job
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a folder for the files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    return tmp_path / "files"
+
+
+def call(*arguments: object, answers: str = "") -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answers)
+
+
+def write_vectors(
+    path: Path, item: str, ids: list[object], column: str = "embedding", width: int = 4
+) -> None:
+    values = np.random.default_rng(1).normal(size=(len(ids), width)).astype(np.float32)
+    vectors = pa.array(values.tolist(), pa.list_(pa.float32()))
+    pq.write_table(pa.table({item: ids, column: vectors}), path)
+
+
+def write_movielens(folder: Path, rated: int = 30) -> None:
+    """Files under the names of MovieLens, with embedded titles beside them."""
+    rng = np.random.default_rng(0)
+    lines = ["userId,movieId,rating,timestamp"]
+    for user in range(1, 21):
+        for step, movie in enumerate(rng.choice(np.arange(1, rated + 1), 12, replace=False)):
+            lines.append(f"{user},{movie},4.0,{964982703 + 60 * step}")
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
+    (folder / "tags.csv").write_text("userId,movieId,tag,timestamp\n1,2,fun,1445714994\n")
+    (folder / "links.csv").write_text("movieId,imdbId,tmdbId\n1,0114709,862\n")
+    titles = [f'{movie},"Film {movie}, The (1995)",Drama' for movie in range(1, 31)]
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *titles]) + "\n")
+    (folder / "README.txt").write_text("Summary\n")
+    write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 31)))
+
+
+def test_movielens_with_embedded_titles(folder: Path) -> None:
+    write_movielens(folder)
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    job = yaml.safe_load(Path("job.yaml").read_text())
+    assert job["output"] == "runs/files"
+    assert job["data"] == {
+        "path": "files",
+        "interactions": "ratings.csv",
+        "columns": {"user": "userId", "item": "movieId", "time": "timestamp"},
+        "modalities": {
+            "title": {"file": "title_embeddings.parquet", "item": "movieId", "vector": "embedding"}
+        },
+        "titles": "movies.csv",
+        "split": {"method": "leave_last_out"},
+    }
+    comments = [line for line in Path("job.yaml").read_text().splitlines() if "Not used" in line]
+    assert [line.split(": ")[1] for line in comments] == ["README.txt", "links.csv", "tags.csv"]
+    assert "data: 20 users, 30 items, 240 interactions" in done.output
+    checked = call("validate", "job.yaml")
+    assert checked.exit_code == 0, checked.output
+    assert "valid; 3 raw files found" in checked.output
+
+
+def test_recbole_with_the_matrices_of_mmrec(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["userID:token\titemID:token\trating:float\ttimestamp:float\tx_label:float"]
+    for user in range(12):
+        for step, item in enumerate(rng.choice(15, 8, replace=False)):
+            lines.append(f"{user}\t{item}\t1.0\t{1.5e9 + step}\t{(0, 0, 0, 0, 0, 0, 1, 2)[step]}")
+    (folder / "baby.inter").write_text("\n".join(lines) + "\n")
+    np.save(folder / "image_feat.npy", rng.normal(size=(15, 4)).astype(np.float32))
+    np.save(folder / "text_feat.npy", rng.normal(size=(15, 3)).astype(np.float32))
+    np.save(folder / "user_graph_dict.npy", np.array({"a": 1}, dtype=object))
+    done = call("init", "files", "--yes", "--job", "jobs/baby.yaml", "--output", "runs/baby")
+    assert done.exit_code == 0, done.output
+    job = load_job("jobs/baby.yaml")
+    assert (job.data.layout, job.data.interactions, job.data.split.method) == ("inter", "baby.inter", "given")
+    assert (job.data.columns.user, job.data.columns.item) == ("userID", "itemID")
+    assert {name: modality.file for name, modality in job.data.modalities.items()} == {
+        "image": "image_feat.npy",
+        "text": "text_feat.npy",
+    }
+    assert job.output == "runs/baby"
+    assert "user_graph_dict.npy" in Path("jobs/baby.yaml").read_text()
+    checked = call("validate", "jobs/baby.yaml")
+    assert checked.exit_code == 0, checked.output
+
+
+def test_parquet_of_pandas_in_parts(folder: Path) -> None:
+    """Text ids, timestamps, folders by day, and a table with two embeddings and titles."""
+    rng = np.random.default_rng(0)
+    skus = [f"s{number}" for number in range(20)]
+    for day in (1, 2):
+        part = folder / "events" / f"day=2026-01-0{day}"
+        part.mkdir(parents=True)
+        pd.DataFrame(
+            {
+                "shopper": rng.choice([f"c{number}" for number in range(15)], 200),
+                "sku": rng.choice(skus, 200),
+                "seen": pd.date_range(f"2026-01-0{day}", periods=200, freq="s"),
+                "price": rng.random(200),
+            }
+        ).to_parquet(part / "part-0.parquet")
+    products = {
+        "sku": skus,
+        "clip_emb": list(rng.normal(size=(20, 5)).astype(np.float32)),
+        "text_emb": list(rng.normal(size=(20, 6)).astype(np.float32)),
+        "title": [f"Shirt {number}" for number in range(20)],
+    }
+    pd.DataFrame(products).to_parquet(folder / "products.parquet")
+    # "shopper" is no name that init knows: it is the only other column of ids; "seen" and "day" are moments
+    done = call("init", "files", answers="seen\ntemporal\n")
+    assert done.exit_code == 0, done.output
+    data = load_job("job.yaml").data
+    assert (data.interactions, data.titles) == ("events", "products.parquet")
+    assert (data.columns.user, data.columns.item, data.columns.time) == ("shopper", "sku", "seen")
+    assert {name: modality.vector for name, modality in data.modalities.items()} == {
+        "clip": "clip_emb",
+        "text": "text_emb",
+    }
+    assert data.split.method == "temporal"
+    assert call("validate", "job.yaml").exit_code == 0
+
+
+def test_files_with_numbers_are_parts_of_one_table(folder: Path) -> None:
+    for part in range(3):
+        rows = [f"u{user},i{(user + step + part) % 10}" for user in range(8) for step in range(4)]
+        (folder / f"clicks-{part:02d}.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+    write_vectors(folder / "image.parquet", "item", [f"i{number}" for number in range(10)])
+    assert call("init", "files", "--yes").exit_code == 0
+    data = load_job("job.yaml").data
+    assert (data.interactions, data.split.method) == ("clicks-*.csv", "ratio")
+    assert call("validate", "job.yaml").exit_code == 0
+
+
+def test_what_names_do_not_tell_is_asked(folder: Path) -> None:
+    rows = [f"{a},{(a + step) % 9},{a % 3}" for a in range(9) for step in range(5)]
+    (folder / "clicks.csv").write_text("\n".join(["alpha,beta,gamma", *rows]) + "\n")
+    np.save(folder / "image.npy", np.ones((9, 2), np.float32))
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "data.columns.item: found no proposal" in refused.stderr
+    assert "alpha, beta, gamma" in refused.stderr
+    assert not Path("job.yaml").exists()
+    unanswered = call("init", "files", answers="delta\n")
+    assert unanswered.exit_code == 2
+    assert "delta: not one of alpha, beta, gamma" in unanswered.stderr
+    assert "found no answer" in unanswered.stderr
+    answered = call("init", "files", answers="beta\nalpha\n")
+    assert answered.exit_code == 0, answered.output
+    columns = load_job("job.yaml").data.columns
+    assert (columns.user, columns.item) == ("alpha", "beta")
+
+
+def test_items_without_features_are_asked_about(folder: Path) -> None:
+    write_movielens(folder)
+    write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 30)))
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "data.unknown_items: found 1 item(s) without features" in refused.stderr
+    assert not Path("job.yaml").exists()
+    done = call("init", "files", answers="ratings.csv\nratio\nkeep\n")
+    assert done.exit_code == 0, done.output
+    assert load_job("job.yaml").data.unknown_items == "keep"
+
+
+def test_a_file_that_exists_is_kept(folder: Path) -> None:
+    write_movielens(folder)
+    Path("job.yaml").write_text("mine\n")
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "overwrite it with --force" in refused.stderr
+    assert Path("job.yaml").read_text() == "mine\n"
+    assert call("init", "files", "--yes", "--force").exit_code == 0
+    assert load_job("job.yaml").data.path == "files"
+    assert sorted(path.name for path in Path().iterdir()) == ["files", "job.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("title_embeddings.parquet", None, "found no feature vectors"),
+        ("ratings.csv", "when,what\n2026-01-01,1.5\n", "found no table of interactions"),
+        ("ratings.csv", "userId,movieId,timestamp\n1,2,3\n1,x,3\n", "they are integers in"),
+    ],
+)
+def test_what_no_job_can_read_is_refused(folder: Path, name: str, content: str | None, message: str) -> None:
+    write_movielens(folder)
+    for other in ("tags.csv", "links.csv", "movies.csv"):
+        (folder / other).unlink()
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not Path("job.yaml").exists()
+
+
+def test_no_such_folder() -> None:
+    done = call("init", "elsewhere", "--yes")
+    assert done.exit_code == 2
+    assert "the folder must exist" in done.stderr
+
+
+def test_the_release_of_mmssl(folder: Path) -> None:
+    (folder / "train.json").write_text('{"0": [0, 1, 2], "1": [1, 2], "2": [0, 3], "3": [3, 1]}')
+    (folder / "val.json").write_text('{"0": [3]}')
+    (folder / "test.json").write_text('{"1": [0]}')
+    np.save(folder / "image_feat.npy", np.ones((4, 2), np.float32))
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    data = load_job("job.yaml").data
+    assert (data.layout, data.split.method, data.interactions) == ("mmssl", "given", None)
+    assert call("validate", "job.yaml").exit_code == 0
+
+
+def test_pictures_are_named_after_items(folder: Path) -> None:
+    write_movielens(folder)
+    (folder / "posters").mkdir()
+    (folder / "posters/7.jpg").write_bytes(b"\xff\xd8\xff")
+    assert call("init", "files", "--yes").exit_code == 0
+    assert load_job("job.yaml").data.images == "posters/{item}.jpg"
