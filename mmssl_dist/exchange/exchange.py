@@ -1,5 +1,5 @@
-"""Exchange: ids go to the workers that own them, rows come back, and gradients of those rows take the same
-road home.
+"""Exchange: ids go to the workers that own them, rows come back, and gradients of those rows return by
+the same route.
 
 Every user and item is a node, and a worker owns one contiguous range of node ids, so finding owners of sorted
 ids is W binary searches. With one worker each call is plain indexing and nothing is sent.
@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-Road = tuple[tuple[int, ...], tuple[int, ...]]
+SplitSizes = tuple[tuple[int, ...], tuple[int, ...]]
 """Rows to each worker, and rows from each."""
 _MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
 
@@ -30,14 +30,14 @@ class Route:
     """Who asks whom for how many rows, known on both sides once the ids have travelled.
 
     Attributes:
-        asked: [W] numbers of rows this worker receives from each worker.
+        received_counts: [W] numbers of rows this worker receives from each worker.
         requested: int64 local row numbers this worker sends, requester by requester; within one, sorted and
             unique.
         requested_counts: [W] how many of them each requester gets.
         announced: [W] the number that each worker sent along with what it asks for.
     """
 
-    asked: tuple[int, ...]
+    received_counts: tuple[int, ...]
     requested: Tensor
     requested_counts: tuple[int, ...]
     announced: tuple[int, ...] = ()
@@ -49,7 +49,7 @@ class Route:
 
 @dataclass
 class Traffic:
-    """What an exchange did since it was last asked.
+    """What an exchange moved since ``take`` was last called.
 
     Attributes:
         seconds: in collectives, waiting for the other workers included.
@@ -63,7 +63,7 @@ class Traffic:
     local_rows: int = 0
 
     def take(self) -> Traffic:
-        """What was counted; counting starts anew."""
+        """The counts so far; all of them return to zero."""
         taken = replace(self)
         self.seconds, self.bytes_sent, self.rows, self.local_rows = 0.0, 0, 0, 0
         return taken
@@ -122,23 +122,23 @@ class Exchange:
             self.traffic.local_rows += len(ids)
             return Route((len(ids),), ids, (len(ids),), (announce,))
         cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
-        asked = tuple(b - a for a, b in pairwise(cuts))
-        self.traffic.local_rows += asked[self.rank]
-        numbers = torch.tensor([[count, announce] for count in asked], device=self.device)
+        counts = tuple(b - a for a, b in pairwise(cuts))
+        self.traffic.local_rows += counts[self.rank]
+        numbers = torch.tensor([[count, announce] for count in counts], device=self.device)
         ones = (1,) * self.world_size
         requested_counts, announced = map(tuple, self.all_to_all(numbers, ones, ones).T.tolist())
-        requested = self.all_to_all(ids.to(self.wire), asked, requested_counts)
-        return Route(asked, requested.to(torch.int64).sub_(self.first), requested_counts, announced)
+        requested = self.all_to_all(ids.to(self.wire), counts, requested_counts)
+        return Route(counts, requested.to(torch.int64).sub_(self.first), requested_counts, announced)
 
-    def part_of(self, route: Route, asked: Tensor, requested: Tensor) -> Route:
-        """The road of some rows of ``route``, which both ends can tell without a message.
+    def subroute(self, route: Route, wanted: Tensor, requested: Tensor) -> Route:
+        """The route of some rows of ``route``, which both ends can tell without a message.
 
         Args:
-            asked: bool [sum(route.asked)], which rows this worker asks for. requested: bool
+            wanted: bool [sum(route.received_counts)], which rows this worker asks for. requested: bool
                 [len(route.requested)], which rows it sends.
         """
         return Route(
-            asked=_segment_sums(asked.to(torch.int64), route.asked),
+            received_counts=_segment_sums(wanted.to(torch.int64), route.received_counts),
             requested=route.requested[requested],
             requested_counts=_segment_sums(requested.to(torch.int64), route.requested_counts),
         )
@@ -149,7 +149,7 @@ class Exchange:
         Args:
             rows: [len(route.requested), ...], this worker's rows ``route.requested``, which others asked for.
         """
-        return self.send(rows, route.requested_counts, route.asked)
+        return self.send(rows, route.requested_counts, route.received_counts)
 
     def fetch_ragged(
         self, route: Route, counts: Tensor, values: Sequence[Tensor]
@@ -164,7 +164,7 @@ class Exchange:
             return counts, list(values)
         received = self.fetch(route, counts.to(torch.int32)).to(torch.int64)
         outgoing = _segment_sums(counts, route.requested_counts)
-        incoming = _segment_sums(received, route.asked)
+        incoming = _segment_sums(received, route.received_counts)
         return received, [self.send(value, outgoing, incoming) for value in values]
 
     def send(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
@@ -183,8 +183,8 @@ class Exchange:
         """
         if self.world_size == 1:
             return [rows for rows, _, _ in parts]
-        roads = [(tuple(outgoing), tuple(incoming)) for _, outgoing, incoming in parts]
-        arrived = _SendTogether.apply(self, roads, *(rows for rows, _, _ in parts))  # type: ignore[no-untyped-call]
+        splits = [(tuple(outgoing), tuple(incoming)) for _, outgoing, incoming in parts]
+        arrived = _SendTogether.apply(self, splits, *(rows for rows, _, _ in parts))  # type: ignore[no-untyped-call]
         return list(arrived)
 
     def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
@@ -248,17 +248,17 @@ class Exchange:
                 self._in_slices(rows, outgoing, received, incoming, at_once)
         return received
 
-    def together(self, parts: Sequence[Tensor], roads: Sequence[Road]) -> tuple[Tensor, ...]:
+    def together(self, parts: Sequence[Tensor], splits: Sequence[SplitSizes]) -> tuple[Tensor, ...]:
         """``send_together`` without a gradient."""
         widths = [math.prod(rows.shape[1:]) for rows in parts]
-        sent = [torch.split(rows, list(outgoing)) for rows, (outgoing, _) in zip(parts, roads, strict=True)]
+        sent = [torch.split(rows, list(outgoing)) for rows, (outgoing, _) in zip(parts, splits, strict=True)]
         peers = [peer for peer in range(self.world_size) if peer != self.rank]
 
         def sizes(side: int) -> list[list[int]]:  # by peer, of each part
             return [
                 [
-                    road[side][peer] * width if peer != self.rank else 0
-                    for road, width in zip(roads, widths, strict=True)
+                    split[side][peer] * width if peer != self.rank else 0
+                    for split, width in zip(splits, widths, strict=True)
                 ]
                 for peer in range(self.world_size)
             ]
@@ -271,7 +271,7 @@ class Exchange:
         )
         arrived = torch.split(received, [size for peer in peers for size in incoming[peer]])
         results = []
-        for number, (rows, (_, counts)) in enumerate(zip(parts, roads, strict=True)):
+        for number, (rows, (_, counts)) in enumerate(zip(parts, splits, strict=True)):
             result = rows.new_empty((sum(counts), *rows.shape[1:]))
             pieces = torch.split(result, list(counts))
             pieces[self.rank].copy_(sent[number][self.rank])
@@ -328,31 +328,33 @@ def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:
 
 
 class _Send(torch.autograd.Function):
-    """Rows out, gradients back by the same road."""
+    """Rows out, gradients back by the same route."""
 
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int], exchange: Exchange
     ) -> Tensor:
-        ctx.road, ctx.exchange = (incoming, outgoing), exchange
+        ctx.split, ctx.exchange = (incoming, outgoing), exchange
         return exchange.all_to_all(rows, outgoing, incoming)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.exchange.all_to_all(gradient, *ctx.road), None, None, None
+        return ctx.exchange.all_to_all(gradient, *ctx.split), None, None, None
 
 
 class _SendTogether(torch.autograd.Function):
     """Several tensors out in one message, and their gradients back in one."""
 
     @staticmethod
-    def forward(ctx: Any, exchange: Exchange, roads: Sequence[Road], *parts: Tensor) -> tuple[Tensor, ...]:
-        ctx.exchange, ctx.roads = exchange, [(incoming, outgoing) for outgoing, incoming in roads]
-        return exchange.together(parts, roads)
+    def forward(
+        ctx: Any, exchange: Exchange, splits: Sequence[SplitSizes], *parts: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.exchange, ctx.splits = exchange, [(incoming, outgoing) for outgoing, incoming in splits]
+        return exchange.together(parts, splits)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.exchange.together(gradients, ctx.roads)
+        return None, None, *ctx.exchange.together(gradients, ctx.splits)
 
 
 class _GatherRows(torch.autograd.Function):

@@ -65,9 +65,9 @@ class Bipartite:
 
 def degree_counts(degrees: np.ndarray) -> list[list[int]]:
     """How degrees are distributed: [number of nodes, sum of their degrees] of those below 1, 2, 4, 8, ..."""
-    place = np.frexp(degrees.astype(np.float64))[1]  # 0 for 0, b for 2^(b-1) <= degree < 2^b
-    nodes = np.bincount(place)
-    return [[int(n), int(total)] for n, total in zip(nodes, np.bincount(place, degrees), strict=True)]
+    bucket = np.frexp(degrees.astype(np.float64))[1]  # 0 for 0, b for 2^(b-1) <= degree < 2^b
+    nodes = np.bincount(bucket)
+    return [[int(n), int(total)] for n, total in zip(nodes, np.bincount(bucket, degrees), strict=True)]
 
 
 def offsets(lengths: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ class _Sizes:
     def _sum(self, values: np.ndarray) -> np.ndarray:
         """[rows] int64: what all workers have of each label at home here."""
         sent = tensor(values.astype(np.int64))
-        arrived = self.exchange.send(sent, self.route.asked, self.route.requested_counts).numpy()
+        arrived = self.exchange.send(sent, self.route.received_counts, self.route.requested_counts).numpy()
         result = np.zeros(len(self.edges), np.int64)
         np.add.at(result, self.route.requested.numpy(), arrived)
         return result

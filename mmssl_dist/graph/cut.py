@@ -76,12 +76,12 @@ def metis_cut(graph: Bipartite, parts: int) -> np.ndarray:
         return np.zeros(graph.users + graph.items, np.int64)
     indptr = np.concatenate([graph.of_user.indptr, graph.interactions + graph.of_item.indptr[1:]])
     neighbours = np.concatenate([graph.of_user.values.astype(np.int64) + graph.users, graph.of_item.values])
-    kind = (np.arange(graph.users + graph.items) >= graph.users).astype(np.int64)
-    return metis(indptr, neighbours, kind, parts)
+    node_type = (np.arange(graph.users + graph.items) >= graph.users).astype(np.int64)
+    return metis(indptr, neighbours, node_type, parts)
 
 
 def _by_hash(side: Exchange, seed: int, purpose: int, start: int) -> np.ndarray:
-    """``start`` and up: the place of each index at home here when all are sorted by a hash."""
+    """``start`` and up: the position of each index at home here when all are sorted by a hash."""
     index = np.arange(side.first, side.first + side.rows)
     hashed = mix(index.astype(np.uint64) ^ salt(seed, purpose))
     shares = np.arange(side.world_size + 1, dtype=np.int64) * 2**_HASH_BITS // side.world_size
@@ -90,9 +90,9 @@ def _by_hash(side: Exchange, seed: int, purpose: int, start: int) -> np.ndarray:
     _, hashed_here, index_here = send_to_owners(by_hash, range_, hashed.view(np.int64), index)
     order = np.argsort(hashed_here.view(np.uint64))
     before = int(gather(by_hash, np.array([len(order)]))[: by_hash.rank].sum())
-    place = np.empty(len(order), np.int64)
-    place[order] = start + before + np.arange(len(order))
-    index_here, place = send_to_owners(side, index_here, place)
+    position = np.empty(len(order), np.int64)
+    position[order] = start + before + np.arange(len(order))
+    index_here, position = send_to_owners(side, index_here, position)
     result = np.empty(side.rows, np.int64)
-    result[index_here - side.first] = place
+    result[index_here - side.first] = position
     return result

@@ -29,8 +29,8 @@ def distinct(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     nodes = np.empty(sets.count_before(bits, before), np.int64)
     sets.members(bits, nodes)
     positions = np.empty(len(values), id_type(len(nodes)))
-    place = np.empty(min(_AT_ONCE, len(values)), np.int64)
+    piece_ranks = np.empty(min(_AT_ONCE, len(values)), np.int64)
     for number, piece in enumerate(pieces):
-        sets.ranks(bits, before, np.ascontiguousarray(piece), place[: len(piece)])
-        positions[number * _AT_ONCE : number * _AT_ONCE + len(piece)] = place[: len(piece)]
+        sets.ranks(bits, before, np.ascontiguousarray(piece), piece_ranks[: len(piece)])
+        positions[number * _AT_ONCE : number * _AT_ONCE + len(piece)] = piece_ranks[: len(piece)]
     return nodes, positions

@@ -23,32 +23,36 @@ def send_ids(exchange: Exchange, nodes: np.ndarray, ids: pa.ChunkedArray) -> pa.
     Returns:
         ids of the type they came with; of text and bytes beyond 2 GiB, with 64-bit offsets.
     """
-    kind = ids.type
-    carried = _one_array(ids.cast(_carrier(kind)))
+    stored_type = ids.type
+    values = _one_array(ids.cast(_carrier(stored_type)))
     if exchange.world_size > 1:
         order = np.argsort(owners(exchange, nodes), kind="stable")
         outgoing = np.bincount(owners(exchange, nodes), minlength=exchange.world_size)
-        carried = _send(exchange, carried.take(pa.array(order)), outgoing)
+        values = _send(exchange, values.take(pa.array(order)), outgoing)
     (arrived,) = send_to_owners(exchange, nodes)
-    return as_stored(carried.take(pa.array(np.argsort(arrived, kind="stable"))), kind)
+    return as_stored(values.take(pa.array(np.argsort(arrived, kind="stable"))), stored_type)
 
 
-def as_stored(ids: pa.Array, kind: pa.DataType) -> pa.Array:
-    """``ids`` as ``kind``, or with 64-bit offsets where 32 bits do not reach."""
-    if _has_offsets(kind) and ids.nbytes > _INDEXABLE:
-        return ids.cast(pa.large_string()) if pa.types.is_string(kind) else ids
-    return ids.cast(kind)
+def as_stored(ids: pa.Array, stored_type: pa.DataType) -> pa.Array:
+    """``ids`` as ``stored_type``, or with 64-bit offsets where 32 bits do not reach."""
+    if _has_offsets(stored_type) and ids.nbytes > _INDEXABLE:
+        return ids.cast(pa.large_string()) if pa.types.is_string(stored_type) else ids
+    return ids.cast(stored_type)
 
 
-def _carrier(kind: pa.DataType) -> pa.DataType:
+def _carrier(stored_type: pa.DataType) -> pa.DataType:
     """The type that travels: one with a whole number of bytes per value, or large_binary."""
-    if _has_offsets(kind) or pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+    if (
+        _has_offsets(stored_type)
+        or pa.types.is_large_string(stored_type)
+        or pa.types.is_large_binary(stored_type)
+    ):
         return pa.large_binary()
-    return pa.uint8() if pa.types.is_boolean(kind) else kind
+    return pa.uint8() if pa.types.is_boolean(stored_type) else stored_type
 
 
-def _has_offsets(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+def _has_offsets(stored_type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(stored_type) or pa.types.is_binary(stored_type))
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

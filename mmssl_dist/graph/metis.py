@@ -19,23 +19,23 @@ import numpy as np
 import mmssl_dist
 from mmssl_dist.errors import MmsslError
 
-_INDPTR, _NEIGHBOURS, _KIND, _PART = "indptr.npy", "neighbours.npy", "kind.npy", "part.npy"
+_INDPTR, _NEIGHBOURS, _NODE_TYPE, _PART = "indptr.npy", "neighbours.npy", "node_type.npy", "part.npy"
 
 
-def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: int) -> np.ndarray:
+def metis(indptr: np.ndarray, neighbours: np.ndarray, node_type: np.ndarray, parts: int) -> np.ndarray:
     """[n] int64 part of each node, from few crossing edges and parts that are even in nodes and edges of each
-    kind.
+    node type.
 
     Args:
-        indptr, neighbours: int64 rows of a symmetric graph. kind: [n] int64, numbers from 0. parts: at least
-            2.
+        indptr, neighbours: int64 rows of a symmetric graph. node_type: [n] int64, numbers from 0.
+        parts: at least 2.
 
     Raises:
         MmsslError: METIS gave up, or was killed for want of memory.
     """
     with tempfile.TemporaryDirectory(prefix="metis-") as name:
         folder = Path(name)
-        for file, array in ((_INDPTR, indptr), (_NEIGHBOURS, neighbours), (_KIND, kind)):
+        for file, array in ((_INDPTR, indptr), (_NEIGHBOURS, neighbours), (_NODE_TYPE, node_type)):
             np.save(folder / file, array)
         done = subprocess.run(  # noqa: S603 - our own module, and a number
             [sys.executable, "-m", __name__, str(parts)],
@@ -47,10 +47,10 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, kind: np.ndarray, parts: i
             check=False,
         )
         if done.returncode or not (folder / _PART).exists():
-            said = (done.stderr.strip() or "nothing").splitlines()[-1]
+            last_line = (done.stderr.strip() or "nothing").splitlines()[-1]
             raise MmsslError(
                 f"METIS could not cut the graph into {parts} parts (exit status {done.returncode}, last "
-                f"words: {said}). Give it more memory, or set partition.method to streaming."
+                f"words: {last_line}). Give it more memory, or set partition.method to streaming."
             )
         return np.asarray(np.load(folder / _PART, allow_pickle=False), np.int64)
 
@@ -74,15 +74,16 @@ def _run(folder: Path, parts: int) -> None:
 
     from mmssl_dist.graph.dgl_door import dgl
 
-    indptr, neighbours, kind = (
-        torch.from_numpy(np.load(folder / file, allow_pickle=False)) for file in (_INDPTR, _NEIGHBOURS, _KIND)
+    indptr, neighbours, node_type = (
+        torch.from_numpy(np.load(folder / file, allow_pickle=False))
+        for file in (_INDPTR, _NEIGHBOURS, _NODE_TYPE)
     )
     adjacency = ("csr", (indptr, neighbours, torch.empty(0, dtype=torch.int64)))
-    graph = dgl.graph(adjacency, num_nodes=len(kind))
+    graph = dgl.graph(adjacency, num_nodes=len(node_type))
     # Recursive bisection: with four things to balance, k-way mode leaves parts uneven (16 parts of a graph
     # with 50 communities: the largest 1.6 times the smallest, against 1.05) for a cut that is about the same.
     part = dgl.metis_partition_assignment(
-        graph, parts, balance_ntypes=kind, balance_edges=True, mode="recursive"
+        graph, parts, balance_ntypes=node_type, balance_edges=True, mode="recursive"
     )
     if part is None:
         raise MmsslError("no partition")

@@ -156,9 +156,9 @@ def load_own_lists(
             )
             for name in (f"{names.part_folder(part)}/{file}" for file in (names.INDPTR, names.NEIGHBOURS))
         )
-        middle, kind = book.users[part], id_type(book.num_nodes)
+        middle, dtype = book.users[part], id_type(book.num_nodes)
         for side, ends in enumerate((indptr[: middle + 1], indptr[middle:])):
-            sides[side].append(values[ends[0] : ends[-1]].astype(kind))
+            sides[side].append(values[ends[0] : ends[-1]].astype(dtype))
             lengths[side].append(np.diff(ends))
     of_users, of_items = (
         Lists(offsets(np.concatenate(length)), np.concatenate(values))

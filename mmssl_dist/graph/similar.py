@@ -106,8 +106,8 @@ def _compare_all(units: ItemUnits, best: np.ndarray) -> None:
         for members, of_members in zip(np.split(ids, cuts), np.split(others, cuts), strict=True):
             for piece in own:
                 mine, of_mine = units.of(piece)
-                found = _nearest(mine + exchange.first, of_mine, members, of_members, best.shape[1])
-                best[mine] = merged(best[mine], found)
+                keys_found = _nearest(mine + exchange.first, of_mine, members, of_members, best.shape[1])
+                best[mine] = merged(best[mine], keys_found)
 
 
 def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
@@ -177,10 +177,10 @@ def _nearest(
     if len(items) and count:
         scores, positions = faiss.knn(vectors, of_others, count, metric=faiss.METRIC_INNER_PRODUCT)
         ids = others[positions]
-        found = np.where(ids == items[:, None], EMPTY, keys_of(scores, ids))
-        found.sort(1)
+        keys_found = np.where(ids == items[:, None], EMPTY, keys_of(scores, ids))
+        keys_found.sort(1)
         count = min(size, count)
-        keys[:, size - count :] = found[:, found.shape[1] - count :]
+        keys[:, size - count :] = keys_found[:, keys_found.shape[1] - count :]
     return keys
 
 

@@ -127,8 +127,8 @@ def _even_out(exchange: Exchange, part: np.ndarray, loads: _Loads) -> None:
     candidates = np.concatenate(chosen)
     everywhere = gather(exchange, np.stack([part[candidates], hashed[candidates], index[candidates]], 1))
     everywhere = everywhere[np.lexsort((everywhere[:, 1], everywhere[:, 0]))]
-    place = np.arange(len(everywhere)) - np.searchsorted(everywhere[:, 0], everywhere[:, 0])
-    moved = everywhere[place < -room[everywhere[:, 0]], 2]
+    rank = np.arange(len(everywhere)) - np.searchsorted(everywhere[:, 0], everywhere[:, 0])
+    moved = everywhere[rank < -room[everywhere[:, 0]], 2]
     target = np.repeat(np.arange(loads.parts), np.maximum(room, 0))[: len(moved)]
     mine = (moved >= exchange.first) & (moved < exchange.first + exchange.rows)
     part[moved[mine] - exchange.first] = target[mine]

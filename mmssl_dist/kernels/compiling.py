@@ -102,8 +102,8 @@ def kernel(*signatures: str, fastmath: Iterable[str] = ()) -> Callable[[Callable
 def prepare_all() -> None:
     """Compile or load every kernel of the modules imported so far, so that no step has to wait for it: some
     five seconds where the machine code is not on disk, half a second where it is."""
-    for each in _kernels:
-        each.prepare()
+    for compiled_kernel in _kernels:
+        compiled_kernel.prepare()
 
 
 def helper(function: F) -> F:

@@ -79,8 +79,8 @@ def transpose(
         return transpose_plain(indptr, source, weight, num_source)
     ends = torch.empty(num_source + 1, dtype=torch.int32)
     rows, weights = torch.empty_like(source), torch.empty_like(weight)
-    given = [x.contiguous().numpy() for x in (indptr, source, weight)]
-    if _turn(*given, ends.numpy(), rows.numpy(), weights.numpy()):
+    arrays = [x.contiguous().numpy() for x in (indptr, source, weight)]
+    if _turn(*arrays, ends.numpy(), rows.numpy(), weights.numpy()):
         raise MmsslError(f"A block's source position is outside of 0 to {num_source - 1}.")
     return ends, rows, weights
 
@@ -179,8 +179,8 @@ def _turn(
     for row in range(len(indptr) - 1):
         for edge in range(np.uint32(indptr[row]), np.uint32(indptr[row + 1])):
             column = np.uint32(source[edge])
-            place = np.uint32(at[column])
-            at[column] = place + np.uint32(1)
-            rows[place] = row
-            weights[place] = weight[edge]
+            slot = np.uint32(at[column])
+            at[column] = slot + np.uint32(1)
+            rows[slot] = row
+            weights[slot] = weight[edge]
     return False

@@ -81,11 +81,11 @@ class _Dropout(torch.autograd.Function):
 def _masked(rows: Tensor, node_ids: Tensor, key: int, rate: float) -> Tensor:
     if rows.device.type != "cpu" or rows.dtype != torch.float32:
         return dropout_plain(rows, node_ids, key, rate)
-    given, ids = rows.detach().contiguous().numpy(), node_ids.contiguous().numpy()
+    values, ids = rows.detach().contiguous().numpy(), node_ids.contiguous().numpy()
     out = torch.empty(rows.shape)
     scale = 1.0 / (1.0 - rate)
     _pieces(
-        len(rows), rows.shape[1], lambda a, b: _mask(_word(key), rate, scale, ids, given, out.numpy(), a, b)
+        len(rows), rows.shape[1], lambda a, b: _mask(_word(key), rate, scale, ids, values, out.numpy(), a, b)
     )
     return out
 

@@ -47,10 +47,10 @@ def sample_rows(
     ends = torch.cumsum(counts, 0)
     total = int(ends[-1]) if len(ends) else 0
     nodes, weights = torch.empty(total, dtype=torch.int64), torch.empty(total)
-    given = [x.contiguous().numpy() for x in (starts, degrees, ends, neighbours, weight, rows)]
+    arrays = [x.contiguous().numpy() for x in (starts, degrees, ends, neighbours, weight, rows)]
     out = nodes.numpy(), weights.numpy()
     word = np.uint64(key & WORD)
-    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _draw(word, *given, first_node, fanout, *out, a, b))
+    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _draw(word, *arrays, first_node, fanout, *out, a, b))
     return counts, nodes, weights
 
 

@@ -46,10 +46,10 @@ def unpad_lists(padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Counts int64 [n], nodes int64 and weights float32 of what ``pad_lists`` made."""
     if padded.device.type != "cpu" or padded.dtype != torch.int32:
         return unpad_lists_plain(padded)
-    given, counts = padded.contiguous().numpy(), torch.empty(len(padded), dtype=torch.int64)
-    total = _count(given, counts.numpy())
+    slots, counts = padded.contiguous().numpy(), torch.empty(len(padded), dtype=torch.int64)
+    total = _count(slots, counts.numpy())
     nodes, bits = torch.empty(total, dtype=torch.int64), torch.empty(total, dtype=torch.int32)
-    _unpad(given, counts.numpy(), nodes.numpy(), bits.numpy())
+    _unpad(slots, counts.numpy(), nodes.numpy(), bits.numpy())
     return counts, nodes, bits.view(torch.float32)
 
 

@@ -1,5 +1,4 @@
-"""A training batch: seeds, what was sampled around them, and the roads on which their rows will be
-fetched."""
+"""A training batch: seeds, what was sampled around them, and the routes on which their rows are fetched."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ class Batch:
         candidate_counts: [W] how many of them each worker owns.
         known: bool [Bu, C], whether the user has the candidate among its training items.
         graph: the sampled neighbourhood of S_0.
-        seed_route: road of the rows of S_0; id_route: road of the ID rows of the outermost set.
+        seed_route: route of the rows of S_0; id_route: route of the ID rows of the outermost set.
     """
 
     epoch: int
@@ -239,7 +238,7 @@ class BatchSampler:
         if first is None or similar is not None or not self.similar:
             return sample_together(self.exchange, draws), similar
         is_item = self._is_item(reached)
-        route = self.exchange.part_of(
+        route = self.exchange.subroute(
             first.route, is_item, self._is_item(first.route.requested + self.exchange.first)
         )
         more = [
@@ -267,7 +266,7 @@ class BatchSampler:
 @dataclass(frozen=True)
 class _FirstHop:
     """What was drawn for the seeds; where the seeds and the drawn nodes stand among all of these; and the
-    road of these."""
+    route of these."""
 
     drawn: Neighbours
     keep: Tensor

@@ -121,12 +121,12 @@ def aggregate(block: Block, x: Tensor) -> Tensor:
     return aggregate_and_pick(block, x, block.keep.new_empty(0))[0]
 
 
-def aggregate_and_pick(block: Block, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """``aggregate``, and the rows x[places] beside it. places: int64 [k], each once.
+def aggregate_and_pick(block: Block, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """``aggregate``, and the rows x[positions] beside it. positions: int64 [k], each once.
 
     Picked on its own, a few rows' gradient would be spread over all of x once more.
     """
-    aggregated, picked = _Aggregate.apply(x, block, places)  # type: ignore[no-untyped-call]
+    aggregated, picked = _Aggregate.apply(x, block, positions)  # type: ignore[no-untyped-call]
     return aggregated, picked
 
 
@@ -134,17 +134,17 @@ class _Aggregate(torch.autograd.Function):
     """The sparse product, whose gradient is the product with the transposed matrix made beforehand."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, block: Block, places: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.block, ctx.places = block, places
+    def forward(ctx: Any, x: Tensor, block: Block, positions: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.block, ctx.positions = block, positions
         product = csr_product(block.indptr, block.source, block.weight, block.num_source, x)
-        return product, x.index_select(0, places)
+        return product, x.index_select(0, positions)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, picked: Tensor) -> tuple[Tensor, None, None]:
         block: Block = ctx.block
         grad = grad.contiguous()
         of_x = csr_product(block.t_indptr, block.t_source, block.t_weight, block.num_destination, grad)
-        return of_x.index_add_(0, ctx.places, picked), None, None
+        return of_x.index_add_(0, ctx.positions, picked), None, None
 
 
 def csr_product(indptr: Tensor, column: Tensor, weight: Tensor, columns: int, x: Tensor) -> Tensor:

@@ -86,12 +86,12 @@ class NeighbourSampler:
         return self._fixed[fanout]
 
     def reply(self, requested: Tensor, fanout: int | None, seed: int) -> tuple[Neighbours, Tensor]:
-        """What the local rows ``requested`` get: lists, and for each of them which list is its own."""
+        """The lists drawn for the local rows ``requested``, and the index of each row's list, int64."""
         if self.keyed or self.exchange.world_size == 1:
-            places = torch.arange(len(requested), device=requested.device)
-            return self._draw(requested, fanout, seed), places
-        rows, (places,) = union(self.exchange.rows, requested)
-        return self._draw(rows, fanout, seed), places
+            list_indices = torch.arange(len(requested), device=requested.device)
+            return self._draw(requested, fanout, seed), list_indices
+        rows, (list_indices,) = union(self.exchange.rows, requested)
+        return self._draw(rows, fanout, seed), list_indices
 
     def _draw(self, rows: Tensor, fanout: int | None, seed: int) -> Neighbours:
         lists = self.adjacency
@@ -143,28 +143,30 @@ def sample_together(exchange: Exchange, draws: Sequence[Draw]) -> list[Neighbour
                 drawn.counts,
                 drawn.nodes,
                 drawn.weight,
-                lists=places,
+                lists=list_indices,
                 width=draw.fanout or 0,
                 wire=exchange.wire,
             ),
             draw.route.requested_counts,
-            draw.route.asked,
+            draw.route.received_counts,
         )
-        for draw, (drawn, places), fits in zip(draws, replies, fixed, strict=True)
+        for draw, (drawn, list_indices), fits in zip(draws, replies, fixed, strict=True)
         if fits
     ]
     received = iter(exchange.send_together(messages) if messages else ())
     return [
-        Neighbours(*unpad_lists(next(received))) if fits else _ragged(exchange, draw.route, drawn, places)
-        for draw, (drawn, places), fits in zip(draws, replies, fixed, strict=True)
+        Neighbours(*unpad_lists(next(received)))
+        if fits
+        else _ragged(exchange, draw.route, drawn, list_indices)
+        for draw, (drawn, list_indices), fits in zip(draws, replies, fixed, strict=True)
     ]
 
 
-def _ragged(exchange: Exchange, route: Route, drawn: Neighbours, places: Tensor) -> Neighbours:
-    """``drawn[places]`` to who asked, with the lists' lengths in a message of their own."""
+def _ragged(exchange: Exchange, route: Route, drawn: Neighbours, list_indices: Tensor) -> Neighbours:
+    """``drawn[list_indices]`` to the workers that requested them; a message of its own has the lengths."""
     starts = torch.cumsum(drawn.counts, 0).sub_(drawn.counts)
-    counts = drawn.counts.index_select(0, places)
-    picked = ragged_range(starts.index_select(0, places), counts)
+    counts = drawn.counts.index_select(0, list_indices)
+    picked = ragged_range(starts.index_select(0, list_indices), counts)
     nodes, weight = drawn.nodes.index_select(0, picked), drawn.weight.index_select(0, picked)
     if exchange.wire == torch.int64:
         counts, (nodes, weight) = exchange.fetch_ragged(route, counts, [nodes, weight])

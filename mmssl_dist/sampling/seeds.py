@@ -95,8 +95,9 @@ class SeedSampler:
 
     def pairs(self, epoch: int, step: int) -> int:
         """Pairs of the whole batch of ``step``."""
-        _, place = self._place(epoch, step)
-        return sum(self._slice(count, place)[1] - self._slice(count, place)[0] for count in self._part_pairs)
+        _, step_of_pass = self._pass_and_step(epoch, step)
+        slices = [self._slice(count, step_of_pass) for count in self._part_pairs]
+        return sum(end - begin for begin, end in slices)
 
     def candidate_count(self, parts: range) -> int:
         """Candidates that ``parts`` draw in every step, with repetitions."""
@@ -105,7 +106,7 @@ class SeedSampler:
 
     def draw(self, epoch: int, step: int) -> Seeds:
         """This worker's pairs, negatives and candidates of ``step``."""
-        number, _ = self._place(epoch, step)
+        number, _ = self._pass_and_step(epoch, step)
         if number != self._pass:
             self._permute(number)
         shares = [self._draw_part(part, epoch, step) for part in self.graph.parts]
@@ -114,7 +115,7 @@ class SeedSampler:
         )
         return Seeds(users, positives, negatives, candidates, self.pairs(epoch, step))
 
-    def _place(self, epoch: int, step: int) -> tuple[int, int]:
+    def _pass_and_step(self, epoch: int, step: int) -> tuple[int, int]:
         """Number of the pass, and of the step within it."""
         return divmod(epoch * self.steps + step, self._pass_steps)
 
@@ -124,13 +125,13 @@ class SeedSampler:
             order = generator(key(self.seed, Purpose.PERMUTATION, number, part)).permutation(len(usable))
             self._order[part] = torch.from_numpy(order)
 
-    def _slice(self, count: int, place: int) -> tuple[int, int]:
-        return place * count // self._pass_steps, (place + 1) * count // self._pass_steps
+    def _slice(self, count: int, step_of_pass: int) -> tuple[int, int]:
+        return step_of_pass * count // self._pass_steps, (step_of_pass + 1) * count // self._pass_steps
 
     def _draw_part(self, part: int, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         training = self.graph.training
         usable = self._usable[part - self.graph.parts.start]
-        begin, end = self._slice(len(usable), self._place(epoch, step)[1])
+        begin, end = self._slice(len(usable), self._pass_and_step(epoch, step)[1])
         edges = usable.at(self._order[part][begin:end])
         users = torch.searchsorted(training.indptr, edges, right=True) - 1
         positives = training.neighbours[edges]
@@ -182,9 +183,9 @@ class _Edges:
     def __len__(self) -> int:
         return self.last - self.first if self.kept is None else len(self.kept)
 
-    def at(self, places: Tensor) -> Tensor:
-        """The interactions at ``places``, numbers below the length."""
-        return places + self.first if self.kept is None else self.kept[places]
+    def at(self, numbers: Tensor) -> Tensor:
+        """The interactions ``numbers``, each below the length."""
+        return numbers + self.first if self.kept is None else self.kept[numbers]
 
 
 def _without(first: int, last: int, training: Adjacency, users: Tensor) -> _Edges:

@@ -151,12 +151,12 @@ def verified(
     source: Location, names: Iterable[str], records: Mapping[str, FileRecord], cache: Path
 ) -> dict[str, Path]:
     """Local copies of the files ``names`` below ``source``, each with the content that ``records`` says."""
-    found = {}
+    local_paths = {}
     for name in names:
         if name not in records:
             raise ArtifactError(f"{source.url}/{name}: its manifest names no such file. {_REMEDY}")
-        found[name] = (source / name).localize(cache, records[name])
-    return found
+        local_paths[name] = (source / name).localize(cache, records[name])
+    return local_paths
 
 
 def save_rows(folder: Path, graph: LocalGraph, table: RowTable, lists: Mapping[str, ModalityLists]) -> None:
@@ -193,26 +193,30 @@ def load_dense(files: Mapping[str, Path], name: str, module: nn.Module) -> dict[
     stored = _load(files[name])
     wanted: dict[str, tuple[int, ...]] = {"steps": (1,)}
     for parameter, value in module.named_parameters():
-        wanted |= {f"{kind}{parameter}": tuple(value.shape) for kind in ("", "exp_avg.", "exp_avg_sq.")}
+        wanted |= {f"{prefix}{parameter}": tuple(value.shape) for prefix in ("", "exp_avg.", "exp_avg_sq.")}
     _require_shapes(files[name], stored, wanted)
     return stored
 
 
 def _tables(table: RowTable, lists: Mapping[str, ModalityLists]) -> dict[str, Tensor]:
     result = {"rows": table.rows, "first_moment": table.first_moment, "second_moment": table.second_moment}
-    for m, each in lists.items():
-        named: dict[str, Any] = {"items": each.items, "scores": each.scores, "published": each.published}
+    for m, of_modality in lists.items():
+        named: dict[str, Any] = {
+            "items": of_modality.items,
+            "scores": of_modality.scores,
+            "published": of_modality.published,
+        }
         result |= {f"list.{m}.{name}": value for name, value in named.items()}
     return result
 
 
 def _require_shapes(path: Path, stored: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in wanted.items():
-        found = tuple(stored[name].shape) if name in stored else None
-        if found != shape:
+        stored_shape = tuple(stored[name].shape) if name in stored else None
+        if stored_shape != shape:
             raise ArtifactError(
-                f"{path}: {name} is {'missing' if found is None else list(found)}, where this job has "
-                f"{list(shape)}. The checkpoint belongs to another job. {_REMEDY}"
+                f"{path}: {name} is {'missing' if stored_shape is None else list(stored_shape)}, "
+                f"where this job has {list(shape)}. The checkpoint belongs to another job. {_REMEDY}"
             )
 
 

@@ -98,8 +98,8 @@ class TrainingStep:
         ]
         id_rows, tower = self.exchange.send_together(
             [
-                (id_leaf, batch.id_route.requested_counts, batch.id_route.asked),
-                (torch.cat(projected, 1), route.requested_counts, route.asked),
+                (id_leaf, batch.id_route.requested_counts, batch.id_route.received_counts),
+                (torch.cat(projected, 1), route.requested_counts, route.received_counts),
             ]
         )
         return id_rows, dict(zip(self.modalities, tower.tensor_split(len(projected), 1), strict=True))
@@ -203,7 +203,7 @@ class TrainingStep:
         """The losses over all workers, by name; every worker's losses and gradients are checked before an
         update."""
         mine = [share.detach().float() for share in shares.values()]
-        mine += [_worst(each, mine[0].device) for each in gradients.values()]
+        mine += [_worst(gradient, mine[0].device) for gradient in gradients.values()]
         with self.phases("agree"):
             everyone = self.exchange.gather_rows(torch.stack(mine)[None], (1,) * self.exchange.world_size)
             values = everyone.tolist()  # the one wait for the device of this half of the step

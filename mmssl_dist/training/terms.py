@@ -112,10 +112,10 @@ class GeneratorTerms:
         """Equation 7 over the global batch's users, its candidate items, or both."""
         users = batch.batch_users, batch.user_counts
         items = batch.own_candidates, batch.candidate_counts
-        kind = self.job.losses.contrastive.rows
-        if kind == "lists":
+        rows_compared = self.job.losses.contrastive.rows
+        if rows_compared == "lists":
             return self._info_nce([*_in_order(rows.views), rows.final], users, against_last=True)
-        if kind == "modalities":
+        if rows_compared == "modalities":
             assert batch.graph.similar is not None
             gather = batch.graph.similar.gather
             return self._info_nce([aggregate(gather, x) for x in _in_order(rows.similar_items)], items)
@@ -130,8 +130,8 @@ class GeneratorTerms:
 
         of: the rows that count, by their positions in S_0, and how many every worker has.
         """
-        places, counts = of
-        wide = torch.cat([x.index_select(0, places) for x in rows], 1)
+        seed_positions, counts = of
+        wide = torch.cat([x.index_select(0, seed_positions) for x in rows], 1)
         local = wide.tensor_split(len(rows), 1)
         everyone = self.exchange.gather_rows(wide, counts).tensor_split(len(rows), 1)
         first = sum(counts[: self.exchange.rank])

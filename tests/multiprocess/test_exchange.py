@@ -55,7 +55,7 @@ def check_fetch(case: Case) -> None:
     route = case.exchange.route(case.ids)
     asked = np.concatenate([each[(each >= case.mine.start) & (each < case.mine.stop)] for each in case.asks])
     assert route.requested.tolist() == (asked - case.mine.start).tolist()
-    assert sum(route.asked) == len(case.ids)
+    assert sum(route.received_counts) == len(case.ids)
     fetched = case.exchange.fetch(route, own.index_select(0, route.requested))
     assert torch.equal(fetched, table[case.ids])
     (fetched * factors[case.rank][case.ids]).sum().backward()
@@ -75,11 +75,14 @@ def check_together(case: Case) -> None:
     route = case.exchange.route(case.ids, announce=10 * case.rank)
     assert route.announced == tuple(10 * rank for rank in range(case.workers))
     requested = route.requested + case.exchange.first
-    even = case.exchange.part_of(route, case.ids % 2 == 0, requested % 2 == 0)
+    even = case.exchange.subroute(route, case.ids % 2 == 0, requested % 2 == 0)
     rows = own.index_select(0, route.requested)
     some = torch.stack([own.index_select(0, even.requested)] * 2, 1)
     whole, part = case.exchange.send_together(
-        [(rows, route.requested_counts, route.asked), (some, even.requested_counts, even.asked)]
+        [
+            (rows, route.requested_counts, route.received_counts),
+            (some, even.requested_counts, even.received_counts),
+        ]
     )
     chosen = case.ids[case.ids % 2 == 0]
     assert torch.equal(whole, table[case.ids])

@@ -21,7 +21,7 @@ def test_what_it_owns():
 def test_fetch_is_indexing(ids):
     table = torch.arange(12.0).view(6, 2).requires_grad_()
     route = ALONE.route(torch.tensor(ids, dtype=torch.int64))
-    assert route.asked == route.requested_counts == (len(ids),)
+    assert route.received_counts == route.requested_counts == (len(ids),)
     fetched = ALONE.fetch(route, table.index_select(0, route.requested))
     assert torch.equal(fetched, table[ids])
     fetched.square().sum().backward()
