@@ -19,7 +19,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     """Check the YAML and the raw files, and show what they hold.
 
     Shows all problems of both at once. Small inputs are read whole, of large ones the first and last block of
-    each file, and of CSV and TSV the first alone.
+    each file.
     """
     from mmssl_dist.launch.validate import validated
     from mmssl_dist.report.job_summary import description, input_lines

@@ -1,9 +1,8 @@
 """What `validate` reads of the raw files, beyond their headers.
 
 Small inputs are read whole, by prepare's own passes in this process. Of larger ones the first and the last
-block of each file are read, which shows most mistakes and takes seconds; of delimited text the first block
-alone, since a quoted value may have lines of its own, so that only a reader from the start knows where rows
-begin.
+block of each file are read, which shows most mistakes and takes seconds. Compressed text has to be read
+through for that, so of many large files of it the last ones are looked at where they begin.
 """
 
 from __future__ import annotations
@@ -48,6 +47,7 @@ class InputOverview:
 
     Attributes:
         whole: all rows were read.
+        left_out: files of which the last block was not read.
         facts: of the dataset that prepare will publish, empty unless ``whole``.
         interactions: rows read.
         user_id_type, item_id_type: types of the ids.
@@ -56,6 +56,7 @@ class InputOverview:
     """
 
     whole: bool
+    left_out: int
     facts: dict[str, Any]
     interactions: int
     user_id_type: str
@@ -79,12 +80,13 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     for modality, source in sources.features.items():
         for number in range(len(source.files)):
             problems.attempt(partial(_read_features, modality, source, number, whole, seen))
-    if whole:
+    if sum(file.size for file in files.titles) <= WHOLE_BYTES:
         problems.attempt(lambda: read_titles(job.data, files.titles, ()))
     problems.raise_all("data")
     facts = _facts_of_dataset(job, sources) if whole else {}
     return InputOverview(
         whole=whole,
+        left_out=getattr(sources.interactions, "left_out", 0),  # text alone has such files
         facts=facts,
         interactions=seen.interactions,
         user_id_type=str(sources.interactions.user_type),
@@ -132,15 +134,17 @@ def _read_features(modality: str, source: FeatureSource, file: int, whole: bool,
 
 
 def _blocks(source: Any, file: int, whole: bool) -> Iterator[Any]:
-    """What a source reads of one file: all, or the first block and those of the last piece."""
+    """What a source reads of one file: all, or the first block and the last piece."""
     pieces: list[Piece] = [piece for piece in source.pieces if piece.file == file]
     if whole:
         for piece in pieces:
             yield from source.read(piece)
         return
-    for piece in pieces[:1]:
-        yield from _first(source.read(piece))
-    for piece in pieces[1:][-1:]:
+    last = [piece for piece in source.last_pieces if piece.file == file]
+    if [piece.first for piece in last] != [0]:  # else the last piece has the first block
+        for piece in pieces[:1]:
+            yield from _first(source.read(piece))
+    for piece in last:
         yield from source.read(piece)
 
 

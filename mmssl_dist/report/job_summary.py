@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmssl_dist.config import Job
+from mmssl_dist.data.readers.last_block import READ_THROUGH_BYTES
 from mmssl_dist.launch.input_check import InputOverview
 from mmssl_dist.report.progress import count, dataset_summary
 
@@ -41,13 +42,20 @@ def input_lines(overview: InputOverview) -> list[str]:
         lines = [
             f"data: ids: {overview.user_id_type} of users, {overview.item_id_type} of items",
             f"data: features: {features}",
-            "read: the first and last block of each file, of CSV and TSV the first alone, "
+            f"read: the first and last block of each file{_left_out(overview)}, "
             f"{count(overview.interactions)} interactions; prepare reads every row",
         ]
     if overview.times is not None:
         low, high = overview.times
         lines.insert(-1, f"data: times: {low} to {high}")
     return lines
+
+
+def _left_out(overview: InputOverview) -> str:
+    if not overview.left_out:
+        return ""
+    files = f"{count(overview.left_out)} compressed file(s) beyond {READ_THROUGH_BYTES:,} bytes"
+    return f", of {files} the first block"
 
 
 def _workers(job: Job) -> str:

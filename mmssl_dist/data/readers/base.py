@@ -23,7 +23,7 @@ says."""
 @dataclass(frozen=True)
 class Piece:
     """What one task reads: rows or row groups [first, last) of one file, of which ``row`` is the first row's
-    number."""
+    number; of delimited text all from the byte ``first`` on."""
 
     file: int
     first: int = 0
@@ -53,7 +53,8 @@ class InteractionSource(Protocol):
     """Interactions in some layout.
 
     ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64)
-    and split (int8) where they were asked for.
+    and split (int8) where they were asked for. ``last_pieces`` are for a look at the end of files: of each
+    that has more than one block, a piece with the last one; all of ``pieces`` together are the files.
     """
 
     @property
@@ -66,6 +67,8 @@ class InteractionSource(Protocol):
     def item_type(self) -> pa.DataType: ...
     @property
     def pieces(self) -> tuple[Piece, ...]: ...
+    @property
+    def last_pieces(self) -> tuple[Piece, ...]: ...
     def read(self, piece: Piece) -> Iterator[pa.Table]: ...
 
 
@@ -73,7 +76,8 @@ class FeatureSource(Protocol):
     """The features of one modality.
 
     ``rows`` is the number of items when ids are row numbers, else None; ``item_ids`` is what the files show
-    of the ids, and ``with_item_type`` the same source with ids of another type.
+    of the ids, and ``with_item_type`` the same source with ids of another type; ``last_pieces`` as of
+    interactions.
     """
 
     @property
@@ -90,6 +94,8 @@ class FeatureSource(Protocol):
     def dtype(self) -> np.dtype: ...
     @property
     def pieces(self) -> tuple[Piece, ...]: ...
+    @property
+    def last_pieces(self) -> tuple[Piece, ...]: ...
     def read(self, piece: Piece) -> Iterator[FeatureBatch]: ...
     def with_item_type(self, item_type: pa.DataType) -> FeatureSource: ...
 
@@ -118,6 +124,6 @@ def require_dimension(where: str, dimension: int) -> None:
         )
 
 
-def row_location(files: tuple[RawFile, ...], file: int, unit: str, row: int) -> str:
-    """Where a row is, for a message: "data/a.parquet, row 17"."""
-    return f"{files[file].name}, {unit} {line_of(files[file], row) if unit == 'line' else row}"
+def row_location(files: tuple[RawFile, ...], file: int, unit: str, row: int, start: int = 0) -> str:
+    """Where a row is, for a message: "data/a.parquet, row 17". ``start``: as for ``line_of``."""
+    return f"{files[file].name}, {unit} {line_of(files[file], row, start) if unit == 'line' else row}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,9 @@ BLOCK_BYTES = 1 << 22
 
 FIRST_RECORD = 2
 """Records are numbered like lines: 1 is the header."""
+
+COMPRESSED_SUFFIXES = (".gz", ".zst")
+"""Files with these are read from their beginning, whatever is wanted of them."""
 
 _HEADER_BYTES = 1 << 16
 _NO_ROW = "Empty CSV file or block"  # in Arrow's message
@@ -74,10 +78,14 @@ def header(file: RawFile) -> list[str]:
 
 
 def text_blocks(
-    file: RawFile, wanted: Sequence[str], null_values: Sequence[str]
+    file: RawFile, wanted: Sequence[str], null_values: Sequence[str], start: int = 0
 ) -> Iterator[dict[str, pa.Array]]:
     """The columns ``wanted``, block by block, as texts without spaces around them; null where they are among
-    ``null_values``."""
+    ``null_values``.
+
+    Args:
+        start: the byte of the text where the first row to be read begins (``last_block``); 0: at the header.
+    """
     wanted = list(dict.fromkeys(wanted))  # one column may serve twice, as id and as time
     convert = pacsv.ConvertOptions(
         include_columns=wanted,
@@ -86,11 +94,12 @@ def text_blocks(
         null_values=[""],
     )
     path, missing = file.location.path, pa.array(null_values, pa.string())
+    names = header(file) if start else None
     try:
-        with file.location.filesystem.open_input_stream(path) as stream:
+        with opened_at(file, start) as stream:
             reader = pacsv.open_csv(
                 checked_stream(stream, file.name, path),
-                pacsv.ReadOptions(block_size=BLOCK_BYTES),
+                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=names),
                 parse_options(path),
                 convert,
             )
@@ -102,16 +111,36 @@ def text_blocks(
             raise not_text(file, error) from error
 
 
+@contextmanager
+def opened_at(file: RawFile, start: int) -> Iterator[pa.NativeFile]:
+    """The text of a file from the byte ``start`` on, decompressed."""
+    filesystem, path = file.location.filesystem, file.location.path
+    if start and not path.endswith(COMPRESSED_SUFFIXES):
+        with filesystem.open_input_file(path) as stream:
+            stream.seek(start)
+            yield stream
+        return
+    with filesystem.open_input_stream(path) as stream:
+        while start > 0 and (read := len(stream.read(min(start, BLOCK_BYTES)))):
+            start -= read
+        yield stream
+
+
 def not_text(file: RawFile, error: Exception) -> InputError:
     """The error for a file that cannot be parsed."""
     if _TOO_LONG in str(error):
-        return InputError(
-            file.name,
-            f"a row longer than {BLOCK_BYTES:,} bytes",
-            "a quote that is opened is closed, and a row is shorter",
-            "Close the quote, or write Parquet.",
-        )
+        return too_long(file)
     return unreadable(file, error, "every line has the header's columns, as UTF-8 text", "Correct the file.")
+
+
+def too_long(file: RawFile) -> InputError:
+    """The error for a file of which a row has no end within a block."""
+    return InputError(
+        file.name,
+        f"a row longer than {BLOCK_BYTES:,} bytes",
+        "a quote that is opened is closed, and a row is shorter",
+        "Close the quote, or write Parquet.",
+    )
 
 
 def _trimmed(texts: pa.Array, missing: pa.Array) -> pa.Array:

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
 
+_BLOCK_BYTES = 1 << 22
+
 
 def delimiter_of(path: str) -> str:
     """The delimiter that a file's name stands for."""
@@ -22,22 +24,36 @@ def quoting_of(path: str) -> Literal[0, 3]:
     return csv.QUOTE_NONE if path.endswith(".inter") else csv.QUOTE_MINIMAL
 
 
-def line_of(file: RawFile, record: int) -> int:
+def line_of(file: RawFile, record: int, start: int = 0) -> int:
     """The line in which a record begins, of records numbered like lines: 1 is the header.
 
     Reads the file up to there, so it is for messages; gives ``record`` where the file cannot be read so.
+
+    Args:
+        start: the byte of the text where record 2 begins; 0: below the header.
     """
     path = file.location.path
     try:
         with file.location.filesystem.open_input_stream(path) as stream:
+            lines = _lines_before(stream, start)
             text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
             rows = csv.reader(text, delimiter=delimiter_of(path), quoting=quoting_of(path))
-            records, before = 0, 0
+            records, before = int(start > 0), 0
             for row in rows:
                 records += bool(row)
                 if records == record:
-                    return before + 1
+                    return lines + before + 1
                 before = rows.line_num
     except (csv.Error, OSError, pa.ArrowException):
         return record
     return record
+
+
+def _lines_before(stream: pa.NativeFile, start: int) -> int:
+    """The lines that end in the next ``start`` bytes, which are read."""
+    lines, return_last = 0, False
+    while start > 0 and (block := bytes(stream.read(min(start, _BLOCK_BYTES)))):
+        lines += block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+        lines -= return_last and block.startswith(b"\n")
+        return_last, start = block.endswith(b"\r"), start - len(block)
+    return lines

@@ -64,6 +64,11 @@ class NumberedFeatures:
             Piece(0, first, min(first + step, self.rows), first) for first in range(0, self.rows, step)
         )
 
+    @property
+    def last_pieces(self) -> tuple[Piece, ...]:
+        """See ``FeatureSource``."""
+        return self.pieces[1:][-1:]
+
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
         """See ``FeatureSource``."""
         size = self.dimension * self.raw.itemsize

@@ -13,10 +13,12 @@ from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
 from mmssl_dist.data.readers.base import ColumnSummaries, FeatureSource, InteractionSource
 from mmssl_dist.data.readers.delimited import header
 from mmssl_dist.data.readers.id_types import IdSummary, agreed_type, joined_ids
+from mmssl_dist.data.readers.last_block import last_blocks
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.parquet import (
     PIECE_ROWS,
     ParquetInteractions,
+    last_groups,
     read_footers,
     require_column,
     row_group_pieces,
@@ -58,7 +60,7 @@ def open_sources(data: Data, files: RawFiles, whole: bool = True) -> Sources:
         data: the job's section.
         files: its raw files.
         whole: all ids and times in delimited text are looked at, as has to be done before rows are used;
-            otherwise those with which each file begins.
+            otherwise those with which each file begins and ends.
 
     Raises:
         InputError: a file cannot be used, columns are missing, or ids or times of two files do not agree.
@@ -164,13 +166,16 @@ def _open_text(
     feature_ids: IdSummary | None,
     whole: bool,
 ) -> TextInteractions:
-    summaries = summarize_text(files, names, data.columns.null_values, whole)
+    last = None if whole else last_blocks(files)
+    summaries = summarize_text(files, names, data.columns.null_values, last)
     return TextInteractions(
         files=files,
         names=names,
         types=_types(data, summaries, feature_ids),
         times=agreed_format(summaries.times) if TIME in names else None,
         null_values=data.columns.null_values,
+        last_pieces=() if last is None else last.pieces,
+        left_out=0 if last is None else last.left_out,
     )
 
 
@@ -193,6 +198,7 @@ def _open_parquet(
         types=_types(data, summaries, feature_ids),
         times=agreed_format(summaries.times) if TIME in names else None,
         pieces=row_group_pieces(footers, PIECE_ROWS),
+        last_pieces=last_groups(footers),
     )
 
 

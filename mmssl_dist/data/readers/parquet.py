@@ -46,6 +46,7 @@ class ParquetInteractions:
     types: dict[str, pa.DataType]
     times: TimeFormat | None
     pieces: tuple[Piece, ...]
+    last_pieces: tuple[Piece, ...]
     unit: str = "row"
 
     @property
@@ -93,6 +94,17 @@ def row_group_pieces(footers: Sequence[Footer], rows: int) -> tuple[Piece, ...]:
             if end - start >= rows or group == len(footer.group_rows) - 1:
                 pieces.append(Piece(number, first, group + 1, start))
                 first, start = group + 1, end
+    return tuple(pieces)
+
+
+def last_groups(footers: Sequence[Footer]) -> tuple[Piece, ...]:
+    """The last row group of each file with rows."""
+    pieces = []
+    for number, footer in enumerate(footers):
+        groups = [group for group, rows in enumerate(footer.group_rows) if rows]
+        if groups:
+            last = groups[-1]
+            pieces.append(Piece(number, last, last + 1, sum(footer.group_rows[:last])))
     return tuple(pieces)
 
 

@@ -20,6 +20,7 @@ from mmssl_dist.data.readers.parquet import (
     column_statistics,
     folder_column,
     is_folder_key,
+    last_groups,
     require_column,
 )
 from mmssl_dist.data.readers.times import (
@@ -119,19 +120,24 @@ def _times(
     if not is_text(stored):
         low, high = _bounds(file, footer, column)
         return number_summary(stored, example, (float(low), float(high)))
-    summaries, row = [], 0
-    for columns in _read(file, footer, list(dict.fromkeys(names[name] for name in (USER_ID, ITEM_ID, TIME)))):
-        valid = pc.and_(columns[names[USER_ID]].is_valid(), columns[names[ITEM_ID]].is_valid())
+    wanted = list(dict.fromkeys(names[name] for name in (USER_ID, ITEM_ID, TIME)))
+    everything = Piece(0, 0, len(footer.group_rows))
+    summaries = []
+    for piece in (everything, *([] if whole else last_groups([footer]))):
+        row = piece.row
+        for batch in batches(file, piece, wanted, BATCH_ROWS):
+            columns = pa.Table.from_batches([batch])
+            valid = pc.and_(columns[names[USER_ID]].is_valid(), columns[names[ITEM_ID]].is_valid())
 
-        def where(index: int, row: int = row) -> str:
-            return row_location(files=tuple(files), file=number, unit="row", row=row + index)
+            def where(index: int, row: int = row) -> str:
+                return row_location(files=tuple(files), file=number, unit="row", row=row + index)
 
-        texts = checked_values(columns[column], where)
-        live = pc.if_else(valid.combine_chunks(), texts, pa.scalar(None, pa.string()))
-        summaries.append(time_summary(live, where))
-        row += len(texts)
-        if not whole:
-            break
+            texts = checked_values(columns[column], where)
+            live = pc.if_else(valid.combine_chunks(), texts, pa.scalar(None, pa.string()))
+            summaries.append(time_summary(live, where))
+            row += len(texts)
+            if piece is everything and not whole:
+                break
     return joined_times(summaries)
 
 

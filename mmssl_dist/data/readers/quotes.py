@@ -11,6 +11,7 @@ import codecs
 import io
 import re
 from enum import Enum, auto
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
 _LONGEST_EXCERPT = 20
 
 
-class _State(Enum):
+class QuoteState(Enum):
     """Where in a value a block of text ends."""
 
     START = auto()
@@ -31,7 +32,12 @@ class _State(Enum):
 
 
 # Text that leads to a state: put before the next block, it spares a case for each state
-_PREFIXES = {_State.START: b"\n", _State.UNQUOTED: b"x", _State.QUOTED: b'"', _State.CLOSED: b'""'}
+_PREFIXES = {
+    QuoteState.START: b"\n",
+    QuoteState.UNQUOTED: b"x",
+    QuoteState.QUOTED: b'"',
+    QuoteState.CLOSED: b'""',
+}
 
 
 class CheckedQuotes(io.RawIOBase):
@@ -42,12 +48,18 @@ class CheckedQuotes(io.RawIOBase):
     the line in which the quote was opened.
     """
 
-    def __init__(self, stream: pa.NativeFile, name: str, delimiter: str) -> None:
+    def __init__(
+        self,
+        stream: pa.NativeFile | IO[bytes],
+        name: str,
+        delimiter: str,
+        state: QuoteState = QuoteState.START,
+    ) -> None:
         self._stream, self._name = stream, name
+        self.state = state  # after what has been read
         self._ends_value = np.zeros(256, bool)
         self._ends_value[[ord(delimiter), _RETURN, _NEWLINE]] = True
         self._opening = re.compile(b'[%b\r\n]"' % re.escape(delimiter.encode()))
-        self._state = _State.START
         self._lines = 0  # ended before the block
         self._return_last = False
         self._opened_line = 0  # of the last quote that opened a value
@@ -63,15 +75,15 @@ class CheckedQuotes(io.RawIOBase):
         if block:
             self._check(block if self._begun else block.removeprefix(codecs.BOM_UTF8))
             self._begun = True
-        elif self._state is _State.QUOTED:
+        elif self.state is QuoteState.QUOTED:
             raise self._error("a quote that is never closed")
         return block
 
     def _check(self, block: bytes) -> None:
-        prefix = _PREFIXES[self._state]
+        prefix = _PREFIXES[self.state]
         text = prefix + block
         if _QUOTE not in text:
-            self._state = self._state_outside(text)
+            self.state = self._state_outside(text)
         elif not self._check_pairs(text, len(prefix)):
             self._check_values(text, len(prefix))
         self._lines += self._lines_between(text, len(prefix), len(text))
@@ -96,25 +108,25 @@ class CheckedQuotes(io.RawIOBase):
         first = opening[self._ends_value[before]]
         self._note_opened(text, start, int(first[-1]) if len(first) else -1)
         if len(quotes) % 2:
-            self._state = _State.QUOTED
+            self.state = QuoteState.QUOTED
         else:
-            self._state = _State.CLOSED if letters[-1] == _QUOTE else self._state_outside(text)
+            self.state = QuoteState.CLOSED if letters[-1] == _QUOTE else self._state_outside(text)
         return True
 
     def _check_values(self, text: bytes, start: int) -> None:
         """Go from quote to quote: some stand within values that are not quoted, or one is wrong."""
-        at, state, opened = 0, _State.START, -1
+        at, state, opened = 0, QuoteState.START, -1
         if text[0] == _QUOTE:
-            at, state = 1, _State.QUOTED
+            at, state = 1, QuoteState.QUOTED
         while at < len(text):
-            if state is _State.QUOTED:
+            if state is QuoteState.QUOTED:
                 end = text.find(b'"', at)
                 if end < 0:
                     break
-                at, state = end + 1, _State.CLOSED
-            elif state is _State.CLOSED and text[at] == _QUOTE:
-                at, state = at + 1, _State.QUOTED
-            elif state is _State.CLOSED and not self._ends_value[text[at]]:
+                at, state = end + 1, QuoteState.CLOSED
+            elif state is QuoteState.CLOSED and text[at] == _QUOTE:
+                at, state = at + 1, QuoteState.QUOTED
+            elif state is QuoteState.CLOSED and not self._ends_value[text[at]]:
                 self._note_opened(text, start, opened)
                 line = self._line_at(text, start, at)
                 excerpt = text[at : at + _LONGEST_EXCERPT].decode(errors="replace").splitlines()[0]
@@ -124,17 +136,17 @@ class CheckedQuotes(io.RawIOBase):
                 if match is None:
                     state = self._state_outside(text)
                     break
-                at, state = match.end(), _State.QUOTED
+                at, state = match.end(), QuoteState.QUOTED
                 opened = at - 1  # its line is counted once, at the end
-        self._state = state
+        self.state = state
         self._note_opened(text, start, opened)
 
     def _note_opened(self, text: bytes, start: int, opened: int) -> None:
         if opened >= 0:
             self._opened_line = self._line_at(text, start, opened)
 
-    def _state_outside(self, text: bytes) -> _State:
-        return _State.START if self._ends_value[text[-1]] else _State.UNQUOTED
+    def _state_outside(self, text: bytes) -> QuoteState:
+        return QuoteState.START if self._ends_value[text[-1]] else QuoteState.UNQUOTED
 
     def _line_at(self, text: bytes, start: int, at: int) -> int:
         return 1 + self._lines + self._lines_between(text, start, at)

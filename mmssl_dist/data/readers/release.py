@@ -39,6 +39,11 @@ class ReleaseInteractions:
         """See ``InteractionSource``."""
         return tuple(Piece(number) for number in range(len(self.files)))
 
+    @property
+    def last_pieces(self) -> tuple[Piece, ...]:
+        """See ``InteractionSource``; a file is one block."""
+        return ()
+
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""
         tree = _load(self.files[piece.file])

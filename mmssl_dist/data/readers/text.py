@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
+from mmssl_dist.data.readers.last_block import LastBlocks
 from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
@@ -34,6 +36,8 @@ class TextInteractions:
         types: types of user_id and item_id.
         times: what the times are, where they are asked for.
         null_values: texts that stand for a missing value.
+        last_pieces: see ``InteractionSource``; empty unless they were asked for.
+        left_out: files that have none since they are compressed and too many.
     """
 
     files: tuple[RawFile, ...]
@@ -41,6 +45,8 @@ class TextInteractions:
     types: dict[str, pa.DataType]
     times: TimeFormat | None
     null_values: tuple[str, ...]
+    last_pieces: tuple[Piece, ...] = ()
+    left_out: int = 0
     unit: str = "line"
 
     @property
@@ -61,29 +67,33 @@ class TextInteractions:
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""
         row = FIRST_RECORD
-        for columns in named_blocks(self.files[piece.file], self.names, self.null_values):
+        for columns in named_blocks(self.files[piece.file], self.names, self.null_values, piece.first):
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)
             yield canonical_table(
                 columns={name: pa.chunked_array([column]) for name, column in columns.items()},
                 types=self.types,
                 times=self.times,
                 rows=rows,
-                where=lambda row: row_location(self.files, piece.file, self.unit, row),
+                where=lambda row: row_location(self.files, piece.file, self.unit, row, piece.first),
             )
             row += len(rows)
 
 
 def summarize_text(
-    files: Sequence[RawFile], names: Mapping[str, str], null_values: Sequence[str], whole: bool
+    files: Sequence[RawFile],
+    names: Mapping[str, str],
+    null_values: Sequence[str],
+    last: LastBlocks | None,
 ) -> ColumnSummaries:
-    """Look at the ids and times of ``files``: at all rows if ``whole``, else at those where files begin.
+    """Look at the ids and times of ``files``: at all rows if ``last`` is None, else at those where files
+    begin and those in ``last``.
 
     Raises:
         InputError: a column is missing, there is no row, or the text cannot be read.
     """
     for file in files:
         raw_names(file, names)
-    summarize = partial(_file_summary, files, names, null_values, whole)
+    summarize = partial(_file_summary, files, names, null_values, last)
     # Threads suffice: Arrow parses without Python's lock, and one process holds what all files show
     with ThreadPoolExecutor(_THREADS) as pool:
         summaries = list(pool.map(summarize, range(len(files))))
@@ -134,22 +144,42 @@ def _file_summary(
     files: Sequence[RawFile],
     names: Mapping[str, str],
     null_values: Sequence[str],
-    whole: bool,
+    last: LastBlocks | None,
     number: int,
 ) -> tuple[int, ColumnSummaries]:
     """The rows that were looked at, and what they show."""
+    summarize = partial(_summary_from, tuple(files), names, null_values, number)
+    if last is None:
+        return summarize(0, None)
+    rows, first = summarize(0, _SAMPLED_BLOCKS)
+    start = last.starts[number]
+    if start is None:
+        return rows, first
+    more, end = summarize(start, None)
+    ids = {name: joined_ids((first.ids[name], end.ids[name])) for name in first.ids}
+    times = [joined_times((*first.times, *end.times))] if TIME in names else []
+    return rows + more, ColumnSummaries(ids, times)
+
+
+def _summary_from(
+    files: tuple[RawFile, ...],
+    names: Mapping[str, str],
+    null_values: Sequence[str],
+    number: int,
+    start: int,
+    blocks: int | None,
+) -> tuple[int, ColumnSummaries]:
+    """``_file_summary`` of a number of blocks, or of all, from the byte ``start`` on."""
     row, file = FIRST_RECORD, files[number]
     ids = {
         name: IdSummary(pa.null(), f"{file.name}, column {names[name]}", declared=False)
         for name in (USER_ID, ITEM_ID)
     }
     times = TimeSummary()
-    for index, columns in enumerate(named_blocks(file, names, null_values)):
-        if index == _SAMPLED_BLOCKS and not whole:
-            break
+    for columns in islice(named_blocks(file, names, null_values, start), blocks):
 
         def where(index: int, row: int = row) -> str:
-            return row_location(tuple(files), number, "line", row + index)
+            return row_location(files, number, "line", row + index, start)
 
         for name, summary in ids.items():
             if not summary.text:  # one text makes all of them texts
@@ -163,14 +193,14 @@ def _file_summary(
 
 
 def named_blocks(
-    file: RawFile, names: Mapping[str, str], null_values: Sequence[str]
+    file: RawFile, names: Mapping[str, str], null_values: Sequence[str], start: int = 0
 ) -> Iterator[dict[str, pa.Array]]:
     """``text_blocks`` by the keys of ``names``; a column that a folder's name gives has its text in every
     row."""
     raw, written = raw_names(file, names), header(file)
     # Where folders give all wanted columns, one of the file's own still has to be read: it has the rows
     stored = list(dict.fromkeys(column for column in raw.values() if column in written)) or written[:1]
-    for columns in text_blocks(file, stored, null_values):
+    for columns in text_blocks(file, stored, null_values, start):
         rows = len(next(iter(columns.values())))
         for column in set(raw.values()) - set(stored):
             text = file.keys[column]

@@ -26,6 +26,7 @@ from mmssl_dist.data.readers.parquet import (
     Footer,
     batches,
     is_folder_key,
+    last_groups,
     read_footers,
     require_column,
     row_group_pieces,
@@ -46,6 +47,7 @@ class VectorFeatures:
     dimension: int
     dtype: np.dtype
     pieces: tuple[Piece, ...]
+    last_pieces: tuple[Piece, ...]
     rows: int | None = None
 
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
@@ -118,6 +120,7 @@ def open_vectors(
         dimension=dimension,
         dtype=_dtype(files, footers, types, columns.vector),
         pieces=pieces,
+        last_pieces=last_groups(footers),
     )
 
 

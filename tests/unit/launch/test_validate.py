@@ -166,30 +166,120 @@ def test_of_large_files_the_first_and_the_last_block_are_read(tmp_path, monkeypa
     status, output = validate(tmp_path)
     if bad_row == 25:
         assert status == 0, output
-        assert (
-            "read: the first and last block of each file, of CSV and TSV the first alone, 160 inter" in output
-        )
+        assert "read: the first and last block of each file, 160 interactions" in output
         assert "data: ids: int64 of users, int64 of items" in output
     else:
         assert status == 2
         assert f"raw/text.parquet, row {bad_row}: found nan" in output
 
 
-@pytest.mark.parametrize("bad_line", [2, 20_000])
-def test_of_large_text_the_first_block_is_read(tmp_path, monkeypatch, bad_line):
+@pytest.mark.parametrize("bad_row", [0, 25, 49])
+def test_of_a_large_matrix_the_first_and_the_last_rows_are_read(tmp_path, monkeypatch, bad_row):
     raw = write_raw(tmp_path)
     monkeypatch.setattr(input_check, "WHOLE_BYTES", 0)
-    monkeypatch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", 1 << 16)
-    lines = ["user_id,item_id,at", *(f"{line},{line % ITEMS},{line}" for line in range(20_000))]
-    lines[bad_line - 1] = lines[bad_line - 1].rpartition(",")[0] + ","
-    (raw / "log.csv").write_text("".join(f"{line}\n" for line in lines))
-    status, output = validate(tmp_path, "data.interactions=log.csv")
-    if bad_line == 2:
+    monkeypatch.setattr("mmssl_dist.data.readers.numbered.PIECE_BYTES", 12 * 10)  # ten rows a piece
+    image = np.ones((50, 3), np.float32)
+    image[bad_row, 1] = np.inf
+    np.save(raw / "image.npy", image)
+    status, output = validate(tmp_path)
+    assert status == (0 if bad_row == 25 else 2), output
+    assert (f"raw/image.npy, row {bad_row}: found inf" in output) == (bad_row != 25)
+
+
+def test_of_a_single_row_group_every_row_is_read(tmp_path, monkeypatch):
+    """Its last block is no other piece than its first."""
+    raw = write_raw(tmp_path)
+    monkeypatch.setattr(input_check, "WHOLE_BYTES", 0)
+    monkeypatch.setattr("mmssl_dist.data.readers.parquet.BATCH_ROWS", 10)
+    write_log(raw, 0, list(range(50)), [3] * 50, at=[*range(49), None])
+    status, output = validate(tmp_path)
+    assert status == 2
+    assert "raw/log/part-0.parquet, row 49: found nothing; every interaction has a time" in output
+
+
+ROWS = 6_000
+BAD_ROWS = {
+    "no time": (b"7,3,", "line 6001: found nothing; every interaction has a time"),
+    "no number": (b"7,3,soon", "line 6001: found 'soon'; times are numbers, dates or ISO timestamps"),
+    "a moment beside numbers": (b"7,3,2020-01-01", "times are numbers, dates or ISO timestamps, all of one"),
+    "ragged": (b"7,3", "Expected 3 columns, got 2"),
+    "not UTF-8": (b"\xff,3,5", "invalid UTF8 data"),
+    "an item that is no integer": (b"7,x3,5", "line 6001: found 'x3'; ids of this column are integers"),
+}
+
+
+def write_text_log(path: Path, last: bytes) -> None:
+    rows = [b"%d,%d,%d" % (row // ITEMS, row % ITEMS, row) for row in range(ROWS - 1)]
+    text = b"\n".join([b"user_id,item_id,at", *rows, last, b""])
+    if path.suffix == ".inter" or ".tsv" in path.name:
+        text = text.replace(b",", b"\t")
+    if path.suffix == ".inter":
+        text = text.replace(b"user_id\titem_id\tat", b"user_id:token\titem_id:token\tat:float")
+    if path.suffix in (".gz", ".zst"):
+        text = pa.compress(text, "gzip" if path.suffix == ".gz" else "zstd", asbytes=True)
+    path.write_bytes(text)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.inter", "log.csv.gz", "log.tsv.zst"])
+@pytest.mark.parametrize("kind", [None, *BAD_ROWS])
+def test_a_bad_last_row_of_large_text_is_refused_as_prepare_refuses_it(tmp_path, monkeypatch, name, kind):
+    raw = write_raw(tmp_path)
+    monkeypatch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", 1 << 12)
+    last, message = BAD_ROWS.get(kind, (b"7,3,5", "read: "))
+    write_text_log(raw / name, last)
+    sets = [f"data.interactions={name}"]
+    if name.endswith(".inter"):
+        sets += ["data.layout=inter"]
+    outputs = []
+    for whole_bytes in (1 << 26, 0):  # prepare's own passes, and a look at first and last blocks
+        monkeypatch.setattr(input_check, "WHOLE_BYTES", whole_bytes)
+        status, output = validate(tmp_path, *sets)
+        assert status == (0 if kind is None else 2), output
+        assert message in output
+        outputs.append(output)
+    if kind is None:
+        assert "read: every row, as prepare does" in outputs[0]
+        assert "read: the first and last block of each file, " in outputs[1]
+        seen = int(outputs[1].partition("each file, ")[2].partition(" ")[0].replace(",", ""))
+        assert 300 < seen < 2000, "those of two blocks"
+
+
+@pytest.mark.parametrize("at", [["soon"], ["2020-01-01"], [None]])
+def test_a_bad_last_time_in_a_large_parquet_file_of_texts(tmp_path, monkeypatch, at):
+    raw = write_raw(tmp_path)
+    monkeypatch.setattr("mmssl_dist.data.readers.parquet.BATCH_ROWS", 100)
+    table = pa.table({"user_id": list(range(1000)), "item_id": [3] * 1000, "at": ["5"] * 999 + at})
+    pq.write_table(table, raw / "log/part-3.parquet", row_group_size=100)
+    for whole_bytes in (1 << 26, 0):
+        monkeypatch.setattr(input_check, "WHOLE_BYTES", whole_bytes)
+        status, output = validate(tmp_path)
         assert status == 2
-        assert "raw/log.csv, line 2: found nothing; every interaction has a time" in output
-    else:
-        assert status == 0, output
-        assert "of CSV and TSV the first alone" in output
+        assert "raw/log/part-3.parquet, row 999" in output
+
+
+def test_numbers_with_decimals_in_the_last_block_alone_are_valid(tmp_path, monkeypatch):
+    raw = write_raw(tmp_path)
+    monkeypatch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(input_check, "WHOLE_BYTES", 0)
+    write_text_log(raw / "log.csv", b"7,3,9999.5")
+    status, output = validate(tmp_path, "data.interactions=log.csv")
+    assert status == 0, output
+    assert "data: times: 0.0 to 9,999.5" in output
+
+
+def test_compressed_text_beyond_a_limit_is_read_where_it_begins_and_counted(tmp_path, monkeypatch):
+    raw = write_raw(tmp_path)
+    (raw / "events").mkdir()
+    for number in range(3):
+        write_text_log(raw / f"events/{number}.csv.gz", b"7,3,5")
+    monkeypatch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(input_check, "WHOLE_BYTES", 0)
+    size = (raw / "events/0.csv.gz").stat().st_size
+    for module in ("data.readers.last_block", "report.job_summary"):
+        monkeypatch.setattr(f"mmssl_dist.{module}.READ_THROUGH_BYTES", 2 * size)
+    status, output = validate(tmp_path, "data.interactions=events/*.csv.gz")
+    assert status == 0, output
+    assert f"each file, of 1 compressed file(s) beyond {2 * size:,} bytes the first block, " in output
 
 
 def test_the_passes_in_one_process_give_the_facts_that_the_raw_files_have(tmp_path):

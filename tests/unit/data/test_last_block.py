@@ -1,0 +1,111 @@
+"""The last block of delimited text: rows begin where it says, whatever quoted values hold."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import random
+
+import pytest
+
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers import delimited, last_block
+from mmssl_dist.data.readers.line_numbers import line_of
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import open_location
+
+NOTES = ("plain", "", 'a "word"', "two\nlines", "2,105,blue\n3,106,red\n", '5" disc', "ends,", "\r\n,\n", '"')
+
+
+def raw_file(path):
+    return RawFile(open_location(str(path), Storage()), path.stat().st_size, None)
+
+
+def rows_from(path, start):
+    """The rows of the text from a byte on, by the csv module."""
+    content = path.read_bytes()
+    text = gzip.decompress(content) if path.suffix == ".gz" else content
+    return list(csv.reader(io.StringIO(text[start:].decode(), newline="")))
+
+
+def written(rng, rows, line_end):
+    text = io.StringIO(newline="")
+    # The csv module quotes for the sake of its own line ends only
+    quoting = csv.QUOTE_ALL if line_end == "\r" else rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    writer = csv.writer(text, lineterminator=line_end, quoting=quoting)
+    writer.writerow(("user_id", "note", "item_id"))
+    table = [(str(row), rng.choice(NOTES), str(row % 7)) for row in range(rows)]
+    for row in table:
+        writer.writerow(row)
+    return text.getvalue().encode(), [list(row) for row in table]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_row_begins_there(tmp_path, monkeypatch, seed):
+    rng = random.Random(seed)
+    block = rng.choice((150, 300, 700))
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
+    text, table = written(rng, rng.randrange(120, 250), rng.choice(("\n", "\r\n", "\r")))
+    path = tmp_path / rng.choice(("log.csv", "log.csv.gz"))
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    start = last_block.last_block(raw_file(path))
+    assert start is not None
+    rows = rows_from(path, start)
+    assert rows == table[len(table) - len(rows) :]
+    assert 0 < len(text) - start <= 3 * block
+    first = len(table) - len(rows)
+    assert line_of(raw_file(path), 2, start) == line_of(raw_file(path), first + 2)
+    assert line_of(raw_file(path), 2 + len(rows) - 1, start) == line_of(raw_file(path), len(table) + 1)
+
+
+def test_a_short_file_has_none(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id\n1,2\n")
+    assert last_block.last_block(raw_file(path)) is None
+
+
+def test_values_that_end_in_a_quote_leave_no_doubt(tmp_path, monkeypatch):
+    """Within every row both readings hold for a while."""
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,size,item_id\n" + "".join(f'{row},5",{row}\n' for row in range(500)))
+    start = last_block.last_block(raw_file(path))
+    assert rows_from(path, start)[-1] == ["499", '5"', "499"]
+    assert all(len(row) == 3 for row in rows_from(path, start))
+
+
+def test_an_inter_file_knows_no_quotes(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+    path = tmp_path / "log.inter"
+    lines = [f'"{row}\t{row}' for row in range(500)]
+    path.write_text("\n".join(["user_id:token\titem_id:token", *lines, ""]))
+    start = last_block.last_block(raw_file(path))
+    last = path.read_bytes()[start:].decode().splitlines()
+    assert 50 < len(last) < 200
+    assert last == lines[-len(last) :]
+
+
+def test_an_unclosed_quote_is_named_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+    path = tmp_path / "log.csv"
+    lines = [f"{row},{row}" for row in range(500)]
+    lines[490] = '490,"490'
+    path.write_text("user_id,item_id\n" + "\n".join(lines))
+    with pytest.raises(InputError, match=r"line 492: found a quote that is never closed"):
+        last_block.last_block(raw_file(path))
+
+
+def test_compressed_files_are_read_through_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+    files = []
+    for number in range(3):
+        path = tmp_path / f"{number}.csv.gz"
+        path.write_bytes(gzip.compress(b"user_id,item_id\n" + b"1,2\n" * 1000))
+        files.append(raw_file(path))
+    monkeypatch.setattr(last_block, "READ_THROUGH_BYTES", 2 * files[0].size)
+    last = last_block.last_blocks(files)
+    assert last.left_out == 1
+    assert [start is not None for start in last.starts] == [True, True, False]
+    assert [piece.file for piece in last.pieces] == [0, 1]
