@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_interactions, make_synthesis_plan
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.bipartite import Bipartite, bipartite
 from mmssl_dist.graph.cut import metis_cut, random_cut
@@ -83,7 +83,7 @@ def cut_of(graph: Bipartite, parts: int, method: str) -> str:
 
 
 def planted() -> Bipartite:
-    plan = make_plan(100_000, 30_000, 2_000_000, {"image": 1}, 1)
+    plan = make_synthesis_plan(100_000, 30_000, 2_000_000, {"image": 1}, 1)
     return bipartite(*draw_interactions(plan, 0, 100_000), (100_000, 30_000))
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 EXIT_SYSTEM_FAILURE = 1
 EXIT_BAD_INPUT = 2
-_LONGEST_SHOWN = 300
+_LONGEST_TEXT = 300
 T = TypeVar("T")
 
 
@@ -38,7 +38,7 @@ class InputError(MmsslError):
         self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
 
     def __str__(self) -> str:
-        return f"{shown(self.where)}: found {shown(self.value)}; {self.rule}. {self.remedy}"
+        return f"{message_text(self.where)}: found {message_text(self.value)}; {self.rule}. {self.remedy}"
 
 
 class UnknownIdError(InputError):
@@ -125,11 +125,11 @@ class WorkerError(MmsslError):
     """A worker failed; carries rank and cause."""
 
 
-def shown(value: object) -> str:
+def message_text(value: object) -> str:
     """``value`` on one line of limited length, so that the content of a file can neither break a message nor
     send control codes to a terminal."""
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
 
 
 def find_known(error: BaseException) -> MmsslError | None:

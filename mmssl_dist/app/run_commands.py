@@ -12,7 +12,7 @@ from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
-    from mmssl_dist.serving.bulk import ListOptions, Written
+    from mmssl_dist.serving.bulk import BulkResult, ListOptions
     from mmssl_dist.serving.run import Ranked
 
 app = typer.Typer()
@@ -127,9 +127,9 @@ def serve(
     GET and POST /recommend and /similar, POST /users, GET /health; /docs has the OpenAPI description. A Ray
     Serve deployment, which answers open requests before it ends.
     """
-    from mmssl_dist.serving.serve import Listening, serve_until_stopped
+    from mmssl_dist.serving.serve import ServiceEndpoint, serve_until_stopped
 
-    storage, listening = parse_storage_settings(settings), Listening(host, port, replicas)
+    storage, listening = parse_storage_settings(settings), ServiceEndpoint(host, port, replicas)
     serve_until_stopped(url, storage, listening, address=address, debug=debug, echo=typer.echo)
 
 
@@ -154,7 +154,7 @@ def _show(ranked: Ranked, question: dict[str, object], measure: str, as_json: bo
         show_ranked(ranked, measure, sys.stdout)
 
 
-def _summary(to: str, options: ListOptions, written: Written) -> str:
+def _summary(to: str, options: ListOptions, written: BulkResult) -> str:
     line = f"{to}: top {options.k} for {written.users:,} users"
     if not written.unknown:
         return line

@@ -32,7 +32,7 @@ from mmssl_dist.data.columns import (
     VECTOR,
 )
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.ids import buckets_of, hashes, one_array, positions, ranked, shown
+from mmssl_dist.data.ids import buckets_of, hashes, one_array, positions, ranked, scalar_text
 from mmssl_dist.data.order import order_of, sorted_rows
 from mmssl_dist.data.packed_rows import pack, unpack
 from mmssl_dist.data.readers.base import row_location
@@ -279,7 +279,7 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
         )
         raise InputError(
             where,
-            f"a second vector of item {shown(second[ITEM_ID][0])}",
+            f"a second vector of item {scalar_text(second[ITEM_ID][0])}",
             "an item has at most one vector of a modality",
             "Drop one of the rows.",
         )

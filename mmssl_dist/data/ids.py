@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.kernels.splitmix import mix
 
-_LONGEST_SHOWN = 80
+_LONGEST_TEXT = 80
 _KEPT = (
     pa.types.is_null,
     pa.types.is_boolean,
@@ -66,13 +66,13 @@ def is_text(raw: pa.DataType) -> bool:
     return bool(pa.types.is_string(raw) or pa.types.is_large_string(raw) or pa.types.is_string_view(raw))
 
 
-def shown(value: pa.Scalar) -> str:
+def scalar_text(value: pa.Scalar) -> str:
     """A value for a message; Python has no dates as late, or times as fine, as Arrow."""
     try:
         text = repr(value.as_py()) if value.is_valid else "nothing"
     except (ValueError, OverflowError, pa.ArrowException):
         text = f"a {value.type} out of range"
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
 
 
 def id_texts(ids: pa.ChunkedArray) -> pa.Array:

@@ -39,7 +39,7 @@ from mmssl_dist.data.columns import (
     TRAIN,
     VALIDATION,
 )
-from mmssl_dist.data.ids import shown
+from mmssl_dist.data.ids import scalar_text
 from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.packed_rows import cut, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
@@ -257,7 +257,7 @@ def _unknown_items(
         for example in zip(*(row[name] for name in wanted), strict=True)
     )
     examples = ", ".join(
-        f"{shown(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"
+        f"{scalar_text(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"
         for file, number, item in rows[:_EXAMPLES]
     )
     catalogues = []

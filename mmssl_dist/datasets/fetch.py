@@ -84,7 +84,7 @@ SETS = {
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedFile:
     """A file that is there.
 
     Attributes:
@@ -97,7 +97,7 @@ class Fetched:
     verified: bool
 
 
-def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
+def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]:
     """Bring the set ``name`` into ``folder``, and unpack its archives; what is there and whole is not fetched
     again.
 
@@ -120,9 +120,11 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
         wanted = checksum or (f"sha256:{locked[file]}" if file in locked else None)
         _bring(f"{(base or known.base).rstrip('/')}/{file}", folder / file, wanted)
         if file.endswith(".zip"):
-            unpack(folder / file, folder)
+            extract(folder / file, folder)
         records.append(
-            Fetched(file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum))
+            FetchedFile(
+                file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum)
+            )
         )
     content = {"name": name, "files": {record.name: vars(record) for record in records}}
     partial = folder / f"{LOCK}{_PART}"
@@ -132,7 +134,7 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[Fetched]:
     return records
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def extract(archive: Path, folder: Path) -> None:
     """Unpack a zip archive into ``folder``, all of it or nothing.
 
     Raises:

@@ -38,7 +38,7 @@ _FEATURES = "_feat.npy"
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConversionResult:
     """What was written, and what was not.
 
     Attributes:
@@ -64,7 +64,7 @@ class _Folder:
     skipped: tuple[str, ...]
 
 
-def write_mmrec(output: Location, target: Location, name: str) -> Converted:
+def write_mmrec(output: Location, target: Location, name: str) -> ConversionResult:
     """Write the dataset below a job's ``output`` in MMRec's layout.
 
     NAME.inter (userID, itemID, x_label: 0 train, 1 validation, 2 test), a matrix MODALITY_feat.npy of each
@@ -97,7 +97,7 @@ def write_mmrec(output: Location, target: Location, name: str) -> Converted:
             _tabbed(zip(users[order].tolist(), items[order].tolist(), [code] * len(users), strict=True))
         )
     (target / f"{name}.inter").write_bytes(b"".join(lines))
-    return Converted(
+    return ConversionResult(
         users=facts["users"],
         items=facts["items"],
         interactions=sum(facts["interactions"].values()),
@@ -105,7 +105,7 @@ def write_mmrec(output: Location, target: Location, name: str) -> Converted:
     )
 
 
-def read_mmrec(source: Location, target: Location) -> Converted:
+def read_mmrec(source: Location, target: Location) -> ConversionResult:
     """Write the ``.inter`` and ``.npy`` files in ``source`` as tables: interactions.parquet and
     MODALITY.parquet.
 
@@ -139,7 +139,7 @@ def read_mmrec(source: Location, target: Location) -> Converted:
         },
     }
     (target / "job.yaml").write_bytes(yaml.safe_dump(written, sort_keys=False).encode())
-    return Converted(
+    return ConversionResult(
         users=len(users) - users.null_count,
         items=len(items) - items.null_count,
         interactions=count,

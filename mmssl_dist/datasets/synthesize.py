@@ -36,7 +36,7 @@ _START = 1_600_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class SynthesisPlan:
     """The planted structure.
 
     Attributes:
@@ -93,7 +93,9 @@ def synthesize(
     Raises:
         InputError: a number is out of range.
     """
-    plan = make_plan(users=users, items=items, interactions=interactions, modalities=modalities, seed=seed)
+    plan = make_synthesis_plan(
+        users=users, items=items, interactions=interactions, modalities=modalities, seed=seed
+    )
     if shards is None:
         shards = shard_count(items, interactions, modalities)
     elif shards < 1:
@@ -131,7 +133,9 @@ def _as_tasks(shards: int, write: Callable[[pa.Table], pa.Table]) -> int:
         return sum(int(row["interactions"]) for row in written.iter_rows())
 
 
-def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str, int], seed: int) -> Plan:
+def make_synthesis_plan(
+    users: int, items: int, interactions: int, modalities: Mapping[str, int], seed: int
+) -> SynthesisPlan:
     """The structure for these sizes.
 
     Raises:
@@ -156,7 +160,7 @@ def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str
     communities = max(2, min(256, items // 40))
     base = min(5.0, interactions / users)
     weight = _harmonic(users, _USER_EXPONENT)
-    return Plan(
+    return SynthesisPlan(
         users=users,
         items=items,
         interactions=interactions,
@@ -168,7 +172,7 @@ def make_plan(users: int, items: int, interactions: int, modalities: Mapping[str
     )
 
 
-def draw_interactions(plan: Plan, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
     """Distinct pairs of user number and item number, both [n] int64, of users first..last-1."""
     rng = np.random.default_rng((plan.seed, 0, first))
     users = np.arange(first, last, dtype=np.int64)
@@ -186,14 +190,14 @@ def draw_interactions(plan: Plan, first: int, last: int) -> tuple[np.ndarray, np
     return pairs // plan.items, pairs % plan.items
 
 
-def draw_features(plan: Plan, modality: int, width: int, first: int, last: int) -> np.ndarray:
+def draw_features(plan: SynthesisPlan, modality: int, width: int, first: int, last: int) -> np.ndarray:
     """[n, F] float16: features of items first..last-1."""
     centroids = np.random.default_rng((plan.seed, 1, modality)).standard_normal((plan.communities, width))
     noise = np.random.default_rng((plan.seed, 2, modality, first)).standard_normal((last - first, width))
     return (centroids[np.arange(first, last) % plan.communities] + _NOISE * noise).astype(np.float16)
 
 
-def _write_shards(batch: pa.Table, plan: Plan, shards: int, target: Location) -> pa.Table:
+def _write_shards(batch: pa.Table, plan: SynthesisPlan, shards: int, target: Location) -> pa.Table:
     total = 0
     for shard in batch["id"].to_pylist():
         first, last = shard * plan.users // shards, (shard + 1) * plan.users // shards
@@ -226,7 +230,7 @@ def _write_shards(batch: pa.Table, plan: Plan, shards: int, target: Location) ->
     return pa.table({"interactions": [total]})
 
 
-def _draw_items(plan: Plan, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_items(plan: SynthesisPlan, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One item number per entry of ``users``: a community, then a rank in it by a power law."""
     own = rng.random(len(users)) < _WITHIN
     community = np.where(own, users % plan.communities, rng.integers(0, plan.communities, len(users)))

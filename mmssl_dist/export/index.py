@@ -121,19 +121,23 @@ class Comparison:
 
 def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
     """Set how far ``index`` searches, as the settings say or as far as their recall needs; tells both."""
-    knob = _knob(index, settings)
+    effort = _search_effort(index, settings)
     chosen: dict[str, object] = {}
-    if knob is not None:
-        wanted = _fewest(knob, index, comparison, settings.recall) if knob.wanted == "auto" else knob.wanted
-        value = min(wanted, knob.most)
-        knob.set(index, value)
-        chosen[knob.name] = value
+    if effort is not None:
+        wanted = (
+            _least_effort(effort, index, comparison, settings.recall)
+            if effort.wanted == "auto"
+            else effort.wanted
+        )
+        value = min(wanted, effort.most)
+        effort.set(index, value)
+        chosen[effort.name] = value
     recall = {"value": comparison.recall(index), "at": comparison.k, "users": len(comparison.queries)}
     return {**chosen, "recall": recall}
 
 
 @dataclass(frozen=True)
-class _Knob:
+class _SearchEffort:
     """How far an index searches: the setting's ``name``, what is ``wanted``, and the ``most`` that makes
     sense."""
 
@@ -148,26 +152,26 @@ class _Knob:
             index.hnsw.efSearch = value
 
 
-def _knob(index: Any, settings: Index) -> _Knob | None:
+def _search_effort(index: Any, settings: Index) -> _SearchEffort | None:
     import faiss
 
     if isinstance(index, faiss.IndexIVF):
-        return _Knob("probes", settings.probes, index.nlist)
+        return _SearchEffort("probes", settings.probes, index.nlist)
     if isinstance(index, faiss.IndexHNSW):
-        return _Knob("search_width", settings.search_width, max(index.ntotal, 1))
+        return _SearchEffort("search_width", settings.search_width, max(index.ntotal, 1))
     return None
 
 
-def _fewest(knob: _Knob, index: Any, comparison: Comparison, recall: float) -> int:
+def _least_effort(effort: _SearchEffort, index: Any, comparison: Comparison, recall: float) -> int:
     """The least value that finds the share ``recall``: doubled until one does, then halved in between."""
 
     def enough(value: int) -> bool:
-        knob.set(index, value)
+        effort.set(index, value)
         return comparison.recall(index) >= recall
 
     high = 1
-    while high < knob.most and not enough(high):
-        high = min(2 * high, knob.most)
+    while high < effort.most and not enough(high):
+        high = min(2 * high, effort.most)
     low = high // 2  # too little, or nothing
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The one door to DGL: every use of it imports ``dgl`` from ``mmssl_dist.graph.dgl_door``, and every draw
+"""The adapter to DGL: every use of it imports ``dgl`` from ``mmssl_dist.graph.dgl_door``, and every draw
 goes through ``draw``, which gives the same numbers for the same seed whichever thread or process asks.
 
 The newest DGL on PyPI loads GraphBolt libraries built for torch 2.0 to 2.2 and cannot be imported with
@@ -43,17 +43,17 @@ def _refuse(name: str) -> NoReturn:
     )
 
 
-class _NoGraph:
+class _UnavailableGraph:
     """Takes the place of GraphBolt's graph class, which ``dgl.distributed`` names in isinstance checks."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         _refuse("FusedCSCSamplingGraph")
 
 
-class _StandIn(ModuleType):
+class _GraphBoltPlaceholder(ModuleType):
     """Takes the place of ``dgl.graphbolt``: importable, and nothing more."""
 
-    FusedCSCSamplingGraph = _NoGraph
+    FusedCSCSamplingGraph = _UnavailableGraph
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):  # the import system and inspect ask for these and want a plain "no"
@@ -73,16 +73,16 @@ def _graphbolt_loads() -> bool:
 def _import_dgl() -> ModuleType:
     os.environ["DGLBACKEND"] = "pytorch"  # else DGL looks for, and may write, a file in the home folder
     if "dgl" not in sys.modules and not _graphbolt_loads():
-        stand_in = _StandIn(_GRAPHBOLT)
-        stand_in.__spec__ = importlib.machinery.ModuleSpec(_GRAPHBOLT, loader=None)
-        sys.modules[_GRAPHBOLT] = stand_in
+        placeholder = _GraphBoltPlaceholder(_GRAPHBOLT)
+        placeholder.__spec__ = importlib.machinery.ModuleSpec(_GRAPHBOLT, loader=None)
+        sys.modules[_GRAPHBOLT] = placeholder
     return importlib.import_module("dgl")
 
 
 dgl = _import_dgl()
 
 
-class _Drawer:
+class _DrawingThread:
     """One thread that makes all of DGL's draws.
 
     DGL gives each thread that draws a random stream of its own, numbered in order of first use, and shares
@@ -113,7 +113,7 @@ class _Drawer:
         if not self.repeatable:
             raise MmsslError(
                 f"DGL {dgl.__version__} does not give the draws expected of it: it is not DGL 2.1, "
-                "or something in this process drew from it first. Use DGL through this door."
+                "or something in this process drew from it first. Use DGL through mmssl_dist.graph.dgl_door."
             )
 
         def seeded() -> T:
@@ -123,7 +123,7 @@ class _Drawer:
         return self.executor.submit(seeded).result()
 
 
-_drawer = _Drawer()
+_drawing_thread = _DrawingThread()
 
 
 def draw(seed: int, call: Callable[[], T]) -> T:
@@ -133,4 +133,4 @@ def draw(seed: int, call: Callable[[], T]) -> T:
     Raises:
         MmsslError: draws of this process cannot be repeated elsewhere.
     """
-    return _drawer.draw(seed, call)
+    return _drawing_thread.draw(seed, call)

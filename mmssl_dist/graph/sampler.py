@@ -20,7 +20,7 @@ _SOURCE, _EDGE, _ROW = "neighbour", "of", "row"
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledEdges:
     """Sampled edges of k rows, row by row.
 
     counts: [k] int64, edges of each row. edges: [counts.sum()] int64, positions in the partition's
@@ -51,7 +51,7 @@ class PartitionSampler:
             num_nodes_dict={_SOURCE: num_nodes, _ROW: self.rows},
         )
 
-    def sample(self, rows: Tensor, fanout: int | None, seed: int) -> Sample:
+    def sample(self, rows: Tensor, fanout: int | None, seed: int) -> SampledEdges:
         """At most ``fanout`` neighbours of each row, or all of them.
 
         Args:
@@ -69,12 +69,12 @@ class PartitionSampler:
             raise InputError("fanout", fanout, "a fanout is at least 1", "Raise it, or take all neighbours.")
         if fanout is None or len(rows) == 0 or int(degrees.max()) <= fanout:
             edges = ragged_range(starts, degrees)
-            return Sample(degrees, edges, self.neighbours.index_select(0, edges))
+            return SampledEdges(degrees, edges, self.neighbours.index_select(0, edges))
 
-        def call() -> Sample:
+        def call() -> SampledEdges:
             sampled = dgl.sampling.sample_neighbors(self._graph, {_ROW: rows}, fanout, copy_ndata=False)
             nodes, _ = sampled.edges()  # in the order of ``rows``, as are the edges' positions
-            return Sample(degrees.clamp(max=fanout), sampled.edata[dgl.EID], nodes)
+            return SampledEdges(degrees.clamp(max=fanout), sampled.edata[dgl.EID], nodes)
 
         return draw(_fold(seed), call)
 

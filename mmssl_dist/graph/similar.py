@@ -126,7 +126,7 @@ def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
 
 
 @dataclass(frozen=True)
-class _InCells:
+class _CellMembers:
     """Items in some cells, by cell and then by item: cell [n], item [n], vectors [n, F]."""
 
     cell: np.ndarray
@@ -138,16 +138,18 @@ class _InCells:
         return slice(first, last)
 
 
-def _sent(units: ItemUnits, exchange: Exchange, cell: np.ndarray, row: np.ndarray) -> _InCells:
+def _sent(units: ItemUnits, exchange: Exchange, cell: np.ndarray, row: np.ndarray) -> _CellMembers:
     first = units.homes.items.first
     cell, item, vectors = send_to_owners(exchange, cell, row + first, units.vectors(row))
     if exchange.world_size > 1:  # what one worker sends is in order already
         order = np.lexsort((item, cell))
         cell, item, vectors = cell[order], item[order], vectors[order]
-    return _InCells(cell, item, vectors)
+    return _CellMembers(cell, item, vectors)
 
 
-def _answers(members: _InCells, lookers: _InCells, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _answers(
+    members: _CellMembers, lookers: _CellMembers, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Items and the keys of their nearest ``size`` among the members of one cell, cell by cell."""
     for cell in np.unique(members.cell).tolist():
         held, looking = members.of(cell), lookers.of(cell)

@@ -46,7 +46,7 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
     yield Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in PACKAGES:
         yield _check(package, lambda package=package: version(package))  # type: ignore[misc]
-    yield _check("dgl door", _dgl)
+    yield _check("dgl", _dgl)
     yield _check("devices", _devices)
     yield _check("ray", lambda: _ray(address, job))
     if job is not None:

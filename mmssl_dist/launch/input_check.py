@@ -74,7 +74,7 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     whole = sum(file.size for file in files.of_dataset()) <= WHOLE_BYTES
     sources = open_sources(job.data, files, whole)
     problems = Problems()
-    seen = _Seen()
+    seen = _InputTotals()
     for number in range(len(sources.interactions.files)):
         problems.attempt(partial(_read_interactions, sources.interactions, number, whole, seen))
     for modality, source in sources.features.items():
@@ -99,7 +99,7 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     )
 
 
-class _Seen:
+class _InputTotals:
     """Counts and bounds over what has been read."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class _Seen:
             self.times = min(low, bounds["min"]), max(high, bounds["max"])
 
 
-def _time_range(source: InteractionSource, seen: _Seen) -> tuple[str, str] | None:
+def _time_range(source: InteractionSource, seen: _InputTotals) -> tuple[str, str] | None:
     times: TimeFormat | None = getattr(source, "times", None)  # the layout mmssl has none
     if times is None or seen.times is None:
         return None
@@ -123,12 +123,12 @@ def _time_range(source: InteractionSource, seen: _Seen) -> tuple[str, str] | Non
     return time_text(low, times), time_text(high, times)
 
 
-def _read_interactions(source: InteractionSource, file: int, whole: bool, seen: _Seen) -> None:
+def _read_interactions(source: InteractionSource, file: int, whole: bool, seen: _InputTotals) -> None:
     for table in _blocks(source, file, whole):
         seen.add_interactions(table)
 
 
-def _read_features(modality: str, source: FeatureSource, file: int, whole: bool, seen: _Seen) -> None:
+def _read_features(modality: str, source: FeatureSource, file: int, whole: bool, seen: _InputTotals) -> None:
     for batch in _blocks(source, file, whole):
         seen.vectors[modality] = seen.vectors.get(modality, 0) + len(np.asarray(batch.rows))
 

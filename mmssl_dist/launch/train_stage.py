@@ -33,7 +33,7 @@ from mmssl_dist.storage import (
     publish,
 )
 from mmssl_dist.storage.manifest import MANIFEST
-from mmssl_dist.tracking.trackers import Tracking
+from mmssl_dist.tracking.trackers import TrackingCallback
 from mmssl_dist.training.improvement import order_key
 
 _logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def run_training(
         every_minutes=job.training.checkpoint_minutes,
         format_report=format_report,
     )
-    tracking = Tracking(job, name, cluster.relay)
+    tracking = TrackingCallback(job, name, cluster.relay)
     outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=[tracking])
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary = outcome.returned[0]

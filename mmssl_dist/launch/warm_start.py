@@ -61,7 +61,7 @@ def take_over(
     taken = torch.zeros(graph.num_rows, dtype=torch.bool)
     for part in range(len(earlier.book.users)):
         theirs = [_plain(column) for column in earlier.ids(part, worker.cache)]
-        pairs = [_common(own, other) for (_, own), other in zip(sides, theirs, strict=True)]
+        pairs = [_shared_ids(own, other) for (_, own), other in zip(sides, theirs, strict=True)]
         # a file has the rows of its users, then those of its items
         source = torch.cat([pairs[0].theirs, pairs[1].theirs + len(theirs[0])])
         target = torch.cat([rows[pair.own] for (rows, _), pair in zip(sides, pairs, strict=True)])
@@ -73,14 +73,14 @@ def take_over(
     return _figures(graph, exchange, earlier, taken)
 
 
-class _Common(NamedTuple):
+class _SharedIds(NamedTuple):
     """Ids that two columns share: their places in the one and in the other, int64 [k]."""
 
     own: Tensor
     theirs: Tensor
 
 
-def _common(own: pa.ChunkedArray, theirs: pa.Array) -> _Common:
+def _shared_ids(own: pa.ChunkedArray, theirs: pa.Array) -> _SharedIds:
     if own.type != theirs.type:
         raise InputError(
             SETTING,
@@ -89,7 +89,7 @@ def _common(own: pa.ChunkedArray, theirs: pa.Array) -> _Common:
             "Set data.columns.types as the earlier run has them, or train without it.",
         )
     place = pc.index_in(own, value_set=theirs).combine_chunks()
-    return _Common(
+    return _SharedIds(
         torch.from_numpy(np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))),
         torch.from_numpy(place.drop_null().to_numpy().astype(np.int64)),
     )

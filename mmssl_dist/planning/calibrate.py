@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_interactions, make_synthesis_plan
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists, bipartite
 from mmssl_dist.graph.partition_book import PartitionBook
@@ -64,7 +64,7 @@ def synthetic_graph(
         widths: width F of the features, by modality.
         neighbours: entries per item and modality of a random item-item graph.
     """
-    plan = make_plan(users, items, interactions, widths, seed=0)
+    plan = make_synthesis_plan(users, items, interactions, widths, seed=0)
     graph = bipartite(*draw_interactions(plan, 0, users), (users, items))
     lengths, nodes = graph.degrees, np.arange(users + items)
     values = np.concatenate(

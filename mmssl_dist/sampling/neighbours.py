@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.graph.ragged import ragged_range
-from mmssl_dist.graph.sampler import PartitionSampler, Sample
+from mmssl_dist.graph.sampler import PartitionSampler, SampledEdges
 from mmssl_dist.kernels.edges import drawn_weights, neighbourhoods
 from mmssl_dist.kernels.id_sets import union
 from mmssl_dist.kernels.keyed_sample import sample_rows
@@ -104,7 +104,7 @@ class NeighbourSampler:
         weight = drawn_weights(lists.indptr, lists.weight, rows, drawn.counts, drawn.edges)
         return Neighbours(drawn.counts, drawn.nodes, weight)
 
-    def _draw_edges(self, rows: Tensor, fanout: int, seed: int) -> Sample:
+    def _draw_edges(self, rows: Tensor, fanout: int, seed: int) -> SampledEdges:
         if len(self._samplers) == 1:
             ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
             return sampler.sample(rows, fanout, key(seed, part))
@@ -113,7 +113,7 @@ class NeighbourSampler:
             (begin, sampler.sample(rows[a:b] - first, fanout, key(seed, part)))
             for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True)
         ]
-        return Sample(
+        return SampledEdges(
             counts=torch.cat([of_part.counts for _, of_part in drawn]),
             edges=torch.cat([of_part.edges + begin for begin, of_part in drawn]),
             nodes=torch.cat([of_part.nodes for _, of_part in drawn]),

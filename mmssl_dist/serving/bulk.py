@@ -54,7 +54,7 @@ class ListOptions:
 
 
 @dataclass(frozen=True)
-class Written:
+class BulkResult:
     """Users that have a list, and users that the run does not know."""
 
     users: int
@@ -69,7 +69,7 @@ def recommend_file(
     options: ListOptions,
     address: str | None = None,
     debug: bool = False,
-) -> Written:
+) -> BulkResult:
     """Write the recommendations of the users in a file to recommendations/ as Parquet: user_id, items,
     scores.
 
@@ -114,7 +114,7 @@ def recommend_file(
             num_cpus=1,
         ).take_all()
     files = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written}
-    counts = Written(*(sum(int(row[column]) for row in written) for column in ("users", "unknown")))
+    counts = BulkResult(*(sum(int(row[column]) for row in written) for column in ("users", "unknown")))
     made_from = fingerprint(RECOMMENDATIONS, dict(run.facts), asdict(options))
     facts = {"users": counts.users, "unknown_users": counts.unknown, **asdict(options)}
     publish(target, Manifest(RECOMMENDATIONS, made_from, facts, files))

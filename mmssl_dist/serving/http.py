@@ -12,7 +12,7 @@ from ray import serve
 
 from mmssl_dist import __version__
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.errors import InputError, UnknownIdError, shown
+from mmssl_dist.errors import InputError, UnknownIdError, message_text
 from mmssl_dist.serving.batched_queries import Question, answers, similar_lists
 from mmssl_dist.serving.run import Ranked, Run, open_run
 
@@ -24,7 +24,7 @@ Id = int | str | float
 Length = Annotated[int, Query(ge=1, le=LONGEST, description="Items wanted.")]
 
 
-class Asked(BaseModel):
+class RecommendRequest(BaseModel):
     """Either a user of the data, or items known of somebody who is not in it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -100,7 +100,9 @@ def answer(result: Ranked | InputError) -> Response:
 def refused(error: InputError) -> HTTPException:
     """404 for an unknown id, 422 for anything else that is wrong with a request."""
     if isinstance(error, UnknownIdError):  # without the remedy, which has somebody else's id as an example
-        return HTTPException(404, f"{shown(error.where)}: found {shown(error.value)}; {error.rule}")
+        return HTTPException(
+            404, f"{message_text(error.where)}: found {message_text(error.value)}; {error.rule}"
+        )
     return HTTPException(422, str(error))
 
 
@@ -145,11 +147,11 @@ class Service:
         return answer(await self._ask(Question(user, (), k, exclude_seen)))
 
     @api.post("/recommend", response_model=Answer)
-    async def recommend(self, asked: Asked) -> Response:
+    async def recommend(self, request: RecommendRequest) -> Response:
         """The best items of a user, or of somebody new by the items known of them. 404: an id is unknown."""
-        if (asked.user is None) == (not asked.items):
+        if (request.user is None) == (not request.items):
             raise HTTPException(422, "give either user or items")
-        return answer(await self._ask(Question(asked.user, asked.items, asked.k, asked.exclude_seen)))
+        return answer(await self._ask(Question(request.user, request.items, request.k, request.exclude_seen)))
 
     @api.get("/similar", response_model=Answer)
     async def similar(

@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Listening:
+class ServiceEndpoint:
     """Where the service listens, and by how many processes it is answered."""
 
     host: str
@@ -39,7 +39,7 @@ class Listening:
 def serve_until_stopped(
     url: str,
     storage: Storage,
-    where: Listening,
+    where: ServiceEndpoint,
     address: str | None,
     debug: bool,
     echo: Callable[[str], None],
@@ -138,7 +138,7 @@ def _on_signals(stop: threading.Event) -> None:
         signal.signal(number, note)
 
 
-def _require_free(where: Listening) -> None:
+def _require_free(where: ServiceEndpoint) -> None:
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from mmssl_dist.errors import ArtifactError, InputError, shown
+from mmssl_dist.errors import ArtifactError, InputError, message_text
 from mmssl_dist.storage.content import FileRecord
 from mmssl_dist.storage.location import Location
 
@@ -80,7 +80,8 @@ def read_manifest(location: Location, kind: str) -> Manifest | None:
         return _parsed(source.read_bytes(), kind)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
-            f"{source.url}: not a readable manifest ({shown(error)}). Delete it and run the stage again."
+            f"{source.url}: not a readable manifest ({message_text(error)}). Delete it and run the "
+            "stage again."
         ) from error
 
 

@@ -46,7 +46,7 @@ _SILENCE, _REFUSAL = "no answer", "nothing but refusals"
 _RENEW = "Renew them: sign in again, or fetch a new token."
 
 
-class Answer(NamedTuple):
+class S3Problem(NamedTuple):
     """What was found, the rule, and the remedy of a ``StorageError``."""
 
     value: str
@@ -64,13 +64,13 @@ class Answer(NamedTuple):
         return self.value == _SILENCE or self.value.startswith(_REFUSAL)
 
 
-def explain(error: BaseException, bucket: str) -> Answer | None:
+def explain(error: BaseException, bucket: str) -> S3Problem | None:
     """What ``error``, of a request about ``bucket``, means; None for one that is not among the usual ones."""
     text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
     if _EXPIRED.search(text):
-        return Answer("expired credentials", "credentials must be valid now", _RENEW)
+        return S3Problem("expired credentials", "credentials must be valid now", _RENEW)
     if _UNKNOWN_KEY.search(text):
-        return Answer(
+        return S3Problem(
             "credentials that the storage does not know",
             "its endpoint and the credentials belong together",
             "Check storage.endpoint, and where credentials come from: environment, profile, machine role.",
@@ -78,19 +78,19 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
     region = _REGION.search(text)
     if region or _ELSEWHERE.search(text):
         name = region[1] if region else None
-        return Answer(
+        return S3Problem(
             f"bucket {bucket} in {f'the region {name}' if name else 'another region'}",
             "storage.region must be the region of the bucket",
             f"Set storage.region to {name or 'it'}.",
         )
     if "NO_SUCH_BUCKET" in text or "NoSuchBucket" in text:
-        return Answer(
+        return S3Problem(
             f"no bucket {bucket}",
             "the bucket must exist",
             "Check the URL, the credentials and the `storage` section.",
         )
     if _NO_CREDENTIALS.search(text):
-        return Answer(
+        return S3Problem(
             f"no credentials ({text.splitlines()[0][:200]})",
             "the standard chain must find some",
             "Check the profile, or storage.anonymous for a public bucket.",
@@ -99,19 +99,19 @@ def explain(error: BaseException, bucket: str) -> Answer | None:
         match = _OPERATION.search(text)
         operation = re.sub(r"V\d$", "", match[1]) if match else ""
         permission = _PERMISSIONS.get(operation, operation or "permission")
-        return Answer(
+        return S3Problem(
             f"no permission ({permission})",
             f"the credentials in use must have {permission} on bucket {bucket}",
             "Grant it to their identity, or use other credentials.",
         )
     if unwell := _UNWELL.search(text):
-        return Answer(
+        return S3Problem(
             f"{_REFUSAL} ({unwell[0]})",
             "the storage must answer",
             "Give the command again once the storage is well; storage.retries sets how often it is asked.",
         )
     if _SILENT.search(text):
-        return Answer(
+        return S3Problem(
             _SILENCE,
             "the storage must answer",
             "Check storage.endpoint and the network between here and there.",

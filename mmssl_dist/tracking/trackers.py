@@ -98,7 +98,7 @@ class Prometheus:
                     gauge.set(value, {"run": self.run} | ({label: name.removeprefix(key)} if label else {}))
 
 
-class Tracking(UserCallback):  # type: ignore[misc]
+class TrackingCallback(UserCallback):  # type: ignore[misc]
     """In Ray Train's controller, which outlives workers: tells the trackers of ``job`` every validated epoch.
 
     Args:

@@ -30,7 +30,7 @@ from mmssl_dist.launch.earlier_run import check_start
 from mmssl_dist.launch.partition_stage import partition_workers
 from mmssl_dist.launch.train_stage import check_memory, run_training
 from mmssl_dist.storage import Location, Manifest, open_location
-from mmssl_dist.tracking.trackers import Tracking
+from mmssl_dist.tracking.trackers import TrackingCallback
 from mmssl_dist.tuning.run_trials import run_trials
 
 _PARTITIONS = Manifest(
@@ -149,7 +149,7 @@ def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
 
     entry = {"epoch": 1.0, "recall@20": 0.1}
     with patch.dict("sys.modules", {"mlflow": SimpleNamespace(MlflowClient=Client)}):
-        Tracking(_job(folder, sets), "run", _relay()).after_report(None, [entry], None)
+        TrackingCallback(_job(folder, sets), "run", _relay()).after_report(None, [entry], None)
     return asked
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.ids import is_number, is_text, shown, storage_type
+from mmssl_dist.data.ids import is_number, is_text, scalar_text, storage_type
 from mmssl_dist.data.readers.id_types import Example, Where
 from mmssl_dist.errors import InputError
 
@@ -91,7 +91,7 @@ def time_summary(raw: pa.Array, where: Where) -> TimeSummary:
     if is_text(raw_type):
         return _text_summary(raw.cast(pa.string()), where)
     first = int(pc.index(raw.is_valid(), pa.scalar(True)).as_py())
-    example = Example(partial(where, first), shown(raw[first]))
+    example = Example(partial(where, first), scalar_text(raw[first]))
     if is_moment(raw_type):
         return TimeSummary(moment=example)
     require_time_type(raw_type, where(first))
@@ -182,12 +182,12 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
         times = _times(column, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         bad = next((i for i in range(len(column)) if not _is_time(column[i : i + 1], wanted)), 0)
-        raise InputError(where(bad), shown(column[bad]), RULE, "Correct the time.") from error
+        raise InputError(where(bad), scalar_text(column[bad]), RULE, "Correct the time.") from error
     if pa.types.is_floating(times.type):
         finite = pc.is_finite(times)
         if pc.all(finite).as_py() is False:
             bad = int(pc.index(finite, pa.scalar(False)).as_py())
-            raise InputError(where(bad), shown(column[bad]), "times are finite", "Correct the time.")
+            raise InputError(where(bad), scalar_text(column[bad]), "times are finite", "Correct the time.")
     return times
 
 
@@ -239,7 +239,7 @@ def _text_summary(raw: pa.Array, where: Where) -> TimeSummary:
 
 def _first(holds: pa.Array, values: pa.Array, where: Where) -> Example | None:
     index = int(pc.index(holds, pa.scalar(True)).as_py())
-    return None if index < 0 else Example(partial(where, index), shown(values[index]))
+    return None if index < 0 else Example(partial(where, index), scalar_text(values[index]))
 
 
 def _times(raw: pa.Array, wanted: TimeFormat) -> pa.Array:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, SPLITS, TIME, USER_ID
-from mmssl_dist.data.ids import canonical_type, is_number, is_text, plain_values, shown
+from mmssl_dist.data.ids import canonical_type, is_number, is_text, plain_values, scalar_text
 from mmssl_dist.data.readers.id_types import Where, parse_integers
 from mmssl_dist.data.readers.times import TimeFormat, to_times
 from mmssl_dist.errors import InputError
@@ -179,7 +179,7 @@ def _whole_numbers(ids: pa.Array, where: Where) -> pa.Array:
         first = next(i for i, value in enumerate(ids.to_pylist()) if value is not None and value % 1)
         rule = "ids are integers or text; decimals only where they are integers"
         raise InputError(
-            where(first), shown(ids[first]), rule, "Write the ids as integers or text."
+            where(first), scalar_text(ids[first]), rule, "Write the ids as integers or text."
         ) from error
 
 
@@ -190,7 +190,7 @@ def _integers_of_text(ids: pa.Array, where: Where) -> pa.Array:
     first = next(i for i in range(len(ids)) if parse_integers(ids[i : i + 1]) is None)
     raise InputError(
         where(first),
-        shown(ids[first]),
+        scalar_text(ids[first]),
         "ids of this column are integers that fit into int64, without leading zeros",
         "Correct the id, or set data.columns.types to string and write all ids of this column as text.",
     )
@@ -214,4 +214,4 @@ def _require(holds: pa.Array, values: pa.Array, where: Where, rule: str, remedy:
     """Raise for the first value for which ``holds`` is false; nulls in it pass."""
     if pc.all(holds).as_py() is False:
         first = int(pc.index(holds, pa.scalar(False)).as_py())
-        raise InputError(where(first), shown(values[first]), rule, remedy)
+        raise InputError(where(first), scalar_text(values[first]), rule, remedy)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mmssl_dist.datasets import fetch as module
-from mmssl_dist.datasets.fetch import LOCK, SETS, PublicSet, fetch, unpack
+from mmssl_dist.datasets.fetch import LOCK, SETS, PublicSet, extract, fetch
 from mmssl_dist.errors import InputError, StorageFault
 from tests.servers import serving
 
@@ -178,7 +178,7 @@ def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written
     with pytest.raises(
         InputError, match=r"archives stay in their folder and hold no links|it must be a zip archive"
     ):
-        unpack(folder / "bad.zip", folder)
+        extract(folder / "bad.zip", folder)
     assert [path.name for path in tmp_path.iterdir()] == ["inner"]
     assert [path.name for path in folder.iterdir()] == ["bad.zip"]
 
@@ -187,7 +187,7 @@ def test_an_archive_larger_than_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MOST_UNPACKED", 10)
     (tmp_path / "big.zip").write_bytes(archive(("a", b"x" * 11)))
     with pytest.raises(InputError, match="found 11 bytes unpacked"):
-        unpack(tmp_path / "big.zip", tmp_path)
+        extract(tmp_path / "big.zip", tmp_path)
 
 
 def test_every_set_says_what_its_terms_are_and_names_files():

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from mmssl_dist.datasets.synthesize import draw_features, draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_features, draw_interactions, make_synthesis_plan
 from mmssl_dist.errors import InputError
 
 USERS, ITEMS, WANTED = 1500, 600, 20000
@@ -17,7 +17,7 @@ USERS, ITEMS, WANTED = 1500, 600, 20000
 
 @pytest.fixture(scope="module")
 def plan():
-    return make_plan(USERS, ITEMS, WANTED, {"image": 16}, seed=3)
+    return make_synthesis_plan(USERS, ITEMS, WANTED, {"image": 16}, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +78,14 @@ def test_features_reveal_the_community(plan):
 
 @pytest.mark.parametrize("size", [10, 97, 600, 1 << 16])
 def test_item_ids_are_a_permutation_that_hides_the_communities(size):
-    plan = make_plan(size, size, size, {"image": 1}, seed=1)
+    plan = make_synthesis_plan(size, size, size, {"image": 1}, seed=1)
     ids = plan.item_ids(np.arange(size))
     assert np.array_equal(np.sort(ids), np.arange(size))
 
 
 def test_seeds_differ_and_repeat(plan, pairs):
-    again = draw_interactions(make_plan(USERS, ITEMS, WANTED, {"image": 16}, seed=3), 0, USERS)
-    other = draw_interactions(make_plan(USERS, ITEMS, WANTED, {"image": 16}, seed=4), 0, USERS)
+    again = draw_interactions(make_synthesis_plan(USERS, ITEMS, WANTED, {"image": 16}, seed=3), 0, USERS)
+    other = draw_interactions(make_synthesis_plan(USERS, ITEMS, WANTED, {"image": 16}, seed=4), 0, USERS)
     assert np.array_equal(again[1], pairs[1])
     assert not np.array_equal(other[1][:1000], pairs[1][:1000])
 
@@ -103,7 +103,7 @@ def test_seeds_differ_and_repeat(plan, pairs):
 )
 def test_sizes_out_of_range(changed, expected):
     with pytest.raises(InputError) as caught:
-        make_plan(
+        make_synthesis_plan(
             **{
                 "users": 100,
                 "items": 50,

@@ -31,7 +31,7 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def test_dgl_comes_through_the_door_alone() -> None:
+def test_dgl_comes_through_its_adapter_alone() -> None:
     users = [file for file in PACKAGE.rglob("*.py") if "dgl" in imported(ast.parse(file.read_text()))]
     assert users == [PACKAGE / "graph" / "dgl_door.py"]
 
@@ -77,7 +77,7 @@ def test_every_thread_draws_the_same() -> None:
 
 
 def test_every_process_draws_the_same() -> None:
-    """Whatever number of threads it computes with, which importing the door leaves as it is."""
+    """Whatever number of threads it computes with, which importing the adapter leaves as it is."""
     code = (
         "import torch; torch.set_num_threads(3)\n"
         "from mmssl_dist.graph.dgl_door import dgl, draw\n"
@@ -97,14 +97,14 @@ def test_every_process_draws_the_same() -> None:
 
 def test_a_process_that_drew_before_is_told() -> None:
     code = (
-        "import os, threading, mmssl_dist.graph.dgl_door as door\n"
-        "second = door._Drawer()\n"
+        "import os, threading, mmssl_dist.graph.dgl_door as adapter\n"
+        "second = adapter._DrawingThread()\n"
         "try: second.draw(1, lambda: 0)\n"
-        "except door.MmsslError as error: print(error)\n"
+        "except adapter.MmsslError as error: print(error)\n"
         "if os.fork(): os.wait()\n"
         "else:\n"
-        "    try: door.draw(1, lambda: 0)\n"
-        "    except door.MmsslError as error: print(error, flush=True)\n"
+        "    try: adapter.draw(1, lambda: 0)\n"
+        "    except adapter.MmsslError as error: print(error, flush=True)\n"
         "    os._exit(0)\n"
     )
     done = subprocess.run(

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_interactions, make_synthesis_plan
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph import distinct, streaming
 from mmssl_dist.graph.bipartite import Bipartite, bipartite
@@ -31,7 +31,7 @@ def streaming_cut(graph: Bipartite, parts: int, seed: int) -> np.ndarray:
 
 
 def planted(users: int = 3000, items: int = 900, interactions: int = 50_000) -> Bipartite:
-    plan = make_plan(users, items, interactions, {"image": 1}, 1)
+    plan = make_synthesis_plan(users, items, interactions, {"image": 1}, 1)
     return bipartite(*draw_interactions(plan, 0, users), (users, items))
 
 

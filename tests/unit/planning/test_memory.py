@@ -16,7 +16,7 @@ import torch
 from mmssl_dist.cluster.connection import worker_environment
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.config.resource_sections import Scaling, Storage
-from mmssl_dist.datasets.synthesize import draw_interactions, make_plan
+from mmssl_dist.datasets.synthesize import draw_interactions, make_synthesis_plan
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
@@ -204,7 +204,9 @@ def test_two_workers_take_what_is_planned(tmp_path, monkeypatch):
 
 def publish(job: Job, users: int, items: int, interactions: int) -> Job:
     """Partitions of planted communities, below ``job.output``."""
-    pairs = np.stack(draw_interactions(make_plan(users, items, interactions, WIDTHS, seed=0), 0, users), 1)
+    pairs = np.stack(
+        draw_interactions(make_synthesis_plan(users, items, interactions, WIDTHS, seed=0), 0, users), 1
+    )
     held = users // 10
     pairs = np.random.default_rng(0).permutation(pairs)
     features = {

@@ -82,7 +82,7 @@ def test_the_errors_import_nothing_of_the_package() -> None:
     assert [name for _, name in imports(PACKAGE / "errors.py") if name.startswith("mmssl_dist")] == []
 
 
-def test_dgl_is_imported_through_its_door_only() -> None:
+def test_dgl_is_imported_through_its_adapter_only() -> None:
     named = re.compile(r"""^\s*(import|from) dgl\b|import_module\(["']dgl""", flags=re.M)
     assert [path.relative_to(PACKAGE).as_posix() for path in MODULES if named.search(path.read_text())] == [
         "graph/dgl_door.py"

@@ -16,7 +16,7 @@ from tensorboardX.proto.event_pb2 import Event
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from mmssl_dist.tracking.mlflow import check_mlflow, metric_name, parameters
-from mmssl_dist.tracking.trackers import GAUGES, Prometheus, Tracking, tag
+from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback, tag
 from tests.servers import client, moto_server
 from tests.unit.launch.jobs import make_job
 
@@ -50,7 +50,7 @@ def scalars(content: bytes) -> dict[tuple[str, int], float]:
     return found
 
 
-def tell(tracking: Tracking, *entries: dict[str, float]) -> None:
+def tell(tracking: TrackingCallback, *entries: dict[str, float]) -> None:
     for entry in entries:
         tracking.after_report(None, [entry, {}], None)
 
@@ -69,8 +69,10 @@ SECOND = {**ENTRY, "epoch": 2.0, "loss/total": 0.25, "recall@20": 0.5}
 
 def test_tensorboard_has_every_figure_by_epoch_also_of_a_resumed_run(tmp_path):
     job, relay = make_job(f"output={tmp_path}"), Relay()
-    tell(Tracking(job, "run-1", relay), ENTRY, {"epoch": 2.0, "step": 3.0, "recall@20": -float("inf")})
-    tell(Tracking(job, "run-1", relay), SECOND)  # another controller
+    tell(
+        TrackingCallback(job, "run-1", relay), ENTRY, {"epoch": 2.0, "step": 3.0, "recall@20": -float("inf")}
+    )
+    tell(TrackingCallback(job, "run-1", relay), SECOND)  # another controller
     found: dict[Any, float] = {}
     for path in sorted((tmp_path / "tensorboard/run-1").iterdir()):
         found |= scalars(path.read_bytes())
@@ -90,7 +92,7 @@ def test_tensorboard_in_object_storage(monkeypatch):
             "storage.region=us-east-1",
             "storage.path_style=true",
         )
-        tell(Tracking(job, "run-1", Relay()), ENTRY, SECOND)
+        tell(TrackingCallback(job, "run-1", Relay()), ENTRY, SECOND)
         folder = open_location("s3://runs/a/tensorboard/run-1", job.storage)
         (file,) = folder.files()
         assert EXPECTED.items() <= scalars((folder / folder.relative(file)).read_bytes()).items()
@@ -99,7 +101,7 @@ def test_tensorboard_in_object_storage(monkeypatch):
 def test_a_tracker_that_fails_is_warned_of_once_and_the_others_go_on(tmp_path):
     (tmp_path / "tensorboard").write_text("in the way")
     relay = Relay()
-    tracking = Tracking(make_job(f"output={tmp_path}"), "run-1", relay)
+    tracking = TrackingCallback(make_job(f"output={tmp_path}"), "run-1", relay)
     tell(tracking, ENTRY, SECOND)
     (line,) = relay.lines
     assert line.startswith("TensorBoard: not told of this training any more, which goes on (")
