@@ -55,7 +55,7 @@ class Cluster:
 
         variables = {"env_vars": dict(self.environment)} if self.environment else None
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
-        references = [task.remote(function, given, self.relay) for given in arguments]
+        references = [task.remote(function, argument, self.relay) for argument in arguments]
         return [self.result_of(reference, function) for reference in references]
 
     def result_of(self, reference: Any, function: Callable[..., Any]) -> Any:
@@ -235,11 +235,11 @@ def require_resources(scaling: Scaling) -> None:
     if room >= scaling.fewest or (not largest and grows()):
         return
     total = largest or ray.cluster_resources()
-    there = ", ".join(f"{total.get(name, 0):g} {name}" for name in per_worker)
+    usable = ", ".join(f"{total.get(name, 0):g} {name}" for name in per_worker)
     raise InputError(
         "scaling",
         f"{scaling.fewest} worker(s) of {amounts(per_worker)} each",
-        f"the Ray cluster has {there} in all, room for {room} worker(s)",
+        f"the Ray cluster has {usable} in all, room for {room} worker(s)",
         "Lower scaling.workers or what each one takes, or add machines to the cluster.",
     )
 

@@ -43,14 +43,14 @@ def unseen(paths: Mapping[str, str]) -> dict[str, str]:
 
     if not paths:
         return {}
-    asked = {}
+    nodes_by_task = {}
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            look = ray.remote(num_cpus=0, scheduling_strategy=there)(_missing)
-            asked[look.remote(dict(paths))] = node["NodeManagerAddress"]
-    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS)
-    return {key: asked[answer] for answer in answered for key in ray.get(answer)}
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            look = ray.remote(num_cpus=0, scheduling_strategy=on_node)(_missing)
+            nodes_by_task[look.remote(dict(paths))] = node["NodeManagerAddress"]
+    answered, _ = ray.wait(list(nodes_by_task), num_returns=len(nodes_by_task), timeout=_SECONDS)
+    return {key: nodes_by_task[answer] for answer in answered for key in ray.get(answer)}
 
 
 def _missing(paths: dict[str, str]) -> list[str]:

@@ -57,10 +57,10 @@ def _item_graph_weight(job: JobSections) -> float:
 def _adversarial_kind(job: JobSections) -> str:
     """Jobs older than the choice mean the critic."""
     term = job.losses.adversarial
-    given = term.model_fields_set - {"kind"}
-    if not given or not term.weight:
+    set_fields = term.model_fields_set - {"kind"}
+    if not set_fields or not term.weight:
         return "none"
-    return "perturbation" if given & {"eps", "rows"} else "critic"
+    return "perturbation" if set_fields & {"eps", "rows"} else "critic"
 
 
 def _adversarial_weight(job: JobSections) -> float:

@@ -53,7 +53,7 @@ class Space(Section):
         return self
 
     @property
-    def given(self) -> tuple[Any, ...]:
+    def explicit_values(self) -> tuple[Any, ...]:
         """The choices, or the two ends."""
         return next(
             option for option in (self.choice, self.uniform, self.loguniform, self.int) if option is not None
@@ -65,7 +65,7 @@ class Space(Section):
         if self.int is not None and self.int[1] - self.int[0] < _MOST_LISTED:
             yield from range(self.int[0], self.int[1] + 1)
         else:
-            yield from self.given
+            yield from self.explicit_values
 
 
 class Search(Section):

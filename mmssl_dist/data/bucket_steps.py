@@ -174,8 +174,8 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     if len(unknown_ids) and catalogue.keep_unknown:
         items, _ = ranked(pa.concat_arrays([known, unknown_ids]))
     elif len(unknown_ids):
-        there = positions(one_array(interactions[ITEM_ID]), known) >= 0
-        interactions = interactions.filter(pa.array(there))
+        is_known = positions(one_array(interactions[ITEM_ID]), known) >= 0
+        interactions = interactions.filter(pa.array(is_known))
     candidates = len(items)
     wanted = one_array(interactions[ITEM_ID])
     if catalogue.core:

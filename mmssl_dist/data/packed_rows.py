@@ -117,7 +117,8 @@ def _values(lists: pa.ChunkedArray, counts: np.ndarray) -> pa.ChunkedArray:
         if chunk.null_count == 0:
             chunks.append(chunk.flatten())
         else:
-            for there, count in zip(chunk, counts[first:last].tolist(), strict=True):
-                chunks.append(there.values if there.is_valid else pa.nulls(count, lists.type.value_type))
+            for list_scalar, count in zip(chunk, counts[first:last].tolist(), strict=True):
+                missing = pa.nulls(count, lists.type.value_type)
+                chunks.append(list_scalar.values if list_scalar.is_valid else missing)
         first = last
     return pa.chunked_array(chunks, lists.type.value_type)

@@ -51,8 +51,8 @@ def read_interactions(
         for index in groups[number]:
             piece = source.pieces[index]
             for table in source.read(piece):
-                there = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
-                kept = table.filter(there)
+                is_complete = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
+                kept = table.filter(is_complete)
                 nulls += table.num_rows - kept.num_rows
                 small.append(kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))))
                 held += kept.num_rows  # summed up as it grows: there may be thousands of parts

@@ -162,10 +162,10 @@ def extract(archive: Path, folder: Path) -> None:
             str(archive), error, "it must be a zip archive", "Delete it and fetch it again."
         ) from error
     for path in sorted(aside.iterdir()):
-        there = folder / path.name
-        if there.is_dir():
-            shutil.rmtree(there)
-        path.replace(there)
+        destination = folder / path.name
+        if destination.is_dir():
+            shutil.rmtree(destination)
+        path.replace(destination)
     aside.rmdir()
 
 
@@ -215,20 +215,20 @@ def _download(url: str, partial: Path) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310, see above
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-            goes_on = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(
+        with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+            resumes = response.status == 206 and (response.headers.get("Content-Range") or "").startswith(
                 f"bytes {have}-"
             )
-            length = answer.headers.get("Content-Length")
-            with partial.open("ab" if goes_on else "wb") as stream:
+            length = response.headers.get("Content-Length")
+            with partial.open("ab" if resumes else "wb") as stream:
                 start = stream.tell()
-                shutil.copyfileobj(answer, stream, _CHUNK)
+                shutil.copyfileobj(response, stream, _CHUNK)
                 stream.flush()
                 os.fsync(stream.fileno())
-            got = partial.stat().st_size - start
-        if length is not None and got != int(length):
+            received = partial.stat().st_size - start
+        if length is not None and received != int(length):
             raise StorageFault(
-                url, f"{got} bytes", f"the server announced {length}", "Give the command again; it goes on."
+                url, f"{received} bytes", f"the server announced {length}", "Run the command again to resume."
             )
     except urllib.error.HTTPError as error:
         if (
@@ -244,7 +244,7 @@ def _download(url: str, partial: Path) -> None:
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         raise StorageFault(
-            url, reason, "the server must answer", "Give the command again; it goes on."
+            url, reason, "the server must answer", "Run the command again to resume."
         ) from error
 
 

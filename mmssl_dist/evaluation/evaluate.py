@@ -163,8 +163,9 @@ def metrics_of(ranking: Ranking, users: Tensor, held_out: Adjacency, ks: Sequenc
     for first in range(0, max(len(users), 1), USERS_AT_ONCE):  # a user's intermediate numbers are many
         indptr = held_out.indptr[first : first + USERS_AT_ONCE + 1]
         listed = held_out.neighbours[int(indptr[0]) : int(indptr[-1])]
-        hits, there = hits_of(nodes[first : first + USERS_AT_ONCE], indptr - indptr[0], listed)
-        values.append(user_metrics(hits[there > 0], there[there > 0], ks))
+        hits, held_out_counts = hits_of(nodes[first : first + USERS_AT_ONCE], indptr - indptr[0], listed)
+        evaluated = held_out_counts > 0
+        values.append(user_metrics(hits[evaluated], held_out_counts[evaluated], ks))
     counted = positives > 0
     return UserMetrics(users[counted], positives[counted], torch.cat(values))
 

@@ -288,19 +288,19 @@ class Exchange:
         Both of its ends see that, and send it slice by slice beside the collective that has the rest; the
         other workers need not know.
         """
-        sent, got = list(torch.split(rows, list(outgoing))), list(torch.split(received, list(incoming)))
+        sent, segments = list(torch.split(rows, list(outgoing))), list(torch.split(received, list(incoming)))
         small = [piece if len(piece) <= at_once else piece[:0] for piece in sent]
-        arrived = [len(piece) if len(piece) <= at_once else 0 for piece in got]
+        arrived = [len(piece) if len(piece) <= at_once else 0 for piece in segments]
         rest = rows.new_empty((sum(arrived), *rows.shape[1:]))
         dist.all_to_all_single(rest, torch.cat(small), arrived, list(map(len, small)), group=self.group)
-        for piece, part in zip(got, torch.split(rest, arrived), strict=True):
+        for piece, part in zip(segments, torch.split(rest, arrived), strict=True):
             piece[: len(part)] = part
         if outgoing[self.rank] > at_once:
-            got[self.rank].copy_(sent[self.rank])
+            segments[self.rank].copy_(sent[self.rank])
         for start in range(0, max(*outgoing, *incoming), at_once):
             messages = [
                 dist.P2POp(operation, piece[start : start + at_once], group=self.group, group_peer=peer)
-                for operation, pieces in ((dist.isend, sent), (dist.irecv, got))
+                for operation, pieces in ((dist.isend, sent), (dist.irecv, segments))
                 for peer, piece in enumerate(pieces)
                 if peer != self.rank and len(piece) > max(at_once, start)
             ]

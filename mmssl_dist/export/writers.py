@@ -100,10 +100,10 @@ def write_recommendations(
 
     def group(start: int, stop: int) -> pa.Table:
         index = ranked.index[start:stop]
-        there = index >= 0
-        ends = pa.array(np.concatenate([[0], there.sum(1).cumsum()]), pa.int32())
-        items = pa.ListArray.from_arrays(ends, ranked.ids.take(pa.array(index[there])))
-        values = pa.ListArray.from_arrays(ends, pa.array(scores[start:stop][there], pa.float32()))
+        is_filled = index >= 0
+        ends = pa.array(np.concatenate([[0], is_filled.sum(1).cumsum()]), pa.int32())
+        items = pa.ListArray.from_arrays(ends, ranked.ids.take(pa.array(index[is_filled])))
+        values = pa.ListArray.from_arrays(ends, pa.array(scores[start:stop][is_filled], pa.float32()))
         return pa.Table.from_arrays([users[start:stop], items, values], schema=schema)
 
     groups = (group(*bounds) for bounds in _row_groups(len(users)))

@@ -131,7 +131,7 @@ def _differences(job: Job, other: Job) -> Iterator[str]:
     if mine != theirs:
         yield f"modalities {', '.join(mine)}, where the earlier run has {', '.join(theirs)}"
     for path in _SHAPING:
-        values = [_value(each, path) for each in (job, other)]
+        values = [_value(one_job, path) for one_job in (job, other)]
         if values[0] != values[1]:
             yield f"{path} {values[0]}, where the earlier run has {values[1]}"
 

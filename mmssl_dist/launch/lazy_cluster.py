@@ -43,7 +43,7 @@ class LazyCluster:
         """As ``run_task``, one task for each tuple of arguments; side by side where no workers hold the
         CPUs."""
         if self._workers is not None:
-            return [self._workers.run_on_first(function, *given) for given in arguments]
+            return [self._workers.run_on_first(function, *call) for call in arguments]
         return self.connect().run_tasks(function, arguments)
 
     def workers(self, job: Job, stage: str) -> WorkerGroup:

@@ -74,7 +74,7 @@ def take_over(
 
 
 class _SharedIds(NamedTuple):
-    """Ids that two columns share: their places in the one and in the other, int64 [k]."""
+    """Ids that two columns share: their positions in the one and in the other, int64 [k]."""
 
     own: Tensor
     theirs: Tensor
@@ -88,10 +88,10 @@ def _shared_ids(own: pa.ChunkedArray, theirs: pa.Array) -> _SharedIds:
             "ids are compared by value and type",
             "Set data.columns.types as the earlier run has them, or train without it.",
         )
-    place = pc.index_in(own, value_set=theirs).combine_chunks()
+    position_in_theirs = pc.index_in(own, value_set=theirs).combine_chunks()
     return _SharedIds(
-        torch.from_numpy(np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))),
-        torch.from_numpy(place.drop_null().to_numpy().astype(np.int64)),
+        torch.from_numpy(np.flatnonzero(position_in_theirs.is_valid().to_numpy(zero_copy_only=False))),
+        torch.from_numpy(position_in_theirs.drop_null().to_numpy().astype(np.int64)),
     )
 
 

@@ -95,8 +95,8 @@ def _memory(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, int]
     )
     amounts = {"interactions": edges * _EDGE_BYTES}
     if method == "streaming":
-        met = min(sizes.interactions // workers, sizes.num_users) + min(edges, sizes.num_items)
-        amounts["labels"] = NODE_BYTES * (nodes + met)
+        distinct_labels = min(sizes.interactions // workers, sizes.num_users) + min(edges, sizes.num_items)
+        amounts["labels"] = NODE_BYTES * (nodes + distinct_labels)
     elif method == "metis":
         amounts["METIS"] = metis_bytes(sizes.num_nodes, sizes.interactions)
     steps = [amounts]

@@ -60,8 +60,8 @@ def bar_chart(
         )
         middle = left + step * 0.35
         parts.append(_label(middle, name))
-        said = (note or {}).get(name, _number(value))
-        for above, line in enumerate(reversed(said.split("\n"))):
+        label = (note or {}).get(name, _number(value))
+        for above, line in enumerate(reversed(label.split("\n"))):
             up = top - 3 - 12 * above
             parts.append(f'<text x="{middle:.1f}" y="{up:.1f}" text-anchor="middle">{escape(line)}</text>')
     return _svg(title, parts)
@@ -72,8 +72,8 @@ def _frame(title: str, ticks: Sequence[float], x_label: str) -> str:
     for value in ticks:
         up = _up(value, ticks[0], ticks[-1])
         lines.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up:.1f}" y2="{up:.1f}" class="grid"/>')
-        said = _tick(value, ticks[1] - ticks[0])
-        lines.append(f'<text x="{_LEFT - 5}" y="{up + 4:.1f}" text-anchor="end">{said}</text>')
+        label = _tick(value, ticks[1] - ticks[0])
+        lines.append(f'<text x="{_LEFT - 5}" y="{up + 4:.1f}" text-anchor="end">{label}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     lines.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     return "".join(lines)

@@ -113,7 +113,7 @@ def _read_lists(run: Run, k: int) -> _Lists:
         table = pa.Table.from_batches(list(_first(pq.ParquetFile(path), share)))
         positions.append(sum(book[:part]) + np.arange(len(table)))
         ids += table[USER_ID].to_pylist()
-        items += [run.items.places(ranked[:k]) for ranked in table[ITEMS].to_pylist()]
+        items += [run.items.positions(ranked[:k]) for ranked in table[ITEMS].to_pylist()]
     return _Lists(np.concatenate(positions), ids, items)
 
 

@@ -49,7 +49,7 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
     results: dict[int, Ranked | InputError] = {}
     for position, item in enumerate(items):
         try:
-            run.items.place(item)
+            run.items.position(item)
         except InputError as error:
             results[position] = error
     known = [position for position in range(len(items)) if position not in results]
@@ -63,7 +63,7 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
 def _row(run: Run, question: Question) -> tuple[np.ndarray, np.ndarray]:
     """The row [D] to rank with, and the places of the items seen."""
     if question.user is not None:
-        user = run.users.place(question.user)
+        user = run.users.position(question.user)
         return run.user_embeddings[user], run.seen.of(user)
     items = run.basket(question.items)
     return run.fold_in(items), items

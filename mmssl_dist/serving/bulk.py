@@ -94,12 +94,12 @@ def recommend_file(
             "the folder must be new, empty, or hold recommendations of an earlier call",
             "Name another one.",
         )
-    given = open_user_file(source)
+    user_file = open_user_file(source)
     with connect(Scaling(), storage, address, debug), ray_data(0):
         import ray
 
-        read = guarded(partial(_read_pieces, users=given))
-        dataset = numbers(len(given.pieces)).map_batches(read, batch_format="pyarrow")
+        read = guarded(partial(_read_pieces, users=user_file))
+        dataset = numbers(len(user_file.pieces)).map_batches(read, batch_format="pyarrow")
         # Only now, when the file of users can be read, does an earlier result go
         begin(target)
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
@@ -132,24 +132,24 @@ class _Recommender:
         return done
 
     def _write(self, batch: pa.Table) -> pa.Table:
-        given = batch[USER_ID].to_pylist()
-        known = [user in self.run.users for user in given]
+        ids = batch[USER_ID].to_pylist()
+        known = [user in self.run.users for user in ids]
         table = self._lists(batch[USER_ID], known)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         # Named by its users: a task that is repeated writes the same file again instead of a second one
-        name = f"{RECOMMENDATIONS}/part-{hashlib.sha256(repr(given).encode()).hexdigest()[:16]}.parquet"
+        name = f"{RECOMMENDATIONS}/part-{hashlib.sha256(repr(ids).encode()).hexdigest()[:16]}.parquet"
         record = (self.target / name).write_bytes(sink.getvalue())
         counts = {"users": [table.num_rows], "unknown": [len(known) - sum(known)]}
         return pa.table({"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], **counts})
 
     def _lists(self, users: pa.ChunkedArray, known: list[bool]) -> pa.Table:
         options, run = self.options, self.run
-        given = users.to_pylist()
+        user_ids = users.to_pylist()
         if options.unknown == "error":
-            known = [True] * len(given)  # an unknown one raises
-        asked = [user for user, is_known in zip(given, known, strict=True) if is_known]
-        ranked = run.recommend(asked, options.k, options.exclude_seen, options.exact) if asked else []
+            known = [True] * len(user_ids)  # an unknown one raises
+        known_ids = [user for user, is_known in zip(user_ids, known, strict=True) if is_known]
+        ranked = run.recommend(known_ids, options.k, options.exclude_seen, options.exact) if known_ids else []
         assert isinstance(ranked, list)
         rows: list[Ranked | None] = list(ranked)
         if options.unknown == "popular":
@@ -157,7 +157,7 @@ class _Recommender:
             rows = [next(answers) if is_known else None for is_known in known]
             ids = users.combine_chunks()  # in the file's type: the run's may not be able to hold them
         else:
-            ids = run.users.array.take(pa.array(run.users.places(asked), pa.int64()))
+            ids = run.users.array.take(pa.array(run.users.positions(known_ids), pa.int64()))
         popular = run.popular(options.k).items if any(row is None for row in rows) else []
         items = [popular if row is None else row.items for row in rows]
         scores = [None if row is None else row.scores for row in rows]

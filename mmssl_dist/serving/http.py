@@ -106,9 +106,9 @@ def refused(error: InputError) -> HTTPException:
     return HTTPException(422, str(error))
 
 
-def plain(given: Any) -> int | str | float:
+def plain(raw_value: Any) -> int | str | float:
     """An id as JSON has it: a number or a text."""
-    return given if isinstance(given, int | str | float) else str(given)
+    return raw_value if isinstance(raw_value, int | str | float) else str(raw_value)
 
 
 def warm(run: Run) -> None:

@@ -30,29 +30,29 @@ class Ids:
     def __len__(self) -> int:
         return len(self.array)
 
-    def __contains__(self, given: object) -> bool:
-        return self._find(given) is not None
+    def __contains__(self, value: object) -> bool:
+        return self._find(value) is not None
 
-    def place(self, given: object) -> int:
-        """The place of an id, given as a value of the ids' type or as text.
+    def position(self, value: object) -> int:
+        """The position of an id, given as a value of the ids' type or as text.
 
         Raises:
             UnknownIdError: there is no such id.
         """
-        position = self._find(given)
+        position = self._find(value)
         if position is None:
             example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
             known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.array.type}"
             remedy = f"Give one from the data{example}."
-            raise UnknownIdError(f"{self.entity} id", repr(given), known, remedy)
+            raise UnknownIdError(f"{self.entity} id", repr(value), known, remedy)
         return position
 
-    def places(self, given: Iterable[object]) -> np.ndarray:
-        """int64 places of several ids; raises as ``place`` does."""
-        return np.fromiter((self.place(value) for value in given), np.int64)
+    def positions(self, values: Iterable[object]) -> np.ndarray:
+        """int64 positions of several ids; raises as ``position`` does."""
+        return np.fromiter((self.position(value) for value in values), np.int64)
 
     def at(self, positions: np.ndarray) -> list[Any]:
-        """The ids at ``places``, as Python values."""
+        """The ids at ``positions``, as Python values."""
         ids: list[Any] = self.array.take(pa.array(positions, pa.int64())).to_pylist()
         return ids
 
@@ -69,29 +69,29 @@ class Ids:
     def _in_order(self, rank: int) -> Any:
         return self._sorted[rank].as_py()
 
-    def _find(self, given: object) -> int | None:
-        """The place of an id, or None."""
-        value = self._value(given)
+    def _find(self, value: object) -> int | None:
+        """The position of an id, or None."""
+        wanted = self._value(value)
         # Bisection in Arrow's own order: a dictionary would take some hundred bytes an id
-        at = len(self) if value is None else bisect_left(range(len(self)), value, key=self._in_order)
-        return int(self._order[at]) if at < len(self) and self._in_order(at) == value else None
+        at = len(self) if wanted is None else bisect_left(range(len(self)), wanted, key=self._in_order)
+        return int(self._order[at]) if at < len(self) and self._in_order(at) == wanted else None
 
-    def _value(self, given: object) -> Any:
-        """``given`` as a value of the ids' type; None for what cannot be one."""
+    def _value(self, value: object) -> Any:
+        """``value`` as a value of the ids' type; None for what cannot be one."""
         type_ = self.array.type
-        if isinstance(given, pa.Scalar):
-            given = given.as_py()
-        elif isinstance(given, np.generic) or (isinstance(given, np.ndarray) and given.ndim == 0):
-            given = given.item()
+        if isinstance(value, pa.Scalar):
+            value = value.as_py()
+        elif isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+            value = value.item()
         try:
             if isinstance(type_, pa.UuidType):
-                return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
-            if isinstance(given, str) and not _is_text(type_):
-                return pa.scalar(given).cast(type_).as_py()
-            if isinstance(given, bool) != pa.types.is_boolean(type_):
+                return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
+            if isinstance(value, str) and not _is_text(type_):
+                return pa.scalar(value).cast(type_).as_py()
+            if isinstance(value, bool) != pa.types.is_boolean(type_):
                 return None  # or True would be the id 1
-            value = pa.scalar(given, type_).as_py()
-            return value if value == given else None  # Arrow makes 1 of 1.5
+            converted = pa.scalar(value, type_).as_py()
+            return converted if converted == value else None  # Arrow makes 1 of 1.5
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             return None
 

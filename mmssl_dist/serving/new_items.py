@@ -58,11 +58,11 @@ class NewItems:
         if not features:
             raise InputError("features", "none", rule, remedy)
         prepared = {}
-        for modality, given in features.items():
+        for modality, vector in features.items():
             if modality not in known:
                 raise InputError("features", modality, rule, remedy)
             try:
-                raw = np.asarray(given, np.float64)
+                raw = np.asarray(vector, np.float64)
             except (TypeError, ValueError) as error:
                 raise InputError(
                     f"features.{modality}", "something else", "a list of numbers", remedy

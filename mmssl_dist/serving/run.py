@@ -108,7 +108,7 @@ class Run:
             ArtifactError: a file is not what its manifest says.
         """
         several = _several(users)
-        positions = self.users.places([users] if several is None else several)
+        positions = self.users.positions([users] if several is None else several)
         seen = [self.seen.of(position) if exclude_seen else NOTHING for position in positions]
         ranked = self.rank(self.user_embeddings[positions], seen, k, exact)
         return ranked[0] if several is None else ranked
@@ -151,7 +151,7 @@ class Run:
         import faiss
 
         k, several = _length(k), _several(items)
-        positions = self.items.places([items] if several is None else several)
+        positions = self.items.positions([items] if several is None else several)
         wanted = min(k + 1, len(self.items))
         scores, neighbours = faiss.knn(
             self._units[positions], self._units, wanted, faiss.METRIC_INNER_PRODUCT
@@ -197,7 +197,7 @@ class Run:
 
     def history(self, user: object) -> list[Any]:
         """The items of a user's training interactions; raises as ``recommend`` does."""
-        return self.items.at(self.seen.of(self.users.place(user)))
+        return self.items.at(self.seen.of(self.users.position(user)))
 
     def fold_in(self, items: np.ndarray) -> np.ndarray:
         """float32 [D], the row of a user of these items, given by place: what the model's propagation makes
@@ -264,7 +264,7 @@ class Run:
                 "a new user is known by a list of at least one item",
                 "Give a list of item ids.",
             )
-        return np.unique(self.items.places(several))
+        return np.unique(self.items.positions(several))
 
     def rank(
         self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False
@@ -293,8 +293,8 @@ class Run:
             :, :k
         ]  # of equals the first place, as exported
         lengths = np.minimum(kept.sum(1), k)
-        there = np.arange(order.shape[1]) < lengths[:, None]
-        ids = self.items.at(np.take_along_axis(neighbours, order, 1)[there])
+        is_filled = np.arange(order.shape[1]) < lengths[:, None]
+        ids = self.items.at(np.take_along_axis(neighbours, order, 1)[is_filled])
         values = np.take_along_axis(scores, order, 1)
         ends = lengths.cumsum()
         return [
@@ -340,13 +340,13 @@ def _length(k: int) -> int:
     return number
 
 
-def _several(given: object) -> list[object] | None:
+def _several(argument: object) -> list[object] | None:
     """The ids of a list, tuple, array, series, range or set; None for a single id."""
-    if isinstance(given, np.ndarray) and given.ndim == 0:
+    if isinstance(argument, np.ndarray) and argument.ndim == 0:
         return None
-    if isinstance(given, str | bytes | pa.Scalar) or not isinstance(given, Iterable):
+    if isinstance(argument, str | bytes | pa.Scalar) or not isinstance(argument, Iterable):
         return None
-    return list(given)
+    return list(argument)
 
 
 def _artifact(folder: StageFolder, cache: Path) -> Artifact:

@@ -325,12 +325,12 @@ class Location:
 
     def refusal(self, error: Exception) -> StorageError:
         """What the filesystem raised when it was asked for something here, as a user can read it."""
-        answer = None if self.is_local else explain(error, self.bucket)
-        if answer is not None and answer.wants_region:
+        problem = None if self.is_local else explain(error, self.bucket)
+        if problem is not None and problem.wants_region:
             try:
                 self.filesystem.get_file_info(self.bucket)
             except OSError as named:  # pyarrow tells a bucket's region when asked for the bucket
-                answer = explain(named, self.bucket) or answer
+                problem = explain(named, self.bucket) or problem
         if self.is_local and isinstance(error, OSError) and error.errno in _FULL:
             return StorageFault(
                 self.url,
@@ -338,10 +338,10 @@ class Location:
                 "the disk must have room for what is written",
                 "Free some and give the command again, or choose another output.",
             )
-        if answer is None:
+        if problem is None:
             error_type = StorageError if self.is_local else StorageFault
             return error_type(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
-        return StorageFault(self.url, *answer) if answer.may_pass else StorageError(self.url, *answer)
+        return StorageFault(self.url, *problem) if problem.may_pass else StorageError(self.url, *problem)
 
 
 def open_location(url: str, storage: Storage) -> Location:

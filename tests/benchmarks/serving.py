@@ -171,8 +171,8 @@ def recall_over_http(run: Run, port: int, users: int, asked: int = 300) -> float
     for user, best in zip(chosen, exact, strict=True):
         connection.request("GET", f"/recommend?user={user}&k={K}")
         answer = json.loads(connection.getresponse().read())["items"]
-        rows = run.item_embeddings[run.items.places([each["item"] for each in answer])]
-        scores = rows @ run.user_embeddings[run.users.place(user)]
+        rows = run.item_embeddings[run.items.positions([each["item"] for each in answer])]
+        scores = rows @ run.user_embeddings[run.users.position(user)]
         found += int((scores >= best.scores[-1] - 1e-5 * abs(best.scores[-1])).sum())
     return found / (K * len(chosen))
 

@@ -51,14 +51,14 @@ def tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
     if b"tensor" not in name:
         return None
     try:
-        said = json.loads(text)
+        header = json.loads(text)
     except ValueError:  # another maker's
         return None
-    if isinstance(said, dict):
-        said = said.get("shape")
-    if isinstance(said, int):  # of tensors that differ in shape, the number of dimensions
-        return (-1,) * said
-    return tuple(said) if isinstance(said, list) else None
+    if isinstance(header, dict):
+        header = header.get("shape")
+    if isinstance(header, int):  # of tensors that differ in shape, the number of dimensions
+        return (-1,) * header
+    return tuple(header) if isinstance(header, list) else None
 
 
 def value_type(lists: pa.DataType) -> pa.DataType | None:

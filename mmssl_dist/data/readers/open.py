@@ -219,11 +219,11 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
         wanted[TIME] = "time"
     if method == "given":
         wanted[SPLIT] = "split"
-    there = [*map(bare, header(file)), *file.keys]
+    available = [*map(bare, header(file)), *file.keys]
     names = {}
     for name, field in wanted.items():
         chosen = getattr(data.columns, field)
-        customary = next((known for known in INTER_NAMES[name] if known in there), INTER_NAMES[name][0])
+        customary = next((known for known in INTER_NAMES[name] if known in available), INTER_NAMES[name][0])
         names[name] = customary if chosen == getattr(Columns(), field) else chosen
     return names
 

@@ -68,8 +68,8 @@ class VectorFeatures:
 
         items = to_ids(pa.chunked_array([batch.column(self.columns.item)]), self.item_type, where)
         lists = plain_lists(batch.column(self.columns.vector))
-        there = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
-        unnamed = pc.and_(there, items.is_null())
+        has_vector = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
+        unnamed = pc.and_(has_vector, items.is_null())
         if pc.any(unnamed).as_py():
             raise InputError(
                 where(int(pc.index(unnamed, pa.scalar(True)).as_py())),
@@ -77,8 +77,8 @@ class VectorFeatures:
                 "every vector belongs to an item",
                 "Fill in the id or drop the row.",
             )
-        items, lists = items.filter(there), lists.filter(there)
-        rows = rows[there.to_numpy(zero_copy_only=False)]
+        items, lists = items.filter(has_vector), lists.filter(has_vector)
+        rows = rows[has_vector.to_numpy(zero_copy_only=False)]
         if not len(lists):
             return FeatureBatch(items, rows, np.empty((0, self.dimension), self.dtype))
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)

@@ -98,7 +98,7 @@ def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
 def test_a_download_that_broke_off_goes_on_or_starts_again(served, tmp_path, ranges):
     server, url = served({"a.npy": f"sha256:{SHA}"}, a__npy=CONTENT)
     server.cut = 1000
-    with pytest.raises(StorageFault, match="Give the command again; it goes on") as caught:
+    with pytest.raises(StorageFault, match="Run the command again to resume") as caught:
         fetch("tiny", tmp_path, url)
     assert caught.value.exit_status == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy.part"]

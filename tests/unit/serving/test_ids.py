@@ -39,8 +39,8 @@ KINDS: dict[str, pa.Array] = {
 def test_every_id_is_found_where_it_is_as_value_and_as_text(kind):
     ids = Ids(KINDS[kind], "user")
     values = KINDS[kind].to_pylist()
-    assert ids.places(values).tolist() == list(range(len(values)))
-    assert ids.places([str(value) for value in values]).tolist() == list(range(len(values)))
+    assert ids.positions(values).tolist() == list(range(len(values)))
+    assert ids.positions([str(value) for value in values]).tolist() == list(range(len(values)))
     assert ids.at(np.asarray([1, 0])) == [values[1], values[0]]
 
 
@@ -67,7 +67,7 @@ def test_every_id_is_found_where_it_is_as_value_and_as_text(kind):
 )
 def test_what_is_no_id_is_named_with_what_ids_are_like(kind, given):
     with pytest.raises(InputError) as caught:
-        Ids(KINDS[kind], "item").place(given)
+        Ids(KINDS[kind], "item").position(given)
     text = str(caught.value)
     assert text.startswith(
         f"item id: found {given!r}; the run knows {len(KINDS[kind])} items, with ids of type "
@@ -77,18 +77,19 @@ def test_what_is_no_id_is_named_with_what_ids_are_like(kind, given):
 
 def test_no_ids_at_all():
     with pytest.raises(InputError, match="the run knows 0 users"):
-        Ids(pa.array([], pa.string()), "user").place("a")
+        Ids(pa.array([], pa.string()), "user").position("a")
 
 
 def test_numbers_of_numpy_and_a_look_up_among_many():
     many = Ids(pa.array(np.random.default_rng(1).permutation(200_000)), "user")
-    assert many.array[many.place(np.int64(777))].as_py() == 777
-    assert many.array[many.place("199999")].as_py() == 199_999
+    assert many.array[many.position(np.int64(777))].as_py() == 777
+    assert many.array[many.position("199999")].as_py() == 199_999
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint64", "double", "string", "bool", "date", "decimal"])
 def test_scalars_of_arrays_and_tables_are_ids(kind):
     ids = Ids(KINDS[kind], "user")
-    assert ids.places(list(KINDS[kind])).tolist() == list(range(len(ids)))
+    assert ids.positions(list(KINDS[kind])).tolist() == list(range(len(ids)))
     if kind not in ("date", "decimal"):
-        assert ids.places(list(KINDS[kind].to_numpy(zero_copy_only=False))).tolist() == list(range(len(ids)))
+        values = KINDS[kind].to_numpy(zero_copy_only=False)
+        assert ids.positions(list(values)).tolist() == list(range(len(ids)))

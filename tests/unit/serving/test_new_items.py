@@ -102,7 +102,7 @@ def test_features_are_standardized_as_those_of_training_and_missing_ones_count_n
     export but for its own ID row."""
     made = publish(tmp_path, ITEMS, "partition.standardize=true", "model.item_graph.weight=0")
     run = open_run(str(tmp_path))
-    place, node = run.items.place(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
+    place, node = run.items.position(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
     own = made.id_rows[node].numpy() / (made.job.model.layers + 1)
     features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
     np.testing.assert_allclose(run.new_item(features), run.item_embeddings[place] - own, rtol=1e-5, atol=1e-5)

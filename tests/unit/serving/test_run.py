@@ -83,7 +83,7 @@ def test_seen_items_are_those_of_training_and_left_out_unless_wanted(run, output
 
 def test_similar_items_by_hand(run):
     units = run.item_embeddings / np.linalg.norm(run.item_embeddings, axis=1, keepdims=True)
-    place = run.items.place(111)
+    place = run.items.position(111)
     cosine = units @ units[place]
     cosine[place] = -2
     best = np.argsort(-cosine)[:5]
@@ -108,7 +108,7 @@ def test_recommendations_for_a_new_user_leave_out_the_items_given(run):
     assert set(found.items) == set(run.items.array.to_pylist()) - {103, 104}
     np.testing.assert_allclose(
         found.scores,
-        run.item_embeddings[run.items.places(found.items)] @ run.fold_in(run.items.places([103, 104])),
+        run.item_embeddings[run.items.positions(found.items)] @ run.fold_in(run.items.positions([103, 104])),
         rtol=1e-4,
         atol=1e-5,
     )
