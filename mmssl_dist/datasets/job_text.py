@@ -10,7 +10,7 @@ from mmssl_dist.config.data_sections import Partition
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.training_sections import Training
 from mmssl_dist.datasets.job_proposal import JobProposal
-from mmssl_dist.errors import shown
+from mmssl_dist.errors import message_text
 
 
 def job_text(
@@ -28,7 +28,7 @@ def job_text(
     parts = Partition.model_fields["parts"].default
     epochs, batch = (Training.model_fields[name].default for name in ("epochs", "batch_size"))
     lines = [
-        f"# Written by `mmssl-dist init {shown(path)}` from the headers of its files.",
+        f"# Written by `mmssl-dist init {message_text(path)}` from the headers of its files.",
         "# docs/settings.md describes every setting. Next: mmssl-dist validate, then mmssl-dist run.",
         "",
         f"output: {_value(output)}  # folder or s3:// URL; every stage publishes below it",
@@ -44,7 +44,7 @@ def job_text(
     if storage.model_fields_set:
         lines.append(f"storage: {_value(storage.model_dump(mode='json', exclude_unset=True))}")
     for name, reason in proposal.unused.items():
-        lines.append(f"# Not used: {shown(name)}: {shown(reason)}")
+        lines.append(f"# Not used: {message_text(name)}: {message_text(reason)}")
     return "\n".join(lines) + "\n"
 
 
@@ -52,14 +52,15 @@ def _data(proposal: JobProposal, unknown_items: str | None) -> Iterator[str]:
     if proposal.layout != "table":
         yield f"  layout: {proposal.layout}"
     if proposal.interactions is None:
-        yield f"  # {shown(proposal.interactions_remark)}"
+        yield f"  # {message_text(proposal.interactions_remark)}"
     else:
-        yield f"  interactions: {_value(proposal.interactions)}  # {shown(proposal.interactions_remark)}"
+        remark = message_text(proposal.interactions_remark)
+        yield f"  interactions: {_value(proposal.interactions)}  # {remark}"
     if proposal.columns:
         yield f"  columns: {_value(proposal.columns)}"
     yield "  modalities:"
     for name, features in proposal.modalities.items():
-        yield f"    {_value(name)}: {_value(features.settings)}  # {shown(features.remark)}"
+        yield f"    {_value(name)}: {_value(features.settings)}  # {message_text(features.remark)}"
     if proposal.titles is not None:
         yield f"  titles: {_value(proposal.titles)}  # shown by the report"
     if proposal.images is not None:
