@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ _FIXTURES_WITH_PROCESSES = frozenset({"s3_endpoint", "ray_address"})
 _STARTS = frozenset(
     {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind"}
 )
-_running: list[str] = []  # the test that runs, under --quick
+_running: list[str] = []  # the test that runs, where it has no mark and may start nothing
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,8 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "processes: starts a process, server or cluster")
-    if config.getoption("--quick"):
-        sys.addaudithook(_refuse_processes)
+    sys.addaudithook(_refuse_processes)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -73,6 +73,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if _starts_processes(item):
+        return (yield)
     _running.append(item.nodeid)
     try:
         return (yield)
@@ -90,8 +92,11 @@ def _starts_processes(item: pytest.Item) -> bool:
 
 
 def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
-    """Keeps `make quick` honest: a test that starts something without the mark fails."""
-    if event not in _STARTS or not _running:
+    """Keeps `make quick` honest in every run: a test that starts something without the mark fails.
+
+    Other threads are let be: a library's may outlive the test that it was started for.
+    """
+    if event not in _STARTS or not _running or threading.current_thread() is not threading.main_thread():
         return
     if event == "subprocess.Popen" and Path(str(arguments[0])).name == "git":
         return  # some milliseconds to list the tracked files

@@ -29,6 +29,10 @@ REGION = "us-east-1"
 @contextmanager
 def moto_server() -> Iterator[str]:
     """The endpoint of an empty S3 (and IAM and STS) server."""
+    # Where no server may start (`make quick`), bind fails here, in the test: in the server's own thread the
+    # same failure would leave `start` waiting for ever.
+    with socket.create_server(("127.0.0.1", 0)):
+        pass
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:

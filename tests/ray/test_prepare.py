@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from mmssl_dist.datasets.synthesize import synthesize
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location, read_manifest
 from tests.release import write_release
+from tests.servers import moto_server
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
 
 
@@ -316,16 +318,10 @@ def test_empty_splits_are_refused(tmp_path):
 
 
 def test_object_storage_holds_the_same_dataset(tmp_path):
-    import boto3
-    from moto.server import ThreadedMotoServer
-
     write_table(tmp_path, "interactions.parquet", **_grid(5, 20))
     write_table(tmp_path, "image.parquet", item_id=range(20), vector=vectors([[1.0]] * 20))
     local = make_job(tmp_path)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    with moto_server() as endpoint:
         client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
         client.create_bucket(Bucket="data")
         for name in ("interactions.parquet", "image.parquet"):
@@ -337,8 +333,6 @@ def test_object_storage_holds_the_same_dataset(tmp_path):
         manifest = prepare(remote, find_files(remote))
         assert manifest.files == prepare(local, find_files(local)).files
         assert read_manifest(open_location(remote.output, remote.storage) / "dataset", "dataset") == manifest
-    finally:
-        server.stop()
 
 
 def test_synthetic_data_can_be_prepared(tmp_path):

@@ -14,6 +14,7 @@ from tests.training import make_job, publish_graph
 GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "sets",
     [

@@ -76,6 +76,7 @@ def test_every_thread_draws_the_same() -> None:
     assert found == [expected] * 3
 
 
+@pytest.mark.processes
 def test_every_process_draws_the_same() -> None:
     """Whatever number of threads it computes with, which importing the adapter leaves as it is."""
     code = (
@@ -95,6 +96,7 @@ def test_every_process_draws_the_same() -> None:
     assert done.stdout.strip() == str(numbers(3))
 
 
+@pytest.mark.processes
 def test_a_process_that_drew_before_is_told() -> None:
     code = (
         "import os, threading, mmssl_dist.graph.dgl_door as adapter\n"

@@ -35,6 +35,7 @@ def planted(users: int = 3000, items: int = 900, interactions: int = 50_000) -> 
     return bipartite(*draw_interactions(plan, 0, users), (users, items))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("parts", [2, 5, 8])
 def test_planted_communities_stay_together(parts):
     graph = planted()

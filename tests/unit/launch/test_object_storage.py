@@ -78,6 +78,7 @@ def test_a_bucket_that_is_not_there(tmp_path, endpoint, setting, url):
     assert f"error: {setting} ({url}): found no bucket {bucket}; the bucket must exist" in said
 
 
+@pytest.mark.processes
 def test_raw_files_that_are_not_there(tmp_path, endpoint):
     assert "data.path: found s3://raw/dta; the folder must exist" in _run(
         tmp_path, endpoint, "data.path=s3://raw/dta"
@@ -232,6 +233,7 @@ def test_a_server_that_takes_connections_and_says_nothing(tmp_path):
     assert "data.path (s3://raw/data): found no answer; the storage must answer" in said
 
 
+@pytest.mark.processes
 def test_a_profile_that_is_not_there(tmp_path, endpoint, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_PROFILE", "nobody")

@@ -217,12 +217,14 @@ def test_images_by_path_are_looked_up_each_time(reported, tmp_path):
     assert "Items without an image" not in page
 
 
+@pytest.mark.processes
 def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
     said, picture = console_of(reported / "report.html", tmp_path)
     assert said == []
     assert picture > 50_000
 
 
+@pytest.mark.processes
 def test_the_browser_would_tell_of_errors_and_requests(tmp_path):
     page = tmp_path / "bad.html"
     page.write_text(

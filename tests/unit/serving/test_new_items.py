@@ -97,6 +97,7 @@ def test_a_held_out_item_gets_the_model_s_own_row(tmp_path, sets):
     )
 
 
+@pytest.mark.processes
 def test_features_are_standardized_as_those_of_training_and_missing_ones_count_nothing(tmp_path):
     """Without the item-item graph an item's row is its tower's: for one without interactions, its row in the
     export but for its own ID row."""

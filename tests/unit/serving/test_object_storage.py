@@ -31,6 +31,7 @@ def keys(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
+@pytest.mark.processes
 def test_the_same_from_s3_as_from_the_disk(endpoint, run):
     storage = {"endpoint": endpoint, "region": REGION, "path_style": True}
     remote = mmssl_dist.open_run("s3://runs/out", storage=storage)
@@ -43,6 +44,7 @@ def test_the_same_from_s3_as_from_the_disk(endpoint, run):
         mmssl_dist.open_run("s3://runs/elsewhere", storage=storage)
 
 
+@pytest.mark.processes
 def test_the_command_is_told_how_to_reach_it(endpoint, run):
     sets = [f"storage.endpoint={endpoint}", f"storage.region={REGION}", "storage.path_style=true"]
     options = [word for each in sets for word in ("--set", each)]

@@ -26,7 +26,7 @@ from tests.servers import serving
 LOCAL = Storage()
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.processes)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A folder that is not there yet, on disk and on S3."""
     if request.param == "local":

@@ -31,7 +31,7 @@ from mmssl_dist.storage.manifest import SCHEMA
 from tests.artifacts import signed
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.processes)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     if request.param == "local":
         return open_location(str(tmp_path / "dataset"), Storage())

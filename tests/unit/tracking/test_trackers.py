@@ -81,6 +81,7 @@ def test_tensorboard_has_every_figure_by_epoch_also_of_a_resumed_run(tmp_path):
     assert relay.lines == []
 
 
+@pytest.mark.processes
 def test_tensorboard_in_object_storage(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
