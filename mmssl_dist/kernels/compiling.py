@@ -32,6 +32,7 @@ _logger = logging.getLogger(__name__)
 _UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError)
 _lock = threading.RLock()
 _helpers: list[Callable[..., Any]] = []
+_registrations: list[Callable[[], None]] = []
 _kernels: list[Kernel] = []
 
 
@@ -110,6 +111,12 @@ def helper(function: F) -> F:
     """Decorator for a function that kernels call; it is compiled into each of them."""
     _helpers.append(function)
     return function
+
+
+def before_compiling(registration: Callable[[], None]) -> Callable[[], None]:
+    """Decorator for a function without arguments that is called once, before the first kernel is compiled."""
+    _registrations.append(registration)
+    return registration
 
 
 def in_pieces(count: int, least: int, run: Callable[[int, int], object]) -> None:
@@ -211,6 +218,8 @@ def _register_helpers() -> None:
 
     while _helpers:
         register_jitable(_helpers.pop())
+    while _registrations:
+        _registrations.pop()()
 
 
 def require_cpu(*tensors: torch.Tensor) -> None:

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from mmssl_dist.errors import MmsslError
 from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.read_ahead import ROWS_AHEAD, prefetch
 
 _LEAST_ROWS = 1 << 11  # of a thread
 _MOST_EDGES = 2**31 - 1
+_IDS_A_LINE, _WEIGHTS_A_LINE = 8, 16
 
 
 def drawn_weights(indptr: Tensor, weight: Tensor, rows: Tensor, counts: Tensor, edges: Tensor) -> Tensor:
@@ -150,11 +152,22 @@ def _copy_lists(
     first: int,
     last: int,
 ) -> None:
+    if first == last:
+        return
+    # unsigned indices, so that loops need not look for negative ones
+    at = np.uint64(ends[first] - counts[first])
     for i in range(first, last):
-        start, at = starts[i], ends[i] - counts[i]
-        for k in range(counts[i]):
+        ahead = min(i + ROWS_AHEAD, last - 1)
+        for k in range(0, counts[ahead], _IDS_A_LINE):
+            prefetch(neighbours, starts[ahead] + k)
+        for k in range(0, counts[ahead], _WEIGHTS_A_LINE):
+            prefetch(weight, starts[ahead] + k)
+        start, count = np.uint64(starts[i]), np.uint64(counts[i])
+        for k in range(count):
             nodes[at + k] = neighbours[start + k]
+        for k in range(count):
             weights[at + k] = weight[start + k]
+        at += count
 
 
 @kernel("boolean(int32[::1], int32[::1], float32[::1], int32[::1], int32[::1], float32[::1])")

@@ -8,19 +8,23 @@ likely as any other, but for d / 2^32 by which a draw from 32 bits is uneven.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmssl_dist.kernels import splitmix
-from mmssl_dist.kernels.bits import GOLDEN, splitmix64
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.bits import GOLDEN, ONE, splitmix64
+from mmssl_dist.kernels.compiling import helper, in_pieces, kernel
 from mmssl_dist.kernels.keyed import mix_words, shift_right, signed
+from mmssl_dist.kernels.read_ahead import prefetch
 from mmssl_dist.kernels.splitmix import WORD
 
 _LEAST_ROWS = 1 << 10  # of a thread
 _GOLDEN = signed(splitmix.GOLDEN)
-_S32 = np.uint64(32)
+_S32, _LOW6 = np.uint64(32), np.uint64(63)
+_ROWS_AT_ONCE = np.uint64(32)  # whose draws are made before the first of their edges is read
 
 
 def sample_rows(
@@ -78,6 +82,24 @@ def sample_rows_plain(
     return counts, neighbours.index_select(0, edges).to(torch.int64), weights
 
 
+@helper
+def _choose(state: Any, degree: Any, chosen: np.ndarray) -> None:
+    """Fill ``chosen`` with distinct numbers below ``degree``, of which there are more than it has slots."""
+    width = np.uint64(len(chosen))
+    lowest = degree - width
+    for j in range(width):
+        bits = splitmix64(state ^ ((np.uint64(j) + ONE) * GOLDEN)) >> _S32
+        chosen[j] = (bits * (lowest + np.uint64(j) + ONE)) >> _S32
+    seen = np.uint64(0)  # the last six bits of what earlier slots have: most draws are told apart by these
+    for j in range(width):
+        if seen & (ONE << (chosen[j] & _LOW6)):
+            for k in range(j):
+                if chosen[k] == chosen[j]:
+                    chosen[j] = lowest + np.uint64(j)
+                    break
+        seen |= ONE << (chosen[j] & _LOW6)
+
+
 _DRAW = (
     "void(uint64, int64[::1], int64[::1], int64[::1], {}[::1], float32[::1], int64[::1], int64, int64, "
     "int64[::1], float32[::1], int64, int64)"
@@ -100,26 +122,33 @@ def _draw(
     begin: int,
     end: int,
 ) -> None:
-    chosen = np.empty(fanout, np.int64)
-    for i in range(begin, end):
-        start, degree = starts[i], degrees[i]
-        if degree <= fanout:
-            at = ends[i] - degree
-            for j in range(degree):
-                nodes[at + j] = neighbours[start + j]
-                weights[at + j] = weight[start + j]
-            continue
-        at = ends[i] - fanout
-        scale = np.float32(degree) / np.float32(fanout)
-        state = splitmix64((np.uint64(rows[i] + first_node) * GOLDEN) ^ key)
-        for j in range(fanout):
-            top = degree - fanout + j
-            bits = splitmix64(state ^ (np.uint64(j + 1) * GOLDEN)) >> _S32
-            drawn = np.int64((bits * np.uint64(top + 1)) >> _S32)
-            for k in range(j):
-                if chosen[k] == drawn:
-                    drawn = top
-                    break
-            chosen[j] = drawn
-            nodes[at + j] = neighbours[start + drawn]
-            weights[at + j] = weight[start + drawn] * scale
+    if begin == end:
+        return
+    # unsigned indices, so that loops need not look for negative ones
+    width, final = np.uint64(fanout), np.uint64(end)
+    edges = np.empty(_ROWS_AT_ONCE * width, np.uint64)
+    at = np.uint64(ends[begin] - min(degrees[begin], fanout))
+    for first in range(np.uint64(begin), final, _ROWS_AT_ONCE):
+        last = min(first + _ROWS_AT_ONCE, final)
+        for i in range(first, last):
+            chosen = edges[(i - first) * width : (i - first + ONE) * width]
+            start, degree = np.uint64(starts[i]), np.uint64(degrees[i])
+            if degree > width:
+                state = splitmix64((np.uint64(rows[i] + first_node) * GOLDEN) ^ key)
+                _choose(state, degree, chosen)
+            else:
+                for j in range(degree):
+                    chosen[j] = j
+            for j in range(min(degree, width)):
+                chosen[j] += start
+                prefetch(neighbours, chosen[j])
+                prefetch(weight, chosen[j])
+        for i in range(first, last):
+            chosen = edges[(i - first) * width : (i - first + ONE) * width]
+            count = min(np.uint64(degrees[i]), width)
+            scale = np.float32(degrees[i]) / np.float32(max(count, ONE))
+            for j in range(count):
+                nodes[at + j] = neighbours[chosen[j]]
+            for j in range(count):
+                weights[at + j] = weight[chosen[j]] * scale
+            at += count

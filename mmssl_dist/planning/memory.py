@@ -9,7 +9,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
-from mmssl_dist.losses.contrastive import SCORES_AT_ONCE
+from mmssl_dist.losses.contrastive import rows_at_once
 from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.training.state import ROWS_AT_ONCE
@@ -160,7 +160,8 @@ def _contrastive(job: Job, batch: ExpectedBatch, modalities: int, workers: int) 
         return 0.0
     kinds = {"lists": modalities + 1, "item_graph": 2, "modalities": modalities}[term.rows]
     rows = batch.candidates if term.rows == "modalities" else batch.users * workers  # of all workers
-    scores = min(SCORES_AT_ONCE, 2 * rows * rows / workers) * _FLOAT  # their softmax takes their place
+    at_once = rows_at_once(int(2 * rows), gpu=job.scaling.gpus_per_worker > 0)
+    scores = 2 * rows * min(at_once, rows / workers) * _FLOAT
     return rows * kinds * job.model.dimension * _FLOAT * _CONTRASTED_COPIES + scores
 
 
