@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.errors import MmsslError
+from mmssl_dist.kernels.bits import ONE
 from mmssl_dist.kernels.compiling import in_pieces, kernel
 from mmssl_dist.kernels.read_ahead import ROWS_AHEAD, prefetch
 
 _LEAST_ROWS = 1 << 11  # of a thread
 _MOST_EDGES = 2**31 - 1
 _IDS_A_LINE, _WEIGHTS_A_LINE = 8, 16
+_EDGES_AHEAD = np.uint64(64)
 
 
 def drawn_weights(indptr: Tensor, weight: Tensor, rows: Tensor, counts: Tensor, edges: Tensor) -> Tensor:
@@ -126,13 +128,15 @@ def _scale(
     edges: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    at = 0
+    edge, drawn = np.uint64(0), np.uint64(len(edges))
     for i in range(len(rows)):
         degree, count = indptr[rows[i] + 1] - indptr[rows[i]], counts[i]
         scale = np.float32(degree) / np.float32(max(count, 1))
-        for edge in range(at, at + count):
-            out[edge] = weight[edges[edge]] * scale
-        at += count
+        last = min(edge + np.uint64(count), drawn)
+        while edge < last:
+            prefetch(weight, edges[min(edge + _EDGES_AHEAD, drawn - ONE)])
+            out[edge] = weight[np.uint64(edges[edge])] * scale
+            edge += ONE
 
 
 _COPY = (
@@ -179,21 +183,29 @@ def _turn(
     rows: np.ndarray,
     weights: np.ndarray,
 ) -> bool:
-    columns = len(ends) - 1
+    # unsigned indices, so that loops need not look for negative ones
+    columns, edges = np.uint64(len(ends) - 1), np.uint64(len(source))
+    largest = np.uint32(0)
+    for edge in range(edges):
+        largest = max(largest, np.uint32(source[edge]))
+    if edges > 0 and largest >= columns:
+        return True
     ends[:] = 0
-    for edge in range(len(source)):
-        column = np.uint32(source[edge])  # unsigned: one comparison, and no index counts from the end
-        if column >= columns:
-            return True
-        ends[column + np.uint32(1)] += 1
+    for edge in range(edges):
+        ends[np.uint64(np.uint32(source[edge])) + ONE] += 1
+    total = 0
     for i in range(columns):
-        ends[i + 1] += ends[i]
+        total += ends[i + ONE]
+        ends[i + ONE] = total
     at = ends[:-1].copy()
-    for row in range(len(indptr) - 1):
-        for edge in range(np.uint32(indptr[row]), np.uint32(indptr[row + 1])):
-            column = np.uint32(source[edge])
-            slot = np.uint32(at[column])
-            at[column] = slot + np.uint32(1)
+    edge = np.uint64(0)
+    for row in range(np.uint64(len(indptr) - 1)):
+        last = np.uint64(indptr[row + ONE])
+        while edge < last:
+            column = np.uint64(np.uint32(source[edge]))
+            slot = np.uint64(np.uint32(at[column]))
+            at[column] = slot + ONE
             rows[slot] = row
             weights[slot] = weight[edge]
+            edge += ONE
     return False
