@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench gpu hundred serving site newcomer clean
+.PHONY: help setup demo quick test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -33,7 +33,10 @@ help:
 	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes), DATA=folder for TikTok's figure;"
 	@echo "              writes docs/benchmarks.md"
-	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step"
+	@echo "make against  a step, sampling and their kernels beside another version in BASE=folder, in turns (minutes);"
+	@echo "              writes docs/results/speed.json"
+	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step,"
+	@echo "              drawn on the GPU and by DGL"
 	@echo "make hundred  synthesize, prepare and partition 100 million interactions of 5 million users (an hour or more,"
 	@echo "              60 GB of disk); writes runs/hundred/"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
@@ -103,9 +106,14 @@ soak: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py $(if $(wildcard $(DATA)),--tiktok $(DATA))
 
+against: $(STAMP)
+	@test -d "$(BASE)" || { echo "no folder $(BASE); call: make against BASE=folder (a checkout of this project)" >&2; exit 2; }
+	$(BIN)/python benchmarks/against.py $(BASE) $(ARGS)
+
 gpu: $(STAMP)
 	$(BIN)/python -m pytest tests/gpu/devices.py $(ARGS)
-	$(BIN)/python benchmarks/gpu.py cuda 100k,1M
+	$(BIN)/python benchmarks/gpu.py cuda 100k,1M training.sampler=device
+	$(BIN)/python benchmarks/gpu.py cuda 100k,1M training.sampler=dgl
 
 HUNDRED := jobs/million.yaml --set data.path=runs/hundred/raw --set output=runs/hundred/output --set data.buckets=16
 

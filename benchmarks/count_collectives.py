@@ -32,6 +32,7 @@ NAMES = (
     "reduce_scatter_tensor",
     "broadcast",
     "reduce",
+    "batch_isend_irecv",  # of ids that a message had no room for
 )
 
 

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-SplitSizes = tuple[tuple[int, ...], tuple[int, ...]]
-"""Rows to each worker, and rows from each."""
+from mmssl_dist.exchange.room import HEAD, Room
+from mmssl_dist.exchange.with_gradients import GatherTogether, Send, SendTogether, SplitSizes
+
 _MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
 
 
@@ -92,6 +92,7 @@ class Exchange:
         self.wire_dtype = wire_dtype
         self.group, self.rank, self.world_size = group, rank, len(bounds) - 1
         self.traffic = Traffic()
+        self._rooms: dict[str, Room] = {}
         self.bounds = torch.from_numpy(np.ascontiguousarray(bounds, dtype=np.int64))
         if self.world_size > 1 and group is None:
             raise ValueError(f"{self.world_size} workers need a process group")
@@ -111,11 +112,13 @@ class Exchange:
         """How many nodes this worker owns."""
         return int(self.bounds[self.rank + 1]) - self.first
 
-    def route(self, ids: Tensor, announce: int = 0) -> Route:
+    def route(self, ids: Tensor, announce: int = 0, series: str | None = None) -> Route:
         """Tell each owner which of its rows this worker wants.
 
         Args:
             ids: int64 node ids, sorted and unique. announce: a number that every worker is to know.
+            series: name of routes that are much alike, such as those of a hop: the number of ids then
+                travels with them, in one message instead of two.
         """
         self.traffic.rows += len(ids)
         if self.world_size == 1:
@@ -124,10 +127,15 @@ class Exchange:
         cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
         counts = tuple(b - a for a, b in pairwise(cuts))
         self.traffic.local_rows += counts[self.rank]
-        numbers = torch.tensor([[count, announce] for count in counts], device=self.device)
-        ones = (1,) * self.world_size
-        requested_counts, announced = map(tuple, self.all_to_all(numbers, ones, ones).T.tolist())
-        requested = self.all_to_all(ids.to(self.wire), counts, requested_counts)
+        wanted = ids.to(self.wire)
+        if series is not None:
+            room = self._rooms.setdefault(series, Room([0] * self.world_size, [0] * self.world_size))
+            requested, requested_counts, announced = self._with_counts(wanted, counts, announce, room)
+        else:
+            numbers = torch.tensor([[count, announce] for count in counts], device=self.device)
+            ones = (1,) * self.world_size
+            requested_counts, announced = map(tuple, self.all_to_all(numbers, ones, ones).T.tolist())
+            requested = self.all_to_all(wanted, counts, requested_counts)
         return Route(counts, requested.to(torch.int64).sub_(self.first), requested_counts, announced)
 
     def subroute(self, route: Route, wanted: Tensor, requested: Tensor) -> Route:
@@ -172,7 +180,7 @@ class Exchange:
         differentiable."""
         if self.world_size == 1:
             return rows
-        result: Tensor = _Send.apply(rows, tuple(outgoing), tuple(incoming), self)  # type: ignore[no-untyped-call]
+        result: Tensor = Send.apply(rows, tuple(outgoing), tuple(incoming), self)  # type: ignore[no-untyped-call]
         return result
 
     def send_together(self, parts: Sequence[tuple[Tensor, Sequence[int], Sequence[int]]]) -> list[Tensor]:
@@ -184,7 +192,7 @@ class Exchange:
         if self.world_size == 1:
             return [rows for rows, _, _ in parts]
         splits = [(tuple(outgoing), tuple(incoming)) for _, outgoing, incoming in parts]
-        arrived = _SendTogether.apply(self, splits, *(rows for rows, _, _ in parts))  # type: ignore[no-untyped-call]
+        arrived = SendTogether.apply(self, splits, *(rows for rows, _, _ in parts))  # type: ignore[no-untyped-call]
         return list(arrived)
 
     def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
@@ -202,10 +210,15 @@ class Exchange:
         Args:
             counts: [W] how many rows each worker contributes, see ``gather_counts``.
         """
-        if self.world_size == 1:
-            return rows
-        result: Tensor = _GatherRows.apply(rows, tuple(counts), self)  # type: ignore[no-untyped-call]
-        return result
+        return self.gather_together([(rows, counts)])[0]
+
+    def gather_together(self, parts: Sequence[tuple[Tensor, Sequence[int]]]) -> list[Tensor]:
+        """``gather_rows`` of several (rows, counts) in one message each way."""
+        if self.world_size == 1 or not parts:
+            return [rows for rows, _ in parts]
+        counts = [tuple(of_part) for _, of_part in parts]
+        gathered = GatherTogether.apply(self, counts, *(rows for rows, _ in parts))  # type: ignore[no-untyped-call]
+        return list(gathered)
 
     def gather_counts(self, count: int) -> tuple[int, ...]:
         """``count`` of each worker."""
@@ -280,6 +293,35 @@ class Exchange:
             results.append(result)
         return tuple(results)
 
+    def _with_counts(
+        self, ids: Tensor, counts: Sequence[int], announce: int, room: Room
+    ) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
+        """``ids`` to their owners behind their number and ``announce``, filled up to the size that both ends
+        expect; what is beyond it goes from end to end. Returns what arrives, of each worker how much, and its
+        ``announce``."""
+        pieces = [piece.to(self.device) for piece in torch.split(ids, list(counts))]
+        message = torch.cat([room.filled(peer, piece, announce) for peer, piece in enumerate(pieces)])
+        received = self.all_to_all(message, room.sizes(room.to), room.sizes(room.of))
+        arrived = torch.split(received, room.sizes(room.of))
+        heads = torch.stack([piece[:HEAD] for piece in arrived]).tolist()
+        requested_counts, announced = map(tuple, zip(*heads, strict=True))
+        rest = [piece[size:] for piece, size in zip(pieces, room.to, strict=True)]
+        late = [
+            ids.new_empty(max(count - size, 0), device=self.device)
+            for count, size in zip(requested_counts, room.of, strict=True)
+        ]
+        late[self.rank] = rest[self.rank]  # what stays here is never sent
+        with self._timed():
+            self._between_ends(rest, late, max(1, _MESSAGE_BYTES // ids.element_size()))
+        self.traffic.bytes_sent += ids.element_size() * (sum(map(len, rest)) - len(rest[self.rank]))
+        whole = [
+            piece
+            for head, tail, count in zip(arrived, late, requested_counts, strict=True)
+            for piece in (head[HEAD : HEAD + count], tail)
+        ]
+        room.grow(counts, requested_counts, but=self.rank)
+        return torch.cat(whole).to(ids.device), requested_counts, announced
+
     def _in_slices(
         self, rows: Tensor, outgoing: Sequence[int], received: Tensor, incoming: Sequence[int], at_once: int
     ) -> None:
@@ -297,12 +339,21 @@ class Exchange:
             piece[: len(part)] = part
         if outgoing[self.rank] > at_once:
             segments[self.rank].copy_(sent[self.rank])
-        for start in range(0, max(*outgoing, *incoming), at_once):
+        self._between_ends(
+            [piece[:0] if len(piece) <= at_once else piece for piece in sent],
+            [piece[:0] if len(piece) <= at_once else piece for piece in segments],
+            at_once,
+        )
+
+    def _between_ends(self, sent: Sequence[Tensor], received: Sequence[Tensor], at_once: int) -> None:
+        """``sent`` to each worker and ``received`` of each, in slices; workers without any need not know."""
+        longest = max(len(piece) for piece in (*sent, *received))
+        for start in range(0, longest, at_once):
             messages = [
                 dist.P2POp(operation, piece[start : start + at_once], group=self.group, group_peer=peer)
-                for operation, pieces in ((dist.isend, sent), (dist.irecv, segments))
+                for operation, pieces in ((dist.isend, sent), (dist.irecv, received))
                 for peer, piece in enumerate(pieces)
-                if peer != self.rank and len(piece) > max(at_once, start)
+                if peer != self.rank and len(piece) > start
             ]
             for work in dist.batch_isend_irecv(messages) if messages else ():
                 work.wait()
@@ -325,50 +376,3 @@ def _segment_sums(counts: Tensor, segments: Sequence[int]) -> tuple[int, ...]:
     sums = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
     ends = torch.tensor([0, *segments], device=counts.device).cumsum(0)
     return tuple(sums[ends].diff().tolist())
-
-
-class _Send(torch.autograd.Function):
-    """Rows out, gradients back by the same route."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int], exchange: Exchange
-    ) -> Tensor:
-        ctx.split, ctx.exchange = (incoming, outgoing), exchange
-        return exchange.all_to_all(rows, outgoing, incoming)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.exchange.all_to_all(gradient, *ctx.split), None, None, None
-
-
-class _SendTogether(torch.autograd.Function):
-    """Several tensors out in one message, and their gradients back in one."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, exchange: Exchange, splits: Sequence[SplitSizes], *parts: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.exchange, ctx.splits = exchange, [(incoming, outgoing) for outgoing, incoming in splits]
-        return exchange.together(parts, splits)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.exchange.together(gradients, ctx.splits)
-
-
-class _GatherRows(torch.autograd.Function):
-    """All rows to everybody; in backward each worker sends home what it has for the others."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, counts: Sequence[int], exchange: Exchange) -> Tensor:
-        ctx.counts, ctx.exchange = counts, exchange
-        workers = len(counts)
-        copies = rows.expand(workers, *rows.shape).reshape(workers * rows.shape[0], *rows.shape[1:])
-        return exchange.all_to_all(copies, (rows.shape[0],) * workers, counts)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        workers, own = len(ctx.counts), ctx.counts[ctx.exchange.rank]
-        received = ctx.exchange.all_to_all(gradient, ctx.counts, (own,) * workers)
-        return received.reshape(workers, own, *gradient.shape[1:]).sum(0), None, None

@@ -198,14 +198,14 @@ def _turn(
         total += ends[i + ONE]
         ends[i + ONE] = total
     at = ends[:-1].copy()
-    edge = np.uint64(0)
+    position = np.uint64(0)
     for row in range(np.uint64(len(indptr) - 1)):
         last = np.uint64(indptr[row + ONE])
-        while edge < last:
-            column = np.uint64(np.uint32(source[edge]))
+        while position < last:
+            column = np.uint64(np.uint32(source[position]))
             slot = np.uint64(np.uint32(at[column]))
             at[column] = slot + ONE
             rows[slot] = row
-            weights[slot] = weight[edge]
-            edge += ONE
+            weights[slot] = weight[position]
+            position += ONE
     return False

@@ -176,7 +176,7 @@ class BatchSampler:
         """Hops outwards from the seeds; each set holds the one before it. What views and similar items take
         joins the outermost set. ``num_users``, of this worker, travels with the seeds' ids."""
         inner, seeds = nodes, self._arange(len(nodes))
-        seed_route = route = self.exchange.route(nodes, num_users)
+        seed_route = route = self.exchange.route(nodes, num_users, series="seeds")
         layers: list[Block] = []
         first: _FirstHop | None = None
         similar: _DrawnSimilar | None = None
@@ -187,14 +187,15 @@ class BatchSampler:
             outermost = hop + 1 == len(self.fanouts) and not self.views
             if outermost and hop == 0 and self.similar:  # no later message that their lists could travel with
                 reached, (keep, source) = union(self.graph.book.num_nodes, nodes, drawn.nodes)
-                alone = _FirstHop(drawn, keep, source, self.exchange.route(reached))
+                alone = _FirstHop(drawn, keep, source, self.exchange.route(reached, series="first hop alone"))
                 _, similar = self._with_similar([], alone, None, reached, epoch, step)
             more = similar.nodes if similar is not None and outermost else ()
             outer, (keep, source, *similar_sources) = union(
                 self.graph.book.num_nodes, inner, drawn.nodes, *more
             )
             layers.append(_block(drawn, source, len(outer), keep))
-            inner, seeds, route = outer, keep.index_select(0, seeds), self.exchange.route(outer)
+            inner, seeds = outer, keep.index_select(0, seeds)
+            route = self.exchange.route(outer, series=f"hop {hop}")
             first = first or _FirstHop(drawn, keep, source, route)
         outer, start_keep, views = inner, self._arange(len(inner)), {}
         if self.views:
@@ -212,7 +213,7 @@ class BatchSampler:
                 m: _block(drawn, source, len(outer))
                 for m, drawn, source in zip(self.views, drawn_views, view_sources, strict=True)
             }
-            route = self.exchange.route(outer)
+            route = self.exchange.route(outer, series="views")
         graph = SampledGraph(
             layers=tuple(reversed(layers)),
             views=views,

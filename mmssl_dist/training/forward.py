@@ -26,12 +26,27 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Contrasted:
+    """Rows that the contrastive term compares: k kinds of rows of the same nodes, side by side.
+
+    local [b, k D]: of this worker's nodes. everyone [B, k D]: of those of all workers. counts: [W] how many
+    each of them has. kinds: k.
+    """
+
+    local: Tensor
+    everyone: Tensor
+    counts: tuple[int, ...]
+    kinds: int
+
+
+@dataclass(frozen=True)
 class Forward:
     """What a step computes before its losses.
 
     id_leaf [k, D]: rows this worker hands out, a leaf; id_rows: those it got, for the outermost sampled set;
     plain_tower: modality -> [|S_0|, D] before dropout; rows: the seeds' rows; candidates: None when none are
         drawn;
+    contrasted: what the contrastive term sums over, nothing without it;
     fakes: per modality [Bu, C] generator rows for the critic (equation 8), none without a critic.
     """
 
@@ -40,4 +55,5 @@ class Forward:
     plain_tower: Mapping[str, Tensor]
     rows: Rows
     candidates: Candidates | None
+    contrasted: Sequence[Contrasted]
     fakes: Sequence[Tensor]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.engines import Engine
-from mmssl_dist.training.forward import Candidates, Forward
+from mmssl_dist.training.forward import Candidates, Contrasted, Forward
 from mmssl_dist.training.phases import Phases
 from mmssl_dist.training.state import TrainingState
 from mmssl_dist.training.terms import GeneratorTerms
@@ -74,9 +75,9 @@ class TrainingStep:
             for position, (m, rows) in enumerate(plain_tower.items())
         }
         rows: Rows = self.state.generator.wrapped(id_rows, tower, batch.graph)
-        candidates = self._candidates(batch, rows, plain_tower) if len(batch.candidates) else None
+        candidates, contrasted = self._gathered(batch, rows, plain_tower)
         fakes = self._fakes(batch, rows, candidates) if self.state.critic is not None and candidates else []
-        return Forward(id_leaf, id_rows, plain_tower, rows, candidates, fakes)
+        return Forward(id_leaf, id_rows, plain_tower, rows, candidates, contrasted, fakes)
 
     @torch.no_grad()
     def real_rows(self, batch: Batch, rows: Rows, candidates: Candidates) -> Tensor:
@@ -104,8 +105,26 @@ class TrainingStep:
         )
         return id_rows, dict(zip(self.modalities, tower.tensor_split(len(projected), 1), strict=True))
 
-    def _candidates(self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]) -> Candidates:
-        """Rows of this worker's candidates to everybody: of each kind, only where a term needs it."""
+    def _gathered(
+        self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]
+    ) -> tuple[Candidates | None, list[Contrasted]]:
+        """Rows that every worker sees, in one message: candidates, and what the contrastive term compares."""
+        contrasted = self.terms.contrasted(batch, rows)
+        parts = [(each.local, each.counts) for each in contrasted]
+        own = self._own_candidates(rows, plain_tower) if len(batch.candidates) else {}
+        if own:
+            wide = torch.cat([x.index_select(0, batch.own_candidates) for x in own.values()], 1)
+            parts.append((wide, batch.candidate_counts))
+        gathered = self.exchange.gather_together(parts)
+        whole = [replace(each, everyone=x) for each, x in zip(contrasted, gathered, strict=False)]
+        if not own:
+            return None, whole
+        widths = [x.shape[1] for x in own.values()]
+        everyone = dict(zip(own, torch.split(gathered[-1], widths, 1), strict=True))
+        return self._candidates(everyone), whole
+
+    def _own_candidates(self, rows: Rows, plain_tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rows of the seeds, of each kind that some term needs of the candidates among them."""
         adversarial = self.job.losses.adversarial
         own = {"final": rows.final}
         if adversarial.perturbs and adversarial.rows != "final":
@@ -115,10 +134,10 @@ class TrainingStep:
             own |= {f"tower {m}": rows.tower[m] for m in self.modalities}
         if self.state.lists and (not adversarial.has_critic or self.job.model.dropout > 0):
             own |= {f"plain {m}": plain_tower[m].detach() for m in self.modalities}
-        widths = [x.shape[1] for x in own.values()]
-        wide = torch.cat([x.index_select(0, batch.own_candidates) for x in own.values()], 1)
-        gathered = self.exchange.gather_rows(wide, batch.candidate_counts)
-        everyone = dict(zip(own, torch.split(gathered, widths, 1), strict=True))
+        return own
+
+    def _candidates(self, everyone: Mapping[str, Tensor]) -> Candidates:
+        """``_own_candidates`` of all workers."""
         tower = {m: everyone[f"tower {m}"] for m in self.modalities if f"tower {m}" in everyone}
         plain = {m: everyone[f"plain {m}"] for m in self.modalities if f"plain {m}" in everyone}
         return Candidates(

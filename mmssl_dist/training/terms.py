@@ -23,7 +23,7 @@ from mmssl_dist.losses import (
 from mmssl_dist.model import Rows
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.block import aggregate
-from mmssl_dist.training.forward import Candidates, Forward
+from mmssl_dist.training.forward import Candidates, Contrasted, Forward
 
 Terms = dict[str, tuple[float, Tensor]]
 """By name: weight, and this worker's share."""
@@ -51,7 +51,8 @@ class GeneratorTerms:
             towers = [x.index_select(0, p) for _, x in sorted(rows.tower.items()) for p in pairs]
             terms["tower_l2"] = losses.tower_l2, l2(*towers, count=self.num_items)
         if losses.contrastive.weight > 0:
-            terms["contrastive"] = losses.contrastive.weight, self._contrastive(batch, rows)
+            shares = [self._info_nce(contrasted) for contrasted in forward.contrasted]
+            terms["contrastive"] = losses.contrastive.weight, torch.stack(shares).sum()
         return terms
 
     def _ranking(self, batch: Batch, forward: Forward) -> Terms:
@@ -108,37 +109,34 @@ class GeneratorTerms:
             return modality
         return RankedRows(*(x + y for x, y in zip(final, modality, strict=True)))
 
-    def _contrastive(self, batch: Batch, rows: Rows) -> Tensor:
-        """Equation 7 over the global batch's users, its candidate items, or both."""
+    def contrasted(self, batch: Batch, rows: Rows) -> list[Contrasted]:
+        """Equation 7 over the global batch's users, its candidate items, or both: this worker's rows, which
+        ``everyone`` has alone until they are gathered."""
+        if self.job.losses.contrastive.weight == 0:
+            return []
         users = batch.batch_users, batch.user_counts
         items = batch.own_candidates, batch.candidate_counts
-        rows_compared = self.job.losses.contrastive.rows
-        if rows_compared == "lists":
-            return self._info_nce([*_in_order(rows.views), rows.final], users, against_last=True)
-        if rows_compared == "modalities":
+        kind = self.job.losses.contrastive.rows
+        if kind == "lists":
+            return [_side_by_side([*_in_order(rows.views), rows.final], *users)]
+        if kind == "modalities":
             assert batch.graph.similar is not None
             gather = batch.graph.similar.gather
-            return self._info_nce([aggregate(gather, x) for x in _in_order(rows.similar_items)], items)
+            return [_side_by_side([aggregate(gather, x) for x in _in_order(rows.similar_items)], *items)]
         assert rows.similar is not None
         two = [rows.similar, torch.stack(tuple(rows.layers)).mean(0)]
-        return self._info_nce(two, users) + self._info_nce(two, items)
+        return [_side_by_side(two, *users), _side_by_side(two, *items)]
 
-    def _info_nce(
-        self, rows: list[Tensor], of: tuple[Tensor, tuple[int, ...]], against_last: bool = False
-    ) -> Tensor:
-        """Sum of InfoNCE of every two of ``rows`` [|S_0|, D], or of each against the last.
-
-        of: the rows that count, by their positions in S_0, and how many every worker has.
-        """
-        seed_positions, counts = of
-        wide = torch.cat([x.index_select(0, seed_positions) for x in rows], 1)
-        local = wide.tensor_split(len(rows), 1)
-        everyone = self.exchange.gather_rows(wide, counts).tensor_split(len(rows), 1)
-        first = sum(counts[: self.exchange.rank])
-        positions = torch.arange(first, first + len(wide), device=wide.device)
-        last = len(rows) - 1
+    def _info_nce(self, contrasted: Contrasted) -> Tensor:
+        """Sum of InfoNCE of every two kinds of rows; over the learned lists, of each against the last."""
+        local = contrasted.local.tensor_split(contrasted.kinds, 1)
+        everyone = contrasted.everyone.tensor_split(contrasted.kinds, 1)
+        first = sum(contrasted.counts[: self.exchange.rank])
+        positions = torch.arange(first, first + len(contrasted.local), device=contrasted.local.device)
+        last = contrasted.kinds - 1
+        against_last = self.job.losses.contrastive.rows == "lists"
         pairs = [(i, last) for i in range(last)] if against_last else list(combinations(range(last + 1), 2))
-        temperature, count = self.job.losses.contrastive.temperature, sum(counts)
+        temperature, count = self.job.losses.contrastive.temperature, sum(contrasted.counts)
         return torch.stack(
             [
                 contrastive(
@@ -153,6 +151,12 @@ class GeneratorTerms:
                 for i, j in pairs
             ]
         ).sum()
+
+
+def _side_by_side(rows: list[Tensor], seed_positions: Tensor, counts: tuple[int, ...]) -> Contrasted:
+    """rows: [|S_0|, D] of each kind. seed_positions: the rows that count, by their positions in S_0."""
+    wide = torch.cat([x.index_select(0, seed_positions) for x in rows], 1)
+    return Contrasted(wide, wide, counts, len(rows))
 
 
 def _in_order(by_modality: Mapping[str, Tensor]) -> list[Tensor]:

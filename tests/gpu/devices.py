@@ -36,6 +36,8 @@ VARIANTS = {name: CURVES[name] for name in ("all neighbours", "sampled", "featur
         "model.item_graph.learned=true",
         "model.modality_graph.size=0",
     ),
+    "drawn by DGL": (*SAMPLED, "training.sampler=dgl"),
+    "drawn on the device": (*SAMPLED, "training.sampler=device"),
     "stage 1": (*SAMPLED, "training.dense.zero_stage=1"),
     "stage 2": (*SAMPLED, "training.dense.zero_stage=2"),
     "bf16": (*SAMPLED, "training.dense.precision=bf16"),
