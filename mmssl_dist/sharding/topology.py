@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.graph.ragged import ragged_range
+from mmssl_dist.kernels.listed import listed
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,7 @@ class Adjacency:
     def contains(self, rows: Tensor, nodes: Tensor) -> Tensor:
         """bool, whether each of ``nodes`` is a neighbour of the local row beside it: one binary search per
         pair."""
-        low, high = self.indptr[rows], self.indptr[rows + 1]
-        end, last = high, max(len(self.neighbours) - 1, 0)
-        if len(self.neighbours) == 0:
-            return torch.zeros_like(nodes, dtype=torch.bool)
-        for _ in range(int((high - low).max()).bit_length() if len(rows) else 0):
-            middle = (low + high) // 2
-            right = (self.neighbours[middle.clamp(max=last)] < nodes) & (low < high)
-            low, high = torch.where(right, middle + 1, low), torch.where(right, high, middle)
-        return (low < end) & (self.neighbours[low.clamp(max=last)] == nodes)
+        return listed(self.indptr, self.neighbours, rows, nodes)
 
 
 def adjacency_from_pairs(rows: Tensor, nodes: Tensor, num_rows: int) -> Adjacency:

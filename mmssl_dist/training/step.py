@@ -110,13 +110,16 @@ class TrainingStep:
     ) -> tuple[Candidates | None, list[Contrasted]]:
         """Rows that every worker sees, in one message: candidates, and what the contrastive term compares."""
         contrasted = self.terms.contrasted(batch, rows)
-        parts = [(each.local, each.counts) for each in contrasted]
+        parts = [(compared.local, compared.counts) for compared in contrasted]
         own = self._own_candidates(rows, plain_tower) if len(batch.candidates) else {}
         if own:
             wide = torch.cat([x.index_select(0, batch.own_candidates) for x in own.values()], 1)
             parts.append((wide, batch.candidate_counts))
         gathered = self.exchange.gather_together(parts)
-        whole = [replace(each, everyone=x) for each, x in zip(contrasted, gathered, strict=False)]
+        whole = [
+            replace(compared, everyone=x)
+            for compared, x in zip(contrasted, gathered[: len(contrasted)], strict=True)
+        ]
         if not own:
             return None, whole
         widths = [x.shape[1] for x in own.values()]

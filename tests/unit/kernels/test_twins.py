@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from mmssl_dist.errors import MmsslError
-from mmssl_dist.kernels import edges, id_sets, keyed, keyed_sample, replies, row_adam
+from mmssl_dist.kernels import edges, id_sets, keyed, keyed_sample, listed, replies, row_adam
 
 NODES = 200
 
@@ -66,6 +66,25 @@ def test_known_pairs(seed, candidates):
     assert known.tolist() == expected
     assert torch.equal(known, id_sets.known_pairs_plain(NODES, indptr, neighbours, rows, chosen))
     assert torch.equal(known, id_sets.known_pairs(NODES, indptr, neighbours.int(), rows, chosen))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pairs", [0, 1, 300])
+def test_listed(seed, pairs):
+    indptr, neighbours, _ = lists(seed)
+    draw = torch.Generator().manual_seed(seed)
+    rows, nodes = (torch.randint(0, NODES, (pairs,), generator=draw) for _ in range(2))
+    expected = [
+        node in neighbours[indptr[row] : indptr[row + 1]].tolist()
+        for row, node in zip(rows.tolist(), nodes.tolist(), strict=True)
+    ]
+    result = listed.listed(indptr, neighbours, rows, nodes)
+    assert result.tolist() == expected
+    assert torch.equal(result, listed.listed_plain(indptr, neighbours, rows, nodes))
+    assert torch.equal(result, listed.listed(indptr, neighbours.int(), rows, nodes))
+    none = torch.zeros(NODES + 1, dtype=torch.int64)
+    for empty in (listed.listed, listed.listed_plain):
+        assert not empty(none, neighbours[:0], rows, nodes).any()
 
 
 @pytest.mark.parametrize("moments", [1, 24])
