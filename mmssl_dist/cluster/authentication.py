@@ -43,9 +43,11 @@ def matching(where: str, target: str, gcs: str) -> Iterator[None]:
         yield
         return
     configured = os.environ.get(MODE)
+    # A contradiction is reported instead of overruled: the variable may be there for another cluster.
     if configured is not None and (configured.lower() == "token") != asks:
         raise _contradiction(configured, target, "a token" if asks else "no token")
     with _mode("token" if asks else "disabled"):
+        # Asked once with the token: Ray itself would hang for minutes on one that is refused.
         if asks and _asks(gcs, tuple(_headers(where, target).items())):
             raise refused(where, target, "another token")
         yield
@@ -90,6 +92,7 @@ def own_token() -> Iterator[None]:
             _loader().reset_cache()
             yield
             return
+    # Without a home folder a token of this process alone still keeps other users of the machine out.
     with _variables({MODE: "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
         yield
 
@@ -114,6 +117,7 @@ def _asks(target: str, metadata: tuple[tuple[str, str], ...]) -> bool | None:
     with _mode("disabled"):  # else Ray adds its token
         channel = init_grpc_channel(target, [("grpc.enable_http_proxy", 0)])
     try:
+        # The cheapest call there is, without a driver: joining first would end this process on a refusal.
         stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         request = gcs_service_pb2.CheckAliveRequest()
         stub.CheckAlive(request, timeout=_PROBE_SECONDS, metadata=metadata)
@@ -160,9 +164,11 @@ def _create_token() -> bool:
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as stream:  # mode 0600
             stream.write(secrets.token_hex(32))
             stream.flush()
+            # An empty file, as an interrupted start leaves it, would lock everybody out for good.
             if path.exists() and not path.read_text().strip():
                 path.unlink()
             try:
+                # A link and no rename: it fails where the file exists, so the first of two commands wins.
                 os.link(stream.name, path)
             except FileExistsError:  # another command was first
                 pass

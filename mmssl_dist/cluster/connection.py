@@ -54,8 +54,11 @@ class Cluster:
         import ray
 
         variables = {"env_vars": dict(self.environment)} if self.environment else None
+        # Retries are for machines that die: an error of the function itself is an exception and ends the
+        # task.
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
         references = [task.remote(function, argument, self.relay) for argument in arguments]
+        # In order, since all of them have been started; the relay is drained whichever one is waited for.
         return [self.result_of(reference, function) for reference in references]
 
     def result_of(self, reference: Any, function: Callable[..., Any]) -> Any:
@@ -67,6 +70,7 @@ class Cluster:
         try:
             return ray.get(reference)
         except ray.exceptions.RayError as error:
+            # Ray wraps what a task raises; our own errors keep their message and exit status.
             known = find_known(error)
             if known is not None:
                 raise known from error
@@ -258,6 +262,7 @@ def _start_relay() -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    # Beside the driver, so that the log survives the loss of any other machine.
     beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return ray.remote(num_cpus=0, scheduling_strategy=beside)(LogRelay).remote()
 
@@ -266,6 +271,7 @@ def _quiet_data() -> None:
     import ray.data
 
     context = ray.data.DataContext.get_current()
+    # Ray Data's bars redraw the terminal that our own progress lines are written to.
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

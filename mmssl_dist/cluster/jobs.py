@@ -12,6 +12,7 @@ from mmssl_dist.errors import InputError
 
 def job_lines(address: str | None) -> Iterator[str]:
     """One line per job, the latest first: id, status, start, command."""
+    # Ray also lists drivers that were started by hand; they have no id to follow or stop them by.
     jobs = [job for job in job_client(cluster_address(address)).list_jobs() if job.submission_id]
     for job in sorted(jobs, key=lambda job: job.start_time or 0, reverse=True):
         yield f"{job.submission_id}  {job.status.value.lower():<9}  {_time(job.start_time)}  {job.entrypoint}"

@@ -44,6 +44,7 @@ def local_ray(
         InputError: no folder can hold Ray's sockets, or RAY_AUTH_TOKEN_PATH names no token.
         WorkerError: Ray did not start.
     """
+    # Declared and not counted: on a small machine workers may outnumber cores, and then only run more slowly.
     needed = max(scaling.fewest, cpu_workers) * scaling.cpus_per_worker
     folder = socket_folder()
     arguments = {
@@ -56,6 +57,7 @@ def local_ray(
         "_temp_dir": str(folder),
     }
     with own_token():
+        # Around the start alone: Ray's processes inherit them, and this process goes back to its own.
         with environment(variables):
             _start(arguments, scaling.start_seconds)
         yield
@@ -115,6 +117,8 @@ def _start(arguments: Mapping[str, Any], seconds: float, clock: Callable[[], flo
     """
     import ray
 
+    # On a busy machine everything takes longer by about the load per core, and failing there would help
+    # nobody.
     patience = seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     started = clock()
     for attempt in itertools.count(1):
@@ -123,6 +127,7 @@ def _start(arguments: Mapping[str, Any], seconds: float, clock: Callable[[], flo
                 ray.init(**arguments)
             return
         except Exception as error:
+            # What a failed start has left would make the next ``ray.init`` connect to it, or refuse to start.
             ray.shutdown()
             if not any(words in str(error) for words in _LATE):  # Ray has no exception of its own for it
                 raise

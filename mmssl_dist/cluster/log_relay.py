@@ -86,6 +86,7 @@ def in_thread(relay: Any, work: Callable[[], T], name: str) -> T:
         except BaseException as error:  # noqa: BLE001, raised again by the thread that waits
             failures.append(error)
 
+    # A daemon, so that Ctrl-C in the main thread ends the command even while Ray does not return.
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
 
@@ -106,6 +107,7 @@ def follow(relay: Any, done: Callable[[float], bool]) -> None:
 
     finished = False
     while not finished:
+        # Asked before the last drain, so that what was written up to the end is still passed on.
         finished = done(_POLL_SECONDS)
         for name, level, message in ray.get(relay.drain.remote()):
             logging.getLogger(name).log(level, "%s", message)

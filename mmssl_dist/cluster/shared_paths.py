@@ -21,6 +21,7 @@ def require_shared(job: Job) -> None:
     """
     import ray
 
+    # One machine sees its own folders; asking would cost a task for nothing.
     if sum(bool(node["Alive"]) for node in ray.nodes()) < 2:
         return
     data, output = open_location(job.data.path, job.storage), RunFolder.of(job).root

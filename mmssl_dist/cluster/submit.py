@@ -70,6 +70,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         InputError: the job is not valid, or no cluster answers; says how to start one.
         KeyboardInterrupt, Terminated: from outside; the job runs on, and ``show`` got how to follow it again.
     """
+    # Before anything is sent: a job that is not valid is refused here and not minutes later in a log.
     overrides = _portable_overrides(submission)
     target = cluster_address(address)
     client = job_client(target)

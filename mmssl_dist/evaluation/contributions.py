@@ -35,6 +35,8 @@ def metrics_without(
         return {}
     metrics = {}
     for modality in trained.model.modalities:
+        # Propagated again and not subtracted: attention and unit lengths make the final row no sum over
+        # modalities.
         rows = exact_rows(_without(modality, trained))
         metrics[modality] = held_out_metrics(
             settings, trained.graph, rows=rows, exchange=trained.exchange, splits=splits

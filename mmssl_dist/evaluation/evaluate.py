@@ -58,6 +58,7 @@ def popularity_users(
     settings: Evaluation, graph: LocalGraph, exchange: Exchange, splits: Sequence[str]
 ) -> dict[str, UserMetrics]:
     """The same for everybody: items ranked by their number of training interactions (collective)."""
+    # As rows of width 1, so that popularity goes through the same ranking, masks and ties as the model.
     degree = graph.training.degrees(graph.items).to(torch.float32)[:, None]
     return _users(
         settings,
@@ -117,6 +118,7 @@ def rank(
         items: int64 [m] their local rows, ascending; None: all.
     """
     items = graph.items if items is None else items
+    # Training items only: held-out items have to stay rankable, in validation as in test.
     seen = select_lists(graph.training, users)
     return top_k(
         user_rows,
@@ -147,7 +149,10 @@ def ranked_users(
     if settings.users == "all":
         return users
     everyone = int(exchange.sum(torch.tensor([len(users)])))
+    # By node id and without the job's seed: runs that are compared rank for the same users.
     drawn = uniform(key(Purpose.RANKED_USERS), users + graph.first)
+    # Each user on its own: the number drawn is about that wanted, and no worker has to know the others'
+    # draws.
     return users[drawn * everyone < settings.users]
 
 

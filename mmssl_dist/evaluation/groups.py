@@ -37,11 +37,14 @@ def group_metrics(
     """
     cold_rows = graph.training.degrees(torch.arange(graph.num_rows)) == 0
     lists = {split: _by_group(graph.held_out[split], cold_rows, rows.device, exchange) for split in splits}
-    told_apart = [split for split in splits if exchange.max(len(lists[split][COLD].neighbours))]
+    # Without cold held-out items the warm group would repeat the metrics of all items.
+    with_cold_items = [split for split in splits if exchange.max(len(lists[split][COLD].neighbours))]
     metrics: dict[str, dict[str, Metrics]] = {}
-    for group in GROUPS if told_apart else ():
+    for group in GROUPS if with_cold_items else ():
         chosen = graph.items[cold_rows[graph.items] == (group == COLD)]
-        held_out = {s: lists[s][group] for s in told_apart if exchange.max(len(lists[s][group].neighbours))}
+        held_out = {
+            s: lists[s][group] for s in with_cold_items if exchange.max(len(lists[s][group].neighbours))
+        }
         if held_out:
             metrics[group] = _metrics(
                 settings=settings, graph=graph, rows=rows, items=chosen, held_out=held_out, exchange=exchange
@@ -84,6 +87,7 @@ def _by_group(
 ) -> dict[str, Adjacency]:
     """The lists of the local nodes, cold and warm items apart; the owners of the items tell which are
     which."""
+    # Popular items are held out for many users; their owners are asked once for each item.
     nodes, inverse = torch.unique(held_out.neighbours, return_inverse=True)
     route = exchange.route(nodes.to(device))
     flags = cold_rows.to(device, torch.uint8)[:, None].index_select(0, route.requested)

@@ -83,6 +83,7 @@ def top_k(
         NonFiniteError: a row of any worker holds NaN or infinity, which nothing can be ranked by.
     """
     finite = bool(torch.isfinite(users).all()) and bool(torch.isfinite(items).all())
+    # Agreed on by all workers, since one that raises alone would leave the others waiting in a broadcast.
     if exchange.max(int(not finite)):
         raise NonFiniteError(
             "evaluation: a user or item row holds NaN or infinity; its items cannot be ranked. "
@@ -96,12 +97,16 @@ def top_k(
     buffer = torch.empty(0, dtype=torch.float32, device=users.device)  # one score block, reused for all
     users = users.float()
     for block in _item_blocks(items.float(), item_nodes, item_block, exchange):
+        # Padded to whole chunks, with scores that can never win, so that ``_select`` needs no special last
+        # chunk.
         columns = -(-len(block.nodes) // CHUNK_COLUMNS) * CHUNK_COLUMNS
         if buffer.numel() < min(user_block, n) * columns:
             buffer = buffer.new_empty(min(user_block, n) * columns)
         for start in range(0, n, user_block):
             stop = min(start + user_block, n)
             scores = buffer[: (stop - start) * columns].view(stop - start, columns)
+            # Into the one buffer: a fresh block of scores for every pair of blocks would be mapped and zeroed
+            # each time.
             torch.mm(users[start:stop], block.rows.T, out=scores[:, : len(block.nodes)])
             scores[:, len(block.nodes) :] = -torch.inf
             _leave_out(scores, seen, start=start, stop=stop, columns=block.nodes)
@@ -153,6 +158,7 @@ def _leave_out(scores: Tensor, seen: Seen, start: int, stop: int, columns: Tenso
     """Set the scores of users start..stop for what they have seen among ``columns`` (node ids) to -inf."""
     indptr = seen.indptr[start : stop + 1]
     nodes = seen.nodes[int(indptr[0]) : int(indptr[-1])]
+    # A block holds a range of node ids, so most seen items are ruled out without a search.
     here = ((nodes >= columns[0]) & (nodes <= columns[-1])).nonzero().squeeze(1)
     nodes = nodes[here]
     column = torch.searchsorted(columns, nodes)
@@ -167,6 +173,7 @@ def _merge(best: Ranking, start: int, stop: int, scores: Tensor, columns: Tensor
     values, column = _select(scores, min(best.nodes.shape[1], len(columns)))
     rival_scores = torch.cat([best.scores[start:stop], values], dim=1)
     rival_nodes = torch.cat([best.nodes[start:stop], columns[column]], dim=1)
+    # Blocks come in node order, so of equal scores the earlier column is also the lower node.
     values, winner = _select_directly(rival_scores, best.nodes.shape[1])
     best.scores[start:stop] = values
     best.nodes[start:stop] = rival_nodes.gather(1, winner)
@@ -184,6 +191,7 @@ def _select(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if width <= CHUNK_COLUMNS * k:
         return _select_directly(scores, k)
     chunks = scores.view(rows, width // CHUNK_COLUMNS, CHUNK_COLUMNS)
+    # Sorted, so that columns inside keep their order and the lower one still wins among equals.
     chosen = _select_directly(chunks.amax(2), k)[1].sort(1).values
     inside = chunks.gather(1, chosen[:, :, None].expand(-1, -1, CHUNK_COLUMNS)).reshape(
         rows, k * CHUNK_COLUMNS
@@ -197,7 +205,10 @@ def _select_directly(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     right."""
     width = scores.shape[1]
     bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0, which it equals
+    # IEEE floats order as integers by sign and magnitude; flipping the magnitude of negative ones completes
+    # that.
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    # Columns count down, so that of equal scores the lower column has the larger key.
     keys = (ordered << 32) | torch.arange(width - 1, -1, -1, device=scores.device)
     column = width - 1 - (keys.topk(k, dim=1).values & 0xFFFFFFFF)
     return scores.gather(1, column), column

@@ -41,11 +41,12 @@ def write_users(
     Args:
         evaluation: the evaluation artifact's folder.
         ids: per partition held, external ids of its users in local order.
-        found: who -> split -> metrics.
+        by_ranker: who -> split -> metrics.
 
     Returns:
         records of the files written, by name below ``evaluation``.
     """
+    # Two or three texts repeated millions of times: as a dictionary they cost a few bits a row.
     text = pa.dictionary(pa.int32(), pa.string())
     metrics = [(name, pa.float32()) for name in metric_names(ks)]
     files = {}
@@ -53,6 +54,7 @@ def write_users(
         columns = [(USER_ID, part_ids.type), (SPLIT, text), (WHO, text), (POSITIVES, pa.int32())]
         schema = pa.schema([*columns, *metrics])
         sink = pa.BufferOutputStream()
+        # In memory first: a partition's metrics are small, and the file then appears whole or not at all.
         with pq.ParquetWriter(sink, schema) as writer:
             for who, by_split in by_ranker.items():
                 for split, users in by_split.items():

@@ -46,6 +46,7 @@ def export_partitions(
     host_rows = rows.cpu().numpy()
     files: dict[str, FileRecord] = {}
     for part, (part_users, part_items) in zip(graph.parts, ids, strict=True):
+        # Partition by partition, since its file is the unit that readers of the export take whole.
         part_user_rows = host_rows[_slice(graph.user_rows(part))]
         part_item_rows = host_rows[_slice(graph.item_rows(part))]
         files |= dict(
@@ -82,6 +83,7 @@ def _write_exact_lists(
         k=job.export.k,
         exchange=exchange,
     )
+    # Ranked items may be anybody's; only the ids in the lists are fetched, and each of them once.
     item_ids = pa.concat_arrays([part_items for _, part_items in ids])
     ranked = ranked_ids(ranking.nodes.cpu(), exchange, LocalIds((items + graph.first).numpy(), item_ids))
     scores = ranking.scores.cpu().numpy()

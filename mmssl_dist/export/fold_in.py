@@ -57,6 +57,7 @@ def fold_in_rows(
     layers = sum(
         (rows.index_select(0, items) for rows in exact.layers[:-1]), exact.final.new_zeros(len(items), 1)
     )
+    # Equation 5's mean over L + 1 layers; the last is left out, since no user's row is one hop beyond it.
     layers = layers / (len(exact.layers) * degree.sqrt()[:, None])
     return FoldInRows(
         layers=layers.expand(-1, exact.final.shape[1]).cpu(),

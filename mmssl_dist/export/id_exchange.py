@@ -75,6 +75,7 @@ def fetch_external_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> pa
     assert np.array_equal(local.nodes[slots], asked), "asked for nodes without an id here"
     ids = local.ids.take(pa.array(slots))
     assert ids.null_count == 0
+    # Dictionaries differ between workers, so indices into them mean nothing elsewhere.
     if isinstance(ids, pa.DictionaryArray):
         ids = ids.dictionary_decode()
     if isinstance(ids, pa.ExtensionArray):
@@ -84,6 +85,7 @@ def fetch_external_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> pa
 
 def _fetch(route: Route, exchange: Exchange, ids: pa.Array) -> pa.Array:
     carrier = _carrier(ids.type)
+    # Bytes travel, since torch sends no texts; the type is put back on arrival, as it is the same everywhere.
     encoded = ids.cast(carrier)
     if carrier == pa.large_binary():
         return _fetch_texts(route, exchange, encoded).cast(ids.type)

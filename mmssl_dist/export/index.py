@@ -48,7 +48,9 @@ def build_index(
         comparison = Comparison(rows, _some_users(export, parts, settings.recall_users))
         searched = tune(index, comparison, settings)
         facts = {"kind": kind_of(len(rows), settings), "items": len(rows), **searched}
+        # To the local disk first: FAISS writes to files only, and an object store takes the bytes from there.
         faiss.write_index(index, str(folder / "index"))
+        # The index may be the largest thing in memory; what follows reads it from the file.
         del index
         record = (export / INDEX).write_bytes(np.memmap(folder / "index", np.uint8, "r").data)
     return record, {**facts, "bytes": record.bytes}
@@ -82,8 +84,10 @@ def _graph(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
 
 def _cells(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
     items, width = rows.shape
+    # FAISS's own rule of thumb, 4 to 16 times the root of the number of items; never more cells than items.
     cells = min(int(4 * items**0.5) if settings.cells == "auto" else settings.cells, items)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
+    # FAISS's default of 256 takes four times as long, and the recall measured below is what counts.
     index.cp.max_points_per_centroid = _TRAINED_WITH
     index.cp.min_points_per_centroid = 1  # fewer are fine, and FAISS would warn of them on the terminal
     index.train(rows)
@@ -103,6 +107,7 @@ class Comparison:
 
         self.rows, self.queries, self.k = rows, queries, min(RECALL_AT, len(rows))
         exact, _ = faiss.knn(queries, rows, self.k, faiss.METRIC_INNER_PRODUCT)
+        # A tolerance, as the index may sum a dot product in another order than the exact search.
         self.least = exact[:, -1:] - 1e-5 * np.abs(exact[:, -1:])  # [q, 1]: of equals any may be in the list
 
     def recall(self, index: Any) -> float:
@@ -170,6 +175,7 @@ def _least_effort(effort: _SearchEffort, index: Any, comparison: Comparison, rec
         return comparison.recall(index) >= recall
 
     high = 1
+    # Recall grows with the effort, hence a search by halves; each try searches for every sampled user.
     while high < effort.most and not enough(high):
         high = min(2 * high, effort.most)
     low = high // 2  # too little, or nothing

@@ -147,6 +147,7 @@ def _write(
 ) -> tuple[str, FileRecord]:
     """Write the groups; ``repeated`` are the columns whose values recur, which Parquet stores once each."""
     sink = pa.BufferOutputStream()
+    # Vectors and ids hardly repeat: a dictionary of them would only be built and then given up.
     with pq.ParquetWriter(sink, schema, use_dictionary=repeated or False) as writer:
         for group in groups:
             writer.write_table(group)

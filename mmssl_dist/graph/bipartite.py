@@ -26,6 +26,7 @@ class Lists:
         """The rows asked for, in that order."""
         lengths = self.lengths[rows]
         indptr = offsets(lengths)
+        # All entries in one gather: for each row the distance from its place in the result to its place here.
         positions = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
         return Lists(indptr, self.values[positions])
 
@@ -87,9 +88,11 @@ def bipartite(users: np.ndarray, items: np.ndarray, shape: tuple[int, int]) -> B
 
 
 def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    # The conversion adds up duplicates; the values are never read, so the smallest type is enough.
     return sp.csr_array(sp.coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=shape))
 
 
 def _from_matrix(matrix: sp.csr_array) -> Lists:
+    # scipy leaves a row's columns in the order of the pairs, and lists promise ascending ones.
     matrix.sort_indices()
     return Lists(matrix.indptr.astype(np.int64), matrix.indices)

@@ -48,6 +48,7 @@ class Cells:
         count = own.cells
         held = total(self.exchange, np.bincount(own.cell, minlength=count))
         looking = total(self.exchange, np.bincount(looked.cell, minlength=count))
+        # Comparisons, not items: a popular cell costs its members times those who look into it.
         cost = np.cumsum(held * looking)
         workers = self.exchange.world_size
         marks = np.arange(1, workers) * (int(cost[-1]) // workers if count else 0)
@@ -55,6 +56,7 @@ class Cells:
         amount = np.cumsum(held + looking)
         before = np.concatenate([[0], amount])[bounds[:-1]]
         owner = np.searchsorted(bounds[1:], np.arange(count), side="right")
+        # Counted from the owner's first cell, so that every worker's rounds are about equally full.
         round_of = (amount - before[owner] - 1) // max(1, rows)
         return Rounds(Exchange(self.exchange.group, bounds, self.exchange.rank), np.maximum(round_of, 0))
 
@@ -111,6 +113,8 @@ def learn_cells(units: ItemUnits, seed: int) -> Cells:
                 cell = _nearest_cells(vectors, means, 1)[:, 0]
                 order = np.argsort(cell, kind="stable")
                 numbers, starts = np.unique(cell[order], return_index=True)
+                # Sums of floats depend on their order, and so on the number of workers; sums of integers do
+                # not.
                 fixed = np.rint(vectors[order] * _FIXED).astype(np.int64)
                 sums[numbers] += np.add.reduceat(fixed, starts, axis=0)
         means = _directions(total(exchange, sums), means)
@@ -135,6 +139,7 @@ def cells_of(units: ItemUnits, cells: Cells) -> tuple[_Pairs, _Pairs]:
     most = max(1, _SPLIT * units.total // len(cells.means))
     pieces = np.maximum(-(-sizes // most), 1)
     first = np.cumsum(pieces) - pieces
+    # By the item's index, so that an item's piece of a split cell is the same whoever holds the item.
     draw = (mix((units.present + exchange.first).astype(np.uint64)) >> np.uint64(33)).astype(np.int64)
     probed = first[probed] + draw[:, None] % pieces[probed]
     count = int(pieces.sum())

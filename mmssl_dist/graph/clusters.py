@@ -28,6 +28,7 @@ def clusters(
     # an item that everybody knows tells little about anybody
     degrees = np.empty(homes.items.rows, np.int64)
     degrees[items.rows] = items.lengths
+    # Rounded to integers, since only integer sums are the same in any order.
     weight = users.fetch(np.ceil(255 / np.sqrt(np.maximum(degrees, 1))).astype(np.int64))
     for round_ in range(ROUNDS):
         _adopt_with_limit(homes, users, of_users, users.fetch(of_items), weight, limit, (seed, round_))
@@ -62,6 +63,8 @@ def deal_clusters(
         ).astype(np.int64)
         numbers, sums = send_to_owners(homes.items, numbers, sums)
         np.add.at(weight[:, 2 * column : 2 * column + 2], numbers - homes.items.first, sums)
+    # Clusters bear the name of an item and are summed at that item's home; names without members are left
+    # out.
     own = np.flatnonzero(weight.any(1))
     names = gather(homes.items, own + homes.items.first)
     part = _dealt(names, gather(homes.items, weight[own]), parts)
@@ -82,8 +85,12 @@ def _dealt(names: np.ndarray, weight: np.ndarray, parts: int) -> np.ndarray:
         weight: [n, 4] int64, what a cluster has of each thing to balance.
     """
     share = weight * (parts / np.maximum(weight.sum(0), 1))
+    # Of equally heavy clusters a hash decides, since names follow the dataset's order, which may be sorted by
+    # anything.
     order = np.lexsort((mix(names.astype(np.uint64)), -share.sum(1)))
     part, load = np.empty(len(names), np.int64), np.zeros((parts, share.shape[1]))
+    # Longest processing time first: large clusters go while there is still room to balance them with smaller
+    # ones.
     for number in order[:_HEAVIEST].tolist():
         part[number] = chosen = int((load + share[number]).max(1).argmin())
         load[chosen] += share[number]
@@ -113,12 +120,15 @@ def _adopt_with_limit(
     seed, round_ = draw
     chance = (mix(side.index.astype(np.uint64) ^ salt(seed, 16 + round_)) >> np.uint64(32)).astype(np.int64)
     for sub_round in range(SUB_ROUNDS):
+        # A full label is no candidate at all: rows that want it would else waste their turn.
         open_ = size.room() > 0
         heard = np.where(open_[position], position, -1)
         first, last = side.bounds[sub_round], side.bounds[sub_round + 1]
         chosen = side.best_labels(sub_round, heard, names, weight)
         edges = side.lengths[first:last]
         share = size.share(np.bincount(chosen[chosen >= 0], edges[chosen >= 0], minlength=len(names)))
+        # Every worker admits the same share by the same hashes, so no worker has to know what others have
+        # chosen.
         taken = (chosen >= 0) & (chance[first:last] < share[chosen])
         labels[side.rows[first:last][taken]] = names[chosen[taken]]
         size.add(np.bincount(chosen[taken], edges[taken], minlength=len(names)))
@@ -140,6 +150,7 @@ class _Sizes:
         demand = self._sum(wanted)
         room = np.maximum(self.limit - self.edges, 0)
         share = np.minimum(room / np.maximum(demand, 1), 1.0) * 2**32
+        # A worker without labels still indexes its result below, hence one entry at least.
         result = self._fetch(share.astype(np.int64))
         return result if len(result) else np.zeros(1, np.int64)
 

@@ -39,6 +39,7 @@ def cut(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray
     user = gather_on_first(homes.items, of_item.values)
     lengths = gather_on_first(homes.items, of_item.lengths)
     part = np.empty(0, np.int64)
+    # In a thread, so that the first worker can keep answering the collectives below while METIS runs.
     with ThreadPoolExecutor(1) as pool:
         running = None
         if homes.items.rank == 0:
@@ -74,8 +75,10 @@ def metis_cut(graph: Bipartite, parts: int) -> np.ndarray:
     """
     if parts == 1:  # METIS wants two
         return np.zeros(graph.users + graph.items, np.int64)
+    # One symmetric graph, as METIS wants: users are nodes 0 to U - 1, and items follow them.
     indptr = np.concatenate([graph.of_user.indptr, graph.interactions + graph.of_item.indptr[1:]])
     neighbours = np.concatenate([graph.of_user.values.astype(np.int64) + graph.users, graph.of_item.values])
+    # METIS balances each node type on its own, hence users and items separately.
     node_type = (np.arange(graph.users + graph.items) >= graph.users).astype(np.int64)
     return metis(indptr, neighbours, node_type, parts)
 
@@ -85,10 +88,12 @@ def _by_hash(side: Exchange, seed: int, purpose: int, start: int) -> np.ndarray:
     index = np.arange(side.first, side.first + side.rows)
     hashed = mix(index.astype(np.uint64) ^ salt(seed, purpose))
     shares = np.arange(side.world_size + 1, dtype=np.int64) * 2**_HASH_BITS // side.world_size
+    # A distributed sort: each worker ranks the hashes of one range, and ranges are about equally full.
     by_hash = Exchange(side.group, shares, side.rank)
     range_ = (hashed >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
     _, hashed_here, index_here = send_to_owners(by_hash, range_, hashed.view(np.int64), index)
     order = np.argsort(hashed_here.view(np.uint64))
+    # Nodes in lower ranges come first, so their number is where this worker's positions begin.
     before = int(gather(by_hash, np.array([len(order)]))[: by_hash.rank].sum())
     position = np.empty(len(order), np.int64)
     position[order] = start + before + np.arange(len(order))

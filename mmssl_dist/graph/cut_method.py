@@ -13,6 +13,7 @@ _METIS_EDGE, _METIS_NODE = (
 
 def metis_bytes(nodes: int, interactions: int) -> int:
     """Estimated peak memory of ``metis_cut``, without that of the graph it is given."""
+    # Twice, since METIS takes an undirected edge in both directions.
     return 2 * interactions * _METIS_EDGE + nodes * _METIS_NODE
 
 

@@ -66,6 +66,7 @@ def _graphbolt_loads() -> bool:
     spec = importlib.util.find_spec("dgl")
     if spec is None or spec.origin is None:
         raise MmsslError("dgl is not installed. Install the project with its dependencies (make setup).")
+    # Looked for by name, since importing DGL without it fails half-way and leaves broken modules behind.
     library = f"libgraphbolt_pytorch_{torch.__version__.split('+')[0]}.so"
     return (Path(spec.origin).parent / "graphbolt" / library).exists()
 
@@ -92,6 +93,7 @@ class _DrawingThread:
     def __init__(self) -> None:
         self.process = os.getpid()
         threads = torch.get_num_threads()
+        # Never replaced: a second thread would get DGL's stream 1, and other numbers for the same seed.
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dgl-draw")
         self.repeatable = self.executor.submit(self._prepare).result()
         torch.set_num_threads(

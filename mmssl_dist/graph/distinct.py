@@ -18,6 +18,7 @@ def distinct(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     Args:
         values: [n] integers from 0 to ``count`` - 1.
     """
+    # Bits of a catalogue far larger than the list would cost more to clear and count than the sort.
     if count > _SPARSE * len(values):
         nodes, positions = np.unique(values, return_inverse=True)
         return nodes.astype(np.int64), positions.astype(id_type(len(nodes)))

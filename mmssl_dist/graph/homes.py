@@ -41,6 +41,8 @@ class Homes:
 def homes(worker: Worker, users: int, items: int) -> Homes:
     """The homes of so many users and items."""
     size = worker.world_size
+    # Derived from the catalogue alone: blocks are the units of summation, and must not change with the
+    # workers.
     block = max(1, min(_BLOCK_ITEMS, -(-items // _LEAST_BLOCKS)))
     blocks = -(-items // block)
     shares = np.arange(size + 1, dtype=np.int64)
@@ -68,6 +70,7 @@ def sorted_lists(row: np.ndarray, value: np.ndarray, rows: int, values: int) -> 
         row: [n] below ``rows``. value: [n] below ``values``, which is at most 2^32.
     """
     assert values <= 2**32
+    # Row and value in one integer: one sort of int64 is several times as fast as a lexsort of two arrays.
     key = row.astype(np.int64) << 32
     key |= value
     key.sort()
@@ -90,6 +93,8 @@ def sum_over_blocks(exchange: Exchange, of_blocks: list[np.ndarray], shape: tupl
         of_blocks: float64 ``shape`` of each of this worker's blocks.
     """
     own = np.stack(of_blocks) if of_blocks else np.zeros((0, *shape))
+    # Gathered first and summed in the order of the blocks: an all-reduce of floats would depend on who holds
+    # which.
     return np.asarray(gather(exchange, own).sum(0))
 
 

@@ -26,6 +26,7 @@ def send_ids(exchange: Exchange, nodes: np.ndarray, ids: pa.ChunkedArray) -> pa.
     stored_type = ids.type
     values = _one_array(ids.cast(_carrier(stored_type)))
     if exchange.world_size > 1:
+        # In the same order as ``send_to_owners`` sends the nodes below, so that ids and nodes arrive aligned.
         order = np.argsort(owners(exchange, nodes), kind="stable")
         outgoing = np.bincount(owners(exchange, nodes), minlength=exchange.world_size)
         values = _send(exchange, values.take(pa.array(order)), outgoing)
@@ -69,6 +70,7 @@ def _send(exchange: Exchange, ids: pa.Array, outgoing: np.ndarray) -> pa.Array:
         return pa.Array.from_buffers(ids.type, len(received), [None, pa.py_buffer(received.reshape(-1))])
     lengths = pc.binary_length(ids).to_numpy().astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])
+    # A slice shares its parent's buffers: its text begins where its first offset says, not at 0.
     first = np.frombuffer(ids.buffers()[1], np.int64, 1, 8 * ids.offset)[0] if len(ids) else 0
     letters = _bytes(ids.buffers()[2], int(first), int(starts[-1]))
     ends = starts[np.concatenate([[0], np.cumsum(outgoing)])]

@@ -62,6 +62,7 @@ def _lengths(features: np.ndarray) -> np.ndarray:
 def smallest(exchange: Exchange, hashes: np.ndarray, count: int) -> np.ndarray:
     """Positions of those of this worker's uint64 ``hashes`` that are among the ``count`` smallest of all
     workers' (collective)."""
+    # At most ``count`` of the smallest can be here, so no worker sends more.
     candidates = np.sort(hashes)[:count]
     everywhere = np.sort(gather(exchange, candidates.view(np.int64)).view(np.uint64))
     if len(everywhere) == 0:

@@ -64,6 +64,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": path,
         "OMP_NUM_THREADS": "1",
+        # Any value that is not zero: fresh memory is then filled with a constant, which METIS reads.
         "MALLOC_PERTURB_": "85",
         "GLIBC_TUNABLES": tunables,
     }

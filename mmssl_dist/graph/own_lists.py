@@ -66,6 +66,7 @@ class OwnLists:
         edges = np.zeros(parts, np.int64)
         for part in self.parts:
             lists = slice_of(self.of_users, self.user_rows(part))
+            # A node id says which part it is in, so no message is needed to count crossing edges.
             other = np.searchsorted(self.book.bounds, lists.values, side="right") - 1
             between[part] = np.bincount(other, minlength=parts)
             edges[part] = len(lists.values) + len(slice_of(self.of_items, self.item_rows(part)).values)

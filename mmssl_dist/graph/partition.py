@@ -19,6 +19,7 @@ NEUTRAL = frozenset({"workers"})
 def partitions_fingerprint(job: Job, dataset: Manifest) -> str:
     """Equal for equal partitions: the dataset, the ``partition`` section, the seed and this version's
     format."""
+    # The number of workers is left out: the result is the same, so it must not cause a second run.
     settings = job.partition.model_dump(exclude=set(NEUTRAL))
     return fingerprint(names.KIND, names.FORMAT, settings, job.seed, dataset.fingerprint)
 
@@ -79,6 +80,8 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
         "interactions": dict(dataset.facts["interactions"]),
     }
     manifest = Manifest(names.KIND, progress.fingerprint, facts, dict(sorted(files.items())))
+    # Before the manifest is published: notes of finished steps beside it would outlive it and be believed
+    # later.
     progress.remove()
     publish(progress.location, manifest)
     return manifest

@@ -79,6 +79,7 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
         MmsslError: METIS gave up.
     """
     users, items = int(dataset.facts["users"]), int(dataset.facts["items"])
+    # In the worker's cache folder: a dataset may not fit where the system keeps its temporary files.
     with tempfile.TemporaryDirectory(prefix="dataset-", dir=worker.cache) as cache:
         stage = _Stage(
             job=job,
@@ -94,6 +95,7 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
             progress=progress,
         )
         widths = {modality: stage.reader.dimension(modality) for modality in dataset.facts["modalities"]}
+        # All workers or none: the graph is made by collectives, in which each of them has to take part.
         done = stage.progress.done(stage.homes.items, names.GRAPH, stage.parts)
         graph = _load_graph(stage) if done else _make_graph(stage)
         sums: _Sums | None = None
@@ -115,12 +117,14 @@ def _make_graph(stage: _Stage) -> _Graph:
     method = chosen_method(job.partition, users + items, interactions)
     part_of_users, part_of_items = cut(homes, of_item, job, method)
     numbering = number_nodes(stage.worker, homes, part_of_users, part_of_items, job.partition.parts)
+    # Freed as early as possible below: interactions as pairs are the largest thing in memory.
     pairs = numbered(homes, numbering, *interactions_of(homes, of_item))
     del of_item
     own = own_lists(numbering, *pairs)
     del pairs
     if stage.worker.rank == 0:
         begin(stage.progress.location)  # what is read agrees with its manifest: what was published goes now
+    # A barrier: the first worker has removed the old manifest before a new file may stand beside it.
     homes.items.max(0)  # nobody writes before
     graph = _Graph(numbering, own)
     _write_graph(stage, graph, ids, method)
@@ -142,6 +146,7 @@ def _read_ids(stage: _Stage, side: str, external: str, index: str) -> pa.Table:
 def _write_graph(stage: _Stage, graph: _Graph, ids: list[pa.Table], method: str) -> None:
     own, numbering, homes = graph.own, graph.numbering, stage.homes
     facts = {"method": method} | own.facts()
+    # Ids are sent column by column to the owners of their nodes: no worker ever holds all of them.
     of_users = _ids_of_owned(numbering.owner, homes.users, numbering.of_users, ids[0], USER_ID, USER)
     of_items = _ids_of_owned(numbering.owner, homes.items, numbering.of_items, ids[1], ITEM_ID, ITEM)
     held_out = {
@@ -192,6 +197,7 @@ def _load_graph(stage: _Stage) -> _Graph:
     """The graph as an earlier start has published it."""
     facts: dict[str, Any] = {}
     files: dict[str, FileRecord] = {}
+    # Part 0 has the facts of the graph as a whole, which every worker needs.
     for part in chain([0], stage.parts):
         written = stage.progress.step(names.GRAPH, part)
         assert written is not None
@@ -232,6 +238,7 @@ def _write_modality(stage: _Stage, graph: _Graph, sums: _Sums, modality: str, wi
         del features
         for part, files in parts.items():
             _write_propagated(own, files, modality, width + 1, propagated)
+            # Facts of a whole modality are written once, with the first part.
             if part == 0:
                 files.whole(names.standardization(modality), moments)
             stage.progress.mark(
@@ -260,6 +267,7 @@ def _write_similar(
     row = np.repeat(numbering.of_items, similar.lists.lengths)
     row, nodes, weight = send_to_owners(numbering.owner, row, nodes, similar.weight)
     order = np.lexsort((nodes, row))
+    # Rows arrive by sender; sorted they are the same for any number of workers.
     row, nodes, weight = row[order], nodes[order], weight[order]
     for part, files in parts.items():
         first, last = own.book.item_range(part)

@@ -47,9 +47,12 @@ class NeighbourSums:
 
     def __init__(self, exchange: Exchange, rows: np.ndarray, lists: Lists) -> None:
         self.exchange, self.rows, self.lengths = exchange, rows, lists.lengths
+        # Equation 1 divides by the root of the degree; a node without neighbours keeps its row and takes no
+        # part.
         self.scale = np.where(self.lengths > 0, 1 / np.sqrt(np.maximum(self.lengths, 1)), 0.0)
         ranges = list(_ranges(lists.indptr))
         self.chunks = []
+        # Routes are collective: a worker with fewer chunks takes part with empty ones.
         for number in range(exchange.max(len(ranges))):
             first, last = ranges[number] if number < len(ranges) else (len(rows), len(rows))
             begin, end = int(lists.indptr[first]), int(lists.indptr[last])
@@ -76,6 +79,7 @@ class NeighbourSums:
             wanted = self.exchange.fetch(chunk.route, source.index_select(0, chunk.route.requested)).numpy()
             sums = scaled_sums(chunk.indptr, chunk.columns, wanted, self.scale[chunk.rows])
             own = self.rows[chunk.rows]
+            # A cold item keeps its own features, so that the tower still has something to project for it.
             listed = self.lengths[chunk.rows] > 0
             table[own[listed]] = sums[listed]
 
@@ -95,9 +99,11 @@ def propagate(
     """
     width, nodes = features.shape[1], users.exchange.rows
     blocks = [(first, min(first + COLUMNS, width)) for first in range(0, width, COLUMNS)]
+    # Some columns at a time: a table of all columns of all nodes would be as large as the result itself.
     for first, last in blocks:
         table = np.zeros((nodes, last - first), np.float32)
         table[items.rows] = features[:, first:last]
+        # Users first: items then sum rows that users have just received.
         users.fill(table)
         items.fill(table)
         table.tofile(scratch / str(first))
@@ -125,6 +131,7 @@ def _ranges(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
     first, rows = 0, len(indptr) - 1
     while first < rows:
         last = int(np.searchsorted(indptr, indptr[first] + CHUNK_EDGES, side="right")) - 1
+        # A single row with more edges than a chunk may hold still has to be taken whole.
         last = max(first + 1, min(last, rows))
         yield first, last
         first = last

@@ -67,6 +67,7 @@ class PartitionSampler:
         degrees = self.indptr.index_select(0, rows + 1) - starts
         if fanout is not None and fanout < 1:
             raise InputError("fanout", fanout, "a fanout is at least 1", "Raise it, or take all neighbours.")
+        # Without a choice no draw is made: whole neighbourhoods cost no call into DGL and no random numbers.
         if fanout is None or len(rows) == 0 or int(degrees.max()) <= fanout:
             edges = ragged_range(starts, degrees)
             return SampledEdges(degrees, edges, self.neighbours.index_select(0, edges))

@@ -57,6 +57,7 @@ def similar_items(
         exact_up_to: items up to which every pair is compared.
     """
     units = ItemUnits(homes, features)
+    # An item is no neighbour of itself.
     size = min(size, units.total - 1)
     best = np.full((len(features), max(size, 0)), EMPTY)
     recall = 1.0
@@ -89,6 +90,7 @@ def _listed(homes: Homes, lists: Lists) -> np.ndarray:
 
 def _lists(best: np.ndarray) -> Lists:
     kept = best > EMPTY
+    # Absent entries sort to the end of their row, where the next line drops them.
     values = np.sort(np.where(kept, ids_in(best), np.iinfo(np.int64).max), 1)
     return Lists(offsets(kept.sum(1)), values[values < np.iinfo(np.int64).max])
 
@@ -97,13 +99,17 @@ def _compare_all(units: ItemUnits, best: np.ndarray) -> None:
     """Compare every pair: each worker's blocks go to all, one block of each worker at a time; in place."""
     exchange = units.homes.items
     own = list(units.homes.blocks())
+    # Workers with fewer blocks go through the remaining rounds with empty ones, as every round is collective.
     for number in range(exchange.max(len(own))):
         block = own[number] if number < len(own) else slice(0, 0)
         rows, vectors = units.of(block)
         counts = exchange.gather_counts(len(rows))
         ids, others = gather(exchange, rows + exchange.first), gather(exchange, vectors)
+        # One sender's rows at a time: pieces that do not depend on the number of workers give the same
+        # rounding in faiss.
         cuts = np.cumsum(counts)[:-1]
         for members, of_members in zip(np.split(ids, cuts), np.split(others, cuts), strict=True):
+            # Best lists are merged piece by piece, so that all scores are never in memory.
             for piece in own:
                 mine, of_mine = units.of(piece)
                 keys_found = _nearest(mine + exchange.first, of_mine, members, of_members, best.shape[1])
@@ -122,6 +128,7 @@ def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
         ids = np.concatenate([np.empty(0, np.int64)] + [each for each, _ in answers])
         keys = np.concatenate([np.empty((0, best.shape[1]), np.int64)] + [each for _, each in answers])
         ids, keys = send_to_owners(exchange, ids, keys)
+        # An item looks into several cells of one round, so its answers come several times.
         _merge_repeated(best, ids - exchange.first, keys)
 
 
@@ -175,10 +182,13 @@ def _nearest(
     import faiss
 
     keys = np.full((len(items), size), EMPTY)
+    # One more than wanted, since an item's nearest neighbour may be the item itself.
     count = min(size + 1, len(others))
     if len(items) and count:
         scores, positions = faiss.knn(vectors, of_others, count, metric=faiss.METRIC_INNER_PRODUCT)
         ids = others[positions]
+        # Keys order by score and then by id: of equal scores faiss's order depends on what it is compared
+        # beside.
         keys_found = np.where(ids == items[:, None], EMPTY, keys_of(scores, ids))
         keys_found.sort(1)
         count = min(size, count)
@@ -192,6 +202,7 @@ def _merge_repeated(best: np.ndarray, rows: np.ndarray, keys: np.ndarray) -> Non
     rows, keys = rows[order], keys[order]
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     lengths = np.diff(np.append(starts, len(rows)))
+    # Assignment with repeated indices keeps the last only, so repeats are merged in turns of distinct rows.
     for turn in range(int(lengths.max(initial=0))):
         position = starts[lengths > turn] + turn
         best[rows[position]] = merged(best[rows[position]], keys[position])
@@ -209,6 +220,7 @@ def _recall(units: ItemUnits, best: np.ndarray, seed: int) -> float:
         exact = merged(exact, _nearest(items, vectors, rows + exchange.first, of_rows, best.shape[1]))
     of_all = gather(exchange, exact[None])
     exact = np.sort(np.concatenate(list(of_all), 1), 1)[:, -best.shape[1] :]
+    # Each worker counts the hits of its own sampled items; the sum below counts every one once.
     mine = np.isin(items, own + exchange.first)
     hits = sum(
         len(np.intersect1d(ids_in(a[a > EMPTY]), ids_in(b[b > EMPTY])))

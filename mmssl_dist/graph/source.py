@@ -94,6 +94,7 @@ class DatasetReader:
 
     def _within(self, column: pa.ChunkedArray | pa.Array, side: str) -> bool:
         """Whether all are indices of the "users" or "items"."""
+        # Both ends in one pass, and before any index is used: numpy would take -1 for the last row.
         bounds = pc.min_max(column)
         return not len(column) or bool(
             0 <= bounds["min"].as_py() <= bounds["max"].as_py() < self.manifest.facts[side]

@@ -42,13 +42,18 @@ def streaming_cut(
     users = VotingSide(homes.users, homes.items, of_user, seed, 10)
     items = VotingSide(homes.items, homes.users, of_item, seed, 11)
     interactions = int(total(homes.users, np.array([users.lengths.sum()]))[0])
+    # Clusters much smaller than a part pack evenly; one as large as a part could only be dealt badly.
     limit = interactions // (parts * _CLUSTERS_PER_PART) + 1
     labels = clusters(homes, users, items, limit, seed)
     part_of_users, part_of_items = deal_clusters(homes, (users, items), *labels, parts)
     loads = [_Loads(side, part, parts) for side, part in ((users, part_of_users), (items, part_of_items))]
+    # Users and items take turns: each side votes by where the other stands now, so both never move at once
+    # and swap places for ever.
     for round_ in range(ROUNDS):
         _deal(users, part_of_users, users.fetch(part_of_items), loads[0], salt(seed, 32 + round_))
         _deal(items, part_of_items, items.fetch(part_of_users), loads[1], salt(seed, 64 + round_))
+    # The rounds bound edges and nodes of what moves in; nodes that clusters brought in beyond the limit are
+    # moved last.
     for side, part, load in ((users, part_of_users, loads[0]), (items, part_of_items, loads[1])):
         _even_out(side.own, part, load)
     return part_of_users, part_of_items
@@ -62,6 +67,7 @@ class _Loads:
         self.held = np.zeros((2, parts), np.int64)
         self.held += self.of(part[side.rows], side.lengths)
         nodes, edges = self.held.sum(1).tolist()
+        # A row is never split, so a limit below the longest row would leave it without any part.
         longest = side.own.max(int(side.lengths.max(initial=0)))
         self.limit = np.array(
             [
@@ -79,6 +85,7 @@ class _Loads:
     def room_without(self, leaving: np.ndarray) -> np.ndarray:
         """[P] share of each part that is free once ``leaving`` [2, P] has gone; 0 when it is full."""
         used = ((self.held - leaving) / self.limit).max(0)
+        # A part over its limit attracts nobody, so its own rows are those that want most to leave.
         full = (self.held > self.limit).any(0)
         return np.where(full, 0.0, np.maximum(1.0 - used, 0.0))
 
@@ -91,6 +98,8 @@ class _Loads:
         nodes = np.bincount(cell, small, minlength=self.parts * _BINS).astype(np.int64)
         edges = np.bincount(cell, lengths, minlength=self.parts * _BINS).astype(np.int64)
         wanted = total(self.exchange, np.stack([nodes, edges]))
+        # Whole bins are admitted or turned away by sums over all workers, so who gets in does not depend on
+        # the order in which workers are asked.
         inflow = np.cumsum(wanted.reshape(2, self.parts, _BINS), 2)
         fits = (inflow <= room[:, :, None]).all(0)
         last = np.cumprod(fits, 1).sum(1)  # bins of each part that fit in whole
@@ -104,10 +113,13 @@ def _deal(side: VotingSide, part: np.ndarray, of_others: np.ndarray, loads: _Loa
         span = slice(side.bounds[sub_round], side.bounds[sub_round + 1])
         rows, lengths = side.rows[span], side.lengths[span]
         now = part[rows]
+        # Room is judged as if the whole sub-round had left its parts: else rows in a full part could never
+        # stay or swap.
         leaving = loads.of(now, lengths)
         room = loads.room_without(leaving)
         wanted, gain = side.wishes(sub_round, of_others, now, room, _LEAST)
         moving = np.flatnonzero(wanted != now)
+        # A gain of exactly 1 belongs to the top level, not to one beyond it.
         level = np.minimum(gain[moving] * _LEVELS, _LEVELS - 1).astype(np.int64)
         bin_ = (_LEVELS - 1 - level) * (_BINS // _LEVELS) + hashed[span][moving]
         goes = moving[loads.admitted(wanted[moving], bin_, lengths[moving])]
@@ -123,9 +135,12 @@ def _even_out(exchange: Exchange, part: np.ndarray, loads: _Loads) -> None:
     chosen = [np.empty(0, np.int64)]
     for over in np.flatnonzero(room < 0).tolist():
         members = np.flatnonzero(part == over)
+        # At most the overflow of the whole part: that bounds the message, whatever share of it this worker
+        # holds.
         chosen.append(members[np.argsort(hashed[members])[: -room[over]]])
     candidates = np.concatenate(chosen)
     everywhere = gather(exchange, np.stack([part[candidates], hashed[candidates], index[candidates]], 1))
+    # Every worker sorts the same candidates, so all of them agree on who moves without a further message.
     everywhere = everywhere[np.lexsort((everywhere[:, 1], everywhere[:, 0]))]
     rank = np.arange(len(everywhere)) - np.searchsorted(everywhere[:, 0], everywhere[:, 0])
     moved = everywhere[rank < -room[everywhere[:, 0]], 2]

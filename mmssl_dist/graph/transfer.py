@@ -31,6 +31,7 @@ def send_to_owners(exchange: Exchange, ids: np.ndarray, *columns: np.ndarray) ->
     if exchange.world_size == 1:
         return (ids, *columns)
     owner = owners(exchange, ids)
+    # Stable, since callers rely on rows of one sender arriving in the order they were sent.
     order = np.argsort(owner, kind="stable")
     outgoing = np.bincount(owner, minlength=exchange.world_size).tolist()
     incoming = exchange.swap_counts(outgoing)
@@ -56,6 +57,7 @@ def lookup(exchange: Exchange, table: np.ndarray, ids: np.ndarray) -> np.ndarray
         return np.asarray(table[ids])
     result = np.empty((len(ids), *table.shape[1:]), table.dtype)
     own = tensor(table)
+    # As many turns on every worker as the one with most ids needs, since routes are collective.
     for first in range(0, exchange.max(len(ids)), _AT_ONCE):
         piece = ids[first : first + _AT_ONCE]
         unique, position = np.unique(piece, return_inverse=True)
@@ -99,5 +101,6 @@ def total(exchange: Exchange, values: np.ndarray) -> np.ndarray:
 
 def tensor(array: np.ndarray) -> torch.Tensor:
     """``array`` as a tensor that shares its memory; a read-only one is copied."""
+    # torch has no read-only tensors, so what must not be written is copied.
     contiguous = np.ascontiguousarray(array)
     return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy())

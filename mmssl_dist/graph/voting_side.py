@@ -32,11 +32,13 @@ class VotingSide:
         self.own, self.other = own, other
         index = np.arange(own.first, own.first + own.rows)
         draw = mix(index.astype(np.uint64) ^ salt(seed, purpose)) % np.uint64(SUB_ROUNDS)
+        # Stable, so that rows of one sub-round stay in the order of their indices.
         order = np.argsort(draw, kind="stable")
         self.index = index[order]
         self.bounds = np.searchsorted(draw[order], np.arange(SUB_ROUNDS + 1)).tolist()
         taken = lists.take(order)
         self.indptr, self.lengths = taken.indptr, taken.lengths
+        # Asked for once and for all rounds: only what neighbours say changes, never who they are.
         nodes, self.columns = distinct(taken.values, int(other.bounds[-1]))
         self.route = other.route(tensor(nodes))
 
@@ -62,6 +64,7 @@ class VotingSide:
         """
         first, last = self.bounds[sub_round], self.bounds[sub_round + 1]
         chosen = np.empty(last - first, np.int64)
+        # The kernel packs a total and a rank into one int64 to compare both at once, hence 32 bits.
         ranks = (mix(names.astype(np.uint64)) >> np.uint64(32)).view(np.int64)
         weights = np.empty(0, np.int64) if weights is None else weights
         totals = np.zeros(len(names), np.int64)

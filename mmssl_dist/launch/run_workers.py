@@ -185,9 +185,11 @@ def run_workers(
             ``scaling.wait_seconds``.
         WorkerError: a worker raised something else, or died more often than ``run.max_failures``.
     """
+    # Set by default only, so that a user who knows Ray Train's variables can still overrule them.
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     scaling = job.scaling
+    # Ray Train itself waits for ever and says nothing about what is missing.
     await_room([scaling.per_worker] * scaling.fewest, scaling.wait_seconds, stage)
     resources = {name: amount for name, amount in scaling.per_worker.items() if name in ("CPU", "GPU")}
     policy = FailurePolicy(stage, run.storage, cluster.relay)
@@ -214,6 +216,7 @@ def run_workers(
         ),
         run_config=_run_config(cluster, run, [EndOnPermanentFailure(policy), *callbacks]),
     )
+    # Ray Train's ``fit`` blocks; in a thread the driver can pass on the workers' log meanwhile.
     result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
     kept = tuple(Checkpoint(folder.path, metrics) for folder, metrics in result.best_checkpoints or ())
     return Outcome(tuple(result.return_value), kept)

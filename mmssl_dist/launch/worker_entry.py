@@ -54,6 +54,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     from mmssl_dist.launch.warm_start import take_over
     from mmssl_dist.training.loop import TrainingLoop
 
+    # Before any collective: compiling takes seconds, which the first step's time limit is not meant for.
     prepare_all()
     graph = load_local_graph(job, worker, (VALIDATION,))
     exchange = graph.exchange(worker, job.training.wire)
@@ -105,6 +106,7 @@ def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training:
     """
     trained = load_trained(job, worker, checkpoint, training)
     graph, exchange = trained.graph, trained.exchange
+    # A split may be empty for the whole data set, which only all workers together can tell.
     splits = [split for split in HELD_OUT if exchange.max(len(graph.held_out[split].neighbours)) > 0]
     metrics, of_users = measure(job.evaluation, trained, splits)
     user_ids = [users for users, _ in external_ids(job, worker, graph)]
@@ -167,6 +169,7 @@ def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manif
     exchange = graph.exchange(worker)
     table = make_table(job, graph, worker.device)
     lists = make_lists(job, graph)
+    # The critic is left out: it only trains the generator, and ranks nothing.
     names = [*map(rows_file, graph.parts), GENERATOR]
     files = verified(checkpoint, names, training.files, worker.cache)
     load_rows(files, graph, table, lists)

@@ -19,6 +19,8 @@ def downloads_folder() -> Path:
         PermissionError: it belongs to another user.
     """
     folder = Path(tempfile.gettempdir()) / f"mmssl-dist-{os.getuid()}"
+    # The temporary folder is everybody's: without this check another user could put files where they are
+    # trusted.
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
@@ -27,6 +29,7 @@ def downloads_folder() -> Path:
 
 def mark_used(path: Path) -> None:
     """Note that ``path`` is wanted now; its time of change stays."""
+    # Set by hand, since file systems mounted with noatime or relatime do not keep the time of access.
     os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 

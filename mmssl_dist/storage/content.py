@@ -27,6 +27,7 @@ class FileRecord:
 def renamed_on_success(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     """A stream into the local file ``path``, which has its name only when all is written; else nothing
     stays."""
+    # With the process id, so that two commands on one output do not write into each other's file.
     partial = f"{path}.{os.getpid()}.partial"
     Path(partial).parent.mkdir(parents=True, exist_ok=True)
     stream = filesystem.open_output_stream(partial)
@@ -38,6 +39,7 @@ def renamed_on_success(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.Na
     except BaseException:
         os.unlink(partial)
         raise
+    # On the same file system, since it is in the same folder: atomic there, and no copy.
     os.replace(partial, path)
 
 

@@ -58,11 +58,14 @@ class Location:
 
     def __reduce__(self) -> tuple[Callable[..., Location], tuple[object, ...]]:
         # pyarrow forgets an S3 filesystem's retries when it is pickled; a worker opens its own, once
+        # Local and file systems of tests have no settings to reopen them with, and pickle well.
         if self.storage is None:
             return Location, (self.filesystem, self.path, self.url)
         return _reopened, (self.path, self.url, self.storage)
 
     def __truediv__(self, name: str) -> Location:
+        # Names come from manifests too, which somebody else may have written: none may reach outside its
+        # folder.
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts:
             raise StorageError(
@@ -99,6 +102,7 @@ class Location:
 
     def files(self) -> list[pafs.FileInfo]:
         """Every file below this folder, sorted by path; empty when there is no such folder."""
+        # One listing instead of a question per file: on S3 a thousand names come in one answer.
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         infos: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
         if not infos:
@@ -140,6 +144,7 @@ class Location:
         """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
         if self.is_local != other.is_local:
             return False
+        # Links are followed, since an output that only looks separate from the data would be deleted with it.
         ours, theirs = (os.path.realpath(one.path) if one.is_local else one.path for one in (self, other))
         return ours == theirs or theirs.startswith(f"{ours.rstrip('/')}/")
 
@@ -221,6 +226,8 @@ class Location:
         if self.is_local:
             target = Path(self.path)
         else:
+            # The URL's hash keeps files of the same name apart; the name itself keeps its ending, which
+            # readers go by.
             target = (
                 cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
             )
@@ -241,6 +248,7 @@ class Location:
         info = self.info()
         if info.type == pafs.FileType.NotFound:
             raise self._absent(record)
+        # Before the download: afterwards the disk might be full already.
         make_room(cache, int(info.size or 0), int((self.storage or Storage()).cache_gb * 1e9))
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -251,6 +259,7 @@ class Location:
                     self.path, str(partial), source_filesystem=self.filesystem, destination_filesystem=local
                 )
             )
+            # In one move, so that another worker on this machine sees a whole file or none.
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -306,6 +315,8 @@ class Location:
         if self.is_local:
             return self._run(call)
         again = self.storage.retries if self.storage else 0
+        # pyarrow repeats by itself and says nothing meanwhile; a command that seems to hang is ended by its
+        # user.
         timer = threading.Timer(
             _SILENT_SECONDS,
             _logger.warning,
@@ -372,6 +383,7 @@ def open_location(url: str, storage: Storage) -> Location:
         )
     if not path.partition("/")[0]:
         raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
+    # S3 takes such keys literally, and a key "a//b" is another object than "a/b".
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
     try:
@@ -380,6 +392,7 @@ def open_location(url: str, storage: Storage) -> Location:
         raise StorageError(url, error, "the storage must answer", _ADVICE) from error
 
 
+# Opening a filesystem starts threads and looks up credentials, so a process does it once for equal settings.
 _s3_once = cache(s3_filesystem)
 
 

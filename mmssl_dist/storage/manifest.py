@@ -52,6 +52,7 @@ def fingerprint(*inputs: object) -> str:
 
 def begin(location: Location) -> None:
     """Make room for a new artifact: the manifest goes first, so that what is left never looks finished."""
+    # First and by itself: a folder deleted half-way with its manifest in it would pass for a whole artifact.
     (location / MANIFEST).remove()
     location.remove()
 
@@ -75,6 +76,7 @@ def read_manifest(location: Location, kind: str) -> Manifest | None:
     if info.type == pafs.FileType.NotFound:
         return None
     try:
+        # Before it is read: the output may be a bucket that others write to.
         if (info.size or 0) > _MAX_BYTES:
             raise ValueError(f"{info.size} bytes, where a manifest has at most {_MAX_BYTES}")
         return _parsed(source.read_bytes(), kind)
@@ -138,6 +140,8 @@ def in_shares(manifest: Manifest, count: int) -> list[Manifest]:
     """``manifest`` in at most ``count`` pieces, with all its files among them and about the same bytes in
     each; none is without files."""
     sizes, pieces = [0] * count, [dict[str, FileRecord]() for _ in range(count)]
+    # Largest first, each to the share with least so far; the name settles ties, so that shares are
+    # reproducible.
     for name, record in sorted(manifest.files.items(), key=lambda file: (-file[1].bytes, file[0])):
         smallest = sizes.index(min(sizes))
         pieces[smallest][name] = record
@@ -149,6 +153,7 @@ def _parsed(text: bytes, kind: str) -> Manifest:
     content = json.loads(text)
     if content["schema"] != SCHEMA or content["kind"] != kind:
         raise ValueError(f"expected a {kind} manifest of schema {SCHEMA}")
+    # Against bits that flip and edits by hand; whoever can forge a manifest can forge its digest too.
     if content.pop(_DIGEST) != fingerprint(content):
         raise ValueError("its content is not what was written")
     del content["schema"]
