@@ -103,9 +103,13 @@ def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
     _, items = ranked(one_array(table[ITEM_ID]))
     order = order_of(users, items)
     again = _as_before(users[order], items[order])
+    # Only tied rows are sorted by all keys: repetitions are rare, and the full sort takes several times as
+    # long.
     if again.any():
         tied = np.flatnonzero(again | np.append(again[1:], False))
         rows = order[tied]
+        # By split, then time, then place in the files: which of several equal pairs stays must not depend on
+        # arrival.
         keys = [
             users,
             items,
@@ -189,6 +193,7 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
         UNKNOWN_INTERACTIONS: unknown.num_rows,
     }
     tables = {"items": pa.table({ITEM_ID: items}), UNKNOWN_EXAMPLES: _first_rows(unknown)}
+    # Sorted by split, user and item, so that the published files are the same whatever order blocks came in.
     held, users, local = sorted_rows(interactions[SPLIT].to_numpy(), interactions[USER].to_numpy(), local)
     bounds = np.searchsorted(held, np.arange(len(SPLITS) + 1))
     for name, first, last in zip(SPLITS, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
@@ -215,6 +220,7 @@ def _held_out(
     method: str,
 ) -> np.ndarray:
     user_hashes = hashes(user_ids)
+    # From the external ids: numbering, bucket count and machine may change, and the split stays.
     order = mix(mix(user_hashes ^ salt(split.seed, 0))[users] ^ hashes(items))
     if method == "leave_last_out":
         return splits.leave_last_out(users, live[TIME].to_numpy(), order)
@@ -237,6 +243,7 @@ def _first_rows(unknown: pa.Table) -> pa.Table:
     """The first row of each of the first few items, by their place in the files."""
     table = unknown.select([ITEM_ID, FILE, ROW]).sort_by([(FILE, "ascending"), (ROW, "ascending")])
     _, numbers = ranked(one_array(table[ITEM_ID]))
+    # One row for each item, since a popular unknown item would fill all examples by itself.
     first = np.sort(np.unique(numbers, return_index=True)[1])[:_EXAMPLES]
     return table.take(pa.array(first))
 
@@ -253,6 +260,7 @@ def held_out_digests(batch: pa.Table, thresholds: tuple[int | None, int | None] 
         users = hashes(one_array(unpack(row, "users")[USER_ID]))[table[USER].to_numpy()]
         pairs = mix(mix(users) ^ hashes(one_array(table[ITEM_ID])))
         for name in HELD_OUT:
+            # A sum of hashes, modulo 2^64: addition commutes, so no order of rows or buckets changes it.
             totals[name] += int(pairs[held == SPLITS.index(name)].sum(dtype=np.uint64))
     return pa.table({name: pa.array([total % (1 << 64)], pa.uint64()) for name, total in totals.items()})
 
@@ -284,6 +292,7 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
             "Drop one of the rows.",
         )
     vectors = one_array(rows["vector"]).take(pa.array(place_of))
+    # Vectors travelled as bytes; taken in order their buffer is the matrix itself.
     values = np.frombuffer(vectors.buffers()[2] or b"", dtype, len(vectors) * dimension)
     column = pa.FixedSizeListArray.from_arrays(pa.array(values), dimension)
     return pa.table({ITEM: pa.array(local), VECTOR: column})

@@ -87,6 +87,7 @@ def hashes(ids: pa.Array) -> np.ndarray:
     """[n] uint64: a hash of each id that depends on its value alone, never on the process; null has 0."""
     if pa.types.is_int64(ids.type) and ids.null_count == 0:
         return mix(ids.to_numpy().view(np.uint64))
+    # Each distinct id is hashed once; in interactions an id comes up hundreds of times.
     encoded = ids.dictionary_encode()
     values = encoded.dictionary
     if pa.types.is_integer(values.type):
@@ -97,6 +98,7 @@ def hashes(ids: pa.Array) -> np.ndarray:
         from pandas.util import hash_array  # takes a while to import, which only ids of text have to wait for
 
         hashed = hash_array(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), categorize=False)
+    # One more entry at the end, which null indices are pointed at below.
     hashed = np.append(np.asarray(hashed, np.uint64), np.uint64(0))
     indices: np.ndarray = pc.fill_null(encoded.indices, len(values)).to_numpy(zero_copy_only=False)
     return np.asarray(hashed[indices], np.uint64)
@@ -124,6 +126,7 @@ def positions(ids: pa.Array, among: pa.Array) -> np.ndarray:
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
     """A column as one array."""
+    # Text beyond 2 GiB stays in several chunks, which ``concat_arrays`` then refuses by itself.
     combined = column.combine_chunks()
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 

@@ -24,12 +24,14 @@ def k_core(interactions: Rows, least: int, buckets: int) -> tuple[Rows, int]:
     """
     rows = by_bucket(interactions, cut(partial(without_repetitions, buckets=buckets)), buckets).materialize()
     count, dropped, turn = _count(rows), 0, 0
+    # Two turns without a loss end it: each side has then been counted on what the other one left.
     while True:
         side, other = ((ITEM_ID, USER_ID), (USER_ID, ITEM_ID))[turn % 2]
         drop = partial(drop_rare, side=side, other=other, least=least, buckets=buckets)
         rows = by_bucket(rows, cut(drop), buckets).materialize()
         left = _count(rows)
         dropped, gone, count, turn = dropped + count - left, count - left, left, turn + 1
+        # Callers expect fragments by user; this turn left them by item.
         if gone == 0 and turn >= 2 and other == ITEM_ID:
             rows = map_tables(rows, joined(cut(partial(with_bucket, column=USER_ID, buckets=buckets))))
         if gone == 0 and turn >= 2:

@@ -37,6 +37,7 @@ def order_within(groups: np.ndarray, draws: np.ndarray) -> np.ndarray:
     from 0), then by position."""
     width = _widths((groups,))[0]
     packed = groups.astype(np.uint64) << np.uint64(64 - width) if width else np.zeros(len(groups), np.uint64)
+    # The draws' low bits make room for the group; ties among the rest are as good as never, and sorted apart.
     packed |= draws.astype(np.uint64, copy=False) >> np.uint64(width)
     order = np.argsort(packed)
     packed = packed[order]

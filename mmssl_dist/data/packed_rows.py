@@ -91,6 +91,8 @@ def _fragments(table: pa.Table) -> pa.Table:
             continue
         column, list_type = table[name], pa.large_list(table.schema.field(name).type)
         if column.null_count == table.num_rows:
+            # A missing list instead of a list of nulls: vectors of other modalities would else cost a byte a
+            # row.
             columns[f"{_FRAGMENT}{name}"] = pa.nulls(len(present), list_type)
         else:
             columns[f"{_FRAGMENT}{name}"] = pa.LargeListArray.from_arrays(

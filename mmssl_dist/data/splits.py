@@ -36,6 +36,7 @@ def ratio(
         [N] int8.
     """
     counts = np.bincount(users, minlength=len(draws[0]))
+    # Rounded at random by user: always rounding down would leave users of few interactions without any test.
     tests = np.minimum(np.floor(counts * test + draws[1]), np.maximum(counts - 1, 0))
     validations = np.minimum(np.floor(counts * validation + draws[0]), np.maximum(counts - 1 - tests, 0))
     slots, sorted_users, rank = _ranks(users, counts, order_within(users, order))
@@ -55,6 +56,7 @@ def leave_last_out(users: np.ndarray, time: np.ndarray, order: np.ndarray) -> np
     counts = np.bincount(users)
     slots, sorted_users, rank = _ranks(users, counts, np.lexsort((order, time, users)))
     from_end = counts[sorted_users] - 1 - rank
+    # Training keeps one interaction at least, without which the user's row would never be learned.
     held = np.where((from_end == 0) & (counts[sorted_users] >= 2), 2, 0)
     held = np.where((from_end == 1) & (counts[sorted_users] >= 3), 1, held)
     return _scatter(held, slots)
@@ -86,7 +88,9 @@ def time_keys(time: np.ndarray) -> np.ndarray:
     sign = np.uint64(1 << 63)
     if time.dtype.kind == "f":
         bits = (time.astype(np.float64) + 0.0).view(np.uint64)  # + 0.0 makes -0.0 and 0.0 one time
+        # IEEE order as unsigned integers: negative numbers reversed, positive ones above them.
         return np.where(bits & sign, ~bits, bits | sign)
+    # Two's complement becomes ascending unsigned when the sign bit is flipped.
     return time.astype(np.int64).view(np.uint64) ^ sign
 
 

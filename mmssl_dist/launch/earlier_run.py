@@ -90,6 +90,7 @@ def check_start(job: Job) -> None:
     file = earlier.folder.job_file
     if not file.exists():
         raise InputError(SETTING, f"{file.url} is missing", "a run keeps its job", _REMEDY)
+    # The job as it was run: the artifacts alone do not say with which settings their shapes came about.
     theirs = read_job(file.read_bytes().decode(), file.url)
     differing = list(_differences(job, theirs))
     if differing:

@@ -61,10 +61,13 @@ class FailurePolicy:
             if isinstance(known, StorageFault):
                 faults.append(known)
                 continue
+            # One error of our own decides, whatever the others raised: they mostly report its consequences.
             if known is not None:
                 raise known
             if isinstance(error, _BUGS):
                 raise worker_error(rank, error) from error
+        # The workers have started again since, and asked anew: the storage is down, and more starts would
+        # only repeat it.
         if faults and self._unanswered:
             raise faults[0]
         self._unanswered = bool(faults)

@@ -25,6 +25,7 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
         "training",
         _FORMAT,
         partitions.fingerprint,
+        # The name is a preset that the other fields already spell out.
         job.model.model_dump(exclude={"name"}),
         job.losses.model_dump(),
         job.training.model_dump(exclude={*NEUTRAL_TRAINING, "start_from"}),
@@ -40,6 +41,8 @@ def _start_of(job: Job) -> list[str]:
     earlier = RunFolder.at(job.training.start_from, job.storage).training.read()
     if earlier is not None:
         return content(earlier)
+    # The earlier run may be deleted after this one was trained; its content is then taken from our own
+    # manifest.
     own = RunFolder.of(job).training.read()
     start = {} if own is None else own.facts.get("start", {})
     return list(start.get("content", [])) if start.get("run") == job.training.start_from else []

@@ -42,6 +42,7 @@ def heartbeat(worker: Worker, store: Store) -> Iterator[None]:
                 own.set(f"{_KEY}/{worker.rank}", str(count))
             except dist.DistError:
                 return  # worker 0 is gone; this one fails in its next collective
+            # Waits on the event and does not sleep, so that the end of the body ends the thread at once.
             if ended.wait(_BEAT_SECONDS):
                 return
             count += 1
@@ -55,6 +56,7 @@ def heartbeat(worker: Worker, store: Store) -> Iterator[None]:
         # error
         if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
             raise
+        # Over a new connection: the thread's own may be blocked in a call to the store that just went away.
         silent = silent_workers(_connection(store), worker)
         if not silent:
             raise

@@ -144,6 +144,7 @@ def _blocks(source: Any, file: int, whole: bool) -> Iterator[Any]:
     if [piece.first for piece in last] != [0]:  # else the last piece has the first block
         for piece in pieces[:1]:
             yield from _first(source.read(piece))
+    # The end of a file is where a write that was cut short shows.
     for piece in last:
         yield from source.read(piece)
 

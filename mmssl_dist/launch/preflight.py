@@ -55,6 +55,8 @@ def check_data(job: Job) -> RawFiles:
     files = _named("data.path", lambda: find_files(job))
     _require_apart(job, files)
     if not root.is_local:
+        # One byte of one file of each kind shows missing permissions; asking for all of them would take
+        # minutes on S3.
         for file in (files.interactions[0], *(parts[0] for parts in files.features.values())):
             _named("data.path", partial(file.location.read_start, 1))
     return files
@@ -136,6 +138,7 @@ def check_output_folder(job: Job) -> None:
     if not open_location(job.output, job.storage).is_local:
         return
     folder = Path(absolute(job.output))
+    # The folder itself may not exist yet; where it will be made decides whether it can be.
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
         raise _unwritable(job.output, "Not a directory")

@@ -88,6 +88,7 @@ def _shared_ids(own: pa.ChunkedArray, theirs: pa.Array) -> _SharedIds:
             "ids are compared by value and type",
             "Set data.columns.types as the earlier run has them, or train without it.",
         )
+    # By external id, as the two runs number and partition their nodes each in its own way.
     position_in_theirs = pc.index_in(own, value_set=theirs).combine_chunks()
     return _SharedIds(
         torch.from_numpy(np.flatnonzero(position_in_theirs.is_valid().to_numpy(zero_copy_only=False))),
@@ -114,6 +115,8 @@ def _take_dense(earlier: EarlierRun, worker: Worker, state: TrainingState) -> No
     if state.critic is not None and CRITIC in earlier.training.files:
         engines[CRITIC] = state.critic
     position, files = read_checkpoint(earlier.checkpoint, engines, worker.cache)
+    # The bias correction of Adam goes by steps; from 0 the moments taken over would be divided by almost
+    # nothing.
     state.table.steps = position.row_steps
     for name, engine in engines.items():
         try:
@@ -133,6 +136,7 @@ def _start_new_rows(graph: LocalGraph, exchange: Exchange, table: RowTable, take
     rows, known = table.rows, taken.to(table.rows.device, copy=True)
     items, users = graph.items.to(rows.device), graph.users.to(rows.device)
     ones = replace(graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours)))
+    # Items first, then users, since new users are placed among items that have a row by then.
     for side, graphs in ((items, (*graph.similar.values(),)), (items, (ones,)), (users, (ones,))):
         length = _mean_length(rows, side[known[side]], exchange)
         if not graphs:
@@ -140,7 +144,10 @@ def _start_new_rows(graph: LocalGraph, exchange: Exchange, table: RowTable, take
         direction = _known_sums(graphs, rows, known, exchange)
         new = side[~known[side] & (direction[side].abs().sum(1) > 0)]
         if table.frozen is not None:
+            # Feature columns of items are no ID rows: they stay zero, and may not bend the direction of a new
+            # row.
             direction[items, -table.frozen.columns :] = 0
+        # As long as trained rows: one at initial length would rank as if nobody had ever liked it.
         rows[new] = length * torch.nn.functional.normalize(direction[new], dim=1)
         known[new] = True
 

@@ -64,6 +64,8 @@ class WorkerGroup:
             return
         scaling = self.job.scaling
         await_room([scaling.per_worker] * scaling.fewest, scaling.wait_seconds, stage)
+        # As many as there is room for at this moment, so that an elastic job does not wait for machines that
+        # may not come.
         size = min(scaling.most, max(scaling.fewest, room_now(scaling.per_worker)))
         self._placement = placement_group([dict(scaling.per_worker)] * size, strategy=self.strategy)
         variables = {"env_vars": dict(self.cluster.environment)} if self.cluster.environment else None
@@ -101,6 +103,7 @@ class WorkerGroup:
             results, failures = self._attempt(function)
             if not failures:
                 return tuple(results)
+            # All of them, also the healthy ones: a process group that lost a member cannot be used again.
             self.close()
             policy.judge(failures)
             # a machine that was taken away on notice is no failure of the job
@@ -130,7 +133,10 @@ class WorkerGroup:
 
     def _attempt(self, function: GroupFunction[Result]) -> tuple[list[Result], dict[int, Exception]]:
         """Results by rank, or the failures of those that failed first."""
+        # Only what was set: defaults of a field may depend on which others are set, and are worked out again
+        # there.
         text, timeout = self.job.model_dump_json(exclude_unset=True), self.job.training.timeout_seconds
+        # Passed on as a reference, so that no worker waits here for the first one to have started.
         address = self._members[0].address.remote()
         running = {
             member.work.remote(text, function, address, timeout): rank
@@ -153,6 +159,7 @@ class WorkerGroup:
             return bool(failures) or not running
 
         follow(self.cluster.relay, done)
+        # Others fail with it within moments, and one of them may name the real cause.
         if failures and running:
             collect(_LAST_SECONDS)
         return [results[rank] for rank in sorted(results)], failures
@@ -203,6 +210,7 @@ class StageWorker:
         on_gpu = bool(job.scaling.gpus_per_worker)
         device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
         if on_gpu:
+            # Ray shows a worker its own GPUs only, so the first one is always its own.
             torch.cuda.set_device(device)
         dist.init_process_group(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",

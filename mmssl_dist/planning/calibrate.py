@@ -34,6 +34,7 @@ def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
         widths: width F of the features, by modality.
         workers: W, between which the batch will be shared.
     """
+    # A worker's part of the batch, at least a pair per partition: an empty draw would measure nothing.
     share = max(job.partition.parts, job.training.batch_size // workers)
     training = job.training.model_copy(update={"batch_size": share, "steps_per_epoch": "all"})
     job = job.model_copy(update={"training": training})
@@ -50,6 +51,7 @@ def calibrate(job: Job, widths: dict[str, int], workers: int) -> Speed:
     finally:
         dist.destroy_process_group()
         torch.set_num_threads(before)
+    # Two points give a line: a fixed cost per step, and one per row that is fetched.
     (rows, seconds), (more_rows, more_seconds) = points
     per_row = max(0.0, (more_seconds - seconds) / (more_rows - rows)) if more_rows > rows else 0.0
     return Speed(max(0.0, seconds - per_row * rows), per_row, device.type)
@@ -116,4 +118,5 @@ def _measure(job: Job, graph: LocalGraph, device: torch.device) -> tuple[float, 
         if number >= _WARM_UP:
             seconds.append(time.perf_counter() - started)
             rows.append(len(batch.id_route.requested))
+    # The median, since a single step that something else on the machine delayed would move a mean.
     return float(np.mean(rows)), float(np.median(seconds))

@@ -52,6 +52,7 @@ class _ExpectedVisits:
 
     def __init__(self, degrees: Degrees, workers: int) -> None:
         self.degree = degrees.degree
+        # Degrees are assumed to be the same in every part, as the balance of the cut makes them roughly.
         share = np.array([1.0 / workers, 1.0 - 1.0 / workers])
         self.nodes = share[:, None] * degrees.nodes  # [2, B]: own, away
         self.draws = np.zeros_like(self.nodes)
@@ -78,6 +79,7 @@ class _ExpectedVisits:
     @property
     def visited(self) -> np.ndarray:
         """[2, B] share of each class that is visited at least once."""
+        # Poisson: the chance of at least one of many rare draws; ``expm1`` keeps it exact where it is tiny.
         return np.asarray(-np.expm1(-self.draws))
 
     def edges(self, fanout: float) -> np.ndarray:
@@ -151,6 +153,7 @@ def _visit_seeds(
     if not (job.losses.use_candidates or job.model.modality_graph.size):
         return 0.0
     if requested == "all":
+        # Every own item is visited for certain.
         items.draws[0] = np.inf
         return float(sizes.num_items)
     # half are drawn from the batch's positives, some of them twice, and are already among the seeds of one
@@ -167,6 +170,7 @@ def _visit_seeds(
 def _edge_ends(edges: np.ndarray, cut: float, workers: int) -> tuple[float, float]:
     """Where edges drawn for own and other nodes end: at own nodes, at others'."""
     own, away = float(edges[0]), float(edges[1])
+    # Of edges of others' nodes that cross, one in W - 1 leads here.
     back = away * cut / (workers - 1) if workers > 1 else 0.0
     return own * (1 - cut) + back, own * cut + away - back
 

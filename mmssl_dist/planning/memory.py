@@ -70,6 +70,7 @@ class Memory:
 def worker_memory(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> Memory:
     """Peak of the fullest worker."""
     dimension, modalities = job.model.dimension, len(sizes.modalities)
+    # The fullest worker decides whether a run fits, and edges are what partitions differ in most.
     share = max(1.0, sizes.unevenness) / workers
     nodes, items = sizes.num_nodes / workers, sizes.num_items / workers
     edges = 2 * sizes.interactions * share
@@ -189,6 +190,7 @@ def _validation(job: Job, sizes: Sizes, *, workers: int, nodes: float, edges: fl
     )
     users, items = sizes.num_users / workers, sizes.num_items / workers
     if evaluation.users != "all":
+        # Drawn evenly over the workers, so each ranks for about its share.
         users = min(users, evaluation.users / workers)
     longest, block = max(evaluation.ks), min(evaluation.user_block, users)
     columns = min(evaluation.item_block, items)

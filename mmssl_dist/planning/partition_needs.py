@@ -78,8 +78,10 @@ def least_partition_workers(job: Job, sizes: Sizes, limit: float) -> int | None:
         return sum(_memory(job, sizes, workers, method).values()) <= limit
 
     high = 1
+    # Memory falls with the number of workers, so doubling brackets the answer and halving finds it.
     while not fits(high):
         high *= 2
+        # Beyond a node per worker nothing shrinks any more.
         if high > sizes.num_nodes:
             return None
     low = high // 2  # does not fit

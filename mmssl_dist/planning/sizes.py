@@ -155,6 +155,7 @@ def _degrees(classes: Sequence[Sequence[int]]) -> Degrees:
 
 def _power_law(count: int, edges: float, limit: int, exponent: float) -> Degrees:
     """Degrees ~ rank ** -exponent, at most ``limit``, that sum up to ``edges``."""
+    # Classes that widen with the rank: the few nodes of highest degree are the ones that differ.
     ends = np.unique(np.round(np.geomspace(1, count + 1, _CLASSES + 1)))
     nodes = np.diff(ends)
     power = 1.0 - exponent

@@ -70,6 +70,7 @@ class NewItems:
             if raw.shape != (known[modality],):
                 raise InputError(f"features.{modality}", f"shape {list(raw.shape)}", rule, remedy)
             mean, scale = self._tensors[standardization(modality)].astype(np.float64)
+            # With the numbers of the training catalogue: those of the new item alone would move it.
             standardized = (raw - mean) * scale
             _require_float32(f"features.{modality}", raw, standardized)
             prepared[modality] = standardized.astype(np.float32)
@@ -121,8 +122,10 @@ class _Catalogue:
         size = min(size, len(present)) if length > _SHORTEST_FEATURES else 0
         if size == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
+        # Without the bias column, which is 1 for every item and would pull all cosines together.
         dots = np.concatenate([block[:, :-1] @ direction for block in _blocks(self.features)])
         cosines = dots[present] / self.lengths[present]
+        # Unsorted, as their rows are summed; a full sort of the catalogue would cost most of the request.
         positions = present[np.argpartition(-cosines, size - 1)[:size]]
         listings = self.listed[positions] + 1  # the new item lists them too
         return positions, (1.0 / np.sqrt(size * listings)).astype(np.float32)

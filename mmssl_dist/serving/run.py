@@ -127,6 +127,7 @@ class Run:
         self, baskets: Sequence[Sequence[object]], k: int, exclude_seen: bool = True, exact: bool = False
     ) -> list[Ranked]:
         """``recommend_new`` of several."""
+        # All rows in one search: FAISS takes a batch in little more time than a single query.
         known = [self.basket(items) for items in baskets]
         rows = np.stack([self.fold_in(positions) for positions in known])
         return self.rank(rows, [positions if exclude_seen else NOTHING for positions in known], k, exact)
@@ -139,6 +140,7 @@ class Run:
             ArtifactError: a file is not what its manifest says.
         """
         k, counts = _length(k), self._interactions
+        # Stable, so that equally popular items come in the order of the export, as everywhere else.
         order = np.argsort(-counts, kind="stable")[:k]
         return Ranked(self.items.at(order), counts[order].astype(np.float32))
 
@@ -152,6 +154,7 @@ class Run:
 
         k, several = _length(k), _several(items)
         positions = self.items.positions([items] if several is None else several)
+        # One more, since the nearest to an item is usually the item itself.
         wanted = min(k + 1, len(self.items))
         scores, neighbours = faiss.knn(
             self._units[positions], self._units, wanted, faiss.METRIC_INNER_PRODUCT
@@ -209,6 +212,8 @@ class Run:
         counts as zero.
         """
         rows, facts = self._fold_in_rows, self.facts["fold_in"]
+        # Equation 5 for a user of these items; the items' side of the weights, 1 / sqrt(degree), is in the
+        # stored rows.
         row = rows[LAYERS][items].sum(0) / len(items) ** 0.5
         if SIMILAR in rows:
             row = row + facts["similar_weight"] * rows[SIMILAR][items].mean(0)
@@ -273,7 +278,10 @@ class Run:
         import faiss
 
         k = _length(k)
+        # Deep enough that k remain even if every item left out is among the best.
         wanted = min(k + max(map(len, left_out), default=0), len(self.items))
+        # An approximate index returns fewer results than that, and slowly; the exact search has no such
+        # limit.
         if exact or wanted > _DEEPEST:
             scores, neighbours = faiss.knn(rows, self.item_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
         else:
@@ -283,6 +291,7 @@ class Run:
     def _chosen(
         self, scores: np.ndarray, neighbours: np.ndarray, left_out: Sequence[np.ndarray], k: int
     ) -> list[Ranked]:
+        # FAISS fills up with -1 where it found fewer.
         kept = neighbours >= 0
         if any(map(len, left_out)):
             first = np.arange(len(neighbours)) * len(self.items)  # makes a number of a row and a place
@@ -320,6 +329,7 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
         raise ArtifactError(
             f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again."
         )
+    # Ids are stored by partition: rows of one cut beside ids of another would name the wrong items.
     if export.manifest.facts["partitions"] != partitions.manifest.fingerprint:
         raise ArtifactError(
             f"{partitions.location.url}: partitioned anew since the export was made. "

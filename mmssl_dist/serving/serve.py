@@ -86,8 +86,10 @@ def serve_until_stopped(
         try:
             _deploy_patiently(deploy, lambda: _reason(serve.status()))
             echo(f"serving {url} on http://{where.host}:{where.port}; /docs describes it, Ctrl-C ends it")
+            # Signals set the event only: draining takes seconds, and must not happen inside a signal handler.
             stop.wait()
             echo("draining")
+            # Replicas stop taking requests and answer those they have, for up to the draining time.
             serve.delete(_NAME)
         finally:
             if joins:  # a Ray of our own ends here with all that it runs
@@ -141,6 +143,8 @@ def _on_signals(stop: threading.Event) -> None:
 def _require_free(where: ServiceEndpoint) -> None:
     try:
         with socket.socket() as probe:
+            # As servers do: connections of an earlier service that are still closing do not make the port
+            # taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((where.host, where.port))
     except OSError as error:

@@ -58,7 +58,6 @@ class Location:
 
     def __reduce__(self) -> tuple[Callable[..., Location], tuple[object, ...]]:
         # pyarrow forgets an S3 filesystem's retries when it is pickled; a worker opens its own, once
-        # Local and file systems of tests have no settings to reopen them with, and pickle well.
         if self.storage is None:
             return Location, (self.filesystem, self.path, self.url)
         return _reopened, (self.path, self.url, self.storage)
@@ -102,7 +101,6 @@ class Location:
 
     def files(self) -> list[pafs.FileInfo]:
         """Every file below this folder, sorted by path; empty when there is no such folder."""
-        # One listing instead of a question per file: on S3 a thousand names come in one answer.
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         infos: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
         if not infos:
@@ -248,7 +246,6 @@ class Location:
         info = self.info()
         if info.type == pafs.FileType.NotFound:
             raise self._absent(record)
-        # Before the download: afterwards the disk might be full already.
         make_room(cache, int(info.size or 0), int((self.storage or Storage()).cache_gb * 1e9))
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -259,7 +256,6 @@ class Location:
                     self.path, str(partial), source_filesystem=self.filesystem, destination_filesystem=local
                 )
             )
-            # In one move, so that another worker on this machine sees a whole file or none.
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

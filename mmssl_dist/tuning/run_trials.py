@@ -78,6 +78,7 @@ def run_trials(
     Raises:
         WorkerError: every trial failed.
     """
+    # Ray Tune reads these when it is set up; they are its own and not a user's to choose here.
     os.environ.update(_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.INFO if cluster.debug else logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.INFO if cluster.debug else optuna.logging.ERROR)
@@ -110,6 +111,7 @@ def run_trials(
         ),
     )
     in_thread(cluster.relay, tuner.fit, "tune")
+    # Ray Tune's pickled state: the search resumes from this module's own files, and trusts no pickle.
     (folder / "ray").remove()
     trials = read_trials(folder)
     if all(trial.best is None for trial in trials):
@@ -150,6 +152,7 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         cause: dict[str, Any] = {"diverged": False, "message": "its process died"}
         if report.exists():
             cause = json.loads(report.read_bytes())
+        # Before the trial is tried again, so that an old cause is not taken for a new one.
         report.remove()
         state: State = "diverged" if cause["diverged"] else "failed"
         self._end(trial, replace(before, state=state, message=cause["message"]))
@@ -201,6 +204,7 @@ class _ReportToTune(TuneReportCallback):  # type: ignore[misc]
         value = metrics[0].get(self.metric, -math.inf)
         if value == -math.inf:  # a checkpoint within an epoch
             return
+        # ASHA compares the best so far: a trial that was good once keeps its checkpoint of that time.
         self.best = max(self.best, value)
         report = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best, _GROUP: self.group.id}
         super().after_report(run_context, [report], None)
@@ -223,6 +227,7 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
     heard."""
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
+    # A relay of its own: the driver's lives in another job's actor, and lines get the trial's number here.
     cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(LogRelay).remote(), shared.debug)
     run = RunSettings(
         storage=shared.folder,
