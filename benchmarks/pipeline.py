@@ -121,13 +121,14 @@ def _preparing(folder: Path) -> Figure:
                 "output=prepared",
             )
             seconds[name].append(perf_counter() - started)
-        seconds["copied"].append(_copy(folder, "large", alike=False))
-        seconds["alike"].append(_copy(folder, "large", alike=True))
-    prepared, nothing, copied, alike = (min(each) for each in seconds.values())
+        seconds["copied"].append(_copy(folder, "large", same_layout=False))
+        seconds["alike"].append(_copy(folder, "large", same_layout=True))
+    prepared, nothing, copied, same_layout = (min(times) for times in seconds.values())
     beside = (
         f"{prepared:.1f} and {copied:.1f} s; 20 million interactions, features 512 and 384 wide; "
         f"{nothing:.1f} s "
-        f"for a thousand and 2 wide, which is starting Python and Ray; copied in its encodings {alike:.1f} s"
+        f"for a thousand and 2 wide, which is starting Python and Ray; copied in its encodings "
+        f"{same_layout:.1f} s"
     )
     return Figure(
         "prepare / one process reading and writing the same Parquet with pyarrow",
@@ -174,7 +175,7 @@ def _scaling(folder: Path) -> Iterator[Figure]:
 def _tiktok(folder: Path, data: Path) -> Figure:
     sets = [f"output={folder / 'tiktok'}", f"data.path={data.resolve()}"]
     for stage in ("prepare", "partition"):
-        _call(folder, stage, str(TIKTOK), *(word for each in sets for word in ("--set", each)))
+        _call(folder, stage, str(TIKTOK), *(word for times in sets for word in ("--set", times)))
     epoch = train(TIKTOK, [*sets, "training.epochs=4", "model.dimension=64"], 2)["train_seconds"]
     return Figure(
         "seconds per epoch on TikTok, W = 2: the released MMSSL's 266 / ours",
@@ -188,7 +189,7 @@ def _tiktok(folder: Path, data: Path) -> Figure:
 
 def _workers(history: Mapping[int, Mapping[str, float]], plans: Mapping[int, Any]) -> Iterator[Figure]:
     two = history[2]
-    above = {w: found["memory/resident"] - EMPTY_WORKER for w, found in history.items()}
+    above = {w: result["memory/resident"] - EMPTY_WORKER for w, result in history.items()}
     yield Figure(
         "peak resident memory per worker above an empty one, W = 2 / W = 1",
         above[2] / above[1],
@@ -222,14 +223,14 @@ def _call(folder: Path, *words: str) -> None:
     subprocess.run(command, cwd=folder, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603
 
 
-def _copy(folder: Path, data: str, *, alike: bool) -> float:
+def _copy(folder: Path, data: str, *, same_layout: bool) -> float:
     """Seconds for every file of a data set, as pyarrow writes it by default or encoded as prepare does it."""
     location = open_location(str(folder / "copy"), Storage())
     started = perf_counter()
     for path in sorted((folder / data).rglob("*.parquet")):
         if path.is_file():
             table = pq.read_table(path, partitioning=None)
-            if alike:
+            if same_layout:
                 write_table(location, "copy.parquet", table)
             else:
                 pq.write_table(table, folder / "copy.parquet")

@@ -73,50 +73,50 @@ def main() -> None:
     parser.add_argument("--growth", type=float, default=0.05)
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--results", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with reporting(debug=False):
-        rows = compare_days(given)
+        rows = compare_days(options)
         results = {
-            "provenance": f"mmssl-dist {__version__}, {given.job}, {' '.join(given.sets)}",
+            "provenance": f"mmssl-dist {__version__}, {options.job}, {' '.join(options.sets)}",
             "command": "benchmarks/retraining.py JOB RAW OUT --results docs/results/retraining.json",
             "columns": list(COLUMNS),
             "rows": rows,
         }
-        if given.results:
-            given.results.write_text(json.dumps(results, indent=1) + "\n")
+        if options.results:
+            options.results.write_text(json.dumps(results, indent=1) + "\n")
         typer.echo("\n".join(table(results)))
 
 
-def compare_days(given: argparse.Namespace) -> list[list[str]]:
+def compare_days(options: argparse.Namespace) -> list[list[str]]:
     """A row of the table for each day after day 0."""
     rows, before = [], None
-    first = job_of(given, 0, "fresh", None)
+    first = job_of(options, 0, "fresh", None)
     with lazy_cluster(first) as cluster:
-        for day in range(given.days + 1):
-            write_day(given, day)
-            fresh = train(job_of(given, day, "fresh", None), cluster)
+        for day in range(options.days + 1):
+            write_day(options, day)
+            fresh = train(job_of(options, day, "fresh", None), cluster)
             if before is None:
-                before = given.out / "day-0/fresh"
+                before = options.out / "day-0/fresh"
                 continue
-            warm_job = job_of(given, day, "warm", before)
-            share_partitions(given.out / f"day-{day}/fresh", Path(warm_job.output))
+            warm_job = job_of(options, day, "warm", before)
+            share_partitions(options.out / f"day-{day}/fresh", Path(warm_job.output))
             warm = train(warm_job, cluster)
-            before = given.out / f"day-{day}/warm"
-            interactions = pq.read_metadata(given.out / f"day-{day}/raw/interactions.parquet").num_rows
+            before = options.out / f"day-{day}/warm"
+            interactions = pq.read_metadata(options.out / f"day-{day}/raw/interactions.parquet").num_rows
             rows.append(row(day, interactions, fresh, warm))
     return rows
 
 
-def write_day(given: argparse.Namespace, day: int) -> None:
+def write_day(options: argparse.Namespace, day: int) -> None:
     """The raw files of ``day``: interactions up to then, and features of the items in them."""
-    target = given.out / f"day-{day}/raw"
+    target = options.out / f"day-{day}/raw"
     if (target / "done").exists():
         return
-    interactions = read(given.raw / "interactions.parquet").sort_by("time")
-    count = round(len(interactions) / (1 + given.growth) ** (given.days - day))
+    interactions = read(options.raw / "interactions.parquet").sort_by("time")
+    count = round(len(interactions) / (1 + options.growth) ** (options.days - day))
     interactions = interactions.slice(0, count)
     items = pc.unique(interactions["item_id"])
-    for source in sorted((given.raw / "features").iterdir()):
+    for source in sorted((options.raw / "features").iterdir()):
         features = read(source)
         (target / "features" / source.name).mkdir(parents=True, exist_ok=True)
         known = features.filter(pc.is_in(features["item_id"], value_set=items))
@@ -130,20 +130,20 @@ def read(folder: Path) -> pa.Table:
     return pyarrow.dataset.dataset(folder, format="parquet").to_table()
 
 
-def job_of(given: argparse.Namespace, day: int, name: str, before: Path | None) -> Job:
+def job_of(options: argparse.Namespace, day: int, name: str, before: Path | None) -> Job:
     """The job of a day: trained from the beginning, or from the output ``before``."""
-    folder = given.out / f"day-{day}"
+    folder = options.out / f"day-{day}"
     sets = [
         f"data.path={folder / 'raw'}",
         f"output={folder / name}",
         "data.columns.time=time",
         "data.split={method: temporal, validation: 0.05, test: 0.05}",
         "evaluation.every_epochs=1",
-        *given.sets,
+        *options.sets,
     ]
     if before is not None:
         sets.append(f"training.start_from={before}")
-    return resolved(load_job(given.job, sets))
+    return resolved(load_job(options.job, sets))
 
 
 def share_partitions(source: Path, target: Path) -> None:
@@ -170,7 +170,7 @@ def row(day: int, interactions: int, fresh: Trained, warm: Trained) -> list[str]
     reached = [epoch for epoch, value in values if value >= fresh.training["best"]]
     if reached:
         needed = reached[0] * warm.steps
-    seconds = "/".join(f"{train_seconds(each.training):.0f}" for each in (fresh, warm))
+    seconds = "/".join(f"{train_seconds(training.training):.0f}" for training in (fresh, warm))
     return [
         str(day),
         f"{interactions:,}",

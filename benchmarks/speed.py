@@ -20,13 +20,13 @@ def main() -> None:
         "--tiktok", type=Path, help="MMSSL's release of TikTok; without it that figure is left out"
     )
     tiktok = parser.parse_args().tiktok
-    found = []
+    result = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         for source in (steps.figures(), pipeline.figures(Path(name), tiktok)):
             for figure in source:
-                found.append(figure)
+                result.append(figure)
     left_out = "Seconds per epoch on TikTok are left out: no data set was given (`make bench DATA=folder`)."
-    write(found, ROOT, [] if tiktok else [left_out])
+    write(result, ROOT, [] if tiktok else [left_out])
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Plain:
         self.adam = torch.optim.SparseAdam(self.embedding.parameters(), lr=1e-3)
 
     def __call__(self, seeds: Seeds) -> None:
-        nodes, place = torch.unique(
+        nodes, positions = torch.unique(
             torch.cat([seeds.users, seeds.positives, seeds.negatives]), return_inverse=True
         )
         blocks, wanted = [], nodes
@@ -114,7 +114,7 @@ class Plain:
         for block in blocks:
             x = dgl.ops.u_mul_e_sum(block, x, block.edata["w"][:, None])
             final = final + x[: len(nodes)]
-        user, positive, negative = (final / 3)[place].split(len(seeds.users))
+        user, positive, negative = (final / 3)[positions].split(len(seeds.users))
         loss = -torch.nn.functional.logsigmoid((user * positive).sum(1) - (user * negative).sum(1)).mean()
         self.adam.zero_grad()
         loss.backward()
@@ -167,9 +167,9 @@ def _whole_step(graph: LocalGraph) -> Figure:
 
 def _flatness(small: LocalGraph, large: LocalGraph) -> Figure:
     on = {"small": Ours(small), "large": Ours(large)}
-    for each in on.values():
-        each()
-        each()
+    for part in on.values():
+        part()
+        part()
     seconds = dict(zip(on, medians(7, *on.values()), strict=True))
     per_row = {name: seconds[name] / on[name].rows for name in on}
     return Figure(
@@ -223,8 +223,8 @@ def _full_graph(graph: LocalGraph, folder: Path) -> Figure:
         "training.batch_size=2048",
         "partition.parts=2",
     ]
-    found = train(folder / "job.yaml", [*BPR_ONLY, *sets], 2, folder)
-    mine = 1024 / found["rate/pairs"]
+    result = train(folder / "job.yaml", [*BPR_ONLY, *sets], 2, folder)
+    mine = 1024 / result["rate/pairs"]
     return Figure(
         "seconds per 1,024 pairs, a million users, BPR only: full-graph LightGCN in PyTorch / ours at W = 2",
         theirs / mine,
@@ -233,7 +233,7 @@ def _full_graph(graph: LocalGraph, folder: Path) -> Figure:
         60,
         f"{theirs:.2f} s on two threads, and {mine:.3f} s by two workers "
         "with 1,024 pairs a step each, parts cut without a look at the edges "
-        f"({found['exchange/local']:.2f} of the rows are a worker's own)",
+        f"({result['exchange/local']:.2f} of the rows are a worker's own)",
     )
 
 
@@ -246,7 +246,7 @@ def _ranking() -> Figure:
     def plain() -> None:
         for chunk in users.split(1024):
             best = [torch.topk(chunk @ items[at : at + 65536].T, 50) for at in range(0, len(items), 65536)]
-            torch.cat([each.values for each in best], 1).topk(50)
+            torch.cat([part.values for part in best], 1).topk(50)
 
     def ours() -> None:
         top_k(users, seen, items, torch.arange(len(items)), 50, 1024, 65536, exchange)

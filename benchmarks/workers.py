@@ -146,8 +146,8 @@ class NothingKept:
 
 def work(spec: Path, rank: int) -> None:
     """One worker, on its core."""
-    given = json.loads(spec.read_text())
-    workers, folder = given["workers"], Path(given["folder"])
+    spec_fields = json.loads(spec.read_text())
+    workers, folder = spec_fields["workers"], Path(spec_fields["folder"])
     cores = sorted(os.sched_getaffinity(0))
     if workers > len(cores):
         sys.exit(f"{workers} workers need a core each; this process may use {len(cores)}")
@@ -156,11 +156,11 @@ def work(spec: Path, rank: int) -> None:
     dist.init_process_group(
         "gloo", store=dist.FileStore(str(folder / "store"), workers), rank=rank, world_size=workers
     )
-    job: Job = load_job(Path(given["job"]), given["sets"])
+    job: Job = load_job(Path(spec_fields["job"]), spec_fields["sets"])
     worker = Worker(rank, workers, torch.device("cpu"), folder, dist.group.WORLD)
     graph = (
-        _load_cut(Path(given["cut"]), worker)
-        if given["cut"]
+        _load_cut(Path(spec_fields["cut"]), worker)
+        if spec_fields["cut"]
         else load_local_graph(job, worker, ("validation",))
     )
     sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(workers), rank)

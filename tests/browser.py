@@ -14,7 +14,7 @@ _CONSOLE = re.compile(r'CONSOLE[:(]\d+[)\]]*\s*"(.*?)", source')
 def console_of(page: Path, folder: Path) -> tuple[list[str], int]:
     """Every console message of a page, failed requests among them, and the bytes of its picture in
     ``folder``."""
-    browser = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    browser = next((result for name in _NAMES if (result := shutil.which(name))), None)
     assert browser, "this test needs Chromium: install the package chromium"
     picture = folder / "page.png"
     command = [

@@ -154,15 +154,15 @@ def free_port() -> int:
 
 def in_session(session: int) -> list[int]:
     """Processes of the session that process ``session`` leads."""
-    found = []
+    result = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 if os.getsid(int(entry.name)) == session:
-                    found.append(int(entry.name))
+                    result.append(int(entry.name))
             except ProcessLookupError:
                 continue
-    return found
+    return result
 
 
 def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

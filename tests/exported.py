@@ -77,10 +77,10 @@ def publish_run(output: Path, *sets: str) -> Exported:
 
 def dataset_items(output: Path, split: str) -> dict[str, set[int]]:
     """Items of each user, from the dataset itself."""
-    tables = {kind: pq.read_table(output / f"dataset/{kind}s").to_pydict() for kind in ("user", "item")}
-    users, items = (dict(zip(t[kind], t[f"{kind}_id"], strict=True)) for kind, t in tables.items())
-    found: dict[str, set[int]] = {user: set() for user in users.values()}
+    tables = {side: pq.read_table(output / f"dataset/{side}s").to_pydict() for side in ("user", "item")}
+    users, items = (dict(zip(t[side], t[f"{side}_id"], strict=True)) for side, t in tables.items())
+    result: dict[str, set[int]] = {user: set() for user in users.values()}
     pairs = pq.read_table(output / f"dataset/interactions/{split}").to_pydict()
     for user, item in zip(pairs["user"], pairs["item"], strict=True):
-        found[users[user]].add(items[item])
-    return found
+        result[users[user]].add(items[item])
+    return result

@@ -37,18 +37,18 @@ def item_nodes(book: PartitionBook) -> list[int]:
 def neighbours_of(book: PartitionBook, pairs: Pairs) -> list[list[int]]:
     """Per node its sorted neighbours; pairs are (rank of a user, rank of an item) in node order."""
     users, items = user_nodes(book), item_nodes(book)
-    found: list[set[int]] = [set() for _ in range(book.num_nodes)]
+    result: list[set[int]] = [set() for _ in range(book.num_nodes)]
     for user, item in pairs:
-        found[users[user]].add(items[item])
-        found[items[item]].add(users[user])
-    return [sorted(each) for each in found]
+        result[users[user]].add(items[item])
+        result[items[item]].add(users[user])
+    return [sorted(neighbours) for neighbours in result]
 
 
 def cut(book: PartitionBook, pairs: Pairs, held_out: Pairs = ()) -> list[PartitionData]:
     """Every partition; validation holds ``held_out`` and test the same reversed. The one modality's rows are
     [node id, 1], so that a row that comes from the wrong node shows."""
     lists, held = neighbours_of(book, pairs), neighbours_of(book, held_out)
-    degree = np.array([len(each) for each in lists], np.float64)
+    degree = np.array([len(neighbours) for neighbours in lists], np.float64)
     parts = []
     for part in range(book.parts):
         first, last = int(book.bounds[part]), int(book.bounds[part + 1])

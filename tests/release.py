@@ -44,8 +44,8 @@ def write_release(folder: Path, *, users: int, items: int, seed: int) -> Release
             own = generator.random() < _WITHIN
             pool = communities[user % _COMMUNITIES] if own else np.arange(items)
             chosen[int(generator.choice(pool))] = None
-        for place, item in enumerate(chosen):
-            split = "validation" if place == 5 else "test" if place > 5 else "train"
+        for position, item in enumerate(chosen):
+            split = "validation" if position == 5 else "test" if position > 5 else "train"
             pairs[split].append((user, item))
     features = {}
     for modality, width in _WIDTHS.items():

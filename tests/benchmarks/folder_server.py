@@ -80,7 +80,7 @@ def _listing(folder: Path, query: dict[str, list[str]]) -> bytes:
                 f"<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{_DATE}</LastModified>"
                 "</Contents>"
             )
-    common = "".join(f"<CommonPrefixes><Prefix>{each}</Prefix></CommonPrefixes>" for each in sorted(prefixes))
+    common = "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in sorted(prefixes))
     count = len(contents) + len(prefixes)
     return (
         f"<ListBucketResult><KeyCount>{count}</KeyCount><IsTruncated>false</IsTruncated>"

@@ -55,12 +55,12 @@ def main() -> None:
     run = _run(options.folder, size, tuple(options.set))
     with served(options.folder, options.replicas) as (process, port):
         _load(port, size.users, options.connections, 10)  # the first answers are slower
-        found = _measured(process, port, options)
-        found["recall"] = recall_over_http(run, port, size.users)
-        found["index"] = run.facts["index"]
-        found["drain"] = drain(process, port)
-    sys.stdout.write(json.dumps(found, indent=1) + "\n")
-    good = not any(found["errors"].values()) and found["recall"] >= RECALL and found["drain"]["clean"]
+        result = _measured(process, port, options)
+        result["recall"] = recall_over_http(run, port, size.users)
+        result["index"] = run.facts["index"]
+        result["drain"] = drain(process, port)
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    good = not any(result["errors"].values()) and result["recall"] >= RECALL and result["drain"]["clean"]
     sys.exit(0 if good else 1)
 
 
@@ -124,31 +124,31 @@ def _load(port: int, users: int, connections: int, seconds: float) -> Any:
 def _measured(process: psutil.Popen, port: int, options: argparse.Namespace) -> dict[str, Any]:
     before, load_before = _cpu_seconds(process), os.getloadavg()[0]
     others_before = psutil.cpu_times()
-    found: dict[str, Any] = _load(port, options.users, options.connections, 60 * options.minutes)
+    result: dict[str, Any] = _load(port, options.users, options.connections, 60 * options.minutes)
     after, others = _cpu_seconds(process), psutil.cpu_times()
-    found["requests_per_second"] = round(found["requests"] / found["seconds"], 1)
+    result["requests_per_second"] = round(result["requests"] / result["seconds"], 1)
     spent: Counter[str] = Counter()
     for number, (name, seconds) in after.items():
         spent[name] += seconds - before.get(number, (name, 0.0))[1]
-    found["cpu_ms_per_request"] = {
-        name: round(1000 * seconds / max(1, found["requests"]), 3)
+    result["cpu_ms_per_request"] = {
+        name: round(1000 * seconds / max(1, result["requests"]), 3)
         for name, seconds in sorted(spent.items(), key=lambda each: -each[1])
         if seconds > 0.1
     }
     busy = sum(others) - sum(others_before) - (others.idle - others_before.idle)
-    found["cores"] = {
+    result["cores"] = {
         "machine": os.cpu_count(),
-        "service": round(sum(spent.values()) / found["seconds"], 2),
-        "busy": round(busy / found["seconds"], 2),
+        "service": round(sum(spent.values()) / result["seconds"], 2),
+        "busy": round(busy / result["seconds"], 2),
     }
-    found["load_average"] = [round(load_before, 1), round(os.getloadavg()[0], 1)]
-    found["connections"], found["replicas"] = options.connections, options.replicas
-    return found
+    result["load_average"] = [round(load_before, 1), round(os.getloadavg()[0], 1)]
+    result["connections"], result["replicas"] = options.connections, options.replicas
+    return result
 
 
 def _cpu_seconds(process: psutil.Popen) -> dict[int, tuple[str, float]]:
     """Name and CPU seconds of each of the service's processes, by number: Ray renames one by what it does."""
-    found = {}
+    result = {}
     for each in [process, *process.children(recursive=True)]:
         try:
             times = each.cpu_times()
@@ -156,8 +156,8 @@ def _cpu_seconds(process: psutil.Popen) -> dict[int, tuple[str, float]]:
             name = re.split(r"[.\s]", title)[0] if title.startswith("ray::") else each.name()
         except psutil.Error:
             continue
-        found[each.pid] = name, times.user + times.system
-    return found
+        result[each.pid] = name, times.user + times.system
+    return result
 
 
 def recall_over_http(run: Run, port: int, users: int, asked: int = 300) -> float:
@@ -167,14 +167,14 @@ def recall_over_http(run: Run, port: int, users: int, asked: int = 300) -> float
     exact = run.recommend(chosen, K, exact=True)
     assert isinstance(exact, list)
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    found = 0
+    result = 0
     for user, best in zip(chosen, exact, strict=True):
         connection.request("GET", f"/recommend?user={user}&k={K}")
         answer = json.loads(connection.getresponse().read())["items"]
         rows = run.item_embeddings[run.items.positions([each["item"] for each in answer])]
         scores = rows @ run.user_embeddings[run.users.position(user)]
-        found += int((scores >= best.scores[-1] - 1e-5 * abs(best.scores[-1])).sum())
-    return found / (K * len(chosen))
+        result += int((scores >= best.scores[-1] - 1e-5 * abs(best.scores[-1])).sum())
+    return result / (K * len(chosen))
 
 
 def drain(process: psutil.Popen, port: int, clients: int = 16) -> dict[str, Any]:
@@ -202,15 +202,15 @@ def drain(process: psutil.Popen, port: int, clients: int = 16) -> dict[str, Any]
     for thread in threads:
         thread.start()
     time.sleep(3)
-    told = time.monotonic()
+    stopped = time.monotonic()
     process.send_signal(signal.SIGTERM)
     status = process.wait(90)
-    seconds = time.monotonic() - told
+    seconds = time.monotonic() - stopped
     over.set()
     for thread in threads:
         thread.join()
-    before = Counter(str(outcome) for asked, outcome in outcomes if asked < told)
-    after = Counter(str(outcome) for asked, outcome in outcomes if asked >= told)
+    before = Counter(str(outcome) for asked, outcome in outcomes if asked < stopped)
+    after = Counter(str(outcome) for asked, outcome in outcomes if asked >= stopped)
     answered = {outcome for outcome in after if outcome.isdigit()}
     clean = status == 0 and set(before) == {"200"} and answered <= {"200", "503"}
     return {"clean": clean, "status": status, "seconds": round(seconds, 1), "before": before, "after": after}

@@ -58,14 +58,14 @@ def kill_at(folder: Path, line: str, *arguments: str) -> list[str]:
 
 def stages(lines: Sequence[str]) -> dict[str, str]:
     """What a run says of each stage: "up to date", or "done"."""
-    found = {}
+    result = {}
     for line in lines:
         stage, _, text = line.partition(": ")
         if text.startswith("up to date"):
-            found[stage] = "up to date"
+            result[stage] = "up to date"
         elif text == "started":
-            found[stage] = "done"
-    return found
+            result[stage] = "done"
+    return result
 
 
 def _environment() -> dict[str, str]:

@@ -23,8 +23,8 @@ USERS, ITEMS = 12, 9
 
 def read(folder: Path, sets: Sequence[str]) -> object:
     """Rows, vectors, titles and images as the readers of the job's files give them."""
-    given = ("data.columns.time=time", "data.columns.split=part", "data.split.method=given")
-    job = _job(folder, (*given, *sets))
+    settings = ("data.columns.time=time", "data.columns.split=part", "data.split.method=given")
+    job = _job(folder, (*settings, *sets))
     files = find_files(job)
     sources = open_sources(job.data, files)
     interactions, features = sources.interactions, sources.features

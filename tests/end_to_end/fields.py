@@ -163,8 +163,17 @@ CHANGES = (
     # What Ray Tune is asked for.
     Change("search.space", "search", ("search.space={model.dropout: {uniform: [0.1, 0.2]}}",)),
     *(
-        Change(f"search.space.*.{kind}", "search", (f"search.space={{model.heads: {{{kind}: {values}}}}}",))
-        for kind, values in (("choice", [1, 4]), ("int", [1, 2]), ("uniform", [1, 2]), ("loguniform", [1, 2]))
+        Change(
+            f"search.space.*.{distribution}",
+            "search",
+            (f"search.space={{model.heads: {{{distribution}: {values}}}}}",),
+        )
+        for distribution, values in (
+            ("choice", [1, 4]),
+            ("int", [1, 2]),
+            ("uniform", [1, 2]),
+            ("loguniform", [1, 2]),
+        )
     ),
     _one("search", "search.trials", 3),
     _one("search", "search.concurrent", 2),

@@ -40,8 +40,8 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
         ray_address,
     )
     assert succeed(folder, *call).stdout == "lists: top 6 for 4 users\n"
-    found = pq.read_table(folder / "lists/recommendations")
-    assert found.schema.equals(
+    result = pq.read_table(folder / "lists/recommendations")
+    assert result.schema.equals(
         pa.schema(
             [
                 ("user_id", pa.string()),
@@ -50,8 +50,8 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
             ]
         )
     )
-    assert found["user_id"].to_pylist() == users.to_pylist()
-    for user, items in zip(found["user_id"].to_pylist(), found["items"].to_pylist(), strict=True):
+    assert result["user_id"].to_pylist() == users.to_pylist()
+    for user, items in zip(result["user_id"].to_pylist(), result["items"].to_pylist(), strict=True):
         assert items == run.recommend(user, k=6).items
     manifest = json.loads((folder / "lists/manifest.json").read_text())
     assert manifest["facts"] == {
@@ -69,10 +69,10 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     pq.write_table(pa.table({"user_id": pa.array(["u1", "nobody"])}), folder / "users.parquet")
     refused = command(folder, *call[:2], "--users", "users.parquet", *call[4:])
     assert refused.returncode == 2
-    said = [
+    messages = [
         line for line in refused.stderr.splitlines() if not line.startswith("[")
     ]  # Ray's own log, at times
-    assert said == [
+    assert messages == [
         "error: user id: found 'nobody'; the run knows 40 users, with ids of type string. Give one from "
         f"the data, such as {run.users.array[0]}."
     ]

@@ -54,8 +54,12 @@ def leaves(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
         mapping = get_origin(field.annotation) is dict
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        kinds = [
+            annotation
+            for annotation in (field.annotation, *get_args(field.annotation))
+            if isinstance(annotation, type)
+        ]
+        inner = next((annotation for annotation in kinds if issubclass(annotation, BaseModel)), None)
         if inner is None or mapping:
             yield path
         if inner is not None:
@@ -73,27 +77,27 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Observ
     """What is seen at a place; each is looked at once, whether that works or fails."""
     seen: dict[str, Future[Observations]] = {}
 
-    def at(place: str) -> Observations:
-        if place not in seen:
-            seen[place] = Future()
+    def at(location: str) -> Observations:
+        if location not in seen:
+            seen[location] = Future()
             try:
-                seen[place].set_result(_observe(place, tmp_path_factory.mktemp("observed")))
+                seen[location].set_result(_observe(location, tmp_path_factory.mktemp("observed")))
             except Exception as error:
-                seen[place].set_exception(error)
-        return seen[place].result()
+                seen[location].set_exception(error)
+        return seen[location].result()
 
     return at
 
 
-def _observe(place: str, folder: Path) -> Observations:
-    changes = [change for change in CHANGES if _place(change) == place]
+def _observe(location: str, folder: Path) -> Observations:
+    changes = [change for change in CHANGES if _place(change) == location]
     bases = list(dict.fromkeys((change.probe, change.base) for change in changes))
     wanted = [*bases, *bases, *((change.probe, (*change.base, *change.sets)) for change in changes)]
-    if place == ANOTHER_PROCESS:
-        (found,) = run_workers(1, training_probes.walk, folder, wanted, timeout=400)
+    if location == ANOTHER_PROCESS:
+        (result,) = run_workers(1, training_probes.walk, folder, wanted, timeout=400)
     else:
-        found = [HERE[probe](folder, sets) for probe, sets in wanted]
-    before, again, after = found[: len(bases)], found[len(bases) : 2 * len(bases)], found[2 * len(bases) :]
+        result = [HERE[probe](folder, sets) for probe, sets in wanted]
+    before, again, after = result[: len(bases)], result[len(bases) : 2 * len(bases)], result[2 * len(bases) :]
     return Observations(
         dict(zip(bases, zip(before, again, strict=True), strict=True)), dict(zip(changes, after, strict=True))
     )
@@ -109,7 +113,7 @@ def test_every_setting_has_an_entry_and_every_entry_a_setting():
 
 
 def test_the_walk_finds_settings_wherever_they_are():
-    found = set(leaves(Job))
+    result = set(leaves(Job))
     assert {
         "output",
         "data.columns.time",
@@ -118,13 +122,13 @@ def test_the_walk_finds_settings_wherever_they_are():
         "evaluation.ks",
         "losses.candidates",
         "storage.endpoint",
-    } <= found
-    assert not {"data", "data.columns", "losses.adversarial"} & found
+    } <= result
+    assert not {"data", "data.columns", "losses.adversarial"} & result
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.path}, {change.probe}")
 def test_a_change_of_the_setting_is_seen(observed, change):
-    found = observed(_place(change))
-    before, again = found.before[change.probe, change.base]
+    result = observed(_place(change))
+    before, again = result.before[change.probe, change.base]
     assert before == again, "the probe sees a difference where there is none"
-    assert found.after[change] != before
+    assert result.after[change] != before

@@ -16,6 +16,6 @@ def test_a_service_under_load(tmp_path):
     assert run.facts["index"]["kind"] == "ivf"
     with served(tmp_path, replicas=2) as (process, port):
         assert recall_over_http(run, port, SIZE.users, asked=100) >= RECALL
-        found = drain(process, port)
-    assert found["clean"], found
-    assert found["before"]["200"] > 50
+        result = drain(process, port)
+    assert result["clean"], result
+    assert result["before"]["200"] > 50

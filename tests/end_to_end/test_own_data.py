@@ -41,7 +41,7 @@ def test_every_line_of_the_guide(folder: Path) -> None:
         "report",
         "serve",
     ]
-    said: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     serving: subprocess.Popen[str] | None = None
     port = str(free_port())
     try:
@@ -58,19 +58,19 @@ def test_every_line_of_the_guide(folder: Path) -> None:
                 words, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, timeout=500
             )
             assert done.returncode == 0, done.stderr
-            said[line] = done.stdout
+            outputs[line] = done.stdout
     finally:
         if serving is not None:
             serving.send_signal(signal.SIGTERM)
             assert serving.wait(90) == 0
-    _looks_right(folder, said)
+    _looks_right(folder, outputs)
 
 
-def _looks_right(folder: Path, said: dict[str, str]) -> None:
+def _looks_right(folder: Path, outputs: dict[str, str]) -> None:
     """The model finds styles: a customer's and an item's lists are of the right one."""
     metrics = json.loads((folder / "runs/shop/evaluation/metrics.json").read_text())["test"]
     assert metrics["recall@20"] > 0.5  # by chance 20 of 110; of the right style a customer has 20 left
-    for line, answer in said.items():
+    for line, answer in outputs.items():
         if "customer-17" in line:
             assert _styles(answer, known="customer-17")[1] > 0.8
         if "sku-004" in line:

@@ -78,8 +78,8 @@ def copy(folder: Path) -> Iterator[str]:
 
 
 def _metrics(output: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((output / "evaluation/metrics.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((output / "evaluation/metrics.json").read_text())
+    return result
 
 
 def _facts(output: Path, artifact: str) -> dict[str, Any]:
@@ -88,10 +88,10 @@ def _facts(output: Path, artifact: str) -> dict[str, Any]:
 
 
 def _history(output: Path) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = json.loads((output / "training/manifest.json").read_text())["facts"][
+    result: list[dict[str, float]] = json.loads((output / "training/manifest.json").read_text())["facts"][
         "history"
     ]
-    return found
+    return result
 
 
 def _columns(output: Path, name: str, *columns: str) -> list[list[Any]]:
@@ -109,34 +109,37 @@ def _split(output: Path, split: str) -> dict[str, set[int]]:
     """External items of the dataset's split by external user id; every user is there."""
     numbers = [_columns(output, f"dataset/{kind}s", kind, f"{kind}_id") for kind in ("user", "item")]
     user_ids, item_ids = (dict(zip(*columns, strict=True)) for columns in numbers)
-    found: dict[str, set[int]] = {user: set() for user in user_ids.values()}
+    result: dict[str, set[int]] = {user: set() for user in user_ids.values()}
     for user, item in zip(*_columns(output, f"dataset/interactions/{split}", "user", "item"), strict=True):
-        found[user_ids[user]].add(item_ids[item])
-    return found
+        result[user_ids[user]].add(item_ids[item])
+    return result
 
 
 def test_metrics_file_has_every_metric_of_both_splits_and_popularitys_beside(folder):
-    found = _metrics(folder / "out")
-    assert list(found) == ["validation", "test", "baselines", "without"]
-    assert list(found["without"]) == ["image", "text"]
-    for metrics in found["without"].values():
+    result = _metrics(folder / "out")
+    assert list(result) == ["validation", "test", "baselines", "without"]
+    assert list(result["without"]) == ["image", "text"]
+    for metrics in result["without"].values():
         assert list(metrics) == ["validation", "test"]
         assert all(list(metrics[split]) == NAMES for split in metrics)
-    assert list(found["baselines"]) == ["popularity"]
-    for metrics in (found, found["baselines"]["popularity"]):
+    assert list(result["baselines"]) == ["popularity"]
+    for metrics in (result, result["baselines"]["popularity"]):
         for split in ("validation", "test"):
             assert list(metrics[split]) == NAMES
             assert all(type(value) is float and 0 < value < 1 for value in metrics[split].values())
-    said = (folder / "said.txt").read_text()
-    assert f"{found['test']['recall@20']:.4f}" in said.partition("Test metrics")[2]
+    output_text = (folder / "said.txt").read_text()
+    assert f"{result['test']['recall@20']:.4f}" in output_text.partition("Test metrics")[2]
     digest = _facts(folder / "out", "dataset")["held_out_digest"]
-    assert _facts(folder / "out", "evaluation") == {**found, "held_out_digest": digest}
+    assert _facts(folder / "out", "evaluation") == {**result, "held_out_digest": digest}
 
 
 def test_metrics_are_the_means_of_the_users(folder):
-    found, users = _metrics(folder / "out"), pq.read_table(folder / "out/evaluation/users")
+    result, users = _metrics(folder / "out"), pq.read_table(folder / "out/evaluation/users")
     for split in ("validation", "test"):
-        for who, means in (("model", found[split]), ("popularity", found["baselines"]["popularity"][split])):
+        for who, means in (
+            ("model", result[split]),
+            ("popularity", result["baselines"]["popularity"][split]),
+        ):
             mine = users.filter((pc.field("split") == split) & (pc.field("who") == who))
             held = {user for user, items in _split(folder / "out", split).items() if items}
             assert set(mine["user_id"].to_pylist()) == held
@@ -145,10 +148,10 @@ def test_metrics_are_the_means_of_the_users(folder):
 
 
 def test_planted_structure_is_found_as_popularity_cannot(folder):
-    found = _metrics(folder / "out")
+    result = _metrics(folder / "out")
     for split in ("validation", "test"):
         for name in ("recall@20", "ndcg@20"):
-            assert found[split][name] > 1.35 * found["baselines"]["popularity"][split][name], (split, name)
+            assert result[split][name] > 1.35 * result["baselines"]["popularity"][split][name], (split, name)
 
 
 def test_every_user_has_a_full_list_without_training_items(folder):
@@ -171,9 +174,9 @@ def test_metrics_are_those_of_the_exported_lists(folder):
             gains = 1 / np.log2(np.arange(2, 22))
             recall.append(hits.sum() / len(wanted))
             ndcg.append(hits @ gains / gains[: len(wanted)].sum())
-        found = _metrics(folder / "out")[split]
-        assert found["recall@20"] == pytest.approx(np.mean(recall), abs=1e-9)
-        assert found["ndcg@20"] == pytest.approx(np.mean(ndcg), abs=1e-9)
+        result = _metrics(folder / "out")[split]
+        assert result["recall@20"] == pytest.approx(np.mean(recall), abs=1e-9)
+        assert result["ndcg@20"] == pytest.approx(np.mean(ndcg), abs=1e-9)
 
 
 def test_scores_are_products_of_the_embeddings_and_nothing_better_was_left_out(folder):
@@ -181,13 +184,15 @@ def test_scores_are_products_of_the_embeddings_and_nothing_better_was_left_out(f
     items, item_rows = _columns(folder / "out", "export/item_embeddings", "item_id", "vector")
     assert (len(users), sorted(items)) == (USERS, list(range(ITEMS)))
     scores = np.array(user_rows) @ np.array(item_rows).T
-    place = {item: column for column, item in enumerate(items)}
+    column_of = {item: column for column, item in enumerate(items)}
     lists, train = _lists(folder / "out"), _split(folder / "out", "train")
     for row, user in enumerate(users):
-        listed, shown = lists[user]
-        np.testing.assert_allclose(shown, scores[row, [place[item] for item in listed]], rtol=1e-5, atol=1e-6)
-        rest = [place[item] for item in items if item not in train[user] and item not in listed]
-        assert scores[row, rest].max() <= min(shown) + 1e-5
+        listed, listed_scores = lists[user]
+        np.testing.assert_allclose(
+            listed_scores, scores[row, [column_of[item] for item in listed]], rtol=1e-5, atol=1e-6
+        )
+        rest = [column_of[item] for item in items if item not in train[user] and item not in listed]
+        assert scores[row, rest].max() <= min(listed_scores) + 1e-5
 
 
 def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
@@ -205,7 +210,7 @@ def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
     expected = _metrics(folder / "out")
     for split in ("validation", "test"):
         assert metrics[split] == pytest.approx(expected[split], abs=1e-9)
-        popularity, same = (found["baselines"]["popularity"][split] for found in (metrics, expected))
+        popularity, same = (result["baselines"]["popularity"][split] for result in (metrics, expected))
         assert popularity == pytest.approx(same, abs=1e-9)
     ours, theirs = _lists(folder / copy), _lists(folder / "out")
     assert {user: items for user, (items, _) in ours.items()} == {
@@ -215,8 +220,8 @@ def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
 
 def test_second_run_does_nothing_and_needs_no_ray(folder):
     def files() -> dict[Path, int]:
-        found = (path for name in ARTIFACTS for path in (folder / "out" / name).rglob("*"))
-        return {path: path.stat().st_mtime_ns for path in found if path.is_file()}
+        result = (path for name in ARTIFACTS for path in (folder / "out" / name).rglob("*"))
+        return {path: path.stat().st_mtime_ns for path in result if path.is_file()}
 
     before = files()
     done = succeed(folder, "run", "job.yaml", "--address", "127.0.0.1:1")

@@ -93,7 +93,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
 
 def items_of(answer: Any) -> list[Any]:
-    return [each["item"] for each in answer["items"]]
+    return [entry["item"] for entry in answer["items"]]
 
 
 def test_answers_are_those_of_the_run(service):
@@ -102,7 +102,7 @@ def test_answers_are_those_of_the_run(service):
     ranked = run.recommend("u3", k=5)
     assert status == 200
     assert items_of(answer) == ranked.items
-    assert [each["score"] for each in answer["items"]] == pytest.approx(ranked.scores.tolist())
+    assert [entry["score"] for entry in answer["items"]] == pytest.approx(ranked.scores.tolist())
     everything = run.recommend("u3", k=5, exclude_seen=False).items
     assert items_of(service.ask("/recommend?user=u3&k=5&exclude_seen=false")[1]) == everything
     assert items_of(service.ask("/recommend", {"user": "u3", "k": 5, "exclude_seen": False})[1]) == everything
@@ -124,12 +124,12 @@ def test_answers_are_those_of_the_run(service):
 
 def test_new_items_by_their_features(service):
     features = {"image": [0.5, 0.1, -0.3, 0.2, 1.0]}
-    alike = service.run.similar_to_new(features, k=4)
+    similar = service.run.similar_to_new(features, k=4)
     status, answer = service.ask("/similar", {"features": features, "k": 4})
-    assert (status, items_of(answer)) == (200, alike.items)
-    assert [each["score"] for each in answer["items"]] == pytest.approx(alike.scores.tolist(), rel=1e-4)
+    assert (status, items_of(answer)) == (200, similar.items)
+    assert [entry["score"] for entry in answer["items"]] == pytest.approx(similar.scores.tolist(), rel=1e-4)
     status, answer = service.ask("/users", {"features": features, "k": 3})
-    assert (status, [each["user"] for each in answer["users"]]) == (
+    assert (status, [entry["user"] for entry in answer["users"]]) == (
         200,
         service.run.users_for_new(features, 3).users,
     )
@@ -159,8 +159,8 @@ def test_new_items_by_their_features(service):
     ],
 )
 def test_mistakes_are_told_by_status_and_message(service, path, body, status, message):
-    found, answer = service.ask(path, body)
-    assert found == status
+    result, answer = service.ask(path, body)
+    assert result == status
     assert message in json.dumps(answer)
     assert "such as" not in json.dumps(answer)  # nobody else's id
 
@@ -171,13 +171,13 @@ def test_many_at_once_each_get_their_own_and_one_s_mistake_is_no_other_s(service
         answers = list(
             pool.map(lambda n: service.ask(f"/recommend?user={users[n]}&k={n % 7 + 1}"), range(120))
         )
-        alike = list(pool.map(lambda n: service.ask(f"/similar?item={100 + n % 32}&k=3"), range(60)))
+        similar = list(pool.map(lambda n: service.ask(f"/similar?item={100 + n % 32}&k=3"), range(60)))
     for n, (status, answer) in enumerate(answers):
         if n % 44 >= 40:
             assert status == 404
         else:
             assert items_of(answer) == service.run.recommend(users[n], k=n % 7 + 1).items
-    for n, (status, answer) in enumerate(alike):
+    for n, (status, answer) in enumerate(similar):
         if n % 32 >= 30:
             assert status == 404
         else:
@@ -210,18 +210,18 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_status_0(service):
     for thread in threads:
         thread.start()
     time.sleep(1)
-    told = time.monotonic()
+    stopped = time.monotonic()
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(60) == 0
     over.set()
     for thread in threads:
         thread.join(60)
     assert service.process.stdout is not None
-    said = service.process.stdout.read().splitlines()
-    assert (said[0], said[-1]) == ("draining", "stopped")  # a line of Ray's own may stand between
-    before = [outcome for asked, outcome in outcomes if asked < told]
+    output = service.process.stdout.read().splitlines()
+    assert (output[0], output[-1]) == ("draining", "stopped")  # a line of Ray's own may stand between
+    before = [outcome for asked, outcome in outcomes if asked < stopped]
     assert len(before) > 5
     assert set(before) == {200}  # answered all, those under way too
-    after = {outcome for asked, outcome in outcomes if asked >= told and isinstance(outcome, int)}
+    after = {outcome for asked, outcome in outcomes if asked >= stopped and isinstance(outcome, int)}
     # on a cluster Ray Serve's own proxy answers that it has no such path
     assert after <= ({200, 503} if service.own_ray else {200, 404})

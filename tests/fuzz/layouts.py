@@ -99,10 +99,10 @@ def write_anyhow(draw: Draw, table: Table, folder: Path) -> str:
         else:
             _write_text(draw, rows, table.moments, written, folder / f"events/{number}.{written}")
     for number, items in enumerate(_parts(draw, list(table.vectors))):
-        kind = draw(
+        arrow_type = draw(
             st.sampled_from([pa.list_(pa.float32()), pa.large_list(pa.float32()), pa.list_(pa.float32(), 2)])
         )
-        arrays = [_ids(draw, items), _vectors([table.vectors[item] for item in items], kind)]
+        arrays = [_ids(draw, items), _vectors([table.vectors[item] for item in items], arrow_type)]
         _write_parquet(draw, arrays, ("item_id", "vector"), folder / f"image/{number}.parquet")
     return written
 
@@ -114,8 +114,8 @@ def _parts(draw: Draw, rows: Sequence[Any]) -> list[list[Any]]:
     return [list(shuffled[first:last]) for first, last in zip([0, *cuts], [*cuts, len(rows)], strict=True)]
 
 
-def _vectors(values: list[list[float]], kind: pa.DataType) -> pa.Array:
-    return pa.array(values, kind)
+def _vectors(values: list[list[float]], arrow_type: pa.DataType) -> pa.Array:
+    return pa.array(values, arrow_type)
 
 
 def _write_parquet(draw: Draw, arrays: list[pa.Array], names: Sequence[str], path: Path) -> None:
@@ -132,14 +132,14 @@ def _write_parquet(draw: Draw, arrays: list[pa.Array], names: Sequence[str], pat
 
 def _ids(draw: Draw, values: list[Any]) -> pa.Array:
     """Ids in a type that can hold them: any type at all where there is none."""
-    there = [value for value in values if value is not None]
-    if not there:
+    present = [value for value in values if value is not None]
+    if not present:
         return pa.nulls(len(values), draw(st.sampled_from(ANY)))
-    if isinstance(there[0], str):
+    if isinstance(present[0], str):
         array = pa.array(values, draw(st.sampled_from(TEXTS)))
     else:
-        fitting = [kind for kind in INTEGERS if _fits(there, kind)]
-        if max(map(abs, there)) <= 2**53:
+        fitting = [arrow_type for arrow_type in INTEGERS if _fits(present, arrow_type)]
+        if max(map(abs, present)) <= 2**53:
             fitting += [pa.float64()]
         array = pa.array(values, pa.int64()).cast(draw(st.sampled_from(fitting)))
     return array.cast(pa.string()).dictionary_encode() if _encodes(draw, array) else array
@@ -151,17 +151,17 @@ def _encodes(draw: Draw, array: pa.Array) -> bool:
     )
 
 
-def _fits(values: list[int], kind: pa.DataType) -> bool:
+def _fits(values: list[int], arrow_type: pa.DataType) -> bool:
     try:
-        pa.array(values, pa.int64()).cast(kind)
+        pa.array(values, pa.int64()).cast(arrow_type)
     except pa.ArrowInvalid:
         return False
     return True
 
 
 def _times(draw: Draw, values: list[Any], moments: bool) -> pa.Array:
-    there = [value for value in values if value is not None]
-    if not there:
+    present = [value for value in values if value is not None]
+    if not present:
         return pa.nulls(len(values), draw(st.sampled_from(ANY)))
     if not moments:
         kinds = [
@@ -176,10 +176,10 @@ def _times(draw: Draw, values: list[Any], moments: bool) -> pa.Array:
         return pa.array(values, pa.int64()).cast(draw(st.sampled_from(kinds)))
     if draw(st.booleans()):
         return pa.array([_iso(draw, value) for value in values], draw(st.sampled_from(TEXTS)))
-    if all(value % DAY == 0 for value in there) and draw(st.booleans()):
+    if all(value % DAY == 0 for value in present) and draw(st.booleans()):
         days = pa.array([None if value is None else value // DAY for value in values], pa.int32())
         return days.cast(pa.date32())
-    units = [unit for unit, size in UNITS.items() if all(value % size == 0 for value in there)]
+    units = [unit for unit, size in UNITS.items() if all(value % size == 0 for value in present)]
     unit, zone = draw(st.sampled_from(units)), draw(st.sampled_from(ZONES))
     counts = [None if value is None else value // UNITS[unit] for value in values]
     return pa.array(counts, pa.int64()).cast(pa.timestamp(unit, zone))

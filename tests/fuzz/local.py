@@ -61,7 +61,9 @@ def prepared(job: Job, folder: Path) -> Prepared:
         for table in rows_by_item(packed, user_offsets, None, source.item_type, buckets)
     ]
     feature_groups = tuple(
-        (modality, group) for modality, each in enumerate(features.values()) for group in grouped_pieces(each)
+        (modality, group)
+        for modality, modality_source in enumerate(features.values())
+        for group in grouped_pieces(modality_source)
     )
     rows += [
         table
@@ -106,13 +108,13 @@ def _written(folder: Path, dropped: int) -> Prepared:
         )
 
     def ids(name: str, external: str, number: str) -> pa.Array:
-        found = table(name).sort_by(number)
-        assert found[number].to_pylist() == list(range(len(found)))
-        return one_array(found[external])
+        result = table(name).sort_by(number)
+        assert result[number].to_pylist() == list(range(len(result)))
+        return one_array(result[external])
 
     def columns(name: str, *wanted: str) -> list[list[Any]]:
-        found = table(name)
-        return [found[column].to_pylist() for column in wanted]
+        result = table(name)
+        return [result[column].to_pylist() for column in wanted]
 
     pairs = {split: list(zip(*columns(f"interactions/{split}", USER, ITEM), strict=True)) for split in SPLITS}
     vectors = dict(zip(*columns("features/image", ITEM, "vector"), strict=True))

@@ -64,11 +64,11 @@ def read(content: bytes) -> np.ndarray | str:
 
 
 def agrees_with_numpy(content: bytes) -> None:
-    found = read(content)
-    if isinstance(found, np.ndarray):
+    result = read(content)
+    if isinstance(result, np.ndarray):
         with np.errstate(over="ignore"):
-            wanted = np.load(io.BytesIO(content), allow_pickle=False).astype(found.dtype)
-        np.testing.assert_array_equal(found, wanted)
+            wanted = np.load(io.BytesIO(content), allow_pickle=False).astype(result.dtype)
+        np.testing.assert_array_equal(result, wanted)
 
 
 @amount

@@ -22,8 +22,8 @@ from tests.fuzz.values import KINDS, columns
 @amount
 @given(st.data())
 def test_round_trip(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(sorted(KINDS)))
-    raw = data.draw(columns(kind, data.draw(st.integers(0, 10))))
+    id_type = data.draw(st.sampled_from(sorted(KINDS)))
+    raw = data.draw(columns(id_type, data.draw(st.integers(0, 10))))
     wanted = canonical_type(raw.type)
     if wanted is None:
         return
@@ -38,8 +38,8 @@ def test_round_trip(data: st.DataObject) -> None:
         return
     assert as_written(ids) == as_written(raw)
     ids = ids.drop_null()
-    distinct, place = ranked(ids)
-    assert as_written(distinct.take(pa.array(place))) == as_written(ids)
+    distinct, position = ranked(ids)
+    assert as_written(distinct.take(pa.array(position))) == as_written(ids)
     assert len({repr(value) for value in as_written(distinct)}) == len(distinct)
     shuffled = ids.take(pa.array(data.draw(st.permutations(range(len(ids)))), pa.int64()))
     assert sorted(hashes(shuffled).tolist()) == sorted(hashes(ids).tolist())
@@ -49,6 +49,6 @@ def test_round_trip(data: st.DataObject) -> None:
         data.draw(st.lists(st.sampled_from(nodes.tolist()), unique=True).map(sorted)) if len(nodes) else []
     )
     exchange = Exchange(None, np.asarray([0, max(len(nodes), 1)], np.int64), 0)
-    found = fetch_external_ids(torch.tensor(asked, dtype=torch.int64), exchange, LocalIds(nodes, distinct))
-    assert found.type == distinct.type
-    assert as_written(found) == as_written(distinct.take(pa.array(asked, pa.int64())))
+    result = fetch_external_ids(torch.tensor(asked, dtype=torch.int64), exchange, LocalIds(nodes, distinct))
+    assert result.type == distinct.type
+    assert as_written(result) == as_written(distinct.take(pa.array(asked, pa.int64())))

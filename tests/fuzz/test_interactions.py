@@ -32,7 +32,7 @@ CELLS = (
 )
 
 
-def told(call: Callable[[], Prepared]) -> Prepared | str:
+def outcome(call: Callable[[], Prepared]) -> Prepared | str:
     try:
         return call()
     except InputError as error:
@@ -46,19 +46,19 @@ def plain(array: pa.Array) -> pa.Array:
     return array.cast(pa.string()) if pa.types.is_string_view(array.type) else array
 
 
-def check(found: Prepared, users: list[Any], items: list[Any], catalogue: set[Any]) -> None:
+def check(result: Prepared, users: list[Any], items: list[Any], catalogue: set[Any]) -> None:
     pairs = [
         (user, item) for user, item in zip(users, items, strict=True) if user is not None and item is not None
     ]
-    numbers = [pair for split in found.pairs.values() for pair in split]
-    known = as_written(found.users), as_written(found.items)
+    numbers = [pair for split in result.pairs.values() for pair in split]
+    known = as_written(result.users), as_written(result.items)
     assert sorted(map(repr, known[0])) == sorted({repr(user) for user, _ in pairs})
     assert sorted(map(repr, known[1])) == sorted(map(repr, catalogue))
     made = [(known[0][user], known[1][item]) for user, item in numbers]
     assert len(made) == len(set(made)) == len(set(pairs))
     assert set(made) == set(pairs)
-    assert found.dropped == len(users) - len(made)
-    assert len(found.vectors) == len(catalogue)
+    assert result.dropped == len(users) - len(made)
+    assert len(result.vectors) == len(catalogue)
 
 
 @amount
@@ -66,48 +66,48 @@ def check(found: Prepared, users: list[Any], items: list[Any], catalogue: set[An
 def test_tables(data: st.DataObject) -> None:
     size = data.draw(st.integers(0, 12))
     kinds = [data.draw(st.sampled_from(sorted(KINDS))) for _ in range(2)]
-    users, items = (data.draw(columns(kind, size)) for kind in kinds)
-    with folder() as place:
+    users, items = (data.draw(columns(id_type, size)) for id_type in kinds)
+    with folder() as work:
         try:
             pq.write_table(
                 pa.table({"user_id": users, "item_id": items}),
-                place / "raw/interactions.parquet",
+                work / "raw/interactions.parquet",
                 row_group_size=data.draw(st.integers(1, 12)),
             )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return  # Parquet cannot hold it
-        read = pq.read_table(place / "raw/interactions.parquet")
+        read = pq.read_table(work / "raw/interactions.parquet")
         users, items = (plain(read[name].combine_chunks()) for name in ("user_id", "item_id"))
         distinct = items.drop_null().unique() if canonical_type(items.type) else pa.array([0])
         if pa.types.is_floating(distinct.type):
             distinct = pa.array(sorted({key(v) for v in distinct.to_pylist()} - {None}), distinct.type)
         pq.write_table(
             pa.table({"item_id": distinct, "vector": vectors([[1.0, 2.0]] * len(distinct))}),
-            place / "raw/image.parquet",
+            work / "raw/image.parquet",
         )
-        found = told(lambda: prepared(make_job(place, buckets=2), place))
-        if isinstance(found, Prepared):
-            check(found, as_written(users), as_written(items), set(as_written(distinct)))
+        result = outcome(lambda: prepared(make_job(work, buckets=2), work))
+        if isinstance(result, Prepared):
+            check(result, as_written(users), as_written(items), set(as_written(distinct)))
         else:
-            assert re.match(r"\S+/(interactions|image)\.parquet|data\.", found), found
+            assert re.match(r"\S+/(interactions|image)\.parquet|data\.", result), result
 
 
 @amount
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=12))
 def test_csv(rows: list[tuple[str, str]]) -> None:
-    with folder() as place:
-        with (place / "raw/log.csv").open("w", newline="", encoding="utf-8") as stream:
+    with folder() as work:
+        with (work / "raw/log.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerows([("user_id", "item_id"), *rows])
         users, items = ([_cell(row[side]) for row in rows] for side in (0, 1))
         users, items = _ids(users), _ids(items)
         distinct = sorted({item for item in items if item is not None})
-        kind = pa.int64() if isinstance(next(iter(distinct), None), int) else pa.string()
-        table = {"item_id": pa.array(distinct, kind), "vector": vectors([[1.0, 2.0]] * len(distinct))}
-        pq.write_table(pa.table(table), place / "raw/image.parquet")
-        found = told(lambda: prepared(make_job(place, interactions="log.csv", buckets=2), place))
-        if isinstance(found, Prepared):
-            check(found, users, items, set(distinct))
+        id_type = pa.int64() if isinstance(next(iter(distinct), None), int) else pa.string()
+        table = {"item_id": pa.array(distinct, id_type), "vector": vectors([[1.0, 2.0]] * len(distinct))}
+        pq.write_table(pa.table(table), work / "raw/image.parquet")
+        result = outcome(lambda: prepared(make_job(work, interactions="log.csv", buckets=2), work))
+        if isinstance(result, Prepared):
+            check(result, users, items, set(distinct))
 
 
 def _cell(text: str) -> str | None:
@@ -130,16 +130,16 @@ def _ids(cells: list[str | None]) -> list[Any]:
 @example([(246, 1)], False)
 @example([(214, 2)], False)  # a row group's copy of a column's type
 def test_flipped_parquet(flips: list[tuple[int, int]], of_features: bool) -> None:
-    with folder() as place:
+    with folder() as work:
         pq.write_table(
-            pa.table({"user_id": ["a", "b", "a"], "item_id": [0, 1, 1]}), place / "raw/interactions.parquet"
+            pa.table({"user_id": ["a", "b", "a"], "item_id": [0, 1, 1]}), work / "raw/interactions.parquet"
         )
         pq.write_table(
-            pa.table({"item_id": [0, 1], "vector": vectors([[1, 2], [3, 4]])}), place / "raw/image.parquet"
+            pa.table({"item_id": [0, 1], "vector": vectors([[1, 2], [3, 4]])}), work / "raw/image.parquet"
         )
-        path = place / "raw" / ("image.parquet" if of_features else "interactions.parquet")
+        path = work / "raw" / ("image.parquet" if of_features else "interactions.parquet")
         content = bytearray(path.read_bytes())
         for at, change in flips:
             content[at % len(content)] ^= change
         path.write_bytes(content)
-        told(lambda: prepared(make_job(place, buckets=2), place))
+        outcome(lambda: prepared(make_job(work, buckets=2), work))

@@ -52,15 +52,15 @@ def test_any_layout_gives_the_same_dataset(data: st.DataObject) -> None:
         "min_interactions": data.draw(st.sampled_from([0, 2])),
         "buckets": data.draw(st.integers(1, 3)),
     }
-    with folder() as place, pytest.MonkeyPatch.context() as patch:
-        write_plainly(table, place / "raw")
-        written = write_anyhow(data.draw, table, place / "raw")
+    with folder() as path, pytest.MonkeyPatch.context() as patch:
+        write_plainly(table, path / "raw")
+        written = write_anyhow(data.draw, table, path / "raw")
         plain = make_job(
-            place, interactions="plain.parquet", modalities={"image": "plain-image.parquet"}, **settings
+            path, interactions="plain.parquet", modalities={"image": "plain-image.parquet"}, **settings
         )
-        other = make_job(place, interactions="events", modalities={"image": "image"}, **settings)
-        wanted = published(plain, place / "plain")
+        other = make_job(path, interactions="events", modalities={"image": "image"}, **settings)
+        wanted = published(plain, path / "plain")
         if data.draw(st.booleans()):
             patch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", SMALL_BLOCK)
-        found = published(other, place / "other")
-    assert found == wanted, written
+        result = published(other, path / "other")
+    assert result == wanted, written

@@ -117,8 +117,8 @@ def test_a_changed_tree(file: Path, tree: dict[str, Any]) -> None:
 )
 def test_a_changed_text(file: Path, edits: list[tuple[int, int, str]]) -> None:
     text = LEAST
-    for place, removed, added in edits:
-        text = text[:place] + added + text[place + removed :]
+    for offset, removed, added in edits:
+        text = text[:offset] + added + text[offset + removed :]
     is_a_job_or_refused(file, text)
 
 

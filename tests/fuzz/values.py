@@ -69,9 +69,9 @@ KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
 
 
 @st.composite
-def columns(draw: Callable[[Any], Any], kind: str, size: int, nulls: bool = True) -> pa.Array:
+def columns(draw: Callable[[Any], Any], id_type: str, size: int, nulls: bool = True) -> pa.Array:
     """``size`` values of ``kind`` out of a few, so that some repeat."""
-    dtype, values = KINDS[kind]
+    dtype, values = KINDS[id_type]
     pool = draw(st.lists(values, min_size=1, max_size=5))
     element = st.sampled_from(pool) | st.none() if nulls else st.sampled_from(pool)
     drawn = draw(st.lists(element, min_size=size, max_size=size))

@@ -57,26 +57,26 @@ class Found:
 
 
 def observe(number: int, job: Job, device: str) -> Found:
-    trainer, found = make_trainer(number, job, device), Found()
+    trainer, result = make_trainer(number, job, device), Found()
     for place in range(STEPS):
         epoch, step = divmod(place, trainer.sampler.steps)
         if step == 0 and epoch:
             trainer.publish_lists()
-        found.losses.append(trainer.step(trainer.batch(epoch, step)))
+        result.losses.append(trainer.step(trainer.batch(epoch, step)))
     state, exchange, graph = trainer.state, trainer.exchange, trainer.graph
     assert state.table.rows.device.type == device
-    views = {m: each.graph(exchange) for m, each in state.lists.items()}
+    views = {m: of_modality.graph(exchange) for m, of_modality in state.lists.items()}
     exact = exact_rows(
         Trained(model=state.model, id_rows=state.table.rows, graph=graph, views=views, exchange=exchange)
     )
     users, items = (exact.index_select(0, nodes.to(exact.device)) for nodes in (graph.users, graph.items))
-    found.ranked = rank(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
+    result.ranked = rank(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
     dense = state.generator.state()
-    found.rows = {"ID": state.table.rows.cpu(), "final": exact.cpu(), **dense}
+    result.rows = {"ID": state.table.rows.cpu(), "final": exact.cpu(), **dense}
     state.generator.load(dense)
     again = state.generator.state()
     assert all(torch.equal(again[name], value) for name, value in dense.items())
-    return found
+    return result
 
 
 def observe_all(number: int, output: Path, workers: int, device: str) -> dict[str, Found]:
@@ -101,7 +101,7 @@ def output(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def found(output, request) -> dict[str, list[dict[str, Found]]]:
+def result(output, request) -> dict[str, list[dict[str, Found]]]:
     """Device -> what each worker found, by variant."""
     return {
         device: on(device, request.param, observe_all, output, request.param, device) for device in DEVICES
@@ -109,9 +109,9 @@ def found(output, request) -> dict[str, list[dict[str, Found]]]:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_gpu_trains_and_ranks_like_the_cpu(found, name):
+def test_a_gpu_trains_and_ranks_like_the_cpu(result, name):
     rough = 0.03 if "bf16" in name else 1e-4
-    for device, host in zip(found["cuda"], found["cpu"], strict=True):
+    for device, host in zip(result["cuda"], result["cpu"], strict=True):
         ours, theirs = device[name], host[name]
         for losses, expected in zip(ours.losses, theirs.losses, strict=True):
             assert losses == pytest.approx(expected, rel=rough, abs=rough)

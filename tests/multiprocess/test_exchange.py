@@ -54,7 +54,9 @@ def check_fetch(case: Case) -> None:
     table, factors = case.table(3), [case.table(3) for _ in range(case.workers)]
     own = table[case.mine].clone().requires_grad_()
     route = case.exchange.route(case.ids)
-    asked = np.concatenate([each[(each >= case.mine.start) & (each < case.mine.stop)] for each in case.asks])
+    asked = np.concatenate(
+        [of_rank[(of_rank >= case.mine.start) & (of_rank < case.mine.stop)] for of_rank in case.asks]
+    )
     assert route.requested.tolist() == (asked - case.mine.start).tolist()
     assert sum(route.received_counts) == len(case.ids)
     fetched = case.exchange.fetch(route, own.index_select(0, route.requested))

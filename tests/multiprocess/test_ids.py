@@ -48,11 +48,11 @@ def fetch(rank: int, world_size: int, kinds: list[str]) -> list[list[object]]:
     exchange = Exchange(dist.group.WORLD if world_size > 1 else None, bounds, rank)
     own = np.arange(bounds[rank] + 1, bounds[rank + 1])
     results = []
-    for kind in kinds:
-        local = LocalIds(own, IDS[kind].take(pa.array(own)))
+    for id_type in kinds:
+        local = LocalIds(own, IDS[id_type].take(pa.array(own)))
         for wanted in (wish(rank, world_size), torch.empty(0, dtype=torch.int64)):
             got = fetch_external_ids(wanted, exchange, local)
-            plain = IDS[kind].dictionary_decode() if kind == "dictionary" else IDS[kind]
+            plain = IDS[id_type].dictionary_decode() if id_type == "dictionary" else IDS[id_type]
             assert got.type == plain.type
             got.validate(full=True)
             results.append(got.to_pylist())
@@ -72,8 +72,8 @@ def test_ids_of_every_type_come_back_exactly(world_size: int) -> None:
     for rank, results in enumerate(shards):
         chosen = wish(rank, world_size).tolist()
         assert len(chosen) > 5
-        for kind, got, none in zip(kinds, results[::2], results[1::2], strict=True):
-            assert got == [IDS[kind][node].as_py() for node in chosen], kind
+        for id_type, got, none in zip(kinds, results[::2], results[1::2], strict=True):
+            assert got == [IDS[id_type][node].as_py() for node in chosen], id_type
             assert none == []
 
 

@@ -71,29 +71,31 @@ def run_all(rank: int, folder: Path, workers: int) -> Found:
     def job(*sets: str, modalities: int = 2) -> Job:
         return make_job(folder / f"graph-{modalities}", modalities, workers, *sets)
 
-    found = Found()
+    actual = Found()
     for name, sets in CURVES.items():
-        found.curves[name] = curve(rank, job(*sets))
+        actual.curves[name] = curve(rank, job(*sets))
     for name, sets in DRAWN.items():
-        found.draws[name] = draws(rank, job(*SAMPLED, *sets))
+        actual.draws[name] = draws(rank, job(*SAMPLED, *sets))
     if workers == 2:
-        found.dense = {
+        actual.dense = {
             name: [losses["total"] for losses in curve(rank, job(*sets), 4)] for name, sets in DENSE.items()
         }
-        found.wire = on_the_wire(rank, job(*SAMPLED, "training.wire=bf16"), job(*SAMPLED))
-        found.moved = {modalities: largest_moments(rank, job(modalities=modalities)) for modalities in (1, 3)}
-        found.refusals = {
+        actual.wire = on_the_wire(rank, job(*SAMPLED, "training.wire=bf16"), job(*SAMPLED))
+        actual.moved = {
+            modalities: largest_moments(rank, job(modalities=modalities)) for modalities in (1, 3)
+        }
+        actual.refusals = {
             name: refusal(rank, job(*sets), spoil) for name, (sets, spoil, *_) in BROKEN.items()
         }
     if workers < 3:
         for name, sets in LOOPS.items():
             here = folder / name
-            found.whole[name] = train(rank, job(*sets, "training.epochs=4"), here / f"whole-{workers}")
+            actual.whole[name] = train(rank, job(*sets, "training.epochs=4"), here / f"whole-{workers}")
             train(rank, job(*sets, "training.epochs=3"), here / f"until-3-by-{workers}", every=4)
-    found.metrics = evaluate_and_export(rank, job(*LOOP), folder)
+    actual.metrics = evaluate_and_export(rank, job(*LOOP), folder)
     if workers == 2:
-        found.resumed = resume_all(rank, folder, workers)
-    return found
+        actual.resumed = resume_all(rank, folder, workers)
+    return actual
 
 
 def resume_all(rank: int, folder: Path, workers: int) -> dict[str, dict[int, Trained]]:
@@ -161,7 +163,7 @@ def test_loss_curves_do_not_depend_on_the_number_of_workers(runs, name):
 def draws(rank: int, job: Job) -> list[Drawn]:
     """The first steps' draws, by node ids."""
     trainer = make_trainer(rank, job)
-    found = []
+    actual = []
     for step in range(4):
         batch = trainer.batch(0, step)
         pairs = torch.stack(
@@ -170,18 +172,18 @@ def draws(rank: int, job: Job) -> list[Drawn]:
         hop = trainer.sampler.training.sample(trainer.exchange.route(batch.nodes), 3, step)
         rows = torch.repeat_interleave(batch.nodes, hop.counts)
         edges = set(zip(rows.tolist(), hop.nodes.tolist(), hop.weight.tolist(), strict=True))
-        found.append(Drawn(sorted(map(tuple, pairs.tolist())), batch.candidates.tolist(), edges))
-    return found
+        actual.append(Drawn(sorted(map(tuple, pairs.tolist())), batch.candidates.tolist(), edges))
+    return actual
 
 
 @pytest.mark.parametrize("by", DRAWN)
 def test_the_global_batch_is_the_same_for_any_number_of_workers(runs, by):
     for step in range(4):
-        (one,) = (found.draws[by][step] for found in runs[1])
+        (one,) = (actual.draws[by][step] for actual in runs[1])
         assert len(one.pairs) > 0
         assert len(one.edges) > 3 * len(one.pairs)
         for workers in (2, 3):
-            shares = [found.draws[by][step] for found in runs[workers]]
+            shares = [actual.draws[by][step] for actual in runs[workers]]
             assert sorted(pair for share in shares for pair in share.pairs) == one.pairs
             assert set.union(*(share.edges for share in shares)) == one.edges
             assert all(share.candidates == one.candidates for share in shares)
@@ -197,8 +199,8 @@ def largest_moments(rank: int, job: Job) -> dict[str, float]:
             trainer.step(trainer.batch(epoch, step))
     engines = {"generator": trainer.state.generator, "critic": trainer.state.critic}
     result = {
-        f"{kind}.{name}": float(value.abs().max())
-        for kind, engine in engines.items()
+        f"{module_name}.{name}": float(value.abs().max())
+        for module_name, engine in engines.items()
         for name, value in engine.state().items()
         if name.startswith("exp_avg.")
     }
@@ -209,9 +211,9 @@ def largest_moments(rank: int, job: Job) -> dict[str, float]:
 
 @pytest.mark.parametrize("modalities", [1, 3])
 def test_every_parameter_and_every_row_gets_a_gradient(runs, modalities):
-    for found in runs[2]:
-        assert len(found.moved[modalities]) > 10
-        assert [name for name, value in found.moved[modalities].items() if value == 0] == []
+    for actual in runs[2]:
+        assert len(actual.moved[modalities]) > 10
+        assert [name for name, value in actual.moved[modalities].items() if value == 0] == []
 
 
 def test_zero_stages_train_alike_and_bf16_nearly(runs):
@@ -236,11 +238,11 @@ def on_the_wire(rank: int, narrow: Job, wide: Job) -> tuple[list[Losses], int, i
 
 
 def test_bf16_on_the_wire_sends_less_and_trains_nearly_alike(runs):
-    for found in runs[2]:
-        (narrow, wide, *later), less, more = found.wire
+    for actual in runs[2]:
+        (narrow, wide, *later), less, more = actual.wire
         assert less < 0.85 * more
         assert narrow != wide
-        for losses, exact in zip([narrow, *later], found.curves["sampled"], strict=False):
+        for losses, exact in zip([narrow, *later], actual.curves["sampled"], strict=False):
             assert losses["total"] == pytest.approx(exact["total"], rel=0.01)
 
 
@@ -319,7 +321,9 @@ def everything(trainer: Trainer) -> dict[str, Tensor]:
     state = trainer.state
     named = {"rows": state.table.rows, "first": state.table.first_moment, "second": state.table.second_moment}
     named |= {
-        f"list {m} {name}": value for m, each in state.lists.items() for name, value in vars(each).items()
+        f"list {m} {name}": value
+        for m, of_modality in state.lists.items()
+        for name, value in vars(of_modality).items()
     }
     named |= {f"generator {name}": value for name, value in state.generator.state().items()}
     named |= {
@@ -333,18 +337,18 @@ def everything(trainer: Trainer) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_number_that_is_not_finite_stops_all_workers_before_the_update(runs, name):
     term, workers = BROKEN[name][2:]
-    for found in runs[2]:
+    for actual in runs[2]:
         assert re.fullmatch(
             rf"epoch 0, step 1: {term} is (nan|inf) on worker {workers}\. Lower the learning rates, .*",
-            found.refusals[name],
+            actual.refusals[name],
         )
 
 
 @pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 2), (2, 1), (1, 2)])
 def test_a_resume_goes_on_as_if_nothing_had_happened(runs, before, after, name):
-    for found in runs[after]:
-        (all_reports, whole), (reports, state) = found.whole[name], found.resumed[name][before]
+    for actual in runs[after]:
+        (all_reports, whole), (reports, state) = actual.whole[name], actual.resumed[name][before]
         assert [report["epoch"] for report in all_reports] == [1.0, 2.0, 3.0, 4.0]
         assert [report["epoch"] for report in reports] == [3.0, 4.0]
         assert reports[0]["loss/total"] == pytest.approx(all_reports[2]["loss/total"], rel=1e-4)
@@ -363,13 +367,17 @@ def test_metrics_and_exports_do_not_depend_on_the_number_of_workers(runs, folder
     names = sorted(path.relative_to(folder / "export-1") for path in (folder / "export-1").rglob("*.parquet"))
     assert len(names) == 3 * 4  # user rows, item rows and recommendations of four partitions
     for workers in (2, 3):
-        for found in runs[workers]:
+        for actual in runs[workers]:
             for split in ("validation", "test"):
-                assert found.metrics[split] == pytest.approx(one[split], abs=1e-6)
-                popular, wanted = (each["baselines"]["popularity"][split] for each in (found.metrics, one))
+                assert actual.metrics[split] == pytest.approx(one[split], abs=1e-6)
+                popular, wanted = (
+                    of_modality["baselines"]["popularity"][split] for of_modality in (actual.metrics, one)
+                )
                 assert popular == pytest.approx(wanted, abs=1e-12)
                 for modality, wanted in one["without"].items():
-                    assert found.metrics["without"][modality][split] == pytest.approx(wanted[split], abs=1e-6)
+                    assert actual.metrics["without"][modality][split] == pytest.approx(
+                        wanted[split], abs=1e-6
+                    )
         for name in names:
             ours, theirs = (pq.read_table(folder / f"export-{w}" / name) for w in (workers, 1))
             assert ours.schema == theirs.schema

@@ -97,26 +97,26 @@ def observe(rank: int, folder: Path, workers: int) -> Observed:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_scores_are_those_of_id_rows_and_of_projected_features(tmp_path, workers):
     publish_graph(make_job(tmp_path))
-    found = run_workers(workers, observe, tmp_path, workers, timeout=120)
-    join = lambda name: np.concatenate([getattr(each, name) for each in found])  # noqa: E731
+    result = run_workers(workers, observe, tmp_path, workers, timeout=120)
+    join = lambda name: np.concatenate([getattr(worker, name) for worker in result])  # noqa: E731
     id_rows, is_item, before = join("id_rows"), join("is_item"), join("before")
     visual = np.zeros((len(id_rows), COLUMNS))
     for m in ("image", "text"):
-        x = np.concatenate([each.features[m] for each in found]).astype(float)
-        weight, bias = (found[0].weights[f"projections.modality_{m}.{name}"] for name in ("weight", "bias"))
+        x = np.concatenate([worker.features[m] for worker in result]).astype(float)
+        weight, bias = (result[0].weights[f"projections.modality_{m}.{name}"] for name in ("weight", "bias"))
         assert weight.shape == (COLUMNS, x.shape[1] - 1)
         visual[is_item] += x[:, :-1] @ weight.T + x[:, -1:] * bias
     visual[~is_item] = id_rows[~is_item, -COLUMNS:]
     wanted = np.concatenate([id_rows[:, :-COLUMNS], visual], 1)
     np.testing.assert_allclose(join("exact"), wanted, atol=1e-5)
-    for each in found:
-        np.testing.assert_allclose(each.sampled, wanted[each.nodes], atol=1e-5)
+    for worker in result:
+        np.testing.assert_allclose(worker.sampled, wanted[worker.nodes], atol=1e-5)
     # a pair's loss from gamma_u . gamma_i + theta_u . E f_i, the negative's subtracted
     user, positive, negative = (wanted[join("pairs")[:, column]] for column in range(3))
     margin = (user * (positive - negative)).sum(1)
-    assert found[0].bpr == pytest.approx(np.log1p(np.exp(-margin)).mean(), abs=1e-5)
+    assert result[0].bpr == pytest.approx(np.log1p(np.exp(-margin)).mean(), abs=1e-5)
     # items have nothing of their own in these columns, users learn theirs
     assert not id_rows[is_item, -COLUMNS:].any()
-    seen = np.unique(np.concatenate([each.nodes for each in found]))
+    seen = np.unique(np.concatenate([worker.nodes for worker in result]))
     users = seen[~is_item[seen]]
     assert (id_rows[users, -COLUMNS:] != before[users, -COLUMNS:]).any(1).mean() > 0.9

@@ -64,7 +64,10 @@ def observe(rank: int, job: Job) -> Observed:
             trainer.step(trainer.batch(epoch, step))
     trainer.publish_lists()
     batch = trainer.batch(2, 0)
-    state, views = trainer.state, {m: each.graph(trainer.exchange) for m, each in trainer.state.lists.items()}
+    state, views = (
+        trainer.state,
+        {m: of_modality.graph(trainer.exchange) for m, of_modality in trainer.state.lists.items()},
+    )
     exact = exact_rows(
         Trained(
             model=state.model,
@@ -93,7 +96,7 @@ def observe(rank: int, job: Job) -> Observed:
         uniform=numpy(uniform(draw, users[:, None], batch.candidates[None])),
         first=trainer.exchange.first,
         id_rows=numpy(state.table.rows),
-        lists={m: numpy(each.published) for m, each in state.lists.items()},
+        lists={m: numpy(of_modality.published) for m, of_modality in state.lists.items()},
         exact=numpy(exact),
         weights={n: numpy(p) for n, p in state.model.named_parameters()},
         losses=trainer.step(batch),  # last: it moves the weights
@@ -104,36 +107,36 @@ def observe(rank: int, job: Job) -> Observed:
 class Dense:
     """The same graph as matrices, in dataset order, and each node's place there: users 0..U-1, then items."""
 
-    place: np.ndarray
+    position: np.ndarray
     adjacency: np.ndarray
     features: dict[str, np.ndarray]
-    has: dict[str, np.ndarray]
+    has_modality: dict[str, np.ndarray]
 
     @property
     def user_of(self) -> np.ndarray:
-        return self.place
+        return self.position
 
     def item(self, nodes: np.ndarray) -> np.ndarray:
-        return self.place[nodes] - USERS
+        return self.position[nodes] - USERS
 
 
 def read_dense(output: Path, modalities: list[str]) -> Dense:
     """From the published dataset and the partitions' id files."""
-    place = []
+    position = []
     for folder in sorted((output / "partitions").glob("part-*")):
-        place.append(pq.read_table(folder / "user_ids.parquet").column("user").to_numpy())
-        place.append(pq.read_table(folder / "item_ids.parquet").column("item").to_numpy() + USERS)
+        position.append(pq.read_table(folder / "user_ids.parquet").column("user").to_numpy())
+        position.append(pq.read_table(folder / "item_ids.parquet").column("item").to_numpy() + USERS)
     adjacency = np.zeros((USERS, ITEMS))
     table = pq.read_table(output / "dataset" / "interactions" / "train")
     adjacency[table.column("user").to_numpy(), table.column("item").to_numpy()] = 1
-    features, has = {}, {}
+    features, has_modality = {}, {}
     for m in modalities:
         table = pq.read_table(output / "dataset" / "features" / m)
         items, x = table.column("item").to_numpy(), np.stack(table.column("vector").to_pylist()).astype(float)
         x = (x - x.mean(0)) / x.std(0)  # partition.standardize
-        features[m], has[m] = np.zeros((ITEMS, x.shape[1])), np.zeros(ITEMS)
-        features[m][items], has[m][items] = x, 1
-    return Dense(np.concatenate(place), adjacency, features, has)
+        features[m], has_modality[m] = np.zeros((ITEMS, x.shape[1])), np.zeros(ITEMS)
+        features[m][items], has_modality[m][items] = x, 1
+    return Dense(np.concatenate(position), adjacency, features, has_modality)
 
 
 def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
@@ -143,10 +146,10 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
     graphs = {m: np.zeros((USERS, ITEMS)) for m in dense.features}
     for w in workers:
         nodes = np.arange(w.first, w.first + len(w.id_rows))
-        ids[dense.place[nodes]] = w.id_rows
+        ids[dense.position[nodes]] = w.id_rows
         for m, lists in w.lists.items():
             row, slot = np.nonzero(lists != EMPTY)
-            graphs[m][dense.place[nodes[row]], dense.item(lists[row, slot])] = 1
+            graphs[m][dense.position[nodes[row]], dense.item(lists[row, slot])] = 1
             assert len(row) > 0
     weights = {name: value.astype(float) for name, value in workers[0].weights.items()}
     dimension = ids.shape[1]
@@ -163,7 +166,7 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
         "w_cat": weights["attention.w_cat"],
         "proj": projections,
     }
-    extended = {m: np.concatenate([x, dense.has[m][:, None]], 1) for m, x in dense.features.items()}
+    extended = {m: np.concatenate([x, dense.has_modality[m][:, None]], 1) for m, x in dense.features.items()}
     rows = oracle.forward(p, dense.adjacency, extended, graphs, heads=4)
     cold = dense.adjacency.sum(0) == 0
     assert cold.any()
@@ -183,7 +186,7 @@ def similar_rows(dense: Dense, item_ids: np.ndarray) -> np.ndarray:
     """[I, D]: unit sums of the ID rows of each item's three most similar items per modality."""
     total = np.zeros_like(item_ids)
     for m, x in dense.features.items():
-        having = np.flatnonzero(dense.has[m])
+        having = np.flatnonzero(dense.has_modality[m])
         unit = oracle.l2_normalize(x[having])
         cosine = unit @ unit.T
         np.fill_diagonal(cosine, -np.inf)
@@ -239,19 +242,19 @@ def check(workers: list[Observed], dense: Dense, names: list[str]) -> None:
         **{f"views {m}": np.concatenate(truth["modality_ids"][m]) for m in names},
     }
     for w in workers:
-        where = dense.place[w.nodes]
+        where = dense.position[w.nodes]
         close(w.final, everything["final"][where])
         for m in names:
             close(w.tower[m], everything[f"tower {m}"][where])
             close(w.views[m], everything[f"views {m}"][where])
-        own = dense.place[np.arange(w.first, w.first + len(w.exact))]
+        own = dense.position[np.arange(w.first, w.first + len(w.exact))]
         close(w.exact, everything["final"][own])
         check_critic_rows(w, dense, truth, names)
     check_losses(workers, dense, everything, truth, names)
 
 
 def check_critic_rows(w: Observed, dense: Dense, truth: dict, names: list[str]) -> None:
-    users, items = dense.place[w.batch_users], dense.item(w.candidates)
+    users, items = dense.position[w.batch_users], dense.item(w.candidates)
     assert sorted(items) == list(range(ITEMS))
     known = dense.adjacency[users][:, items]
     for m, fake in zip(names, w.fakes, strict=True):
@@ -262,15 +265,15 @@ def check_critic_rows(w: Observed, dense: Dense, truth: dict, names: list[str]) 
 
 
 def check_losses(workers: list[Observed], dense: Dense, rows: dict, truth: dict, names: list[str]) -> None:
-    pairs = dense.place[np.concatenate([w.pairs for w in workers])]
-    users = dense.place[np.concatenate([w.batch_users for w in workers])]
+    pairs = dense.position[np.concatenate([w.pairs for w in workers])]
+    users = dense.position[np.concatenate([w.batch_users for w in workers])]
     assert len(set(users)) == len(users)
     final = rows["final"]
     bpr = oracle.bpr(*(final[pairs[:, side]] for side in range(3)))
     contrastive = sum(oracle.contrastive(rows[f"views {m}"][users], final[users]) for m in names)
     ids = np.zeros_like(final)
     for w in workers:
-        ids[dense.place[np.arange(w.first, w.first + len(w.id_rows))]] = w.id_rows
+        ids[dense.position[np.arange(w.first, w.first + len(w.id_rows))]] = w.id_rows
     l2 = 0.5 * (ids[pairs] ** 2).sum() / len(pairs)
     tower_l2 = 0.5 * sum((rows[f"tower {m}"][pairs] ** 2).sum() for m in names) / ITEMS
     for w in workers:

@@ -90,13 +90,13 @@ def twin_gradients(world: World, batch: Batch) -> dict[str, Tensor]:
     p["id"] = leaf(np.concatenate([world.p["user_id"], world.p["item_id"]]))
     p["proj"] = {m: (leaf(weight), leaf(bias)) for m, (weight, bias) in world.p["proj"].items()}
     twin_objective(p, world, batch).backward()
-    found = {f"attention.{name}": p[name].grad for name in ("w_q", "w_k", "w_cat")} | {"id": p["id"].grad}
+    result = {f"attention.{name}": p[name].grad for name in ("w_q", "w_k", "w_cat")} | {"id": p["id"].grad}
     for m, (weight, bias) in p["proj"].items():
-        found |= {
+        result |= {
             f"projections.modality_{m}.weight": weight.grad,
             f"projections.modality_{m}.bias": bias.grad,
         }
-    return found
+    return result
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
@@ -139,8 +139,8 @@ def test_twin_equals_finite_differences_of_the_oracle(modalities):
             for sign in (1, -1):
                 p = copy.deepcopy(world.p)
                 array = p
-                for each in path:
-                    array = array[each]
+                for attribute in path:
+                    array = array[attribute]
                 array[at] += sign * step
                 values.append(oracle_objective(p, world, batch))
             assert (values[0] - values[1]) / (2 * step) == pytest.approx(gradient[at], rel=1e-4, abs=1e-8), (

@@ -69,11 +69,11 @@ def observe(rank: int, job: Job) -> Observed:
     assert batch.graph.similar is not None
     gather = batch.graph.similar.gather
     table = lambda x: dict(zip(batch.nodes.tolist(), x.detach().double().numpy(), strict=True))  # noqa: E731
-    places = np.searchsorted(batch.batch_users.numpy(), batch.users.numpy())
+    positions = np.searchsorted(batch.batch_users.numpy(), batch.users.numpy())
     return Observed(
         pairs=np.stack([batch.nodes[p].numpy() for p in (batch.users, batch.positives, batch.negatives)], 1),
         candidates=batch.candidates.numpy(),
-        known=batch.known.numpy()[places],
+        known=batch.known.numpy()[positions],
         final=table(rows.final),
         similar=table(rows.similar),
         propagated=table(torch.stack(tuple(rows.layers)).mean(0)),

@@ -44,27 +44,27 @@ def test_a_local_command_then_a_cluster_then_submit_jobs_and_serve(tmp_path):
     home.mkdir()
     output = []
 
-    def said(done: subprocess.CompletedProcess[str]) -> str:
+    def output_of(done: subprocess.CompletedProcess[str]) -> str:
         output.append(done.stdout + done.stderr)
         assert done.returncode == 0, output[-1]
         return output[-1]
 
-    said(_alone(home, tmp_path, "doctor"))
+    output_of(_alone(home, tmp_path, "doctor"))
     token = (home / ".ray" / "auth_token").read_text()
-    said(_alone(home, tmp_path, "synthesize", "raw", *DATA, "--modality=text=4"))
+    output_of(_alone(home, tmp_path, "synthesize", "raw", *DATA, "--modality=text=4"))
     with started_head(variables=_home(home)) as head:
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{head.address}/api/version", timeout=30)
         at = ("--address", head.address)
         settings = [part for override in SMALLER for part in ("--set", override)]
-        sent = said(head.command(tmp_path, "submit", str(ROOT / "jobs/demo.yaml"), *at, *settings))
+        sent = output_of(head.command(tmp_path, "submit", str(ROOT / "jobs/demo.yaml"), *at, *settings))
         assert ": succeeded" in sent.splitlines()[-1]
         job = sent.split("submitted ")[1].split()[0]
-        assert said(head.command(tmp_path, "jobs", "list", *at)).startswith(f"{job}  succeeded")
-        assert "status:      succeeded" in said(head.command(tmp_path, "jobs", "status", job, *at))
-        assert "export: " in said(head.command(tmp_path, "jobs", "logs", job, *at))
-        assert "had ended already" in said(head.command(tmp_path, "jobs", "stop", job, *at))
-        assert "ok    ray " in said(head.command(tmp_path, "doctor", "--address", head.gcs))
+        assert output_of(head.command(tmp_path, "jobs", "list", *at)).startswith(f"{job}  succeeded")
+        assert "status:      succeeded" in output_of(head.command(tmp_path, "jobs", "status", job, *at))
+        assert "export: " in output_of(head.command(tmp_path, "jobs", "logs", job, *at))
+        assert "had ended already" in output_of(head.command(tmp_path, "jobs", "stop", job, *at))
+        assert "ok    ray " in output_of(head.command(tmp_path, "doctor", "--address", head.gcs))
         served = _serve(head, tmp_path)
     assert served.returncode == 0, served.stderr
     output.append(served.stdout + served.stderr)

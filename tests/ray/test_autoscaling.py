@@ -110,9 +110,9 @@ def _machines(head: Head, count: int, seconds: float = 0.0) -> set[str]:
     """The nodes alive when there are ``count`` of them, which has to be within ``seconds``."""
     done = _python(head, _ALIVE, head.gcs, str(count), str(seconds))
     assert done.returncode == 0, done.stderr
-    found = set(json.loads(done.stdout.splitlines()[-1]))
-    assert len(found) == count
-    return found
+    result = set(json.loads(done.stdout.splitlines()[-1]))
+    assert len(result) == count
+    return result
 
 
 @pytest.fixture(scope="module")

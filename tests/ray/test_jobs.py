@@ -33,15 +33,15 @@ def test_a_job_is_listed_shown_and_stopped(tmp_path):
         )
         assert sent.stdout.split() == ["waits"], sent.stderr
 
-        def said(*arguments: str, status: int = 0) -> str:
+        def output_of(*arguments: str, status: int = 0) -> str:
             done = head.command(tmp_path, "jobs", *arguments, "--address", head.address)
             assert done.returncode == status, done.stdout + done.stderr
             return done.stdout
 
-        assert wait_until(lambda: "hello" in said("logs", "waits", "--no-follow"), 60)
-        assert said("list").startswith("waits  running ")
-        assert "status:      running" in said("status", "waits")
-        assert "waits is stopping" in said("stop", "waits")
-        assert "waits: stopped" in said("logs", "waits", status=1)
-        assert "waits had ended already" in said("stop", "waits")
-        said("status", "nobody", status=2)
+        assert wait_until(lambda: "hello" in output_of("logs", "waits", "--no-follow"), 60)
+        assert output_of("list").startswith("waits  running ")
+        assert "status:      running" in output_of("status", "waits")
+        assert "waits is stopping" in output_of("stop", "waits")
+        assert "waits: stopped" in output_of("logs", "waits", status=1)
+        assert "waits had ended already" in output_of("stop", "waits")
+        output_of("status", "nobody", status=2)

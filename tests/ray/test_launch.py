@@ -229,9 +229,9 @@ def test_workers_that_can_never_start_are_refused_in_seconds(cluster):
 
 
 def test_a_path_that_a_machine_does_not_see_is_named_with_the_machine(cluster, tmp_path):
-    found = unseen({"data.path": str(tmp_path), "output": str(tmp_path / "none")})
-    assert list(found) == ["output"]
-    assert found["output"].count(".") == 3  # an address
+    result = unseen({"data.path": str(tmp_path), "output": str(tmp_path / "none")})
+    assert list(result) == ["output"]
+    assert result["output"].count(".") == 3  # an address
     assert unseen({}) == {}
 
 

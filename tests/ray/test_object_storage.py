@@ -80,10 +80,10 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, fold
 
     s3 = client(endpoint)
     names = [
-        found["Key"]
+        result["Key"]
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket="runs", Prefix="out/")
-        for found in page["Contents"]
-        if not found["Key"].endswith("/")
+        for result in page["Contents"]
+        if not result["Key"].endswith("/")
     ]
     content = {
         name.removeprefix("out/"): s3.get_object(Bucket="runs", Key=name)["Body"].read() for name in names
@@ -110,8 +110,8 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, fold
     lists = [name for name in content if name.startswith("export/recommendations/")]
     assert sum(pq.read_table(io.BytesIO(content[name])).num_rows for name in lists) == 120
 
-    shown = remote.stdout + remote.stderr
-    assert SECRET not in shown
+    output = remote.stdout + remote.stderr
+    assert SECRET not in output
     assert [name for name, data in content.items() if SECRET.encode() in data] == []
 
     again = head.command(folder, "submit", "remote.yaml", "--address", head.address)

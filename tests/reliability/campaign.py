@@ -167,16 +167,16 @@ class Campaign:
     ) -> None:
         """After the fault: what is there must be whole or nothing; then repeat until done, and compare."""
         expected = local(self.reference(case.workers, case.stage)).essence(case.stage)
-        there = published.essence(case.stage)
-        if there not in (None, expected) or (status == 0 and there is None):
+        published_files = published.essence(case.stage)
+        if published_files not in (None, expected) or (status == 0 and published_files is None):
             raise Failed(f"status {status}, and what is published is wrong:\n" + "\n".join(command.lines))
         seconds = command.seconds
         if status != 0:
-            told = [line for line in command.lines if line.startswith("error: ")]
-            if status > 0 and len(told) != 1:
+            messages = [line for line in command.lines if line.startswith("error: ")]
+            if status > 0 and len(messages) != 1:
                 raise Failed(f"status {status} without one message:\n" + "\n".join(command.lines))
             result.detected = (
-                told[0].removeprefix("error: ") if told else f"status {status}, nothing published"
+                messages[0].removeprefix("error: ") if messages else f"status {status}, nothing published"
             )
             result.recovered = remedy
             second = again()
@@ -233,7 +233,7 @@ class Campaign:
                 store.share = 0.15
             status = first.end(_STORE_SECONDS)
             store.share = 0.0
-            kinds = ", ".join(f"{count} {kind}" for kind, count in store.spoiled.items() if count)
+            kinds = ", ".join(f"{count} {fault}" for fault, count in store.spoiled.items() if count)
             result.injected = f"requests spoiled: {kinds or 'none'}"
             result.detected = "requests sent again"
             if not kinds:
@@ -330,10 +330,10 @@ class Campaign:
         result.injected = f"SIGKILL of the driver; {name} of the latest checkpoint {case.what}"
         second = self.command(case.stage, output, case.workers)
         status = second.end()
-        told = [line for line in second.lines if "damaged" in line and name in line]
-        if not told:
+        messages = [line for line in second.lines if "damaged" in line and name in line]
+        if not messages:
             raise Failed(f"damage of {name} was not told:\n" + "\n".join(second.lines))
-        result.detected = told[0].split(": ", 2)[-1]
+        result.detected = messages[0].split(": ", 2)[-1]
         result.recovered = "the checkpoint before it"
         second.seconds += command.seconds
         self._settle(
@@ -381,7 +381,7 @@ def main() -> None:
 def _known(file: Path | None, chosen: Sequence[Case]) -> list[Result]:
     if file is None or not file.exists():
         return []
-    known = [Result(**{**each, "case": Case(**each["case"])}) for each in json.loads(file.read_text())]
+    known = [Result(**{**record, "case": Case(**record["case"])}) for record in json.loads(file.read_text())]
     return [result for result in known if result.case in chosen]
 
 

@@ -94,9 +94,9 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         groups.setdefault((result.case.kind, result.case.stage), []).append(result)
     for (kind, stage), group in [*groups.items(), (("all", ""), list(results))]:
         itself = sum(not r.lost and r.recovered in ("by itself", "the checkpoint before it") for r in group)
-        told, lost = sum(bool(r.detected) for r in group), sum(r.lost for r in group)
+        detected, lost = sum(bool(r.detected) for r in group), sum(r.lost for r in group)
         yield (
-            f"| {kind} | {stage} | {len(group)} | {told} | {itself} | {len(group) - itself - lost} "
+            f"| {kind} | {stage} | {len(group)} | {detected} | {itself} | {len(group) - itself - lost} "
             f"| {lost} | "
             f"{max(r.seconds for r in group):.0f} s |"
         )

@@ -53,17 +53,17 @@ def kill_raylet(command: Command, rng: random.Random) -> str | None:
 
 
 def _kill(command: Command, rng: random.Random, marks: tuple[str, ...]) -> str | None:
-    found = []
+    result = []
     for process in command.descendants():
         try:
             line = " ".join(process.cmdline())
         except psutil.Error:
             continue
         if any(mark in line for mark in marks) and not any(name in line for name in _NO_WORK):
-            found.append((process, line))
-    if not found:
+            result.append((process, line))
+    if not result:
         return None
-    process, line = rng.choice(sorted(found, key=lambda each: each[0].pid))
+    process, line = rng.choice(sorted(result, key=lambda candidate: candidate[0].pid))
     process.send_signal(signal.SIGKILL)
     return f"SIGKILL of {line.split()[0].split('/')[-1]}"
 
@@ -76,8 +76,8 @@ def damage(path: Path, how: str, rng: random.Random) -> None:
     elif how == "truncated":
         path.write_bytes(content[: rng.randrange(len(content))])
     else:
-        place = rng.randrange(len(content))
-        content[place] ^= 1 << rng.randrange(8)
+        offset = rng.randrange(len(content))
+        content[offset] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
 
 
@@ -124,27 +124,27 @@ class FaultyStore:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._lock:
-            kind = self._rng.choice(self.kinds) if self._rng.random() < self.share else None
-            if kind:
-                self.spoiled[kind] += 1
-        if kind in ("503", "500"):
+            fault = self._rng.choice(self.kinds) if self._rng.random() < self.share else None
+            if fault:
+                self.spoiled[fault] += 1
+        if fault in ("503", "500"):
             text = b"<Error><Code>SlowDown</Code><Message>spoiled by the test</Message></Error>"
             start_response(
-                f"{kind} spoiled", [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))]
+                f"{fault} spoiled", [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))]
             )
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
-        if kind == "reset":
+        if fault == "reset":
             at_once = struct.pack("ii", 1, 0)  # closing then resets
             connection = environ["werkzeug.socket"]
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
             os.dup2(self._ended.fileno(), connection.fileno())  # closes it for all streams of it
             raise ConnectionResetError
-        if kind == "silent":
+        if fault == "silent":
             raise ConnectionResetError  # the server drops the request, and keeps the connection
-        if kind == "slow":
+        if fault == "slow":
             time.sleep(1.0)
         answer = self._moto(environ, start_response)
-        if kind == "short" and environ["REQUEST_METHOD"] == "GET":
+        if fault == "short" and environ["REQUEST_METHOD"] == "GET":
             content = b"".join(answer)
             return [content[: len(content) // 2]]  # less than its Content-Length
         return answer

@@ -59,7 +59,9 @@ class Lives:
         last."""
         result = {}
         for name in sorted({name for name, _ in self.looks}):
-            life = max((looks for (kind, _), looks in self.looks.items() if kind == name), key=len)
+            life = max(
+                (looks for (process_name, _), looks in self.looks.items() if process_name == name), key=len
+            )
             if len(life) >= _SHORT_LIFE:
                 quarter = len(life) // 4
                 early, late = np.median(life[quarter : 2 * quarter], 0), np.median(life[-quarter:], 0)
@@ -84,12 +86,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file with what was found")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        found = soak(Path(name), arguments.minutes, arguments.between, arguments.workers, arguments.seed)
-    text = json.dumps(found, indent=1)
+        actual = soak(Path(name), arguments.minutes, arguments.between, arguments.workers, arguments.seed)
+    text = json.dumps(actual, indent=1)
     if arguments.out:
         arguments.out.write_text(text)
     sys.stdout.write(text + "\n")
-    sys.exit(not found["passed"])
+    sys.exit(not actual["passed"])
 
 
 def soak(folder: Path, minutes: float, between: float, workers: int, seed: int) -> dict[str, object]:

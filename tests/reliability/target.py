@@ -114,22 +114,22 @@ class Command:
         """Whether it wrote a line with ``line`` before it ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if any(line in each for each in self.lines):
+            if any(line in member for member in self.lines):
                 return True
             if self.process.poll() is not None:
                 self._reader.join()
-                return any(line in each for each in self.lines)
+                return any(line in member for member in self.lines)
             time.sleep(0.02)
         raise Failed(f"{self.stage}: no line {line!r} after {seconds} s:\n" + "\n".join(self.lines))
 
     def descendants(self) -> list[psutil.Process]:
         """The processes of its Ray that live now."""
         try:
-            found = psutil.Process(self.process.pid).children(recursive=True)
+            result = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
-            found = []
-        self.processes |= {process.pid: process for process in found}
-        return found
+            result = []
+        self.processes |= {process.pid: process for process in result}
+        return result
 
     def end(self, seconds: float = 300) -> int:
         """Its exit status, within ``seconds``."""
@@ -150,7 +150,7 @@ def left_over(commands: Sequence[Command], seconds: float = 150) -> list[str]:
     lives."""
     processes = [process for command in commands for process in command.processes.values()]
     deadline = time.monotonic() + seconds
-    while (alive := [each for each in processes if _lives(each)]) and time.monotonic() < deadline:
+    while (alive := [member for member in processes if _lives(member)]) and time.monotonic() < deadline:
         time.sleep(0.5)
     return [str(process) for process in alive]  # with pid and name
 

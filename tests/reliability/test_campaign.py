@@ -29,7 +29,7 @@ def test_nothing_is_lost(campaign: Campaign, case: Case) -> None:
 
 
 def test_the_whole_campaign_is_fifty_faults_or_more_at_every_stage() -> None:
-    found = cases(1, few=False)
-    assert len(found) >= 50
-    assert {case.stage for case in found} == {"prepare", "partition", "train", "evaluate", "export"}
-    assert {case.workers for case in found} == {1, 2}
+    actual = cases(1, few=False)
+    assert len(actual) >= 50
+    assert {case.stage for case in actual} == {"prepare", "partition", "train", "evaluate", "export"}
+    assert {case.workers for case in actual} == {1, 2}

@@ -35,7 +35,9 @@ EXAMPLES = [
 
 def test_every_kind_is_here():
     kinds = {
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MmsslError)
+        error_type
+        for error_type in vars(errors).values()
+        if isinstance(error_type, type) and issubclass(error_type, MmsslError)
     }
     assert {type(example) for example in EXAMPLES} == kinds
 

@@ -45,9 +45,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Bench:
     for command in ("prepare", "partition", "train"):
         done = CliRunner().invoke(app, [command, f"{folder}/job.yaml", "--address", ray_address])
         assert done.exit_code == 0, done.stderr
-    for kind in ("evaluation", "export"):  # of an earlier run; nothing reads them, and nothing may harm them
-        location = open_location(f"{folder}/out/{kind}", Storage())
-        record = (location / "part/earlier.bin").write_bytes(kind.encode())
-        publish(location, Manifest(kind, "of an earlier run", {}, {"part/earlier.bin": record}))
+    for artifact in (
+        "evaluation",
+        "export",
+    ):  # of an earlier run; nothing reads them, and nothing may harm them
+        location = open_location(f"{folder}/out/{artifact}", Storage())
+        record = (location / "part/earlier.bin").write_bytes(artifact.encode())
+        publish(location, Manifest(artifact, "of an earlier run", {}, {"part/earlier.bin": record}))
     shutil.copytree(folder, folder.with_name("pristine"))
     return Bench(folder, folder.with_name("pristine"), ray_address)

@@ -23,12 +23,12 @@ def forged(name: str, change: Callable[[dict[str, Any]], object]) -> Spoil:
     return write
 
 
-def flipped(name: str, place: int = -20) -> Spoil:
+def flipped(name: str, offset: int = -20) -> Spoil:
     """One bit of the file is another."""
 
     def write(folder: Path) -> None:
         content = bytearray((folder / name).read_bytes())
-        content[place] ^= 1
+        content[offset] ^= 1
         (folder / name).write_bytes(content)
 
     return write

@@ -69,12 +69,14 @@ class Bench:
         done = CliRunner().invoke(
             app, [words.get(word, word.replace("FOLDER", str(self.folder))) for word in case.command]
         )
-        said = done.stderr.replace(f"{self.folder}/", "")
-        assert done.exit_code == case.status, said
-        lines = [line for line in said.splitlines() if not _PROGRESS.match(line)]
-        assert re.sub(_CHECKPOINT, "CHECKPOINT/", "\n".join(lines)).startswith(f"error: {case.message}"), said
+        message = done.stderr.replace(f"{self.folder}/", "")
+        assert done.exit_code == case.status, message
+        lines = [line for line in message.splitlines() if not _PROGRESS.match(line)]
+        assert re.sub(_CHECKPOINT, "CHECKPOINT/", "\n".join(lines)).startswith(f"error: {case.message}"), (
+            message
+        )
         assert all(line.startswith("  ") for line in lines[1:]), (
-            said
+            message
         )  # a job's problems are one message, a line each
         assert "Traceback" not in done.output
         assert contents(self.folder / "out", "--set" in case.command) == without_job(
@@ -85,26 +87,26 @@ class Bench:
         options = [word for word in case.command[2:] if word not in ("--address", "RAY", "--force")]
         options = [word.replace("FOLDER", str(self.folder)) for word in options]
         done = CliRunner().invoke(app, ["validate", f"{self.folder}/job.yaml", *options])
-        said = done.stderr.replace(f"{self.folder}/", "")
-        assert done.exit_code == case.status, said
+        message = done.stderr.replace(f"{self.folder}/", "")
+        assert done.exit_code == case.status, message
         # Arrow numbers the rows of a CSV where it reads with one thread only
-        lines = [_CSV_ROW.sub("", line.strip()) for line in said.removeprefix("error: ").splitlines()]
+        lines = [_CSV_ROW.sub("", line.strip()) for line in message.removeprefix("error: ").splitlines()]
         rule = case.message.splitlines()[-1].strip()  # of a job with problems, the problem
-        assert any(line.startswith(_CSV_ROW.sub("", rule)) for line in lines), said
+        assert any(line.startswith(_CSV_ROW.sub("", rule)) for line in lines), message
 
 
 def contents(folder: Path, but_job: bool = False) -> dict[str, bytes | None]:
     """Every file and folder below ``folder`` with its bytes."""
-    found = {
+    result = {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
-    return without_job(found, but_job)
+    return without_job(result, but_job)
 
 
-def without_job(found: dict[str, bytes | None], apply: bool) -> dict[str, bytes | None]:
+def without_job(result: dict[str, bytes | None], apply: bool) -> dict[str, bytes | None]:
     """``job.yaml`` in the output is what was last asked for, so settings that were tried out show there."""
-    return {name: content for name, content in found.items() if not (apply and name == "job.yaml")}
+    return {name: content for name, content in result.items() if not (apply and name == "job.yaml")}
 
 
 def named(cases: Sequence[Case]) -> pytest.MarkDecorator:

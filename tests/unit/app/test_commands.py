@@ -156,11 +156,11 @@ def test_no_cluster_to_submit_to(job_file):
     assert "`ray start --head`" in done.stderr
 
 
-@pytest.mark.parametrize("given", ["image", "image=", "=3", "image=0", "image=x"])
-def test_modality_to_synthesize_that_is_none(tmp_path, given):
-    done = call("synthesize", tmp_path / "raw", "--modality", given)
+@pytest.mark.parametrize("modality", ["image", "image=", "=3", "image=0", "image=x"])
+def test_modality_to_synthesize_that_is_none(tmp_path, modality):
+    done = call("synthesize", tmp_path / "raw", "--modality", modality)
     assert done.exit_code == 2
-    assert f"--modality: found {given};" in done.stderr
+    assert f"--modality: found {modality};" in done.stderr
 
 
 @pytest.mark.parametrize(

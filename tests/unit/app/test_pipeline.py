@@ -77,7 +77,7 @@ class Stages:
 
     def run_tasks(self, function, arguments):
         self.hashed += [location.url.rsplit("/", 1)[1] for location, _ in arguments]
-        return [function(*given) for given in arguments]
+        return [function(*call) for call in arguments]
 
     def _fingerprint(self, key):
         return lambda job, source: fingerprint(

@@ -50,10 +50,10 @@ def test_as_json_with_times_and_costs(job_file):
     # in a process of its own, as it is used: DeepSpeed knows one process group in its life
     words = ("plan", job_file, *GIVEN, "--json", "--price=2")
     command = [sys.executable, "-m", "mmssl_dist", *map(str, words)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout)
-    assert (found["users"], found["workers"], found["modalities"]) == (1000, 1, {"image": 8})
-    assert found["cost"] == pytest.approx(2 * found["time"]["training"] / 3600)
-    assert found["time"]["steps"] == 14
+    result = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout)
+    assert (result["users"], result["workers"], result["modalities"]) == (1000, 1, {"image": 8})
+    assert result["cost"] == pytest.approx(2 * result["time"]["training"] / 3600)
+    assert result["time"]["steps"] == 14
 
 
 @pytest.mark.processes
@@ -81,7 +81,7 @@ def test_sizes_of_published_partitions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "problem"),
     [
         (("--users", 5), "a graph that does not exist yet needs all four"),
         ((), "nothing of this job is published"),
@@ -89,7 +89,7 @@ def test_sizes_of_published_partitions(tmp_path):
         ((*GIVEN[:5], 10**6, *GIVEN[6:]), "there are 300000 pairs"),
     ],
 )
-def test_what_is_missing(job_file, words, told):
+def test_what_is_missing(job_file, words, problem):
     done = call(job_file, *words, "--no-calibrate")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert problem in done.stderr

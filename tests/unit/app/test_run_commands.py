@@ -46,20 +46,20 @@ def test_recommend_without_a_terminal_writes_lines(output):
 
 def test_a_new_user_by_items(output):
     done = call("recommend", output, "--item", 103, "--item", 104, "--k", 4, "--json")
-    found = json.loads(done.stdout)
-    assert found["items_known"] == ["103", "104"]
-    assert [each["item"] for each in found["items"]] == open_run(str(output)).recommend_new(
+    result = json.loads(done.stdout)
+    assert result["items_known"] == ["103", "104"]
+    assert [entry["item"] for entry in result["items"]] == open_run(str(output)).recommend_new(
         [103, 104], k=4
     ).items
 
 
 def test_similar(output):
     done = call("similar", output, "--item", 110, "--k", 4, "--json")
-    found = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     ranked = open_run(str(output)).similar(110, k=4)
-    assert found["item"] == "110"
-    assert [each["item"] for each in found["items"]] == ranked.items
-    assert [each["cosine"] for each in found["items"]] == pytest.approx(ranked.scores.tolist())
+    assert result["item"] == "110"
+    assert [entry["item"] for entry in result["items"]] == ranked.items
+    assert [entry["cosine"] for entry in result["items"]] == pytest.approx(ranked.scores.tolist())
     lines = call("similar", output, "--item", 110, "--k", 1).stdout.splitlines()
     assert lines[1].split("\t")[1] == str(ranked.items[0])
 
@@ -71,12 +71,12 @@ def test_a_table_on_a_terminal(output):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "80"}
     done = subprocess.run(command, stdout=other, stderr=subprocess.PIPE, env=environment)
     os.close(other)
-    shown = os.read(main, 10_000).decode()
+    terminal = os.read(main, 10_000).decode()
     os.close(main)
     assert done.returncode == 0, done.stderr
-    assert "┃ rank ┃ item ┃ cosine ┃" in re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert "┃ rank ┃ item ┃ cosine ┃" in re.sub(r"\x1b\[[0-9;]*m", "", terminal)
     for rank, item in enumerate(open_run(str(output)).similar(110, k=2).items, 1):
-        assert f"│    {rank} │ {item}  │ 0." in shown
+        assert f"│    {rank} │ {item}  │ 0." in terminal
 
 
 @pytest.mark.parametrize(

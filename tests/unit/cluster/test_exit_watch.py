@@ -47,9 +47,9 @@ def test_one_line_where_the_process_could_not_end_in_its_own_way(end, status, li
         check=False,
     )
     assert done.returncode == status
-    said = done.stderr.splitlines()
-    assert len(said) == lines
-    assert all(line.startswith("error: this command's process was ended from outside") for line in said)
+    output = done.stderr.splitlines()
+    assert len(output) == lines
+    assert all(line.startswith("error: this command's process was ended from outside") for line in output)
 
 
 _STOPPED = """

@@ -61,16 +61,16 @@ def job_file(tmp_path, monkeypatch):
 
 
 def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
-    client, shown = FakeClient(list(statuses), code), []
+    client, output = FakeClient(list(statuses), code), []
     monkeypatch.setattr(room, "job_client", lambda target: client)
     monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
-    return submit(submission, "http://127.0.0.1:1", shown.append), client, shown
+    return submit(submission, "http://127.0.0.1:1", output.append), client, output
 
 
 @pytest.mark.processes
 def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_path):
     submission = Submission(job_file, ("seed=3", "data.columns.user=a b"), ("--force",))
-    status, client, shown = _submit(monkeypatch, submission)
+    status, client, output = _submit(monkeypatch, submission)
     assert status == 0
     assert {
         "cli.py",
@@ -87,7 +87,7 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
     sent = load_job(job_file, overrides)
     assert (sent.data.path, sent.output) == (f"{tmp_path}/raw: #1", f"{tmp_path}/out")
     assert (sent.seed, sent.data.columns.user) == (3, "a b")
-    assert shown == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]
+    assert output == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]
 
 
 def test_image_brings_the_package_so_the_yaml_goes_alone(monkeypatch, job_file):
@@ -129,11 +129,11 @@ def test_ctrl_c_and_sigterm_detach_and_say_how_to_come_back(monkeypatch, job_fil
         raise end
 
     monkeypatch.setattr(room, "_exit_status", interrupted)
-    client, shown = FakeClient([], 0), []
+    client, output = FakeClient([], 0), []
     monkeypatch.setattr(room, "job_client", lambda target: client)
     with pytest.raises(end):
-        submit(Submission(job_file), "http://127.0.0.1:1", shown.append)
-    assert shown[-2] == (
+        submit(Submission(job_file), "http://127.0.0.1:1", output.append)
+    assert output[-2] == (
         "detached; job-1 runs on. Follow it again: mmssl-dist jobs logs job-1 --address http://127.0.0.1:1"
     )
 
@@ -153,10 +153,10 @@ class WithoutAgent(FakeClient):
 
 
 def test_an_agent_that_is_late_is_waited_for(monkeypatch, job_file):
-    client, shown = WithoutAgent(3), []
+    client, output = WithoutAgent(3), []
     monkeypatch.setattr(room, "job_client", lambda target: client)
     monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
-    assert submit(Submission(job_file, installed=True), "http://127.0.0.1:1", shown.append) == 0
+    assert submit(Submission(job_file, installed=True), "http://127.0.0.1:1", output.append) == 0
     assert client.calls == -1
 
 

@@ -71,8 +71,8 @@ def test_any_tree_is_a_job_or_an_input_error(tree: object) -> None:
 
 @given(st.dictionaries(st.sampled_from(sorted(Job.model_fields)), TREES, max_size=5))
 def test_any_sections_beside_good_ones_give_a_job_or_an_input_error(sections: dict[str, object]) -> None:
-    found = refusal({**SMALL, **sections})
-    assert found is None or all(": " in line for line in found.splitlines())
+    result = refusal({**SMALL, **sections})
+    assert result is None or all(": " in line for line in result.splitlines())
 
 
 @given(st.text(alphabet="abo:-[]{}!&*|>'\"#%@,. \n\t?<=1e~\0\x85", max_size=60) | st.text(max_size=40))

@@ -105,12 +105,12 @@ def test_nothing_to_search():
 
 def test_settings_take_their_places_and_the_search_goes():
     job = searching({"model.heads": {"choice": [1, 2]}}, "model.dropout=0.1")
-    found = with_settings(job, {"model.heads": 2, "training.fanout": [5, 5], "losses.l2": 0.5})
-    assert (found.model.heads, found.training.fanout, found.losses.l2, found.model.dropout) == (
+    result = with_settings(job, {"model.heads": 2, "training.fanout": [5, 5], "losses.l2": 0.5})
+    assert (result.model.heads, result.training.fanout, result.losses.l2, result.model.dropout) == (
         2,
         (5, 5),
         0.5,
         0.1,
     )
-    assert found.search.space == {}
-    assert parse_job(json.loads(found.model_dump_json())) == found
+    assert result.search.space == {}
+    assert parse_job(json.loads(result.model_dump_json())) == result

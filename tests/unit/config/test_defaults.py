@@ -71,8 +71,8 @@ def test_one_setting_alone_takes_the_defaults_that_depend_on_it_along(sets, foll
     job = parse_job({"output": "o", "data": DATA}, sets)
     assert {path: _value(job, path) for path in followed} == followed
     assert parse_job(job.model_dump(mode="json")) == job
-    given = {"output", "data"} | {path.split(".")[0] for path in sets}
-    assert job.model_fields_set == given  # what followed is still a default
+    set_sections = {"output", "data"} | {path.split(".")[0] for path in sets}
+    assert job.model_fields_set == set_sections  # what followed is still a default
 
 
 def test_defaults_that_fit_stay():

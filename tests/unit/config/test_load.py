@@ -190,9 +190,9 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
     ],
 )
 def test_each_rule_names_path_and_value(tree: dict[str, Any], line: str) -> None:
-    found = problems(tree)
-    assert len(found) == 1
-    assert found[0].startswith(line)
+    result = problems(tree)
+    assert len(result) == 1
+    assert result[0].startswith(line)
 
 
 def test_overrides() -> None:
@@ -296,9 +296,9 @@ def test_aliases_and_merges_within_reason_are_read(tmp_path: Path) -> None:
 
 
 def test_of_very_many_problems_some_are_shown() -> None:
-    found = problems(changed(evaluation={"ks": ["x"] * 3000}))
-    assert found[0].startswith("evaluation.ks.0: found 'x'")
-    assert found[-1] == "and 2950 more"
+    result = problems(changed(evaluation={"ks": ["x"] * 3000}))
+    assert result[0].startswith("evaluation.ks.0: found 'x'")
+    assert result[-1] == "and 2950 more"
 
 
 @pytest.mark.parametrize(

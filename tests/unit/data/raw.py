@@ -48,6 +48,6 @@ def write_matrix(folder: Path, name: str, matrix: np.ndarray) -> Path:
     return path
 
 
-def vectors(rows: Sequence[Sequence[float] | None], kind: pa.DataType | None = None) -> pa.Array:
+def vectors(rows: Sequence[Sequence[float] | None], list_type: pa.DataType | None = None) -> pa.Array:
     """A list column of float32, or of ``kind``."""
-    return pa.array(rows, pa.list_(kind or pa.float32()))
+    return pa.array(rows, pa.list_(list_type or pa.float32()))

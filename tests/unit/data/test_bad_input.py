@@ -41,13 +41,13 @@ def folder(tmp_path):
 NPY = {"image": "image.npy"}
 
 
-@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
-def test_a_matrix_with_a_value_that_is_not_finite(folder, value, shown):
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_a_matrix_with_a_value_that_is_not_finite(folder, value, text):
     matrix = np.zeros((5, 3), np.float32)
     matrix[3, 1] = value
     write_matrix(folder, "image.npy", matrix)
     assert _message(make_job(folder, modalities=NPY)) == (
-        f"raw/image.npy, row 3: found {shown} in column 1; features are finite numbers of type float32. "
+        f"raw/image.npy, row 3: found {text} in column 1; features are finite numbers of type float32. "
         "Replace the value."
     )
 
@@ -207,9 +207,9 @@ def test_a_split_that_is_none(folder, value):
         item_id=[1, 2],
         part=pa.array([type(value or 0)(0), value]),
     )
-    shown = "nothing" if value is None else repr(value)
+    text = "nothing" if value is None else repr(value)
     assert (
-        f"raw/interactions.parquet, row 1: found {shown}; a split is 0, 1, 2 or train, validation, test"
+        f"raw/interactions.parquet, row 1: found {text}; a split is 0, 1, 2 or train, validation, test"
         in _message(make_job(folder, columns={"split": "part"}, split={"method": "given"}))
     )
 
@@ -312,12 +312,15 @@ def test_text_that_is_no_utf_8(folder):
     )
 
 
-@pytest.mark.parametrize("kind", [pa.binary_view(), pa.list_(pa.int64()), pa.struct([("a", pa.int64())])])
-def test_columns_that_cannot_hold_ids(folder, kind):
-    write_table(folder, "interactions.parquet", user_id=pa.array([None], kind), item_id=[0])
-    assert f"raw/interactions.parquet, column user_id: found type {kind}; ids are integers, text" in _message(
-        make_job(folder)
-    ).replace("list<element:", "list<item:")
+@pytest.mark.parametrize(
+    "column_type", [pa.binary_view(), pa.list_(pa.int64()), pa.struct([("a", pa.int64())])]
+)
+def test_columns_that_cannot_hold_ids(folder, column_type):
+    write_table(folder, "interactions.parquet", user_id=pa.array([None], column_type), item_id=[0])
+    assert (
+        f"raw/interactions.parquet, column user_id: found type {column_type}; ids are integers, text"
+        in _message(make_job(folder)).replace("list<element:", "list<item:")
+    )
 
 
 @pytest.mark.parametrize("name", ["events", "events/*"])

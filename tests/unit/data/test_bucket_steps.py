@@ -258,11 +258,11 @@ def test_the_digest_of_what_is_held_out_knows_neither_order_nor_numbers(method):
         packed = [settle_users(table, Split(method=method), method) for table in tables]
         if method == "temporal":
             keys = np.sort(np.concatenate([unpack(row, "interactions")["time"].to_numpy() for row in packed]))
-            limits = tuple(int(keys[place]) for place in thresholds)
+            limits = tuple(int(keys[position]) for position in thresholds)
         else:
             limits = None
         sums = [held_out_digests(row, limits).to_pylist()[0] for row in packed]
-        return {name: sum(each[name] for each in sums) % (1 << 64) for name in sums[0]}
+        return {name: sum(sums_of_worker[name] for sums_of_worker in sums) % (1 << 64) for name in sums[0]}
 
     whole = digest(rows)
     by_user = [rows.filter(pc.equal(rows["user_id"], user)) for user in pc.unique(rows["user_id"])]

@@ -82,10 +82,10 @@ def test_integers_to_the_end_of_int64(folder):
 
 
 @pytest.mark.parametrize("statistics", [True, False])
-@pytest.mark.parametrize("kind", [pa.uint64(), pa.decimal128(20, 0)])
-def test_integers_beyond_int64_are_text_in_all_files(folder, kind, statistics):
+@pytest.mark.parametrize("column_type", [pa.uint64(), pa.decimal128(20, 0)])
+def test_integers_beyond_int64_are_text_in_all_files(folder, column_type, statistics):
     (folder / "raw/events").mkdir()
-    wide = pa.table({"user_id": pa.array([5, 2**64 - 1], kind), "item_id": [1, 2]})
+    wide = pa.table({"user_id": pa.array([5, 2**64 - 1], column_type), "item_id": [1, 2]})
     pq.write_table(pa.table({"user_id": [5, 6], "item_id": [1, 2]}), folder / "raw/events/0.parquet")
     pq.write_table(wide, folder / "raw/events/1.parquet", write_statistics=statistics)
     assert read(folder)[0] == ["5", "6", "5", str(2**64 - 1)]
@@ -114,12 +114,15 @@ def test_text_items_beside_integers_of_the_features_are_named(folder):
     )
 
 
-@pytest.mark.parametrize("kind", [pa.null(), pa.float64(), pa.string(), pa.int8(), pa.date32()])
+@pytest.mark.parametrize("column_type", [pa.null(), pa.float64(), pa.string(), pa.int8(), pa.date32()])
 @pytest.mark.parametrize("rows", [0, 2])
 @pytest.mark.parametrize("first", [True, False])
-def test_files_without_a_value_have_no_say(tmp_path, kind, rows, first):
+def test_files_without_a_value_have_no_say(tmp_path, column_type, rows, first):
     features(tmp_path, ["a", "b"])
-    empty, full = (pa.nulls(rows, kind), pa.nulls(rows, kind)), (pa.array([3, 4]), pa.array(["a", "b"]))
+    empty, full = (
+        (pa.nulls(rows, column_type), pa.nulls(rows, column_type)),
+        (pa.array([3, 4]), pa.array(["a", "b"])),
+    )
     parts(tmp_path, *((empty, full) if first else (full, empty)))
     users, items, _ = read(tmp_path)
     assert [user for user in users if user is not None] == [3, 4]
@@ -158,7 +161,7 @@ def test_whole_numbers_of_any_type_are_integers(folder, items):
 
 
 @pytest.mark.parametrize(
-    ("items", "shown"),
+    ("items", "text"),
     [
         (pa.array([1.0, 1.5]), "1.5"),
         (pa.array([1.0, 2.0**53 + 2]), "9007199254740994.0"),
@@ -166,9 +169,9 @@ def test_whole_numbers_of_any_type_are_integers(folder, items):
         (pa.array([decimal.Decimal("1.00"), decimal.Decimal("1.50")]), "Decimal('1.50')"),
     ],
 )
-def test_fractions_are_refused_with_their_value(folder, items, shown):
+def test_fractions_are_refused_with_their_value(folder, items, text):
     parts(folder, ([1, 2], items))
-    assert f"raw/events/0.parquet, row 1: found {shown}; ids are integers or text" in refusal(folder)
+    assert f"raw/events/0.parquet, row 1: found {text}; ids are integers or text" in refusal(folder)
 
 
 def test_floats_in_csv(folder):
@@ -222,10 +225,15 @@ def test_declared_types_that_disagree_name_both_files(folder):
 def test_texts_and_bytes_of_any_width_are_one_type(folder):
     texts = [pa.string(), pa.large_string(), pa.string_view()]
     parts(
-        folder, *((pa.array(["a"], kind), [1]) for kind in texts), (pa.array(["a"]).dictionary_encode(), [1])
+        folder,
+        *((pa.array(["a"], column_type), [1]) for column_type in texts),
+        (pa.array(["a"]).dictionary_encode(), [1]),
     )
     assert read(folder)[0] == ["a"] * 4
-    parts(folder, *((pa.array([b"a"], kind), [1]) for kind in (pa.binary(), pa.large_binary()) * 2))
+    parts(
+        folder,
+        *((pa.array([b"a"], column_type), [1]) for column_type in (pa.binary(), pa.large_binary()) * 2),
+    )
     assert read(folder)[0] == [b"a"] * 4
 
 

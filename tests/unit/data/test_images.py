@@ -73,27 +73,27 @@ def test_images_by_path(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "007.png").write_bytes(PNG)
     (tmp_path / "pictures" / "ü 9.png").write_bytes(PICTURES["webp"])  # the content counts
-    found = read(tmp_path, "pictures/{item}.png", ["007", "ü 9", 8, "007"])
-    assert {name: (image.media_type, image.content) for name, image in found.by_item.items()} == {
+    result = read(tmp_path, "pictures/{item}.png", ["007", "ü 9", 8, "007"])
+    assert {name: (image.media_type, image.content) for name, image in result.by_item.items()} == {
         "007": ("image/png", PNG),
         "ü 9": ("image/webp", PICTURES["webp"]),
     }
-    assert found.left_out == {"not there": 1}
+    assert result.left_out == {"not there": 1}
 
 
 @pytest.mark.parametrize("ids", [[7, 8, 9, 10], ["007", "8", "ü, 9", "x"]])
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
-def test_images_from_parquet(tmp_path, ids, kind):
-    content = pa.array([PNG, PICTURES["gif"], PICTURES["jpeg"], None], kind)
+@pytest.mark.parametrize("id_type", [pa.binary(), pa.large_binary()])
+def test_images_from_parquet(tmp_path, ids, id_type):
+    content = pa.array([PNG, PICTURES["gif"], PICTURES["jpeg"], None], id_type)
     table = pa.table({"price": [1.0, 2.0, 3.0, 4.0], "image": content, "sku": ids})
     pq.write_table(table, tmp_path / "i.parquet", row_group_size=1)
-    found = read(tmp_path, "i.parquet", [ids[0], ids[2], ids[3], "none"])
-    assert {name: image.media_type for name, image in found.by_item.items()} == {
+    result = read(tmp_path, "i.parquet", [ids[0], ids[2], ids[3], "none"])
+    assert {name: image.media_type for name, image in result.by_item.items()} == {
         str(ids[0]): "image/png",
         str(ids[2]): "image/jpeg",
     }
-    assert found.by_item[str(ids[2])].content == PICTURES["jpeg"]
-    assert found.left_out == {"not there": 2}
+    assert result.by_item[str(ids[2])].content == PICTURES["jpeg"]
+    assert result.left_out == {"not there": 2}
 
 
 def test_of_items_named_twice_the_last(tmp_path):
@@ -104,9 +104,9 @@ def test_of_items_named_twice_the_last(tmp_path):
 def test_an_id_never_leads_out_of_its_folder(tmp_path):
     inside = tmp_path / "raw" / "pictures"
     inside.mkdir(parents=True)
-    for place in (tmp_path / "out.png", tmp_path / "raw" / "out.png", inside / "below" / "in.png"):
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(PNG)
+    for path in (tmp_path / "out.png", tmp_path / "raw" / "out.png", inside / "below" / "in.png"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(PNG)
     (inside / "link.png").symlink_to(tmp_path / "out.png")
     (inside / "a\\b.png").write_bytes(PNG)
     ids: list[object] = [
@@ -120,8 +120,8 @@ def test_an_id_never_leads_out_of_its_folder(tmp_path):
         "..",
         "",
     ]
-    found = read(tmp_path / "raw", "pictures/{item}.png", ids)
-    assert found == images.Images({}, {"an id that is no file name": len(ids)})
+    result = read(tmp_path / "raw", "pictures/{item}.png", ids)
+    assert result == images.Images({}, {"an id that is no file name": len(ids)})
     assert read(tmp_path / "raw", "pictures/{item}.png", ["link"]).left_out == {"outside data.path": 1}
 
 
@@ -140,9 +140,9 @@ def test_large_ones_and_what_is_no_picture_are_left_out_and_counted(tmp_path, mo
         pa.table({"sku": list(contents), "image": list(contents.values())}), tmp_path / "i.parquet"
     )
     for wanted in ("{item}.png", "i.parquet"):
-        found = read(tmp_path, wanted, list(contents))
-        assert set(found.by_item) == {"good"}
-        assert found.left_out == {
+        result = read(tmp_path, wanted, list(contents))
+        assert set(result.by_item) == {"good"}
+        assert result.left_out == {
             "over 4,000,000 pixels": 2,
             "over 500,000 bytes": 1,
             "neither JPEG, PNG, GIF nor WebP": 1,
@@ -150,9 +150,9 @@ def test_large_ones_and_what_is_no_picture_are_left_out_and_counted(tmp_path, mo
     monkeypatch.setattr(images, "TOGETHER", 2 * len(PNG))
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(PNG)
-    found = read(tmp_path, "{item}.png", ["a", "b", "c"])
-    assert set(found.by_item) == {"a", "b"}
-    assert list(found.left_out.values()) == [1]
+    result = read(tmp_path, "{item}.png", ["a", "b", "c"])
+    assert set(result.by_item) == {"a", "b"}
+    assert list(result.left_out.values()) == [1]
 
 
 def test_a_job_without_images_has_none(tmp_path):

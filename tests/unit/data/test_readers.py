@@ -204,7 +204,7 @@ def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "list_type",
     [
         pa.list_(pa.float32()),
         pa.large_list(pa.float64()),
@@ -213,17 +213,19 @@ def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
         pa.list_(pa.int32(), 2),
     ],
 )
-def test_vectors_in_parquet_of_any_list_type(folder, kind):
+def test_vectors_in_parquet_of_any_list_type(folder, list_type):
     column = pa.array(
         [[np.float16(1), np.float16(2)], None, [np.float16(5), np.float16(6)]], pa.list_(pa.float16())
     )
-    values = column.cast(pa.list_(pa.float32())).cast(kind) if kind != pa.list_(pa.float16()) else column
+    values = (
+        column.cast(pa.list_(pa.float32())).cast(list_type) if list_type != pa.list_(pa.float16()) else column
+    )
     write_table(folder, "image.parquet", item_id=["a", "b", "c"], vector=values)
     _, read = _features(make_job(folder, interactions="image.parquet"))
     items, values = read["image"]
     assert items == ["a", "c"]
     np.testing.assert_array_equal(values, [[1, 2], [5, 6]])
-    assert values.dtype == (np.float16 if kind == pa.list_(pa.float16()) else np.float32)
+    assert values.dtype == (np.float16 if list_type == pa.list_(pa.float16()) else np.float32)
 
 
 def test_pandas_writes_what_is_read(folder):

@@ -279,11 +279,12 @@ def test_decimals_of_two_scales(folder):
     assert read(folder) == [5000, 5000, 6000]
 
 
-@pytest.mark.parametrize("kind", [pa.bool_(), pa.duration("s"), pa.time32("ms"), pa.binary()])
-def test_types_without_times_are_refused(folder, kind):
-    parts(folder, pa.array([None], kind))
-    assert f"raw/events/0.parquet, column at: found times of type {kind}; times are numbers" in refusal(
-        folder
+@pytest.mark.parametrize("column_type", [pa.bool_(), pa.duration("s"), pa.time32("ms"), pa.binary()])
+def test_types_without_times_are_refused(folder, column_type):
+    parts(folder, pa.array([None], column_type))
+    assert (
+        f"raw/events/0.parquet, column at: found times of type {column_type}; times are numbers"
+        in refusal(folder)
     )
 
 

@@ -40,8 +40,8 @@ def test_titles_of_the_items_asked_for(tmp_path, ids):
     lines = ["price\ttitle\tsku", *("\t".join(map(str, row.values())) for row in table.to_pylist())]
     (tmp_path / "t.tsv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     for name in ("t.parquet", "t.tsv.gz"):
-        found = read(tmp_path, name, [ids[0], ids[2], "none"])
-        assert found == {str(ids[0]): "A, b", str(ids[2]): "\u4e2d\u6587"}
+        result = read(tmp_path, name, [ids[0], ids[2], "none"])
+        assert result == {str(ids[0]): "A, b", str(ids[2]): "\u4e2d\u6587"}
 
 
 def test_of_items_named_twice_the_last_and_of_those_without_a_title_none(tmp_path):

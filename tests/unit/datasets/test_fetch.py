@@ -73,18 +73,18 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[File
 @pytest.mark.processes
 def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
     server, url = served({"a.npy": f"sha256:{SHA}", "b.bin": None}, a__npy=CONTENT, b__bin=b"two")
-    found = fetch("tiny", tmp_path, url)
-    assert [(each.name, each.bytes, each.verified) for each in found] == [
+    result = fetch("tiny", tmp_path, url)
+    assert [(entry.name, entry.bytes, entry.verified) for entry in result] == [
         ("a.npy", 10240, True),
         ("b.bin", 3, False),
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "b.bin", LOCK]
     assert json.loads((tmp_path / LOCK).read_text())["files"]["a.npy"]["sha256"] == SHA
     assert len(server.asked) == 2
-    assert fetch("tiny", tmp_path, url) == found
+    assert fetch("tiny", tmp_path, url) == result
     assert len(server.asked) == 2
     (tmp_path / "b.bin").write_bytes(b"too")  # changed here: the hash of the first time tells
-    assert fetch("tiny", tmp_path, url) == found
+    assert fetch("tiny", tmp_path, url) == result
     assert (tmp_path / "b.bin").read_bytes() == b"two"
     server.files["b.bin"] = b"six"
     (tmp_path / "b.bin").unlink()
@@ -122,8 +122,8 @@ def test_another_content_is_refused_and_nothing_is_left(served, tmp_path):
     _, url = served({"a.npy": f"sha256:{SHA}"}, a__npy=b"changed")
     with pytest.raises(InputError) as caught:
         fetch("tiny", tmp_path, url)
-    found = hashlib.sha256(b"changed").hexdigest()
-    assert f"/a.npy: found SHA256 {found}; it must be {SHA}" in str(caught.value)
+    result = hashlib.sha256(b"changed").hexdigest()
+    assert f"/a.npy: found SHA256 {result}; it must be {SHA}" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,9 +191,9 @@ def test_an_archive_larger_than_allowed(tmp_path, monkeypatch):
 
 
 def test_every_set_says_what_its_terms_are_and_names_files():
-    for name, each in SETS.items():
-        assert each.base.startswith("https://"), name
-        assert "research" in each.note
-        for file, checksum in each.files.items():
+    for name, entry in SETS.items():
+        assert entry.base.startswith("https://"), name
+        assert "research" in entry.note
+        for file, checksum in entry.files.items():
             assert "/" not in file
             assert checksum is None or re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", checksum)

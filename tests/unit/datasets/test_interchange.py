@@ -54,11 +54,11 @@ def read(job: Job) -> tuple[set[tuple[int, int, int]], dict[str, dict[int, list[
     features = {
         name: {
             item: vector.tolist()
-            for piece in each.pieces
-            for batch in each.read(piece)
+            for piece in feature_source.pieces
+            for batch in feature_source.read(piece)
             for item, vector in zip(batch.items.to_pylist(), batch.vectors, strict=True)
         }
-        for name, each in sources.features.items()
+        for name, feature_source in sources.features.items()
     }
     return triples, features
 

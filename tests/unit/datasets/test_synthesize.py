@@ -31,8 +31,8 @@ def _recall(scores, train, test, k=20):
     top = np.argsort(-scores, axis=1)[:, :k]
     wanted = np.zeros((USERS, ITEMS), bool)
     wanted[test] = True
-    found, there = np.take_along_axis(wanted, top, 1).sum(1), wanted.sum(1)
-    return (found[there > 0] / there[there > 0]).mean()
+    result, total = np.take_along_axis(wanted, top, 1).sum(1), wanted.sum(1)
+    return (result[total > 0] / total[total > 0]).mean()
 
 
 def test_communities_beat_popularity(plan, pairs):

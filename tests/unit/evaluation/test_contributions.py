@@ -83,8 +83,8 @@ def silent(adjacency: Adjacency) -> Adjacency:
 def test_everything_that_comes_from_it_is_left_out(settings):
     weights, whole = model(**settings), graph()
     views = VIEWS if settings["modality_graph"].size else {}
-    found = metrics_without(SETTINGS, trained(weights, whole, views), SPLITS)
-    assert list(found) == list(MODALITIES)
+    result = metrics_without(SETTINGS, trained(weights, whole, views), SPLITS)
+    assert list(result) == list(MODALITIES)
     for modality in MODALITIES:
         other = model(**settings)
         with torch.no_grad():
@@ -93,9 +93,9 @@ def test_everything_that_comes_from_it_is_left_out(settings):
         quiet = replace(whole, similar={**whole.similar, modality: silent(whole.similar[modality])})
         quiet_views = {**views, modality: silent(VIEWS[modality])} if views else {}
         rows = exact_rows(trained(other, quiet, quiet_views))
-        assert found[modality] == held_out_metrics(SETTINGS, whole, rows, ALONE, SPLITS)
+        assert result[modality] == held_out_metrics(SETTINGS, whole, rows, ALONE, SPLITS)
     everything = held_out_metrics(SETTINGS, whole, exact_rows(trained(weights, whole, views)), ALONE, SPLITS)
-    assert found["image"] != everything != found["text"]
+    assert result["image"] != everything != result["text"]
 
 
 def test_what_a_model_does_not_use_contributes_nothing():

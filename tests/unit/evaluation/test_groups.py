@@ -41,14 +41,14 @@ def evaluate(rank: int, workers: int, folder: Path, held: list[tuple[int, int]])
     exchange = Exchange(dist.group.WORLD if workers > 1 else None, CUT.worker_bounds(workers), rank)
     rows = ROWS[graph.first : graph.first + graph.num_rows]
     groups = group_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
-    found = {
+    result = {
         MODEL: held_out_users(SETTINGS, graph, rows, exchange, ("validation", "test")),
         POPULARITY: popularity_users(SETTINGS, graph, exchange, ("test",)),
     }
     ids = [IDS[part] for part in graph.parts]
-    records = write_users(open_location(str(folder), Storage()), graph, ids, found, SETTINGS.ks)
+    records = write_users(open_location(str(folder), Storage()), graph, ids, result, SETTINGS.ks)
     assert list(records) == [f"users/part-{part:05d}.parquet" for part in graph.parts]
-    return groups, means_of(SETTINGS, found[MODEL], exchange)
+    return groups, means_of(SETTINGS, result[MODEL], exchange)
 
 
 def test_cold_and_warm_by_hand(tmp_path):

@@ -125,7 +125,7 @@ def test_metrics_by_hand():
     )  # every user with row 1 ranks items 0, 1, 2, 3, 4
     rows = torch.zeros(9, 1)
     rows[[2, 3, 4, 7, 8]], rows[[0, 1, 5]], rows[6] = items, 1.0, -1.0  # user 3 ranks them the other way
-    found = held_out_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
+    result = held_out_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
     # user 0 knows 0, 1: sees 2, 3, both held out; user 1 knows 0, 1: sees 2, 3, neither is 4;
     # user 3 knows 2: sees 4, 3, not 0
     wanted = {
@@ -140,8 +140,8 @@ def test_metrics_by_hand():
         "hit_rate@2": 1 / 3,
         "mrr@2": 1 / 3,
     }
-    assert found["validation"] == pytest.approx(wanted)
-    assert found["test"] == found["validation"]
+    assert result["validation"] == pytest.approx(wanted)
+    assert result["test"] == result["validation"]
     ranking = rank(SETTINGS, graph, graph.users, rows[graph.users], rows[graph.items], 5, exchange)
     assert ranking.nodes.tolist() == [
         [4, 7, 8, -1, -1],
@@ -154,13 +154,13 @@ def test_metrics_by_hand():
 def test_popularity_by_hand():
     graph = local_graph(CUT, TRAIN, held_out=HELD)
     # by training interactions: item 0 (3), 1 (2), 2 (1), 3 (0), 4 (0); ties by node
-    found = popularity_metrics(SETTINGS, graph, Exchange(None, CUT.worker_bounds(1), 0), ("test",))["test"]
+    result = popularity_metrics(SETTINGS, graph, Exchange(None, CUT.worker_bounds(1), 0), ("test",))["test"]
     # user 0 sees 2, 3: two hits; user 1 sees 2, 3: none; user 3 sees 0, 1: its one at rank 1
-    assert found["recall@1"] == pytest.approx((0.5 + 0 + 1) / 3)
-    assert found["recall@2"] == found["ndcg@2"] == pytest.approx(2 / 3)
-    assert found["precision@2"] == pytest.approx((1 + 0 + 0.5) / 3)
-    assert found["mrr@2"] == pytest.approx(2 / 3)
-    assert math.isclose(found["ndcg@1"], 2 / 3)
+    assert result["recall@1"] == pytest.approx((0.5 + 0 + 1) / 3)
+    assert result["recall@2"] == result["ndcg@2"] == pytest.approx(2 / 3)
+    assert result["precision@2"] == pytest.approx((1 + 0 + 0.5) / 3)
+    assert result["mrr@2"] == pytest.approx(2 / 3)
+    assert math.isclose(result["ndcg@1"], 2 / 3)
 
 
 def test_a_split_without_interactions_has_no_metrics():

@@ -32,15 +32,17 @@ def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_pat
     made = export_run(job)
     graph = made.graph
     tensors = [safetensors.numpy.load_file(tmp_path / "export" / fold_in_file(part)) for part in graph.parts]
-    rows = {name: torch.from_numpy(np.concatenate([each[name] for each in tensors])) for name in tensors[0]}
+    rows = {
+        name: torch.from_numpy(np.concatenate([of_part[name] for of_part in tensors])) for name in tensors[0]
+    }
     similar = {"similar", "own"} if made.exact.similar is not None else set()
     towers = () if job.model.feature_columns else ("image", "text")
     assert set(rows) == {"layers", *(f"tower/{modality}" for modality in towers)} | similar
-    place = {node: row for row, node in enumerate((graph.items + graph.first).tolist())}
+    row_of = {node: row for row, node in enumerate((graph.items + graph.first).tolist())}
     compared = 0
     for user in graph.users.tolist():
         first, last = graph.training.indptr[user : user + 2].tolist()
-        items = [place[node] for node in graph.training.neighbours[first:last].tolist()]
+        items = [row_of[node] for node in graph.training.neighbours[first:last].tolist()]
         if not items:
             continue
         folded = rows["layers"][items].sum(0) / len(items) ** 0.5

@@ -41,21 +41,21 @@ def best(query: np.ndarray, items: np.ndarray, k: int) -> list[int]:
     return np.argsort(-(items @ query))[:k].tolist()
 
 
-@pytest.mark.parametrize(("kind", "least"), [("flat", 1.0), ("hnsw", 0.97), ("ivf", 0.9)])
-def test_items_are_numbered_file_by_file_and_found(export, kind, least):
-    record, facts = build_index(export, write(export), Index(kind=kind, probes=64, recall_users=40))
-    assert facts["kind"] == kind
+@pytest.mark.parametrize(("index_type", "least"), [("flat", 1.0), ("hnsw", 0.97), ("ivf", 0.9)])
+def test_items_are_numbered_file_by_file_and_found(export, index_type, least):
+    record, facts = build_index(export, write(export), Index(kind=index_type, probes=64, recall_users=40))
+    assert facts["kind"] == index_type
     assert (facts["items"], facts["bytes"]) == (ITEMS, record.bytes)
     assert facts["recall"]["at"] == 20
     assert facts["recall"]["users"] == 40
     assert least <= facts["recall"]["value"] <= 1.0
     items = np.concatenate([rows(ITEMS // 2, 10), rows(ITEMS // 2, 11)])
     query = rows(1, 99)
-    _, found = faiss.read_index(f"{export.path}/index/items.faiss").search(query, 20)
-    shared = len(set(found[0].tolist()) & set(best(query[0], items, 20)))
+    _, result = faiss.read_index(f"{export.path}/index/items.faiss").search(query, 20)
+    shared = len(set(result[0].tolist()) & set(best(query[0], items, 20)))
     assert shared >= 20 * least - 1
-    if kind == "flat":
-        assert found[0].tolist() == best(query[0], items, 20)
+    if index_type == "flat":
+        assert result[0].tolist() == best(query[0], items, 20)
 
 
 def test_auto_changes_kind_at_the_size_given():
@@ -85,11 +85,13 @@ def test_a_search_too_narrow_is_seen_in_the_recall(export):
     assert wide["recall"]["value"] == 1.0
 
 
-@pytest.mark.parametrize(("kind", "name", "least"), [("ivf", "probes", 0.8), ("hnsw", "search_width", 0.97)])
-def test_auto_searches_as_far_as_the_recall_needs_and_no_farther(kind, name, least):
+@pytest.mark.parametrize(
+    ("index_type", "name", "least"), [("ivf", "probes", 0.8), ("hnsw", "search_width", 0.97)]
+)
+def test_auto_searches_as_far_as_the_recall_needs_and_no_farther(index_type, name, least):
     items, users = rows(ITEMS, 10), rows(USERS, 0)
     settings, comparison = (
-        Index(kind=kind, recall=least, cells=100, links=4, build_width=20),
+        Index(kind=index_type, recall=least, cells=100, links=4, build_width=20),
         Comparison(items, users),
     )
     index = make_index(items, settings)
@@ -97,7 +99,7 @@ def test_auto_searches_as_far_as_the_recall_needs_and_no_farther(kind, name, lea
     value = facts[name]
     assert facts["recall"] == {"value": comparison.recall(index), "at": 20, "users": USERS}
     assert facts["recall"]["value"] >= least
-    assert 1 < value < (100 if kind == "ivf" else ITEMS)
+    assert 1 < value < (100 if index_type == "ivf" else ITEMS)
     narrower = tune(index, comparison, settings.model_copy(update={name: value - 1}))
     assert narrower[name] == value - 1
     assert narrower["recall"]["value"] < least
@@ -120,8 +122,8 @@ def test_fewer_items_than_the_list_is_long(export):
             write_user_embeddings(export, 0, pa.array([1, 2, 3]), rows(3, 0)),
         ]
     )
-    for kind in ("flat", "hnsw", "ivf"):
-        _, facts = build_index(export, files, Index(kind=kind))
+    for index_type in ("flat", "hnsw", "ivf"):
+        _, facts = build_index(export, files, Index(kind=index_type))
         assert facts["recall"] == {"value": 1.0, "at": 5, "users": 3}
 
 

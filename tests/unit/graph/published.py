@@ -30,7 +30,7 @@ def names_by_node(job: Job, manifest: Manifest) -> list[str]:
 
 def rows_by_name(job: Job, manifest: Manifest) -> dict[str, tuple[object, ...]]:
     """Everything the partitions say of a node, in words that do not depend on the cut."""
-    names, found = names_by_node(job, manifest), {}
+    names, result = names_by_node(job, manifest), {}
     for data, first in zip(load_all(job, manifest), read_book(manifest).bounds, strict=False):
         for row in range(data.users + data.items):
             edges = slice(data.indptr[row], data.indptr[row + 1])
@@ -41,5 +41,5 @@ def rows_by_name(job: Job, manifest: Manifest) -> dict[str, tuple[object, ...]]:
             pairs = zip(data.neighbours[edges], data.weight[edges], strict=True)
             neighbours = sorted((names[n], float(w)) for n, w in pairs)
             rows = {m: array[row].tobytes() for m, array in data.propagated.items()}
-            found[names[first + row]] = (neighbours, held_out, rows)
-    return found
+            result[names[first + row]] = (neighbours, held_out, rows)
+    return result

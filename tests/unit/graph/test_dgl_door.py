@@ -67,13 +67,13 @@ def numbers(seed: int) -> list[int]:
 
 
 def test_every_thread_draws_the_same() -> None:
-    expected, found = numbers(3), []
+    expected, result = numbers(3), []
     assert expected == numbers(3) != numbers(4)
     for _ in range(3):
-        thread = threading.Thread(target=lambda: found.append(numbers(3)))
+        thread = threading.Thread(target=lambda: result.append(numbers(3)))
         thread.start()
         thread.join()
-    assert found == [expected] * 3
+    assert result == [expected] * 3
 
 
 @pytest.mark.processes

@@ -111,13 +111,13 @@ def test_metis_and_random_publish_the_same_rows(dataset: Manifest, make_job: Mak
     jobs = [
         make_job(method=m, parts=p) for m, p in (("metis", 1), ("metis", 4), ("random", 4), ("random", 7))
     ]
-    found = []
+    result = []
     for job in jobs:
         manifest = partition(job, dataset)
-        found.append((names_by_node(job, manifest), rows_by_name(job, manifest)))
-    assert len({tuple(names) for names, _ in found}) == len(jobs)
-    assert all(rows == found[0][1] for _, rows in found)
-    assert len(found[0][1]) == USERS + ITEMS
+        result.append((names_by_node(job, manifest), rows_by_name(job, manifest)))
+    assert len({tuple(names) for names, _ in result}) == len(jobs)
+    assert all(rows == result[0][1] for _, rows in result)
+    assert len(result[0][1]) == USERS + ITEMS
 
 
 def test_edges_are_the_training_interactions_both_ways(dataset: Manifest, make_job: MakeJob) -> None:
@@ -143,13 +143,13 @@ def test_held_out_items_by_user(dataset: Manifest, make_job: MakeJob) -> None:
     manifest = partition(job, dataset)
     names = names_by_node(job, manifest)
     for split, pairs in HELD_OUT.items():
-        found = set()
+        result = set()
         for data, first in zip(load_all(job, manifest), read_book(manifest).bounds, strict=False):
             indptr, items = data.held_out[split]
             assert len(indptr) == data.users + 1
             row = np.repeat(np.arange(data.users), np.diff(indptr))
-            found |= {(names[first + r], names[n]) for r, n in zip(row, items, strict=True)}
-        assert found == {(f"user user/{u}", f"item {9000 + i}") for u, i in pairs}
+            result |= {(names[first + r], names[n]) for r, n in zip(row, items, strict=True)}
+        assert result == {(f"user user/{u}", f"item {9000 + i}") for u, i in pairs}
 
 
 def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
@@ -176,12 +176,12 @@ def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
     assert (by_workers[0], by_workers[3]) == (0.0, manifest.facts["edge_cut"])
     assert by_workers[1] == pytest.approx(between / len(training_pairs()))
     degrees = np.bincount([item for _, item in training_pairs()], minlength=ITEMS)
-    told = manifest.facts["degrees"]["items"]
-    assert told[:3] == [
+    recorded = manifest.facts["degrees"]["items"]
+    assert recorded[:3] == [
         [int(chosen.sum()), int(degrees[chosen].sum())]
         for chosen in (degrees == 0, degrees == 1, (degrees >= 2) & (degrees < 4))
     ]
-    assert np.sum(told, 0).tolist() == [ITEMS, len(training_pairs())]
+    assert np.sum(recorded, 0).tolist() == [ITEMS, len(training_pairs())]
     edges = np.array([len(data.neighbours) for data in parts])
     assert manifest.facts["balance"]["edges"] == pytest.approx(edges.max() / edges.mean())
     assert manifest.facts["balance"]["users"] == max(book.users) / (USERS / 4)

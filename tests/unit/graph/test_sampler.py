@@ -130,8 +130,8 @@ def fixed_draw() -> str:
 
 @pytest.mark.processes
 def test_same_draws_in_any_thread_and_process() -> None:
-    expected, found = fixed_draw(), []
-    threads = [threading.Thread(target=lambda: found.append(fixed_draw())) for _ in range(4)]
+    expected, result = fixed_draw(), []
+    threads = [threading.Thread(target=lambda: result.append(fixed_draw())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -146,7 +146,7 @@ def test_same_draws_in_any_thread_and_process() -> None:
         cwd=root,
         env={"OMP_NUM_THREADS": "2"},
     )
-    assert [*found, done.stdout.strip()] == [expected] * 5
+    assert [*result, done.stdout.strip()] == [expected] * 5
 
 
 def test_memory_maps_are_read_in_place(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

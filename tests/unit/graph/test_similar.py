@@ -52,8 +52,8 @@ def test_items_without_features_have_no_neighbours_and_are_nobodys():
 
 
 def test_equal_items_are_neighbours_but_never_of_themselves():
-    found = rows_of(nearest_items(np.ones((6, 3), np.float32), 2))
-    assert all(len(row) == 2 and item not in row for item, row in enumerate(found))
+    result = rows_of(nearest_items(np.ones((6, 3), np.float32), 2))
+    assert all(len(row) == 2 and item not in row for item, row in enumerate(result))
 
 
 @pytest.mark.parametrize("items", [0, 1])
@@ -87,6 +87,6 @@ def test_large_features_have_the_neighbours_of_their_direction():
     features = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
     wanted = nearest_items(features, 4)
     for size in (1e20, 1e30, 1e37):
-        found = nearest_items(features * np.float32(size), 4)
-        np.testing.assert_array_equal(found.values, wanted.values)
-        np.testing.assert_array_equal(found.lengths, wanted.lengths)
+        result = nearest_items(features * np.float32(size), 4)
+        np.testing.assert_array_equal(result.values, wanted.values)
+        np.testing.assert_array_equal(result.lengths, wanted.lengths)

@@ -43,8 +43,8 @@ def test_planted_communities_stay_together(parts):
     best = crossing_fraction(graph, metis_cut(graph, parts))
     assert crossing_fraction(graph, part) < 1.15 * best
     assert best < 0.5 * (1 - 1 / parts)  # which a random cut has
-    for kind in (part[: graph.users], part[graph.users :]):
-        assert unevenness(np.bincount(kind, minlength=parts)) < 1.1
+    for side in (part[: graph.users], part[graph.users :]):
+        assert unevenness(np.bincount(side, minlength=parts)) < 1.1
     assert unevenness(np.bincount(part, graph.degrees, minlength=parts)) < 1.1
 
 

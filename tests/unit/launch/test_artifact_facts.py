@@ -36,24 +36,25 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
-def check(kind: str, **changes: object) -> Manifest:
-    files = {"run-1/checkpoint/rows": FileRecord(1, "0" * 64)} if kind == "training" else {}
-    manifest = Manifest(kind, "x", {**GOOD[kind], **changes}, files)
+def check(artifact: str, **changes: object) -> Manifest:
+    files = {"run-1/checkpoint/rows": FileRecord(1, "0" * 64)} if artifact == "training" else {}
+    manifest = Manifest(artifact, "x", {**GOOD[artifact], **changes}, files)
     return require_facts(open_location("/out/any", Storage()), manifest)
 
 
-@pytest.mark.parametrize("kind", GOOD)
-def test_good_facts_pass(kind: str) -> None:
-    assert check(kind).facts == GOOD[kind]
+@pytest.mark.parametrize("artifact", GOOD)
+def test_good_facts_pass(artifact: str) -> None:
+    assert check(artifact).facts == GOOD[artifact]
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in GOOD for name in GOOD[kind] if name != "dropped"]
+    ("artifact", "name"),
+    [(artifact, name) for artifact in GOOD for name in GOOD[artifact] if name != "dropped"],
 )
 @pytest.mark.parametrize("value", [None, -1, True, 1.5, [], {"a": -1}, {"a": {"b": "c"}}, ""])
-def test_each_fact_is_looked_at(kind: str, name: str, value: object) -> None:
+def test_each_fact_is_looked_at(artifact: str, name: str, value: object) -> None:
     with pytest.raises(ArtifactError, match=f"^/out/any/manifest.json: {name} is missing or invalid. Re-run"):
-        check(kind, **{name: value})
+        check(artifact, **{name: value})
 
 
 @pytest.mark.parametrize(

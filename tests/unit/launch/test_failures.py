@@ -42,7 +42,7 @@ def policy(relay) -> EndOnPermanentFailure:
 
 
 @pytest.mark.parametrize(
-    ("errors", "kind"),
+    ("errors", "error_type"),
     [
         ({1: REJECTED}, InputError),
         ({0: BROKEN, 1: NonFiniteError("loss/bpr is nan")}, NonFiniteError),
@@ -50,8 +50,8 @@ def policy(relay) -> EndOnPermanentFailure:
         ({1: KeyError("image")}, WorkerError),
     ],
 )
-def test_what_would_come_again_ends_the_run(policy, errors, kind):
-    with pytest.raises(kind):
+def test_what_would_come_again_ends_the_run(policy, errors, error_type):
+    with pytest.raises(error_type):
         policy.after_exception(None, errors)
 
 
@@ -68,14 +68,14 @@ def test_what_a_lost_machine_causes_is_told_and_left_to_the_retries(policy, rela
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found nothing")]
+    ("error", "message"), [(SILENT, "s3://b/k: found HTTP"), (UPLOAD, "s3://b/runs: found nothing")]
 )
-def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(policy, relay, error, told):
+def test_storage_that_does_not_answer_the_workers_started_again_ends_the_run(policy, relay, error, message):
     policy.after_exception(None, {0: BROKEN, 1: error})
-    assert relay.lines[0].startswith(f"train: {told}")
+    assert relay.lines[0].startswith(f"train: {message}")
     policy.after_report(None, [{}], None)  # it answered in between
     policy.after_exception(None, {1: error})
-    with pytest.raises(StorageFault, match=told):
+    with pytest.raises(StorageFault, match=message):
         policy.after_exception(None, {0: error})
 
 
@@ -89,16 +89,16 @@ def test_an_upload_that_is_not_allowed_ends_the_run_at_once(policy):
 
 def test_death_is_shown_rather_than_what_its_neighbour_saw():
     death = WorkerHealthCheckFailedError("A worker died.", BROKEN)
-    shown = unwrap(WorkerGroupError("both", {0: BROKEN, 1: death}), "train")
-    assert str(shown) == "worker 1 failed: WorkerHealthCheckFailedError: A worker died."
+    error = unwrap(WorkerGroupError("both", {0: BROKEN, 1: death}), "train")
+    assert str(error) == "worker 1 failed: WorkerHealthCheckFailedError: A worker died."
 
 
 def test_known_error_comes_out_of_every_wrapping_with_its_status():
     for wrapped in (ControllerError(REJECTED), WorkerGroupError("x", {0: BROKEN, 1: REJECTED})):
-        shown = unwrap(pickle.loads(pickle.dumps(wrapped)), "train")
-        assert (type(shown), shown.exit_status, str(shown)) == (InputError, 2, str(REJECTED))
+        error = unwrap(pickle.loads(pickle.dumps(wrapped)), "train")
+        assert (type(error), error.exit_status, str(error)) == (InputError, 2, str(REJECTED))
 
 
 def test_failed_start_names_the_stage():
-    shown = unwrap(ControllerError(RuntimeError("no place\nmore")), "evaluate")
-    assert str(shown) == "evaluate: the workers could not be started or kept running: RuntimeError: no place"
+    error = unwrap(ControllerError(RuntimeError("no place\nmore")), "evaluate")
+    assert str(error) == "evaluate: the workers could not be started or kept running: RuntimeError: no place"

@@ -40,9 +40,9 @@ def endpoint(tmp_path_factory) -> Iterator[str]:
         s3 = client(started)
         for bucket in ("raw", "runs"):
             s3.create_bucket(Bucket=bucket)
-            for found in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+            for result in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
                 s3.delete_object(
-                    Bucket=bucket, Key=found["Key"]
+                    Bucket=bucket, Key=result["Key"]
                 )  # moto keeps what other tests of this process left
         upload(started, "raw", raw, "data")
         yield started
@@ -74,8 +74,8 @@ def _run(folder: Path, endpoint: str, *sets: str) -> str:
 @pytest.mark.parametrize(("setting", "url"), [("data.path", "s3://rwa/data"), ("output", "s3://rnus/out")])
 def test_a_bucket_that_is_not_there(tmp_path, endpoint, setting, url):
     bucket = url.split("/")[2]
-    said = _run(tmp_path, endpoint, f"{setting}={url}")
-    assert f"error: {setting} ({url}): found no bucket {bucket}; the bucket must exist" in said
+    message = _run(tmp_path, endpoint, f"{setting}={url}")
+    assert f"error: {setting} ({url}): found no bucket {bucket}; the bucket must exist" in message
 
 
 @pytest.mark.processes
@@ -134,18 +134,18 @@ def _names(key: str):
 )
 def test_a_missing_permission_is_named(tmp_path, endpoint, refusal, setting, permission, bucket):
     with refusing_server(refusal, otherwise_moto=True) as proxy:
-        said = _run(tmp_path, proxy)
+        message = _run(tmp_path, proxy)
     assert (
         f"error: {setting}: found no permission ({permission}); the credentials in use must have "
         f"{permission} on "
         f"bucket {bucket}. Grant it"
-    ) in said
+    ) in message
     s3 = client(endpoint)
-    for found in s3.list_objects_v2(Bucket="runs").get("Contents", []):
+    for result in s3.list_objects_v2(Bucket="runs").get("Contents", []):
         assert (
-            permission in ("s3:DeleteObject", "s3:GetObject") or found["Key"] == "out/"
+            permission in ("s3:DeleteObject", "s3:GetObject") or result["Key"] == "out/"
         )  # refused when cleaning up
-        s3.delete_object(Bucket="runs", Key=found["Key"])
+        s3.delete_object(Bucket="runs", Key=result["Key"])
 
 
 @pytest.mark.processes
@@ -175,9 +175,9 @@ def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
         for missing, key in keys.items():
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-            said = _run(tmp_path, endpoint)
-            assert f"found no permission (s3:{missing})" in said
-            assert key["SecretAccessKey"] not in said
+            message = _run(tmp_path, endpoint)
+            assert f"found no permission (s3:{missing})" in message
+            assert key["SecretAccessKey"] not in message
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
         assert "found credentials that the storage does not know" in _run(tmp_path, endpoint)
 
@@ -216,8 +216,8 @@ def test_an_endpoint_where_nothing_listens(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, never listening
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        said = _run(tmp_path, endpoint)
-    assert f"error: storage.endpoint: found {endpoint}; an S3 server must answer there" in said
+        message = _run(tmp_path, endpoint)
+    assert f"error: storage.endpoint: found {endpoint}; an S3 server must answer there" in message
 
 
 @pytest.mark.processes
@@ -229,8 +229,8 @@ def test_a_server_that_takes_connections_and_says_nothing(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen(16)
         patch.setattr(s3, "_READ_SECONDS", 1.0)
-        said = _run(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}", "storage.retries=1")
-    assert "data.path (s3://raw/data): found no answer; the storage must answer" in said
+        message = _run(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}", "storage.retries=1")
+    assert "data.path (s3://raw/data): found no answer; the storage must answer" in message
 
 
 @pytest.mark.processes

@@ -57,10 +57,10 @@ def test_records_of_a_checkpoint_by_path_below_the_artifact(tmp_path):
     location = open_location(str(tmp_path), Storage())
     folder = at_path(location, f"{tmp_path}/run-1/checkpoint")
     assert folder.url == f"{tmp_path}/run-1/checkpoint"
-    found = checkpoint_records(location, folder)
-    manifest = found.pop("run-1/checkpoint/manifest.json")
+    result = checkpoint_records(location, folder)
+    manifest = result.pop("run-1/checkpoint/manifest.json")
     assert manifest.bytes == (tmp_path / "run-1/checkpoint/manifest.json").stat().st_size
-    assert found == {f"run-1/checkpoint/{name}": record for name, record in files.items()}
+    assert result == {f"run-1/checkpoint/{name}": record for name, record in files.items()}
 
 
 def test_the_next_best_is_published_when_the_best_is_damaged(tmp_path, caplog):

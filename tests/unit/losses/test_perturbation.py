@@ -42,46 +42,46 @@ def test_the_step_is_a_constant():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_known_gradients_are_those_of_the_loss(name):
-    loss, given = LOSSES[name], rows(name)
-    value, gradients = with_gradients(loss, given)
-    wanted = loss(*given)
+    loss, inputs = LOSSES[name], rows(name)
+    value, gradients = with_gradients(loss, inputs)
+    wanted = loss(*inputs)
     assert value.item() == wanted.item()
-    slopes = torch.autograd.grad(wanted, given)
+    slopes = torch.autograd.grad(wanted, inputs)
     for ours, theirs in zip(gradients, slopes, strict=True):
         torch.testing.assert_close(ours, theirs)
-    for ours, theirs in zip(torch.autograd.grad(3 * value, given), slopes, strict=True):
+    for ours, theirs in zip(torch.autograd.grad(3 * value, inputs), slopes, strict=True):
         torch.testing.assert_close(ours, 3 * theirs)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_moved_rows_have_a_higher_loss_and_no_other_direction_a_higher_one(name):
-    loss, given = LOSSES[name], rows(name)
-    value, gradients = with_gradients(loss, given)
-    small = RankedRows(*(1e-3 * length(x) for x in given))
-    along = loss(*map(moved, given, gradients, small))
+    loss, inputs = LOSSES[name], rows(name)
+    value, gradients = with_gradients(loss, inputs)
+    small = RankedRows(*(1e-3 * length(x) for x in inputs))
+    along = loss(*map(moved, inputs, gradients, small))
     assert along.item() > value.item()
     generator = torch.Generator().manual_seed(0)
     for _ in range(10):
-        directions = [torch.randn(x.shape, generator=generator) for x in given]
-        assert loss(*map(moved, given, directions, small)).item() < along.item()
+        directions = [torch.randn(x.shape, generator=generator) for x in inputs]
+        assert loss(*map(moved, inputs, directions, small)).item() < along.item()
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_terms_gradient_by_finite_differences(name):
     """With the steps held fixed, as the term holds them."""
     loss = LOSSES[name]
-    given = RankedRows(*(x.detach().double().requires_grad_() for x in rows(name)))
-    _, gradients = with_gradients(loss, given)
-    lengths = RankedRows(*(0.2 * length(x).detach() for x in given))
-    steps = [moved(torch.zeros_like(x), g, by) for x, g, by in zip(given, gradients, lengths, strict=True)]
-    ours = torch.autograd.grad(loss(*map(moved, given, gradients, lengths)), given)
-    for number, x in enumerate(given):
+    inputs = RankedRows(*(x.detach().double().requires_grad_() for x in rows(name)))
+    _, gradients = with_gradients(loss, inputs)
+    lengths = RankedRows(*(0.2 * length(x).detach() for x in inputs))
+    steps = [moved(torch.zeros_like(x), g, by) for x, g, by in zip(inputs, gradients, lengths, strict=True)]
+    ours = torch.autograd.grad(loss(*map(moved, inputs, gradients, lengths)), inputs)
+    for number, x in enumerate(inputs):
         for row, column in ((0, 0), (3, 2), (5, 1)):
             values = []
             for sign in (1, -1):
-                shifted = [each.detach().clone() for each in given]
+                shifted = [part.detach().clone() for part in inputs]
                 shifted[number][row, column] += sign * 1e-5
-                values.append(loss(*(each + step for each, step in zip(shifted, steps, strict=True))).item())
+                values.append(loss(*(part + step for part, step in zip(shifted, steps, strict=True))).item())
             slope = (values[0] - values[1]) / 2e-5
             assert ours[number][row, column].item() == pytest.approx(slope, rel=1e-5, abs=1e-8), x.shape
 
@@ -90,8 +90,8 @@ def test_a_worker_without_pairs_contributes_nothing():
     none = torch.zeros(0, 4, requires_grad=True)
     others = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     known = torch.zeros(0, 3, dtype=torch.bool)
-    given = RankedRows(none, none, others)
-    value, gradients = with_gradients(lambda u, p, c: sampled_softmax(u, p, c, known, 0.2, 5), given)
+    inputs = RankedRows(none, none, others)
+    value, gradients = with_gradients(lambda u, p, c: sampled_softmax(u, p, c, known, 0.2, 5), inputs)
     value.backward()
     assert value.item() == 0
     assert not gradients.others.any()

@@ -145,7 +145,7 @@ def test_bf16_weights_give_float32_rows_near_the_float32_ones():
     world = make_world(3, seed=8)
     nodes = torch.arange(world.users + world.items)
     graph, outer = sampled_graph(world, nodes)
-    found = []
+    result = []
     for dtype in (torch.float32, torch.bfloat16):
         model, ids = make_model(world).to(dtype), id_table(world)
         tower = {m: model.project(m, single(x)) for m, x in world.propagated.items()}
@@ -157,9 +157,9 @@ def test_bf16_weights_give_float32_rows_near_the_float32_ones():
             assert p.grad.isfinite().all(), name
             assert p.grad.abs().max() > 0, name
         assert ids.grad.isfinite().all()
-        found.append(rows.final)
-    assert torch.allclose(*found, atol=0.03)
-    assert not torch.equal(*found)
+        result.append(rows.final)
+    assert torch.allclose(*result, atol=0.03)
+    assert not torch.equal(*result)
 
 
 def test_rows_over_the_item_graph_by_hand():

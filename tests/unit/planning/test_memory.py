@@ -108,8 +108,8 @@ VALIDATIONS = [
 
 
 def test_steps_and_validations_hold_what_is_planned():
-    (found,) = run_workers(1, record, timeout=400)  # DeepSpeed keeps the first group that a process has
-    for sets, held, planned in found:
+    (result,) = run_workers(1, record, timeout=400)  # DeepSpeed keeps the first group that a process has
+    for sets, held, planned in result:
         assert held / planned == pytest.approx(1.0, abs=0.15), sets
 
 
@@ -121,7 +121,7 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
     held_out = Adjacency(indptr, USERS + users % ITEMS, torch.ones(USERS))
     graph = replace(graph, held_out={"validation": held_out})
     exchange, sizes = Exchange(None, np.array([0, nodes]), 0), sizes_of(graph)
-    found = []
+    result = []
     for sets in STEPS:
         job = make_job("unused", *sets)
         state = initial_state(job, graph, torch.device("cpu"))
@@ -129,15 +129,15 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
         sampler.publish({m: lists.graph(exchange) for m, lists in state.lists.items()})
         step(sampler.batch(0, 0))
         held = held_at_most(partial(step, sampler.batch(0, 1)))
-        found.append((sets, held, memory._step(job, sizes, expected_batch(job, sizes, 1), 1)))
+        result.append((sets, held, memory._step(job, sizes, expected_batch(job, sizes, 1), 1)))
     for sets in VALIDATIONS:
         job = make_job("unused", *sets)
         held = held_at_most(
             partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange)
         )
         planned = memory._validation(job, sizes, workers=1, nodes=nodes, edges=2.0 * sizes.interactions)
-        found.append((sets, held, planned))
-    return found
+        result.append((sets, held, planned))
+    return result
 
 
 def test_a_gpu_holds_what_is_planned():
@@ -231,10 +231,10 @@ def publish(job: Job, users: int, items: int, interactions: int) -> Job:
 def train_both(rank: int, tiny: Job, job: Job, folder: Path) -> float:
     """Bytes that training on ``job`` came to take beyond those that training on ``tiny`` had left."""
     before = 0.0
-    for each in (tiny, job):
-        session = folder / f"session-{rank}-{Path(each.output).name}"
+    for one_job in (tiny, job):
+        session = folder / f"session-{rank}-{Path(one_job.output).name}"
         session.mkdir()
-        train_on_worker(each, make_worker(rank, each), LocalSession(session))
+        train_on_worker(one_job, make_worker(rank, one_job), LocalSession(session))
         peak = peak_resident()
         before, taken = peak, peak - before
     return taken

@@ -43,7 +43,7 @@ def test_odd_values_still_give_a_drawing(values):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "labels"),
     [
         (0.0, 1.0, ["0.00", "0.25", "0.50", "0.75", "1.00"]),
         (0.5414, 0.5422, ["0.5414", "0.5416", "0.5418", "0.5420", "0.5422"]),
@@ -51,9 +51,9 @@ def test_odd_values_still_give_a_drawing(values):
         (-3.0, 11.0, ["-5", "0", "5", "10", "15"]),
     ],
 )
-def test_an_axis_has_few_round_numbers_that_differ(low, high, said):
+def test_an_axis_has_few_round_numbers_that_differ(low, high, labels):
     svg = drawing(line_chart("x", [1, 2], {"a": [low, high]}, "epoch"))
-    assert [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"] == said
+    assert [text.text for text in svg.iter("text") if text.get("text-anchor") == "end"] == labels
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-5, 1e-3, 0.7, 1.0, 13.0, 999.0, 1e4, 1e8, 1e15])
@@ -70,7 +70,9 @@ def test_values_lie_within_the_axis(scale, shift):
 
 def test_a_note_of_two_lines_is_read_from_above():
     svg = drawing(bar_chart("recall", {"low": 0.1}, "group", {"low": "0.1\n(7)"}))
-    first, second = (next(text for text in svg.iter("text") if text.text == said) for said in ("0.1", "(7)"))
+    first, second = (
+        next(text for text in svg.iter("text") if text.text == labels) for labels in ("0.1", "(7)")
+    )
     assert float(first.get("y", "")) < float(second.get("y", ""))
     assert first.get("x") == second.get("x")
 

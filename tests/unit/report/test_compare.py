@@ -208,8 +208,8 @@ def test_a_file_that_changed_is_refused(tmp_path):
 
 
 def test_names_and_runs():
-    given = ["runs/a", "b=runs/b1,runs/b2", "s3://bucket/x=1/run"]
-    assert parse_contenders(given, "b") == [
+    specs = ["runs/a", "b=runs/b1,runs/b2", "s3://bucket/x=1/run"]
+    assert parse_contenders(specs, "b") == [
         Contender("b", ("runs/b1", "runs/b2")),
         Contender("runs/a", ("runs/a",)),
         Contender("s3://bucket/x=1/run", ("s3://bucket/x=1/run",)),
@@ -217,7 +217,7 @@ def test_names_and_runs():
 
 
 @pytest.mark.parametrize(
-    ("given", "baseline", "where"),
+    ("specs", "baseline", "where"),
     [
         (["a=x,"], None, "RUN"),
         (["=x"], None, "RUN"),
@@ -226,9 +226,9 @@ def test_names_and_runs():
         (["a=x"], "x", "--baseline"),
     ],
 )
-def test_names_that_do_not_work(given, baseline, where):
+def test_names_that_do_not_work(specs, baseline, where):
     with pytest.raises(InputError) as caught:
-        parse_contenders(given, baseline)
+        parse_contenders(specs, baseline)
     assert caught.value.where == where
 
 

@@ -68,8 +68,10 @@ def reported(output, tmp_path_factory) -> Path:
         "without": without,
         "baselines": {"popularity": {"validation": METRICS, "test": METRICS}},
     }
-    for kind, facts in (("training", training), ("evaluation", evaluation)):
-        publish(open_location(f"{run}/{kind}", Storage()), Manifest(kind, "made by a test", facts, {}))
+    for artifact, facts in (("training", training), ("evaluation", evaluation)):
+        publish(
+            open_location(f"{run}/{artifact}", Storage()), Manifest(artifact, "made by a test", facts, {})
+        )
     (run / "raw").mkdir()
     (run / "raw" / "titles.csv").write_text(
         "item_id,year,title\n" + "".join(f"{item},1999,Film & {item}\n" for item in range(100, 130, 2))
@@ -169,13 +171,13 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
 
 def test_items_go_by_their_titles_where_they_have_one(reported):
     page = (reported / "report.html").read_text()
-    shown = {
+    pictured = {
         item
         for sample in measure_lists(open_run(str(reported)), 10).examples
         for item in (*sample.history, *sample.recommended)
     }
-    assert {item % 2 for item in shown} == {0, 1}
-    for item in shown:
+    assert {item % 2 for item in pictured} == {0, 1}
+    for item in pictured:
         named = (
             re.search(f' title="{item}">(?:<img[^>]*>|<i></i>)?Film &amp; {item}</span>', page) is not None
         )
@@ -185,20 +187,20 @@ def test_items_go_by_their_titles_where_they_have_one(reported):
 
 def test_items_are_shown_by_their_images_where_they_have_one(reported):
     page = (reported / "report.html").read_text()
-    shown = {
+    pictured = {
         item
         for sample in measure_lists(open_run(str(reported)), 10).examples
         for item in (*sample.history, *sample.recommended)
     }
     pictures = list(PICTURES.values()) * 3
-    for item in shown:
+    for item in pictured:
         picture = r'<img alt="" src="data:(image/[a-z]+);base64,([^"]+)">'
-        found = re.search(rf'<span class="pic(?: hit)?"[^>]*>{picture}[^<]*\b{item}<', page)
-        assert (found is not None) == (item < 100 + len(pictures))
-        if found is not None:
+        result = re.search(rf'<span class="pic(?: hit)?"[^>]*>{picture}[^<]*\b{item}<', page)
+        assert (result is not None) == (item < 100 + len(pictures))
+        if result is not None:
             content = pictures[item - 100]
-            assert (found[1], b64decode(found[2])) == (raster_of(content).media_type, content)
-    without = sum(item >= 100 + len(pictures) for item in shown)
+            assert (result[1], b64decode(result[2])) == (raster_of(content).media_type, content)
+    without = sum(item >= 100 + len(pictures) for item in pictured)
     assert f"Items without an image: {without} not there." in page
 
 
@@ -219,8 +221,8 @@ def test_images_by_path_are_looked_up_each_time(reported, tmp_path):
 
 @pytest.mark.processes
 def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
-    said, picture = console_of(reported / "report.html", tmp_path)
-    assert said == []
+    console, picture = console_of(reported / "report.html", tmp_path)
+    assert console == []
     assert picture > 50_000
 
 
@@ -230,15 +232,15 @@ def test_the_browser_would_tell_of_errors_and_requests(tmp_path):
     page.write_text(
         '<img src="http://elsewhere.example/a.png"><script>console.error("wrong"); missing()</script>'
     )
-    said, _ = console_of(page, tmp_path)
-    assert "wrong" in said
-    assert any("missing is not defined" in text for text in said)
+    console, _ = console_of(page, tmp_path)
+    assert "wrong" in console
+    assert any("missing is not defined" in text for text in console)
     page.write_text(
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
         '<img src="http://elsewhere.example/a.png">'
     )
-    said, _ = console_of(page, tmp_path)
-    assert any("violates the following Content Security Policy" in text for text in said)
+    console, _ = console_of(page, tmp_path)
+    assert any("violates the following Content Security Policy" in text for text in console)
 
 
 def test_it_is_written_again_when_the_run_has_changed_and_only_then(reported, tmp_path):
@@ -281,9 +283,9 @@ def test_a_report_of_what_is_there(reported, tmp_path, published, sections, miss
     run = tmp_path / "run"
     shutil.copytree(reported, run)
     (run / "report.html").unlink()
-    for kind in ("dataset", "partitions", "training", "evaluation", "export"):
-        if kind not in published.split():
-            shutil.rmtree(run / kind)
+    for artifact in ("dataset", "partitions", "training", "evaluation", "export"):
+        if artifact not in published.split():
+            shutil.rmtree(run / artifact)
     (run / "job.yaml").write_text(_job(run))
     done = CliRunner().invoke(app, ["report", str(run)])
     assert done.exit_code == 0, done.output

@@ -19,9 +19,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    found = logging.Logger("mmssl_dist.test")
-    yield found
-    for handler in found.handlers:
+    result = logging.Logger("mmssl_dist.test")
+    yield result
+    for handler in result.handlers:
         handler.close()
 
 

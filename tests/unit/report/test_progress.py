@@ -41,8 +41,8 @@ def test_size(number: float, text: str) -> None:
 
 
 def test_stage_lines() -> None:
-    told = progress.stage_lines("export", ["top 50", "5 MB"], 61)
-    assert told == ["export: top 50 (1 min 01 s)", "export:   5 MB"]
+    lines = progress.stage_lines("export", ["top 50", "5 MB"], 61)
+    assert lines == ["export: top 50 (1 min 01 s)", "export:   5 MB"]
     assert progress.skipped_line("prepare", "s3://b/run/dataset") == "prepare: up to date, s3://b/run/dataset"
 
 

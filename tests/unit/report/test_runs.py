@@ -19,10 +19,10 @@ RUNS = [
 
 
 def test_mean_and_standard_error_by_hand():
-    found = summarize(RUNS, "test")
-    assert set(found) == {"recall@20"}  # what not every run has has no mean
-    assert found["recall@20"].mean == pytest.approx(0.3)
-    assert found["recall@20"].error == pytest.approx(
+    result = summarize(RUNS, "test")
+    assert set(result) == {"recall@20"}  # what not every run has has no mean
+    assert result["recall@20"].mean == pytest.approx(0.3)
+    assert result["recall@20"].error == pytest.approx(
         (0.14 / 2 / 3) ** 0.5
     )  # squares .04 + .01 + .09, n - 1 = 2
 

@@ -35,7 +35,7 @@ def files() -> list[Path]:
         check=True,
         timeout=60,
     )
-    found = [ROOT / name for name in listed.stdout.split("\0") if name]
-    found = [path for path in found if path.is_file()]
-    assert len(found) > 30
-    return found
+    result = [ROOT / name for name in listed.stdout.split("\0") if name]
+    result = [path for path in result if path.is_file()]
+    assert len(result) > 30
+    return result

@@ -20,9 +20,9 @@ def machine(tmp_path: Path) -> Path:
     """A folder of programs, the only ones that the script sees: those of any Debian, and a `make` that
     reports."""
     for name in ("bash", "dirname", "env", "grep"):
-        found = shutil.which(name)
-        assert found
-        (tmp_path / name).symlink_to(found)
+        result = shutil.which(name)
+        assert result
+        (tmp_path / name).symlink_to(result)
     program(tmp_path, "id", "echo 0")
     program(tmp_path, "ldconfig", "echo '	libgomp.so.1 (libc6,x86-64) => /usr/lib/libgomp.so.1'")
     program(tmp_path, "make", 'echo "make $*"')

@@ -78,9 +78,9 @@ def test_the_head_runs_no_task_and_takes_jobs_from_itself_only(name: str) -> Non
 @pytest.mark.parametrize("name", ["aws", "gcp"])
 def test_machines_have_roles_and_no_keys(name: str) -> None:
     tree = launcher(name)
-    for pool, kind in (("head", "head"), ("prepare", "worker"), ("train", "worker")):
+    for pool, node_type in (("head", "head"), ("prepare", "worker"), ("train", "worker")):
         config = tree["available_node_types"][pool]["node_config"]
-        assert f"mmssl-dist-{kind}" in str(config.get("IamInstanceProfile") or config["serviceAccounts"])
+        assert f"mmssl-dist-{node_type}" in str(config.get("IamInstanceProfile") or config["serviceAccounts"])
 
 
 @pytest.mark.parametrize("path", sorted(CLUSTER.iterdir()), ids=lambda path: path.name)

@@ -99,14 +99,14 @@ def test_dgl_is_imported_through_its_adapter_only() -> None:
     ],
 )
 def test_a_package_needs_no_more_than_these(name: str, allowed: set[str]) -> None:
-    found = {
+    result = {
         top
         for path in MODULES
         if package_of(path) == name
         for _, imported in imports(path)
         if (top := imported.split(".")[0]) not in sys.stdlib_module_names and top != "mmssl_dist"
     }
-    assert found <= allowed
+    assert result <= allowed
 
 
 def imported_modules() -> dict[str, set[str]]:
@@ -214,9 +214,9 @@ def test_nothing_is_left_to_do() -> None:
 def sections(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     yield path, section
     for name, field in section.model_fields.items():
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from sections(kind, f"{path}.{name}".lstrip("."))
+        for annotation in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                yield from sections(annotation, f"{path}.{name}".lstrip("."))
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -21,7 +21,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def arguments(name: str) -> list[str]:
-    return [rest for found, rest in instructions() if found == name]
+    return [rest for actual, rest in instructions() if actual == name]
 
 
 def test_only_known_instructions() -> None:

@@ -73,10 +73,10 @@ def test_both_readmes_say_the_same() -> None:
         r"^    ([^#\n]+?) *(?:#.*)?$",
         r"^(#+) ",
     ):
-        found = [sorted(re.findall(pattern, text, flags=re.M)) for text in (english, chinese)]
-        assert found[0] == found[1]
+        result = [sorted(re.findall(pattern, text, flags=re.M)) for text in (english, chinese)]
+        assert result[0] == result[1]
     blocks = [re.findall(r"^```yaml\n(.*?)^```", text, flags=re.M | re.S) for text in (english, chinese)]
-    assert [yaml.safe_load(each) for each in blocks[0]] == [yaml.safe_load(each) for each in blocks[1]]
+    assert [yaml.safe_load(block) for block in blocks[0]] == [yaml.safe_load(block) for block in blocks[1]]
 
 
 def test_the_readme_s_yaml_is_a_job() -> None:
@@ -129,14 +129,14 @@ def test_no_file_names_a_machine_or_a_registry(files: list[Path]) -> None:
             )
         )
     )
-    found = []
+    result = []
     for path in files:
         if path.name == "LICENSE" or path.suffix in (".npy", ".npz", ".png", ".parquet"):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if names.search(line):
-                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
-    assert found == []
+                result.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert result == []
 
 
 def test_no_large_or_generated_file_is_kept(files: list[Path]) -> None:

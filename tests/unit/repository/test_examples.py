@@ -53,9 +53,9 @@ def test_python_runs_as_it_stands(folder, name, monkeypatch):
 
 
 def _signature(function: object) -> str:
-    given = inspect.signature(function)  # type: ignore[arg-type]
-    kept = [each for each in given.parameters.values() if each.name != "self"]
-    return str(given.replace(parameters=kept))
+    stated = inspect.signature(function)  # type: ignore[arg-type]
+    kept = [each for each in stated.parameters.values() if each.name != "self"]
+    return str(stated.replace(parameters=kept))
 
 
 def test_every_signature_is_the_code_s():
@@ -75,8 +75,8 @@ def test_attributes_in_its_tables_are_there(folder):
     for name in re.findall(r"`\.(\w+)", API):
         assert hasattr(run.items, name), name
     ranked, users = run.recommend("u1"), run.users_for_new({"image": [0.5] * 5})
-    for kind, one in (("Ranked", ranked), ("RankedUsers", users)):
-        listed = re.search(rf"^\| `{kind}` \| (.*) \|$", API, flags=re.M)
+    for title, one in (("Ranked", ranked), ("RankedUsers", users)):
+        listed = re.search(rf"^\| `{title}` \| (.*) \|$", API, flags=re.M)
         assert set(re.findall(r"`(\w+)`:", listed[1])) == set(vars(one))
 
 
@@ -99,8 +99,8 @@ def test_command_lines_are_understood(path):
     """Every option exists and takes such a value; what stands in capitals stands for something of the
     reader's."""
     for line in _lines(path):
-        given = line.replace("...", "").replace("LAYOUT", "mmrec")
-        words = shlex.split(given.removeprefix("mmssl-dist ").removeprefix("python cli.py "))
+        stated = line.replace("...", "").replace("LAYOUT", "mmrec")
+        words = shlex.split(stated.removeprefix("mmssl-dist ").removeprefix("python cli.py "))
         if len(words) == 1 or "|" in line:
             continue  # the bare name of a command, or of several
         try:
@@ -171,13 +171,13 @@ def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
     guide = (ROOT / "docs" / "gpu-cluster.md").read_text()
     line = re.search(r"^ {4}mmssl-dist (plan .*)$", guide, flags=re.M)
     done = CliRunner().invoke(app, shlex.split(line[1]))
-    told = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
-    assert len(told) == 5
-    assert [each for each in told if each not in done.stdout.splitlines()] == []
-    for kind, amount in (("worker", "18.1 GB each"), ("its GPU", "7.0 GB of their GPUs")):
+    plan_lines = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
+    assert len(plan_lines) == 5
+    assert [each for each in plan_lines if each not in done.stdout.splitlines()] == []
+    for title, amount in (("worker", "18.1 GB each"), ("its GPU", "7.0 GB of their GPUs")):
         assert amount in guide
         size = " ".join(amount.split()[:2])
-        assert re.search(rf"^memory (per|of) {kind}$(\n  .*)*\n  in all +{size}$", done.stdout, flags=re.M)
+        assert re.search(rf"^memory (per|of) {title}$(\n  .*)*\n  in all +{size}$", done.stdout, flags=re.M)
     for size in ("463 GB", "0.82 GB"):
         assert size in guide
     assert re.search(r"sent to others +824\.\d MB", done.stdout)

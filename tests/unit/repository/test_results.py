@@ -53,7 +53,7 @@ def test_every_file_says_what_made_it(path: Path) -> None:
 def test_no_two_tables_are_equal() -> None:
     """Nor do two share most of their lines, as where one was pasted in the place of another."""
     bodies = [(path.name, set(body.splitlines())) for path in DOCUMENTS for body in tables(path.read_text())]
-    alike = [
+    equal = [
         (name, other)
         for at, (name, body) in enumerate(bodies)
         for other, body_2 in bodies[at + 1 :]
@@ -62,7 +62,7 @@ def test_no_two_tables_are_equal() -> None:
         # the headline's own table repeats popularity beside it
         and min(len(body), len(body_2)) > 2
     ]
-    assert alike == []
+    assert equal == []
 
 
 def test_no_line_of_a_document_begins_in_the_middle_of_a_table() -> None:

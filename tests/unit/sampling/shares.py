@@ -35,7 +35,7 @@ class Announced(Exchange):
         super().__init__(None, np.array([0, book.num_nodes]), 0)
         parts = cut(book, pairs)
         degrees = [np.diff(part.indptr[: part.users + 1]) for part in parts]
-        full = [each[each >= book.num_items] for each in degrees]
+        full = [of_part[of_part >= book.num_items] for of_part in degrees]
         self._pairs = torch.tensor(
             [
                 [int(all_.sum() - left_out.sum()), len(left_out), int(left_out.sum())]

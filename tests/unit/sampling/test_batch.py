@@ -100,19 +100,19 @@ def check_batch(batch: Batch, made_by: BatchSampler, pairs: Pairs, fanouts: list
     wanted = {*users, *seeds.positives.tolist(), *seeds.negatives.tolist(), *candidates}
     assert batch.nodes.tolist() == sorted(wanted)
     assert torch.equal(batch.seed_route.requested, batch.nodes)
-    found = sets_of(batch)
+    result = sets_of(batch)
     assert len(batch.graph.layers) == len(fanouts)
-    assert torch.equal(found.sets[-1], batch.nodes)
-    assert torch.equal(found.sets[0][batch.graph.seeds], batch.nodes)
-    assert torch.equal(found.source[batch.graph.seeds_source], batch.nodes)
+    assert torch.equal(result.sets[-1], batch.nodes)
+    assert torch.equal(result.sets[0][batch.graph.seeds], batch.nodes)
+    assert torch.equal(result.source[batch.graph.seeds_source], batch.nodes)
     for block, source, destination, fanout in zip(
-        batch.graph.layers, found.sets, found.sets[1:], reversed(fanouts), strict=False
+        batch.graph.layers, result.sets, result.sets[1:], reversed(fanouts), strict=False
     ):
         check_block(block, source, destination, made_by.graph.training, fanout)
     for m, view in made_by.views.items():
-        check_block(batch.graph.views[m], found.source, found.sets[0], view.adjacency, made_by.view_fanout)
+        check_block(batch.graph.views[m], result.source, result.sets[0], view.adjacency, made_by.view_fanout)
     if not made_by.views:
-        assert torch.equal(found.source, found.sets[0])
+        assert torch.equal(result.source, result.sets[0])
 
 
 SEEDS_OF: dict[BatchSampler, Job] = {}
@@ -239,12 +239,12 @@ def test_sampled_sums_are_unbiased():
     for epoch in range(300):
         batch = made_by.batch(epoch, 0)
         assert len(batch.nodes) == book.num_nodes  # every node has an interaction, hence is a seed
-        found = sets_of(batch)
-        hidden = rows[found.sets[0]]
+        result = sets_of(batch)
+        hidden = rows[result.sets[0]]
         for block in batch.graph.layers:
             hidden = aggregate(block, hidden)
         hops.append(hidden.double())
-        views.append(aggregate(batch.graph.views["image"], rows[found.source])[batch.graph.seeds].double())
+        views.append(aggregate(batch.graph.views["image"], rows[result.source])[batch.graph.seeds].double())
     weights = dense(book, PAIRS)
     whole = torch.zeros(book.num_nodes, book.num_nodes, dtype=torch.float64)
     row = torch.repeat_interleave(torch.arange(book.num_nodes), view.indptr.diff())

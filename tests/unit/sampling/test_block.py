@@ -97,10 +97,10 @@ def test_moves_to_a_device():
     block = by_hand()
     graph = SampledGraph((block,), {"image": block}, None, torch.arange(4), torch.arange(3), torch.arange(3))
     moved = graph.to("meta")
-    for each in (moved.layers[0], moved.views["image"]):
-        assert each.num_source == 4
+    for moved_block in (moved.layers[0], moved.views["image"]):
+        assert moved_block.num_source == 4
         names = ("indptr", "source", "weight", "keep", "t_indptr", "t_source", "t_weight")
-        assert all(getattr(each, name).device.type == "meta" for name in names)
+        assert all(getattr(moved_block, name).device.type == "meta" for name in names)
     assert {t.device.type for t in (moved.start_keep, moved.seeds, moved.seeds_source)} == {"meta"}
     assert torch.equal(graph.to("cpu").layers[0].t_source, block.t_source)
 

@@ -21,14 +21,14 @@ def reference(key: int, *ids: int) -> float:
     """The definition of ``uniform`` on Python integers."""
     word = (1 << 64) - 1
     state = key
-    for each in ids:
-        state = mix_word((each * 0x9E3779B97F4A7C15 & word) ^ state)
+    for part in ids:
+        state = mix_word((part * 0x9E3779B97F4A7C15 & word) ^ state)
     return ((state >> 41) + 0.5) / 2**23
 
 
 @given(st.integers(0, 2**63 - 1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=3))
 def test_tensors_agree_with_unsigned_arithmetic(key, ids):
-    actual = draws.uniform(key, *(torch.tensor([each]) for each in ids))
+    actual = draws.uniform(key, *(torch.tensor([part]) for part in ids))
     assert actual.item() == reference(key, *ids)
 
 

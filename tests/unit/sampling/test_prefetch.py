@@ -54,8 +54,8 @@ def test_in_order_from_one_thread(depth):
     recorder = Recorder()
     batches = prefetcher(recorder, depth)
     wanted = [(epoch, step) for epoch in range(3) for step in range(5)]
-    found = [batch for epoch in range(3) for batch in batches.epoch(epoch)]
-    assert found == recorder.calls == wanted
+    result = [batch for epoch in range(3) for batch in batches.epoch(epoch)]
+    assert result == recorder.calls == wanted
     assert len(recorder.threads) == 1
     assert recorder.threads != {threading.get_ident()}
     seconds, edges = batches.take()

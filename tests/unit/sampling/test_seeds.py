@@ -41,7 +41,7 @@ def test_an_epoch_deals_every_pair_once_whoever_owns_it(case, more, data):
     steps, epoch = one[0].steps, data.draw(st.integers(0, 2))
     assert steps == -(-len(pairs) // batch_size)
     assert {sampler.steps for sampler in several} == {steps}
-    found = []
+    result = []
     for step in range(steps):
         batch = drawn(several, epoch, step)
         assert batch == drawn(one, epoch, step)
@@ -54,9 +54,9 @@ def test_an_epoch_deals_every_pair_once_whoever_owns_it(case, more, data):
             assert positive in lists[user]
             assert negative in items
             assert negative not in lists[user]
-        found += [(user, positive) for user, positive, _ in batch["pairs"]]
+        result += [(user, positive) for user, positive, _ in batch["pairs"]]
     users, ranks = user_nodes(book), item_nodes(book)
-    assert sorted(found) == sorted((users[u], ranks[i]) for u, i in pairs)
+    assert sorted(result) == sorted((users[u], ranks[i]) for u, i in pairs)
 
 
 def test_epochs_differ_and_any_step_can_be_drawn_first():

@@ -35,17 +35,17 @@ KINDS: dict[str, pa.Array] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_id_is_found_where_it_is_as_value_and_as_text(kind):
-    ids = Ids(KINDS[kind], "user")
-    values = KINDS[kind].to_pylist()
+@pytest.mark.parametrize("id_type", KINDS)
+def test_every_id_is_found_where_it_is_as_value_and_as_text(id_type):
+    ids = Ids(KINDS[id_type], "user")
+    values = KINDS[id_type].to_pylist()
     assert ids.positions(values).tolist() == list(range(len(values)))
     assert ids.positions([str(value) for value in values]).tolist() == list(range(len(values)))
     assert ids.at(np.asarray([1, 0])) == [values[1], values[0]]
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"),
+    ("id_type", "wrong"),
     [
         ("int64", 99),
         ("int64", "x"),
@@ -65,14 +65,14 @@ def test_every_id_is_found_where_it_is_as_value_and_as_text(kind):
         ("decimal", "1.1234567"),
     ],
 )
-def test_what_is_no_id_is_named_with_what_ids_are_like(kind, given):
+def test_what_is_no_id_is_named_with_what_ids_are_like(id_type, wrong):
     with pytest.raises(InputError) as caught:
-        Ids(KINDS[kind], "item").position(given)
+        Ids(KINDS[id_type], "item").position(wrong)
     text = str(caught.value)
     assert text.startswith(
-        f"item id: found {given!r}; the run knows {len(KINDS[kind])} items, with ids of type "
+        f"item id: found {wrong!r}; the run knows {len(KINDS[id_type])} items, with ids of type "
     )
-    assert f"such as {KINDS[kind][0].as_py()}" in text
+    assert f"such as {KINDS[id_type][0].as_py()}" in text
 
 
 def test_no_ids_at_all():
@@ -86,10 +86,10 @@ def test_numbers_of_numpy_and_a_look_up_among_many():
     assert many.array[many.position("199999")].as_py() == 199_999
 
 
-@pytest.mark.parametrize("kind", ["int64", "uint64", "double", "string", "bool", "date", "decimal"])
-def test_scalars_of_arrays_and_tables_are_ids(kind):
-    ids = Ids(KINDS[kind], "user")
-    assert ids.positions(list(KINDS[kind])).tolist() == list(range(len(ids)))
-    if kind not in ("date", "decimal"):
-        values = KINDS[kind].to_numpy(zero_copy_only=False)
+@pytest.mark.parametrize("id_type", ["int64", "uint64", "double", "string", "bool", "date", "decimal"])
+def test_scalars_of_arrays_and_tables_are_ids(id_type):
+    ids = Ids(KINDS[id_type], "user")
+    assert ids.positions(list(KINDS[id_type])).tolist() == list(range(len(ids)))
+    if id_type not in ("date", "decimal"):
+        values = KINDS[id_type].to_numpy(zero_copy_only=False)
         assert ids.positions(list(values)).tolist() == list(range(len(ids)))

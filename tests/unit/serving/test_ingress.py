@@ -77,8 +77,8 @@ def test_haproxy_answers_503_where_no_replica_does(tmp_path):
         program = Path(os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"])
         text = program.read_text()
         program.write_text(f'{text[: text.index("exec ")]}exec echo started "$@"\n')
-        shown = subprocess.run([program, "-db", "-f", config], capture_output=True, text=True, check=True)
-    assert shown.stdout == f"started -db -f {config}\n"
+        done = subprocess.run([program, "-db", "-f", config], capture_output=True, text=True, check=True)
+    assert done.stdout == f"started -db -f {config}\n"
     edited = config.read_text()
     assert "return status 404" in template
     assert "return status 404" not in edited

@@ -65,9 +65,9 @@ def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
     """The model's own final row of the held-out item, all others having the ID rows that they have without
     it."""
     job = whole.job
-    here, there = nodes_of_items(job), nodes_of_items(without.job)
+    here, without_nodes = nodes_of_items(job), nodes_of_items(without.job)
     id_rows = torch.zeros_like(whole.id_rows)  # the held-out item's stays zero: nobody has learned it
-    for item, node in there.items():
+    for item, node in without_nodes.items():
         id_rows[here[item]] = without.id_rows[node]
     worker = Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None)
     model, exchange = make_model(job, whole.graph), whole.graph.exchange(worker)
@@ -103,12 +103,14 @@ def test_features_are_standardized_as_those_of_training_and_missing_ones_count_n
     export but for its own ID row."""
     made = publish(tmp_path, ITEMS, "partition.standardize=true", "model.item_graph.weight=0")
     run = open_run(str(tmp_path))
-    place, node = run.items.position(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
+    position, node = run.items.position(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
     own = made.id_rows[node].numpy() / (made.job.model.layers + 1)
     features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
-    np.testing.assert_allclose(run.new_item(features), run.item_embeddings[place] - own, rtol=1e-5, atol=1e-5)
-    apart = [run.new_item({m: features[m]}) for m in WIDTHS]
-    np.testing.assert_allclose(sum(apart), run.new_item(features), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        run.new_item(features), run.item_embeddings[position] - own, rtol=1e-5, atol=1e-5
+    )
+    separate = [run.new_item({m: features[m]}) for m in WIDTHS]
+    np.testing.assert_allclose(sum(separate), run.new_item(features), rtol=1e-5, atol=1e-6)
 
 
 def test_similar_items_and_users_of_a_new_item_by_hand(run: Run) -> None:
@@ -116,9 +118,9 @@ def test_similar_items_and_users_of_a_new_item_by_hand(run: Run) -> None:
     row = run.new_item(features)
     units = run.item_embeddings / np.linalg.norm(run.item_embeddings, axis=1, keepdims=True)
     cosine = units @ (row / np.linalg.norm(row))
-    alike = run.similar_to_new(features, k=4)
-    assert alike.items == run.items.at(np.argsort(-cosine)[:4])
-    np.testing.assert_allclose(alike.scores, np.sort(cosine)[::-1][:4], rtol=1e-4)
+    similar = run.similar_to_new(features, k=4)
+    assert similar.items == run.items.at(np.argsort(-cosine)[:4])
+    np.testing.assert_allclose(similar.scores, np.sort(cosine)[::-1][:4], rtol=1e-4)
     scores = run.user_embeddings @ row
     best = run.users_for_new(features, k=3)
     assert best.users == run.users.at(np.argsort(-scores)[:3])

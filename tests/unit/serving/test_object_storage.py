@@ -18,8 +18,8 @@ from tests.servers import REGION, client, moto_server, upload
 def endpoint(output):
     with moto_server() as started:
         client(started).create_bucket(Bucket="runs")
-        for kind in ("export", "partitions"):
-            upload(started, "runs", output / kind, f"out/{kind}")
+        for artifact in ("export", "partitions"):
+            upload(started, "runs", output / artifact, f"out/{artifact}")
         yield started
 
 
@@ -47,7 +47,7 @@ def test_the_same_from_s3_as_from_the_disk(endpoint, run):
 @pytest.mark.processes
 def test_the_command_is_told_how_to_reach_it(endpoint, run):
     sets = [f"storage.endpoint={endpoint}", f"storage.region={REGION}", "storage.path_style=true"]
-    options = [word for each in sets for word in ("--set", each)]
+    options = [word for setting in sets for word in ("--set", setting)]
     done = CliRunner().invoke(app, ["recommend", "s3://runs/out", "--user", "u4", "--json", *options])
     assert done.exit_code == 0, done.stderr
-    assert [each["item"] for each in json.loads(done.stdout)["items"]] == run.recommend("u4").items
+    assert [setting["item"] for setting in json.loads(done.stdout)["items"]] == run.recommend("u4").items

@@ -27,12 +27,12 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_embeddings_are_those_of_the_parquet_files(run, output):
-    for kind, ids, rows in (
+    for side, ids, rows in (
         ("user", run.users, run.user_embeddings),
         ("item", run.items, run.item_embeddings),
     ):
-        table = pq.read_table(output / f"export/{kind}_embeddings")
-        assert ids.array.to_pylist() == table[f"{kind}_id"].to_pylist()
+        table = pq.read_table(output / f"export/{side}_embeddings")
+        assert ids.array.to_pylist() == table[f"{side}_id"].to_pylist()
         np.testing.assert_array_equal(rows, np.stack(table["vector"].to_numpy()))
     assert run.user_embeddings.shape == (USERS, 16)
     assert run.item_embeddings.shape == (ITEMS, 16)
@@ -42,9 +42,9 @@ def test_embeddings_are_those_of_the_parquet_files(run, output):
 def test_recommendations_are_the_exported_lists(run, output, exact):
     table = pq.read_table(output / "export/recommendations").to_pydict()
     ranked = run.recommend(table["user_id"], k=7, exact=exact)
-    for found, items, scores in zip(ranked, table["items"], table["scores"], strict=True):
-        assert found.items == items[:7]
-        np.testing.assert_allclose(found.scores, scores[:7], rtol=1e-5, atol=1e-6)
+    for result, items, scores in zip(ranked, table["items"], table["scores"], strict=True):
+        assert result.items == items[:7]
+        np.testing.assert_allclose(result.scores, scores[:7], rtol=1e-5, atol=1e-6)
 
 
 def test_an_export_without_lists_recommends_the_same(run, tmp_path):
@@ -52,8 +52,8 @@ def test_an_export_without_lists_recommends_the_same(run, tmp_path):
     assert not (tmp_path / "export/recommendations").exists()
     bare = open_run(str(tmp_path), Storage())
     users = bare.users.array.to_pylist()
-    assert [found.items for found in bare.recommend(users, k=5)] == [
-        found.items for found in run.recommend(users, k=5)
+    assert [result.items for result in bare.recommend(users, k=5)] == [
+        result.items for result in run.recommend(users, k=5)
     ]
 
 
@@ -61,12 +61,12 @@ def test_one_user_several_users_and_texts_for_numbers(run):
     one = run.recommend("u3", k=4)
     assert isinstance(one, Ranked)
     assert len(one.items) == len(one.scores) == 4
-    assert [each.items for each in run.recommend(["u3", "u5"], k=4)] == [
+    assert [ranked.items for ranked in run.recommend(["u3", "u5"], k=4)] == [
         one.items,
         run.recommend("u5", k=4).items,
     ]
     assert run.similar("107", k=3).items == run.similar(107, k=3).items
-    assert [each.items for each in run.similar(np.asarray([107]), k=3)] == [run.similar(107, k=3).items]
+    assert [ranked.items for ranked in run.similar(np.asarray([107]), k=3)] == [run.similar(107, k=3).items]
 
 
 def test_seen_items_are_those_of_training_and_left_out_unless_wanted(run, output):
@@ -83,13 +83,13 @@ def test_seen_items_are_those_of_training_and_left_out_unless_wanted(run, output
 
 def test_similar_items_by_hand(run):
     units = run.item_embeddings / np.linalg.norm(run.item_embeddings, axis=1, keepdims=True)
-    place = run.items.position(111)
-    cosine = units @ units[place]
-    cosine[place] = -2
+    position = run.items.position(111)
+    cosine = units @ units[position]
+    cosine[position] = -2
     best = np.argsort(-cosine)[:5]
-    found = run.similar(111, k=5)
-    assert found.items == [run.items.array[int(i)].as_py() for i in best]
-    np.testing.assert_allclose(found.scores, cosine[best], rtol=1e-5)
+    result = run.similar(111, k=5)
+    assert result.items == [run.items.array[int(i)].as_py() for i in best]
+    np.testing.assert_allclose(result.scores, cosine[best], rtol=1e-5)
     assert len(run.similar(111, k=ITEMS + 5).items) == ITEMS - 1
 
 
@@ -97,18 +97,20 @@ def test_a_new_user_with_the_items_of_a_known_one_gets_the_row_but_for_its_own_p
     graph = exported.graph
     nodes = (graph.users + graph.first).tolist()
     assert len(nodes) == USERS
-    for place in (0, 9, USERS - 1):
-        items = run.seen.of(place)
-        own = exported.id_rows[nodes[place]].numpy() / (exported.job.model.layers + 1)
-        np.testing.assert_allclose(run.fold_in(items), run.user_embeddings[place] - own, rtol=1e-4, atol=1e-5)
+    for position in (0, 9, USERS - 1):
+        items = run.seen.of(position)
+        own = exported.id_rows[nodes[position]].numpy() / (exported.job.model.layers + 1)
+        np.testing.assert_allclose(
+            run.fold_in(items), run.user_embeddings[position] - own, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_recommendations_for_a_new_user_leave_out_the_items_given(run):
-    found = run.recommend_new([103, "104", 103], k=ITEMS)
-    assert set(found.items) == set(run.items.array.to_pylist()) - {103, 104}
+    result = run.recommend_new([103, "104", 103], k=ITEMS)
+    assert set(result.items) == set(run.items.array.to_pylist()) - {103, 104}
     np.testing.assert_allclose(
-        found.scores,
-        run.item_embeddings[run.items.positions(found.items)] @ run.fold_in(run.items.positions([103, 104])),
+        result.scores,
+        run.item_embeddings[run.items.positions(result.items)] @ run.fold_in(run.items.positions([103, 104])),
         rtol=1e-4,
         atol=1e-5,
     )

@@ -62,8 +62,8 @@ def test_any_rounds_keep_the_best(size, rounds, seed):
             stored[row] = dict(sorted(merged.items(), key=lambda pair: -pair[1])[:size])
     for row in range(3):
         assert lists.items[row].tolist() == [*stored[row], *[EMPTY] * (size - len(stored[row]))]
-        found = [score for score in lists.scores[row].tolist() if score > NONE]
-        np.testing.assert_allclose(found, list(stored[row].values()), rtol=1e-6)
+        result = [score for score in lists.scores[row].tolist() if score > NONE]
+        np.testing.assert_allclose(result, list(stored[row].values()), rtol=1e-6)
         assert not any(known[row, item] for item in stored[row])
 
 

@@ -65,23 +65,23 @@ def test_row_moments_by_hand():
     np.testing.assert_allclose(table.second_moment[:, 0], second, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["element", "row"])
-def test_what_several_workers_ask_for_gets_the_sum(kind):
-    settings = RowOptimizer(learning_rate=RATE, second_moment=kind)
-    together, apart = RowTable(rows(), settings), RowTable(rows(), settings)
+@pytest.mark.parametrize("optimizer", ["element", "row"])
+def test_what_several_workers_ask_for_gets_the_sum(optimizer):
+    settings = RowOptimizer(learning_rate=RATE, second_moment=optimizer)
+    together, separate = RowTable(rows(), settings), RowTable(rows(), settings)
     gradient = torch.randn(6, D, generator=torch.Generator().manual_seed(2))
     # The first worker asks for 1, 3 and 7, the second for nothing, the third for 0, 3 and 7
     together.update(Route((0, 0, 0), torch.tensor([1, 3, 7, 0, 3, 7]), (3, 0, 3)), gradient)
     summed = torch.stack([gradient[3], gradient[0], gradient[1] + gradient[4], gradient[2] + gradient[5]])
-    apart.update(alone(torch.tensor([0, 1, 3, 7])), summed)
+    separate.update(alone(torch.tensor([0, 1, 3, 7])), summed)
     for name in ("rows", "first_moment", "second_moment"):
-        torch.testing.assert_close(getattr(together, name), getattr(apart, name))
-    assert together.steps == apart.steps == 1
+        torch.testing.assert_close(getattr(together, name), getattr(separate, name))
+    assert together.steps == separate.steps == 1
 
 
-@pytest.mark.parametrize("kind", ["element", "row"])
-def test_rows_that_nobody_asks_for_never_move(kind):
-    table = RowTable(rows(), RowOptimizer(learning_rate=RATE, second_moment=kind))
+@pytest.mark.parametrize("optimizer", ["element", "row"])
+def test_rows_that_nobody_asks_for_never_move(optimizer):
+    table = RowTable(rows(), RowOptimizer(learning_rate=RATE, second_moment=optimizer))
     moved = set()
     for index, gradient in steps():
         before = table.rows.clone()
@@ -94,10 +94,12 @@ def test_rows_that_nobody_asks_for_never_move(kind):
     assert len(moved) > 5
 
 
-@pytest.mark.parametrize("kind", ["element", "row"])
-def test_frozen_columns_stay_and_the_others_move(kind):
+@pytest.mark.parametrize("optimizer", ["element", "row"])
+def test_frozen_columns_stay_and_the_others_move(optimizer):
     marked = torch.arange(N) % 2 == 1
-    table = RowTable(rows(), RowOptimizer(learning_rate=RATE, second_moment=kind), FrozenColumns(marked, 3))
+    table = RowTable(
+        rows(), RowOptimizer(learning_rate=RATE, second_moment=optimizer), FrozenColumns(marked, 3)
+    )
     free = RowTable(rows(), RowOptimizer(learning_rate=RATE))
     for index, gradient in steps():
         table.update(alone(index), gradient)
@@ -105,7 +107,7 @@ def test_frozen_columns_stay_and_the_others_move(kind):
     assert torch.equal(table.rows[marked, 1:], rows()[marked, 1:])
     moved = torch.arange(N) < N - 1
     assert (table.rows[marked & moved, :1] != rows()[marked & moved, :1]).all()
-    if kind == "element":
+    if optimizer == "element":
         assert torch.equal(table.rows[~marked], free.rows[~marked])
 
 

@@ -25,6 +25,6 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
     client.create_bucket(Bucket="runs")
     yield Storage(endpoint=s3_endpoint, region="us-east-1", path_style=True, retries=1)
-    for found in client.list_objects_v2(Bucket="runs").get("Contents", []):
-        client.delete_object(Bucket="runs", Key=found["Key"])
+    for result in client.list_objects_v2(Bucket="runs").get("Contents", []):
+        client.delete_object(Bucket="runs", Key=result["Key"])
     client.delete_bucket(Bucket="runs")

@@ -279,19 +279,19 @@ def test_a_server_that_does_not_answer(s3: Storage) -> None:
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("kind", "found"),
+    ("kind", "result"),
     [
         ("503", r"nothing but refusals \(HTTP status 503\)"),
         ("500", r"nothing but refusals \(HTTP status 500\)"),
         ("reset", "no answer"),
     ],
 )
-def test_a_server_that_is_not_well(s3: Storage, kind: str, found: str) -> None:
+def test_a_server_that_is_not_well(s3: Storage, kind: str, result: str) -> None:
     store = FaultyStore(seed=1)
     store.kinds, store.share = (kind,), 1.0
     with serving(store) as endpoint:
         unwell = open_location("s3://runs/x", Storage(endpoint=endpoint, region="us-east-1", retries=1))
-        with pytest.raises(StorageFault, match=rf"s3://runs/x: found {found}; the storage must answer"):
+        with pytest.raises(StorageFault, match=rf"s3://runs/x: found {result}; the storage must answer"):
             unwell.exists()
     assert store.spoiled[kind] == 2
 

@@ -176,14 +176,14 @@ def test_no_flipped_byte_of_a_manifest_goes_unseen(data: st.DataObject) -> None:
         publish(folder, manifest)
         path = Path(name) / "manifest.json"
         text = bytearray(path.read_bytes())
-        place = data.draw(st.integers(0, len(text) - 1))
-        text[place] ^= data.draw(st.integers(1, 255))
+        offset = data.draw(st.integers(0, len(text) - 1))
+        text[offset] ^= data.draw(st.integers(1, 255))
         path.write_bytes(text)
         try:
-            found = read_manifest(folder, "dataset")
+            result = read_manifest(folder, "dataset")
         except ArtifactError:
             return
-        assert found == manifest  # one kind of space for another
+        assert result == manifest  # one kind of space for another
 
 
 def test_a_manifest_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ class Relay:
 
 def scalars(content: bytes) -> dict[tuple[str, int], float]:
     """By tag and step, what an event file holds: records of length, checksum, event, checksum."""
-    found, at = {}, 0
+    result, at = {}, 0
     while at < len(content):
         (length,) = struct.unpack("<Q", content[at : at + 8])
         event = Event.FromString(content[at + 12 : at + 12 + length])
-        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        result |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
         at += 12 + length + 4
-    return found
+    return result
 
 
 def tell(tracking: TrackingCallback, *entries: dict[str, float]) -> None:
@@ -73,11 +73,11 @@ def test_tensorboard_has_every_figure_by_epoch_also_of_a_resumed_run(tmp_path):
         TrackingCallback(job, "run-1", relay), ENTRY, {"epoch": 2.0, "step": 3.0, "recall@20": -float("inf")}
     )
     tell(TrackingCallback(job, "run-1", relay), SECOND)  # another controller
-    found: dict[Any, float] = {}
+    result: dict[Any, float] = {}
     for path in sorted((tmp_path / "tensorboard/run-1").iterdir()):
-        found |= scalars(path.read_bytes())
-    assert EXPECTED.items() <= found.items()
-    assert {step for _, step in found} <= {0, 1, 2}
+        result |= scalars(path.read_bytes())
+    assert EXPECTED.items() <= result.items()
+    assert {step for _, step in result} <= {0, 1, 2}
     assert relay.lines == []
 
 
@@ -133,9 +133,9 @@ def test_the_dashboard_shows_what_is_exported_and_all_of_it():
     text = (ROOT / "cluster/grafana.json").read_text()
     expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
     exported = {f"ray_{name}": {"run", label} - {None} for name, label, _ in GAUGES.values()}
-    shown = {name for expression in expressions for name in re.findall(r"ray_\w+", expression)}
-    assert shown == set(exported)
-    assert set(re.findall(r"ray_\w+", text)) == shown
+    plotted = {name for expression in expressions for name in re.findall(r"ray_\w+", expression)}
+    assert plotted == set(exported)
+    assert set(re.findall(r"ray_\w+", text)) == plotted
     for expression in expressions:
         ((labels, name),) = re.findall(r"by \(([^)]*)\) \((ray_\w+)", expression)
         assert set(labels.split(", ")) <= exported[name]
@@ -152,7 +152,7 @@ def test_mlflow_that_is_not_installed(monkeypatch):
 
 
 def test_parameters_are_the_settings_without_passwords():
-    found = dict(
+    result = dict(
         parameters(
             make_job(
                 "storage.endpoint=https://me:secret@store",
@@ -161,11 +161,11 @@ def test_parameters_are_the_settings_without_passwords():
             )
         )
     )
-    assert found["storage.endpoint"] == "https://store"
-    assert found["training.rows.learning_rate"] == "0.01"
-    assert found["data.modalities.image.file"]
-    assert not any("secret" in value for value in found.values())
-    assert not any(name.startswith("tracking") for name in found)
+    assert result["storage.endpoint"] == "https://store"
+    assert result["training.rows.learning_rate"] == "0.01"
+    assert result["data.modalities.image.file"]
+    assert not any("secret" in value for value in result.values())
+    assert not any(name.startswith("tracking") for name in result)
 
 
 def test_names_in_the_words_of_the_trackers():

@@ -28,7 +28,7 @@ def graph(rank: int = 0, workers: int = 1) -> LocalGraph:
 
 
 def tables(
-    graph: LocalGraph, seed: int, dimension: int = 4, kind: str = "row"
+    graph: LocalGraph, seed: int, dimension: int = 4, optimizer: str = "row"
 ) -> tuple[RowTable, dict[str, ModalityLists]]:
     """Filled with what depends on the seed and the node."""
     numbers = torch.Generator().manual_seed(seed)
@@ -37,7 +37,7 @@ def tables(
     def draw(*width: int) -> Tensor:
         return torch.randn(BOOK.num_nodes, *width, generator=numbers)[mine]
 
-    table = RowTable(draw(dimension), RowOptimizer(second_moment=kind))  # type: ignore[arg-type]
+    table = RowTable(draw(dimension), RowOptimizer(second_moment=optimizer))  # type: ignore[arg-type]
     table.first_moment, table.second_moment = draw(dimension), draw(table.second_moment.shape[1])
     lists = {}
     for m in ("image", "text"):
@@ -54,11 +54,11 @@ def engine(seed: int, width: int = 3) -> Engine:
     numbers = torch.Generator().manual_seed(seed)
     state = {"steps": torch.tensor([seed])}
     for name, value in module.named_parameters():
-        for kind in ("", "exp_avg.", "exp_avg_sq."):
-            state[f"{kind}{name}"] = torch.randn(value.shape, generator=numbers)
-    found = SimpleNamespace(module=module, state=lambda: state)
-    found.load = lambda stored: vars(found).update(state=lambda: stored)
-    return cast(Engine, found)
+        for optimizer in ("", "exp_avg.", "exp_avg_sq."):
+            state[f"{optimizer}{name}"] = torch.randn(value.shape, generator=numbers)
+    result = SimpleNamespace(module=module, state=lambda: state)
+    result.load = lambda stored: vars(result).update(state=lambda: stored)
+    return cast(Engine, result)
 
 
 def dense_state(critic: bool = True, seed: int = 0) -> TrainingState:

@@ -60,9 +60,9 @@ def test_rows_come_back_for_any_number_of_workers(tmp_path):
     for workers in (1, 2, 3):
         for rank in range(workers):
             mine = graph(rank, workers)
-            found = tables(mine, 2)
-            load_rows(here(tmp_path), mine, *found)
-            for ours, theirs in zip(contents(*found), contents(*tables(mine, 1)), strict=True):
+            result = tables(mine, 2)
+            load_rows(here(tmp_path), mine, *result)
+            for ours, theirs in zip(contents(*result), contents(*tables(mine, 1)), strict=True):
                 assert torch.equal(ours, theirs)
 
 
@@ -114,16 +114,16 @@ def test_all_comes_back(tmp_path):
     state = save(tmp_path / "c")
     assert sorted(here(tmp_path / "c")) == sorted([*ALL, MANIFEST])
     assert read_checkpoint(at(tmp_path / "c"), [], tmp_path / "cache") == (POSITION, {})
-    position, found = go_on(tmp_path, "c")
+    position, result = go_on(tmp_path, "c")
     assert position == POSITION
-    assert found.table.steps == 77
-    assert same(found, state)
+    assert result.table.steps == 77
+    assert same(result, state)
 
 
 def test_without_checkpoints_training_starts_anew(tmp_path):
-    position, found = go_on(tmp_path)
+    position, result = go_on(tmp_path)
     assert position == Position()
-    assert same(found, dense_state(seed=7))
+    assert same(result, dense_state(seed=7))
 
 
 def test_only_the_first_rank_writes_dense_weights(tmp_path):
@@ -157,9 +157,9 @@ def test_the_checkpoint_before_a_damaged_one_is_taken_with_a_warning(tmp_path, c
     good = save(tmp_path / "old", 1)
     save(tmp_path / "new", 2, replace(POSITION, epochs=4))
     damage(tmp_path / "new" / name)
-    position, found = go_on(tmp_path, "new", "old")
+    position, result = go_on(tmp_path, "new", "old")
     assert position == POSITION
-    assert same(found, good)
+    assert same(result, good)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith(
@@ -249,7 +249,7 @@ def test_files_of_another_job(tmp_path):
     with pytest.raises(ArtifactError, match=r"rows is \[5, 4\], where this job has \[5, 6\]"):
         load_rows(files, graph(), *tables(graph(), 2, dimension=6))
     with pytest.raises(ArtifactError, match=r"second_moment is \[5, 1\], where this job has \[5, 4\]"):
-        load_rows(files, graph(), *tables(graph(), 2, kind="element"))
+        load_rows(files, graph(), *tables(graph(), 2, optimizer="element"))
     with pytest.raises(ArtifactError, match=r"weight is \[2, 3\], where this job has \[2, 5\]"):
         load_dense(files, GENERATOR, engine(1, width=5).module)
 

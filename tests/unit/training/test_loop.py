@@ -195,8 +195,8 @@ def test_each_report_has_a_checkpoint_that_says_the_same(stage, tmp_path):
 
 def positions(folder: Path) -> list[Position]:
     """Of the checkpoints, oldest first."""
-    found: list[Location] = list(LocalSession(folder).checkpoints())
-    return [read_checkpoint(each, [], folder)[0] for each in reversed(found)]
+    result: list[Location] = list(LocalSession(folder).checkpoints())
+    return [read_checkpoint(folder_of_checkpoint, [], folder)[0] for folder_of_checkpoint in reversed(result)]
 
 
 def test_checkpoints_within_an_epoch(stage, tmp_path):
@@ -205,10 +205,10 @@ def test_checkpoints_within_an_epoch(stage, tmp_path):
         stage, tmp_path, "training.epochs=2", every=2
     )  # asked after each step but an epoch's last
     end = trained.run()
-    found = positions(tmp_path)
-    assert [(p.epochs, p.steps, p.row_steps) for p in found] == [(0, 2, 2), (1, 0, 3), (1, 2, 5), (2, 0, 6)]
-    assert found[-1] == end
-    assert [p.losses for p in found] == [{"bpr": 1.0}, {}, {"bpr": 21.0}, {}]
+    result = positions(tmp_path)
+    assert [(p.epochs, p.steps, p.row_steps) for p in result] == [(0, 2, 2), (1, 0, 3), (1, 2, 5), (2, 0, 6)]
+    assert result[-1] == end
+    assert [p.losses for p in result] == [{"bpr": 1.0}, {}, {"bpr": 21.0}, {}]
     assert trained.session.reports[0] == {"epoch": 1, "step": 2, "steps": 3}
 
 

@@ -44,15 +44,15 @@ def test_figures_of_one_worker():
     exchange, sampler = (Exchange(None, np.array([0, 10]), 0) for _ in range(2))
     exchange.traffic.seconds, exchange.traffic.bytes_sent, exchange.traffic.rows = 0.6, 300, 10
     sampler.traffic.bytes_sent, sampler.traffic.rows, sampler.traffic.local_rows = 600, 10, 5
-    found = epoch_figures(step, {"sample": np.array([0.2] * 3)}, exchange, sampler, pairs=100, edges=1000)
-    assert found["seconds/step/p50"] == pytest.approx(0.5)
-    assert found["seconds/generator/p50"] == pytest.approx(0.4)
-    assert found["seconds/generator/p95"] == pytest.approx(0.85)
-    assert found["seconds/sample/p50"] == pytest.approx(0.2)
-    assert found["share/waiting"] == pytest.approx((0.4 + 0.6) / 2.0)
-    assert found["rate/pairs"] == pytest.approx(50)
-    assert found["rate/edges"] == pytest.approx(500)
-    assert found["exchange/bytes"] == pytest.approx(300)
-    assert found["exchange/local"] == pytest.approx(0.25)
-    assert found["memory/resident"] > 1e7
+    result = epoch_figures(step, {"sample": np.array([0.2] * 3)}, exchange, sampler, pairs=100, edges=1000)
+    assert result["seconds/step/p50"] == pytest.approx(0.5)
+    assert result["seconds/generator/p50"] == pytest.approx(0.4)
+    assert result["seconds/generator/p95"] == pytest.approx(0.85)
+    assert result["seconds/sample/p50"] == pytest.approx(0.2)
+    assert result["share/waiting"] == pytest.approx((0.4 + 0.6) / 2.0)
+    assert result["rate/pairs"] == pytest.approx(50)
+    assert result["rate/edges"] == pytest.approx(500)
+    assert result["exchange/bytes"] == pytest.approx(300)
+    assert result["exchange/local"] == pytest.approx(0.25)
+    assert result["memory/resident"] > 1e7
     assert exchange.traffic.bytes_sent == sampler.traffic.rows == 0

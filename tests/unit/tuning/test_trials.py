@@ -79,21 +79,21 @@ def test_the_search_is_the_same_for_more_trials_and_another_for_other_spaces():
 
 
 def test_optuna_s_words():
-    found = distributions(make_job().search)
-    rate, dropout = found["training.rows.learning_rate"], found["model.dropout"]
+    result = distributions(make_job().search)
+    rate, dropout = result["training.rows.learning_rate"], result["model.dropout"]
     assert (rate.low, rate.high, rate.log, dropout.log) == (1e-4, 1e-2, True, False)
-    assert (found["model.heads"].low, found["model.heads"].high) == (1, 2)
-    assert found["training.fanout"].choices == ("[5, 5]", '"all"')
+    assert (result["model.heads"].low, result["model.heads"].high) == (1, 2)
+    assert result["training.fanout"].choices == ("[5, 5]", '"all"')
 
 
 def test_what_was_left_is_proposed_first_under_its_number_then_new_settings():
     proposals = Proposals(make_job(), [DONE, STOPPED, LEFT, DIVERGED])
     assert proposals.suggest("a") == {"number": 3, "settings": LEFT.settings, "best": 0.35}
     new = [proposals.suggest(name) for name in "bcd"]
-    assert [each["number"] for each in new] == [5, 6, 7]
-    for each in new:
-        settings = each["settings"]
-        assert each["best"] is None
+    assert [entry["number"] for entry in new] == [5, 6, 7]
+    for entry in new:
+        settings = entry["settings"]
+        assert entry["best"] is None
         assert settings["training.fanout"] in ([5, 5], "all")
         assert 1e-4 <= settings["training.rows.learning_rate"] <= 1e-2
     values = sorted(trial.value for trial in proposals._ot_study.trials if trial.value is not None)
