@@ -142,7 +142,6 @@ class Location:
         """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
         if self.is_local != other.is_local:
             return False
-        # Links are followed, since an output that only looks separate from the data would be deleted with it.
         ours, theirs = (os.path.realpath(one.path) if one.is_local else one.path for one in (self, other))
         return ours == theirs or theirs.startswith(f"{ours.rstrip('/')}/")
 
@@ -224,8 +223,6 @@ class Location:
         if self.is_local:
             target = Path(self.path)
         else:
-            # The URL's hash keeps files of the same name apart; the name itself keeps its ending, which
-            # readers go by.
             target = (
                 cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
             )
@@ -311,8 +308,6 @@ class Location:
         if self.is_local:
             return self._run(call)
         again = self.storage.retries if self.storage else 0
-        # pyarrow repeats by itself and says nothing meanwhile; a command that seems to hang is ended by its
-        # user.
         timer = threading.Timer(
             _SILENT_SECONDS,
             _logger.warning,
@@ -379,7 +374,6 @@ def open_location(url: str, storage: Storage) -> Location:
         )
     if not path.partition("/")[0]:
         raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
-    # S3 takes such keys literally, and a key "a//b" is another object than "a/b".
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
     try:
@@ -388,7 +382,6 @@ def open_location(url: str, storage: Storage) -> Location:
         raise StorageError(url, error, "the storage must answer", _ADVICE) from error
 
 
-# Opening a filesystem starts threads and looks up credentials, so a process does it once for equal settings.
 _s3_once = cache(s3_filesystem)
 
 
