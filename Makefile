@@ -29,7 +29,7 @@ help:
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
 	@echo "make files    prepare 300 small files and one file of the same rows, and show the ratio of the times"
 	@echo "make chaos    faults at every stage, and what came of them; as root, for its full disk (an hour);"
-	@echo "              goes on where it was cut short, runs/chaos.json has what is done"
+	@echo "              resumes where it was cut short; runs/chaos.json records what is done"
 	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes), DATA=folder for TikTok's figure;"
 	@echo "              writes docs/benchmarks.md"

@@ -72,7 +72,7 @@ def room_now(bundle: Mapping[str, float]) -> int:
 def grows() -> bool:
     """Whether an autoscaler that can start machines watches the connected Ray.
 
-    Ray tells nowhere how far. Every Ray has a monitor, but one without machines to start names their kinds
+    Ray does not say how far. Every Ray has a monitor, but one without machines to start names their kinds
     after them.
     """
     import ray

@@ -40,7 +40,7 @@ def check_search(job: Job) -> None:
 
     Raises:
         InputError: there is nothing to search.
-        ConfigError: a setting is no training-time one, or a value breaks a rule; all problems at once.
+        ConfigError: a setting does not belong to training, or a value breaks a rule; all problems at once.
     """
     search = job.search
     if not search.space:

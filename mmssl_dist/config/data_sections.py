@@ -34,7 +34,7 @@ class Columns(Section):
     time: Text | None = None
     """Column with a sortable time; needed by the leave-last-out and temporal splits."""
     split: Text | None = None
-    """Column that tells the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
+    """Column with the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
     types: IdTypes = IdTypes()
     """Types of the ids, to decide them explicitly; see docs/own-data.md."""
     null_values: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = _NULL_VALUES

@@ -107,7 +107,7 @@ class ExaminedJob:
 
 
 def examine_job(path: str | Path, overrides: Iterable[str] = ()) -> ExaminedJob:
-    """The job in the YAML file ``path``, as far as it can be read; for checks that go on in spite of
+    """The job in the YAML file ``path``, as far as it can be read; for checks that continue in spite of
     problems.
 
     Raises:

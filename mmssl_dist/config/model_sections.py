@@ -85,7 +85,7 @@ class Adversarial(Section):
     """The adversarial term (equation 8)."""
 
     kind: Literal["perturbation", "critic", "none"] = "none"
-    """perturbation: the ranking loss once more, with rows moved towards a higher loss, as APR and AMR do;
+    """perturbation: the ranking loss again, with rows moved towards a higher loss, as APR and AMR do;
     critic: a WGAN between generated and real rows over the candidates, as published; none: no term. A job
     that gives `eps` or `rows` has the perturbation by default, one that gives other settings of the term the
     critic."""

@@ -114,7 +114,7 @@ def _split(job: JobSections) -> Iterator[Disagreement]:
     if split.method == "given" and layout == "table" and columns.split is None:
         yield Disagreement(
             ("data.columns.split", "data.split.method", "data.layout"),
-            "missing; the split given needs it. Name the column that tells the split",
+            "missing; the split given needs it. Name the column with the split",
         )
 
 

@@ -81,5 +81,5 @@ class Search(Section):
     grace_epochs: Count = 5
     """Epochs that every trial may train, before it can be stopped for being worse than others."""
     reduction: Annotated[float, Field(gt=1.0)] = 3.0
-    """Of the trials that come to grace_epochs, to this times as many, and so on, the best 1/reduction go on
-    (ASHA)."""
+    """Of the trials that come to grace_epochs, to this times as many, and so on, the best 1/reduction
+    continue (ASHA)."""

@@ -44,8 +44,8 @@ class Training(Section):
     neighbours in this run's graph."""
     steps_per_epoch: Count | Literal["all"] = "all"
     """Steps between two chances of a validation: "all" takes every training interaction once. With fewer,
-    epochs go on through the interactions where the one before ended, so that each is still taken once before
-    any comes again."""
+    an epoch continues with the interactions where the one before ended, so that each is still taken once
+    before any comes again."""
     batch_size: Count = 1024
     """Training pairs per step, over all workers; at least partition.parts."""
     fanout: Literal["all"] | Counts = (10, 10)
@@ -91,8 +91,8 @@ class Evaluation(Section):
     """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same
     every time. The catalogue is always ranked whole."""
     contributions: bool = True
-    """Tell what each modality contributes: the stage ranks once more for each, with all that comes from it
-    left out."""
+    """Report what each modality contributes: the stage ranks again for each, without anything that comes from
+    it."""
     user_block: Count = 256
     """Users scored at once, per worker; bounds memory."""
     item_block: Count = 65536

@@ -111,7 +111,7 @@ _TOO_LARGE = f"over {LARGEST:,} bytes"
 def _of_paths(root: Location, pattern: str, names: Iterable[str]) -> Iterator[tuple[str, bytes | str]]:
     for name in names:
         if not _is_one_name(name):
-            yield name, "an id that is no file name"
+            yield name, "an id that is not a file name"
             continue
         file = root / pattern.replace(ITEM_PLACE, name)
         info = file.info()

@@ -1,4 +1,4 @@
-"""Public data sets from where their makers keep them: downloads that go on, checksums, archives that stay
+"""Public data sets from where their makers keep them: downloads that resume, checksums, archives that stay
 inside.
 
 A set is complete exactly when its ``fetched.json`` is there, which has the SHA-256 of every file.
@@ -106,7 +106,7 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
 
     Raises:
         InputError: no such set, a file differs from its checksum, or an archive would leave its folder.
-        StorageFault: the server did not answer, or broke off; the same command goes on.
+        StorageFault: the server did not answer, or broke off; the same command resumes.
     """
     known = SETS.get(name)
     if known is None:
@@ -138,7 +138,8 @@ def extract(archive: Path, folder: Path) -> None:
     """Unpack a zip archive into ``folder``, all of it or nothing.
 
     Raises:
-        InputError: it is none, holds links or names that lead elsewhere, or would take more than 1 GB.
+        InputError: it is not an archive, holds links or names that lead elsewhere, or would take more than
+            1 GB.
     """
     aside = folder / f"{archive.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)
@@ -249,7 +250,7 @@ def _download(url: str, partial: Path) -> None:
 
 
 def _read_lock(folder: Path, name: str) -> dict[str, str]:
-    """SHA-256 by file of an earlier fetch of the same set; those tell whether a file is still what it was."""
+    """SHA-256 by file of an earlier fetch of the same set; they show whether a file has changed since."""
     file = folder / (LOCK if (folder / LOCK).exists() else _BEFORE)  # the latter where a fetch ended early
     try:
         content = json.loads(file.read_text())
@@ -261,7 +262,7 @@ def _read_lock(folder: Path, name: str) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(str(file), error, "it has what fetch wrote", "Delete it.") from error
+        raise InputError(str(file), error, "it must hold what fetch wrote", "Delete it.") from error
 
 
 def _matches(path: Path, checksum: str) -> bool:

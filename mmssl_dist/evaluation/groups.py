@@ -1,4 +1,4 @@
-"""Cold and warm items apart: how well held-out items without and with training interactions are ranked.
+"""Cold and warm items separately: how well held-out items without and with training interactions are ranked.
 
 A cold item is one without training interactions: nothing but its modalities can place it.
 """
@@ -85,7 +85,7 @@ def _metrics(
 def _by_group(
     held_out: Adjacency, cold_rows: Tensor, device: torch.device, exchange: Exchange
 ) -> dict[str, Adjacency]:
-    """The lists of the local nodes, cold and warm items apart; the owners of the items tell which are
+    """The lists of the local nodes, split into cold and warm items; the owners of the items know which are
     which."""
     # Popular items are held out for many users; their owners are asked once for each item.
     nodes, inverse = torch.unique(held_out.neighbours, return_inverse=True)

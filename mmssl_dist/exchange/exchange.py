@@ -139,7 +139,7 @@ class Exchange:
         return Route(counts, requested.to(torch.int64).sub_(self.first), requested_counts, announced)
 
     def subroute(self, route: Route, wanted: Tensor, requested: Tensor) -> Route:
-        """The route of some rows of ``route``, which both ends can tell without a message.
+        """The route of some rows of ``route``, which both ends know without a message.
 
         Args:
             wanted: bool [sum(route.received_counts)], which rows this worker asks for. requested: bool

@@ -125,7 +125,7 @@ class Comparison:
 
 
 def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
-    """Set how far ``index`` searches, as the settings say or as far as their recall needs; tells both."""
+    """Set how far ``index`` searches, as the settings say or as far as their recall needs; returns both."""
     effort = _search_effort(index, settings)
     chosen: dict[str, object] = {}
     if effort is not None:

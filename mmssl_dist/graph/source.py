@@ -88,7 +88,7 @@ class DatasetReader:
     def _require_indices(self, column: pa.ChunkedArray | pa.Array, name: str, side: str, folder: str) -> None:
         if not self._within(column, side):
             raise ArtifactError(
-                f"{self.location.url}/{folder}: a {name} that is none of the "
+                f"{self.location.url}/{folder}: a {name} is out of range; the dataset has "
                 f"{self.manifest.facts[side]} {side}. Run prepare again."
             )
 

@@ -135,6 +135,6 @@ def _mark_known(
 
 def _out_of_range(outside: int, num_nodes: int) -> MmsslError:
     return MmsslError(
-        f"{outside} sampled node ids are outside of 0 to {num_nodes - 1}: the partitions do not fit "
-        "together. Make them again (mmssl-dist partition)."
+        f"{outside} sampled node ids are outside of 0 to {num_nodes - 1}: the partitions do not belong "
+        "together. Re-run mmssl-dist partition."
     )

@@ -1,4 +1,4 @@
-"""Checks before any work starts: what can be known to fail is said at once."""
+"""Checks before any work starts: what is bound to fail is reported at once."""
 
 from __future__ import annotations
 

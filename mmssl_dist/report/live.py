@@ -1,6 +1,6 @@
 """Progress on a terminal: one live line for the stage at work, what stays is printed above it.
 
-Records tell where a stage begins and ends by their attribute ``stage`` (see ``begins`` and ``ends``).
+Records mark where a stage begins and ends by their attribute ``stage`` (see ``begins`` and ``ends``).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _EPOCH = re.compile(r"(^|: )epoch \d+/\d+: ")
 
 
 def begins(stage: str) -> dict[str, tuple[str, bool]]:
-    """The ``extra`` of a record that tells a stage's beginning."""
+    """The ``extra`` of a record that marks a stage's beginning."""
     return {"stage": (stage, True)}
 
 
 def ends(stage: str) -> dict[str, tuple[str, bool]]:
-    """The ``extra`` of a record that tells what a stage did."""
+    """The ``extra`` of a record that reports what a stage did."""
     return {"stage": (stage, False)}
 
 

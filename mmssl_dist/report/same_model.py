@@ -30,7 +30,7 @@ def read_run_job(run: Location) -> Job:
     try:
         text = source.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise InputError(source.url, error, "a job is UTF-8 text", "Run the job again.") from error
+        raise InputError(source.url, error, "a job is UTF-8 text", "Re-run the job.") from error
     return read_job(text, source.url)
 
 
@@ -53,7 +53,7 @@ def require_same_models(runs: Sequence[Location]) -> None:
                 run.url,
                 f"{named}{more}",
                 f"runs are averaged over seeds of one model, and {runs[0].url} has {there}",
-                "Summarize them apart, or set them side by side with `mmssl-dist compare`.",
+                "Summarize them separately, or compare them with `mmssl-dist compare`.",
             )
 
 

@@ -49,7 +49,7 @@ class NeighbourSampler:
 
     Args:
         adjacency: the local rows' lists, on the device where draws are made.
-        graph: tells which partition a local row belongs to.
+        graph: knows which partition a local row belongs to.
         exchange: over a group of its own, since sampling runs beside the training step.
         keyed: whether draws are made by keys, on any device; else by DGL, on the CPU.
     """

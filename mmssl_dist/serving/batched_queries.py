@@ -1,4 +1,4 @@
-"""What several people ask at once, answered with one look into the index; one's mistake is no other's."""
+"""Queries of several users at once, answered by one search of the index; an invalid one affects no other."""
 
 from __future__ import annotations
 

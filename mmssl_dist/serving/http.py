@@ -162,8 +162,8 @@ class Service:
 
     @api.post("/similar", response_model=Answer)
     async def similar_to_new(self, new: NewItem) -> Response:
-        """The items most like one that is not in the data, by its features. 422: features that the run has
-        not."""
+        """The items most like one that is not in the data, by its features. 422: features that the run does
+        not have."""
         try:
             return answer(await asyncio.to_thread(self.run.similar_to_new, new.features, new.k))
         except InputError as error:
@@ -171,7 +171,8 @@ class Service:
 
     @api.post("/users")
     async def users_for_new(self, new: NewItem) -> Users:
-        """The users who score an item that is not in the data highest. 422: features that the run has not."""
+        """The users who score an item that is not in the data highest. 422: features that the run does
+        not have."""
         try:
             ranked = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
         except InputError as error:

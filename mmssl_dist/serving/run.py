@@ -332,7 +332,7 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
     # Ids are stored by partition: rows of one cut beside ids of another would name the wrong items.
     if export.manifest.facts["partitions"] != partitions.manifest.fingerprint:
         raise ArtifactError(
-            f"{partitions.location.url}: partitioned anew since the export was made. "
+            f"{partitions.location.url}: partitioned again after the export was made. "
             "Run `mmssl-dist run` on the job."
         )
     return Run(export, partitions)

@@ -134,7 +134,7 @@ def _join(arrays: list[np.ndarray]) -> Tensor:
     for array in arrays:
         joined[first : first + len(array)] = array
         first += len(array)
-        _let_go(array)
+        _release_pages(array)
     return torch.from_numpy(joined)
 
 
@@ -146,8 +146,8 @@ def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.concatenate([np.zeros(1, np.int64), *pieces]).astype(np.int64))
 
 
-def _let_go(array: np.ndarray) -> None:
-    """Pages of a mapped file count as this process's memory until they are given back; all files together
+def _release_pages(array: np.ndarray) -> None:
+    """Pages of a mapped file count as this process's memory until they are released; all files together
     would double it."""
     mapped = getattr(array, "_mmap", None)
     if mapped is not None:

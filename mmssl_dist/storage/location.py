@@ -338,7 +338,7 @@ class Location:
                 self.url,
                 os.strerror(error.errno),
                 "the disk must have room for what is written",
-                "Free some and give the command again, or choose another output.",
+                "Free some space and re-run the command, or choose another output.",
             )
         if problem is None:
             error_type = StorageError if self.is_local else StorageFault

@@ -108,7 +108,7 @@ def explain(error: BaseException, bucket: str) -> S3Problem | None:
         return S3Problem(
             f"{_REFUSAL} ({unwell[0]})",
             "the storage must answer",
-            "Give the command again once the storage is well; storage.retries sets how often it is asked.",
+            "Re-run the command once the storage works again; storage.retries sets the attempts per request.",
         )
     if _SILENT.search(text):
         return S3Problem(

@@ -41,10 +41,10 @@ def check_mlflow(job: Job) -> None:
 
 
 class MlflowRun:
-    """The run of a training; one that is resumed goes on in the same.
+    """The run of a training; one that is resumed continues in the same run.
 
     Args:
-        run: name of the run's folder, which tells trainings of one output apart.
+        run: name of the run's folder, which distinguishes trainings of one output.
     """
 
     name = "MLflow"
@@ -108,7 +108,7 @@ def end_mlflow(job: Job, run: str, metrics: Mapping[str, Any]) -> None:
     try:
         MlflowRun(job, run).end(job, metrics)
     except Exception as error:  # noqa: BLE001, the job is done whatever MLflow says
-        _logger.warning("MLflow: not told of the end of this run (%s)", describe(error))
+        _logger.warning("MLflow: the end of this run was not recorded (%s)", describe(error))
 
 
 def parameters(job: Job) -> Iterator[tuple[str, str]]:

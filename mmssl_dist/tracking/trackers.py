@@ -1,7 +1,8 @@
 """Trackers of a training: TensorBoard's event files, MLflow where it is named, and gauges that Ray shows
 Prometheus.
 
-They are told what goes into the history. One that fails says so once and is told no more: training goes on.
+They receive what goes into the history. One that fails is reported once and receives no more; training
+continues.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Prometheus:
 
 
 class TrackingCallback(UserCallback):  # type: ignore[misc]
-    """In Ray Train's controller, which outlives workers: tells the trackers of ``job`` every validated epoch.
+    """In Ray Train's controller, which outlives workers: passes validated epochs to the trackers of ``job``.
 
     Args:
         run: name of the run's folder.
@@ -138,10 +139,10 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
     def _try(self, name: str, call: Any) -> bool:
         try:
             call()
-        except Exception as error:  # noqa: BLE001, whatever it is, training goes on
+        except Exception as error:  # noqa: BLE001, whatever it is, training continues
             with relayed_logs(self.relay):
                 _logger.warning(
-                    "%s: not told of this training any more, which goes on (%s)", name, describe(error)
+                    "%s: receives no more of this training, which continues (%s)", name, describe(error)
                 )
             return False
         return True

@@ -1,7 +1,7 @@
 """Checkpoints: one file of rows per partition, one per engine of dense weights, and a manifest with their
 hashes and where training stood.
 
-Nothing in a checkpoint depends on the number of workers, so another number of them can go on from it. Draws
+Nothing in a checkpoint depends on the number of workers, so another number of them can resume from it. Draws
 are functions of seed, epoch and step, so the position is all the random state there is.
 """
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 KIND = "checkpoint"
 GENERATOR, CRITIC = "generator.safetensors", "critic.safetensors"
-_REMEDY = "Run train with --force to start anew."
+_REMEDY = "Run train with --force to start over."
 
 
 @dataclass(frozen=True)

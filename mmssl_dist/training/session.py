@@ -1,4 +1,4 @@
-"""How the training loop hands out checkpoints and finds the one to go on from, whoever started its worker."""
+"""How the training loop hands out checkpoints and finds the one to resume from, however it was started."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What Ray Tune is given: Optuna proposes settings, ASHA stops trials that are worse than others were at
 their epoch.
 
-Both are told of the trials of an earlier start first.
+Both first receive the trials of an earlier start.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         before = self.trials.get(number, Trial(number, settings))
         self._keep(replace(before, state="running", message=""))
         words = ", ".join(f"{path}={_shown(value)}" for path, value in settings.items())
-        _logger.info("trial %d: %s%s", number, words, " (goes on)" if before.values else "")
+        _logger.info("trial %d: %s%s", number, words, " (resumed)" if before.values else "")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -211,7 +211,7 @@ class _ReportToTune(TuneReportCallback):  # type: ignore[misc]
 
 
 def _trial(config: dict[str, Any], shared: _Shared) -> None:
-    """One trial, in a process of its own: a run on Ray Train, whose reports go on to Ray Tune."""
+    """One trial, in a process of its own: a run on Ray Train, whose reports are passed to Ray Tune."""
     with relayed_logs(shared.relay, prefix=f"trial {config['number']}: "):
         try:
             tune.report(_train(config, shared))
@@ -223,8 +223,8 @@ def _trial(config: dict[str, Any], shared: _Shared) -> None:
 
 
 def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
-    """Trains; returns the last report, told again, as an earlier start may have come that far and not been
-    heard."""
+    """Trains; returns the last report again, since an earlier start may have come that far without its
+    report arriving."""
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
     # A relay of its own: the driver's lives in another job's actor, and lines get the trial's number here.

@@ -1,4 +1,4 @@
-"""What is known of a search's trials, one JSON file each: enough to go on after whatever ended the search.
+"""What is known of a search's trials, one JSON file each: enough to resume after whatever ended the search.
 
 Ray Tune's own state is pickled, and an output may be written by others; so nothing is restored from it.
 """
@@ -108,5 +108,5 @@ def _read(file: Location) -> Trial:
     except ValidationError as error:
         raise ArtifactError(
             f"{file.url}: not a readable trial ({str(error).splitlines()[0]}). Delete it, or start the "
-            "search anew with --force."
+            "search over with --force."
         ) from error

@@ -1,4 +1,4 @@
-"""A search from the command line: trials in processes, a command that goes on, and the job it ends with."""
+"""A search from the command line: trials in processes, a command that resumes, and the job it ends with."""
 
 from __future__ import annotations
 

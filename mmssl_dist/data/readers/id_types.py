@@ -38,8 +38,8 @@ class IdSummary:
         source: the file and column that the type comes from, for messages.
         declared: a schema gives the type; otherwise the looks of delimited text do.
         numeric: all are integers; then ``type`` is string where one of them is beyond int64.
-        text: of delimited text, the first id that is no number, such as x7 or 007.
-        fraction: of delimited text, the first number that is no integer, such as 1.5 or 1e+06.
+        text: of delimited text, the first id that is not a number, such as x7 or 007.
+        fraction: of delimited text, the first number that is not an integer, such as 1.5 or 1e+06.
     """
 
     type: pa.DataType

@@ -149,7 +149,7 @@ def agreed_format(files: Sequence[TimeSummary]) -> TimeFormat:
     """The format of the times of all ``files``.
 
     Raises:
-        InputError: a value is no time, some are moments and some numbers, or numbers count seconds in one
+        InputError: a value is not a time, some are moments and some numbers, or numbers count seconds in one
             file and milliseconds in another; names both places.
     """
     joined = joined_times(files)
@@ -174,7 +174,7 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
     """``column`` (plain values without nulls) as int64 or float64 of the same order.
 
     Raises:
-        InputError: a value is no time, of another kind than ``wanted``, or out of range.
+        InputError: a value is not a time, of another kind than ``wanted``, or out of range.
     """
     if not len(column):
         return pa.array([], wanted.type)  # a part without rows may have any type

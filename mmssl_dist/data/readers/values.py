@@ -24,7 +24,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
     """``column`` as ids of type ``wanted``; nulls stay, and NaN becomes null.
 
     Raises:
-        InputError: a value is no id of this type; names the first.
+        InputError: a value is not an id of this type; names the first.
     """
     ids = checked_values(column, where)
     if is_number(ids.type) and not pa.types.is_integer(ids.type):

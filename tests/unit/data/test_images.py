@@ -121,7 +121,7 @@ def test_an_id_never_leads_out_of_its_folder(tmp_path):
         "",
     ]
     result = read(tmp_path / "raw", "pictures/{item}.png", ids)
-    assert result == images.Images({}, {"an id that is no file name": len(ids)})
+    assert result == images.Images({}, {"an id that is not a file name": len(ids)})
     assert read(tmp_path / "raw", "pictures/{item}.png", ["link"]).left_out == {"outside data.path": 1}
 
 

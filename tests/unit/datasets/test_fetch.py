@@ -1,4 +1,4 @@
-"""Public sets from a server on the loopback interface: what is whole, what goes on, and what is refused."""
+"""Public sets from a server on the loopback interface: what is whole, what resumes, and what is refused."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_partitions_of_another_run_are_noticed(output, tmp_path):
     shutil.copytree(output, copy)
     location = open_location(f"{copy}/partitions", Storage())
     publish(location, replace(require_manifest(location, "partitions", "partition"), fingerprint="another"))
-    with pytest.raises(ArtifactError, match="partitioned anew since the export"):
+    with pytest.raises(ArtifactError, match="partitioned again after the export"):
         open_run(str(copy))
 
 

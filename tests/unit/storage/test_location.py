@@ -340,6 +340,6 @@ def test_a_full_disk_is_a_fault_of_the_system(
     assert caught.value.exit_status == 1
     assert str(caught.value) == (
         f"{tmp_path}/file: found {os.strerror(number)}; the disk must have room for what is "
-        "written. Free some and give the command again, or choose another output."
+        "written. Free some space and re-run the command, or choose another output."
     )
     assert list(tmp_path.iterdir()) == []

@@ -47,4 +47,4 @@ def test_a_server_that_is_not_there_is_warned_of(caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     end_mlflow(make_job("tracking.mlflow=http://127.0.0.1:1"), "run-1", METRICS)
     (record,) = caplog.records
-    assert record.message.startswith("MLflow: not told of the end of this run")
+    assert record.message.startswith("MLflow: the end of this run was not recorded")

@@ -1,4 +1,4 @@
-"""Trackers are told what the history is told; one that fails is left out, and training goes on."""
+"""Trackers receive what the history receives; one that fails is left out, and training continues."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_tracker_that_fails_is_warned_of_once_and_the_others_go_on(tmp_path):
     tracking = TrackingCallback(make_job(f"output={tmp_path}"), "run-1", relay)
     tell(tracking, ENTRY, SECOND)
     (line,) = relay.lines
-    assert line.startswith("TensorBoard: not told of this training any more, which goes on (")
+    assert line.startswith("TensorBoard: receives no more of this training, which continues (")
     assert [tracker.name for tracker in tracking._trackers or ()] == ["Ray metrics"]
 
 
