@@ -112,6 +112,7 @@ def with_dependent_defaults(job: J) -> J:
     """
     for default in DEPENDENT_DEFAULTS:
         keys = default.path.split(".")
+        # A value that was given is never changed: where it does not fit, the rules say so.
         if not _is_given(job, keys):
             job = _replaced(job, keys, default.value(job))
     return job
@@ -133,6 +134,7 @@ def _replaced(section: S, keys: list[str], value: object) -> S:
     if new == child:
         return section
     copy = section.model_copy(update={first: new})
+    # Setting a field marks it as given; this one was not.
     if first not in section.model_fields_set:
         copy.model_fields_set.discard(first)
     return copy

@@ -40,6 +40,7 @@ class _Loader(yaml.SafeLoader):
     composed = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        # Before anything is built: a few lines of nested aliases stand for billions of values.
         self.composed += 1
         if self.composed > _MAX_VALUES:
             raise _TooManyError(None, None, None, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
@@ -47,6 +48,7 @@ class _Loader(yaml.SafeLoader):
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
+        # Aliases compose once each, so only unfolding shows what the tree would hold.
         if node is not None and _unfolded(node, {}) > _MAX_VALUES:
             raise _TooManyError(None, None, None, node.start_mark)
         return node
@@ -126,6 +128,7 @@ def examine_job(path: str | Path, overrides: Iterable[str] = ()) -> ExaminedJob:
 
 def _without_problems(tree: Mapping[str, Any]) -> tuple[Job | None, bool]:
     """The job without the values that are wrong alone, and whether its raw files' settings agree."""
+    # Each round removes what was wrong alone, which can bring further problems to light.
     for _ in range(_MAX_PROBLEMS):
         try:
             sections = JobSections.model_validate(tree)
@@ -187,6 +190,7 @@ def _merged(tree: object, overrides: Iterable[str], source: str) -> dict[str, An
         raise InputError(
             source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`."
         )
+    # Before the overrides, which may use a setting's new name beside a file with its old one.
     merged = with_current_names(tree, source)
     for override in overrides:
         merged = with_current_names(_override(merged, override), "--set")
@@ -204,6 +208,7 @@ def parse_storage(section: Mapping[str, object], overrides: Iterable[str] = ()) 
             "only storage.* can be set here",
             "Write, for example, storage.endpoint=http://127.0.0.1:9000.",
         )
+    # A job cannot do without these; storage is checked by the same code as in a job.
     elsewhere = {
         "output": _PLACEHOLDER,
         "data": {"path": _PLACEHOLDER, "modalities": {_PLACEHOLDER: {"file": "x"}}},

@@ -185,6 +185,7 @@ def _folders(job: JobSections) -> Iterator[Disagreement]:
             f"found {start}; this is the output, where a training replaces the one before. "
             "Give each run an output of its own",
         )
+    # By name only, as nothing may exist yet; ``launch.preflight`` looks at the files and links themselves.
     raw = job.data.path.rstrip("/") + "/"
     for name in STAGE_FOLDERS:
         if raw.startswith(f"{job.output.rstrip('/')}/{name}/"):

@@ -113,6 +113,7 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
         raise InputError("NAME", name, f"known sets are {', '.join(SETS)}", "Name one of these.")
     folder.mkdir(parents=True, exist_ok=True)
     locked = _read_lock(folder, name)
+    # While files change the folder is not complete; the old hashes still serve to recognise what is whole.
     if (folder / LOCK).exists():
         (folder / LOCK).replace(folder / _BEFORE)
     records = []

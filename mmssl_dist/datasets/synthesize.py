@@ -179,6 +179,7 @@ def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.nd
     wanted = plan.activity(users)
     pairs = np.empty(0, np.int64)
     for _ in range(_ROUNDS):
+        # Repeated pairs are drawn again until every user has enough, or the rounds are over.
         missing = wanted - np.bincount((pairs // plan.items) - first, minlength=len(users))
         if not missing.any():
             break
@@ -193,6 +194,7 @@ def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.nd
 def draw_features(plan: SynthesisPlan, modality: int, width: int, first: int, last: int) -> np.ndarray:
     """[n, F] float16: features of items first..last-1."""
     centroids = np.random.default_rng((plan.seed, 1, modality)).standard_normal((plan.communities, width))
+    # A generator for each shard: shards are written in any order, by any process.
     noise = np.random.default_rng((plan.seed, 2, modality, first)).standard_normal((last - first, width))
     return (centroids[np.arange(first, last) % plan.communities] + _NOISE * noise).astype(np.float16)
 

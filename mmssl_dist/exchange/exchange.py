@@ -124,6 +124,7 @@ class Exchange:
         if self.world_size == 1:
             self.traffic.local_rows += len(ids)
             return Route((len(ids),), ids, (len(ids),), (announce,))
+        # Ids are sorted and owners hold ranges, so W searches cut them by owner.
         cuts = torch.searchsorted(ids, self.bounds.to(ids.device)).tolist()
         counts = tuple(b - a for a, b in pairwise(cuts))
         self.traffic.local_rows += counts[self.rank]
@@ -255,6 +256,7 @@ class Exchange:
         at_once = max(1, _MESSAGE_BYTES // max(per_row, 1))
         rows = rows.contiguous()
         with self._timed():
+            # Only messages that this worker takes part in count; ``_in_slices`` says why that is enough.
             if max(*outgoing, *incoming) <= at_once:
                 dist.all_to_all_single(received, rows, list(incoming), list(outgoing), group=self.group)
             else:

@@ -82,7 +82,9 @@ def members(bits: np.ndarray, out: np.ndarray) -> None:
     at = 0
     for number in range(len(bits)):
         word = bits[number]
+        # One turn for each member instead of one for each bit: sets of a batch are sparse.
         while word != np.uint64(0):
+            # Two's complement: the lowest set bit alone. The bits below it, counted, are its number.
             lowest = word & (~word + ONE)
             out[at] = (number << 6) + count_bits(lowest - ONE)
             at += 1

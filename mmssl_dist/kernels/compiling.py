@@ -128,6 +128,7 @@ def in_pieces(count: int, least: int, run: Callable[[int, int], object]) -> None
     if pieces <= 1:
         run(0, count)
         return
+    # The caller's thread takes a piece too, so one less has to be woken up.
     cuts = [piece * count // pieces for piece in range(pieces + 1)]
     waiting = [_threads().submit(run, a, b) for a, b in pairwise(cuts[1:])]
     run(cuts[0], cuts[1])
@@ -180,6 +181,7 @@ def _version() -> str:
     """Digest of what the machine code depends on beside the processor, which Numba checks itself."""
     import numba
 
+    # Numba's own cache compares a file's time, which a new installation may set back.
     digest = hashlib.sha256(f"{numba.__version__} ".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -216,6 +218,7 @@ def _register_helpers() -> None:
     """Make the helpers known to Numba, which is imported with the first kernel that runs and not before."""
     from numba.extending import register_jitable
 
+    # Emptied as it goes: a module that is imported later may bring further ones.
     while _helpers:
         register_jitable(_helpers.pop())
     while _registrations:

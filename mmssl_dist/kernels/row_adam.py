@@ -79,6 +79,7 @@ def update_rows(
         0 if frozen is None else step.frozen_columns,
     )
     numbers = (step.size, 1 / step.correction, step.first, step.second, step.epsilon)
+    # Two kernels, since a branch inside the innermost loop would keep it from using vectors.
     run = _move_elements if second_moment.shape[1] == rows.shape[1] else _move_rows
     in_pieces(len(index), _LEAST_ROWS, lambda a, b: run(*arrays, *numbers, a, b))
 
@@ -180,6 +181,7 @@ def _move_rows(
         square = np.float32(0.0)
         for j in range(learned):
             square += g[j] * g[j]
+        # Over the whole width, frozen columns included, as the plain version's mean is.
         second[node, 0] += new2 * (square / np.float32(width) - second[node, 0])
         scale = size / (np.sqrt(second[node, 0]) * inverse + epsilon)
         for j in range(learned):

@@ -42,6 +42,7 @@ def best_labels(
             column = columns[edge]
             label = labels[column]
             if label >= 0:
+                # The list of touched labels makes resetting cost what the row had, not what there are labels.
                 if totals[label] == 0:
                     if count == len(touched):
                         longer = np.empty(2 * count, np.int64)
@@ -53,6 +54,7 @@ def best_labels(
         best, highest = -1, -1
         for i in range(count):
             label = touched[i]
+            # Total and rank in one number; capped, so that a total never reaches the sign bit.
             score = (min(totals[label], _CAP) << 32) | ranks[label]
             totals[label] = 0
             if score > highest or (score == highest and label < best):

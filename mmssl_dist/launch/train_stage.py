@@ -58,6 +58,8 @@ def run_training(
     start = (
         [] if job.training.start_from is None else content(find_earlier_run(job).folder.training.require())
     )
+    # Before the workers start: a run that is cut short must not leave the old manifest beside new
+    # checkpoints.
     (location / MANIFEST).remove()
     run = RunSettings(
         storage=location,
@@ -84,6 +86,7 @@ def run_training(
     if job.training.start_from is not None:
         facts["start"] = {"run": job.training.start_from, "content": start, "figures": summary["start"]}
     manifest = Manifest(KIND, training_fingerprint(job, partitions), facts, files)
+    # Before publishing, since checkpoints of other settings are never read again and are large.
     _remove_other_runs(location, name)
     publish(location, manifest)
     return manifest

@@ -43,6 +43,7 @@ def real_rows(
     1). The temperature divides the noise, not the interactions, as in the released code.
     """
     noise = (uniform + _EPSILON).log_().neg_().add_(_EPSILON).log_()
+    # In place: with many candidates these [B, C] tensors are the largest of a step.
     logits = noise.mul_(-settings.gumbel_scale / settings.gumbel_temperature).add_(known)
     return normalize(logits.softmax(-1).add_(collaborative_rows, alpha=settings.signal_scale))
 

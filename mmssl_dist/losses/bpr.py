@@ -11,4 +11,5 @@ def bpr(user: Tensor, positive: Tensor, negative: Tensor, count: int) -> Tensor:
     count: rows of all workers together, so that the workers' shares sum to the loss.
     """
     margin = (user * positive).sum(-1) - (user * negative).sum(-1)
+    # -log sigmoid(x) as softplus(-x), which stays finite for large negative margins.
     return nn.functional.softplus(-margin).sum() / count

@@ -20,6 +20,7 @@ def sampled_softmax(
         known: bool [b, C], candidates among the user's training items, which are no negatives of it.
         count: pairs of all workers together, so that the workers' shares sum to the loss.
     """
+    # Divided here, on [b, D], and not after the product, on [b, C].
     x = normalize(user) / temperature
     own = (x * normalize(positive)).sum(-1, keepdim=True)  # [b, 1]
     others = x @ normalize(candidates).T  # [b, C]

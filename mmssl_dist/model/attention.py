@@ -21,6 +21,7 @@ class CrossModalAttention(nn.Module):
     def __init__(self, dimension: int, heads: int, modalities: int, generator: torch.Generator) -> None:
         super().__init__()
         self.heads = heads
+        # Drawn first: its initial values then do not depend on whether there are queries and keys.
         self.w_cat = nn.Parameter(_xavier(heads * dimension, dimension, generator))
         if modalities > 1:
             self.w_q = nn.Parameter(_xavier(dimension, dimension, generator))

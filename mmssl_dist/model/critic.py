@@ -48,6 +48,7 @@ class Critic(nn.Module):
     def score(self, hidden: Tensor) -> Tensor:
         """What the layers behind the first make of x @ first_layer(item_rows), [B, hidden[0]] -> [B]
         float32."""
+        # Here and not in ``first_layer``, whose result has to stay linear in the rows for the penalty.
         hidden = hidden + self.bias
         hidden = self.norms[0](nn.functional.leaky_relu(hidden, _SLOPE))
         for layer, norm in zip(self.layers, self.norms[1:], strict=True):

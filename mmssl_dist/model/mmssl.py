@@ -58,6 +58,8 @@ class Projection(nn.Module):
     def forward(self, propagated: Tensor) -> Tensor:
         """[n, F + 1] -> [n, D] float32."""
         cast = propagated.to(self.weight.dtype)
+        # The last column is 1 propagated as the features were, so the bias arrives with the same degree
+        # weights.
         rows = torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
         return nn.functional.pad(rows, (self.zeros, 0)) if self.zeros else rows
 
@@ -78,6 +80,7 @@ class Mmssl(nn.Module):
     def __init__(self, settings: model_sections.Model, dimensions: Mapping[str, int], seed: int) -> None:
         super().__init__()
         self.settings = settings
+        # Sorted, so that weights and draws do not depend on the order of modalities in the YAML.
         self.modalities = tuple(sorted(dimensions))
         generator = torch.Generator().manual_seed(seed)
         columns = settings.feature_columns or settings.dimension
@@ -101,12 +104,15 @@ class Mmssl(nn.Module):
         """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already
         applied."""
         views = self.views(id_rows, graph)
+        # Without views the outermost set is S_L itself, and a copy of its rows would be the largest tensor of
+        # a step.
         own = id_rows.index_select(0, graph.start_keep) if views else id_rows
         rows = self.start_rows(own, views)  # [|S_L|, D]
         layers = []
         for block, positions in zip(graph.layers, _seeds_within(graph), strict=True):
             rows, seeds = aggregate_and_pick(block, rows, positions)
             layers.append(seeds)
+        # Rows of the seeds alone are kept of each layer: equation 5's mean is only ever taken of them.
         layers.append(rows)  # of S_0, all of them
         items: dict[str, Tensor] = {}
         similar: Tensor | None = None
@@ -163,6 +169,7 @@ class Mmssl(nn.Module):
         """[M] float32: what each modality's sum over the item-item graph counts, in the order of
         ``modalities``."""
         if self.item_shares is None:
+            # Equal shares count as 1 each and not 1 / M: the sum is brought to unit length anyway.
             return torch.ones(len(self.modalities), device=next(self.parameters()).device)
         return self.item_shares.float().softmax(0)
 

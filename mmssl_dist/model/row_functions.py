@@ -40,5 +40,6 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, of_unit: Tensor, of_inverse: Tensor) -> Tensor:
         unit, inverse = ctx.saved_tensors
+        # The gradient at unit length has no part along the row; the second term serves second derivatives.
         along = (of_unit * unit).sum(-1, keepdim=True) + of_inverse * inverse
         return torch.addcmul(of_unit, unit, along, value=-1).mul_(inverse)

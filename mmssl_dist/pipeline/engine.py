@@ -87,6 +87,7 @@ class Pipeline:
         """
         check_mlflow(self.job)
         check_output(self.job)
+        # With every default written out: a later version may have others.
         text = yaml.safe_dump(self.job.model_dump(mode="json"), sort_keys=False)
         self.folder.job_file.write_bytes(text.encode())
 
@@ -158,6 +159,7 @@ class Pipeline:
         self.check_artifacts(*map(self.folder.stage, stage.reads))
         # Before anything is removed: a cluster that does not answer must not cost what is published
         self.cluster.connect()
+        # With Ray connected, since what fits depends on the machines it has.
         stage.check(self.job, source)
         if force:
             stage.discard(self.job, source)

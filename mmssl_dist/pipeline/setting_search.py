@@ -58,6 +58,7 @@ def search(
     """
     check_search(job)
     together = job.search.concurrent * job.scaling.fewest
+    # A Ray started here needs room for all trials that run at a time.
     roomy = job.model_copy(update={"scaling": job.scaling.model_copy(update={"workers": together})})
     with open_cluster(roomy) as cluster:
         pipeline = Pipeline(job, cluster)
@@ -79,6 +80,7 @@ def _search(pipeline: Pipeline, partitions: Manifest, force: bool) -> SearchResu
     if remaining(job, trials):
         pipeline.check_artifacts(pipeline.folder.partitions)
         check_memory(job, partitions)
+        # The last file of the result: while it is missing, no search looks finished.
         (tuning / BEST_JOB).remove()
         trials = _run_remaining(pipeline, folder, trials)
     else:

@@ -66,6 +66,7 @@ class Batch:
         """The same batch with its tensors on ``device``."""
         if self.nodes.device.type == device.type:
             return self
+        # Whatever has a ``to`` moves: tensors, the graph and the routes.
         moved = {name: value.to(device) for name, value in vars(self).items() if hasattr(value, "to")}
         return replace(self, **moved)
 
@@ -122,6 +123,8 @@ class BatchSampler:
         first, rank = self.exchange.first, self.exchange.rank
         candidates = self._all_candidates(seeds.candidates)
         cuts = torch.searchsorted(candidates, self._worker_bounds).tolist()
+        # Candidates of other workers stay out of S_0: their owners compute their rows and send them to
+        # everybody.
         nodes, (users, positives, negatives, own) = union(
             self.graph.book.num_nodes,
             seeds.users + first,
@@ -129,6 +132,7 @@ class BatchSampler:
             seeds.negatives,
             candidates[cuts[rank] : cuts[rank + 1]],
         )
+        # A user with several pairs is one row for the critic, the contrastive term and the lists.
         batch_users = torch.unique(users)
         user_rows = nodes.index_select(0, batch_users) - first
         graph, seed_route, id_route = self._neighbourhood(nodes, len(user_rows), epoch, step)
@@ -251,6 +255,7 @@ class BatchSampler:
             )
             for position, sampler in enumerate(self.similar.values())
         ]
+        # One message for both: the lists of similar items would else cost a round trip of their own.
         drawn = sample_together(self.exchange, [*draws, *more])
         lists = dict(zip(self.similar, drawn[len(draws) :], strict=True))
         return drawn[: len(draws)], _DrawnSimilar(lists, _gather(first, is_item))

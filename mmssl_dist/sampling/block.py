@@ -154,6 +154,7 @@ def csr_product(indptr: Tensor, column: Tensor, weight: Tensor, columns: int, x:
     """
     if len(x) != columns:
         raise RuntimeError(f"a matrix with {columns} columns times {len(x)} rows")
+    # ``embedding_bag`` refuses a matrix without entries.
     if len(column) == 0:
         return x.new_zeros(len(indptr) - 1, x.shape[1])
     # several times as fast on a CPU as torch's sparse product, which is MKL's

@@ -81,6 +81,7 @@ class NeighbourSampler:
         if fanout not in self._fixed:
             degrees = self.adjacency.indptr.diff()
             filled = torch.stack([degrees.clamp(max=fanout).sum(), (degrees > 0).sum() * fanout])
+            # Over all workers, since both ends of a message have to take the same decision.
             entries, slots = self.exchange.sum(filled.to(self.exchange.device)).tolist()
             self._fixed[fanout] = entries >= _LEAST_FILLED * slots
         return self._fixed[fanout]

@@ -36,6 +36,8 @@ class Prefetcher:
         pending: deque[Future[Batch]] = deque()
         for step in range(first, self.sampler.steps):
             pending.append(self._thread.submit(self._sample, epoch, step))
+            # One more than ``depth`` is submitted before the first is waited for, so the thread never idles
+            # in between.
             if len(pending) > self.depth:
                 yield self._ready(pending.popleft())
         while pending:
@@ -52,6 +54,7 @@ class Prefetcher:
         with torch.cuda.stream(self._stream):  # nothing where there is none
             batch = self.sampler.batch(epoch, step)
             if self._stream is not None:
+                # The step uses the batch on another stream, which knows nothing of this one's work.
                 self._stream.synchronize()
         self._seconds.append(time.perf_counter() - started)
         self._edges += batch.graph.num_edges

@@ -107,6 +107,7 @@ class SeedSampler:
     def draw(self, epoch: int, step: int) -> Seeds:
         """This worker's pairs, negatives and candidates of ``step``."""
         number, _ = self._pass_and_step(epoch, step)
+        # Once per pass: the permutation of a partition's interactions is the largest draw there is.
         if number != self._pass:
             self._permute(number)
         shares = [self._draw_part(part, epoch, step) for part in self.graph.parts]
@@ -160,7 +161,9 @@ class SeedSampler:
     def _candidates(self, positives: Tensor, part: int, draw: int) -> Tensor:
         """This partition's share: half of it batch positives, the rest uniform over the catalogue."""
         book = self.graph.book
+        # By partition and not by worker, so that the candidates are the same for any number of workers.
         share = self.candidate_count(range(part, part + 1))
+        # Half from positives: drawn evenly alone, candidates would hardly ever be items that somebody knows.
         known = share // 2 if len(positives) else 0
         slots = torch.arange(share)
         drawn = self._items(integers(draw, book.num_items, slots[known:]))

@@ -47,6 +47,7 @@ class ModalityLists:
         stored_scores = stored_scores.masked_fill(
             candidates[slots] == stored, -torch.inf
         )  # the fresh score counts
+        # First among the candidates alone: the merge below is then over 2 K columns and not over all of them.
         fresh, index = scores.topk(min(size, len(candidates)), dim=1)
         best, order = torch.cat([stored_scores, fresh], 1).topk(size, dim=1)
         items = torch.cat([stored, candidates[index]], 1).gather(1, order)
@@ -62,6 +63,7 @@ class ModalityLists:
         (collective)."""
         row, slot = (self.published != EMPTY).nonzero(as_tuple=True)
         item = self.published[row, slot]
+        # By item id, so that what goes to each owner is one range of the pairs.
         order = torch.argsort(item, stable=True)
         pairs = torch.stack([item[order], row[order] + exchange.first], 1)
         cuts = torch.searchsorted(pairs[:, 0].contiguous(), exchange.bounds).tolist()

@@ -141,6 +141,7 @@ def _join(arrays: list[np.ndarray]) -> Tensor:
 def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:
     if len(indptrs) == 1:
         return _tensor(indptrs[0])
+    # Each partition's row starts count from its own first edge.
     ends = np.cumsum([0, *(p[-1] for p in indptrs[:-1])])
     pieces = [p[1:] + end for p, end in zip(indptrs, ends, strict=True)]
     return torch.from_numpy(np.concatenate([np.zeros(1, np.int64), *pieces]).astype(np.int64))

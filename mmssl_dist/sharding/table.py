@@ -58,6 +58,7 @@ class RowTable:
         if (
             len(route.requested_counts) > 1
         ):  # one worker asks for a row once; several may ask for the same row
+            # Summed before Adam sees it: two updates of one row would count its moments twice.
             index, (position,) = union(len(self.rows), index)
             gradient = gradient.new_zeros(len(index), gradient.shape[1]).index_add_(0, position, gradient)
         self.steps += 1

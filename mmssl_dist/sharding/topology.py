@@ -53,6 +53,7 @@ class Adjacency:
 def adjacency_from_pairs(rows: Tensor, nodes: Tensor, num_rows: int) -> Adjacency:
     """Lists of ``num_rows`` rows from (row, node) pairs in any order, each edge weighing 1 / sqrt(its row's
     length)."""
+    # Two stable sorts make one by row and then by node, without a combined key that could overflow.
     order = torch.argsort(nodes, stable=True)
     order = order[torch.argsort(rows[order], stable=True)]
     counts = torch.bincount(rows, minlength=num_rows)

@@ -75,6 +75,7 @@ class MlflowRun:
         from mlflow.entities import Param
 
         params = [Param(name, value) for name, value in values.items()]
+        # MLflow's servers limit how many parameters one request may have.
         for start in range(0, len(params), _AT_ONCE):
             self.client.log_batch(run, params=params[start : start + _AT_ONCE])
 

@@ -116,6 +116,7 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
         entry = metrics[0]
         if "step" in entry:  # a checkpoint within an epoch
             return
+        # At the first report, in the controller's process: a tracker's connections do not survive pickling.
         if self._trackers is None:
             self._trackers = self._start()
         figures = {name: float(v) for name, v in entry.items() if name not in _UNTRACKED and math.isfinite(v)}

@@ -85,11 +85,13 @@ def save_checkpoint(
     save_rows(folder, graph, state.table, state.lists)
     save_dense(folder, state, worker.rank)
     location = open_location(str(folder), Storage())
+    # Hashed where it was written: rank 0 then needs no worker's files to write the manifest.
     records = [{location.relative(info): (location / info.base_name).record() for info in location.files()}]
     if worker.world_size > 1:
         mine, records = records[0], [{}] * worker.world_size
         dist.all_gather_object(records, mine, group=worker.group)
     if worker.rank == 0:
+        # On rank 0 alone; a checkpoint without this manifest counts as not written.
         files = {name: record for share in records for name, record in share.items()}
         publish(location, Manifest(KIND, "", asdict(position), files))
 

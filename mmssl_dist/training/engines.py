@@ -51,6 +51,7 @@ class Engine:
             self._set_weight(parameter, state[name])
             for moment in _MOMENTS:
                 self._set_moment(parameter, moment, state[f"{moment}.{name}"])
+        # Adam made by a step with zero gradients counts one; the true number decides the bias correction.
         for entry in self._adam().state.values():
             entry["step"] = torch.tensor(float(steps))
 
@@ -78,6 +79,8 @@ class Engine:
         optimizer = self.wrapped.optimizer
         if not hasattr(optimizer, "fp16_groups"):
             return parameter
+        # DeepSpeed's names are those of fp16; in bf16 training they hold the bf16 weights and their float32
+        # copies.
         pairs = zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
         full: Tensor = next(
             f for low, high in pairs for h, f in zip(low, high, strict=True) if h is parameter
@@ -165,5 +168,6 @@ def make_engine(
         "steps_per_print": 1 << 40,
     }
     adam = torch.optim.Adam(module.parameters(), lr=learning_rate, betas=betas)
+    # The process group exists already, and DeepSpeed must not make another one.
     wrapped, *_ = deepspeed.initialize(model=module, optimizer=adam, config=config, dist_init_required=False)
     return Engine(wrapped, wrapped.module)

@@ -60,6 +60,7 @@ class TrainingLoop:
         self.phases, self._pairs = self.step.phases, 0
         checkpoints = session.checkpoints()
         self.position = resume(checkpoints, graph, state=self.state, exchange=exchange, cache=worker.cache)
+        # A run with checkpoints of its own has taken over the earlier one already.
         self._start = None if checkpoints else start
         self._clock = clock
 
@@ -73,6 +74,8 @@ class TrainingLoop:
         try:
             while self.position.epochs < self.job.training.epochs and not self._stalled():
                 epoch = self.position.epochs
+                # Only at the start of an epoch: one resumed in the middle samples from the lists published
+                # before it.
                 if self.position.steps == 0 and epoch % self.job.model.modality_graph.refresh_epochs == 0:
                     self._publish_lists()
                 losses = self._epoch(batches, epoch)
@@ -113,6 +116,7 @@ class TrainingLoop:
     def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
         """One pass over the training interactions, or what is left of it. Returns the mean of each loss over
         steps."""
+        # As if the interrupted start had never paused, so that rates are those of the work alone.
         started = self._clock() - self.position.seconds
         totals = dict(self.position.losses)
         for batch in self._waited(batches.epoch(epoch, self.position.steps)):
@@ -188,6 +192,7 @@ class TrainingLoop:
 
     def _hand_in(self, entry: Mapping[str, float]) -> None:
         """A checkpoint of the present state, reported with ``entry``."""
+        # Not a context manager: Ray Train uploads it after this function has returned, and removes it then.
         folder = Path(tempfile.mkdtemp(prefix="mmssl-checkpoint-"))
         try:
             save_checkpoint(folder, self.graph, state=self.state, position=self.position, worker=self.worker)

@@ -97,6 +97,7 @@ def epoch_figures(
         step by all workers; "exchange/local": share of the rows asked for that were the asking worker's own;
         "memory/resident": largest of any worker so far, bytes.
     """
+    # Phases exclude what is nested in them, so their sum is the step.
     whole = np.sum(list(step.values()), axis=0)
     phases = {**step, **sample, "step": whole}
     moved, sampled = exchange.traffic.take(), sampler.traffic.take()

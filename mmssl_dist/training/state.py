@@ -46,6 +46,7 @@ class TrainingState:
 
 def make_model(job: Job, graph: LocalGraph) -> Mmssl:
     """The model with its initial weights, on the CPU."""
+    # The last column carries the bias and is no feature.
     dimensions = {m: rows.shape[1] - 1 for m, rows in graph.propagated.items()}
     return Mmssl(job.model, dimensions, key(job.seed, Purpose.INIT))
 
@@ -58,6 +59,7 @@ def initial_rows(job: Job, graph: LocalGraph) -> torch.Tensor:
     for first in range(0, len(rows), ROWS_AT_ONCE):
         chunk = rows[first : first + ROWS_AT_ONCE]
         nodes = torch.arange(len(chunk)) + graph.first + first
+        # By node id: any number of workers starts from the same rows.
         torch.mul(normal(draw, nodes[:, None], columns), _ROW_DEVIATION, out=chunk)
     if job.model.feature_columns:
         rows[graph.items, -job.model.feature_columns :] = 0

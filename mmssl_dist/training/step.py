@@ -71,6 +71,7 @@ class TrainingStep:
             id_rows, plain_tower = self._fetched(batch, id_leaf)
         rate = self.job.model.dropout
         tower = {
+            # Keyed by node, so that a node is masked alike on whichever worker it is a seed.
             m: dropout(rows, batch.nodes, self._key(Purpose.DROPOUT, batch, position), rate)
             for position, (m, rows) in enumerate(plain_tower.items())
         }
@@ -92,6 +93,7 @@ class TrainingStep:
         """ID rows of the outermost set, and tower rows of the seeds [|S_0|, D] per modality, which their
         owners project F -> D before sending."""
         route, device = batch.seed_route, self.state.table.rows.device
+        # Propagated features stay in the machine's memory: they are by far the largest table.
         rows_on_host = route.requested.to("cpu")
         projected = [
             self.state.model.project(m, self.graph.propagated[m].index_select(0, rows_on_host).to(device))
@@ -135,6 +137,7 @@ class TrainingStep:
             own["similar_length"] = torch.linalg.vector_norm(rows.similar.detach(), dim=1, keepdim=True)
         if adversarial.has_critic:
             own |= {f"tower {m}": rows.tower[m] for m in self.modalities}
+        # Without dropout the critic's rows are the same numbers, and are not sent twice.
         if self.state.lists and (not adversarial.has_critic or self.job.model.dropout > 0):
             own |= {f"plain {m}": plain_tower[m].detach() for m in self.modalities}
         return own
@@ -188,6 +191,7 @@ class TrainingStep:
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
         engine = self.state.generator
         engine.wrapped.backward(total * self.exchange.world_size)
+        # Summed over requesters on the way back; divided as DeepSpeed divides the dense gradients.
         row_gradient = _gradient(forward.id_leaf)
         if self.exchange.world_size > 1:
             row_gradient.div_(self.exchange.world_size)
@@ -231,6 +235,7 @@ class TrainingStep:
             values = everyone.tolist()  # the one wait for the device of this half of the step
         names = [*(f"loss {name}" for name in shares), *(f"the gradient of {name}" for name in gradients)]
         for name, column in zip(names, zip(*values, strict=True), strict=True):
+            # Every worker sees the same numbers and raises alike, so none is left waiting in a collective.
             wrong = [rank for rank, value in enumerate(column) if not math.isfinite(value)]
             if wrong:
                 raise NonFiniteError(
