@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmssl_dist.config import Job
 from mmssl_dist.data.columns import HELD_OUT_DIGEST
@@ -13,7 +13,10 @@ from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.fingerprints import evaluation_fingerprint
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
-from mmssl_dist.storage import FileRecord, Manifest, RunFolder, begin, publish
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, publish
+
+if TYPE_CHECKING:
+    from mmssl_dist.exchange.worker import Worker
 
 METRICS = "metrics.json"
 
@@ -28,10 +31,8 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
     location = RunFolder.of(job).evaluation.location
     begin(location)
     workers = cluster.workers(job, "evaluate")
-    from mmssl_dist.launch.worker_entry import evaluate_on_worker  # torch's import, while the workers start
-
     checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
-    function = partial(evaluate_on_worker, checkpoint=checkpoint, training=manifest)
+    function = partial(_evaluate, checkpoint=checkpoint, training=manifest)
     returned = workers.run(function, stage="evaluate")
     metrics = returned[0]["metrics"]
     files = _files(worker["files"] for worker in returned)
@@ -48,15 +49,25 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     task."""
     begin(RunFolder.of(job).export.location)
     workers = cluster.workers(job, "export")
-    from mmssl_dist.launch.worker_entry import export_on_worker  # torch's import, while the workers start
-
     checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
-    returned = workers.run(
-        partial(export_on_worker, checkpoint=checkpoint, training=manifest), stage="export"
-    )
+    returned = workers.run(partial(_export, checkpoint=checkpoint, training=manifest), stage="export")
     cluster.release_workers()  # the index needs memory for all items, and one of their CPUs
     published: Manifest = cluster.run_task(publish_export, job, training, _files(returned))
     return published
+
+
+def _evaluate(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
+    """``evaluate_on_worker``, whose module imports torch: in the worker, not in the driver."""
+    from mmssl_dist.launch.worker_entry import evaluate_on_worker
+
+    return evaluate_on_worker(job, worker, checkpoint, training)
+
+
+def _export(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
+    """``export_on_worker``, in the same way."""
+    from mmssl_dist.launch.worker_entry import export_on_worker
+
+    return export_on_worker(job, worker, checkpoint, training)
 
 
 def _files(returned: Iterable[Mapping[str, Any]]) -> dict[str, FileRecord]:
