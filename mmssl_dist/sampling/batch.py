@@ -13,6 +13,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.kernels.edges import row_ends
 from mmssl_dist.kernels.id_sets import known_pairs, union
+from mmssl_dist.kernels.item_edges import item_edges
 from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
 from mmssl_dist.sampling.draws import Purpose, key
 from mmssl_dist.sampling.neighbours import Draw, Neighbours, NeighbourSampler, sample_together
@@ -283,17 +284,8 @@ class _FirstHop:
 def _gather(first: _FirstHop, is_item: Tensor) -> Block:
     """From the items among the nodes of the first hop to the seeds: an item seed has one edge, to its own
     row; a user has one to each item drawn for it, all alike."""
-    ranks = torch.cumsum(is_item, 0).sub_(1)
-    seed_is_item = is_item.index_select(0, first.keep)
-    counts = torch.where(seed_is_item, 1, first.drawn.counts)
-    of_user = ~torch.repeat_interleave(seed_is_item, first.drawn.counts, output_size=len(first.source))
-    of_item = torch.repeat_interleave(seed_is_item, counts)
-    source = torch.empty_like(of_item, dtype=torch.int64)
-    source[of_item] = ranks[first.keep[seed_is_item]]
-    source[~of_item] = ranks[first.source[of_user]]
-    weight = torch.repeat_interleave(
-        counts.clamp(min=1).float().reciprocal(), counts, output_size=len(source)
-    )
+    drawn = first.drawn
+    counts, source, weight = item_edges(first.keep, first.source, drawn.counts, is_item)
     return make_block(row_ends(counts), source, weight, int(is_item.sum()), source[:0])
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from mmssl_dist.errors import MmsslError
-from mmssl_dist.kernels import edges, id_sets, keyed, keyed_sample, listed, replies, row_adam
+from mmssl_dist.kernels import edges, id_sets, item_edges, keyed, keyed_sample, listed, replies, row_adam
 
 NODES = 200
 
@@ -85,6 +85,30 @@ def test_listed(seed, pairs):
     none = torch.zeros(NODES + 1, dtype=torch.int64)
     for empty in (listed.listed, listed.listed_plain):
         assert not empty(none, neighbours[:0], rows, nodes).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seeds", [0, 1, 50])
+def test_item_edges(seed, seeds):
+    draw = torch.Generator().manual_seed(seed)
+    keep = torch.randperm(NODES, generator=draw)[:seeds]
+    counts = torch.randint(0, 5, (seeds,), generator=draw)
+    source = torch.randint(0, NODES, (int(counts.sum()),), generator=draw)
+    is_item = torch.rand(NODES, generator=draw) < 0.4
+    is_item[source] = True  # users are joined to items alone
+    number = {node: rank for rank, node in enumerate(is_item.nonzero().flatten().tolist())}
+    of_seed, items, weights = item_edges.item_edges(keep, source, counts, is_item)
+    lists = [
+        [number[node]] if is_item[node] else [number[other] for other in drawn.tolist()]
+        for node, drawn in zip(keep.tolist(), torch.split(source, counts.tolist()), strict=True)
+    ]
+    assert [part.tolist() for part in torch.split(items, of_seed.tolist())] == lists
+    for part in torch.split(weights, of_seed.tolist()):
+        assert len(part) == 0 or float(part.sum()) == pytest.approx(1)
+    for ours, twin in zip(
+        (of_seed, items, weights), item_edges.item_edges_plain(keep, source, counts, is_item), strict=True
+    ):
+        assert torch.equal(ours, twin)
 
 
 @pytest.mark.parametrize("moments", [1, 24])
