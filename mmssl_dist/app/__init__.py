@@ -19,7 +19,6 @@ from mmssl_dist.app import (
 
 app = typer.Typer(
     name="mmssl-dist",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

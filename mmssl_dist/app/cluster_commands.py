@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmssl_dist.app.options import Address, Debug, Force, JobFile, Overrides, load_resolved
+from mmssl_dist.app.options import Address, Debug, Force, JobFile, Json, Overrides, load_resolved
 from mmssl_dist.app.reporting import reported, reported_detachable
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE
 
@@ -52,12 +52,18 @@ def submit(
 
 @jobs.command("list")
 @reported
-def list_jobs(address: Dashboard = None, debug: Debug = False) -> None:
-    """Show every job, the latest first."""
-    from mmssl_dist.cluster.jobs import job_lines
+def list_jobs(address: Dashboard = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Show every job, the latest first.
 
-    for line in job_lines(address):
-        typer.echo(line)
+    Id, status, start, duration, name of the YAML, and output; with --json the command too.
+    """
+    import time
+
+    from mmssl_dist.cluster.jobs import listed_jobs
+    from mmssl_dist.report.job_list import job_lines, jobs_json
+
+    jobs = listed_jobs(address, time.time())
+    typer.echo(jobs_json(jobs) if as_json else "\n".join(job_lines(jobs)))
 
 
 @jobs.command("status")

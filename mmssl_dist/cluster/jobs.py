@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mmssl_dist.cluster.submit import cluster_address, follow_job, job_client
+from mmssl_dist.cluster.submit import NAME, OUTPUT, cluster_address, follow_job, job_client
 from mmssl_dist.errors import InputError
 
 
-def job_lines(address: str | None) -> Iterator[str]:
-    """One line per job, the latest first: id, status, start, command."""
+@dataclass(frozen=True)
+class ListedJob:
+    """A job of the cluster.
+
+    Attributes:
+        id, status, command: as Ray has them.
+        name: of its YAML; None for a job that another program submitted.
+        output: its output; None likewise.
+        started, ended: in UTC, such as 2026-01-05 10:00:00Z; None where they have not.
+        seconds: from its start to its end, or to now.
+    """
+
+    id: str
+    status: str
+    name: str | None
+    output: str | None
+    started: str | None
+    ended: str | None
+    seconds: float | None
+    command: str
+
+
+def listed_jobs(address: str | None, now: float) -> list[ListedJob]:
+    """Every job of the cluster, the latest first.
+
+    Args:
+        address: of the cluster's dashboard.
+        now: seconds since 1970.
+    """
     # Ray also lists drivers that were started by hand; they have no id to follow or stop them by.
     jobs = [job for job in job_client(cluster_address(address)).list_jobs() if job.submission_id]
-    for job in sorted(jobs, key=lambda job: job.start_time or 0, reverse=True):
-        yield f"{job.submission_id}  {job.status.value.lower():<9}  {_time(job.start_time)}  {job.entrypoint}"
+    return [_listed(job, now) for job in sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)]
 
 
 def job_status(address: str | None, job_id: str) -> str:
@@ -23,8 +50,10 @@ def job_status(address: str | None, job_id: str) -> str:
     info = _info(job_client(cluster_address(address)), job_id)
     lines = {
         "status": info.status.value.lower(),
-        "started": _time(info.start_time),
-        "ended": _time(info.end_time),
+        "name": (info.metadata or {}).get(NAME, "-"),
+        "output": (info.metadata or {}).get(OUTPUT, "-"),
+        "started": _time(info.start_time) or "-",
+        "ended": _time(info.end_time) or "-",
         "exit status": "-" if info.driver_exit_code is None else str(info.driver_exit_code),
         "command": info.entrypoint,
         "message": (info.message or "-").strip().splitlines()[0],
@@ -53,6 +82,23 @@ def stop_job(address: str | None, job_id: str) -> str:
     return f"{job_id} is stopping; submit it again to resume from what was published"
 
 
+def _listed(job: Any, now: float) -> ListedJob:
+    about, seconds = job.metadata or {}, None
+    if job.start_time:
+        end = job.end_time / 1000 if job.end_time else now
+        seconds = round(max(0.0, end - job.start_time / 1000), 1)
+    return ListedJob(
+        id=job.submission_id,
+        status=job.status.value.lower(),
+        name=about.get(NAME),
+        output=about.get(OUTPUT),
+        started=_time(job.start_time),
+        ended=_time(job.end_time),
+        seconds=seconds,
+        command=job.entrypoint,
+    )
+
+
 def _info(client: Any, job_id: str) -> Any:
     try:
         return client.get_job_info(job_id)
@@ -64,7 +110,7 @@ def _info(client: Any, job_id: str) -> Any:
         ) from error
 
 
-def _time(milliseconds: int | None) -> str:
+def _time(milliseconds: int | None) -> str | None:
     if not milliseconds:
-        return "-"
+        return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -25,6 +25,8 @@ from mmssl_dist.errors import EXIT_BAD_INPUT, EXIT_SYSTEM_FAILURE, InputError
 from mmssl_dist.storage.paths import absolute
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+NAME, OUTPUT = "mmssl_name", "mmssl_output"
+"""Keys of a job's metadata on the cluster."""
 _CLI = "from mmssl_dist.app import main\n\nif __name__ == '__main__':\n    main()\n"
 _LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
@@ -86,7 +88,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         program = ["mmssl-dist"] if submission.installed else ["python", "cli.py"]
         settings = [part for override in overrides for part in ("--set", override)]
         entrypoint = shlex.join([*program, "run", job_path, *settings, *submission.flags])
-        job_id = _send(client, target, entrypoint, environment)
+        job_id = _send(client, target, entrypoint, environment, _description(submission))
     show(f"submitted {job_id} to {target}")
     return follow_job(client, target, job_id, show)
 
@@ -106,12 +108,22 @@ def follow_job(client: Any, target: str, job_id: str, show: Callable[[str], None
         raise
 
 
-def _send(client: Any, target: str, entrypoint: str, environment: dict[str, Any]) -> str:
+def _description(submission: Submission) -> dict[str, str]:
+    """What `jobs list` shows of the job beside what Ray knows: the name of its YAML, and its output."""
+    output = absolute(load_job(submission.job_file, submission.overrides).output)
+    return {NAME: submission.job_file.stem, OUTPUT: output}
+
+
+def _send(
+    client: Any, target: str, entrypoint: str, environment: dict[str, Any], description: dict[str, str]
+) -> str:
     """Submit; a cluster that has only just started may not take jobs for some seconds."""
     started = time.monotonic()
     while True:
         try:
-            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+            return str(
+                client.submit_job(entrypoint=entrypoint, runtime_env=environment, metadata=description)
+            )
         except RuntimeError as error:
             if _NO_AGENT not in str(error):
                 raise no_cluster("--address", target, error) from error

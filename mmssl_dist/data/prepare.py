@@ -7,6 +7,7 @@ numbers), interactions and features by item (item numbers, checks), writing. The
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from mmssl_dist.config.job import Job
@@ -18,6 +19,8 @@ from mmssl_dist.data.row_operations import map_tables
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, publish
+
+_logger = logging.getLogger(__name__)
 
 
 def prepare(job: Job, raw: RawFiles) -> Manifest:
@@ -32,8 +35,10 @@ def prepare(job: Job, raw: RawFiles) -> Manifest:
     interactions, features = sources.interactions, sources.features
     target = RunFolder.of(job).dataset.location
     with ray_data(sum(file.size for file in raw.of_dataset())):
+        _logger.info("prepare: reading and checking every row")
         rows = numbered_rows(job, interactions, features, numbers)
         # All rows are read and checked: what was published stays until there is something better
+        _logger.info("prepare: writing the dataset")
         begin(target)
         files = write_dataset(target, rows, tuple(features))
     manifest = Manifest(KIND, inputs, dataset_facts(job, interactions, features, rows), files)

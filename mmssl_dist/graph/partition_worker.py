@@ -3,6 +3,7 @@ parts it owns. The graph and each modality are published apart, so a lost worker
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from mmssl_dist.graph.similar import similar_items
 from mmssl_dist.graph.source import DatasetReader
 from mmssl_dist.graph.transfer import lookup, send_to_owners, total
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, begin
+
+_logger = logging.getLogger(__name__)
 
 _Sums = tuple[NeighbourSums, NeighbourSums]
 """Of users, and of items."""
@@ -102,12 +105,14 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
         for modality, width in widths.items():
             step = names.modality_step(modality)
             if not stage.progress.done(stage.homes.items, step, stage.parts):
+                _logger.info("partition: propagating %s and finding similar items", modality)
                 sums = sums or _sums(graph.own)
                 _write_modality(stage, graph, sums, modality=modality, width=width)
 
 
 def _make_graph(stage: _Stage) -> _Graph:
     job, homes, reader = stage.job, stage.homes, stage.reader
+    _logger.info("partition: reading the training interactions")
     ids = [_read_ids(stage, "users", USER_ID, USER), _read_ids(stage, "items", ITEM_ID, ITEM)]
     users, items = int(homes.users.bounds[-1]), int(homes.items.bounds[-1])
     user, item = reader.interactions("train")
@@ -115,6 +120,7 @@ def _make_graph(stage: _Stage) -> _Graph:
     del user, item
     interactions = int(total(homes.items, np.array([len(of_item.values)]))[0])
     method = chosen_method(job.partition, users + items, interactions)
+    _logger.info("partition: cutting the graph into %d parts by %s", job.partition.parts, method)
     part_of_users, part_of_items = cut(homes, of_item, job, method)
     numbering = number_nodes(stage.worker, homes, part_of_users, part_of_items, job.partition.parts)
     # Freed as early as possible below: interactions as pairs are the largest thing in memory.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mmssl_dist.cluster.connection import Cluster, connect
+from mmssl_dist.cluster.connection import Cluster, cluster_target, connect
 from mmssl_dist.cluster.shared_paths import require_shared
 from mmssl_dist.config import Job
 
 if TYPE_CHECKING:
     from mmssl_dist.launch.worker_group import WorkerGroup
+
+_logger = logging.getLogger(__name__)
 
 
 class LazyCluster:
@@ -19,12 +22,18 @@ class LazyCluster:
 
     Args:
         open_cluster: connects, or starts a Ray on this machine; called at most once.
+        opening: says in words what that does.
     """
 
-    def __init__(self, open_cluster: Callable[[], Cluster]) -> None:
-        self._open = open_cluster
+    def __init__(self, open_cluster: Callable[[], Cluster], opening: str = "connecting to Ray") -> None:
+        self._open, self._opening = open_cluster, opening
         self._cluster: Cluster | None = None
         self._workers: WorkerGroup | None = None
+
+    def announce(self, stage: str) -> None:
+        """Log that ``stage`` waits for Ray, unless it is connected."""
+        if self._cluster is None:
+            _logger.info("%s: %s", stage, self._opening)
 
     def connect(self) -> Cluster:
         """The connected Ray."""
@@ -92,7 +101,9 @@ def lazy_cluster(job: Job, address: str | None = None, debug: bool = False) -> I
             require_shared(job)
             return connected
 
-        cluster = LazyCluster(open_cluster)
+        target = cluster_target(address)
+        opening = f"connecting to the Ray cluster at {target}" if target else "starting Ray on this machine"
+        cluster = LazyCluster(open_cluster, opening)
         yield cluster
 
 

@@ -44,7 +44,7 @@ _NOTICE_SECONDS = 5.0  # between two checks for a notice that a machine will go;
 _CHECKPOINTS = "checkpoint_*"  # Ray Train's names of their folders, which sort by age
 
 Result = TypeVar("Result")
-FormatReport = Callable[[Mapping[str, float]], str]
+FormatReport = Callable[[Mapping[str, float]], Sequence[str]]
 WorkerFunction = Callable[[Job, Worker, Session], Result]
 """What runs in each worker. It is pickled by reference, so workers must be able to import its module."""
 
@@ -61,7 +61,8 @@ class RunSettings:
         keep: checkpoints kept, the best by ``metric``; the latest is kept as well.
         metric: the reported metric that ranks checkpoints, larger being better.
         every_minutes: longest time between two checkpoints of a session.
-        format_report: the log line of a report's metrics; None logs nothing.
+        format_report: the log lines of a report's metrics, the first one with what is watched; None logs
+            nothing.
     """
 
     storage: Location
@@ -116,7 +117,10 @@ class RaySession:
         )
         self._uploading, self._reported = checkpoint, time.monotonic()
         if self.run.format_report is not None and self.rank == 0:
-            _logger.info("%s: %s", self.stage, self.run.format_report(metrics))
+            first, *details = self.run.format_report(metrics)
+            _logger.info("%s: %s", self.stage, first)
+            for line in details:
+                _logger.info("%s:   %s", self.stage, line)
 
     def checkpoints(self) -> Sequence[Location]:
         """See ``Session.checkpoints``."""
@@ -191,6 +195,7 @@ def run_workers(
     scaling = job.scaling
     # Ray Train itself waits for ever and says nothing about what is missing.
     await_room([scaling.per_worker] * scaling.fewest, scaling.wait_seconds, stage)
+    _logger.info("%s: starting %d worker(s)", stage, scaling.fewest)
     resources = {name: amount for name, amount in scaling.per_worker.items() if name in ("CPU", "GPU")}
     policy = FailurePolicy(stage, run.storage, cluster.relay)
     trainer = TorchTrainer(

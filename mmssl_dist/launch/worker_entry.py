@@ -5,6 +5,7 @@ The driver imports this module too, to name these functions; so what only traini
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -41,6 +42,8 @@ from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, row
 from mmssl_dist.training.session import Session
 from mmssl_dist.training.state import TrainingState, make_lists, make_model, make_table
 
+_logger = logging.getLogger(__name__)
+
 
 def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any]:
     """Train until early stopping or the last epoch, without reading the test interactions.
@@ -55,7 +58,9 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     from mmssl_dist.training.loop import TrainingLoop
 
     # Before any collective: compiling takes seconds, which the first step's time limit is not meant for.
+    _logger.info("train: compiling kernels, where they are not compiled yet")
     prepare_all()
+    _logger.info("train: reading partitions")
     graph = load_local_graph(job, worker, (VALIDATION,))
     exchange = graph.exchange(worker, job.training.wire)
     group = _group_for_sampling(worker, job.training.timeout_seconds)
@@ -84,6 +89,10 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         validate=validate,
         start=None if job.training.start_from is None else start,
     )
+    _logger.info(
+        "train: training; the first figures come after epoch %d",
+        min(loop.position.epochs + job.evaluation.every_epochs, job.training.epochs),
+    )
     position = loop.run()
     users, interactions = loop.sampler.seeds.left_out
     return {
@@ -104,8 +113,10 @@ def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training:
     Returns:
         "metrics", those of all users, and "files", the records of this worker's files.
     """
+    _logger.info("evaluate: reading partitions and the checkpoint")
     trained = load_trained(job, worker, checkpoint, training)
     graph, exchange = trained.graph, trained.exchange
+    _logger.info("evaluate: ranking every item for every user")
     # A split may be empty for the whole data set, which only all workers together can tell.
     splits = [split for split in HELD_OUT if exchange.max(len(graph.held_out[split].neighbours)) > 0]
     metrics, of_users = measure(job.evaluation, trained, splits)
@@ -148,7 +159,9 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     Returns:
         the records of this worker's files.
     """
+    _logger.info("export: reading partitions and the checkpoint")
     trained = load_trained(job, worker, checkpoint, training)
+    _logger.info("export: writing embeddings and lists")
     graph, model = trained.graph, trained.model
     ids = external_ids(job, worker, graph)
     location = RunFolder.of(job).export.location

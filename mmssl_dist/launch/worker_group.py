@@ -67,6 +67,7 @@ class WorkerGroup:
         # As many as there is room for at this moment, so that an elastic job does not wait for machines that
         # may not come.
         size = min(scaling.most, max(scaling.fewest, room_now(scaling.per_worker)))
+        _logger.info("%s: starting %d worker(s)", stage, size)
         self._placement = placement_group([dict(scaling.per_worker)] * size, strategy=self.strategy)
         variables = {"env_vars": dict(self.cluster.environment)} if self.cluster.environment else None
         member = ray.remote(

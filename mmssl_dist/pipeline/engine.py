@@ -156,6 +156,7 @@ class Pipeline:
         started = time.monotonic()
         if isinstance(source, RawFiles):
             check_headers(self.job, source)
+        self.cluster.announce(stage.command)
         self.check_artifacts(*map(self.folder.stage, stage.reads))
         # Before anything is removed: a cluster that does not answer must not cost what is published
         self.cluster.connect()

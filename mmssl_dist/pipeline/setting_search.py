@@ -17,7 +17,7 @@ from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.pipeline.engine import Pipeline, log_end
 from mmssl_dist.pipeline.stages import PARTITION, PREPARE, check_memory
 from mmssl_dist.report.live import begins
-from mmssl_dist.report.progress import skipped_line, training_line
+from mmssl_dist.report.progress import skipped_line, training_lines
 from mmssl_dist.report.trial_table import search_summary, write_trials
 from mmssl_dist.storage import Location, Manifest
 from mmssl_dist.tuning.trials import Trial, best_first, read_trials
@@ -103,7 +103,7 @@ def _run_remaining(pipeline: Pipeline, folder: Location, trials: list[Trial]) ->
         job.search.concurrent,
         extra=begins("tune"),
     )
-    line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
-    trials = run_trials(pipeline.cluster.connect(), job, folder, line)
+    lines = partial(training_lines, epochs=job.training.epochs, metric=job.evaluation.metric)
+    trials = run_trials(pipeline.cluster.connect(), job, folder, lines)
     log_end("tune", [search_summary(trials, job.evaluation.metric)], started)
     return trials

@@ -22,7 +22,7 @@ from mmssl_dist.report.progress import (
     evaluation_summary,
     export_summary,
     partitions_summary,
-    training_line,
+    training_lines,
     training_summary,
 )
 from mmssl_dist.storage import Manifest, RunFolder
@@ -118,8 +118,8 @@ def _run_training(cluster: LazyCluster, job: Job, partitions: Manifest) -> Manif
     from mmssl_dist.launch.train_stage import run_training
 
     cluster.release_workers()
-    line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
-    return run_training(cluster.connect(), job, partitions, line)
+    lines = partial(training_lines, epochs=job.training.epochs, metric=job.evaluation.metric)
+    return run_training(cluster.connect(), job, partitions, lines)
 
 
 def _run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:

@@ -18,7 +18,9 @@ from rich.text import Text
 from mmssl_dist.report.progress import duration
 
 _PER_SECOND = 4
-_EPOCH = re.compile(r"(^|: )epoch \d+/\d+: ")
+_SPINNER_COLUMNS = 2
+_OF_TRIAL = re.compile(r"^trial \d+: train: ")
+_DETAIL = re.compile(r"^(trial \d+: )?[a-z]+:   ")
 
 
 def begins(stage: str) -> dict[str, tuple[str, bool]]:
@@ -37,8 +39,8 @@ def progress_handler(stream: TextIO) -> logging.Handler:
 
 
 class LiveHandler(logging.Handler):
-    """Shows the stage at work in one line: how long it has been, and the last it said, such as its epoch's
-    figures."""
+    """Shows the stage at work in one line: the last it said, such as its epoch's figures, and how long it has
+    been. Details, such as an epoch's losses, are left to logs and reports."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -60,7 +62,8 @@ class LiveHandler(logging.Handler):
             and stage is None
             and self._passing(message)
         ):
-            self._said = message.removeprefix(f"{self._stage}: ")
+            if not _DETAIL.match(message):
+                self._said = message.removeprefix(f"{self._stage}: ")
         else:
             if stage is not None:
                 self._end()
@@ -72,17 +75,15 @@ class LiveHandler(logging.Handler):
         super().close()
 
     def line(self) -> Text:
-        """What the live line says now."""
-        spent = duration(time.monotonic() - self._since)
-        return Text(
-            f"{self._stage} {spent}" + (f"  {self._said}" if self._said else ""),
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+        """What the live line says now; without the time spent where the terminal is too narrow for it."""
+        said = "  ".join(text for text in (self._stage, self._said) if text)
+        timed = f"{said}  {duration(time.monotonic() - self._since)}"
+        fits = _SPINNER_COLUMNS + len(timed) <= self._console.width
+        return Text(timed if fits else said, no_wrap=True, overflow="ellipsis")
 
     def _passing(self, message: str) -> bool:
         """Whether the next such message takes its place."""
-        return message.startswith(f"{self._stage}: ") or bool(_EPOCH.search(message))
+        return message.startswith(f"{self._stage}: ") or bool(_OF_TRIAL.match(message))
 
     def _begin(self, stage: str) -> None:
         self._end()

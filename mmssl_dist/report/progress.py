@@ -24,12 +24,13 @@ def skipped_line(stage: str, url: str) -> str:
     return f"{stage}: up to date, {url}"
 
 
-def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
-    """What training reports: a validated epoch, or a checkpoint within one.
+def training_lines(entry: Mapping[str, float], epochs: int, metric: str) -> list[str]:
+    """What training reports: a validated epoch, or a checkpoint within one. The first line has the figures to
+    watch, and fits a terminal; a second one has losses and times.
 
     Args:
-        entry: one entry of the training history: "epoch" from 1, or 0 for the state that
-            a training starts from, "best_epoch", "train_seconds",
+        entry: one entry of the training history: "epoch" from 1, or 0 for the state that a training
+            starts from, "best_epoch", "best" (the metric's value there), "train_seconds",
             "validation_seconds", "loss/<term>", the validation metrics and the figures of
             ``training.phases``; or "epoch", "step" from 1 and "steps" of a checkpoint.
         epochs: most epochs of the run.
@@ -37,24 +38,27 @@ def training_line(entry: Mapping[str, float], epochs: int, metric: str) -> str:
     """
     epoch = f"epoch {int(entry['epoch'])}/{epochs}"
     if "step" in entry:
-        return f"{epoch}: checkpoint after step {int(entry['step'])} of {int(entry['steps'])}"
+        return [f"{epoch}: checkpoint after step {int(entry['step'])} of {int(entry['steps'])}"]
     if entry["epoch"] == 0:
         validated = duration(entry["validation_seconds"])
-        return f"earlier run: {metric} {entry[metric]:.4f} before the first step; validated {validated}"
+        return [f"earlier run: {metric} {entry[metric]:.4f} before the first step; validated {validated}"]
     terms = {name.removeprefix("loss/"): value for name, value in entry.items() if name.startswith("loss/")}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-    rate = ""
-    if "rate/pairs" in entry:
-        rate = f" ({entry['rate/pairs']:,.0f} pairs/s, {percent(entry['share/waiting'])} waiting)"
     best = int(entry["best_epoch"])
-    star = " (best so far)" if best == int(entry["epoch"]) else f" (best in epoch {best})"
+    beside = "best so far" if best == int(entry["epoch"]) else f"best {entry['best']:.4f}, epoch {best}"
+    figures = [f"{epoch}: {metric} {entry[metric]:.4f} ({beside})"]
+    waited = ""
+    if "rate/pairs" in entry:
+        figures.append(f"{entry['rate/pairs']:,.0f} pairs/s")
+        waited = f" ({percent(entry['share/waiting'])} waiting)"
     ahead = (epochs - entry["epoch"]) * (entry["train_seconds"] + entry["validation_seconds"])
-    left = f"; at most {duration(ahead)} left" if ahead > 0 else ""  # training may stop early
-    return (
-        f"{epoch}: {metric} {entry[metric]:.4f}{star}; loss {losses}; "
-        f"trained {duration(entry['train_seconds'])}{rate}, validated "
-        f"{duration(entry['validation_seconds'])}{left}"
-    )
+    if ahead > 0:  # at most: training may stop early
+        figures.append(f"{duration(ahead)} left")
+    return [
+        ", ".join(figures),
+        f"loss {losses}; trained {duration(entry['train_seconds'])}{waited}, "
+        f"validated {duration(entry['validation_seconds'])}",
+    ]
 
 
 def dataset_summary(facts: Facts) -> list[str]:

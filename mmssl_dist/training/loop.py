@@ -105,13 +105,14 @@ class TrainingLoop:
         started = self._clock()
         metrics = self.validate(self.state)
         times = {"train_seconds": 0.0, "validation_seconds": self._clock() - started}
+        best = metrics[self.job.evaluation.metric]
         self.position = replace(
             self.position,
             row_steps=self.state.table.steps,
-            best=metrics[self.job.evaluation.metric],
+            best=best,
             start=figures | metrics,
         )
-        self._hand_in({"epoch": 0.0, "best_epoch": 0.0} | times | metrics)
+        self._hand_in({"epoch": 0.0, "best_epoch": 0.0, "best": best} | times | metrics)
 
     def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
         """One pass over the training interactions, or what is left of it. Returns the mean of each loss over
@@ -179,11 +180,12 @@ class TrainingLoop:
         before, value = self.position, entry[self.job.evaluation.metric]
         better = improves(value, before.best)
         best_epoch = before.epochs if better else before.best_epoch
-        entry = {**entry, "best_epoch": float(best_epoch)}
+        best = value if better or before.best is None else before.best
+        entry = {**entry, "best_epoch": float(best_epoch), "best": best}
         self.position = replace(
             before,
             seconds=0.0,
-            best=value if better else before.best,
+            best=best,
             best_epoch=best_epoch,
             validations_since_best=0 if better else before.validations_since_best + 1,
             history=(*before.history, entry),

@@ -60,7 +60,11 @@ def test_a_local_command_then_a_cluster_then_submit_jobs_and_serve(tmp_path):
         sent = output_of(head.command(tmp_path, "submit", str(ROOT / "jobs/demo.yaml"), *at, *settings))
         assert ": succeeded" in sent.splitlines()[-1]
         job = sent.split("submitted ")[1].split()[0]
-        assert output_of(head.command(tmp_path, "jobs", "list", *at)).startswith(f"{job}  succeeded")
+        assert (
+            output_of(head.command(tmp_path, "jobs", "list", *at))
+            .splitlines()[1]
+            .startswith(f"{job}  succeeded")
+        )
         assert "status:      succeeded" in output_of(head.command(tmp_path, "jobs", "status", job, *at))
         assert "export: " in output_of(head.command(tmp_path, "jobs", "logs", job, *at))
         assert "had ended already" in output_of(head.command(tmp_path, "jobs", "stop", job, *at))

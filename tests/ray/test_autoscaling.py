@@ -58,7 +58,7 @@ from mmssl_dist.launch import run_workers, train_stage
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.model_stages import run_evaluation
 from mmssl_dist.cluster.connection import connect
-from mmssl_dist.report.progress import training_line
+from mmssl_dist.report.progress import training_lines
 from mmssl_dist.storage import open_location, read_manifest
 from tests.ray.launch_functions import train_and_hold_alone
 from tests.training import make_job, publish_graph
@@ -71,7 +71,7 @@ job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4",
 publish_graph(job)
 partitions = read_manifest(open_location(job.output, job.storage) / "partitions", "partitions")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
-    line = partial(training_line, epochs=job.training.epochs, metric=job.evaluation.metric)
+    line = partial(training_lines, epochs=job.training.epochs, metric=job.evaluation.metric)
     training = train_stage.run_training(cluster, job, partitions, line)
     run_evaluation(LazyCluster(lambda: cluster), job, training)
 """

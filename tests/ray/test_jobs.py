@@ -39,7 +39,7 @@ def test_a_job_is_listed_shown_and_stopped(tmp_path):
             return done.stdout
 
         assert wait_until(lambda: "hello" in output_of("logs", "waits", "--no-follow"), 60)
-        assert output_of("list").startswith("waits  running ")
+        assert output_of("list").splitlines()[1].startswith("waits  running ")
         assert "status:      running" in output_of("status", "waits")
         assert "waits is stopping" in output_of("stop", "waits")
         assert "waits: stopped" in output_of("logs", "waits", status=1)

@@ -88,6 +88,12 @@ def test_each_command_explains_itself(command):
     assert "--debug" in done.output
 
 
+def test_the_shell_completes_commands():
+    environment = {"_MMSSL_DIST_COMPLETE": "complete_bash", "COMP_WORDS": "mmssl-dist re", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(app, [], env=environment, prog_name="mmssl-dist")
+    assert done.output.split() == ["recommend", "report"]
+
+
 def test_version():
     assert call("--version").output == f"mmssl-dist {__version__}\n"
 

@@ -195,10 +195,11 @@ def test_progress_lines(stages, job_for, caplog):
         run_all(job_for(), stages.cluster)
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "prepare: started"
-    assert lines[1].startswith("prepare: done (")
-    assert lines[2] == "prepare:   nothing more"
-    assert lines[6].startswith("prepare: up to date, ")
-    assert len(lines) == 8
+    assert lines[1] == "prepare: connecting to Ray"
+    assert lines[2].startswith("prepare: done (")
+    assert lines[3] == "prepare:   nothing more"
+    assert lines[7].startswith("prepare: up to date, ")
+    assert len(lines) == 9
 
 
 def test_real_stages_read_what_earlier_ones_publish():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,7 @@ class FakeClient:
                 start_time=1_000,
                 end_time=61_000,
                 driver_exit_code=2,
+                metadata={},
                 **common,
             ),
             "new": SimpleNamespace(
@@ -33,6 +35,7 @@ class FakeClient:
                 start_time=120_000,
                 end_time=None,
                 driver_exit_code=None,
+                metadata={"mmssl_name": "a", "mmssl_output": "s3://runs/a"},
                 **common,
             ),
         }
@@ -68,17 +71,33 @@ def _jobs(*arguments: str):
     return CliRunner().invoke(app, ["jobs", *arguments])
 
 
-def test_list_shows_the_latest_first(client):
+def test_list_shows_the_latest_first(client, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 123.5)
     lines = _jobs("list").output.splitlines()
     assert lines == [
-        "new  running    1970-01-01 00:02:00Z  python cli.py run jobs/a.yaml",
-        "old  failed     1970-01-01 00:00:01Z  python cli.py run jobs/a.yaml",
+        "id   status   started               duration    name  output",
+        "new  running  1970-01-01 00:02:00Z  3.5 s       a     s3://runs/a",
+        "old  failed   1970-01-01 00:00:01Z  1 min 00 s  -     -",
     ]
+    new, old = json.loads(_jobs("list", "--json").output)
+    assert new == {
+        "id": "new",
+        "status": "running",
+        "name": "a",
+        "output": "s3://runs/a",
+        "started": "1970-01-01 00:02:00Z",
+        "ended": None,
+        "seconds": 3.5,
+        "command": "python cli.py run jobs/a.yaml",
+    }
+    assert (old["name"], old["ended"], old["seconds"]) == (None, "1970-01-01 00:01:01Z", 60.0)
 
 
 def test_status(client):
     assert _jobs("status", "old").output.splitlines() == [
         "status:      failed",
+        "name:        -",
+        "output:      -",
         "started:     1970-01-01 00:00:01Z",
         "ended:       1970-01-01 00:01:01Z",
         "exit status: 2",

@@ -26,8 +26,8 @@ class FakeClient:
     def __init__(self, statuses: list[JobStatus], code: int | None) -> None:
         self.statuses, self.code = statuses, code
 
-    def submit_job(self, entrypoint: str, runtime_env: dict) -> str:
-        self.entrypoint, self.environment = entrypoint, runtime_env
+    def submit_job(self, entrypoint: str, runtime_env: dict, metadata: dict) -> str:
+        self.entrypoint, self.environment, self.metadata = entrypoint, runtime_env, metadata
         folder = Path(runtime_env["working_dir"])
         self.folder = {str(path.relative_to(folder)) for path in folder.rglob("*")}
         cli = folder / "cli.py"
@@ -87,6 +87,7 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
     sent = load_job(job_file, overrides)
     assert (sent.data.path, sent.output) == (f"{tmp_path}/raw: #1", f"{tmp_path}/out")
     assert (sent.seed, sent.data.columns.user) == (3, "a b")
+    assert client.metadata == {"mmssl_name": "my job", "mmssl_output": f"{tmp_path}/out"}
     assert output == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]
 
 
@@ -145,7 +146,7 @@ class WithoutAgent(FakeClient):
         super().__init__([JobStatus.SUCCEEDED], 0)
         self.calls = calls
 
-    def submit_job(self, entrypoint: str, runtime_env: dict) -> str:
+    def submit_job(self, entrypoint: str, runtime_env: dict, metadata: dict) -> str:
         self.calls -= 1
         if self.calls >= 0:
             raise RuntimeError("Request failed with status code 500: No available agent to submit job.")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from mmssl_dist.report.live import LiveHandler, begins, ends, progress_handler
+from mmssl_dist.report.progress import training_lines
 
 
 class Terminal(io.StringIO):
@@ -29,6 +30,7 @@ def talk(logger: logging.Logger) -> None:
     logger.info("prepare: up to date, out/dataset")
     logger.info("train: started", extra=begins("train"))
     logger.info("train: epoch 1/8: recall@20 0.1000 (best so far); at most 2 min 00 s left")
+    logger.info("train:   loss total 3.81; trained 5.6 s, validated 0.3 s")
     logger.warning("train: worker 1 is gone")
     logger.info("train: epoch 2/8: recall@20 0.2000 (best so far); at most 1 min 00 s left")
     logger.info("train: 2 epochs, best validation recall@20 0.2000 (3.0 s)", extra=ends("train"))
@@ -48,7 +50,7 @@ def test_elsewhere_every_line_is_a_line(logger):
     logger.addHandler(progress_handler(stream))
     talk(logger)
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert [line for line in lines if line in STAYS] == STAYS
     assert "\x1b" not in stream.getvalue()
 
@@ -77,6 +79,35 @@ def test_the_live_line_says_how_long_and_the_last_that_was_said(logger):
     handler = LiveHandler(Terminal())
     logger.addHandler(handler)
     logger.info("tune: 4 of 4 trials to run", extra=begins("tune"))
-    assert re.fullmatch(r"tune \d\.\d s  4 of 4 trials to run", handler.line().plain)
+    assert re.fullmatch(r"tune  4 of 4 trials to run  \d\.\d s", handler.line().plain)
     logger.info("trial 2: train: epoch 1/4: recall@20 0.3")
-    assert re.fullmatch(r"tune \d\.\d s  trial 2: train: epoch 1/4: recall@20 0\.3", handler.line().plain)
+    shown = r"tune  trial 2: train: epoch 1/4: recall@20 0\.3  \d\.\d s"
+    assert re.fullmatch(shown, handler.line().plain)
+    logger.info("trial 2: train:   loss total 3.81")
+    assert re.fullmatch(shown, handler.line().plain)
+
+
+def test_the_line_of_a_long_training_fits_100_columns(logger, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    handler = LiveHandler(Terminal())
+    logger.addHandler(handler)
+    logger.info("train: started", extra=begins("train"))
+    entry = {
+        "epoch": 110.0,
+        "best_epoch": 108.0,
+        "best": 0.1234,
+        "recall@20": 0.1233,
+        "train_seconds": 62.0,
+        "validation_seconds": 9.0,
+        "rate/pairs": 48_123.4,
+        "share/waiting": 0.3,
+        **{f"loss/{name}": 1.0 for name in ("softmax", "contrastive", "l2", "tower_l2", "total")},
+    }
+    first, details = training_lines(entry, 200, "recall@20")
+    logger.info("train: %s", first)
+    logger.info("train:   %s", details)
+    assert first.endswith("48,123 pairs/s, 1 h 46 min left")
+    spinner = 2  # columns
+    assert spinner + len(handler.line().plain) <= 100
+    assert handler.line().plain.endswith(first)
+    assert "loss" not in handler.line().plain

@@ -57,19 +57,21 @@ def test_epoch() -> None:
         "recall@20": 0.081234,
         "ndcg@20": 0.03,
     }
-    rest = "; loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s; at most 7 min 37 s left"
-    assert (
-        progress.training_line(entry, 100, "recall@20")
-        == "epoch 3/100: recall@20 0.0812 (best so far)" + rest
-    )
-    before = entry | {"best_epoch": 2.0}
-    assert (
-        progress.training_line(before, 100, "ndcg@20")
-        == "epoch 3/100: ndcg@20 0.0300 (best in epoch 2)" + rest
-    )
-    assert not progress.training_line(entry, 3, "recall@20").endswith("left")
+    left = ", 7 min 37 s left"
+    losses = "loss critic -0.25, bpr 0.6931; trained 4.2 s, validated 0.5 s"
+    assert progress.training_lines(entry, 100, "recall@20") == [
+        "epoch 3/100: recall@20 0.0812 (best so far)" + left,
+        losses,
+    ]
+    before = entry | {"best_epoch": 2.0, "best": 0.04}
+    rates = before | {"rate/pairs": 4321.9, "share/waiting": 0.25}
+    assert progress.training_lines(rates, 100, "ndcg@20") == [
+        "epoch 3/100: ndcg@20 0.0300 (best 0.0400, epoch 2), 4,322 pairs/s" + left,
+        "loss critic -0.25, bpr 0.6931; trained 4.2 s (25.0 % waiting), validated 0.5 s",
+    ]
+    assert progress.training_lines(entry, 3, "recall@20")[0] == "epoch 3/3: recall@20 0.0812 (best so far)"
     within = {"epoch": 3.0, "step": 20.0, "steps": 59.0}
-    assert progress.training_line(within, 100, "ndcg@20") == "epoch 3/100: checkpoint after step 20 of 59"
+    assert progress.training_lines(within, 100, "ndcg@20") == ["epoch 3/100: checkpoint after step 20 of 59"]
 
 
 def test_dataset() -> None:
