@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,6 +34,8 @@ from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, SCORES
 from mmssl_dist.storage.paths import absolute
 
 _BATCH = 4096  # users of one output file
+_POSITION = "position"
+_PIECE_BITS = 40  # more users than a piece of a file has rows
 
 
 UnknownPolicy = Literal["error", "skip", "popular"]
@@ -137,8 +140,11 @@ class _Recommender:
         table = self._lists(batch[USER_ID], known)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
-        # Named by its users: a task that is repeated writes the same file again instead of a second one
-        name = f"{RECOMMENDATIONS}/part-{hashlib.sha256(repr(ids).encode()).hexdigest()[:16]}.parquet"
+        # Named by its users: a task that is repeated writes the same file again instead of a second one. And
+        # by where they stand, since a file may hold the same users again a whole batch later.
+        first = batch[_POSITION][0].as_py()
+        digest = hashlib.sha256(repr((first, ids)).encode()).hexdigest()
+        name = f"{RECOMMENDATIONS}/part-{digest[:16]}.parquet"
         record = (self.target / name).write_bytes(sink.getvalue())
         counts = {"users": [table.num_rows], "unknown": [len(known) - sum(known)]}
         return pa.table({"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], **counts})
@@ -170,6 +176,10 @@ def _ours(target: Location) -> bool:
 
 
 def _read_pieces(batch: pa.Table, users: UserFile) -> Iterator[pa.Table]:
-    """The users in the pieces whose numbers are in ``batch``."""
+    """The users in the pieces whose numbers are in ``batch``, each with a position of its own."""
     for number in batch["id"].to_pylist():
-        yield from users.read(users.pieces[number])
+        first = number << _PIECE_BITS
+        for table in users.read(users.pieces[number]):
+            positions = np.arange(first, first + table.num_rows)
+            yield table.append_column(_POSITION, pa.array(positions))
+            first += table.num_rows

@@ -1,0 +1,45 @@
+"""Files that a process of the bulk recommendation writes: one for every batch, whichever users are in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.serving.bulk import ListOptions, _read_pieces, _Recommender
+from mmssl_dist.serving.user_file import open_user_file
+from mmssl_dist.storage import open_location
+from tests.exported import publish_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bulk")
+    publish_run(path / "run")
+    return path
+
+
+def batch_of(users: list[str], first: int) -> pa.Table:
+    return pa.table({"user_id": users, "position": np.arange(first, first + len(users))})
+
+
+def test_batches_of_the_same_users_are_files_of_their_own(folder):
+    target = open_location(str(folder / "lists"), Storage())
+    recommender = _Recommender(str(folder / "run"), Storage(), target, ListOptions(k=3))
+    users = ["u1", "u2", "u1"]
+    first, second = (recommender(batch_of(users, at))["name"][0].as_py() for at in (0, 3))
+    assert first != second
+    assert recommender(batch_of(users, 3))["name"][0].as_py() == second  # as a repeated task
+    assert pq.read_table(folder / "lists/recommendations")["user_id"].to_pylist() == users * 2
+
+
+def test_every_user_of_a_file_has_a_position(folder):
+    pq.write_table(pa.table({"user_id": ["u1"] * 5000}), folder / "users.parquet", row_group_size=700)
+    users = open_user_file(open_location(str(folder / "users.parquet"), Storage()))
+    numbers = pa.table({"id": list(range(len(users.pieces)))})
+    tables = list(_read_pieces(numbers, users))
+    positions = pa.concat_tables(tables)["position"].to_numpy()
+    assert len(positions) == 5000
+    assert (np.diff(positions) > 0).all()
