@@ -22,7 +22,7 @@ from mmssl_dist.pipeline import stages as stage_table
 from mmssl_dist.pipeline.engine import Stage
 from mmssl_dist.pipeline.stages import run_all, run_stage
 from mmssl_dist.storage import Manifest, RunFolder, begin, fingerprint, open_location, publish
-from tests.unit.launch.jobs import make_job
+from tests.jobs import make_job
 
 if TYPE_CHECKING:
     from mmssl_dist.cluster.connection import Cluster

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.errors import ConfigError
+from tests.jobs import make_job
 
 
-def make_job(**scaling: object) -> Job:
-    data = {"path": "raw", "modalities": {"image": {"file": "image.npy"}}}
-    return parse_job({"output": "out", "data": data, "partition": {"parts": 4}, "scaling": scaling})
+def scaled_job(**scaling: object) -> Job:
+    return make_job(partition={"parts": 4}, scaling=scaling)
 
 
 def test_one_number_and_a_range() -> None:
-    fixed, elastic = make_job(workers=3).scaling, make_job(workers=[2, 4]).scaling
+    fixed, elastic = scaled_job(workers=3).scaling, scaled_job(workers=[2, 4]).scaling
     assert (fixed.workers, fixed.fewest, fixed.most) == (3, 3, 3)
     assert (elastic.workers, elastic.fewest, elastic.most) == ((2, 4), 2, 4)
-    assert Job.model_validate_json(make_job(workers=[2, 4]).model_dump_json()).scaling == elastic
+    assert Job.model_validate_json(scaled_job(workers=[2, 4]).model_dump_json()).scaling == elastic
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_one_number_and_a_range() -> None:
 )
 def test_what_is_refused(workers: object, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        make_job(workers=workers)
+        scaled_job(workers=workers)
 
 
 def test_what_one_worker_takes() -> None:
-    assert make_job(cpus_per_worker=2).scaling.per_worker == {"CPU": 2.0}
-    assert make_job(cpus_per_worker=7, gpus_per_worker=1, accelerator="L4").scaling.per_worker == {
+    assert scaled_job(cpus_per_worker=2).scaling.per_worker == {"CPU": 2.0}
+    assert scaled_job(cpus_per_worker=7, gpus_per_worker=1, accelerator="L4").scaling.per_worker == {
         "CPU": 7.0,
         "GPU": 1.0,
         "accelerator_type:L4": 0.001,

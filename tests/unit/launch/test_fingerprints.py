@@ -13,7 +13,7 @@ from mmssl_dist.launch.fingerprints import (
     training_fingerprint,
 )
 from mmssl_dist.storage import FileRecord, Manifest
-from tests.unit.launch.jobs import make_job
+from tests.jobs import make_job
 
 PARTITIONS = Manifest("partitions", "aa", {}, {})
 TRAINING = Manifest("training", "bb", {}, {"run/x": FileRecord(3, "cc")})

@@ -9,7 +9,7 @@ import pytest
 from mmssl_dist.errors import StorageError
 from mmssl_dist.launch.preflight import check_output, resolved
 from mmssl_dist.storage.paths import absolute
-from tests.unit.launch.jobs import make_job
+from tests.jobs import make_job
 
 
 def test_local_paths_become_absolute_and_urls_stay(monkeypatch, tmp_path):

@@ -21,7 +21,7 @@ from mmssl_dist.launch.train_stage import (
     _remove_other_runs,
 )
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, open_location, publish
-from tests.unit.launch.jobs import make_job
+from tests.jobs import make_job
 
 
 def _outcome(*scored: tuple[float, float]) -> Outcome:

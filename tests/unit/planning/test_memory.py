@@ -37,6 +37,7 @@ from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
 from tests.artifacts import write_dataset
+from tests.jobs import make_job
 from tests.processes import run_workers
 from tests.training import make_worker
 
@@ -46,9 +47,9 @@ GPU_GRAPH, GPU_WIDTHS = (100_000, 30_000, 1_900_000), {"image": 512, "text": 384
 RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS = 24_000, 8000, 400_000
 
 
-def make_job(output: str, *sets: str) -> Job:
+def measured_job(output: str, *sets: str) -> Job:
     modalities = {name: {"file": name} for name in WIDTHS}
-    return parse_job({"output": output, "data": {"path": "unused", "modalities": modalities}}, sets)
+    return make_job(*sets, output=output, data={"path": "unused", "modalities": modalities})
 
 
 def sizes_of(graph: LocalGraph, users: int = USERS, widths: dict[str, int] = WIDTHS) -> Sizes:
@@ -123,7 +124,7 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
     exchange, sizes = Exchange(None, np.array([0, nodes]), 0), sizes_of(graph)
     result = []
     for sets in STEPS:
-        job = make_job("unused", *sets)
+        job = measured_job("unused", *sets)
         state = initial_state(job, graph, torch.device("cpu"))
         sampler, step = BatchSampler(graph, exchange, job), TrainingStep(job, graph, exchange, state)
         sampler.publish({m: lists.graph(exchange) for m, lists in state.lists.items()})
@@ -131,7 +132,7 @@ def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
         held = held_at_most(partial(step, sampler.batch(0, 1)))
         result.append((sets, held, memory._step(job, sizes, expected_batch(job, sizes, 1), 1)))
     for sets in VALIDATIONS:
-        job = make_job("unused", *sets)
+        job = measured_job("unused", *sets)
         held = held_at_most(
             partial(validate, job, graph, initial_state(job, graph, torch.device("cpu")), exchange)
         )
@@ -187,12 +188,12 @@ def test_two_workers_take_what_is_planned(tmp_path, monkeypatch):
         "evaluation.users=500",
     )
     tiny = publish(
-        make_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16", "losses.candidates=4"),
+        measured_job(str(tmp_path / "tiny"), *sets, "training.batch_size=16", "losses.candidates=4"),
         60,
         400,
         900,
     )
-    job = publish(make_job(str(tmp_path / "run"), *sets), RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS)
+    job = publish(measured_job(str(tmp_path / "run"), *sets), RUN_USERS, RUN_ITEMS, RUN_INTERACTIONS)
     manifest = require_manifest(
         open_location(job.output, job.storage) / "partitions", "partitions", "partition"
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import degree_counts
@@ -24,21 +24,15 @@ from mmssl_dist.planning.traffic import sent_bytes
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest
+from tests.jobs import make_job
 
 WIDTHS = {"image": 6, "text": 4}
 USERS, ITEMS, INTERACTIONS = 8000, 2500, 150_000
 
 
-def make_job(*sets: str) -> Job:
+def planned_job(*sets: str) -> Job:
     modalities = {name: {"file": name} for name in WIDTHS}
-    return parse_job(
-        {
-            "output": "unused",
-            "data": {"path": "unused", "modalities": modalities},
-            "training": {"batch_size": 512},
-        },
-        sets,
-    )
+    return make_job(*sets, data={"path": "unused", "modalities": modalities}, training={"batch_size": 512})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +65,7 @@ def sizes_of(graph: LocalGraph, cut: tuple[float, ...] = ()) -> Sizes:
     ],
 )
 def test_a_batch_is_as_large_as_expected(graph, sets):
-    job = make_job(*sets)
+    job = planned_job(*sets)
     sampler = BatchSampler(graph, Exchange(None, np.array([0, graph.num_rows]), 0), job)
     batches = [sampler.batch(0, step) for step in range(3)]
     expected = expected_batch(job, sizes_of(graph), 1)
@@ -117,7 +111,7 @@ def test_sizes_that_cannot_be(numbers, where):
 
 
 def test_a_good_cut_keeps_rows_at_home(graph):
-    job = make_job("training.batch_size=32")
+    job = planned_job("training.batch_size=32")
     bad, good = (sizes_of(graph, (0.0, cut)) for cut in (0.5, 0.1))
     kept = {cut: expected_batch(job, sizes, 2) for cut, sizes in ((0.5, bad), (0.1, good))}
     assert kept[0.5].away_rows == pytest.approx(0.5 * kept[0.5].rows, rel=0.1)
@@ -127,7 +121,7 @@ def test_a_good_cut_keeps_rows_at_home(graph):
 
 
 def test_what_fits_is_the_fewest_workers(graph):
-    job, sizes = make_job(), supposed_sizes(10**7, 10**6, 10**9, WIDTHS, held_out=0.0)
+    job, sizes = planned_job(), supposed_sizes(10**7, 10**6, 10**9, WIDTHS, held_out=0.0)
 
     def total(workers: int) -> int:
         return worker_memory(job, sizes, expected_batch(job, sizes, workers), workers).total
@@ -145,7 +139,7 @@ def test_what_fits_is_the_fewest_workers(graph):
 
 
 def test_the_first_thing_that_breaks_is_told_first():
-    job = make_job("partition.method=metis")
+    job = planned_job("partition.method=metis")
     sizes = supposed_sizes(10**9, 10**8, 10**11, WIDTHS, held_out=0.0)
     buckets, first, second, *_ = plan_resources(job, sizes, Assumptions(memory=64e9)).breaks
     assert re.fullmatch(r"prepare: [\d,]+ interactions in data.buckets 4; set it to \d{4} or more", buckets)
@@ -158,7 +152,7 @@ def test_the_first_thing_that_breaks_is_told_first():
     [(10**7, 2 * 10**6, 5 * 10**8, 1), (10**8, 10**7, 5 * 10**9, 12), (10**9, 10**8, 10**11, 250)],
 )
 def test_partition_fits_into_enough_workers_of_any_size(users, items, interactions, workers):
-    job = make_job("partition.method=streaming", "partition.parts=512", "training.batch_size=65536")
+    job = planned_job("partition.method=streaming", "partition.parts=512", "training.batch_size=65536")
     sizes = supposed_sizes(users, items, interactions, {"image": 512, "text": 384}, held_out=0.0)
     plan = plan_resources(job, sizes, Assumptions(memory=64e9))
     assert plan.least_partition_workers is not None
@@ -172,7 +166,7 @@ def test_partition_fits_into_enough_workers_of_any_size(users, items, interactio
 
 
 def test_time_and_cost_are_those_of_all_steps(graph):
-    job = make_job("training.epochs=3", "scaling.workers=2")
+    job = planned_job("training.epochs=3", "scaling.workers=2")
     sizes = sizes_of(graph, (0.0, 0.5))
     plan = plan_resources(job, sizes, Assumptions(bandwidth=1e6, price=2.0), Speed(0.5, 1e-5, "cpu"))
     assert plan.needs.time is not None
@@ -184,7 +178,7 @@ def test_time_and_cost_are_those_of_all_steps(graph):
 
 
 def test_a_job_that_does_not_fit_is_refused(graph):
-    plan = plan_resources(make_job(), sizes_of(graph), Assumptions())
+    plan = plan_resources(planned_job(), sizes_of(graph), Assumptions())
     require_room(plan, plan.memory.total, "any")
     needs = re.escape(
         f"found 0.1 GB per worker; the plan for 1 worker(s) needs {plan.memory.total / 1e9:.1f} GB each"
@@ -198,7 +192,7 @@ def test_a_job_that_does_not_fit_is_refused(graph):
 @pytest.mark.processes
 def test_calibration_times_real_steps(monkeypatch):
     monkeypatch.setattr(calibration, "_GRAPHS", ((400, 150, 4000), (3000, 900, 40_000)))
-    speed = calibrate(make_job("losses.candidates=32"), WIDTHS, 2)
+    speed = calibrate(planned_job("losses.candidates=32"), WIDTHS, 2)
     assert speed.device == "cpu"
     assert 0 < speed.seconds(1000) < 10
     assert speed.seconds(2000) >= speed.seconds(1000)

@@ -8,23 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.sampling.seeds import SeedSampler
 from tests.graphs import Pairs, cut, local_graph
+from tests.jobs import make_job
 
 
 def sampling_job(parts: int, *sets: str) -> Job:
     """Only what sampling asks for matters."""
-    tree = {
-        "output": "unused",
-        "seed": 5,
-        "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
-        "partition": {"parts": parts},
-        "model": {"modality_graph": {"size": 10}},
-    }
-    return parse_job(tree, sets)
+    return make_job(*sets, seed=5, partition={"parts": parts}, model={"modality_graph": {"size": 10}})
 
 
 class Announced(Exchange):

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mmssl_dist.tracking.mlflow import MlflowRun, end_mlflow
-from tests.unit.launch.jobs import make_job
+from tests.jobs import make_job
 
 METRICS = {"validation": {"recall@20": 0.4}, "test": {"recall@20": 0.3}, "baselines": {}}
 

@@ -17,8 +17,8 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from mmssl_dist.tracking.mlflow import check_mlflow, metric_name, parameters
 from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback, tag
+from tests.jobs import make_job
 from tests.servers import client, moto_server
-from tests.unit.launch.jobs import make_job
 
 ROOT = Path(__file__).parents[3]
 ENTRY = {

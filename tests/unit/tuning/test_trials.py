@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.report.trial_table import search_summary, show_trials, write_trials
@@ -18,6 +18,7 @@ from mmssl_dist.storage import Manifest, open_location
 from mmssl_dist.tuning.proposals import Halving, Proposals, distributions
 from mmssl_dist.tuning.run_trials import remaining, search_folder
 from mmssl_dist.tuning.trials import Trial, best_first, read_trials, write_trial
+from tests.jobs import make_job
 
 SPACE = {
     "training.rows.learning_rate": {"loguniform": [1e-4, 1e-2]},
@@ -37,14 +38,9 @@ LEFT = Trial(3, {**SETTINGS, "training.fanout": "all"}, "running", {1: 0.35, 2: 
 DIVERGED = Trial(4, SETTINGS, "diverged", {}, 1.0, "epoch 1, step 2: a loss is not finite")
 
 
-def make_job(**search: object) -> Job:
-    return parse_job(
-        {
-            "output": "out",
-            "data": {"path": "raw", "modalities": {"image": {"file": "i.npy"}}},
-            "training": {"epochs": 8},
-            "search": {"space": SPACE, "grace_epochs": 1, "reduction": 2, **search},
-        }
+def search_job(**search: object) -> Job:
+    return make_job(
+        training={"epochs": 8}, search={"space": SPACE, "grace_epochs": 1, "reduction": 2, **search}
     )
 
 
@@ -70,16 +66,16 @@ def test_trials_are_kept_and_read(tmp_path):
 
 def test_the_search_is_the_same_for_more_trials_and_another_for_other_spaces():
     partitions = Manifest("partitions", "aa", {}, {})
-    folder = search_folder(make_job(), partitions).path
-    assert search_folder(make_job(trials=50, concurrent=4), partitions).path == folder
-    assert search_folder(make_job(reduction=3), partitions).path != folder
-    assert search_folder(make_job(), Manifest("partitions", "bb", {}, {})).path != folder
-    assert remaining(make_job(trials=5), [DONE, STOPPED, LEFT, DIVERGED]) == 2
-    assert remaining(make_job(trials=2), [DONE, STOPPED, DIVERGED]) == 0
+    folder = search_folder(search_job(), partitions).path
+    assert search_folder(search_job(trials=50, concurrent=4), partitions).path == folder
+    assert search_folder(search_job(reduction=3), partitions).path != folder
+    assert search_folder(search_job(), Manifest("partitions", "bb", {}, {})).path != folder
+    assert remaining(search_job(trials=5), [DONE, STOPPED, LEFT, DIVERGED]) == 2
+    assert remaining(search_job(trials=2), [DONE, STOPPED, DIVERGED]) == 0
 
 
 def test_optuna_s_words():
-    result = distributions(make_job().search)
+    result = distributions(search_job().search)
     rate, dropout = result["training.rows.learning_rate"], result["model.dropout"]
     assert (rate.low, rate.high, rate.log, dropout.log) == (1e-4, 1e-2, True, False)
     assert (result["model.heads"].low, result["model.heads"].high) == (1, 2)
@@ -87,7 +83,7 @@ def test_optuna_s_words():
 
 
 def test_what_was_left_is_proposed_first_under_its_number_then_new_settings():
-    proposals = Proposals(make_job(), [DONE, STOPPED, LEFT, DIVERGED])
+    proposals = Proposals(search_job(), [DONE, STOPPED, LEFT, DIVERGED])
     assert proposals.suggest("a") == {"number": 3, "settings": LEFT.settings, "best": 0.35}
     new = [proposals.suggest(name) for name in "bcd"]
     assert [entry["number"] for entry in new] == [5, 6, 7]
@@ -101,14 +97,14 @@ def test_what_was_left_is_proposed_first_under_its_number_then_new_settings():
 
 
 def test_a_search_of_the_same_seed_proposes_the_same_and_goes_on_with_others():
-    first, again = ([Proposals(make_job(), []).suggest(str(n)) for n in range(2)] for _ in range(2))
+    first, again = ([Proposals(search_job(), []).suggest(str(n)) for n in range(2)] for _ in range(2))
     assert first[0] == again[0]
-    after = Proposals(make_job(), [Trial(1, first[0]["settings"], "finished", {1: 0.1})]).suggest("0")
+    after = Proposals(search_job(), [Trial(1, first[0]["settings"], "finished", {1: 0.1})]).suggest("0")
     assert after["settings"] != first[0]["settings"]
 
 
 def test_asha_stops_what_is_worse_than_trials_of_an_earlier_start():
-    scheduler = Halving(make_job(), [DONE, Trial(5, SETTINGS, "finished", {1: 0.3, 2: 0.3}), LEFT])
+    scheduler = Halving(search_job(), [DONE, Trial(5, SETTINGS, "finished", {1: 0.3, 2: 0.3}), LEFT])
     bad, good = SimpleNamespace(trial_id="bad"), SimpleNamespace(trial_id="good")
     for trial in (bad, good):
         scheduler.on_trial_add(None, trial)
