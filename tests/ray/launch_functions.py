@@ -17,7 +17,7 @@ import ray
 import torch
 import torch.distributed as dist
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.part_files import PartFiles, Progress
@@ -25,6 +25,7 @@ from mmssl_dist.graph.partition import progress_of
 from mmssl_dist.graph.partition_worker import write_partitions
 from mmssl_dist.storage import Location, Manifest, open_location
 from mmssl_dist.training.session import Session
+from tests.jobs import make_job
 
 
 def sum_of_ranks(job: Job, worker: Worker, session: Session, offset: int) -> dict[str, object]:
@@ -221,12 +222,8 @@ def dies_while_it_partitions(job: Job, worker: Worker, dataset: Manifest, folder
         write_partitions(job, worker, dataset, progress_of(job, dataset))
 
 
-def make_job(failures: int = 0) -> Job:
-    return parse_job(
-        {
-            "output": "unused",
-            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-            "scaling": {"workers": 2, "wait_seconds": 60},
-            "training": {"timeout_seconds": 60, "max_failures": failures},
-        }
+def group_job(failures: int = 0) -> Job:
+    return make_job(
+        scaling={"workers": 2, "wait_seconds": 60},
+        training={"timeout_seconds": 60, "max_failures": failures},
     )

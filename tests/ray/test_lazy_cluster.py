@@ -10,7 +10,7 @@ import ray
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.lazy_cluster import lazy_cluster
 from tests.ray import launch_functions
-from tests.ray.launch_functions import make_job
+from tests.ray.launch_functions import group_job
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def own_ray(monkeypatch) -> None:
 
 
 def test_workers_that_no_stage_released_end_before_their_ray(own_ray):
-    job = make_job()
+    job = group_job()
     with lazy_cluster(job) as lazy:
         results = lazy.workers(job, "evaluate").run(launch_functions.process_and_sum, "evaluate")
     assert len(results) == 2
@@ -29,7 +29,7 @@ def test_workers_that_no_stage_released_end_before_their_ray(own_ray):
 
 
 def test_an_error_beside_running_workers_is_the_one_that_is_raised(own_ray):
-    job = make_job()
+    job = group_job()
 
     def fail() -> None:
         with lazy_cluster(job) as lazy:
