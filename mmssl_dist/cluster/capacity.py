@@ -33,6 +33,8 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
 
     need = _need(bundles)
     started = time.monotonic()
+    # A placement group is Ray's only way to ask for several bundles at once, and makes an autoscaler grow for
+    # it.
     group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
     try:
         if group.wait(min(_SOON_SECONDS, limit)):
@@ -50,6 +52,7 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
                 _logger.info("%s: room found after %d s", stage, time.monotonic() - started)
                 return
     finally:
+        # Ray Train makes a group of its own: this one only finds out whether there is room.
         remove_placement_group(group)
     raise InputError(
         "scaling.wait_seconds",

@@ -43,6 +43,7 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
     for file in files:
         for ids, texts in _parquet_columns(data, file) if _is_parquet(file) else _text_columns(data, file):
             chosen = pc.and_(pc.is_in(ids, value_set=wanted), texts.is_valid())
+            # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)
     return titles
 

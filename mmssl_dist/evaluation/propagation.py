@@ -111,10 +111,12 @@ def sum_neighbours(adjacency: Adjacency, rows: Tensor, exchange: Exchange) -> Te
     """
     result = rows.new_empty(len(adjacency.indptr) - 1, rows.shape[1])
     chunks = _chunks(adjacency.indptr)
+    # Routes are collective: a worker with fewer chunks takes part with empty ones.
     for number in range(exchange.max(len(chunks))):
         first, last = chunks[number] if number < len(chunks) else (0, 0)
         indptr = adjacency.indptr[first : last + 1]
         begin, end = int(indptr[0]), int(indptr[-1])
+        # A chunk's neighbours overlap; each row is fetched once.
         nodes, column = torch.unique(adjacency.neighbours[begin:end], return_inverse=True)
         route = exchange.route(nodes.to(rows.device))
         fetched = exchange.fetch(route, rows.index_select(0, route.requested))

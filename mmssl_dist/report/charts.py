@@ -81,6 +81,7 @@ def _frame(title: str, ticks: Sequence[float], x_label: str) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers at equal distances, the first at most ``low`` and the last at least ``high``."""
+    # Steps of 1, 2, 2.5 or 5 times a power of ten read as round numbers.
     rough = (high - low) / _TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * times for times in (1, 2, 2.5, 5, 10) if unit * times >= rough * 0.9)

@@ -123,6 +123,7 @@ def read_contenders(
             users = read_users(open_run(run), metric, split, who)
             first = first or users
             require_same_users(first, users)
+            # Averaged user by user, so that the paired test sees users and not runs.
             total = total + users.values
             means.append(float(users.values.mean()))
         values.append(Values(name, np.asarray(total / len(runs)), Summary(tuple(means))))
@@ -131,6 +132,7 @@ def read_contenders(
 
 def compare(values: Sequence[Values]) -> list[Line]:
     """Each contender beside the first: resampled intervals over users, and a paired test."""
+    # The same users are drawn for all contenders, so that differences keep their pairing.
     resampled = resampled_means(np.stack([contender.users for contender in values]))
     differences = [contender.users - values[0].users for contender in values[1:]]
     p_values = [sign_flip_p(difference) for difference in differences]

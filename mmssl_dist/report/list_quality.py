@@ -90,6 +90,7 @@ def measure_lists(run: Run, k: int) -> ListQuality:
     wanted = [held_out.of(position) for position in lists.users]
     hits = [np.isin(held, items) for held, items in zip(wanted, lists.items, strict=True)]
     listed = np.concatenate([np.empty(0, np.int64), *lists.items])
+    # A cold item counts as one interaction, or its novelty would be infinite.
     share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
     return ListQuality(
         k=k,

@@ -67,6 +67,7 @@ class LiveHandler(logging.Handler):
         else:
             if stage is not None:
                 self._end()
+            # As ``Text``: rich would take brackets in ids and paths for its markup.
             self._console.print(Text(message))
 
     def close(self) -> None:

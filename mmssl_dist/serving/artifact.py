@@ -43,6 +43,7 @@ class Artifact:
 
     def column(self, file_of: Callable[[int], str], name: str) -> pa.Array:
         """One column of a table, over all partitions."""
+        # Part after part: the order of places in which everything of an export is numbered.
         tables = [
             pq.read_table(self.path(file_of(part)), columns=[name]) for part in range(self.count(file_of))
         ]

@@ -90,6 +90,7 @@ def recommend_file(
         raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
     run = open_run(absolute(url), storage)
     source, target = open_location(absolute(users), storage), open_location(absolute(to), storage)
+    # What was not written by this command is never deleted, whatever folder a typing error names.
     if target.exists() and (not target.is_folder() or target.files()) and not _ours(target):
         raise InputError(
             "--to",

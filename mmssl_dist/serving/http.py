@@ -133,6 +133,8 @@ class Service:
     """One replica."""
 
     def __init__(self, url: str, storage: Storage) -> None:
+        # Each replica opens the run by itself: its arrays are mapped from files that all replicas of a
+        # machine share.
         self.url, self.run = url, open_run(url, storage)
         warm(self.run)
 
@@ -165,6 +167,8 @@ class Service:
         """The items most like one that is not in the data, by its features. 422: features that the run does
         not have."""
         try:
+            # In a thread: the search takes milliseconds of a core, during which other requests have to be
+            # accepted.
             return answer(await asyncio.to_thread(self.run.similar_to_new, new.features, new.k))
         except InputError as error:
             raise refused(error) from error

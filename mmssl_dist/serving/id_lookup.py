@@ -58,6 +58,7 @@ class Ids:
 
     @cached_property
     def _order(self) -> np.ndarray:
+        # Arrow sorts no extension types, such as UUIDs; their storage has the same order.
         plain = self.array.storage if isinstance(self.array, pa.ExtensionArray) else self.array
         order: np.ndarray = pc.sort_indices(plain).to_numpy()
         return order

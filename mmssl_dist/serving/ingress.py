@@ -56,10 +56,13 @@ def straight_to_replicas(host: str) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="serve-", dir=socket_folder()) as name:
         before = dict(os.environ)
         for key, value in ({**PATIENCE, **_variables(Path(name))} if host in _HOSTS else PATIENCE).items():
+            # Whoever has set one of them knows why.
             os.environ.setdefault(key, value)
         try:
             yield
         finally:
+            # Only what this call has brought in, so that a Ray started later in this process has its
+            # defaults.
             for key in set(os.environ) - set(before):
                 if key.startswith("RAY_SERVE_"):
                     del os.environ[key]

@@ -51,6 +51,7 @@ def _read(partitions: Artifact, indptr_name: str, items_name: str) -> SeenItems:
         indptr = _array(partitions, f"{folder}/{indptr_name}")[
             : book.users[part] + 1
         ]  # users come before items
+        # Each part's row starts begin at 0, so lengths are joined and summed up anew.
         lengths.append(np.diff(indptr))
         nodes.append(_array(partitions, f"{folder}/{items_name}")[: indptr[-1]])
     return SeenItems(

@@ -42,6 +42,7 @@ class UserFile:
         Raises:
             InputError: the file cannot be read, or names no user.
         """
+        # From the start and in one go: within quotes a line break is no end of a row.
         if _is_text(self.file):
             rows = 0
             for columns in named_blocks(self.file, _NAMES, null_values=("",)):

@@ -80,6 +80,7 @@ def write_trial(folder: Location, trial: Trial) -> None:
 def best_first(trials: list[Trial]) -> list[Trial]:
     """Those with the best value of the metric first; of equal ones the earlier; those without a value
     last."""
+    # None compares with no number, hence the flag first.
     return sorted(trials, key=lambda t: (t.best is None, -(t.best or 0.0), t.number))
 
 
