@@ -52,28 +52,44 @@ def figures(folder: Path, tiktok: Path | None) -> Iterator[Figure]:
     Args:
         tiktok: folder of MMSSL's release of TikTok; None leaves its figure out.
     """
-    (folder / "job.yaml").write_text(JOB)
-    _call(
-        folder,
-        "synthesize",
-        "raw",
-        "--users",
-        "100000",
-        "--items",
-        "30000",
-        "--interactions",
-        "1900000",
-        "--modality",
-        "image=128",
-        "--modality",
-        "text=96",
-    )
-    _call(folder, "prepare", "job.yaml", "--set", "output=run")
+    prepare(folder)
     yield _preparing(folder)
-    _call(folder, "partition", "job.yaml", "--set", "output=run")
+    partition(folder)
     yield from _scaling(folder)
     if tiktok is not None:
         yield _tiktok(folder, tiktok)
+    yield from memory_figures(folder)
+
+
+def prepare(folder: Path) -> None:
+    """Make the data and the dataset of these figures in ``folder``; what is there already is kept."""
+    (folder / "job.yaml").write_text(JOB)
+    if not (folder / "raw").exists():
+        _call(
+            folder,
+            "synthesize",
+            "raw",
+            "--users",
+            "100000",
+            "--items",
+            "30000",
+            "--interactions",
+            "1900000",
+            "--modality",
+            "image=128",
+            "--modality",
+            "text=96",
+        )
+    _call(folder, "prepare", "job.yaml", "--set", "output=run")
+
+
+def partition(folder: Path) -> None:
+    """The partitions of the dataset, in the same way."""
+    _call(folder, "partition", "job.yaml", "--set", "output=run")
+
+
+def memory_figures(folder: Path) -> Iterator[Figure]:
+    """Memory and traffic of one worker and of two beside the plan; ``folder`` has the partitions."""
     history, plans = {}, {}
     for workers in (1, 2):
         sets = ("--set", "output=run", "--set", f"scaling.workers={workers}")
