@@ -34,6 +34,7 @@ class InputError(MmsslError):
     exit_status = EXIT_BAD_INPUT
 
     def __init__(self, where: str, value: object, rule: str, remedy: str) -> None:
+        # All of them as arguments: pickle rebuilds an exception from ``args``, and most cross a process.
         super().__init__(where, value, rule, remedy)
         self.where, self.value, self.rule, self.remedy = where, value, rule, remedy
 
@@ -52,6 +53,7 @@ class ConfigError(InputError):
         super().__init__(
             source, f"{len(problems)} problem(s)", "every value must be valid", "Fix the lines below."
         )
+        # What ``__init__`` takes and not what its base was given, for the same reason.
         self.args = (problems, source)
         self.problems, self.source = problems, source
 
@@ -76,6 +78,8 @@ class Problems:
         try:
             return check()
         except InputError as error:
+            # Storage that does not answer is no mistake of the user's, and would fail every further check as
+            # well.
             if error.exit_status != EXIT_BAD_INPUT:
                 raise
             self.errors.append(error)
@@ -135,6 +139,7 @@ def message_text(value: object) -> str:
 def find_known(error: BaseException) -> MmsslError | None:
     """The first ``MmsslError`` in the chain of causes of ``error`` (Ray wraps what workers raise), or
     None."""
+    # Exceptions may refer to each other in circles.
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:

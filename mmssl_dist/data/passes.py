@@ -107,6 +107,7 @@ def numbered_rows(
     ).materialize()
     names = ("items", ITEMS_DROPPED, UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS, *SPLITS)
     offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", job.data.buckets)
+    # Counted over all buckets first, so that one message says how many there are and names the first of them.
     if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
         raise _unknown_items(items, counts, interactions, features)
     _require_splits(job, counts)
@@ -156,8 +157,10 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
     )
     rare = 0
     if job.data.min_interactions > 1:
+        # Before the split: with interactions removed afterwards, a user's held-out share would be another.
         rows, rare = k_core(rows, job.data.min_interactions, buckets)
     settle = partial(settle_users, split=job.data.split, method=method)
+    # Used by several passes below; without this Ray Data would read all raw files again for each.
     packed = by_bucket(rows, settle, buckets).materialize()
     offsets, counts = _summary(packed, ("users", "interactions", *REASONS), "users", buckets)
     counts["below_min_interactions"] = rare
@@ -197,6 +200,7 @@ def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) ->
         item_type=source.item_type,
         buckets=job.data.buckets,
     )
+    # One bucket at a time: a bucket is sized to fit a task's memory, several of them are not.
     return map_tables(users.buckets, cut(convert), 1)
 
 

@@ -30,12 +30,14 @@ def grouped_pieces(source: InteractionSource | FeatureSource) -> tuple[tuple[int
     small files costs what one file of their size does."""
     in_file: Counter[int] = Counter(piece.file for piece in source.pieces)
     groups: list[list[int]] = []
+    # As if the group before were full, so that the first piece opens one.
     held = _TASK_BYTES
     for number, piece in enumerate(source.pieces):
         if held >= _TASK_BYTES:
             groups.append([])
             held = 0
         groups[-1].append(number)
+        # A file's size shared evenly by its pieces: sizes of row groups would cost a look into every footer.
         held += source.files[piece.file].size // in_file[piece.file]
     return tuple(map(tuple, groups))
 

@@ -91,6 +91,7 @@ def load_partition(
         if not own_features:
             return array(names.propagated(modality))
         features = array(names.features(modality))
+        # Zero rows project to zero, which is what users have in this mode.
         return np.concatenate([np.zeros((book.users[part], features.shape[1]), np.float32), features])
 
     def graph(modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,6 +100,8 @@ def load_partition(
 
     similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
     indptr = array(names.INDPTR)
+    # Files and book come with one manifest but are written apart; rows that do not match would be read as
+    # others'.
     if len(indptr) != book.users[part] + book.items[part] + 1:
         raise ArtifactError(
             f"{location.url}/{folder}: lists of {len(indptr) - 1} nodes, where the manifest says "

@@ -57,6 +57,7 @@ def union_plain(num_nodes: int, *ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         nodes, positions = torch.unique(everything, return_inverse=True)
         return nodes, list(torch.split(positions, lengths))
     device = everything.device
+    # A flag a node spares the sort that torch.unique would make of all ids.
     flags = torch.zeros(num_nodes, dtype=torch.bool, device=device).index_fill_(0, everything, True)
     nodes = flags.nonzero().flatten()
     ranks = torch.empty(num_nodes, dtype=torch.int64, device=device)
@@ -103,6 +104,7 @@ def known_pairs_plain(
     edges = torch.arange(total, device=device) + torch.repeat_interleave(
         starts - first, counts, output_size=total
     )
+    # -1 for nodes that are no candidates, so that one look-up answers both whether and where.
     ranks = torch.full((num_nodes,), -1, dtype=torch.int64, device=device)
     ranks.index_copy_(0, candidates, torch.arange(len(candidates), device=device))
     column = ranks.index_select(0, neighbours.index_select(0, edges).to(torch.int64))

@@ -93,6 +93,7 @@ def _ray(address: str | None, job: Job | None) -> str:
     import ray
 
     scaling, storage = (job.scaling, job.storage) if job else (Scaling(), Storage())
+    # A task that really runs: a Ray that accepts connections may still be unable to start a worker.
     with connect(scaling, storage, address) as cluster:
         cluster.run_task(platform.node)
         total = ray.cluster_resources()

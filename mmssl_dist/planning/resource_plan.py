@@ -169,6 +169,7 @@ def plan_resources(
         index=index_memory(job, sizes),
         storage=storage_bytes(job, sizes),
         least_workers=least,
+        # A few parts for each worker, so that later runs can take other numbers of workers without a new cut.
         least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
         fitting=fitting,
         breaks=tuple(_breaks(job, sizes, assumptions, memory=needs.memory, least=least)),
@@ -252,6 +253,7 @@ def _least_workers(job: Job, sizes: Sizes, memory: float | None) -> int | None:
     def fits(workers: int) -> bool:
         return worker_memory(job, sizes, expected_batch(job, sizes, workers), workers).total <= (memory or 0)
 
+    # A worker without a node would have nothing to hold, so more of them free no memory.
     most = min(_MOST_WORKERS, sizes.num_nodes)
     if memory is None or not fits(most):
         return None
@@ -306,6 +308,7 @@ def _partition_breaks(job: Job, sizes: Sizes, limit: float) -> Iterator[str]:
 
 def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator[str]:
     """What would break after training."""
+    # A multiplication and an addition for each column of every user and item.
     products = 2.0 * job.model.dimension * sizes.num_users * sizes.num_items
     days = products / (_RANKED * workers * job.scaling.cpus_per_worker) / _DAY
     ranking = (

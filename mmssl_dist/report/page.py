@@ -87,6 +87,7 @@ class ReportContent:
 def page(report: ReportContent) -> str:
     """The whole file; sections about what is not there are left out."""
     body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in _sections(report) if content)
+    # Everything from a run is escaped: ids, titles and paths may hold markup that others wrote.
     title = escape(report.title)
     missing = ", ".join(f"<code>mmssl-dist {escape(command)}</code>" for command in report.missing)
     note = f"<p>Not in this report, since it has not run: {missing}.</p>" if missing else ""
@@ -216,6 +217,7 @@ def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
         for name in measured[0]
         if name.startswith("seconds/") and name.endswith("/p50")
     }
+    # The sum of the others, which would dwarf them in one chart.
     del medians["step"]
     return [
         chart("median seconds by phase (sample: beside)", medians),

@@ -118,6 +118,7 @@ def resume(
         except ArtifactError as error:
             mine = damage = error
             _logger.warning("a checkpoint is damaged, the one before it is taken: %s", error)
+        # All workers or none: one that is damaged for a single worker cannot be resumed from.
         if exchange.max(mine is not None):
             continue
         load_rows(files, graph, state.table, state.lists)
@@ -165,6 +166,7 @@ def save_rows(folder: Path, graph: LocalGraph, table: RowTable, lists: Mapping[s
     """Write the rows, moments and learned lists of this worker's partitions."""
     for part, first, last in zip(graph.parts, graph.offsets[:-1], graph.offsets[1:], strict=True):
         tensors = {name: value[first:last] for name, value in _tables(table, lists).items()}
+        # safetensors writes whole storages, so a slice of a table has to become a tensor of its own.
         on_host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(on_host, folder / rows_file(part))
 
@@ -196,6 +198,7 @@ def load_dense(files: Mapping[str, Path], name: str, module: nn.Module) -> dict[
     wanted: dict[str, tuple[int, ...]] = {"steps": (1,)}
     for parameter, value in module.named_parameters():
         wanted |= {f"{prefix}{parameter}": tuple(value.shape) for prefix in ("", "exp_avg.", "exp_avg_sq.")}
+    # Before anything is copied: a state half of one job and half of another must not come about.
     _require_shapes(files[name], stored, wanted)
     return stored
 

@@ -80,6 +80,7 @@ class GeneratorTerms:
         settings, pairs = self.job.losses.ranking, batch.pairs
         if settings.loss == "bpr":
             return lambda user, positive, negative: bpr(user, positive, negative, pairs)
+        # ``known`` has a row for each distinct user, and pairs may share one.
         known = batch.known.index_select(0, torch.searchsorted(batch.batch_users, batch.users))
         return lambda user, positive, candidates: sampled_softmax(
             user, positive, candidates, known, temperature=settings.temperature, count=pairs
@@ -101,6 +102,7 @@ class GeneratorTerms:
         )
         assert others is not None
         modality = RankedRows(
+            # Users have no features of their own, so only items move along modality rows.
             user=torch.zeros_like(final.user),
             positive=scale * _length(similar.index_select(0, batch.positives)),
             others=scale * others,
@@ -116,14 +118,16 @@ class GeneratorTerms:
             return []
         users = batch.batch_users, batch.user_counts
         items = batch.own_candidates, batch.candidate_counts
-        kind = self.job.losses.contrastive.rows
-        if kind == "lists":
+        rows_compared = self.job.losses.contrastive.rows
+        if rows_compared == "lists":
             return [_side_by_side([*_in_order(rows.views), rows.final], *users)]
-        if kind == "modalities":
+        if rows_compared == "modalities":
             assert batch.graph.similar is not None
             gather = batch.graph.similar.gather
             return [_side_by_side([aggregate(gather, x) for x in _in_order(rows.similar_items)], *items)]
         assert rows.similar is not None
+        # The two signals that the model adds up: without them agreeing, either could carry all of the
+        # ranking.
         two = [rows.similar, torch.stack(tuple(rows.layers)).mean(0)]
         return [_side_by_side(two, *users), _side_by_side(two, *items)]
 

@@ -71,6 +71,7 @@ def text_ids(ids: pa.Array, source: str, where: Where) -> IdSummary:
     """The summary of a block of a column of delimited text; nulls show nothing."""
     if ids.null_count == len(ids):
         return IdSummary(pa.null(), source, declared=False)
+    # The whole block at once: casting is many times as fast as the patterns below, and nearly always enough.
     if parse_integers(ids) is not None:
         return IdSummary(pa.int64(), source, declared=False, numeric=True)
     integer = pc.or_(pc.match_substring_regex(ids, _INTEGER), pc.match_substring_regex(ids, _WHOLE))
@@ -94,6 +95,7 @@ def parse_integers(ids: pa.Array) -> pa.Array | None:
     try:
         integers = ids.cast(pa.int64())
     except pa.ArrowInvalid:
+        # Only now that the cast has failed, since the pattern costs more than everything else here.
         whole = pc.match_substring_regex(ids, _WHOLE)
         if pc.any(whole).as_py() is not True:
             return None

@@ -67,6 +67,7 @@ def open_sources(data: Data, files: RawFiles, whole: bool = True) -> Sources:
     """
     # Features first: where interactions are delimited text, the features' types decide those of the ids
     features = open_features(data, files)
+    # 7 and "7" are one item or two, depending on the other file: a column of text alone does not show which.
     item_ids = _feature_ids(data, features)
     interactions = open_interactions(data, files.interactions, item_ids, whole)
     item_type = interactions.item_type
@@ -130,6 +131,7 @@ def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
             if numbered
             else open_vectors(files.features[name], modality, data.columns.types.item)
         )
+    # Here and not by the reader: only all modalities together show that one of them is short.
     _require_rows(sources)
     return sources
 
@@ -223,6 +225,7 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     names = {}
     for name, field in wanted.items():
         chosen = getattr(data.columns, field)
+        # RecBole's own name first, then those of other makers; an error then names what is usual.
         customary = next((known for known in INTER_NAMES[name] if known in available), INTER_NAMES[name][0])
         names[name] = customary if chosen == getattr(Columns(), field) else chosen
     return names

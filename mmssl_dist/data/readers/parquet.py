@@ -79,6 +79,7 @@ class ParquetInteractions:
 
 def read_footers(files: Sequence[RawFile]) -> list[Footer]:
     """The footer of each file, several at a time."""
+    # A footer on S3 is a matter of waiting, not of work.
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         return list(pool.map(_footer, files))
 

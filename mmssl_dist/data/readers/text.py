@@ -120,6 +120,7 @@ def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
     """
     written = header(file)
     typed = file.location.path.endswith(".inter")
+    # Columns of the file itself come second, so that they win over a folder's name.
     by_name = {name: name for name in file.keys}
     by_name |= {bare(name) if typed else name: name for name in written}
     for name in names.values():

@@ -265,6 +265,8 @@ def _times(raw: pa.Array, wanted: TimeFormat) -> pa.Array:
 
 def _low_words(scaled: pa.Array) -> pa.Buffer:
     """The unscaled values of a decimal128 array without nulls, as int64."""
+    # A decimal128 is two words in two's complement, the low one first; its value fits if the high one is its
+    # sign.
     words = np.frombuffer(scaled.buffers()[1], np.int64)
     words = words[2 * scaled.offset : 2 * (scaled.offset + len(scaled))].reshape(-1, 2)
     if (words[:, 1] != words[:, 0] >> 63).any():
@@ -301,6 +303,7 @@ def _text_moments(texts: pa.Array) -> pa.Array:
     if (pc.max(minutes).as_py() or 0) > 59 or (pc.max(hours).as_py() or 0) > 23:
         raise pa.ArrowInvalid("not an offset of a zone")
     ahead = pc.add(pc.multiply(hours, 3600), pc.multiply(minutes, 60))
+    # An offset says how far ahead of UTC the clock is, so it is subtracted.
     utc = pc.add(seconds, pc.if_else(pc.equal(sign, "-"), ahead, pc.negate(ahead)))
     values, rest = (part.to_numpy(zero_copy_only=False) for part in (utc, nanoseconds))
     fine = (values >= _YEAR_1690) & (values < _YEAR_2250)
@@ -314,6 +317,7 @@ def _codes(values: np.ndarray, unit: str) -> np.ndarray:
     From 1690 to 2250 these are nanoseconds; beyond, on both sides, there is one step per microsecond.
     """
     per_second = _PER_SECOND[unit]
+    # Nanoseconds reach from 1677 to 2262; the codes leave room on both sides for coarser ones.
     low, high = _YEAR_1690 * per_second, _YEAR_2250 * per_second
     fine = (values >= low) & (values < high)
     codes = np.where(fine, values, 0) * (10**9 // per_second)

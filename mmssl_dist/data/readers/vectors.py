@@ -53,6 +53,8 @@ class VectorFeatures:
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
         """See ``FeatureSource``."""
         row = piece.row
+        # Rows by their width: a fixed number of them is far too many for wide features, and slow for narrow
+        # ones.
         step = max(1, PIECE_BYTES // (self.dimension * 4))
         for batch in batches(self.files[piece.file], piece, [self.columns.item, self.columns.vector], step):
             yield self._features(batch, np.arange(row, row + batch.num_rows, dtype=np.int64), piece.file)
@@ -69,6 +71,8 @@ class VectorFeatures:
         items = to_ids(pa.chunked_array([batch.column(self.columns.item)]), self.item_type, where)
         lists = plain_lists(batch.column(self.columns.vector))
         has_vector = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
+        # A row with neither an id nor a vector is empty and does no harm; a vector without an id was meant
+        # for somebody.
         unnamed = pc.and_(has_vector, items.is_null())
         if pc.any(unnamed).as_py():
             raise InputError(
@@ -92,6 +96,8 @@ class VectorFeatures:
             )
         values = lists.flatten()
         if values.null_count:
+            # A null inside a vector is refused below like any other number that is not finite, with its
+            # place.
             values = pc.fill_null(values.cast(pa.float32()), float("nan"))
         with np.errstate(over="ignore"):  # what becomes infinite is found below
             vectors = values.to_numpy(zero_copy_only=False).astype(self.dtype).reshape(-1, self.dimension)
@@ -182,6 +188,7 @@ def _dtype(
         for number, values in enumerate(types)
         if not halves[number] and not pa.types.is_null(values)
     ]
+    # Halves keep half the size, but only if no other file would lose digits by them.
     if any(halves) and all(_first_length(files[piece.file], piece, column) is None for piece in others):
         return np.dtype(np.float16)
     return np.dtype(np.float32)
