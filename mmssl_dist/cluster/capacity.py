@@ -83,9 +83,8 @@ def grows() -> bool:
     from ray.autoscaler.v2.sdk import get_cluster_status
     from ray.experimental.internal_kv import _internal_kv_get
 
-    status = _internal_kv_get(
-        DEBUG_AUTOSCALING_STATUS
-    )  # of the first autoscaler; the second one answers for itself
+    # Of the first autoscaler; the second one answers for itself.
+    status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
     report = json.loads(status).get("autoscaler_report") if status else None
     if report is not None:
         node_types = list(report.get("active_nodes") or {})

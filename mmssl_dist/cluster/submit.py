@@ -125,6 +125,7 @@ def _send(
                 client.submit_job(entrypoint=entrypoint, runtime_env=environment, metadata=description)
             )
         except RuntimeError as error:
+            # Only this refusal passes by itself, when the cluster's agent has started.
             if _NO_AGENT not in str(error):
                 raise no_cluster("--address", target, error) from error
             if time.monotonic() - started > _PATIENCE_SECONDS:
@@ -146,6 +147,7 @@ def _portable_overrides(submission: Submission) -> tuple[str, ...]:
     """The overrides, and absolute forms of local paths: the job runs in another working directory."""
     job = load_job(submission.job_file, submission.overrides)
     paths = {"data.path": job.data.path, "output": job.output}
+    # Relative paths are those of the folder in which the command was given.
     moved = {key: absolute(path) for key, path in paths.items() if absolute(path) != path}
     return (*submission.overrides, *(f"{key}={json.dumps(path)}" for key, path in moved.items()))
 
@@ -157,6 +159,7 @@ def _pack(submission: Submission, folder: Path) -> str:
     shutil.copyfile(submission.job_file, jobs / submission.job_file.name)
     if not submission.installed:
         package = Path(mmssl_dist.__file__).parent
+        # The package travels with the job, so that a cluster of bare Ray images runs this very version.
         shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "cli.py").write_text(_CLI)
     return f"jobs/{submission.job_file.name}"

@@ -278,10 +278,8 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
     """One line per problem: those of single values first, then those between values that are valid alone."""
     alone: dict[str, list[str]] = {}
     for problem in error.errors():
-        if problem["type"] not in (
-            "disagreement",
-            "default_factory_not_called",
-        ):  # the latter follows from another
+        # The second one only follows from another problem.
+        if problem["type"] not in ("disagreement", "default_factory_not_called"):
             alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
     sections = {path[:end] for path in alone for end, letter in enumerate(path) if letter == "."}
     for path, texts in alone.items():

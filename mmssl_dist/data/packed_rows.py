@@ -77,9 +77,8 @@ def joined(function: Batch) -> Batch:
 def _fragments(table: pa.Table) -> pa.Table:
     """One row for each bucket that ``table`` has rows of; a column without any value takes no room."""
     numbers = table[BUCKET].to_numpy()
-    narrow = (
-        numbers.astype(np.uint16) if numbers.max(initial=0) < _NARROW else numbers
-    )  # NumPy sorts those by digits
+    # NumPy sorts 16-bit numbers by digits, several times as fast.
+    narrow = numbers.astype(np.uint16) if numbers.max(initial=0) < _NARROW else numbers
     # Stable, so that rows of a bucket keep the order of the files: results do not depend on task sizes
     order = np.argsort(narrow, kind="stable")
     counts = np.bincount(numbers)

@@ -142,6 +142,8 @@ def extract(archive: Path, folder: Path) -> None:
         InputError: it is not an archive, holds links or names that lead elsewhere, or would take more than
             1 GB.
     """
+    # Beside its place and moved at the end, so that an archive that fails half-way leaves nothing that looks
+    # whole.
     aside = folder / f"{archive.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -149,6 +151,7 @@ def extract(archive: Path, folder: Path) -> None:
             members = opened.infolist()
             for member in members:
                 _require_inside(archive, member)
+            # What the archive declares; zipfile refuses members that turn out larger.
             size = sum(member.file_size for member in members)
             if size > _MOST_UNPACKED:
                 raise InputError(
@@ -193,6 +196,7 @@ def _bring(url: str, target: Path, checksum: str | None) -> None:
         partial.unlink(missing_ok=True)  # nothing could tell whether its end fits its beginning
     resumed = partial.exists()
     _download(url, partial)
+    # A server that changed the file in between continues another one; only the checksum shows that.
     if resumed and checksum is not None and not _matches(partial, checksum):
         partial.unlink()  # its beginning was of another file
         _download(url, partial)
@@ -226,6 +230,7 @@ def _download(url: str, partial: Path) -> None:
                 start = stream.tell()
                 shutil.copyfileobj(response, stream, _CHUNK)
                 stream.flush()
+                # Before it is counted: a resumed download trusts the size of what is there.
                 os.fsync(stream.fileno())
             received = partial.stat().st_size - start
         if length is not None and received != int(length):
@@ -233,12 +238,12 @@ def _download(url: str, partial: Path) -> None:
                 url, f"{received} bytes", f"the server announced {length}", "Run the command again to resume."
             )
     except urllib.error.HTTPError as error:
-        if (
-            error.code == 416 and have
-        ):  # nothing after what we have, or less than that: only a new start can tell
+        # 416: the server has nothing beyond what we have, or less than that; only a new start can tell which.
+        if error.code == 416 and have:
             partial.unlink()
             _download(url, partial)
             return
+        # The server's own trouble may pass; a wrong URL stays wrong.
         error_type = StorageFault if error.code >= 500 else InputError
         raise error_type(
             url, f"HTTP status {error.code}", "the file must be there", "Check --base-url, or try later."

@@ -121,6 +121,7 @@ def take_inventory(root: Location) -> Inventory:
         for table in _tables(root, group, unusable)
     ]
     matrices = [_matrix(root, name, unusable) for name in names if name.endswith(".npy")]
+    # Only all three together: a train.json alone may be anybody's.
     release = set(RELEASE_FILES) <= set(names)
     known = (*_READ, ".npy", *IMAGE_SUFFIXES)
     for name in names:
@@ -144,8 +145,10 @@ def _groups(names: Iterable[str]) -> list[tuple[str, list[str]]]:
     groups: dict[str, list[str]] = {}
     for name in names:
         folders = list(PurePosixPath(name).parts[:-1])
+        # Folders such as day=2024-01-01 are values of a column and not tables of their own.
         while folders and "=" in folders[-1]:
             folders.pop()
+        # part-0001.csv and part-0002.csv become one glob.
         numbered = re.sub(_NUMBERED_PART, lambda part: f"{part[0][0]}*", name)
         groups.setdefault("/".join(folders) or numbered, []).append(name)
     return list(groups.items())
@@ -155,6 +158,7 @@ def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, st
     """One table of all files, or where they differ a table of each."""
     whole, names = group
     files = [expand(root, name, "FOLDER", _READ)[0] for name in names]
+    # Headers on S3 are a matter of waiting, one request a file.
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(_column_names, files))
     readable = [(name, file) for name, file, columns in zip(names, files, found, strict=True) if columns]
@@ -162,6 +166,7 @@ def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, st
         if not columns:
             unusable[name] = _reason(file)
     formats = {next(suffix for suffix in _READ if name.endswith(suffix)) for name in names}
+    # One table only if every file agrees; a file that differs may be what somebody forgot to move away.
     if len(readable) == len(files) > 1 and len(set(found)) == 1 and len(formats) == 1:
         return _table(whole, tuple(files), unusable)
     return [table for name, file in readable for table in _table(name, (file,), unusable)]
@@ -204,6 +209,7 @@ def _value_types(file: RawFile) -> dict[str, ValueType]:
         schema = read_footers([file])[0].schema
         return {column.name: _schema_type(column.type) for column in schema}
     written = header(file)
+    # The first block alone, since this only proposes; ``prepare`` looks at every row.
     first = next(text_blocks(file, written, Columns().null_values), {})
     inter = file.location.path.endswith(INTER)
     return {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}

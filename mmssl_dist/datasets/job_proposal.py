@@ -119,6 +119,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
         ask,
     )
     if method != "given":
+        # The column stays unread unless the split is the given one.
         columns.pop("split", None)
     used = {table.name, titles, images, *(one.settings["file"] for one in modalities.values())}
     unused = {**inventory.unusable, **reasons}
@@ -162,6 +163,7 @@ def _interactions(tables: Sequence[RawTable], ask: Ask) -> RawTable:
     """The table of who did what."""
     with_ids = [t for t in tables if len(t.columns_of(*_IDS)) >= 2 and not t.columns_of("vector", "binary")]
     named = [t for t in with_ids if _named(t, _USERS, _IDS) and _named(t, _ITEMS, _IDS)]
+    # Names that say so come first, then size: interactions are usually the largest table.
     candidates = sorted(named or with_ids, key=lambda t: (not _looks_like_interactions(t), -t.bytes))
     if not candidates:
         raise InputError(
@@ -241,6 +243,7 @@ def _modalities(
         if not ids or not table.is_parquet:
             reasons[table.name] = "its vectors have no column with the item's id beside them"
             continue
+        # A column named as in the interactions is taken for the same ids.
         own = item if item in ids else None
         own = own or next(iter(_named(table, _ITEMS, _IDS)), None)
         question = f"Which column of {table.name} has the item's id?"
@@ -261,6 +264,7 @@ def _matrices(
     modalities: dict[str, ProposedFeatures] = {}
     reasons: dict[str, str] = {}
     for matrix in inventory.matrices:
+        # A matrix has no ids but its row numbers.
         if item_type != "integer":
             reasons[matrix.name] = "its rows belong to items 0, 1, ..., and these items have texts for ids"
             continue
@@ -320,6 +324,7 @@ def _named(table: RawTable, names: Sequence[str], types: tuple[ValueType, ...]) 
 def _modality(name: str) -> str:
     """The name of a modality, from that of a file, a folder or a column."""
     stem = PurePosixPath(name).name.split(".")[0]
+    # image_feat.npy is the modality image.
     bare = re.sub(_ENDINGS, "", stem, flags=re.IGNORECASE) or stem
     return re.sub(r"[^A-Za-z0-9_-]+", "-", bare).strip("-_") or "features"
 

@@ -185,9 +185,8 @@ def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.nd
             break
         user = np.repeat(users, missing)
         pairs = np.sort(np.concatenate([pairs, user * plan.items + _draw_items(plan, user, rng)]))
-        pairs = pairs[
-            np.diff(pairs, prepend=-1) > 0
-        ]  # numpy's unique hashes integers, and is slow on such pairs
+        # Numpy's unique hashes integers, and is slow on such pairs.
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     return pairs // plan.items, pairs % plan.items
 
 

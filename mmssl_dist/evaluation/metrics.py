@@ -102,6 +102,7 @@ def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
     """
     if hits.shape[1] < max(ks):
         raise ValueError(f"lists of {hits.shape[1]} items have no metrics at {max(ks)}")
+    # float64: float32 sums of millions of users would lose the digits in which two models differ.
     gained = hits[:, : max(ks)].double()
     rank = torch.arange(1, max(ks) + 1, dtype=torch.float64, device=hits.device)
     discount = 1.0 / torch.log2(rank + 1.0)
@@ -114,7 +115,10 @@ def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
         at = hits[:, k - 1]
         columns += [
             at / positives,
+            # By K also where fewer items could be ranked, as is usual; else a small catalogue would look
+            # precise.
             at / k,
+            # At most K hits are possible, so a user with more held-out items can still reach 1.
             dcg[:, k - 1] / ideal[positives.clamp(max=k) - 1],
             (at > 0).double(),
             reciprocal[:, k - 1],

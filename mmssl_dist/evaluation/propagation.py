@@ -47,8 +47,10 @@ def exact_layers(trained: Trained) -> ExactRows:
     similar = _similar(model, id_rows, graph, exchange)
     layers = [_start_rows(model, id_rows, trained.views, exchange)]
     for _ in range(model.settings.layers):
+        # Every layer is kept, since equation 5 takes the mean of them and a new user's row needs them apart.
         layers.append(sum_neighbours(graph.training, layers[-1], exchange))
     final = torch.empty_like(id_rows)
+    # In pieces: towers of all modalities for all nodes would take several times the memory of the rows.
     for piece in _pieces(len(id_rows)):
         tower = {m: model.project(m, x[piece].to(id_rows.device)) for m, x in graph.propagated.items()}
         similar_rows = None if similar is None else similar[piece]
@@ -85,12 +87,10 @@ def _similar(model: Mmssl, id_rows: Tensor, graph: LocalGraph, exchange: Exchang
         similar_rows = model.similar({m: vectors[piece] for m, vectors in gathered.items()})
         rows.index_copy_(0, items[piece].to(rows.device), similar_rows)
     del gathered
-    one = replace(
-        graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours))
-    )  # takes no memory
-    result = sum_neighbours(
-        one, rows, exchange
-    )  # of rows that are zero for users, so that those of items are too
+    # An expanded one takes no memory, where a weight of each edge would take as much as the graph.
+    one = replace(graph.training, weight=torch.ones(()).expand(len(graph.training.neighbours)))
+    # Rows of users are zero so far, hence items' sums as well; ``rows``, added below, are the items' own.
+    result = sum_neighbours(one, rows, exchange)
     result /= graph.training.indptr.diff().clamp(min=1)[:, None].to(result.device)
     result += rows
     return result

@@ -5,10 +5,8 @@ from __future__ import annotations
 from mmssl_dist.config.data_sections import Partition
 from mmssl_dist.errors import InputError
 
-_METIS_EDGE, _METIS_NODE = (
-    85,
-    180,
-)  # bytes METIS takes at its peak, per directed edge and per node, as measured
+# Bytes METIS takes at its peak, per directed edge and per node, as measured.
+_METIS_EDGE, _METIS_NODE = (85, 180)
 
 
 def metis_bytes(nodes: int, interactions: int) -> int:

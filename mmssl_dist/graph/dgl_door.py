@@ -27,12 +27,8 @@ T = TypeVar("T")
 _GRAPHBOLT = "dgl.graphbolt"
 _PROBE_SEED = 1
 _PROBE_RANGE = 2**40
-_PROBE_DRAWS = [
-    970680512309,
-    906432294730,
-    595059744822,
-    690296891600,
-]  # what stream 0 of DGL 2.1's generator gives
+# What stream 0 of DGL 2.1's generator gives.
+_PROBE_DRAWS = [970680512309, 906432294730, 595059744822, 690296891600]
 
 
 def _refuse(name: str) -> NoReturn:
@@ -96,9 +92,8 @@ class _DrawingThread:
         # Never replaced: a second thread would get DGL's stream 1, and other numbers for the same seed.
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dgl-draw")
         self.repeatable = self.executor.submit(self._prepare).result()
-        torch.set_num_threads(
-            threads
-        )  # the drawing thread keeps its 1; threads started later get this number
+        # The drawing thread keeps its 1; threads started later get this number.
+        torch.set_num_threads(threads)
 
     def _prepare(self) -> bool:
         torch.get_num_threads()  # makes torch set up this thread now; done later it would undo the next line

@@ -172,8 +172,7 @@ def _ragged(exchange: Exchange, route: Route, drawn: Neighbours, list_indices: T
     if exchange.wire == torch.int64:
         counts, (nodes, weight) = exchange.fetch_ragged(route, counts, [nodes, weight])
         return Neighbours(counts, nodes, weight)
-    both = torch.stack(
-        [nodes.to(torch.int32), weight.view(torch.int32)], 1
-    )  # bits of the weights: one message
+    # Bits of the weights: one message.
+    both = torch.stack([nodes.to(torch.int32), weight.view(torch.int32)], 1)
     counts, (both,) = exchange.fetch_ragged(route, counts, [both])
     return Neighbours(counts, both[:, 0].to(torch.int64), both[:, 1].contiguous().view(torch.float32))

@@ -298,9 +298,8 @@ class Run:
             left = np.repeat(first, [len(items) for items in left_out]) + np.concatenate(left_out)
             kept &= ~np.isin(first[:, None] + neighbours, left)
         # Equal scores are ordered by number, so that every index and batch size gives the same list
-        order = np.lexsort((neighbours, np.where(kept, -scores, np.inf)))[
-            :, :k
-        ]  # of equals the first place, as exported
+        # Of equals the first place, as exported.
+        order = np.lexsort((neighbours, np.where(kept, -scores, np.inf)))[:, :k]
         lengths = np.minimum(kept.sum(1), k)
         is_filled = np.arange(order.shape[1]) < lengths[:, None]
         ids = self.items.at(np.take_along_axis(neighbours, order, 1)[is_filled])

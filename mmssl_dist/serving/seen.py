@@ -48,9 +48,8 @@ def _read(partitions: Artifact, indptr_name: str, items_name: str) -> SeenItems:
     lengths, nodes = [], []
     for part in range(book.parts):
         folder = names.part_folder(part)
-        indptr = _array(partitions, f"{folder}/{indptr_name}")[
-            : book.users[part] + 1
-        ]  # users come before items
+        # Users come before items.
+        indptr = _array(partitions, f"{folder}/{indptr_name}")[: book.users[part] + 1]
         # Each part's row starts begin at 0, so lengths are joined and summed up anew.
         lengths.append(np.diff(indptr))
         nodes.append(_array(partitions, f"{folder}/{items_name}")[: indptr[-1]])

@@ -44,9 +44,8 @@ class ModalityLists:
         size = self.items.shape[1]
         stored, stored_scores = self.items[rows], self.scores[rows]
         slots = torch.searchsorted(candidates, stored).clamp(max=len(candidates) - 1)
-        stored_scores = stored_scores.masked_fill(
-            candidates[slots] == stored, -torch.inf
-        )  # the fresh score counts
+        # The fresh score counts.
+        stored_scores = stored_scores.masked_fill(candidates[slots] == stored, -torch.inf)
         # First among the candidates alone: the merge below is then over 2 K columns and not over all of them.
         fresh, index = scores.topk(min(size, len(candidates)), dim=1)
         best, order = torch.cat([stored_scores, fresh], 1).topk(size, dim=1)

@@ -109,9 +109,8 @@ def _held_out(partitions: list[PartitionData], split: str) -> Adjacency:
     indptrs = []
     for p in partitions:
         indptr, _ = p.held_out[split]
-        indptrs.append(
-            np.concatenate([indptr, np.full(p.items, indptr[-1], np.int64)])
-        )  # items hold nothing out
+        # Items hold nothing out.
+        indptrs.append(np.concatenate([indptr, np.full(p.items, indptr[-1], np.int64)]))
     items = _join([p.held_out[split][1] for p in partitions])
     return Adjacency(_join_indptr(indptrs), items, torch.ones(len(items)))
 

@@ -55,9 +55,8 @@ class RowTable:
             gradient: [k, D] for ``route.requested``; a row that several workers asked for gets the sum.
         """
         index = route.requested
-        if (
-            len(route.requested_counts) > 1
-        ):  # one worker asks for a row once; several may ask for the same row
+        # One worker asks for a row once; several may ask for the same row.
+        if len(route.requested_counts) > 1:
             # Summed before Adam sees it: two updates of one row would count its moments twice.
             index, (position,) = union(len(self.rows), index)
             gradient = gradient.new_zeros(len(index), gradient.shape[1]).index_add_(0, position, gradient)

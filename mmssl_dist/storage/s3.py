@@ -64,6 +64,7 @@ def _renewed(storage: Storage) -> bool:
     """Whether credentials come from something that only botocore's chain resolves and renews for sure."""
     if storage.anonymous or "AWS_ACCESS_KEY_ID" in os.environ:  # what both chains look at first
         return False
+    # Tokens of service accounts last an hour; a training lasts longer.
     if "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ:
         return True
     from botocore.exceptions import BotoCoreError
@@ -85,7 +86,9 @@ def _through_pyarrow(storage: Storage) -> pafs.FileSystem:
     options: dict[str, object] = {
         "anonymous": storage.anonymous,
         "force_virtual_addressing": not storage.path_style and storage.endpoint is not None,
+        # Attempts count the first try, and the setting counts what comes after it.
         "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=storage.retries + 1),
+        # A mistyped bucket is an error, not a new bucket.
         "allow_bucket_creation": False,
         "connect_timeout": CONNECT_SECONDS,
         "request_timeout": _READ_SECONDS,

@@ -66,7 +66,10 @@ class S3Problem(NamedTuple):
 
 def explain(error: BaseException, bucket: str) -> S3Problem | None:
     """What ``error``, of a request about ``bucket``, means; None for one that is not among the usual ones."""
+    # pyarrow and botocore bury the cause at different depths, in texts without codes; so all of it is
+    # searched.
     text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
+    # First, since expired credentials come with a 403 and would pass for a missing permission.
     if _EXPIRED.search(text):
         return S3Problem("expired credentials", "credentials must be valid now", _RENEW)
     if _UNKNOWN_KEY.search(text):

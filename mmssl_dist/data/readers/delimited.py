@@ -55,6 +55,7 @@ def header(file: RawFile) -> list[str]:
     """The column names as written in the first line."""
     try:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
+            # The byte order mark that Excel writes would else be part of the first column's name.
             start = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
     except (pa.ArrowException, OSError) as error:
         raise not_text(file, error) from error
@@ -90,6 +91,7 @@ def text_blocks(
     convert = pacsv.ConvertOptions(
         include_columns=wanted,
         column_types=dict.fromkeys(wanted, pa.string()),
+        # Only empty values here; the job's own null values are compared after trimming, below.
         strings_can_be_null=True,
         null_values=[""],
     )
@@ -121,6 +123,7 @@ def opened_at(file: RawFile, start: int) -> Iterator[pa.NativeFile]:
             yield stream
         return
     with filesystem.open_input_stream(path) as stream:
+        # A compressed stream has no positions to seek to, so what comes before is read and dropped.
         while start > 0 and (read := len(stream.read(min(start, BLOCK_BYTES)))):
             start -= read
         yield stream

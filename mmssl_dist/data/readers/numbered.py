@@ -75,6 +75,7 @@ class NumberedFeatures:
         location = self.files[0].location
         try:
             with location.filesystem.open_input_file(location.path) as stream:
+                # A range, so that workers read pieces of one matrix side by side.
                 content = stream.read_at((piece.last - piece.first) * size, self.offset + piece.first * size)
         except OSError as error:
             raise unreadable(
@@ -121,6 +122,7 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
             "the file must be a NumPy array",
             "Write it with numpy.save.",
         ) from error
+    # Before any value is read: an array of objects is a pickle, which can run any program.
     if raw.kind not in "fiu":
         raise InputError(
             file.name,
@@ -133,6 +135,7 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
             file.name, f"shape {shape}", "features are a matrix, one row per item", "Save it as a matrix."
         )
     expected = start.tell() + shape[0] * shape[1] * raw.itemsize
+    # A copy that was cut short has a good header; its last items would be missing without a word.
     if file.size != expected:
         raise InputError(
             file.name,
@@ -170,6 +173,7 @@ def _read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(start)
     if version not in _VERSIONS:
         raise ValueError(f"version {version[0]}.{version[1]} of the format")
+    # By the header alone: numpy.load would map or unpickle according to what it finds.
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, by_columns, raw = read(start)
     return shape, by_columns, raw

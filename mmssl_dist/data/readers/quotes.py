@@ -96,6 +96,7 @@ class CheckedQuotes(io.RawIOBase):
         """
         letters = np.frombuffer(text, np.uint8)
         quotes = np.flatnonzero(letters == _QUOTE)
+        # In well-formed text quotes alternate, so even ones open and odd ones close.
         opening, closing = quotes[::2], quotes[1::2]
         opening = opening[opening > 0]  # without the prefix's
         before = letters[opening - 1]

@@ -32,6 +32,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
     # Before any comparison of types: a part without values agrees with every type
     if ids.null_count == len(ids):
         return pa.nulls(len(ids), wanted)  # whatever its type: pandas makes floats of a column without values
+    # Text beside numbers is common: one file is CSV and another Parquet.
     if is_text(ids.type) and pa.types.is_int64(wanted):
         return _integers_of_text(ids, where)
     if is_number(ids.type) and pa.types.is_string(wanted):
@@ -48,6 +49,8 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
         return ids.cast(wanted)
     except pa.ArrowInvalid as error:
         values = ids.to_pylist()
+        # Arrow's message has no row, so the first bad value is looked for; by then nothing else has to be
+        # fast.
         first = next(i for i, v in enumerate(values) if v is not None and not -(2**63) <= v < 2**63)
         raise InputError(
             where(first),
@@ -71,6 +74,7 @@ def to_splits(column: pa.Array, where: Where) -> pa.Array:
     if pa.types.is_floating(column.type):
         numbers = column.cast(pa.float64())
         whole = pc.equal(numbers, pc.floor(numbers))
+        # 1.0 is 1, as pandas writes integers beside missing values; 1.5 becomes null, which no code has.
         texts = pc.if_else(whole, numbers, pa.scalar(None, pa.float64())).cast(pa.int64(), safe=False)
     codes = pc.index_in(
         pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_CODES))
@@ -94,6 +98,7 @@ def checked_values(column: pa.ChunkedArray, where: Where) -> pa.Array:
         array = array.cast(pa.string())
         array.validate(full=True)
     except pa.ArrowInvalid as error:
+        # The only place where Arrow says which value it was.
         index = re.search(r"index (\d+)", str(error))
         raise InputError(
             where(int(index[1]) if index else 0),
@@ -174,6 +179,7 @@ def _whole_numbers(ids: pa.Array, where: Where) -> pa.Array:
         _require(whole, ids, where, rule, "Write the ids as integers or text.")
         return ids.cast(pa.float64()).cast(pa.int64())
     try:
+        # The widest type that Arrow has, so that no decimal is refused for its width.
         return ids.cast(pa.decimal256(76, 0))
     except pa.ArrowInvalid as error:
         first = next(i for i, value in enumerate(ids.to_pylist()) if value is not None and value % 1)
@@ -187,6 +193,7 @@ def _integers_of_text(ids: pa.Array, where: Where) -> pa.Array:
     integers = parse_integers(ids)
     if integers is not None:
         return integers
+    # One by one, on the way to an error only.
     first = next(i for i in range(len(ids)) if parse_integers(ids[i : i + 1]) is None)
     raise InputError(
         where(first),
