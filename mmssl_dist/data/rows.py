@@ -91,7 +91,7 @@ def read_features(
             for read in source.read(source.pieces[index]):
                 file = source.pieces[index].file
                 small.append(_feature_rows(read, modality=modality, file=file, item_type=item_type))
-                held += small[-1].nbytes
+                held += read.vectors.nbytes  # a table's nbytes takes longer than to make a small one
                 if held >= _TABLE_BYTES:
                     yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
                     held = 0

@@ -118,7 +118,12 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
         with _opened(file) as parquet:
             stored = [name for name in columns if not is_folder_key(file, parquet.schema_arrow, name)]
             groups = range(piece.first, piece.last)
-            for batch in parquet.iter_batches(rows, row_groups=groups, columns=stored):
+            small = file.size <= _SMALL_BYTES
+            if small:  # Arrow sets memory aside for as many rows as a batch may have
+                rows = min(rows, max(1, parquet.metadata.num_rows))
+            # Threads cost more than they save for a few rows
+            reader = parquet.iter_batches(rows, row_groups=groups, columns=stored, use_threads=not small)
+            for batch in reader:
                 arrays = [
                     batch.column(name) if name in stored else folder_column(file, name, batch.num_rows)
                     for name in columns
