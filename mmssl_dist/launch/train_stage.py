@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from mmssl_dist.cluster.capacity import grows, memory_found
@@ -47,8 +48,8 @@ def run_training(
     """Train, or resume a run of the same fingerprint, and publish its best checkpoint.
 
     The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch,
-    epochs (in all), stopped_early (False where training.epochs ended it) and history (one entry per
-    validated epoch).
+    epochs (in all), stopped_early (False where training.epochs ended it), history (one entry per validated
+    epoch) and, where there are any, left_out (users who know every item, and their interactions).
 
     Args:
         format_report: see ``RunSettings``.
@@ -74,15 +75,8 @@ def run_training(
     outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=[tracking])
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary = outcome.returned[0]
-    facts = {
-        "checkpoint": at_path(location, best.path).path.removeprefix(location.path).strip("/"),
-        "metric": job.evaluation.metric,
-        "best": best.metrics[job.evaluation.metric],
-        "best_epoch": int(best.metrics["epoch"]),
-        "epochs": summary["epochs"],
-        "stopped_early": summary["stopped_early"],
-        "history": summary["history"],
-    }
+    folder = at_path(location, best.path).path.removeprefix(location.path).strip("/")
+    facts = training_facts(job.evaluation.metric, folder, best, summary)
     if job.training.start_from is not None:
         facts["start"] = {"run": job.training.start_from, "content": start, "figures": summary["start"]}
     manifest = Manifest(KIND, training_fingerprint(job, partitions), facts, files)
@@ -90,6 +84,26 @@ def run_training(
     _remove_other_runs(location, name)
     publish(location, manifest)
     return manifest
+
+
+def training_facts(metric: str, folder: str, best: Checkpoint, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a training's manifest, but for those of a start from an earlier run.
+
+    Args:
+        folder: the best checkpoint's, below the artifact.
+        summary: what ``train_on_worker`` returned.
+    """
+    facts = {
+        "checkpoint": folder,
+        "metric": metric,
+        "best": best.metrics[metric],
+        "best_epoch": int(best.metrics["epoch"]),
+        "epochs": summary["epochs"],
+        "stopped_early": summary["stopped_early"],
+        "history": summary["history"],
+    }
+    # Only where there is something to say: manifests of other trainings stay as they were.
+    return facts | ({"left_out": summary["left_out"]} if summary["left_out"]["users"] else {})
 
 
 def check_memory(job: Job, partitions: Manifest) -> None:

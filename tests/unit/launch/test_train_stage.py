@@ -19,7 +19,9 @@ from mmssl_dist.launch.train_stage import (
     _best_first,
     _best_whole,
     _remove_other_runs,
+    training_facts,
 )
+from mmssl_dist.report.progress import training_summary
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, open_location, publish
 from tests.jobs import make_job
 
@@ -98,3 +100,15 @@ def test_runs_of_other_settings_are_removed(tmp_path):
         (tmp_path / name).write_text("x")
     _remove_other_runs(open_location(str(tmp_path), Storage()), "run-2")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "run-2"]
+
+
+@pytest.mark.parametrize("users", [0, 2])
+def test_interactions_that_were_not_trained_on_are_reported(users: int) -> None:
+    history = [{"epoch": 1.0, "train_seconds": 1.0, "validation_seconds": 0.1}]
+    left_out = {"users": users, "interactions": 30 * users}
+    summary = {"epochs": 1, "stopped_early": True, "history": history, "left_out": left_out}
+    best = Checkpoint("x", {"recall@20": 0.5, "epoch": 1.0})
+    facts = training_facts("recall@20", "run-1/checkpoint_1", best, summary)
+    assert facts.get("left_out") == (left_out if users else None)
+    reported = [line for line in training_summary(facts, "recall@20") if line.startswith("left out")]
+    assert reported == (["left out: 60 interactions of 2 user(s) who know every item"] if users else [])
