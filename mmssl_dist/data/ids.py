@@ -9,6 +9,10 @@ import pyarrow.compute as pc
 
 from mmssl_dist.kernels.splitmix import mix
 
+EXACT_FLOAT = float(2**53)
+"""Of larger floats, neighbouring integers have the same."""
+WHOLE = r"^(0|-?[1-9][0-9]*)\.0+$"
+"""Text of an integer as pandas writes it beside missing values."""
 _LONGEST_TEXT = 80
 _KEPT = (
     pa.types.is_null,
@@ -75,12 +79,23 @@ def scalar_text(value: pa.Scalar) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
 
 
-def id_texts(ids: pa.ChunkedArray) -> pa.Array:
-    """Ids as the texts that Python makes of them, whatever a file keeps them as; 7.0 is 7."""
+def id_texts(ids: pa.ChunkedArray, numbers: bool = False) -> pa.Array:
+    """Ids as the texts that Python makes of them, whatever a file keeps them as; the number 7.0 is 7.
+
+    With ``numbers``, where the dataset's ids are integers, so is the text "7.0".
+    """
     values = plain_values(ids)
     if _is_binary(values.type):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
-    return values.cast(pa.string())
+    texts = values.cast(pa.string())
+    if pa.types.is_floating(values.type):  # Arrow writes large ones with an exponent
+        values = values.cast(pa.float64())
+        whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), EXACT_FLOAT))
+        integers = pc.if_else(whole, values, pa.scalar(None, pa.float64())).cast(pa.int64())
+        return pc.coalesce(integers.cast(pa.string()), texts)
+    if numbers or is_number(values.type):
+        return pc.replace_substring_regex(texts, pattern=WHOLE, replacement=r"\1")
+    return texts
 
 
 def hashes(ids: pa.Array) -> np.ndarray:

@@ -71,13 +71,15 @@ def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> 
     """
     if job.data.images is None:
         return Images({}, {})
-    names = list(dict.fromkeys(str(item) for item in items))
+    items = list(items)
+    names = list(dict.fromkeys(map(str, items)))
+    numbers = any(isinstance(item, int) for item in items)
     if ITEM_PLACE in job.data.images:
         read = dict(_of_paths(open_location(job.data.path, job.storage), job.data.images, names))
     else:
         read = {}
         for file in files:
-            read |= dict(_of_table(job.data, file, names))
+            read |= dict(_of_table(job.data, file, names, numbers))
     images: dict[str, Image] = {}
     left_out: Counter[str] = Counter()
     together = 0
@@ -130,28 +132,29 @@ def _is_one_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")
 
 
-def _of_table(data: Data, file: RawFile, names: list[str]) -> Iterator[tuple[str, bytes | str]]:
+def _of_table(
+    data: Data, file: RawFile, names: list[str], numbers: bool
+) -> Iterator[tuple[str, bytes | str]]:
     """Row groups are looked through by their ids; only those with an item asked for are read, a few rows at a
     time."""
     item, wanted = data.columns.item, pa.array(names, pa.string())
+
+    def ids(batch: pa.RecordBatch) -> pa.Array:
+        return id_texts(pa.chunked_array([batch[item]]), numbers)
+
     groups = len(_footer(data, file).group_rows)
     for piece in (Piece(0, group, group + 1) for group in range(groups)):
         if not any(
-            pc.any(_are_wanted(batch, item, wanted)).as_py()
+            pc.any(pc.is_in(ids(batch), value_set=wanted)).as_py()
             for batch in batches(file, piece, [item], BATCH_ROWS)
         ):
             continue
         for batch in batches(file, piece, [item, IMAGE], _ROWS):
-            chosen = batch.filter(_are_wanted(batch, item, wanted))
+            chosen = batch.filter(pc.is_in(ids(batch), value_set=wanted))
             contents = plain_values(pa.chunked_array([chosen[IMAGE]])).to_pylist()
-            texts = id_texts(pa.chunked_array([chosen[item]])).to_pylist()
-            for name, content in zip(texts, contents, strict=True):
+            for name, content in zip(ids(chosen).to_pylist(), contents, strict=True):
                 if content is not None:
                     yield name, _TOO_LARGE if len(content) > LARGEST else content
-
-
-def _are_wanted(batch: pa.RecordBatch, item: str, wanted: pa.Array) -> pa.Array:
-    return pc.is_in(id_texts(pa.chunked_array([batch[item]])), value_set=wanted)
 
 
 def _footer(data: Data, file: RawFile) -> Footer:

@@ -50,18 +50,15 @@ def read_interactions(
     for number in batch["id"].to_pylist():
         nulls, held = 0, 0
         small: list[pa.Table] = []
-        for index in groups[number]:
-            piece = source.pieces[index]
-            for table in source.read(piece):
-                is_complete = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
-                kept = table.filter(is_complete)
-                nulls += table.num_rows - kept.num_rows
-                small.append(kept.append_column(FILE, pa.array(np.full(kept.num_rows, piece.file, np.int32))))
-                held += kept.num_rows  # summed up as it grows: there may be thousands of parts
-                if held >= _TABLE_ROWS:
-                    yield with_bucket(pa.concat_tables(small), USER_ID, buckets)
-                    held = 0
-                    small.clear()
+        for table in source.read_all([source.pieces[index] for index in groups[number]]):
+            is_complete = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
+            small.append(table.filter(is_complete))
+            nulls += table.num_rows - small[-1].num_rows
+            held += small[-1].num_rows  # summed up as it grows: there may be thousands of parts
+            if held >= _TABLE_ROWS:
+                yield with_bucket(pa.concat_tables(small), USER_ID, buckets)
+                held = 0
+                small.clear()
         rest = with_bucket(pa.concat_tables(small), USER_ID, buckets) if small else None
         if rest is not None:
             yield rest
@@ -87,20 +84,18 @@ def read_features(
         source = list(sources.values())[modality]
         held = 0
         small: list[pa.Table] = []
-        for index in pieces:
-            for read in source.read(source.pieces[index]):
-                file = source.pieces[index].file
-                small.append(_feature_rows(read, modality=modality, file=file, item_type=item_type))
-                held += read.vectors.nbytes  # a table's nbytes takes longer than to make a small one
-                if held >= _TABLE_BYTES:
-                    yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
-                    held = 0
-                    small.clear()
+        for read in source.read_all([source.pieces[index] for index in pieces]):
+            small.append(_feature_rows(read, modality=modality, item_type=item_type))
+            held += read.vectors.nbytes  # a table's nbytes takes longer than to make a small one
+            if held >= _TABLE_BYTES:
+                yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
+                held = 0
+                small.clear()
         if small:
             yield with_bucket(pa.concat_tables(small), ITEM_ID, buckets)
 
 
-def _feature_rows(read: FeatureBatch, *, modality: int, file: int, item_type: pa.DataType) -> pa.Table:
+def _feature_rows(read: FeatureBatch, modality: int, item_type: pa.DataType) -> pa.Table:
     n = len(read.rows)
     schema = item_schema(item_type)
     return pa.table(
@@ -109,7 +104,7 @@ def _feature_rows(read: FeatureBatch, *, modality: int, file: int, item_type: pa
             KIND: pa.array(np.full(n, modality, np.int16)),
             USER: pa.nulls(n, pa.int64()),
             SPLIT: pa.nulls(n, pa.int8()),
-            FILE: pa.array(np.full(n, file, np.int32)),
+            FILE: pa.array(read.files),
             ROW: pa.array(read.rows),
             "vector": _as_binary(read.vectors),
         },

@@ -38,10 +38,13 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
     Raises:
         InputError: as ``check_titles`` does.
     """
+    items = list(items)
+    numbers = any(isinstance(item, int) for item in items)
     wanted = pa.array(sorted({str(item) for item in items}), pa.string())
     titles: dict[str, str] = {}
     for file in files:
-        for ids, texts in _parquet_columns(data, file) if _is_parquet(file) else _text_columns(data, file):
+        for raw, texts in _parquet_columns(data, file) if _is_parquet(file) else _text_columns(data, file):
+            ids = id_texts(pa.chunked_array([raw]), numbers)
             chosen = pc.and_(pc.is_in(ids, value_set=wanted), texts.is_valid())
             # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)
@@ -65,8 +68,8 @@ def _text_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Arra
 def _parquet_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
     piece = Piece(0, 0, len(_footer(data, file).group_rows))
     for batch in batches(file, piece, list(_names(data)), BATCH_ROWS):
-        ids, titles = (pa.chunked_array([column]) for column in batch.columns)
-        yield id_texts(ids), one_array(titles.cast(pa.string()))
+        ids, titles = batch.columns
+        yield ids, one_array(pa.chunked_array([titles]).cast(pa.string()))
 
 
 def _footer(data: Data, file: RawFile) -> Footer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from mmssl_dist.data.columns import FILE
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.data.readers.line_numbers import line_of
@@ -33,10 +34,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Features of n items: their ids, their rows in the raw file ([n] int64), their vectors ([n, F],
-    finite)."""
+    """Features of n items: their ids, the numbers of their raw files ([n] int32), their rows in these ([n]
+    int64), their vectors ([n, F], finite)."""
 
     items: pa.Array
+    files: np.ndarray
     rows: np.ndarray
     vectors: np.ndarray
 
@@ -53,7 +55,8 @@ class InteractionSource(Protocol):
     """Interactions in some layout.
 
     ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64)
-    and split (int8) where they were asked for. ``last_pieces`` are for a look at the end of files: of each
+    and split (int8) where they were asked for; ``read_all`` those of several pieces, small ones joined, with
+    the number of the file (file, int32). ``last_pieces`` are for a look at the end of files: of each
     that has more than one block, a piece with the last one; all of ``pieces`` together are the files.
     """
 
@@ -70,6 +73,7 @@ class InteractionSource(Protocol):
     @property
     def last_pieces(self) -> tuple[Piece, ...]: ...
     def read(self, piece: Piece) -> Iterator[pa.Table]: ...
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[pa.Table]: ...
 
 
 class FeatureSource(Protocol):
@@ -97,7 +101,15 @@ class FeatureSource(Protocol):
     @property
     def last_pieces(self) -> tuple[Piece, ...]: ...
     def read(self, piece: Piece) -> Iterator[FeatureBatch]: ...
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[FeatureBatch]: ...
     def with_item_type(self, item_type: pa.DataType) -> FeatureSource: ...
+
+
+def with_file(source: InteractionSource, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+    """``read_all`` of a source whose pieces are not joined."""
+    for piece in pieces:
+        for table in source.read(piece):
+            yield table.append_column(FILE, pa.array(np.full(table.num_rows, piece.file, np.int32)))
 
 
 def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> InputError:

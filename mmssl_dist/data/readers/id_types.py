@@ -9,14 +9,13 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.ids import canonical_type
+from mmssl_dist.data.ids import WHOLE, canonical_type
 from mmssl_dist.errors import InputError
 
 Where = Callable[[int], str]
 """Names the row of the i-th value of a column."""
 
 _INTEGER = r"^(0|-?[1-9][0-9]*)$"
-_WHOLE = r"^(0|-?[1-9][0-9]*)\.0+$"
 _FRACTION = r"^[+-]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|^[+-]?[0-9]+[eE][+-][0-9]+$"
 _SETTINGS = {"int": pa.int64(), "string": pa.string()}
 
@@ -74,7 +73,7 @@ def text_ids(ids: pa.Array, source: str, where: Where) -> IdSummary:
     # The whole block at once: casting is many times as fast as the patterns below, and nearly always enough.
     if parse_integers(ids) is not None:
         return IdSummary(pa.int64(), source, declared=False, numeric=True)
-    integer = pc.or_(pc.match_substring_regex(ids, _INTEGER), pc.match_substring_regex(ids, _WHOLE))
+    integer = pc.or_(pc.match_substring_regex(ids, _INTEGER), pc.match_substring_regex(ids, WHOLE))
     fraction = pc.match_substring_regex(ids, _FRACTION)
     return IdSummary(
         type=pa.string(),
@@ -96,7 +95,7 @@ def parse_integers(ids: pa.Array) -> pa.Array | None:
         integers = ids.cast(pa.int64())
     except pa.ArrowInvalid:
         # Only now that the cast has failed, since the pattern costs more than everything else here.
-        whole = pc.match_substring_regex(ids, _WHOLE)
+        whole = pc.match_substring_regex(ids, WHOLE)
         if pc.any(whole).as_py() is not True:
             return None
         return parse_integers(pc.if_else(whole, pc.replace_substring_regex(ids, r"\.0+$", ""), ids))

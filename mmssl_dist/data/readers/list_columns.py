@@ -44,7 +44,9 @@ def tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
     if isinstance(field.type, pa.BaseExtensionType) and shape is not None:
         return tuple(-1 if size is None else size for size in shape)
     if isinstance(field.type, pa.BaseExtensionType):
-        name, text = field.type.extension_name.encode(), field.type.__arrow_ext_serialize__()
+        # Arrow's own types, such as JSON, do not all say how they are written
+        written = getattr(field.type, "__arrow_ext_serialize__", bytes)
+        name, text = field.type.extension_name.encode(), written()
     else:
         metadata = field.metadata or {}
         name, text = metadata.get(EXTENSION_NAME, b""), metadata.get(_EXTENSION_METADATA, b"")

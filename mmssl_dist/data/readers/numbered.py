@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, require_dimension, row_location, unreadable
-from mmssl_dist.data.readers.id_types import IdSummary
+from mmssl_dist.data.readers.id_types import IdSummary, Where
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
 
@@ -69,6 +70,10 @@ class NumberedFeatures:
         """See ``FeatureSource``."""
         return self.pieces[1:][-1:]
 
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[FeatureBatch]:
+        """See ``FeatureSource``."""
+        return chain.from_iterable(map(self.read, pieces))
+
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
         """See ``FeatureSource``."""
         size = self.dimension * self.raw.itemsize
@@ -94,8 +99,9 @@ class NumberedFeatures:
         with np.errstate(over="ignore"):  # what becomes infinite is found below
             vectors = np.ascontiguousarray(raw, dtype=self.dtype)
         rows = np.arange(piece.first, piece.last, dtype=np.int64)
-        require_finite(vectors, rows, self.files, 0)
-        yield FeatureBatch(pa.array(rows).cast(self.item_type), rows, vectors)
+        require_finite(vectors, lambda index: row_location(self.files, 0, "row", int(rows[index])))
+        items = pa.array(rows).cast(self.item_type)
+        yield FeatureBatch(items, np.zeros(len(rows), np.int32), rows, vectors)
 
     def with_item_type(self, item_type: pa.DataType) -> NumberedFeatures:
         """See ``FeatureSource``."""
@@ -179,13 +185,13 @@ def _read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, by_columns, raw
 
 
-def require_finite(vectors: np.ndarray, rows: np.ndarray, files: tuple[RawFile, ...], file: int) -> None:
+def require_finite(vectors: np.ndarray, where: Where) -> None:
     """Raise an InputError that names the first row of ``vectors`` ([n, F]) with a NaN or infinite value."""
     finite = np.isfinite(vectors)
     if not finite.all():
         index, column = np.argwhere(~finite)[0]
         raise InputError(
-            row_location(files, file, "row", int(rows[index])),
+            where(int(index)),
             f"{vectors[index, column]} in column {column}",
             f"features are finite numbers of type {vectors.dtype}",
             "Replace the value.",

@@ -6,12 +6,13 @@ import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.data.columns import ITEM_ID, USER_ID
+from mmssl_dist.data.columns import FILE, ITEM_ID, USER_ID
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import Piece, row_location, unreadable
 from mmssl_dist.data.readers.times import TimeFormat
@@ -61,20 +62,20 @@ class ParquetInteractions:
 
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""
-        row = piece.row
-        for batch in batches(
-            self.files[piece.file], piece, list(dict.fromkeys(self.names.values())), BATCH_ROWS
-        ):
-            columns = {name: pa.chunked_array([batch.column(raw)]) for name, raw in self.names.items()}
-            rows = np.arange(row, row + batch.num_rows, dtype=np.int64)
-            yield canonical_table(
-                columns=columns,
+        return (table.drop_columns([FILE]) for table in self.read_all([piece]))
+
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+        """See ``InteractionSource``."""
+        raw = list(dict.fromkeys(self.names.values()))
+        for joined in joined_batches(self.files, pieces, raw, BATCH_ROWS):
+            table = canonical_table(
+                columns={name: joined.columns[column] for name, column in self.names.items()},
                 types=self.types,
                 times=self.times,
-                rows=rows,
-                where=lambda row: row_location(self.files, piece.file, self.unit, row),
+                rows=joined.rows,
+                where=partial(joined.location, self.files),
             )
-            row += batch.num_rows
+            yield table.append_column(FILE, pa.array(joined.files, pa.int32()))
 
 
 def read_footers(files: Sequence[RawFile]) -> list[Footer]:
@@ -131,6 +132,54 @@ def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Itera
                 yield pa.RecordBatch.from_arrays(arrays, columns)
     except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """Rows of neighbouring pieces: their columns, and the file and the row in it of each ([n] int64)."""
+
+    columns: pa.Table
+    files: np.ndarray
+    rows: np.ndarray
+
+    def location(self, files: tuple[RawFile, ...], index: int) -> str:
+        """Where the row at ``index`` is, for a message."""
+        return row_location(files, int(self.files[index]), "row", int(self.rows[index]))
+
+
+def joined_batches(
+    files: Sequence[RawFile], pieces: Sequence[Piece], columns: list[str], rows: int
+) -> Iterator[JoinedRows]:
+    """As ``batches``, of ``pieces`` one after the other; small ones with equal types are joined, so that work
+    on them is done once for thousands of rows."""
+    held: list[tuple[int, int, pa.RecordBatch]] = []
+    count = 0
+    for piece in pieces:
+        row = piece.row
+        for batch in batches(files[piece.file], piece, columns, rows):
+            if not batch.num_rows:
+                continue
+            if held and (count + batch.num_rows > rows or batch.schema != held[0][2].schema):
+                yield _joined(held)
+                held, count = [], 0
+            held.append((piece.file, row, batch))
+            row, count = row + batch.num_rows, count + batch.num_rows
+            if count >= rows:  # at once: two batches need not be in memory
+                yield _joined(held)
+                held, count = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: Sequence[tuple[int, int, pa.RecordBatch]]) -> JoinedRows:
+    lengths = [batch.num_rows for _, _, batch in held]
+    starts = np.asarray([row for _, row, _ in held], np.int64)
+    before = np.cumsum(lengths) - lengths
+    return JoinedRows(
+        columns=pa.Table.from_batches([batch for _, _, batch in held]),
+        files=np.repeat(np.asarray([file for file, _, _ in held], np.int64), lengths),
+        rows=np.repeat(starts - before, lengths) + np.arange(sum(lengths), dtype=np.int64),
+    )
 
 
 def column_statistics(file: RawFile, footer: Footer, column: str) -> list[tuple[int, pq.Statistics | None]]:

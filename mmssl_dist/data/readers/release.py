@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import Piece, row_location
+from mmssl_dist.data.readers.base import Piece, row_location, with_file
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.errors import InputError
 
@@ -43,6 +43,10 @@ class ReleaseInteractions:
     def last_pieces(self) -> tuple[Piece, ...]:
         """See ``InteractionSource``; a file is one block."""
         return ()
+
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+        """See ``InteractionSource``."""
+        return with_file(self, pieces)
 
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""

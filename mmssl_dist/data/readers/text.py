@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location
+from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location, with_file
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
 from mmssl_dist.data.readers.last_block import LastBlocks
@@ -64,6 +64,10 @@ class TextInteractions:
         """See ``InteractionSource``."""
         return tuple(Piece(number) for number in range(len(self.files)))
 
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+        """See ``InteractionSource``."""
+        return with_file(self, pieces)
+
     def read(self, piece: Piece) -> Iterator[pa.Table]:
         """See ``InteractionSource``."""
         row = FIRST_RECORD
@@ -74,7 +78,9 @@ class TextInteractions:
                 types=self.types,
                 times=self.times,
                 rows=rows,
-                where=lambda row: row_location(self.files, piece.file, self.unit, row, piece.first),
+                where=lambda index, first=row: row_location(
+                    self.files, piece.file, self.unit, first + index, piece.first
+                ),
             )
             row += len(rows)
 

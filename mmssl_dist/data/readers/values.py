@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, SPLITS, TIME, USER_ID
-from mmssl_dist.data.ids import canonical_type, is_number, is_text, plain_values, scalar_text
+from mmssl_dist.data.ids import EXACT_FLOAT, canonical_type, is_number, is_text, plain_values, scalar_text
 from mmssl_dist.data.readers.id_types import Where, parse_integers
 from mmssl_dist.data.readers.times import TimeFormat, to_times
 from mmssl_dist.errors import InputError
 
 _SPLIT_CODES = {"0": 0, "1": 1, "2": 2, **{name: code for code, name in enumerate(SPLITS)}}
 _SPLIT_RULE = "a split is 0, 1, 2 or train, validation, test"
-_EXACT_FLOAT = 2**53  # of larger floats, neighbouring integers have the same
 
 
 def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Array:
@@ -114,7 +112,7 @@ def canonical_table(
     types: dict[str, pa.DataType],
     times: TimeFormat | None,
     rows: np.ndarray,
-    where: Callable[[int], str],
+    where: Where,
 ) -> pa.Table:
     """The table of an interaction reader from raw ``columns``.
 
@@ -125,24 +123,20 @@ def canonical_table(
         types: canonical types of user_id and item_id.
         times: what the times are, where asked for.
         rows: [n] int64, numbers of the rows in their file.
-        where: names the place of a row of the file.
+        where: names the place of the row at an index in ``rows``.
     """
-
-    def at(index: int) -> str:
-        return where(int(rows[index]) if len(rows) else 0)
-
-    table = {name: to_ids(columns[name], types[name], at) for name in (USER_ID, ITEM_ID)}
+    table = {name: to_ids(columns[name], types[name], where) for name in (USER_ID, ITEM_ID)}
     live = np.flatnonzero(
         pc.and_(table[USER_ID].is_valid(), table[ITEM_ID].is_valid()).to_numpy(zero_copy_only=False)
     )
 
     def at_live(index: int) -> str:
-        return at(int(live[index]) if len(live) else 0)
+        return where(int(live[index]) if len(live) else 0)
 
     # Of a row that will be dropped neither is looked at: a bad time beside a missing id is no error
     for name in (TIME, SPLIT):
         if name in columns:
-            values = checked_values(columns[name], at)
+            values = checked_values(columns[name], where)
             if len(live) < len(rows):
                 values = values.take(pa.array(live))
             if name == TIME:
@@ -173,7 +167,7 @@ def _whole_numbers(ids: pa.Array, where: Where) -> pa.Array:
     if pa.types.is_floating(ids.type):  # pandas makes them of integers beside missing values
         ids = pc.if_else(pc.is_nan(ids), pa.scalar(None, ids.type), ids)
         whole = pc.and_(
-            pc.equal(pc.floor(ids), ids), pc.less_equal(pc.abs(ids), pa.scalar(float(_EXACT_FLOAT), ids.type))
+            pc.equal(pc.floor(ids), ids), pc.less_equal(pc.abs(ids), pa.scalar(EXACT_FLOAT, ids.type))
         )
         rule = "ids are integers or text; floats only where they are integers up to 2**53"
         _require(whole, ids, where, rule, "Write the ids as integers or text.")

@@ -3,8 +3,9 @@ an empty list, lacks the modality."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import FeatureBatch, Piece, require_dimension, row_location
+from mmssl_dist.data.readers.base import FeatureBatch, Piece, require_dimension
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.data.readers.list_columns import (
     EXTENSION_NAME,
@@ -24,8 +25,10 @@ from mmssl_dist.data.readers.list_columns import (
 from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
 from mmssl_dist.data.readers.parquet import (
     Footer,
+    JoinedRows,
     batches,
     is_folder_key,
+    joined_batches,
     last_groups,
     read_footers,
     require_column,
@@ -52,24 +55,24 @@ class VectorFeatures:
 
     def read(self, piece: Piece) -> Iterator[FeatureBatch]:
         """See ``FeatureSource``."""
-        row = piece.row
+        return self.read_all([piece])
+
+    def read_all(self, pieces: Sequence[Piece]) -> Iterator[FeatureBatch]:
+        """Features in ``pieces``, those of small ones together."""
         # Rows by their width: a fixed number of them is far too many for wide features, and slow for narrow
         # ones.
         step = max(1, PIECE_BYTES // (self.dimension * 4))
-        for batch in batches(self.files[piece.file], piece, [self.columns.item, self.columns.vector], step):
-            yield self._features(batch, np.arange(row, row + batch.num_rows, dtype=np.int64), piece.file)
-            row += batch.num_rows
+        columns = [self.columns.item, self.columns.vector]
+        return map(self._features, joined_batches(self.files, pieces, columns, step))
 
     def with_item_type(self, item_type: pa.DataType) -> VectorFeatures:
         """See ``FeatureSource``."""
         return replace(self, item_type=item_type)
 
-    def _features(self, batch: pa.RecordBatch, rows: np.ndarray, file: int) -> FeatureBatch:
-        def where(index: int) -> str:
-            return row_location(self.files, file, "row", int(rows[index]))
-
-        items = to_ids(pa.chunked_array([batch.column(self.columns.item)]), self.item_type, where)
-        lists = plain_lists(batch.column(self.columns.vector))
+    def _features(self, joined: JoinedRows) -> FeatureBatch:
+        where = partial(joined.location, self.files)
+        items = to_ids(joined.columns[self.columns.item], self.item_type, where)
+        lists = pa.concat_arrays([plain_lists(chunk) for chunk in joined.columns[self.columns.vector].chunks])
         has_vector = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
         # A row with neither an id nor a vector is empty and does no harm; a vector without an id was meant
         # for somebody.
@@ -82,14 +85,15 @@ class VectorFeatures:
                 "Fill in the id or drop the row.",
             )
         items, lists = items.filter(has_vector), lists.filter(has_vector)
-        rows = rows[has_vector.to_numpy(zero_copy_only=False)]
+        kept = np.flatnonzero(has_vector.to_numpy(zero_copy_only=False))
+        files, rows = joined.files[kept].astype(np.int32), joined.rows[kept]
         if not len(lists):
-            return FeatureBatch(items, rows, np.empty((0, self.dimension), self.dtype))
+            return FeatureBatch(items, files, rows, np.empty((0, self.dimension), self.dtype))
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         if (lengths != self.dimension).any():
             index = int(np.argmax(lengths != self.dimension))
             raise InputError(
-                row_location(self.files, file, "row", int(rows[index])),
+                where(int(kept[index])),
                 f"{lengths[index]} values",
                 f"vectors of a modality have one length, here {self.dimension}",
                 "Fix the row.",
@@ -101,8 +105,8 @@ class VectorFeatures:
             values = pc.fill_null(values.cast(pa.float32()), float("nan"))
         with np.errstate(over="ignore"):  # what becomes infinite is found below
             vectors = values.to_numpy(zero_copy_only=False).astype(self.dtype).reshape(-1, self.dimension)
-        require_finite(vectors, rows, self.files, file)
-        return FeatureBatch(items, rows, vectors)
+        require_finite(vectors, lambda index: where(int(kept[index])))
+        return FeatureBatch(items, files, rows, vectors)
 
 
 def open_vectors(

@@ -199,6 +199,16 @@ def test_a_frame_without_rows_agrees_too(folder):
     assert _features(make_job(folder, modalities={"image": "image"}))[0] == ["a", "b"]
 
 
+def test_arrow_s_own_types_that_are_no_lists_are_refused(folder):
+    texts = pa.array(["[1, 2]", "[3, 4]"])
+    types = {"json": (pa.json_(), texts), "bool8": (pa.bool8(), pa.array([1, 0], pa.int8()))}
+    for name, (type_, storage) in types.items():
+        column = pa.ExtensionArray.from_storage(type_, storage)
+        write_table(folder, f"{name}.parquet", item_id=["a", "b"], vector=column)
+        with pytest.raises(InputError, match="features are a list column of numbers"):
+            _features(make_job(folder, modalities={"image": f"{name}.parquet"}))
+
+
 def test_numbers_instead_of_lists_are_refused(folder):
     write_table(folder, "image.parquet", item_id=["a", "b"], vector=[1.0, None])
     with pytest.raises(InputError, match="found type double; features are a list column"):

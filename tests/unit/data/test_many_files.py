@@ -13,6 +13,7 @@ from mmssl_dist.data.local_rows import local_numbers
 from mmssl_dist.data.passes import numbered_rows
 from mmssl_dist.data.readers.open import open_sources
 from mmssl_dist.data.rows import grouped_pieces
+from mmssl_dist.errors import InputError
 from tests.unit.data.raw import make_job, vectors, write_table
 
 ROWS, ITEMS = 3000, 40
@@ -76,3 +77,59 @@ def test_large_files_are_not_put_together(folder, monkeypatch):
     assert [piece for group in groups for piece in group] == list(range(300))
     monkeypatch.setattr("mmssl_dist.data.rows._TASK_BYTES", 1)
     assert len(grouped_pieces(source)) == 300
+
+
+def test_rows_of_joined_files_keep_their_place_and_value(tmp_path):
+    """Neighbours of equal types are read together, others apart; dictionaries may differ."""
+    dictionary = pa.dictionary(pa.int32(), pa.string())
+    parts = [
+        pa.array(["b", None], dictionary),
+        pa.array(["a", "b"], dictionary),
+        pa.array([None, None], pa.float64()),
+        pa.array(["c", "a"], pa.large_string()),
+    ]
+    for number, users in enumerate(parts):
+        write_table(tmp_path, f"log/{number}.parquet", user_id=users, item_id=[number, 9])
+        rows = [[number, 1.0], None]
+        write_table(tmp_path, f"image/{number}.parquet", item_id=[number, 9], vector=vectors(rows))
+    write_table(tmp_path, "image/9.parquet", item_id=[9], vector=vectors([[9.0, 1.0]]))
+    job = make_job(tmp_path, interactions="log", modalities={"image": "image"})
+    sources = open_sources(job.data, find_files(job))
+    read = pa.concat_tables(sources.interactions.read_all(sources.interactions.pieces))
+    assert read["user_id"].to_pylist() == ["b", None, "a", "b", None, None, "c", "a"]
+    assert read["item_id"].to_pylist() == [0, 9, 1, 9, 2, 9, 3, 9]
+    assert read["file"].to_pylist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert read["row"].to_pylist() == [0, 1] * 4
+    (batch,) = sources.features["image"].read_all(sources.features["image"].pieces)
+    assert batch.items.to_pylist() == [0, 1, 2, 3, 9]
+    assert batch.files.tolist() == [0, 1, 2, 3, 4]
+    assert batch.rows.tolist() == [0] * 5
+    assert batch.vectors.tolist() == [[0, 1], [1, 1], [2, 1], [3, 1], [9, 1]]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([None, [5.0, float("inf")]], r"image/1.parquet, row 1: found inf in column 1"),
+        ([[1.0, 2.0], [5.0]], r"image/1.parquet, row 1: found 1 values"),
+    ],
+)
+def test_a_bad_row_of_joined_files_is_named(tmp_path, bad, message):
+    write_table(tmp_path, "interactions.parquet", user_id=[1], item_id=[1])
+    for number, rows in enumerate([[[1.0, 2.0], None], bad]):
+        ids = [2 * number, 2 * number + 1]
+        write_table(tmp_path, f"image/{number}.parquet", item_id=ids, vector=vectors(rows))
+    job = make_job(tmp_path, modalities={"image": "image"})
+    source = open_sources(job.data, find_files(job)).features["image"]
+    with pytest.raises(InputError, match=message):
+        list(source.read_all(source.pieces))
+
+
+def test_a_bad_interaction_of_joined_files_is_named(tmp_path):
+    for number, ids in enumerate(([1.0, 2.0], [None, 2.5])):
+        write_table(tmp_path, f"log/{number}.parquet", user_id=ids, item_id=[1, 2])
+    write_table(tmp_path, "image.parquet", item_id=[1, 2], vector=vectors([[1.0], [2.0]]))
+    job = make_job(tmp_path, interactions="log")
+    source = open_sources(job.data, find_files(job)).interactions
+    with pytest.raises(InputError, match=r"log/1.parquet, row 1: found 2.5"):
+        list(source.read_all(source.pieces))

@@ -3,6 +3,7 @@ file."""
 
 from __future__ import annotations
 
+import decimal
 import gzip
 from pathlib import Path
 
@@ -105,3 +106,23 @@ def test_files_without_rows_may_stay_and_ids_have_any_type(tmp_path):
     ids = pa.array([b"\0" * 15 + b"\1", b"\0" * 16], pa.uuid())
     pq.write_table(pa.table({"sku": ids, "title": texts}), tmp_path / "t/d.parquet")
     assert read(tmp_path, "t", [1, b"\0" * 16]) == {"1": "one", str(b"\0" * 16): "two"}
+
+
+def test_integers_may_be_written_with_a_point(tmp_path):
+    (tmp_path / "t").mkdir()
+    large = 12_345_678_901_234_567
+    (tmp_path / "t/a.csv").write_text('sku,title\n7.0,seven\n8.50,other\n"2.0",two\n', encoding="utf-8")
+    decimals = pa.array([decimal.Decimal("9.00"), decimal.Decimal(large)], pa.decimal128(30, 2))
+    pq.write_table(pa.table({"sku": decimals, "title": ["nine", "large"]}), tmp_path / "t/b.parquet")
+    pq.write_table(
+        pa.table({"sku": [2.0**53, 1e7], "title": ["exact", "ten million"]}), tmp_path / "t/c.parquet"
+    )
+    assert read(tmp_path, "t", [7, 8, 2, 9, large, 2**53, 10**7]) == {
+        "7": "seven",
+        "2": "two",
+        "9": "nine",
+        str(large): "large",
+        str(2**53): "exact",
+        str(10**7): "ten million",
+    }
+    assert read(tmp_path, "t/a.csv", ["7", "7.0"]) == {"7.0": "seven"}  # of a dataset whose ids are texts

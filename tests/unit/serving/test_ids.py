@@ -93,3 +93,20 @@ def test_scalars_of_arrays_and_tables_are_ids(id_type):
     if id_type not in ("date", "decimal"):
         values = KINDS[id_type].to_numpy(zero_copy_only=False)
         assert ids.positions(list(values)).tolist() == list(range(len(ids)))
+
+
+def test_integers_are_written_as_in_raw_files():
+    ids = Ids(pa.array([7, -2, 0]), "user")
+    assert ids.positions(["7", "7.0", "-2", "0.00"]).tolist() == [0, 0, 1, 2]
+    for other in ("007", "+7", "7.5", " 7", "-0", "7e0", "٧"):
+        assert other not in ids
+
+
+def test_ids_of_a_column_of_uuids_are_given_as_text_too():
+    values = [uuid.UUID(int=5), uuid.UUID(int=2**127)]
+    ids = Ids(pa.array([value.bytes for value in values], pa.binary(16)), "user")
+    assert ids.positions(values).tolist() == [0, 1]
+    assert ids.positions([str(value) for value in values]).tolist() == [0, 1]
+    assert ids.positions([value.bytes for value in values]).tolist() == [0, 1]
+    assert "00000000-0000-0000-0000-000000000006" not in ids
+    assert "no uuid" not in ids
