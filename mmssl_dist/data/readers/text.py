@@ -72,15 +72,17 @@ class TextInteractions:
         """See ``InteractionSource``."""
         row = FIRST_RECORD
         for columns in named_blocks(self.files[piece.file], self.names, self.null_values, piece.first):
+
+            def where(index: int, first: int = row) -> str:
+                return row_location(self.files, piece.file, self.unit, first + index, piece.first)
+
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)
             yield canonical_table(
                 columns={name: pa.chunked_array([column]) for name, column in columns.items()},
                 types=self.types,
                 times=self.times,
                 rows=rows,
-                where=lambda index, first=row: row_location(
-                    self.files, piece.file, self.unit, first + index, piece.first
-                ),
+                where=where,
             )
             row += len(rows)
 

@@ -134,6 +134,11 @@ def test_training() -> None:
     assert len(ended) == 5
     stopped = progress.training_summary(facts | {"stopped_early": True}, "recall@20")
     assert not any("training.epochs" in line for line in stopped)
+    left_out = progress.training_summary(
+        facts | {"left_out": {"users": 1, "interactions": 1300}}, "recall@20"
+    )
+    assert left_out[1] == "left out: 1,300 interactions of 1 user(s) who know every item"
+    assert len(left_out) == 5
     assert len(progress.training_summary(facts | {"history": [first]}, "recall@20")) == 2
     assert progress.training_summary({"epochs": 1, "best": None, "best_epoch": 0}, "recall@20") == ["1 epoch"]
 
