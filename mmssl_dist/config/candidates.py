@@ -26,6 +26,7 @@ def with_settings(job: Job, settings: Mapping[str, object]) -> Job:
     Raises:
         ConfigError: they break a rule.
     """
+    # The search goes as well: a trial is a plain job, and a search within it would mean nothing.
     # Without defaults, so that those which depend on ``settings`` follow them
     tree: dict[str, Any] = job.model_dump(mode="json", exclude={"search"}, exclude_unset=True)
     for path, value in settings.items():
@@ -56,6 +57,8 @@ def check_search(job: Job) -> None:
 
 
 def _problems(job: Job) -> Iterator[str]:
+    # A value may only be valid beside another searched one, such as a fanout of three beside three layers;
+    # the first value of every other setting stands for these.
     firsts = {path: next(space.extremes()) for path, space in job.search.space.items()}
     for path, space in job.search.space.items():
         refusal = _refusal(job, path) or next(
@@ -73,6 +76,7 @@ def _problems(job: Job) -> Iterator[str]:
 def _refusal(job: Job, path: str) -> str | None:
     """Why ``path`` can't be searched."""
     section, _, name = path.partition(".")
+    # ASHA compares trials by the epochs they were given, so the number of epochs can't be one of the choices.
     if section not in _SEARCHED or not name or path == "training.epochs" or (section, name) in _neutral():
         return (
             f"found {path}; only settings that shape training can be searched, since all trials share the "
@@ -111,6 +115,8 @@ def _of_combinations(job: Job) -> Iterator[str]:
     """The first combination of values, each valid alone, that isn't; looked for where there are not too
     many."""
     values = {path: list(space.extremes()) for path, space in job.search.space.items()}
+    # Each combination validates the whole job; beyond this number values are checked one setting at a time
+    # only.
     if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
         return
     for combination in itertools.product(*values.values()):

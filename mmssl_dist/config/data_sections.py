@@ -63,6 +63,7 @@ class Split(Section):
     """Share of the interactions for validation (ratio, temporal)."""
     test: Fraction = 0.2
     """Share of the interactions for the test (ratio, temporal)."""
+    # Below 2^31 like the job's seed, which DGL's generator takes as a signed 32-bit number.
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the split (ratio; ties of leave_last_out). Apart from the job's seed, so that several seeds of
     one experiment hold out the same interactions."""
@@ -93,6 +94,7 @@ class Data(Section):
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside
     columns.item."""
+    # A factory, and not a validator: the field then stays unset, which ``data.split_labels`` asks for.
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, and where
     ``.inter`` files have the column x_label, else ratio."""

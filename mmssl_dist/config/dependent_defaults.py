@@ -42,6 +42,7 @@ def _fanout(job: JobSections) -> object:
     fanout, layers = job.training.fanout, job.model.layers
     if fanout == "all" or len(fanout) == layers:
         return fanout
+    # A model without layers samples nothing, and an empty tuple is not a valid fanout.
     return fanout[:1] * layers or "all"
 
 
@@ -57,6 +58,8 @@ def _item_graph_weight(job: JobSections) -> float:
 def _adversarial_kind(job: JobSections) -> str:
     """Jobs older than the choice mean the critic."""
     term = job.losses.adversarial
+    # What counts is which settings a job names, not their values: one given at its default still says which
+    # term is meant.
     set_fields = term.model_fields_set - {"kind"}
     if not set_fields or not term.weight:
         return "none"
@@ -133,6 +136,7 @@ def _replaced(section: S, keys: list[str], value: object) -> S:
     new = _replaced(child, rest, value) if rest else value
     if new == child:
         return section
+    # A copy without validation: values come from the rules above, and validating would start this again.
     copy = section.model_copy(update={first: new})
     # Setting a field marks it as given; this one was not.
     if first not in section.model_fields_set:

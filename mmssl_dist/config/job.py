@@ -26,6 +26,7 @@ class Job(JobSections):
     def _agrees(self) -> Self:
         job = with_dependent_defaults(self)
         if problems := tuple(disagreements(job)):
+            # In the error's context too, so that whoever catches it has the paths and not only their text.
             text = "\n".join(f"{problem.path}: {problem.text}" for problem in problems)
             raise PydanticCustomError("disagreement", "{text}", {"text": text, "found": problems})
         return job

@@ -20,6 +20,7 @@ from mmssl_dist.config.rules import disagreements
 from mmssl_dist.config.tree import JobSections
 from mmssl_dist.errors import ConfigError, InputError
 
+# Limits of what is read at all: a wrong path may name a data file, and a message has to fit a terminal.
 _MAX_BYTES = 1 << 20
 _MAX_SHOWN = 80
 _MAX_VALUES = 5000
@@ -56,6 +57,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            # A merge key may repeat, and what it brings in may be overridden: only keys that are written out
+            # count.
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
@@ -119,6 +122,7 @@ def examine_job(path: str | Path, overrides: Iterable[str] = ()) -> ExaminedJob:
     try:
         return ExaminedJob((), load_job(path, overrides), data_agrees=True)
     except ConfigError as error:
+        # Without one a renamed setting is given twice, and nothing more can be said of such a job.
         validation = error.__cause__
         if not isinstance(validation, ValidationError):
             raise
@@ -137,11 +141,14 @@ def _without_problems(tree: Mapping[str, Any]) -> tuple[Job | None, bool]:
                 keys = _keys(problem["loc"])
                 if keys[:1] == ["output"]:
                     tree = _without(tree, keys, True)
+                # An unknown key hides nothing: the settings that are known still say which files to look at.
                 elif keys[:1] == ["data"] and problem["type"] != "extra_forbidden":
                     return None, False  # nothing is known of files whose settings are wrong
                 else:
                     tree = _without(tree, keys, problem["type"] == "missing")
         else:
+            # Without validation, since rules between settings may be broken; the files are looked at all the
+            # same.
             job = Job.model_construct(**{name: getattr(sections, name) for name in JobSections.model_fields})
             broken = [path for rule in disagreements(job) for path in rule.paths]
             return job, not any(path.startswith("data.") for path in broken)
@@ -348,6 +355,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _keys(location: tuple[int | str, ...]) -> list[str]:
     """Without the branches of unions, which pydantic names in the location; they are no keys of the
     user's."""
+    # Names that pydantic makes up for the members of a union; its documentation does not promise them.
     branches = ("literal[", "tuple[", "function-", "constrained-")
     keys = []
     for part, following in zip(location, (*location, 0)[1:], strict=True):

@@ -77,8 +77,10 @@ def _warn(source: str, old: str, new: str) -> None:
 def _renamed(tree: dict[str, Any], old: tuple[str, ...], renaming: Renaming, source: str) -> dict[str, Any]:
     if not _contains(tree, old):
         return tree
+    # Below ``search.space`` a setting is one key with dots in it, elsewhere a path of keys.
     in_space = old[0] == "search"
     new = (*old[:-1], renaming.new) if in_space else tuple(renaming.new.split("."))
+    # Which of the two is meant can't be known, and taking either would silently ignore the other.
     if _contains(tree, new):
         problem = f"{'.'.join(old)}: the former name of {'.'.join(new)}, which is given too. Remove it"
         raise ConfigError((problem,), source)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mmssl_dist.config.tree import JobSections
 
+# In the order of the pipeline; here, and not in ``storage``, since a rule below compares with them.
 STAGE_FOLDERS = ("dataset", "partitions", "training", "evaluation", "export")
 
 
@@ -31,6 +32,7 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
     """Every rule that ``job`` breaks."""
     yield from _split(job)
     yield from _folders(job)
+    # The most that an elastic job may grow to: it must not fail in the middle, when machines appear.
     workers, parts = job.scaling.most, job.partition.parts
     if workers > parts:
         yield Disagreement(
@@ -89,12 +91,14 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
 
 def _split(job: JobSections) -> Iterator[Disagreement]:
     split, columns, layout = job.data.split, job.data.columns, job.data.layout
+    # Almost always a slip; the graph would connect every node with itself alone, and train on nothing.
     if columns.user == columns.item and layout != "mmssl":
         yield Disagreement(
             ("data.columns.item", "data.columns.user"),
             f"found {columns.item!r}; data.columns.user is the same column. Name the column with "
             "the item's id",
         )
+    # Only these two read the shares; with the others a job may leave any numbers there.
     if split.method in ("ratio", "temporal") and split.validation + split.test >= 1.0:
         yield Disagreement(
             ("data.split.test", "data.split.validation", "data.split.method"),

@@ -62,6 +62,8 @@ class Space(Section):
     def extremes(self) -> Iterator[Any]:
         """Values that the schema has to take, so that it takes all: every one where they are few, else the
         ends."""
+        # A rule may allow some whole numbers of a range only, such as divisors; of intervals of numbers rules
+        # know bounds alone.
         if self.int is not None and self.int[1] - self.int[0] < _MOST_LISTED:
             yield from range(self.int[0], self.int[1] + 1)
         else:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# Below 1, since a share of 1 leaves nothing for the rest: no training data, or no rows after dropout.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Rate = Annotated[float, Field(gt=0.0)]
@@ -37,6 +38,8 @@ Range = Annotated[tuple[Count, Count], BeforeValidator(as_tuple), AfterValidator
 class Section(BaseModel):
     """Frozen, strict about types, and without room for unknown keys."""
 
+    # Strict: YAML has types, and "yes" for a number or 1 for a switch is a mistake rather than a spelling.
+    # Without infinities, which YAML can write and which JSON, the form in which jobs travel, cannot.
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )

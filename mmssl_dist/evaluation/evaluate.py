@@ -190,6 +190,7 @@ def _users(
     exchange: Exchange,
     splits: Sequence[str],
 ) -> dict[str, UserMetrics]:
+    # Ranked once for all splits: masks are the same, so the lists are too.
     users = ranked_users(settings, graph, [graph.held_out[split] for split in splits], exchange)
     ranking = rank(
         settings=settings,

@@ -105,6 +105,7 @@ def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
     # float64: float32 sums of millions of users would lose the digits in which two models differ.
     gained = hits[:, : max(ks)].double()
     rank = torch.arange(1, max(ks) + 1, dtype=torch.float64, device=hits.device)
+    # In float64, so that sums over millions of users do not depend on their order in the digits shown.
     discount = 1.0 / torch.log2(rank + 1.0)
     ideal = discount.cumsum(0)
     hits = gained.cumsum(1)  # [B, K] hits up to each rank

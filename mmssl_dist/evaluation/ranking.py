@@ -128,6 +128,7 @@ def hits_of(nodes: Tensor, indptr: Tensor, held_out: Tensor) -> tuple[Tensor, Te
     positives = indptr.diff()
     users = torch.arange(len(positives), device=nodes.device)
     highest = max((int(ids.max()) for ids in (nodes, held_out) if ids.numel()), default=NO_NODE)
+    # Keys fit int64 as long as users times nodes stays below 2^63.
     span = highest + 2  # one key for each user and node, -1 included
     known = (users.repeat_interleave(positives) * span + held_out + 1).sort().values
     asked = users[:, None] * span + nodes + 1
@@ -149,6 +150,7 @@ def _item_blocks(items: Tensor, nodes: Tensor, item_block: int, exchange: Exchan
                     items.new_empty((stop - start, items.shape[1])), nodes.new_empty(stop - start)
                 )
             if exchange.world_size > 1:
+                # One block at a time: all items at once may not fit beside a worker's own rows.
                 dist.broadcast(block.rows, group=exchange.group, group_src=owner)
                 dist.broadcast(block.nodes, group=exchange.group, group_src=owner)
             yield block

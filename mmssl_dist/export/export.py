@@ -43,6 +43,7 @@ def export_partitions(
     Returns:
         records of the files written, by name below ``location``.
     """
+    # Once for all files; on a CPU it is the same memory.
     host_rows = rows.cpu().numpy()
     files: dict[str, FileRecord] = {}
     for part, (part_users, part_items) in zip(graph.parts, ids, strict=True):
@@ -91,6 +92,7 @@ def _write_exact_lists(
     first_user = 0
     for part, (part_users, _) in zip(graph.parts, ids, strict=True):
         mine = slice(first_user, first_user + len(part_users))
+        # Users of the ranking follow the partitions held, in the order in which ``graph.users`` has them.
         first_user = mine.stop
         lists = RankedIds(ranked.ids, ranked.index[mine])
         files |= dict(

@@ -71,6 +71,7 @@ def fetch_external_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> pa
     """
     route = exchange.route(nodes)
     asked = route.requested.cpu().numpy() + exchange.first
+    # searchsorted finds a slot for any number, hence the assertion that it is the node's own.
     slots = np.searchsorted(local.nodes, asked)
     assert np.array_equal(local.nodes[slots], asked), "asked for nodes without an id here"
     ids = local.ids.take(pa.array(slots))
@@ -78,6 +79,7 @@ def fetch_external_ids(nodes: Tensor, exchange: Exchange, local: LocalIds) -> pa
     # Dictionaries differ between workers, so indices into them mean nothing elsewhere.
     if isinstance(ids, pa.DictionaryArray):
         ids = ids.dictionary_decode()
+    # Extension types have no casts; their storage travels, and the type is put around it again.
     if isinstance(ids, pa.ExtensionArray):
         return pa.ExtensionArray.from_storage(ids.type, _fetch(route, exchange, ids.storage))
     return _fetch(route, exchange, ids)
@@ -100,6 +102,7 @@ def _carrier(type_: pa.DataType) -> pa.DataType:
         for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     ):
         return pa.large_binary()
+    # Arrow packs booleans eight to a byte, which can't be sliced row by row.
     if types.is_boolean(type_):
         return pa.uint8()
     if types.is_primitive(type_) or types.is_decimal(type_) or types.is_fixed_size_binary(type_):
@@ -114,6 +117,7 @@ def _carrier(type_: pa.DataType) -> pa.DataType:
 
 def _fetch_values(route: Route, exchange: Exchange, ids: pa.Array) -> pa.Array:
     width = ids.type.bit_width // 8
+    # Arrays taken from a slice share their parent's buffer, so their own values begin at the offset.
     rows = _bytes(ids.buffers()[1], ids.offset * width, len(ids) * width).reshape(len(ids), width)
     received = exchange.fetch(route, rows.to(route.requested.device))
     return pa.Array.from_buffers(ids.type, len(received), [None, _buffer(received)])

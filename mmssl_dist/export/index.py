@@ -40,6 +40,7 @@ def build_index(
     """
     import faiss
 
+    # A partition has several files, so their number is a bound; the parts themselves are numbered from 0.
     parts = [part for part in range(len(files)) if embeddings_file(part) in files]
     with tempfile.TemporaryDirectory(prefix="index-") as name:
         folder = Path(name)
@@ -72,6 +73,7 @@ def make_index(rows: np.ndarray, settings: Index) -> Any:
         index = faiss.IndexFlatIP(rows.shape[1])
     else:
         index = (_graph if index_type == "hnsw" else _cells)(faiss, rows, settings)
+    # In the order of the item embeddings, files in order: the position is the only link to an id.
     index.add(rows)
     return index
 
@@ -117,6 +119,7 @@ class Comparison:
         """
         if not len(self.queries):
             return 1.0
+        # Fewer than k where the cells looked into hold fewer items; FAISS fills up with -1.
         _, neighbours = index.search(self.queries, self.k)
         scores = np.where(
             neighbours >= 0, np.einsum("qd,qkd->qk", self.queries, self.rows[neighbours]), -np.inf
@@ -206,6 +209,7 @@ def _item_rows(
 def _some_users(export: Location, parts: list[int], users: int) -> np.ndarray:
     """Rows [about ``users``, D] of the first users of each partition; their order has nothing to do with
     taste."""
+    # From every partition, since a graph cut puts users of similar taste together.
     share = -(-users // len(parts))
     batches = []
     for part in parts:

@@ -101,6 +101,7 @@ def write_recommendations(
     def group(start: int, stop: int) -> pa.Table:
         index = ranked.index[start:stop]
         is_filled = index >= 0
+        # int32 holds the ends of a row group of 65,536 lists up to k = 32,767.
         ends = pa.array(np.concatenate([[0], is_filled.sum(1).cumsum()]), pa.int32())
         items = pa.ListArray.from_arrays(ends, ranked.ids.take(pa.array(index[is_filled])))
         values = pa.ListArray.from_arrays(ends, pa.array(scores[start:stop][is_filled], pa.float32()))

@@ -22,6 +22,7 @@ def require_facts(location: Location, manifest: Manifest) -> Manifest:
                 f"{location.url}/manifest.json: {name} is missing or invalid. "
                 "Re-run the stage that published it, with --force."
             )
+    # Names below the checkpoint are made by cutting its folder off; another file would keep its whole path.
     checkpoint = manifest.facts.get("checkpoint") if manifest.kind == "training" else None
     if checkpoint is not None and not all(file.startswith(f"{checkpoint}/") for file in manifest.files):
         raise ArtifactError(
@@ -35,6 +36,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
+    # ``type`` and not ``isinstance``: a bool is an int in Python, and JSON's true is no count.
     return type(value) is int and value >= 0
 
 
@@ -75,7 +77,10 @@ def _are_shares(value: object) -> bool:
 
 def _are_numbers(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(number, float) and isfinite(number) for number in value.values()
+        # json writes and reads NaN and Infinity, although JSON has neither; a balance of NaN passes every
+        # bound.
+        isinstance(number, float) and isfinite(number)
+        for number in value.values()
     )
 
 

@@ -43,8 +43,11 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
         address: of a Ray cluster; None means RAY_ADDRESS, or a Ray of this machine.
         job: its storage is tried too.
     """
+    # Cheapest first, so that much is known already when starting a Ray takes long or fails.
     yield Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in PACKAGES:
+        # Bound as a default argument: a closure would look the name up when it is called, after the loop
+        # moved on.
         yield _check(package, lambda package=package: version(package))  # type: ignore[misc]
     yield _check("dgl", _dgl)
     yield _check("devices", _devices)
@@ -72,6 +75,7 @@ def _dgl() -> str:
     from mmssl_dist.graph.dgl_door import dgl
 
     graph = dgl.graph((torch.tensor([1, 2]), torch.tensor([0, 0])), num_nodes=3)
+    # A draw, and not only the import: a library that does not fit fails at its first use.
     sampled = dgl.sampling.sample_neighbors(graph, torch.tensor([0]), 1)
     if sampled.num_edges() != 1:
         raise InputError(

@@ -74,6 +74,7 @@ def find_earlier_run(job: Job) -> EarlierRun:
             "a training starts from the output of a trained run",
             _REMEDY,
         )
+    # Its best checkpoint, not its last: what a run published is what its metrics are of.
     checkpoint, published = checkpoint_of(folder, training)
     return EarlierRun(folder, partitions, published, checkpoint)
 
@@ -99,6 +100,8 @@ def check_start(job: Job) -> None:
 
 def warn_of_overlap(job: Job) -> None:
     """Warn where the earlier run may have been trained on what this one holds out."""
+    # A random split is drawn anew over all interactions, so what was training data there may be test data
+    # here.
     if job.training.start_from is not None and job.data.split.method == "ratio":
         _logger.warning(
             "the split of this run is random: interactions that it holds out may have trained %s, and "

@@ -26,6 +26,7 @@ def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecor
         "k": job.export.k,
         "bytes": sum(record.bytes for record in files.values()),
         "index": index,
+        # Lookups read both, and refuse an export whose partitions have been made again.
         "partitions": partitions.fingerprint,
         "dimension": job.model.dimension,
         "fold_in": {

@@ -57,6 +57,7 @@ class FailurePolicy:
         """
         faults = []
         for rank, error in sorted(failures.items()):
+            # Ours first: an error of this project says by its class whether a restart can help.
             known = find_known(error) or self._of_upload(error)
             if isinstance(known, StorageFault):
                 faults.append(known)
@@ -87,6 +88,7 @@ class FailurePolicy:
 def worker_error(rank: int, error: BaseException) -> WorkerError:
     """The error to show for what worker ``rank`` raised; keeps the worker's traceback as a note."""
     shown = WorkerError(f"worker {rank} failed: {describe(error)}")
+    # Tracebacks do not survive pickling; the worker has put its own into a note.
     for note in getattr(error, "__notes__", ()):
         shown.add_note(note)
     return shown

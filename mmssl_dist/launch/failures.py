@@ -19,6 +19,8 @@ class EndOnPermanentFailure(UserCallback):  # type: ignore[misc]
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
         """Called by Ray Train when the workers have reported."""
+        # A report means that storage answered since the last failure, so its next silence is a first one
+        # again.
         self.policy.progress()
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
@@ -28,6 +30,7 @@ class EndOnPermanentFailure(UserCallback):  # type: ignore[misc]
 
 def unwrap(error: TrainingFailedError, stage: str) -> MmsslError:
     """The one error to show out of Ray Train's wrapping."""
+    # The controller wraps what a callback raised, and ours raises on purpose to end the run.
     inner = error.controller_failure if isinstance(error, ControllerError) else error
     known = find_known(inner)
     if known is not None:

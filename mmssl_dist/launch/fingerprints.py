@@ -7,6 +7,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import NEUTRAL_TRAINING
 from mmssl_dist.storage import Manifest, RunFolder, fingerprint
 
+# Increased when the same settings and inputs give another artifact; older ones are then made again.
 _FORMAT = 1
 _EXPORT_FORMAT = 4  # since 4: whether items have feature columns
 _EVALUATION_FORMAT = 3  # since 3: contributions of the modalities
@@ -20,6 +21,7 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
 
     W is left out, so a training may resume with another number of workers.
     """
+    # Nothing at all for jobs without, so that the fingerprints of trainings made before the setting stay.
     start = () if job.training.start_from is None else (_start_of(job),)
     return fingerprint(
         "training",
@@ -50,6 +52,7 @@ def _start_of(job: Job) -> list[str]:
 
 def run_name(job: Job, partitions: Manifest) -> str:
     """Name of the run's folder: equal for equal trainings, so that a training resumes its earlier start."""
+    # Twelve digits, 48 bits: enough to tell the runs below one output apart, and short in listings.
     return f"run-{training_fingerprint(job, partitions)[:12]}"
 
 

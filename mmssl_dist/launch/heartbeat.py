@@ -14,6 +14,7 @@ from torch._C._distributed_c10d import Store
 from mmssl_dist.exchange.worker import Worker
 
 _BEAT_SECONDS = 1.0
+# Ten beats: a worker that is swapping or compiling may miss some, and must not be taken for dead.
 _SILENT_SECONDS = 10.0
 _KEY = "mmssl/pulse"
 
@@ -47,6 +48,7 @@ def heartbeat(worker: Worker, store: Store) -> Iterator[None]:
                 return
             count += 1
 
+    # A daemon, so that a thread blocked in a call to the store does not keep the process from ending.
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
@@ -79,6 +81,7 @@ def silent_workers(store: Store, worker: Worker) -> Sequence[int]:
         return {rank: store.get(key) if store.check([key]) else b"" for rank, key in keys.items()}
 
     try:
+        # Two readings instead of times of beats: clocks of machines differ, counters that stand still do not.
         before = beats()
         time.sleep(_SILENT_SECONDS)
         after = beats()

@@ -71,10 +71,12 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     Raises:
         InputError: a value cannot be used, or the values do not make a dataset; all problems of all files.
     """
+    # Sizes on disk: compressed text may be ten times as large in memory, which still fits.
     whole = sum(file.size for file in files.of_dataset()) <= WHOLE_BYTES
     sources = open_sources(job.data, files, whole)
     problems = Problems()
     seen = _InputTotals()
+    # File by file, so that one bad file does not hide the problems of the next.
     for number in range(len(sources.interactions.files)):
         problems.attempt(partial(_read_interactions, sources.interactions, number, whole, seen))
     for modality, source in sources.features.items():
@@ -159,6 +161,7 @@ def _facts_of_dataset(job: Job, sources: Sources) -> dict[str, Any]:
     try:
         rows = numbered_rows(job, sources.interactions, sources.features, local_numbers)
     except TaskFailure as failure:
+        # In a task of Ray Data the wrapper survives pickling; here nothing has to travel.
         raise failure.cause from failure
     facts = dataset_facts(job, sources.interactions, sources.features, rows)
     require_nodes(job.partition.parts, facts["users"], facts["items"])

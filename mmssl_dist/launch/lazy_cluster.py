@@ -111,6 +111,7 @@ def not_needed() -> LazyCluster:
     """For lookups, which run nothing."""
 
     def refuse() -> Cluster:
+        # An assertion, as only a change of this code can lead here.
         raise AssertionError("a lookup connects to no cluster")
 
     return LazyCluster(refuse)

@@ -29,11 +29,13 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
     hold another split by the time that somebody compares the run.
     """
     location = RunFolder.of(job).evaluation.location
+    # Before the workers are asked for: from here on the old metrics do not look current, however this ends.
     begin(location)
     workers = cluster.workers(job, "evaluate")
     checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
     function = partial(_evaluate, checkpoint=checkpoint, training=manifest)
     returned = workers.run(function, stage="evaluate")
+    # Sums over all workers, so the same on each of them.
     metrics = returned[0]["metrics"]
     files = _files(worker["files"] for worker in returned)
     files[METRICS] = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())

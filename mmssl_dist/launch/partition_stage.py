@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def run_partitioning(cluster: LazyCluster, job: Job, dataset: Manifest) -> Manifest:
     """Partition the dataset of ``job`` and publish the result; resumes where an earlier start was lost."""
+    # Left from a stage before, they may hold the CPUs that partitioning waits for.
     cluster.release_workers()
     connected = cluster.connect()
     workers = partition_workers(job)
@@ -32,6 +33,7 @@ def run_partitioning(cluster: LazyCluster, job: Job, dataset: Manifest) -> Manif
         group.run(partial(write_parts, dataset=dataset), "partition")
     finally:
         group.close()
+    # In the driver, once all have written: the manifest is what makes the artifact exist.
     return publish_partitions(job, dataset)
 
 

@@ -30,6 +30,7 @@ def resolved(job: Job) -> Job:
     """The job with local paths made absolute: workers have working directories of their own."""
     data = job.data.model_copy(update={"path": absolute(job.data.path)})
     tracking = job.tracking
+    # A URI has a colon; anything else is a folder, which a worker would look for in its own directory.
     if tracking.mlflow is not None and ":" not in tracking.mlflow:
         tracking = tracking.model_copy(update={"mlflow": absolute(tracking.mlflow)})
     training = job.training
@@ -113,6 +114,7 @@ def check_output(job: Job) -> None:
     """
     folder = RunFolder.of(job).root
     probe = folder / f".probe-{uuid.uuid4().hex}"
+    # Random, so that an object left by somebody else, or by a cache on the way, is not taken for ours.
     content = uuid.uuid4().bytes * 256  # pyarrow cannot show a refusal longer than what it asked for
     if folder.is_local:
         _try_local(job.output, probe, content)
@@ -142,6 +144,8 @@ def check_output_folder(job: Job) -> None:
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
         raise _unwritable(job.output, "Not a directory")
+    # By access and not by writing, since validate must leave no trace; mounts that refuse writes in spite of
+    # their permissions show later.
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _unwritable(job.output, "Permission denied")
 

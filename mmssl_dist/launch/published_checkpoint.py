@@ -33,6 +33,7 @@ def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRe
     manifest = require_manifest(folder, "checkpoint", "train")
     require_whole(folder, manifest)
     require_intact(folder, manifest)
+    # The checkpoint's own manifest is a file of the artifact too, though it can't list itself.
     records = {**manifest.files, MANIFEST: (folder / MANIFEST).record()}
     prefix = folder.path.removeprefix(artifact.path).strip("/")
     return {f"{prefix}/{name}": record for name, record in records.items()}

@@ -128,6 +128,7 @@ class RaySession:
         if latest is None:
             return ()
         run, name = self.run.storage / self.run.name, PurePosixPath(latest.path).name
+        # All of them, as the latest may be damaged: whoever resumes then takes the one before.
         folders = {run.relative(info).split("/")[0] for info in run.files()}
         older = sorted((f for f in folders if fnmatch(f, _CHECKPOINTS) and f < name), reverse=True)
         return [run / folder for folder in (name, *older)]
@@ -140,6 +141,7 @@ class RaySession:
             request = 2
         elif self.rank == 0 and now - self._looked >= _NOTICE_SECONDS:
             request = 1
+        # Every worker asks at every step: a checkpoint is collective, and clocks of workers differ.
         agreed = agree(request)
         if agreed != 1:
             return agreed == 2
@@ -261,6 +263,7 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
     """Runs in each worker; returns every worker's result, by rank."""
     job = Job.model_validate_json(config["job"])
     context = ray.train.get_context()
+    # Asked of Ray Train at every start, as an elastic group may come back with other ranks and another size.
     rank, size = context.get_world_rank(), context.get_world_size()
     worker = Worker(
         rank=rank, world_size=size, device=get_device(), cache=downloads_folder(), group=dist.group.WORLD
@@ -274,5 +277,6 @@ def _enter(config: dict[str, Any]) -> tuple[Any, ...]:
             error.add_note(f"In worker {worker.rank}:\n{traceback.format_exc()}")  # tracebacks don't travel
             raise
     gathered: list[Any] = [None] * worker.world_size
+    # Ray Train hands back the result of rank 0 alone, so it has to have the others' by then.
     dist.all_gather_object(gathered, returned)
     return tuple(gathered)

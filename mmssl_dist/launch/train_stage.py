@@ -72,6 +72,8 @@ def run_training(
         format_report=format_report,
     )
     tracking = TrackingCallback(job, name, cluster.relay)
+    # Checkpoints of this run's earlier starts are among the outcome's, so the best may be older than this
+    # start.
     outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=[tracking])
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary = outcome.returned[0]
@@ -115,6 +117,7 @@ def check_memory(job: Job, partitions: Manifest) -> None:
     plan = plan_resources(job, sizes_of_partitions(partitions), Assumptions())
     if job.scaling.memory_gb is not None:
         require_room(plan, job.scaling.memory_gb * 1e9, "scaling.memory_gb")
+    # Where machines are yet to come nothing is known of their memory, and a guess would refuse good jobs.
     elif not grows() and (total := memory_found()):
         require_room(plan, total / job.scaling.fewest, "the memory Ray finds")
 
@@ -142,6 +145,7 @@ def _best_whole(
 def _best_first(outcome: Outcome[Any], metric: str) -> list[Checkpoint]:
     """The validated checkpoints by falling metric; among equals the earliest first, as early stopping
     counts."""
+    # A checkpoint within an epoch has no metrics; -inf stands in, see ``run_workers.retention``.
     validated = [c for c in outcome.checkpoints if c.metrics[metric] > -math.inf]
     return sorted(validated, key=lambda c: -order_key(c.metrics[metric], c.metrics["epoch"]))
 

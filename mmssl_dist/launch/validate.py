@@ -27,6 +27,7 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
     problems = Problems()
     if examined.problems:
         problems.errors.append(ConfigError(examined.problems, str(path)))
+    # Nothing is known of the files then, and the YAML's problems alone are worth showing.
     if examined.job is None:
         problems.raise_all(str(path))
     assert examined.job is not None
@@ -39,6 +40,7 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
     if files is not None:
         # A file without a header is named by ``check_headers``
         job = Problems().attempt(partial(with_labelled_split, job, files.interactions)) or job
+        # Values are read by columns and types: with a wrong header their problems would all be the header's.
         headers_hold = problems.passes(partial(check_headers, job, files))
         if headers_hold and not examined.problems:
             overview = problems.attempt(partial(check_values, job, files))

@@ -30,6 +30,7 @@ def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OU
     folder = RunFolder.of(job).partitions
     manifest = folder.require()
     book = read_book(manifest)
+    # Unpropagated features are as large as the propagated ones, and only these models read them in training.
     own_features = job.model.feature_columns > 0
     partitions = [
         load_partition(
@@ -59,6 +60,7 @@ def item_features(
     folder = RunFolder.of(job).partitions
     manifest = folder.require()
 
+    # A generator, since all features of a worker may be many times its rows.
     def of(modality: str) -> Iterator[np.ndarray]:
         return (
             load_features(folder.location, manifest, part=part, modality=modality, cache=worker.cache)

@@ -64,6 +64,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     graph = load_local_graph(job, worker, (VALIDATION,))
     exchange = graph.exchange(worker, job.training.wire)
     group = _group_for_sampling(worker, job.training.timeout_seconds)
+    # A second exchange over the same nodes: collectives of two threads on one group would pair up at random.
     sampler = Exchange(group, graph.book.worker_bounds(worker.world_size), worker.rank)
 
     def validate(state: TrainingState) -> dict[str, float]:

@@ -97,6 +97,8 @@ class WorkerGroup:
             MmsslError: as a worker raised it; or there was no room for the workers.
             WorkerError: a worker raised something else, or workers died too often.
         """
+        # Without a storage: these stages upload nothing through Ray, and their own errors of storage are
+        # known.
         policy = FailurePolicy(stage)
         left = self.job.training.max_failures
         while True:
@@ -127,6 +129,7 @@ class WorkerGroup:
     def close(self) -> None:
         """End the workers and free their resources."""
         for member in self._members:
+            # Killed, not asked: a member may be blocked in a collective that will never end.
             ray.kill(member)
         if self._placement is not None:
             remove_placement_group(self._placement)
@@ -179,6 +182,8 @@ class StageWorker:
         """Of this process, with a port that was free just now."""
         with socket.socket() as probe:
             probe.bind(("", 0))
+            # Another process may take the port in between; the stage then fails and is repeated on new
+            # workers.
             return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
 
     def work(self, job_text: str, function: GroupFunction[Any], address: str, timeout: int) -> Any:
