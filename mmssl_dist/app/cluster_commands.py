@@ -45,7 +45,7 @@ def submit(
     from mmssl_dist.cluster.submit import Submission
     from mmssl_dist.cluster.submit import submit as submit_job
 
-    flags = tuple(name for name, given in (("--force", force), ("--debug", debug)) if given)
+    flags = tuple(name for name, is_set in (("--force", force), ("--debug", debug)) if is_set)
     status = submit_job(Submission(job_file, tuple(overrides or ()), flags, image), address, typer.echo)
     raise typer.Exit(status)
 

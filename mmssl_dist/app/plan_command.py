@@ -65,6 +65,7 @@ def plan(
     else:
         sizes = _published_sizes(job)
     gigabytes = memory or job.scaling.memory_gb
+    # Without a figure the plan answers for this machine with all workers on it, which is how most begin.
     limit = machine_memory() / job.scaling.fewest if gigabytes is None else gigabytes * GIGA
     assumptions = Assumptions(limit, bandwidth * GIGA, price)
     speed = None

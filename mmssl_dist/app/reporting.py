@@ -55,6 +55,7 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
+        # Inside the handler's lifetime, so that what is logged while the command ends is still shown.
         with terminable(note):
             yield
     except MmsslError as error:
@@ -68,6 +69,7 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
         raise typer.Exit(EXIT_TERMINATED) from error
     except typer.Exit:
         raise
+    # Last resort: users get one line, and a traceback only where they ask for it.
     except Exception as error:
         text = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
         _show_failure(error, f"{text} (run with --debug for the traceback)", debug)

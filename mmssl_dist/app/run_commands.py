@@ -62,7 +62,7 @@ def recommend(
     """
     from mmssl_dist.serving.run import open_run
 
-    if sum(given is not None for given in (user, item, users)) != 1 or (users is None) != (to is None):
+    if sum(option is not None for option in (user, item, users)) != 1 or (users is None) != (to is None):
         raise InputError(
             "options",
             "another combination of --user, --item, --users and --to",

@@ -105,6 +105,7 @@ def _moved(
     result = dict(tree)
     node = result
     for key in old[:-1]:
+        # Copied on the way down: the caller's tree is not changed.
         node[key] = dict(node[key])
         node = node[key]
     value = convert(node.pop(old[-1]))

@@ -30,6 +30,7 @@ def prepare(job: Job, raw: RawFiles) -> Manifest:
         InputError: a raw file has a bad value, an interaction names an unknown item, a split is
             empty.
     """
+    # Before anything is read: a file that changes meanwhile then makes the dataset out of date, not wrong.
     inputs = dataset_fingerprint(job, raw)
     sources = open_sources(job.data, raw)
     interactions, features = sources.interactions, sources.features

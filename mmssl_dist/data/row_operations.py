@@ -57,6 +57,7 @@ def guarded(function: Batch) -> Batch:
             result = function(batch)
         except MmsslError as error:
             raise TaskFailure(error) from error
+        # A generator raises when it is read, long after this call has returned.
         return _guarded_items(result) if isinstance(result, GeneratorType) else result
 
     return call

@@ -1,4 +1,4 @@
-"""Ray Data as this room uses it: quiet, and with errors that reach the caller as they were raised."""
+"""Ray Data as this package uses it: quiet, and with errors that reach the caller as they were raised."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
     shuffle, seconds that only pay off when there is much to shuffle. The results are the same.
     """
     context, logger = DataContext.get_current(), logging.getLogger("ray.data")
+    # The context is one for the whole process, which may use Ray Data for something else afterwards.
     before = (context.enable_progress_bars, context.raise_original_map_exception, context.shuffle_strategy)
     level = logger.level
     context.enable_progress_bars = False

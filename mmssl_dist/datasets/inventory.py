@@ -160,14 +160,16 @@ def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, st
     files = [expand(root, name, "FOLDER", _READ)[0] for name in names]
     # Headers on S3 are a matter of waiting, one request a file.
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(_column_names, files))
-    readable = [(name, file) for name, file, columns in zip(names, files, found, strict=True) if columns]
-    for name, file, columns in zip(names, files, found, strict=True):
+        columns_of_files = list(pool.map(_column_names, files))
+    readable = [
+        (name, file) for name, file, columns in zip(names, files, columns_of_files, strict=True) if columns
+    ]
+    for name, file, columns in zip(names, files, columns_of_files, strict=True):
         if not columns:
             unusable[name] = _reason(file)
     formats = {next(suffix for suffix in _READ if name.endswith(suffix)) for name in names}
     # One table only if every file agrees; a file that differs may be what somebody forgot to move away.
-    if len(readable) == len(files) > 1 and len(set(found)) == 1 and len(formats) == 1:
+    if len(readable) == len(files) > 1 and len(set(columns_of_files)) == 1 and len(formats) == 1:
         return _table(whole, tuple(files), unusable)
     return [table for name, file in readable for table in _table(name, (file,), unusable)]
 
@@ -264,7 +266,7 @@ def _images(names: Iterable[str]) -> list[ImageFolder]:
         path = PurePosixPath(name)
         if path.suffix in IMAGE_SUFFIXES:
             stems.setdefault(str(path.with_name(f"{{item}}{path.suffix}")), []).append(path.stem)
-    return [ImageFolder(pattern, tuple(found)) for pattern, found in stems.items()]
+    return [ImageFolder(pattern, tuple(columns_of_files)) for pattern, columns_of_files in stems.items()]
 
 
 def _raise_faults(error: InputError) -> None:

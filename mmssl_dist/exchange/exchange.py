@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmssl_dist.exchange.room import HEAD, Room
+from mmssl_dist.exchange.expected_counts import HEAD, ExpectedCounts
 from mmssl_dist.exchange.with_gradients import GatherTogether, Send, SendTogether, SplitSizes
 
 _MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
@@ -92,8 +92,9 @@ class Exchange:
         self.wire_dtype = wire_dtype
         self.group, self.rank, self.world_size = group, rank, len(bounds) - 1
         self.traffic = Traffic()
-        self._rooms: dict[str, Room] = {}
+        self._expected: dict[str, ExpectedCounts] = {}
         self.bounds = torch.from_numpy(np.ascontiguousarray(bounds, dtype=np.int64))
+        # Else every collective below would quietly use the default group.
         if self.world_size > 1 and group is None:
             raise ValueError(f"{self.world_size} workers need a process group")
 
@@ -130,8 +131,10 @@ class Exchange:
         self.traffic.local_rows += counts[self.rank]
         wanted = ids.to(self.wire)
         if series is not None:
-            room = self._rooms.setdefault(series, Room([0] * self.world_size, [0] * self.world_size))
-            requested, requested_counts, announced = self._with_counts(wanted, counts, announce, room)
+            expected = self._expected.setdefault(
+                series, ExpectedCounts([0] * self.world_size, [0] * self.world_size)
+            )
+            requested, requested_counts, announced = self._with_counts(wanted, counts, announce, expected)
         else:
             numbers = torch.tensor([[count, announce] for count in counts], device=self.device)
             ones = (1,) * self.world_size
@@ -296,21 +299,21 @@ class Exchange:
         return tuple(results)
 
     def _with_counts(
-        self, ids: Tensor, counts: Sequence[int], announce: int, room: Room
+        self, ids: Tensor, counts: Sequence[int], announce: int, expected: ExpectedCounts
     ) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
         """``ids`` to their owners behind their number and ``announce``, filled up to the size that both ends
         expect; what is beyond it goes from end to end. Returns what arrives, of each worker how much, and its
         ``announce``."""
         pieces = [piece.to(self.device) for piece in torch.split(ids, list(counts))]
-        message = torch.cat([room.filled(peer, piece, announce) for peer, piece in enumerate(pieces)])
-        received = self.all_to_all(message, room.sizes(room.to), room.sizes(room.of))
-        arrived = torch.split(received, room.sizes(room.of))
+        message = torch.cat([expected.filled(peer, piece, announce) for peer, piece in enumerate(pieces)])
+        received = self.all_to_all(message, expected.sizes(expected.to), expected.sizes(expected.of))
+        arrived = torch.split(received, expected.sizes(expected.of))
         heads = torch.stack([piece[:HEAD] for piece in arrived]).tolist()
         requested_counts, announced = map(tuple, zip(*heads, strict=True))
-        rest = [piece[size:] for piece, size in zip(pieces, room.to, strict=True)]
+        rest = [piece[size:] for piece, size in zip(pieces, expected.to, strict=True)]
         late = [
             ids.new_empty(max(count - size, 0), device=self.device)
-            for count, size in zip(requested_counts, room.of, strict=True)
+            for count, size in zip(requested_counts, expected.of, strict=True)
         ]
         late[self.rank] = rest[self.rank]  # what stays here is never sent
         with self._timed():
@@ -321,7 +324,7 @@ class Exchange:
             for head, tail, count in zip(arrived, late, requested_counts, strict=True)
             for piece in (head[HEAD : HEAD + count], tail)
         ]
-        room.grow(counts, requested_counts, but=self.rank)
+        expected.grow(counts, requested_counts, but=self.rank)
         return torch.cat(whole).to(ids.device), requested_counts, announced
 
     def _in_slices(

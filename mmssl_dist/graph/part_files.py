@@ -33,6 +33,7 @@ class PartFiles:
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def array(self, name: str, array: np.ndarray) -> None:
+        """Write an array of the part."""
         path = f"{names.part_folder(self.part)}/{name}"
         self.files[path] = (self.location / path).write_array(array)
 
@@ -42,13 +43,14 @@ class PartFiles:
         self.files[path] = (self.location / path).write_rows(shape, np.dtype(np.float32), pieces)
 
     def table(self, name: str, table: pa.Table) -> None:
+        """Write a table of the part."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         path = f"{names.part_folder(self.part)}/{name}"
         self.files[path] = (self.location / path).write_bytes(sink.getvalue())
 
     def whole(self, name: str, array: np.ndarray) -> None:
-        """A file that is no part's."""
+        """Write a file of the whole artifact."""
         self.files[name] = (self.location / name).write_array(array)
 
 
@@ -62,6 +64,7 @@ class Progress:
     def step(self, name: str, part: int) -> Manifest | None:
         """The manifest of a step's part; None where it is not published."""
         manifest = read_manifest(self._folder(name, part), names.KIND)
+        # Steps of other settings may be left from an earlier job in the same output.
         return manifest if manifest is not None and manifest.fingerprint == self.fingerprint else None
 
     def done(self, exchange: Exchange, name: str, parts: range) -> bool:

@@ -84,6 +84,7 @@ def transpose(
     ends = torch.empty(num_source + 1, dtype=torch.int32)
     rows, weights = torch.empty_like(source), torch.empty_like(weight)
     arrays = [x.contiguous().numpy() for x in (indptr, source, weight)]
+    # Checked inside the kernel: a position out of range would write beyond the arrays.
     if _turn(*arrays, ends.numpy(), rows.numpy(), weights.numpy()):
         raise MmsslError(f"A block's source position is outside of 0 to {num_source - 1}.")
     return ends, rows, weights
@@ -93,6 +94,7 @@ def transpose_plain(
     indptr: Tensor, source: Tensor, weight: Tensor, num_source: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``transpose`` in torch: a stable sort by column."""
+    # Stable, so that edges of one column stay in the order of their rows, as the compiled one leaves them.
     columns, order = torch.sort(source, stable=True)
     device, count = source.device, len(indptr) - 1
     rows = torch.repeat_interleave(

@@ -68,6 +68,7 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, node_ids: Tensor, key: int, rate: float) -> Tensor:
+        # Not the mask: drawing it again costs less than keeping a byte for every element of every step.
         ctx.save_for_backward(node_ids)
         ctx.draw = (key, rate)
         return _masked(rows, node_ids, key, rate)
@@ -83,6 +84,7 @@ def _masked(rows: Tensor, node_ids: Tensor, key: int, rate: float) -> Tensor:
         return dropout_plain(rows, node_ids, key, rate)
     values, ids = rows.detach().contiguous().numpy(), node_ids.contiguous().numpy()
     out = torch.empty(rows.shape)
+    # Inverted dropout: rows keep their mean, so evaluation needs no factor.
     scale = 1.0 / (1.0 - rate)
     _pieces(
         len(rows), rows.shape[1], lambda a, b: _mask(_word(key), rate, scale, ids, values, out.numpy(), a, b)

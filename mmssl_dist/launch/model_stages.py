@@ -50,6 +50,7 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     """Publish rows and lists of the published checkpoint, written by the workers, and the index, by one
     task."""
     begin(RunFolder.of(job).export.location)
+    # The same processes as in evaluate, where it has just run: they have torch and the files of the graph.
     workers = cluster.workers(job, "export")
     checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
     returned = workers.run(partial(_export, checkpoint=checkpoint, training=manifest), stage="export")

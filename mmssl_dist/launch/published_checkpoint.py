@@ -31,6 +31,7 @@ def checkpoint_records(artifact: Location, folder: Location) -> dict[str, FileRe
         ArtifactError: a file is missing or differs from its manifest.
     """
     manifest = require_manifest(folder, "checkpoint", "train")
+    # Sizes first: a missing file is found without hashing the others.
     require_whole(folder, manifest)
     require_intact(folder, manifest)
     # The checkpoint's own manifest is a file of the artifact too, though it can't list itself.

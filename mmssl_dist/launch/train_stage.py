@@ -126,6 +126,7 @@ def _best_whole(
     cluster: Cluster, outcome: Outcome[Any], metric: str, location: Location
 ) -> tuple[Checkpoint, dict[str, FileRecord]]:
     """The best kept checkpoint whose files are undamaged, and their records."""
+    # In a task, not in the driver: the driver may be far from the storage, and hashing reads everything.
     for checkpoint in _best_first(outcome, metric):
         try:
             return checkpoint, cluster.run_task(

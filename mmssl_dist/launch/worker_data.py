@@ -32,6 +32,7 @@ def load_local_graph(job: Job, worker: Worker, held_out: Sequence[str] = HELD_OU
     book = read_book(manifest)
     # Unpropagated features are as large as the propagated ones, and only these models read them in training.
     own_features = job.model.feature_columns > 0
+    # Its own partitions alone: what a worker holds must not grow with those of others.
     partitions = [
         load_partition(
             folder.location,

@@ -246,11 +246,11 @@ def _cold(metrics: Mapping[str, Any], partitions: Mapping[str, Any]) -> str:
     for split, means in metrics.get("cold", {}).items():
         values = (f"{means[name]:.4f}" for name in means if "@" in name)
         lines.append((split, *values, count(means["users"]), count(means["items"])))
-    said = f"<p>{count(partitions['cold_items'])} items have no training interactions (cold).</p>"
+    note = f"<p>{count(partitions['cold_items'])} items have no training interactions (cold).</p>"
     if not lines:
-        return said
+        return note
     names = [name for name in next(iter(metrics["cold"].values())) if "@" in name]
-    return said + _table(("cold items ranked among themselves", *names, "users", "items"), lines)
+    return note + _table(("cold items ranked among themselves", *names, "users", "items"), lines)
 
 
 def _contributions(metrics: Mapping[str, Any], k: int) -> str:
@@ -308,9 +308,9 @@ def _examples(lists: ListQuality, labels: ItemLabels) -> str:
     missing = ", ".join(
         f"{count(items)} {reason}" for reason, items in sorted(labels.images.left_out.items())
     )
-    said = f" Items without an image: {escape(missing)}." if missing else ""
+    note = f" Items without an image: {escape(missing)}." if missing else ""
     return (
-        f"<p>Green: in the held-out test items.{said}</p><table "
+        f"<p>Green: in the held-out test items.{note}</p><table "
         'class="samples"><tr><th>user</th><th>history</th>'
         f"<th>recommended, best first</th></tr>{rows}</table>"
     )

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
 
 def key(*parts: int) -> int:
     """A 63-bit key from any integers (seed, epoch, step, partition, purpose, ...); their order counts."""
+    # The number of parts goes in first, so that (1,) and (1, 0) are different keys.
     state = mix_word(len(parts))
     for part in parts:
         state = mix_word(state ^ (int(part) & WORD))
@@ -57,4 +58,5 @@ def normal(key: int, *ids: Tensor) -> Tensor:
 
 def generator(key: int) -> np.random.Generator:
     """A numpy generator of its own for ``key``, for draws whose number is not known beforehand."""
+    # Philox takes the key as it is, so that the stream is a function of it alone.
     return np.random.Generator(np.random.Philox(key=key))

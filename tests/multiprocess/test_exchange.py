@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmssl_dist.exchange import exchange as module
-from mmssl_dist.exchange import room
+from mmssl_dist.exchange import expected_counts
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.lists import EMPTY, ModalityLists
 from mmssl_dist.sharding.topology import adjacency_from_pairs
@@ -234,9 +234,9 @@ def check_two_groups_at_once(rank: int, workers: int) -> None:
         raise failure
 
 
-def check_exact_rooms(rank: int, workers: int) -> int:
+def check_exact_counts(rank: int, workers: int) -> int:
     """Rooms without spare, so that ids are often beyond them, and messages between two ends in slices."""
-    room._SPARE, room._STEP = 1.0, 1
+    expected_counts._SPARE, expected_counts._STEP = 1.0, 1
     for seed in range(20):
         module._MESSAGE_BYTES = 20 if seed % 2 else 64_000_000
         check_series(Case(BOUNDS[workers][0], rank, seed))
@@ -244,8 +244,8 @@ def check_exact_rooms(rank: int, workers: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_ids_beyond_their_room(workers):
-    assert run_workers(workers, check_exact_rooms, workers) == [19] * workers
+def test_more_ids_than_expected(workers):
+    assert run_workers(workers, check_exact_counts, workers) == [19] * workers
 
 
 def check_slices(rank: int, workers: int) -> int:

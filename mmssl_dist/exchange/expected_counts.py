@@ -12,7 +12,7 @@ _SPARE, _STEP = 1.25, 64
 
 
 @dataclass
-class Room:
+class ExpectedCounts:
     """Ids that a message to each worker has room for, and one of each worker. Both ends learn the number of
     ids of every message, so they expect the same of the next one."""
 
@@ -27,13 +27,16 @@ class Room:
         """The message to ``peer``: as many of ``ids`` as there is room for."""
         message = ids.new_zeros(HEAD + self.to[peer])
         message[0], message[1] = len(ids), announce
+        # What does not fit goes in a second message, which the number in front announces.
         some = ids[: self.to[peer]]
         message[HEAD : HEAD + len(some)] = some
         return message
 
     def grow(self, sent: Sequence[int], received: Sequence[int], but: int) -> None:
         """Make room for such numbers of ids and some more; none for worker ``but``, this one itself."""
-        for room, counts in ((self.to, sent), (self.of, received)):
+        for expected, counts in ((self.to, sent), (self.of, received)):
             for peer, count in enumerate(counts):
                 if peer != but:
-                    room[peer] = max(room[peer], -(-int(count * _SPARE) // _STEP) * _STEP)
+                    # A quarter more and rounded up, so that counts that fluctuate a little do not outgrow it
+                    # every step.
+                    expected[peer] = max(expected[peer], -(-int(count * _SPARE) // _STEP) * _STEP)
