@@ -8,6 +8,8 @@ With z the rows that the ranking loss compares, L that loss and g the gradient o
 He et al., Adversarial Personalized Ranking (SIGIR 2018), do so with BPR; Tang et al., Adversarial Training
 Towards Robust Multimedia Recommender System (TKDE 2019), with BPR on items' features. They bound the step by
 a fixed length, this by the row's own: rows grow in training, and cosines do not see how long they are.
+Since the step is a constant, a longer row is moved less: with the softmax over cosines the term lengthens
+rows, those of frequent items most, and a ranking by dot products counts that like popularity.
 """
 
 # b pairs of this worker, n negatives of them or candidates of all workers, D width

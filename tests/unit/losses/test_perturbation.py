@@ -40,6 +40,17 @@ def test_the_step_is_a_constant():
     assert gradient.grad is None
 
 
+def test_the_term_lengthens_rows_although_the_softmax_sees_directions_alone():
+    loss, given = LOSSES["softmax"], rows("softmax")
+    value, gradients = with_gradients(loss, given)
+    plain = torch.autograd.grad(value, given)
+    by = RankedRows(*(0.1 * length(x) for x in given))
+    term = loss(*(moved(x, g, n) for x, g, n in zip(given, gradients, by, strict=True)))
+    for x, of_loss, of_term in zip(given, plain, torch.autograd.grad(term, given), strict=True):
+        assert (x * of_loss).sum(1).abs().max() < 1e-6
+        assert (x * of_term).sum(1).max() < 0  # a descent makes every row longer
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_known_gradients_are_those_of_the_loss(name):
     loss, inputs = LOSSES[name], rows(name)

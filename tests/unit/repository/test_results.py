@@ -105,11 +105,21 @@ def test_the_text_gives_the_measured_worth_of_the_lists() -> None:
     assert f"{gain:.4f}" in ACCURACY
 
 
+def test_the_paired_table_has_the_differences_of_the_results() -> None:
+    paired = json.loads((ROOT / "docs/results/adversarial.json").read_text())["paired"]
+    rows = json.loads((ROOT / "docs/results/adversarial_paired.json").read_text())["rows"]
+    for difference, row in zip(paired, rows, strict=True):
+        assert row[0] == f"{difference['data']}: {difference['experiment']}"
+        assert row[4].startswith(f"{difference['test recall@20']['difference']:+.4f} (")
+
+
 def test_the_readmes_give_the_measured_headline() -> None:
     rows = {
-        row["name"]: row for row in json.loads((ROOT / "docs/results/tiktok.json").read_text())["experiments"]
+        row["name"]: row
+        for name in ("tiktok", "adversarial")
+        for row in json.loads((ROOT / f"docs/results/{name}.json").read_text())["experiments"]
     }
-    headline = rows["headline"]["test recall@20"]
+    headline = rows["TikTok 256: final rows 0.2"]["test recall@20"]
     measured = {
         f"{headline['mean']:.4f}",
         f"{headline['standard error']:.4f}",
