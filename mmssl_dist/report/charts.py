@@ -12,31 +12,46 @@ _COLOURS = ("#3366cc", "#dc3912", "#109618", "#ff9900", "#990099", "#0099c6", "#
 _TICKS = 4
 
 
-def line_chart(title: str, x: Sequence[float], series: Mapping[str, Sequence[float]], x_label: str) -> str:
-    """One line per series over ``x``; values that are not finite are left out.
+def line_chart(
+    title: str,
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    x_label: str,
+    *,
+    chosen: float | None = None,
+    least_span: float = 0.0,
+) -> str:
+    """One line per series over ``x``; values that are not finite are left out. A point shows its value on
+    hover.
 
     Args:
         series: name -> as many values as ``x`` has.
+        chosen: an ``x`` to mark, if the chart reaches it.
+        least_span: of the vertical axis, as a share of the largest value, so that noise does not look like a
+            signal.
     """
     values = [value for line in series.values() for value in line if math.isfinite(value)]
     if not values:
         return ""
-    ticks = _ticks(*_span(values))
+    ticks = _ticks(*_widened(_span(values), least_span))
     low, high = ticks[0], ticks[-1]
     first, last = _span(x)
     parts = [_frame(title, ticks, x_label)]
     parts += [_label(_across(at, first, last), f"{at:g}") for at in _some(x)]
-    for index, line in enumerate(series.values()):
+    if chosen is not None and first <= chosen <= last:
+        parts.append(_mark(_across(chosen, first, last), f"chosen: {x_label} {chosen:g}"))
+    for index, (name, line) in enumerate(series.items()):
         colour = _COLOURS[index % len(_COLOURS)]
         points = [
-            (_across(at, first, last), _up(value, low, high))
+            (_across(at, first, last), _up(value, low, high), f"{name}, {x_label} {at:g}: {value:.4g}")
             for at, value in zip(x, line, strict=True)
             if math.isfinite(value)
         ]
-        path = " ".join(f"{across:.1f},{up:.1f}" for across, up in points)
+        path = " ".join(f"{across:.1f},{up:.1f}" for across, up, _ in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [
-            f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.5" fill="{colour}"/>' for across, up in points
+            f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.5" fill="{colour}">{_hover(text)}</circle>'
+            for across, up, text in points
         ]
     return _svg(title, parts) + (_legend(list(series)) if len(series) > 1 else "")
 
@@ -56,7 +71,8 @@ def bar_chart(
         left, top = _LEFT + step * (index + 0.15), _up(value, 0.0, ticks[-1])
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{step * 0.7:.1f}" '
-            f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}"/>'
+            f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="{_COLOURS[0]}">'
+            f"{_hover(f'{name}: {value:.4g}')}</rect>"
         )
         middle = left + step * 0.35
         parts.append(_label(middle, name))
@@ -77,6 +93,22 @@ def _frame(title: str, ticks: Sequence[float], x_label: str) -> str:
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     lines.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     return "".join(lines)
+
+
+def _mark(across: float, text: str) -> str:
+    ends = f'x1="{across:.1f}" x2="{across:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"'
+    return f'<line {ends} class="chosen">{_hover(text)}</line>'
+
+
+def _hover(text: str) -> str:
+    return f"<title>{escape(text)}</title>"
+
+
+def _widened(span: tuple[float, float], least: float) -> tuple[float, float]:
+    """The span, made at least this share of its largest value wide; values that are not negative stay so."""
+    low, high = span
+    missing = max(0.0, least * max(abs(low), abs(high)) - (high - low)) / 2
+    return (max(0.0, low - missing) if low >= 0 else low - missing), high + missing
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
 
 from mmssl_dist import __version__
+from mmssl_dist.config import Job
 from mmssl_dist.config.model_name import model_name
 from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.columns import TEST, VALIDATION
 from mmssl_dist.data.files import ITEM_PLACE, find_images, find_titles
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.errors import InputError
-from mmssl_dist.report.list_quality import measure_lists
-from mmssl_dist.report.page import ItemLabels, ReportContent, cutoff, page, stamp_of
+from mmssl_dist.evaluation.users import MODEL, POPULARITY
+from mmssl_dist.report.list_quality import UserExample, measure_lists
+from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, cutoff, page, stamp_of
+from mmssl_dist.report.paired import interval, resampled_means
+from mmssl_dist.report.progress import duration
 from mmssl_dist.report.same_model import read_run_job
+from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.serving.run import open_run
-from mmssl_dist.storage import RunFolder, fingerprint, open_location
+from mmssl_dist.storage import Location, RunFolder, StageFolder, fingerprint, open_location
+from mmssl_dist.storage.manifest import MANIFEST
 
 REPORT = "report.html"
-_FORMAT = 4  # since 4: the model's name, and reports of runs that are not finished
+_FORMAT = 5  # since 5: uplift over popularity, popularity's lists, data, contents
+_RESAMPLES, _FEWER_RESAMPLES, _MANY_USERS = 1000, 200, 200_000
 _LISTS = {"partitions", "export"}  # what the exported lists are read with
 _PACKAGES = ("torch", "ray", "dgl", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
 
@@ -63,9 +78,11 @@ def write_report(url: str, storage: Storage) -> str:
     lists, items = None, []
     if _LISTS <= manifests.keys():
         lists = measure_lists(open_run(url, storage), cutoff(metric))
-        items = [item for example in lists.examples for item in (*example.history, *example.recommended)]
+        items = [item for example in lists.examples for item in _items_of(example)]
     content = ReportContent(
-        title=output.url,
+        title=_name(output),
+        about=_about(job, facts, _finished(stage for stage in stages if stage.kind in manifests)),
+        uplift=_uplift(output, metric, facts.get("evaluation", {})),
         model=model_name(job),
         facts=facts,
         missing=[stage.command for stage in stages if stage.kind not in manifests],
@@ -77,6 +94,52 @@ def write_report(url: str, storage: Storage) -> str:
     )
     target.write_bytes(page(content).encode())
     return target.url
+
+
+def _name(output: Location) -> str:
+    """The last folder of a run's path, or the one above where that is just called output."""
+    parts = PurePosixPath(output.path).parts
+    return parts[-2] if parts[-1] == "output" and len(parts) > 1 else parts[-1]
+
+
+def _finished(stages: Iterable[StageFolder]) -> datetime | None:
+    """When the last of them was published; None where the storage does not say."""
+    times = ((stage.location / MANIFEST).info().mtime for stage in stages)
+    return max((time for time in times if time is not None), default=None)
+
+
+def _items_of(example: UserExample) -> tuple[Any, ...]:
+    return (*example.history, *example.recommended, *example.popular)
+
+
+def _about(job: Job, facts: Facts, published: datetime | None) -> str:
+    """The data set, when the run was finished, how long it trained, and with which version."""
+    parts = [f"data set {'/'.join(PurePosixPath(job.data.path).parts[-2:])}"]
+    if published is not None:
+        parts.append(f"{published:%Y-%m-%d}")
+    if "training" in facts:
+        history = facts["training"]["history"]
+        ends = pairwise([0, *(entry["epoch"] for entry in history)])
+        seconds = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))
+        seconds += sum(entry["validation_seconds"] for entry in history)
+        parts.append(f"trained for {duration(seconds)}")
+    return ", ".join((*parts, f"mmssl-dist {__version__}"))
+
+
+def _uplift(output: Location, metric: str, metrics: Mapping[str, Any]) -> Uplift | None:
+    """The metric of the model over that of popularity; None where the evaluation has no metrics of users."""
+    split = TEST if TEST in metrics else VALIDATION
+    try:
+        values = [read_users(output, metric, split, who).values for who in (MODEL, POPULARITY)]
+    except InputError:  # an evaluation of an earlier version, or none
+        return None
+    users = np.stack(values)
+    if not users[1].mean() > 0:
+        return None
+    resampled = resampled_means(users, _RESAMPLES if users.shape[1] <= _MANY_USERS else _FEWER_RESAMPLES)
+    ratios = resampled[:, 0] / np.maximum(resampled[:, 1], np.finfo(float).tiny)
+    low, high = interval(ratios - 1)
+    return Uplift(float(users[0].mean() / users[1].mean()) - 1, low, high)
 
 
 def _versions() -> dict[str, str]:

@@ -38,14 +38,16 @@ class Group:
 
 @dataclass(frozen=True)
 class UserExample:
-    """A user's training items and best new ones, external ids; ``hits``: which of the latter were held
-    out."""
+    """A user's training items, best new ones, and the most popular that they do not know, external ids;
+    ``hits`` and ``popular_hits``: which of the two lists were held out."""
 
     user: Any
     history: list[Any]
     known: int
     recommended: list[Any]
     hits: list[bool]
+    popular: list[Any]
+    popular_hits: list[bool]
 
 
 @dataclass(frozen=True)
@@ -163,16 +165,21 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[UserExample]:
     examples = []
+    by_popularity = np.argsort(-np.bincount(seen.items, minlength=len(run.items)), kind="stable")
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.users[row]), lists.items[row][:_SHOWN]
-        hits = np.isin(items, held_out.of(lists.users[row])).tolist()
+        wanted = held_out.of(lists.users[row])
+        popular = by_popularity[: len(history) + _SHOWN]
+        popular = popular[~np.isin(popular, history)][:_SHOWN]
         examples.append(
             UserExample(
                 user=lists.ids[row],
                 history=run.items.at(history[:_SHOWN]),
                 known=len(history),
                 recommended=run.items.at(items),
-                hits=hits,
+                hits=np.isin(items, wanted).tolist(),
+                popular=run.items.at(popular),
+                popular_hits=np.isin(popular, wanted).tolist(),
             )
         )
     return examples

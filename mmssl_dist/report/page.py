@@ -15,35 +15,15 @@ from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.list_quality import Group, ListQuality, UserExample
 from mmssl_dist.report.progress import count, percent, size
+from mmssl_dist.report.style import STYLE
 from mmssl_dist.report.tables import cells, rows_of_split
 
-_STYLE = """
-body{font:14px/1.45 system-ui,sans-serif;color:#222;max-width:1320px;margin:1.5em auto;padding:0 1em}
-h1{font-size:1.5em;margin:0}h2{font-size:1.15em;margin:1.6em 0 .5em;border-bottom:1px solid #ddd}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(380px,1fr));gap:8px 18px}
-.charts>div{break-inside:avoid}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}
-svg .title{font-weight:600;font-size:13px;fill:#222}.grid{stroke:#e4e4e4}
-.legend{margin:0 0 0 4em;font-size:12px}.legend span{display:inline-block;margin-right:1em}
-.legend i{display:inline-block;width:10px;height:10px;margin-right:4px}
-h3{margin:.3em 0}.side{display:flex;flex-wrap:wrap;gap:0 3em}
-table{border-collapse:collapse}td,th{padding:2px 10px;text-align:right;border-bottom:1px solid #eee}
-td:first-child,th:first-child{text-align:left}.samples td,.samples th{text-align:left;vertical-align:top}
-.samples td:first-child{white-space:nowrap}
-.hit{background:#d8f0d8;font-weight:600}.ids span{display:inline-block;margin:0 6px 2px 0;padding:0 3px}
-.ids .pic{width:78px;vertical-align:top;padding:3px;font-size:11px;line-height:1.25;overflow-wrap:anywhere}
-.pic img{display:block;width:72px;height:72px;object-fit:contain;margin-bottom:2px}
-.big{display:flex;flex-wrap:wrap;gap:10px;margin:1em 0}
-.big div{background:#f4f6fa;padding:8px 14px;border-radius:6px}
-.big b{display:block;font-size:1.35em}pre{background:#f6f6f6;padding:1em;overflow:auto;font-size:12px}
-.pic i{display:block;width:72px;height:72px;margin-bottom:2px;background:#f1f1f1}
-@page{margin:12mm}
-@media print{body{max-width:none;margin:0;padding:0;font-size:11px;print-color-adjust:exact}
-pre{white-space:pre-wrap;font-size:9px}
-.charts{grid-template-columns:repeat(3,1fr);gap:2px 8px}.legend{margin-left:2em;font-size:9px}
-.big div{padding:4px 9px}
-h2{break-after:avoid;margin-top:1em}tr,.big div{break-inside:avoid}
-.pic,.pic img,.pic i{width:52px}.pic img,.pic i{height:52px}.ids .pic{width:58px;font-size:9px}}
-"""
+_LEAST_SPAN = 0.1
+_TERMS = (
+    ("novelty", "mean of -log2 of the share of users who know a listed item; 1 bit more is half as popular"),
+    ("edge cut", "share of interactions whose user and item lie in different partitions"),
+    ("training interactions", "what the model learned from; validation chose the epoch, test is reported"),
+)
 Facts = Mapping[str, Mapping[str, Any]]
 
 
@@ -56,12 +36,27 @@ class ItemLabels:
     images: Images
 
 
+@dataclass(frozen=True)
+class Uplift:
+    """How much better than popularity, as a share of popularity's value: 0.5 is half as much again.
+
+    Attributes:
+        low, high: 95 % bootstrap interval over users.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
     """All that is known of a run.
 
     Attributes:
-        title: the run's URL.
+        title: the run's name.
+        about: what stands below it: data set, date, time of training, version.
+        uplift: the metric over popularity's, as a share, with its interval; None where it is not known.
         model: the model's name.
         facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest, of the
             stages that have published.
@@ -74,6 +69,8 @@ class ReportContent:
     """
 
     title: str
+    about: str
+    uplift: Uplift | None
     model: str
     facts: Facts
     missing: Sequence[str]
@@ -86,7 +83,12 @@ class ReportContent:
 
 def page(report: ReportContent) -> str:
     """The whole file; sections about what is not there are left out."""
-    body = "".join(f"<h2>{escape(name)}</h2>{content}" for name, content in _sections(report) if content)
+    sections = [(name, content) for name, content in _sections(report) if content]
+    body = "".join(
+        f'<section id="{_anchor(name)}"><h2>{escape(name)}</h2>{content}</section>'
+        for name, content in sections
+    )
+    contents = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     # Everything from a run is escaped: ids, titles and paths may hold markup that others wrote.
     title = escape(report.title)
     missing = ", ".join(f"<code>mmssl-dist {escape(command)}</code>" for command in report.missing)
@@ -96,32 +98,39 @@ def page(report: ReportContent) -> str:
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src '
         "'unsafe-inline'; "
         'img-src data:"><link rel="icon" href="data:,">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
-        f"{note}{_headline(report)}{body}</body></html>\n"
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>"
+        f'<p class="about">{escape(report.about)}</p>'
+        f"{note}{_headline(report)}<nav>{contents}</nav>{body}</body></html>\n"
     )
 
 
 def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
     facts, lists = report.facts, report.lists
     training, metrics, partitions = map(facts.get, ("training", "evaluation", "partitions"))
-    if metrics:
-        yield "Metrics", _metrics(metrics, report.model)
-    if training:
-        yield "Training", _charts(_curves(training["history"]))
-        yield "Speed", _charts(_speed(training["history"]))
+    if lists:
+        yield "Examples", _examples(lists, report.labels)
     if lists or metrics:
         groups = _charts(_groups(lists)) if lists else ""
         cold = _cold(metrics, partitions) if metrics and partitions else ""
         yield "For whom, and which items", groups + cold
     if metrics and training:
         yield "What each modality contributes", _contributions(metrics, cutoff(training["metric"]))
+    if metrics:
+        yield "Metrics", _metrics(metrics, report.model)
+    if "dataset" in facts:
+        yield "Data", _data(facts["dataset"])
+    if training:
+        yield "Training", _charts(_curves(training["history"], training["best_epoch"]))
+        yield "Speed", _charts(_speed(training["history"], training["best_epoch"]))
     if partitions:
         yield "Graph", _charts(_graph(partitions, lists))
-    if lists:
-        yield "Examples", _examples(lists, report.labels)
     yield "Versions", _table(("package", "version"), report.versions.items())
     yield "Job", f"<pre>{escape(report.job)}</pre>"
+
+
+def _anchor(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 
 def cutoff(metric: str) -> int:
@@ -138,7 +147,10 @@ def stamp_of(content: str) -> str | None:
 
 def _headline(report: ReportContent) -> str:
     figures = "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in _figures(report))
-    return f'<div class="big">{figures}</div>' if figures else ""
+    terms = "".join(
+        f"<dt>{term}: </dt><dd>{text}</dd>" for term, text in _TERMS if f"{term}</div>" in figures
+    )
+    return f'<div class="big">{figures}</div><dl class="terms">{terms}</dl>' if figures else ""
 
 
 def _figures(report: ReportContent) -> Iterator[tuple[str, str]]:
@@ -151,6 +163,9 @@ def _figures(report: ReportContent) -> Iterator[tuple[str, str]]:
         ours = metrics.get(split, {}).get(metric)
         yield f"{split} {metric}", "-" if ours is None else f"{ours:.4f}"
         yield f"popularity's {metric}", "-" if popular is None else f"{popular:.4f}"
+        if report.uplift is not None:
+            up = report.uplift
+            yield f"over popularity; 95 % interval {up.low:+.0%} to {up.high:+.0%}", f"{up.value:+.0%}"
     if "training" in facts:
         yield "best epoch", f"{facts['training']['best_epoch']} of {facts['training']['epochs']}"
     if "dataset" in facts:
@@ -176,8 +191,22 @@ def _metrics(metrics: Mapping[str, Any], model: str) -> str:
     return f'<div class="side">{"".join(parts)}</div>'
 
 
-def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """Every loss by itself, every kind of metric with its cut-offs together, and the times."""
+def _data(dataset: Mapping[str, Any]) -> str:
+    """Rows by split, rows that were dropped and why, and how many items have each modality."""
+    rows = [(f"{split} interactions", count(n)) for split, n in dataset["interactions"].items()]
+    dropped = dataset.get("dropped", {})
+    rows += [(f"dropped: {reason.replace('_', ' ')}", count(n)) for reason, n in dropped.items() if n]
+    rows += [] if any(dropped.values()) else [("dropped", "nothing")]
+    for name, modality in dataset.get("modalities", {}).items():
+        share = percent(modality["items"] / max(1, dataset["items"]))
+        label = f"items with {name} ({modality['dimension']} values)"
+        rows.append((label, f"{count(modality['items'])} of {count(dataset['items'])} ({share})"))
+    return _table(("", "number"), rows)
+
+
+def _curves(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
+    """Every loss by itself, every kind of metric with its cut-offs together, and the times; the chosen epoch
+    is marked."""
     if not history:
         return []
     epochs = [entry["epoch"] for entry in history]
@@ -186,21 +215,25 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
     measures = dict.fromkeys(name.split("@")[0] for name in names if "@" in name)
     for measure in measures:
         lines = {name: [entry[name] for entry in history] for name in names if name.startswith(f"{measure}@")}
-        charts.append(line_chart(f"validation {measure}", epochs, lines, "epoch"))
+        charts.append(_curve(f"validation {measure}", epochs, lines, best))
     for name in names:
         if name.startswith("loss/"):
             values = [entry[name] for entry in history]
-            charts.append(line_chart(f"loss: {name.removeprefix('loss/')}", epochs, {name: values}, "epoch"))
+            charts.append(_curve(f"loss: {name.removeprefix('loss/')}", epochs, {name: values}, best))
     times = {
         name.removesuffix("_seconds"): [entry[name] for entry in history]
         for name in names
         if name.endswith("_seconds")
     }
-    charts.append(line_chart("seconds since the last validation", epochs, times, "epoch"))
+    charts.append(_curve("seconds since the last validation", epochs, times, best))
     return charts
 
 
-def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
+def _curve(title: str, epochs: list[float], lines: Mapping[str, Sequence[float]], best: float) -> str:
+    return line_chart(title, epochs, lines, "epoch", chosen=best, least_span=_LEAST_SPAN)
+
+
+def _speed(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
     """What a step's phases took, and rates, of the epochs that have them."""
     measured = [entry for entry in history if "share/waiting" in entry]
     if not measured:
@@ -208,9 +241,8 @@ def _speed(history: Sequence[Mapping[str, float]]) -> list[str]:
     epochs = [entry["epoch"] for entry in measured]
 
     def chart(title: str, lines: Mapping[str, str]) -> str:
-        return line_chart(
-            title, epochs, {label: [e[name] for e in measured] for label, name in lines.items()}, "epoch"
-        )
+        values = {label: [entry[name] for entry in measured] for label, name in lines.items()}
+        return _curve(title, epochs, values, best)
 
     medians = {
         name.split("/")[1]: name
@@ -312,19 +344,24 @@ def _examples(lists: ListQuality, labels: ItemLabels) -> str:
     return (
         f"<p>Green: in the held-out test items.{note}</p><table "
         'class="samples"><tr><th>user</th><th>history</th>'
-        f"<th>recommended, best first</th></tr>{rows}</table>"
+        f"<th>recommended, best first</th><th>popularity's list</th></tr>{rows}</table>"
     )
 
 
 def _example(example: UserExample, labels: ItemLabels) -> str:
     more = example.known - len(example.history)
     history = "".join(_item(item, labels) for item in example.history) + (f"and {more} more" if more else "")
+    lists = {
+        "recommended": zip(example.recommended, example.hits, strict=True),
+        "popularity's list": zip(example.popular, example.popular_hits, strict=True),
+    }
     marked = "".join(
-        _item(item, labels, hit) for item, hit in zip(example.recommended, example.hits, strict=True)
+        f'<td class="ids" data-name="{name}">{"".join(_item(item, labels, hit) for item, hit in pairs)}</td>'
+        for name, pairs in lists.items()
     )
     return (
-        f'<tr><td>{escape(str(example.user))}</td><td class="ids">{history}</td>'
-        f'<td class="ids">{marked}</td></tr>'
+        f'<tr><td data-name="user">{escape(str(example.user))}</td>'
+        f'<td class="ids" data-name="history">{history}</td>{marked}</tr>'
     )
 
 

@@ -68,6 +68,19 @@ def test_values_lie_within_the_axis(scale, shift):
     assert all(30 <= height <= 188 for height in heights)
 
 
+def test_small_changes_stay_small_on_an_axis_of_some_width():
+    svg = drawing(line_chart("x", [1, 2], {"a": [0.5556, 0.5564]}, "epoch", least_span=0.1))
+    first, second = (float(circle.get("cy", "")) for circle in svg.iter("circle"))
+    assert 0 < first - second < 10
+
+
+def test_a_chosen_value_is_marked_where_it_lies():
+    svg = drawing(line_chart("x", [1, 2, 3], {"a": [1.0, 2.0, 3.0]}, "epoch", chosen=2))
+    (mark,) = (line for line in svg.iter("line") if line.get("class") == "chosen")
+    assert mark.get("x1") == [circle.get("cx") for circle in svg.iter("circle")][1]
+    assert "chosen" not in line_chart("x", [1, 2, 3], {"a": [1.0, 2.0, 3.0]}, "epoch", chosen=9)
+
+
 def test_a_note_of_two_lines_is_read_from_above():
     svg = drawing(bar_chart("recall", {"low": 0.1}, "group", {"low": "0.1\n(7)"}))
     first, second = (

@@ -6,6 +6,7 @@ import re
 import shutil
 from base64 import b64decode
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from mmssl_dist.app import app
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.errors import InputError
+from mmssl_dist.report import html
 from mmssl_dist.report.html import write_report
 from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.serving.run import open_run
@@ -163,10 +165,53 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
     assert "cold items ranked among themselves" in page
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
-    reached = re.findall(r'(?:src|href|url) *[=(]"?(.{11})', page)
+    reached = re.findall(r'(?:src|href|url) *[=(](?!"#)"?(.{11})', page)
     assert reached[0] == 'data:,"><me'
     assert set(reached[1:]) == {"data:image/"}
     assert re.search(r"<td>torch</td><td>\d", page)
+
+
+def test_popularity_s_list_stands_beside_each_example(reported):
+    train, test = dataset_items(reported, "train"), dataset_items(reported, "test")
+    known_by: dict[int, int] = {}
+    for items in train.values():
+        for item in items:
+            known_by[item] = known_by.get(item, 0) + 1
+    for sample in measure_lists(open_run(str(reported)), 10).examples:
+        counts = [known_by.get(item, 0) for item in sample.popular]
+        assert counts == sorted(counts, reverse=True)
+        left_out = {item for item in range(100, 130) if item not in train[sample.user]} - set(sample.popular)
+        assert max((known_by.get(item, 0) for item in left_out), default=0) <= counts[-1]
+        assert not set(sample.popular) & train[sample.user]
+        assert sample.popular_hits == [item in test[sample.user] for item in sample.popular]
+
+
+def test_the_contents_lead_to_every_section(reported):
+    page = (reported / "report.html").read_text()
+    assert "<h1>run</h1>" in page
+    assert '<p class="about">data set run/raw, ' in page
+    links = re.findall(r'<a href="#([^"]+)">', page)
+    assert links == re.findall(r'<section id="([^"]+)">', page)
+    assert len(links) == len(set(links)) == len(_sections(page))
+
+
+def test_curves_mark_the_chosen_epoch_and_show_values_on_hover(reported):
+    page = (reported / "report.html").read_text()
+    curves = re.findall(r'<svg [^>]*aria-label="(?:validation|loss)[^"]*">.*?</svg>', page)
+    assert len(curves) == 4
+    assert all('class="chosen"><title>chosen: epoch 3</title>' in curve for curve in curves)
+    assert "<title>recall@10, epoch 2: 0.2</title>" in page
+
+
+@pytest.mark.parametrize("model", [[0.2, 0.4, 0.6, 0.8], [0.1, 0.2, 0.3, 0.4]])
+def test_the_uplift_is_the_ratio_of_means_with_its_interval(model, monkeypatch):
+    values = {"model": np.array(model), "popularity": np.array([0.1, 0.2, 0.3, 0.4])}
+    monkeypatch.setattr(
+        html, "read_users", lambda run, metric, split, who: SimpleNamespace(values=values[who])
+    )
+    uplift = html._uplift(open_location("anywhere", Storage()), "recall@10", {"test": {}})
+    expected = sum(model) - 1  # popularity's values add up to 1
+    assert (uplift.value, uplift.low, uplift.high) == pytest.approx((expected,) * 3)
 
 
 def test_items_go_by_their_titles_where_they_have_one(reported):
@@ -174,7 +219,7 @@ def test_items_go_by_their_titles_where_they_have_one(reported):
     pictured = {
         item
         for sample in measure_lists(open_run(str(reported)), 10).examples
-        for item in (*sample.history, *sample.recommended)
+        for item in (*sample.history, *sample.recommended, *sample.popular)
     }
     assert {item % 2 for item in pictured} == {0, 1}
     for item in pictured:
@@ -190,7 +235,7 @@ def test_items_are_shown_by_their_images_where_they_have_one(reported):
     pictured = {
         item
         for sample in measure_lists(open_run(str(reported)), 10).examples
-        for item in (*sample.history, *sample.recommended)
+        for item in (*sample.history, *sample.recommended, *sample.popular)
     }
     pictures = list(PICTURES.values()) * 3
     for item in pictured:
