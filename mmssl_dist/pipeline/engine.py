@@ -69,6 +69,8 @@ class Pipeline:
 
     def __init__(self, job: Job, cluster: LazyCluster) -> None:
         self.job, self.cluster, self.folder = job, cluster, RunFolder.of(job)
+        # Looked up once a command: on object storage each look is a request, and what is current stays so
+        # meanwhile.
         self._current: dict[str, Manifest] = {}
         self._intact: dict[str, Manifest] = {}  # by kind, what this command has written or hashed already
 
@@ -85,6 +87,7 @@ class Pipeline:
         Raises:
             InputError: the output cannot be written, or MLflow does not answer.
         """
+        # Before the first stage, which may take hours: neither depends on what it does.
         check_mlflow(self.job)
         check_output(self.job)
         # With every default written out: a later version may have others.
@@ -102,6 +105,8 @@ class Pipeline:
         source = stage.source(self)
         folder = self.folder.stage(stage.publishes)
         manifest = require_facts(folder.location, folder.require())
+        # Only compared and never made here: a single stage must not start the ones before it behind the
+        # user's back.
         if manifest.fingerprint != stage.fingerprint(self.job, source):
             raise InputError(
                 folder.location.url,
@@ -136,6 +141,7 @@ class Pipeline:
         """
         artifacts = [(folder.location, folder.require()) for folder in folders]
         for location, manifest in artifacts:
+            # All sizes first: they cost one listing, and a missing file is known before any Ray is started.
             require_whole(location, manifest)
         for location, manifest in artifacts:
             if self._intact.get(manifest.kind) != manifest:
@@ -149,11 +155,13 @@ class Pipeline:
         if manifest is None or manifest.fingerprint != stage.fingerprint(self.job, source):
             return None
         _logger.info(skipped_line(stage.command, folder.location.url))
+        # A manifest of an older version may lack a fact that a later stage reads.
         return require_facts(folder.location, manifest)
 
     def _made(self, stage: Stage[Any], source: RawFiles | Manifest, force: bool) -> Manifest:
         _logger.info("%s: started", stage.command, extra=begins(stage.command))
         started = time.monotonic()
+        # Headers only where there is work: for a stage that is current, listing the files is enough.
         if isinstance(source, RawFiles):
             check_headers(self.job, source)
         self.cluster.announce(stage.command)

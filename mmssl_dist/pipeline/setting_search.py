@@ -56,6 +56,7 @@ def search(
         InputError: the job has no valid search; see ``check_search``.
         MmsslError: a stage, or every trial, failed.
     """
+    # Before a Ray is opened: its values are checked against the schema alone.
     check_search(job)
     together = job.search.concurrent * job.scaling.fewest
     # A Ray started here needs room for all trials that run at a time.
@@ -85,6 +86,7 @@ def _search(pipeline: Pipeline, partitions: Manifest, force: bool) -> SearchResu
         trials = _run_remaining(pipeline, folder, trials)
     else:
         _logger.info(skipped_line("tune", folder.url))
+    # Written anew even without a new trial, as results of another search may lie there.
     ranked = best_first(trials)
     write_trials(tuning, ranked)
     text = yaml.safe_dump(with_settings(job, ranked[0].settings).model_dump(mode="json"), sort_keys=False)

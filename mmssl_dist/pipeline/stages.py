@@ -48,6 +48,7 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
 def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False) -> Manifest:
     """Bring one stage up to date, on what the stages before it published; raises as ``bring_up_to_date``."""
     pipeline, stage = Pipeline(job, cluster), _stage(command)
+    # First, so that a missing input is reported before job.yaml is replaced.
     stage.source(pipeline)
     pipeline.begin()
     return pipeline.bring_up_to_date(stage, force)
@@ -58,6 +59,7 @@ def published(command: str, job: Job) -> Manifest | None:
     try:
         return Pipeline(job, not_needed()).published(_stage(command))
     except InputError:
+        # Whatever is wrong, it isn't current; the command that makes it says what.
         return None
 
 
@@ -182,4 +184,5 @@ EXPORT = Stage[Manifest](
     run=_run_export,
     summary=lambda job, facts: export_summary(facts),
 )
+# In the order in which they run; each reads only what those before it publish.
 STAGES: tuple[Stage[Any], ...] = (PREPARE, PARTITION, TRAIN, EVALUATE, EXPORT)

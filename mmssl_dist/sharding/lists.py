@@ -43,6 +43,7 @@ class ModalityLists:
         """
         size = self.items.shape[1]
         stored, stored_scores = self.items[rows], self.scores[rows]
+        # -1, an empty entry, finds slot 0, which holds no such item.
         slots = torch.searchsorted(candidates, stored).clamp(max=len(candidates) - 1)
         # The fresh score counts.
         stored_scores = stored_scores.masked_fill(candidates[slots] == stored, -torch.inf)
@@ -60,6 +61,8 @@ class ModalityLists:
     def graph(self, exchange: Exchange) -> Adjacency:
         """The published lists: users with their items, and at each item's owner the users that list it
         (collective)."""
+        # Of the published copy: the sampler runs ahead of the step, and lists that change meanwhile would
+        # make its draws depend on how far ahead it is.
         row, slot = (self.published != EMPTY).nonzero(as_tuple=True)
         item = self.published[row, slot]
         # By item id, so that what goes to each owner is one range of the pairs.

@@ -91,6 +91,7 @@ def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> Loc
         _join([p.weight for p in partitions]),
     )
     held_out = {split: _held_out(partitions, split) for split in partitions[0].held_out}
+    # Sorted, so that all workers hold the modalities in one order.
     modalities = sorted(partitions[0].propagated)
     propagated = {m: _join([p.propagated[m] for p in partitions]) for m in modalities}
     similar = {m: _similar(partitions, m) for m in sorted(partitions[0].similar)}
@@ -126,12 +127,14 @@ def _rows(ranges: Iterable[range]) -> Tensor:
 
 
 def _join(arrays: list[np.ndarray]) -> Tensor:
+    # A single partition stays mapped: pages come in as they are read, and need no memory of their own.
     if len(arrays) == 1:
         return _tensor(arrays[0])
     joined = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
     first = 0
     for array in arrays:
         joined[first : first + len(array)] = array
+        # Copied one after the other into one array: concatenating would hold all of them twice.
         first += len(array)
         _release_pages(array)
     return torch.from_numpy(joined)

@@ -60,6 +60,7 @@ class RowTable:
             # Summed before Adam sees it: two updates of one row would count its moments twice.
             index, (position,) = union(len(self.rows), index)
             gradient = gradient.new_zeros(len(index), gradient.shape[1]).index_add_(0, position, gradient)
+        # One count for all rows: a count for each would cost four bytes a node, and SparseAdam does without.
         self.steps += 1
         frozen = self.frozen
         step = AdamStep.of(

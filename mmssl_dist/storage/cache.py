@@ -52,9 +52,11 @@ def make_room(folder: Path, wanted: int, limit: int) -> int:
     excess = sum(size for _, size, _ in files) + wanted - limit
     deleted = 0
     oldest_in_use = time.time() - IN_USE_SECONDS
+    # By time of use, the oldest first; sizes and names only break ties.
     for used, size, path in sorted(files):
         if deleted >= excess or used > oldest_in_use:
             break
+        # A process that has the file open or mapped keeps its content; only the name goes.
         path.unlink(missing_ok=True)
         deleted += size
     return deleted

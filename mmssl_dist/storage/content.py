@@ -37,6 +37,7 @@ def renamed_on_success(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.Na
         finally:
             stream.close()
     except BaseException:
+        # BaseException, so that Ctrl-C leaves no partial file either.
         os.unlink(partial)
         raise
     # On the same file system, since it is in the same folder: atomic there, and no copy.
@@ -64,6 +65,7 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """What a ``.npy`` file of a C-ordered array begins with."""
     stream = io.BytesIO()
     fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    # Version 1.0, which every reader of .npy knows; its header takes 64 KiB, far more than a shape needs.
     np.lib.format.write_array_header_1_0(stream, fields)
     return stream.getvalue()
 

@@ -46,6 +46,7 @@ class Manifest:
 
 def fingerprint(*inputs: object) -> str:
     """SHA-256 of ``inputs``, which are JSON values, as canonical JSON."""
+    # One text for equal values, whatever order a mapping was filled in.
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -59,6 +60,7 @@ def begin(location: Location) -> None:
 
 def publish(location: Location, manifest: Manifest) -> None:
     """Write the manifest; from here on the artifact is complete."""
+    # Through JSON once, so that the digest is of what a reader will parse: tuples become lists, keys texts.
     content = json.loads(json.dumps({"schema": SCHEMA, **asdict(manifest)}))
     (location / MANIFEST).write_bytes(
         json.dumps({**content, _DIGEST: fingerprint(content)}, indent=1).encode()
@@ -110,6 +112,7 @@ def require_whole(location: Location, manifest: Manifest) -> None:
     Raises:
         ArtifactError: one is gone, or of another size than the manifest says.
     """
+    # One listing for all files: asking for each would be a request per file.
     sizes = {location.relative(info): info.size for info in location.files()}
     for name, record in manifest.files.items():
         if name not in sizes:

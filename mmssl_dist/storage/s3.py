@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import StorageError
 
+# botocore's own limits are a minute, times the retries: a wrong endpoint would look like a hang.
 CONNECT_SECONDS = 5.0
 _READ_SECONDS = 15.0
 _BLOCK_BYTES = 1 << 23
@@ -45,6 +46,7 @@ def require_answer(storage: Storage) -> None:
     Raises:
         StorageError: nothing does.
     """
+    # Amazon's own endpoints answer; a check would only repeat what the first request does.
     if storage.endpoint is None:
         return
     parts = urlsplit(storage.endpoint)
@@ -89,6 +91,7 @@ def _through_pyarrow(storage: Storage) -> pafs.FileSystem:
         # Attempts count the first try, and the setting counts what comes after it.
         "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=storage.retries + 1),
         # A mistyped bucket is an error, not a new bucket.
+        # A misspelt bucket must be an error and not a new bucket.
         "allow_bucket_creation": False,
         "connect_timeout": CONNECT_SECONDS,
         "request_timeout": _READ_SECONDS,

@@ -68,8 +68,10 @@ def explain(error: BaseException, bucket: str) -> S3Problem | None:
     """What ``error``, of a request about ``bucket``, means; None for one that is not among the usual ones."""
     # pyarrow and botocore bury the cause at different depths, in texts without codes; so all of it is
     # searched.
+    # s3fs wraps botocore's errors, and the cause or the context is where the code stands.
     text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
     # First, since expired credentials come with a 403 and would pass for a missing permission.
+    # The most specific first: texts of expired or unknown credentials also say that access is denied.
     if _EXPIRED.search(text):
         return S3Problem("expired credentials", "credentials must be valid now", _RENEW)
     if _UNKNOWN_KEY.search(text):
@@ -100,6 +102,7 @@ def explain(error: BaseException, bucket: str) -> S3Problem | None:
         )
     if _DENIED.search(text):
         match = _OPERATION.search(text)
+        # ListObjectsV2 and ListObjects need the same permission.
         operation = re.sub(r"V\d$", "", match[1]) if match else ""
         permission = _PERMISSIONS.get(operation, operation or "permission")
         return S3Problem(

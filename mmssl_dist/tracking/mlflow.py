@@ -20,6 +20,7 @@ from mmssl_dist.storage import RunFolder
 _logger = logging.getLogger(__name__)
 
 _TAG = "mmssl.run"
+# Limits of MLflow's servers: letters of a parameter's value, and parameters of one request.
 _LONGEST = 500
 _AT_ONCE = 100
 _ARTIFACTS = ("job.yaml", "report.html")
@@ -63,10 +64,13 @@ class MlflowRun:
         known = self.client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self.client.create_experiment(name)
         quoted = identity.replace("'", "\\'")
+        # By a tag, since names of runs need not be unique and people change them.
         runs = self.client.search_runs([experiment], f"tags.`{_TAG}` = '{quoted}'", max_results=1)
         if runs:
             self.client.update_run(runs[0].info.run_id, status="RUNNING")
             return str(runs[0].info.run_id)
+        # Parameters only once: MLflow refuses another value under a name it knows, and a resumed run has the
+        # same.
         made = self.client.create_run(experiment, run_name=Path(job.output).name, tags={_TAG: identity})
         self._log_params(made.info.run_id, dict(parameters(job)))
         return str(made.info.run_id)
@@ -99,6 +103,7 @@ class MlflowRun:
             for name in _ARTIFACTS:
                 (Path(folder) / name).write_bytes((output / name).read_bytes())
             self.client.log_artifacts(self.id, folder)
+        # Last, so that a run that looks finished has its metrics and files.
         self.client.set_terminated(self.id)
 
 

@@ -43,7 +43,7 @@ _GROUPS = ("loss/", "seconds/", "share/", "rate/", "exchange/", "memory/")
 
 
 class Tracker(Protocol):
-    """Is told every validated epoch."""
+    """Receives every validated epoch."""
 
     name: str
 
@@ -75,6 +75,8 @@ class TensorBoard:
         self._writer.write_event(Event(wall_time=time.time(), step=epoch, summary=Summary(value=values)))
         self._writer.flush()
         if not self.folder.is_local:
+            # Whole files, since objects can't be appended to; one start of a training writes a few kilobytes
+            # an epoch.
             for path in self._local.iterdir():
                 (self.folder / path.name).write_bytes(path.read_bytes())
 
@@ -113,6 +115,7 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
 
     def after_report(self, run_context: Any, metrics: Sequence[Mapping[str, float]], checkpoint: Any) -> None:
         """Called by Ray Train when the workers have reported."""
+        # Rank 0's; the figures are sums and means over all workers, the same from each.
         entry = metrics[0]
         if "step" in entry:  # a checkpoint within an epoch
             return
@@ -122,6 +125,7 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
         figures = {name: float(v) for name, v in entry.items() if name not in _UNTRACKED and math.isfinite(v)}
         for tracker in list(self._trackers):
             if not self._try(tracker.name, lambda t=tracker: t.epoch(int(entry["epoch"]), figures)):
+                # Once is enough: a server that is down would cost its time limit at every epoch.
                 self._trackers.remove(tracker)
 
     def _start(self) -> list[Tracker]:

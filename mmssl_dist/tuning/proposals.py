@@ -41,10 +41,14 @@ class Proposals(OptunaSearch):  # type: ignore[misc]
 
     def __init__(self, job: Job, trials: Sequence[Trial]) -> None:
         self._known = {path: space.choice is not None for path, space in job.search.space.items()}
+        # First again, under their old numbers: their checkpoints are there, and Optuna has proposed them
+        # already.
         self._left = [trial for trial in trials if not trial.ended]
         self._next = max((trial.number for trial in trials), default=0) + 1
         ended = [trial for trial in trials if trial.ended]
         # other draws than an earlier start made
+        # constant_liar: several trials run at a time, and without it Optuna would propose almost the same for
+        # each.
         sampler = optuna.samplers.TPESampler(seed=job.seed + len(trials), constant_liar=True)
         super().__init__(
             space=distributions(job.search),
@@ -54,6 +58,7 @@ class Proposals(OptunaSearch):  # type: ignore[misc]
             points_to_evaluate=[self._encoded(trial.settings) for trial in self._left],
         )
         for trial in ended:
+            # A trial without a value counts as failed, since Optuna wants a number of every finished one.
             self.add_evaluated_point(self._encoded(trial.settings), trial.best, error=trial.best is None)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
@@ -100,9 +105,11 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
         return action
 
     def _tell(self, trial: Trial) -> None:
-        """What ASHA would know of a trial of an earlier start; it has no public way to be told."""
+        """What ASHA would know of a trial of an earlier start; it has no public method to add results."""
+        # ASHA reads nothing of a trial but its id; the prefix keeps it apart from Ray Tune's own.
         earlier, best = SimpleNamespace(trial_id=f"earlier-{trial.number}"), float("-inf")
         for epoch, value in sorted(trial.values.items()):
+            # In the order of the epochs, and the best so far, as a live trial reports it.
             best = max(best, value)
             self._brackets[0].on_result(earlier, epoch, best)
 

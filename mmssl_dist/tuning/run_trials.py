@@ -56,6 +56,7 @@ class _Shared:
 
 def search_folder(job: Job, partitions: Manifest) -> Location:
     """Folder of what is known of this search; the same for more trials, or more at a time."""
+    # Neither changes what a trial is, so a search can be continued with more of them.
     searched = job.search.model_dump(mode="json", exclude={"trials", "concurrent"})
     name = fingerprint("tuning", training_fingerprint(job, partitions), searched)[:12]
     return RunFolder.of(job).root / TUNING / f"search-{name}"
@@ -100,6 +101,8 @@ def run_trials(
             scheduler=scheduler,
             num_samples=remaining(job, trials),
             max_concurrent_trials=job.search.concurrent,
+            # A process of its own for each trial: what one leaves behind in torch or Ray would reach the
+            # next.
             reuse_actors=False,
         ),
         run_config=tune.RunConfig(
@@ -137,6 +140,7 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         before = self.trials[trial.config["number"]]
+        # By epoch, so that a report that comes twice, before and after a restart, counts once.
         values = {**before.values, int(result[EPOCH]): float(result[_VALUE])}
         self._keep(replace(before, values=values))
 
@@ -233,6 +237,8 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
         storage=shared.folder,
         name=_run_name(config["number"]),
         max_failures=job.training.max_failures,
+        # One and not ``training.keep_checkpoints``: all trials together may fill the storage, and a trial is
+        # only resumed.
         keep=1,
         metric=metric,
         every_minutes=job.training.checkpoint_minutes,

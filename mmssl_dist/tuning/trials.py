@@ -51,6 +51,7 @@ class Trial:
     @property
     def best_epoch(self) -> int | None:
         """The first epoch with that value."""
+        # The first of equals, as early stopping counts it too.
         return min((epoch for epoch, value in self.values.items() if value == self.best), default=None)
 
     @property
@@ -99,6 +100,7 @@ def row(trial: Trial) -> dict[str, Any]:
     }
 
 
+# Runs and Ray Tune's own folder lie beside the files of the trials.
 def _is_trial(name: str) -> bool:
     return "/" not in name and name.startswith("trial-") and name.endswith(".json")
 
