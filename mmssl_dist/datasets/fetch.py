@@ -16,6 +16,7 @@ import stat
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -161,7 +162,8 @@ def extract(archive: Path, folder: Path) -> None:
                     "Unpack it yourself if you trust it.",
                 )
             opened.extractall(aside)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+    # zipfile passes on zlib's error for a damaged member, and has a plain RuntimeError for an encrypted one.
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(
             str(archive), error, "it must be a zip archive", "Delete it and fetch it again."

@@ -183,6 +183,32 @@ def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written
     assert [path.name for path in folder.iterdir()] == ["bad.zip"]
 
 
+def damaged() -> bytes:
+    """An archive whose member cannot be decompressed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as writer:
+        writer.writestr("ml/ratings.dat", "".join(hashlib.sha256(bytes([i])).hexdigest() for i in range(99)))
+    content = bytearray(stream.getvalue())
+    content[50:70] = b"\xff" * 20  # where the codes of the compressed data are
+    return bytes(content)
+
+
+def encrypted() -> bytes:
+    """An archive whose member is marked as encrypted, in its own header and in the directory."""
+    content = bytearray(archive(("ml/ratings.dat", b"1::2")))
+    content[6] |= 1
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [damaged(), encrypted()], ids=["damaged", "encrypted"])
+def test_an_archive_that_cannot_be_unpacked_leaves_nothing_behind(tmp_path, content):
+    (tmp_path / "bad.zip").write_bytes(content)
+    with pytest.raises(InputError, match="it must be a zip archive"):
+        extract(tmp_path / "bad.zip", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]
+
+
 def test_an_archive_larger_than_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MOST_UNPACKED", 10)
     (tmp_path / "big.zip").write_bytes(archive(("a", b"x" * 11)))
