@@ -172,6 +172,7 @@ def _create_token() -> bool:
                 os.link(stream.name, path)
             except FileExistsError:  # another command was first
                 pass
+        # What is there now, ours or the other command's: both then use the same.
         return bool(path.read_text().strip())
     except OSError:
         return False

@@ -37,6 +37,7 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
     # it.
     group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
     try:
+        # A short wait in silence: on a free cluster there is nothing to say.
         if group.wait(min(_SOON_SECONDS, limit)):
             return
         while (waited := time.monotonic() - started) < limit:
@@ -98,6 +99,7 @@ def machines() -> int:
     """How many machines the connected Ray has."""
     import ray
 
+    # Ray lists machines that have gone, too.
     return sum(node["Alive"] for node in ray.nodes())
 
 

@@ -208,6 +208,7 @@ def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:
         # blocks so kept are for all threads: what the sampling thread has freed, the step takes
         "MALLOC_ARENA_MAX": "1",
     }
+    # DeepSpeed looks for a GPU by itself, and would take one that the job left to others.
     if scaling.gpus_per_worker == 0:
         variables["DS_ACCELERATOR"] = "cpu"
     if storage.endpoint:

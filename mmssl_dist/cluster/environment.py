@@ -16,6 +16,7 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
+            # A variable that was not there must go: an empty one means something else to many programs.
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -168,6 +168,7 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     Raises:
         InputError: an item with two vectors of one modality.
     """
+    # One table for both kinds of rows, so that a single shuffle brings interactions and features together.
     kinds = table[KIND].to_numpy()
     interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
     features = table.select([ITEM_ID, KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
@@ -182,6 +183,7 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
         interactions = interactions.filter(pa.array(is_known))
     candidates = len(items)
     wanted = one_array(interactions[ITEM_ID])
+    # The core is of interactions: an item without any has fewer than every positive bound.
     if catalogue.core:
         items, local = ranked(wanted)
     else:
@@ -236,6 +238,7 @@ def _held_out(
 
 def _unit(values: np.ndarray) -> np.ndarray:
     """uint64 -> float64 in [0, 1)."""
+    # 53 bits, which a float64 holds exactly; more would round some values up to 1.
     return (values >> np.uint64(11)).astype(np.float64) / (1 << 53)
 
 
@@ -277,6 +280,7 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
     dimension, dtype = catalogue.shapes[modality]
     local = positions(one_array(rows[ITEM_ID]), items)
     place_of = np.lexsort((rows[ROW].to_numpy(), rows[FILE].to_numpy(), local))
+    # Features of dropped items; they were read like all others, as nothing was known of them by then.
     place_of = place_of[local[place_of] >= 0]
     local = local[place_of]
     twice = np.flatnonzero(local[1:] == local[:-1])

@@ -40,6 +40,7 @@ class RawFile:
     location: Location
     size: int
     modified: int | None
+    # Out of the hash, as mappings have none; files of one location have the same keys anyway.
     keys: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
     @property
@@ -84,6 +85,7 @@ def find_files(job: Job) -> RawFiles:
     }
     titles = problems.attempt(lambda: find_titles(job))
     images = problems.attempt(lambda: find_images(job))
+    # After all four: a user with two missing files learns of both at once.
     problems.raise_all("data")
     return RawFiles(interactions or (), features, titles or (), images or ())
 
@@ -133,6 +135,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     target = _location_below(root, pattern, key)
     info = target.info()  # a name that exists is meant, whatever letters it has
     if info.type == pafs.FileType.File:
+        # Readers are chosen by the ending, so a file without a known one could only be guessed at.
         if not pattern.endswith(suffixes):
             raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
         return (_raw_file(root, target, info),)
@@ -150,6 +153,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     matching = [
         _raw_file(root, base / name, file) for file in base.files() if is_meant(name := base.relative(file))
     ]
+    # A listing leaves broken links out, and a dataset would be made without their rows.
     for name in base.broken_links():
         if is_meant(name):
             raise InputError(
@@ -179,6 +183,7 @@ def _folder_keys(folders: Iterable[str]) -> dict[str, str | None]:
     for folder in folders:
         name, equals, value = folder.partition("=")
         if equals and name:
+            # Spark and Hive write a missing value of a key as this name.
             keys[unquote(name)] = None if value in ("", _HIVE_NULL) else unquote(value)
     return keys
 
@@ -208,6 +213,7 @@ def _interaction_files(root: Location, data: Data) -> tuple[RawFile, ...]:
             raise InputError(
                 key, data.interactions, f"the mmssl layout reads {', '.join(RELEASE_FILES)}", "Remove it."
             )
+        # In this order, since the position of a file is the code of its split.
         return tuple(expand(root, name, "data.layout", (".json",))[0] for name in RELEASE_FILES)
     if data.layout == "table":
         return expand(root, data.interactions or "interactions.parquet", key, TABLE_SUFFIXES)

@@ -29,6 +29,7 @@ def storage_type(raw: pa.DataType) -> pa.DataType:
 
     Which extension types there are depends on what a process has imported; their storage does not.
     """
+    # A loop, since a dictionary may hold an extension type, and the other way round.
     while isinstance(raw, pa.DictionaryType | pa.BaseExtensionType):
         raw = raw.value_type if isinstance(raw, pa.DictionaryType) else raw.storage_type
     return raw
@@ -52,6 +53,7 @@ def canonical_type(raw: pa.DataType) -> pa.DataType | None:
     raw = storage_type(raw)
     if is_number(raw):
         return pa.int64()
+    # string and not large_string: ids of one type have one hash and one file format, whatever wrote them.
     if is_text(raw):
         return pa.string()
     if pa.types.is_large_binary(raw):
@@ -85,6 +87,7 @@ def id_texts(ids: pa.ChunkedArray, numbers: bool = False) -> pa.Array:
     With ``numbers``, where the dataset's ids are integers, so is the text "7.0".
     """
     values = plain_values(ids)
+    # Arrow casts bytes to text only where they are UTF-8; Python's form shows any.
     if _is_binary(values.type):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     texts = values.cast(pa.string())
@@ -126,7 +129,9 @@ def buckets_of(ids: pa.Array, buckets: int) -> pa.Array:
 
 def ranked(ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """The distinct ids in ascending order, and each id's position among them, [n] int64."""
+    # "encode" gives nulls an entry of their own; a null index could not be ranked.
     encoded = ids.dictionary_encode("encode")
+    # Sorting the distinct values alone: an id of the interactions comes up hundreds of times.
     order = pc.sort_indices(encoded.dictionary)
     rank = np.empty(len(order), np.int64)
     rank[order.to_numpy()] = np.arange(len(order))

@@ -42,6 +42,7 @@ def raster_of(content: bytes) -> Raster | None:
 
 def _jpeg(content: bytes) -> Raster | None:
     """Walks from segment to segment until a frame tells the size."""
+    # After the two bytes that open the file; each segment says how long it is.
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
@@ -53,6 +54,7 @@ def _jpeg(content: bytes) -> Raster | None:
             height, width = unpack_from(">HH", content, at + 5)
             return Raster("image/jpeg", width, height)
         else:
+            # At least its own two bytes, or a length of 0 would keep the walk in place for ever.
             at += 2 + max(2, unpack_from(">H", content, at + 2)[0])
     return None
 
@@ -67,6 +69,7 @@ def _webp(content: bytes) -> Raster | None:
         (bits,) = unpack_from("<I", content, 21)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
+        # 24-bit numbers, which struct lacks: two bytes and one more.
         (low, wide, high) = unpack_from("<HBH", content, 24)
         width, height = (low | wide << 16) + 1, (high | unpack_from("<B", content, 29)[0] << 16) + 1
     return Raster("image/webp", width, height)

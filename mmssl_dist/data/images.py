@@ -72,6 +72,7 @@ def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> 
     if job.data.images is None:
         return Images({}, {})
     items = list(items)
+    # Each once and in the order given, as the bytes that are left go to the first ones.
     names = list(dict.fromkeys(map(str, items)))
     numbers = any(isinstance(item, int) for item in items)
     if ITEM_PLACE in job.data.images:
@@ -98,6 +99,7 @@ def _taken(content: bytes | str, together: int) -> Image | str:
     if isinstance(content, str):
         return content
     raster = raster_of(content)
+    # By content and not by name: a browser that is handed something else may run it.
     if raster is None:
         return "neither JPEG, PNG, GIF nor WebP"
     if not 0 < raster.width * raster.height <= MOST_PIXELS:
@@ -117,6 +119,7 @@ def _of_paths(root: Location, pattern: str, names: Iterable[str]) -> Iterator[tu
             continue
         file = root / pattern.replace(ITEM_PLACE, name)
         info = file.info()
+        # Left out as "not there" by the caller: many items of a catalogue have no picture.
         if info.type != pafs.FileType.File:
             continue
         if not root.holds(file):  # by a link

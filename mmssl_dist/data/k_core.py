@@ -46,6 +46,7 @@ def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:
     """One user bucket without repeated pairs, re-bucketed by item."""
     live, tallies = live_and_tallies(table)
     live, repeated = distinct(live)
+    # Tallies go along, as the counts of what was dropped have no other way to the end.
     counted = tally(table.schema, DUPLICATE, repeated, table[BUCKET][0].as_py())
     return with_bucket(pa.concat_tables([live, tallies, counted]), ITEM_ID, buckets)
 

@@ -57,6 +57,7 @@ class LocalRows:
 
     def _joined(self) -> pa.Table | None:
         blocks = [block for block in self.blocks if block.num_rows]
+        # Permissive, as Ray Data joins blocks: a column without values may be of type null in one of them.
         return pa.concat_tables(blocks, promote_options="permissive") if blocks else None
 
 

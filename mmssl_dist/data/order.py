@@ -48,6 +48,7 @@ def order_within(groups: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 def _packed(keys: tuple[np.ndarray, ...]) -> np.ndarray | None:
     widths = _widths(keys)
+    # The sign bit stays free, so that packed keys sort as signed integers.
     if sum(widths) > _BITS:
         return None
     packed = keys[0].astype(np.int64)

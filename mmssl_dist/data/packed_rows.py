@@ -34,6 +34,7 @@ def pack(bucket: int, counts: Mapping[str, int], tables: Mapping[str, pa.Table])
     for name, table in tables.items():
         bounds = pa.array([0, table.num_rows], pa.int64())
         for column in table.column_names:
+            # Large lists: a bucket's bytes may go beyond the 2 GiB that 32-bit offsets reach.
             columns[f"{name}{_SEPARATOR}{column}"] = pa.LargeListArray.from_arrays(
                 bounds, one_array(table[column])
             )

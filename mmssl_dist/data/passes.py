@@ -179,11 +179,13 @@ def _thresholds(job: Job, packed: Rows, total: int) -> tuple[int | None, int | N
     split = job.data.split
     if split.method != "temporal":
         return None
+    # Ranks of the whole, so that no bucket has to know the times in the others before it is counted.
     first_validation, first_test = temporal_ranks(total, split.validation, split.test)
     return _time_at(packed, first_validation, total), _time_at(packed, first_test, total)
 
 
 def _held_out_digest(users: _Users) -> str:
+    # Summed up bucket by bucket, so that no process has to hold all pairs.
     digests = map_tables(users.buckets, partial(held_out_digests, thresholds=users.thresholds), 1)
     totals = dict.fromkeys(HELD_OUT, 0)
     for row in digests.iter_rows():
@@ -218,6 +220,7 @@ def _time_at(packed: Rows, rank: int, total: int) -> int | None:
             for row in counted.iter_rows()
         )
         digit, rank = select_digit(parts, rank)
+        # The next pass looks only at keys that begin with the digits known so far.
         prefix = (prefix << RADIX_BITS) | digit
     return prefix
 

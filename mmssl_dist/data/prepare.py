@@ -53,4 +53,5 @@ def write_dataset(target: Location, rows: NumberedRows, modalities: tuple[str, .
     items = partial(write_items, target=target, offsets=rows.item_offsets, modalities=modalities)
     written = map_tables(rows.users, users, 1).union(map_tables(rows.items, items, 1))
     records = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written.iter_rows()}
+    # Sorted, since tasks end in any order, and equal datasets have equal manifests.
     return dict(sorted(records.items()))

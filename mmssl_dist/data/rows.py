@@ -130,6 +130,7 @@ def item_schema(item_type: pa.DataType) -> pa.Schema:
 
 def with_bucket(table: pa.Table, column: str, buckets: int) -> pa.Table:
     """``table`` bucketed by the ids in ``column``; tallies stay where they are or go to bucket 0."""
+    # Cast first: a column of nulls alone has the type null, and would hash differently from its neighbours.
     numbers = buckets_of(one_array(table[column]).cast(table.schema.field(column).type), buckets)
     if BUCKET in table.column_names:
         table = table.drop_columns([BUCKET])
@@ -138,6 +139,7 @@ def with_bucket(table: pa.Table, column: str, buckets: int) -> pa.Table:
 
 def tally(schema: pa.Schema, reason: str, count: int, bucket: int) -> pa.Table:
     """One row that says that ``count`` rows were dropped for ``reason``."""
+    # Negative numbers of files, as none of a raw file is; so a tally needs no column of its own.
     values = {FILE: -1 - REASONS.index(reason), ROW: count, BUCKET: bucket}
     return pa.table([pa.array([values.get(field.name)], field.type) for field in schema], schema=schema)
 

@@ -40,6 +40,7 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
     """
     items = list(items)
     numbers = any(isinstance(item, int) for item in items)
+    # As text, since a file of titles may keep ids in another type than the dataset.
     wanted = pa.array(sorted({str(item) for item in items}), pa.string())
     titles: dict[str, str] = {}
     for file in files:

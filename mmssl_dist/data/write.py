@@ -55,6 +55,7 @@ def write_table(target: Location, name: str, table: pa.Table) -> pa.Table:
         for field in table.schema
         if field.name not in encodings and not pa.types.is_nested(field.type)
     ]
+    # In memory first: a bucket fits, and its hash is then of what was meant and not of what came back.
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
