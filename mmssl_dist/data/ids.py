@@ -13,6 +13,8 @@ EXACT_FLOAT = float(2**53)
 """Of larger floats, neighbouring integers have the same."""
 WHOLE = r"^(0|-?[1-9][0-9]*)\.0+$"
 """Text of an integer as pandas writes it beside missing values."""
+UUID_BYTES = 16
+_UUID_DASHES = (8, 13, 18, 23)
 _LONGEST_TEXT = 80
 _KEPT = (
     pa.types.is_null,
@@ -81,12 +83,15 @@ def scalar_text(value: pa.Scalar) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
 
 
-def id_texts(ids: pa.ChunkedArray, numbers: bool = False) -> pa.Array:
+def id_texts(ids: pa.ChunkedArray, like: object = None) -> pa.Array:
     """Ids as the texts that Python makes of them, whatever a file keeps them as; the number 7.0 is 7.
 
-    With ``numbers``, where the dataset's ids are integers, so is the text "7.0".
+    ``like``: one of the ids that they are to be compared with. Where that is an integer, the text "7.0" is 7;
+    where it is a text, UUIDs are their usual texts.
     """
     values = plain_values(ids)
+    if is_uuid(values.type) and isinstance(like, str):
+        return uuid_texts(values)
     # Arrow casts bytes to text only where they are UTF-8; Python's form shows any.
     if _is_binary(values.type):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
@@ -96,9 +101,29 @@ def id_texts(ids: pa.ChunkedArray, numbers: bool = False) -> pa.Array:
         whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), EXACT_FLOAT))
         integers = pc.if_else(whole, values, pa.scalar(None, pa.float64())).cast(pa.int64())
         return pc.coalesce(integers.cast(pa.string()), texts)
-    if numbers or is_number(values.type):
+    if isinstance(like, int) or is_number(values.type):
         return pc.replace_substring_regex(texts, pattern=WHOLE, replacement=r"\1")
     return texts
+
+
+def is_uuid(raw: pa.DataType) -> bool:
+    """Whether ``raw`` is the type that UUIDs are kept as."""
+    return bool(pa.types.is_fixed_size_binary(raw) and raw.byte_width == UUID_BYTES)
+
+
+def uuid_texts(ids: pa.Array) -> pa.Array:
+    """UUIDs ([n] of 16 bytes; nulls stay) as their usual texts: 123e4567-e89b-12d3-a456-426614174000."""
+    start, count = ids.offset * UUID_BYTES, len(ids)
+    if ids.null_count == count:  # there may be no buffer
+        return pa.nulls(count, pa.string())
+    stored = np.frombuffer(ids.buffers()[1], np.uint8)[start : start + count * UUID_BYTES]
+    digits = np.array([b"%02x" % byte for byte in range(256)], "S2")[stored].view(np.uint8).reshape(count, 32)
+    letters = np.full((count, 36), ord("-"), np.uint8)
+    letters[:, [place for place in range(36) if place not in _UUID_DASHES]] = digits
+    offsets = np.arange(count + 1, dtype=np.int32) * 36
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
+    texts = pa.Array.from_buffers(pa.string(), count, buffers)
+    return pc.if_else(ids.is_valid(), texts, pa.scalar(None, pa.string()))
 
 
 def hashes(ids: pa.Array) -> np.ndarray:

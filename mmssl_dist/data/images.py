@@ -74,13 +74,12 @@ def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> 
     items = list(items)
     # Each once and in the order given, as the bytes that are left go to the first ones.
     names = list(dict.fromkeys(map(str, items)))
-    numbers = any(isinstance(item, int) for item in items)
     if ITEM_PLACE in job.data.images:
         read = dict(_of_paths(open_location(job.data.path, job.storage), job.data.images, names))
     else:
         read = {}
         for file in files:
-            read |= dict(_of_table(job.data, file, names, numbers))
+            read |= dict(_of_table(job.data, file, names, items[0] if items else None))
     images: dict[str, Image] = {}
     left_out: Counter[str] = Counter()
     together = 0
@@ -135,15 +134,13 @@ def _is_one_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")
 
 
-def _of_table(
-    data: Data, file: RawFile, names: list[str], numbers: bool
-) -> Iterator[tuple[str, bytes | str]]:
+def _of_table(data: Data, file: RawFile, names: list[str], like: object) -> Iterator[tuple[str, bytes | str]]:
     """Row groups are looked through by their ids; only those with an item asked for are read, a few rows at a
     time."""
     item, wanted = data.columns.item, pa.array(names, pa.string())
 
     def ids(batch: pa.RecordBatch) -> pa.Array:
-        return id_texts(pa.chunked_array([batch[item]]), numbers)
+        return id_texts(pa.chunked_array([batch[item]]), like)
 
     groups = len(_footer(data, file).group_rows)
     for piece in (Piece(0, group, group + 1) for group in range(groups)):

@@ -39,13 +39,12 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
         InputError: as ``check_titles`` does.
     """
     items = list(items)
-    numbers = any(isinstance(item, int) for item in items)
     # As text, since a file of titles may keep ids in another type than the dataset.
     wanted = pa.array(sorted({str(item) for item in items}), pa.string())
     titles: dict[str, str] = {}
     for file in files:
         for raw, texts in _parquet_columns(data, file) if _is_parquet(file) else _text_columns(data, file):
-            ids = id_texts(pa.chunked_array([raw]), numbers)
+            ids = id_texts(pa.chunked_array([raw]), like=items[0] if items else None)
             chosen = pc.and_(pc.is_in(ids, value_set=wanted), texts.is_valid())
             # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)

@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmssl_dist.data.ids import UUID_BYTES, is_uuid
 from mmssl_dist.data.readers.id_types import parse_integers
 from mmssl_dist.errors import UnknownIdError
-
-_UUID_BYTES = 16  # as which the ids of a column of UUIDs are kept
 
 
 class Ids:
@@ -90,12 +89,14 @@ class Ids:
         try:
             if isinstance(type_, pa.UuidType):
                 return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
+            if isinstance(value, uuid.UUID) and _is_text(type_):
+                value = str(value)
             if isinstance(value, str) and pa.types.is_int64(type_):
                 number = parse_integers(pa.array([value]))  # as text in raw files: "007" is not 7
                 return None if number is None else number[0].as_py()
-            if isinstance(value, str | uuid.UUID) and _is_uuid_size(type_):
+            if isinstance(value, str | uuid.UUID) and is_uuid(type_):
                 text = str(value)
-                return text.encode() if len(text.encode()) == _UUID_BYTES else uuid.UUID(text).bytes
+                return text.encode() if len(text.encode()) == UUID_BYTES else uuid.UUID(text).bytes
             if isinstance(value, str) and not _is_text(type_):
                 return pa.scalar(value).cast(type_).as_py()
             if isinstance(value, bool) != pa.types.is_boolean(type_):
@@ -104,10 +105,6 @@ class Ids:
             return converted if converted == value else None  # Arrow makes 1 of 1.5
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             return None
-
-
-def _is_uuid_size(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_binary(type_) and type_.byte_width == _UUID_BYTES)
 
 
 def _is_text(type_: pa.DataType) -> bool:

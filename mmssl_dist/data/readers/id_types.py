@@ -9,7 +9,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.ids import WHOLE, canonical_type
+from mmssl_dist.data.ids import WHOLE, canonical_type, is_uuid
 from mmssl_dist.errors import InputError
 
 Where = Callable[[int], str]
@@ -131,12 +131,13 @@ def agreed_type(
             columns.
     """
     if setting is not None:
+        also = " and UUIDs" if setting == "string" else ""
         for summary in (ids, *([] if features is None else [features])):
-            if not (summary.numeric or pa.types.is_string(summary.type) or pa.types.is_null(summary.type)):
+            if not (_can_become(summary, setting) or pa.types.is_null(summary.type)):
                 raise InputError(
                     summary.source,
                     f"ids of type {summary.type}",
-                    f"{key} is {setting}, which integers and text can become",
+                    f"{key} is {setting}, which integers and text{also} can become",
                     f"Remove {key}, or convert the column.",
                 )
         agreed = _SETTINGS[setting]
@@ -159,6 +160,11 @@ def agreed_type(
         f"item ids have one type; those of {features.source} are {features.type}",
         "Write both with the same type, or set data.columns.types.item.",
     )
+
+
+def _can_become(ids: IdSummary, setting: str) -> bool:
+    """Whether ids can have the type that the job sets."""
+    return ids.numeric or pa.types.is_string(ids.type) or (setting == "string" and is_uuid(ids.type))
 
 
 def _own_type(ids: IdSummary) -> pa.DataType:
@@ -188,8 +194,7 @@ def _require_integers(ids: IdSummary, because: str) -> None:
 def _join(first: IdSummary, second: IdSummary, setting: str | None) -> IdSummary:
     if pa.types.is_null(first.type) or pa.types.is_null(second.type):
         return second if pa.types.is_null(first.type) else first
-    convertible = all(summary.numeric or pa.types.is_string(summary.type) for summary in (first, second))
-    decided = setting is not None and convertible
+    decided = setting is not None and all(_can_become(summary, setting) for summary in (first, second))
     agree = first.type == second.type or (first.numeric and second.numeric)
     if first.declared and not agree and not decided:
         raise InputError(

@@ -9,7 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, SPLITS, TIME, USER_ID
-from mmssl_dist.data.ids import EXACT_FLOAT, canonical_type, is_number, is_text, plain_values, scalar_text
+from mmssl_dist.data.ids import (
+    EXACT_FLOAT,
+    canonical_type,
+    is_number,
+    is_text,
+    is_uuid,
+    plain_values,
+    scalar_text,
+    uuid_texts,
+)
 from mmssl_dist.data.readers.id_types import Where, parse_integers
 from mmssl_dist.data.readers.times import TimeFormat, to_times
 from mmssl_dist.errors import InputError
@@ -35,6 +44,8 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
         return _integers_of_text(ids, where)
     if is_number(ids.type) and pa.types.is_string(wanted):
         return ids.cast(wanted)
+    if is_uuid(ids.type) and pa.types.is_string(wanted):
+        return uuid_texts(ids)
     if canonical_type(ids.type) != wanted:
         raise InputError(
             where(0),

@@ -204,6 +204,21 @@ def test_the_job_decides(tmp_path):
     )
 
 
+def test_uuids_become_text_where_the_job_says_so(tmp_path):
+    values = [uuid.UUID(int=0xF << 124 | 0xABC << 60 | number) for number in range(3)]
+    stored = pa.array([b"-" * 16, *(value.bytes for value in values), None], pa.uuid())
+    columns = {"types": {"item": "string"}}
+    texts = [str(value) for value in values]
+    features(tmp_path, stored[1:4])
+    parts(tmp_path, ([1, 2, 3, 4], stored[1:]), ([5, 6], [texts[2], texts[0]]))
+    expected = [*texts, None, texts[2], texts[0]]
+    assert read(tmp_path, columns=columns)[1:] == (expected, texts)
+    assert "found ids of type string; ids of a column have one type in all files" in refusal(tmp_path)
+    integers = {"types": {"item": "int"}}
+    parts(tmp_path, ([1], stored[1:2]), ([2], stored[2:3]))
+    assert "data.columns.types.item is int, which integers and text" in refusal(tmp_path, columns=integers)
+
+
 def test_the_job_decides_in_csv(folder):
     csv_parts(folder, ["1.5,1", "2,2"])
     assert read(folder, columns={"types": {"user": "string"}})[0] == ["1.5", "2"]

@@ -106,6 +106,11 @@ def test_files_without_rows_may_stay_and_ids_have_any_type(tmp_path):
     ids = pa.array([b"\0" * 15 + b"\1", b"\0" * 16], pa.uuid())
     pq.write_table(pa.table({"sku": ids, "title": texts}), tmp_path / "t/d.parquet")
     assert read(tmp_path, "t", [1, b"\0" * 16]) == {"1": "one", str(b"\0" * 16): "two"}
+    as_text = "00000000-0000-0000-0000-000000000001"  # of a dataset whose ids are texts
+    none = pa.table({"sku": pa.array([None], pa.uuid()), "title": ["nobody's"]})
+    for number in (0, 1):
+        pq.write_table(none.slice(number), tmp_path / f"t/e{number}.parquet")
+    assert read(tmp_path, "t", [as_text]) == {as_text: "one again"}
 
 
 def test_integers_may_be_written_with_a_point(tmp_path):

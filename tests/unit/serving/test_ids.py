@@ -110,3 +110,5 @@ def test_ids_of_a_column_of_uuids_are_given_as_text_too():
     assert ids.positions([value.bytes for value in values]).tolist() == [0, 1]
     assert "00000000-0000-0000-0000-000000000006" not in ids
     assert "no uuid" not in ids
+    texts = Ids(pa.array([str(value) for value in values]), "user")  # data.columns.types: string
+    assert texts.positions(values).tolist() == [0, 1]
