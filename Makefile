@@ -24,7 +24,7 @@ help:
 	@echo "make pytest   the tests alone, by PROCESSES=2 at a time; ARGS=... goes to pytest"
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
-	@echo "make adversarial  the adversarial perturbation on up to four data sets (a day); DATA='--data TikTok=folder ...'; writes runs/adversarial/"
+	@echo "make adversarial  the adversarial perturbation on up to four data sets (hours); DATA='--data TikTok=run ...', runs that are partitioned; writes runs/adversarial/"
 	@echo "make fuzz     feed 2,000 random examples each to the readers of jobs, tables, features and ids (an hour or less)"
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
 	@echo "make files    prepare 300 small files and one file of the same rows, and show the ratio of the times"
@@ -85,8 +85,8 @@ accuracy: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py benchmarks/accuracy.yaml runs/accuracy --set data.path=$(DATA)
 
 adversarial: $(STAMP)
-	@test -n "$(findstring =,$(DATA))" || { echo "no data set; call: make adversarial DATA='--data TikTok=folder ...', see benchmarks/adversarial.py" >&2; exit 2; }
-	$(BIN)/python benchmarks/adversarial.py runs/adversarial $(DATA)
+	@test -n "$(findstring =,$(DATA))" || { echo "no data set; call: make adversarial DATA='--data TikTok=run ...', see benchmarks/single_process.py" >&2; exit 2; }
+	$(BIN)/python benchmarks/single_process.py benchmarks/adversarial.yaml runs/adversarial $(DATA)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=fuzz --durations=0 --timeout=3600 $(ARGS)

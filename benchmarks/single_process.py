@@ -32,8 +32,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import yaml
-from accuracy import Experiment, provenance
-from adversarial import of_data_set
+from accuracy import Experiment, provenance, read
 from tables import table
 
 from mmssl_dist.config import Job, load_job
@@ -76,11 +75,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only report what is there")
     arguments = parser.parse_args()
     tree = yaml.safe_load(arguments.experiments.read_text())
+    runs = dict(text.split("=", 1) for text in arguments.data)
+    if unknown := runs.keys() - tree["data"].keys():
+        sys.exit(f"--data {', '.join(sorted(unknown))}: must be one of {', '.join(tree['data'])}")
     if not arguments.table:
         # once: DeepSpeed's own groups outlive a group that is ended
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
         torch.set_num_threads(1)
-        for name, run in (text.split("=", 1) for text in arguments.data):
+        for name, run in runs.items():
             for form in of_data_set(tree, name):
                 if not arguments.only or form.name in arguments.only:
                     for seed in arguments.seeds or form.seeds:
@@ -97,6 +99,12 @@ def main() -> None:
         cells = [_cells(difference) for difference in differences]
         content = {**head, "columns": list(COLUMNS), "rows": cells}
         arguments.paired.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def of_data_set(tree: Mapping[str, Any], name: str) -> list[Experiment]:
+    """Every form as an experiment on one data set."""
+    own = tree["data"][name]
+    return read({**tree, "job": own["job"], "set": [*tree["set"], *own.get("set", ())]})
 
 
 def train_once(experiment: Experiment, seed: int, run: str, file: Path) -> None:
