@@ -1,6 +1,6 @@
 # One image for every node of a Ray cluster, and for a single machine.
-#   CUDA:  docker build -t mmssl-dist:0.1.0-cuda .
-#   CPU:   docker build -t mmssl-dist:0.1.0-cpu --build-arg TORCH_INDEX_URL=URL .
+#   CUDA:  docker build -t mmssl-dist:0.2.0-cuda .
+#   CPU:   docker build -t mmssl-dist:0.2.0-cpu --build-arg TORCH_INDEX_URL=URL .
 # where URL is PyTorch's package index of CPU wheels. Without it pip takes the default Linux wheel, which brings its
 # own CUDA libraries and needs the host's NVIDIA driver and container runtime only.
 ARG PYTHON_VERSION=3.11.14

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from mmssl_dist.serving.run import Run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def open_run(url: str, storage: Mapping[str, object] | None = None) -> Run:
