@@ -92,7 +92,13 @@ def check_start(job: Job) -> None:
     if not file.exists():
         raise InputError(SETTING, f"{file.url} is missing", "a run keeps its job", _REMEDY)
     # The job as it was run: the artifacts alone do not say with which settings their shapes came about.
-    theirs = read_job(file.read_bytes().decode(), file.url)
+    try:
+        text = file.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            SETTING, f"{file.url} ({error})", "a run keeps its job as UTF-8 text", _REMEDY
+        ) from error
+    theirs = read_job(text, file.url)
     differing = list(_differences(job, theirs))
     if differing:
         raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)

@@ -1,0 +1,44 @@
+"""The run that a training starts from, before any worker starts: its job is read as the run has kept it."""
+
+from pathlib import Path
+
+import pytest
+
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.errors import InputError
+from mmssl_dist.launch.earlier_run import check_start
+from mmssl_dist.storage import Manifest, RunFolder, publish
+from tests.jobs import make_job
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The output of a run with manifests of its graph and training, and nothing else."""
+    folder = RunFolder.at(str(tmp_path / "earlier"), Storage())
+    publish(folder.partitions.location, Manifest("partitions", "graph", {}, {}))
+    publish(folder.training.location, Manifest("training", "rows", {"checkpoint": "run/checkpoint"}, {}))
+    return tmp_path / "earlier"
+
+
+def start_from(output: Path) -> None:
+    check_start(make_job(f"training.start_from={output}"))
+
+
+def test_a_run_without_its_job(trained: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"training.start_from: found .*job.yaml is missing; a run keeps its job"
+    ):
+        start_from(trained)
+
+
+def test_a_job_that_is_not_text(trained: Path) -> None:
+    (trained / "job.yaml").write_bytes(b"output: \xff")
+    with pytest.raises(InputError, match=r"job.yaml \('utf-8' codec .*; a run keeps its job as UTF-8 text"):
+        start_from(trained)
+
+
+def test_a_run_with_rows_of_another_width(trained: Path) -> None:
+    other = make_job("model.dimension=64")
+    (trained / "job.yaml").write_text(other.model_dump_json())
+    with pytest.raises(InputError, match=r"model.dimension \d+, where the earlier run has 64"):
+        start_from(trained)
