@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -56,9 +57,17 @@ def header(file: RawFile) -> list[str]:
     try:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
             # The byte order mark that Excel writes would else be part of the first column's name.
-            start = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+            content = bytes(stream.read(_HEADER_BYTES))
     except (pa.ArrowException, OSError) as error:
         raise not_text(file, error) from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(
+            f"{file.name}, line 1",
+            "UTF-16",
+            "delimited text is UTF-8",
+            "Save the file again, in Excel as `CSV UTF-8`.",
+        )
+    start = content.decode("utf-8-sig", errors="replace")
     rows = csv.reader(
         io.StringIO(start, newline=None),  # lines may end as on any system
         delimiter=delimiter_of(file.location.path),

@@ -18,10 +18,12 @@ from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location, w
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
 from mmssl_dist.data.readers.last_block import LastBlocks
+from mmssl_dist.data.readers.line_numbers import delimiter_of
 from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
 
+_OTHER_DELIMITERS = ";,\t|"
 _THREADS = 8
 _SAMPLED_BLOCKS = 16  # of a file that is not read whole
 
@@ -137,7 +139,7 @@ def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
                 f"{file.name}, line 1",
                 f"columns {', '.join((*written, *file.keys))}",
                 f"a column {name} is needed",
-                "Name the right column in data.columns, or rename it.",
+                _remedy(file, written),
             )
         if written.count(by_name[name]) > 1:
             raise InputError(
@@ -147,6 +149,14 @@ def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
                 "Rename one of them.",
             )
     return {name: by_name[raw] for name, raw in names.items()}
+
+
+def _remedy(file: RawFile, written: Sequence[str]) -> str:
+    """What to do about a header that lacks a column: Excel separates by semicolons in half of Europe."""
+    if len(written) == 1 and any(other in written[0] for other in _OTHER_DELIMITERS):
+        wanted = "tabs" if delimiter_of(file.location.path) == "\t" else "commas"
+        return f"Write {wanted} between the columns: the name of the file asks for them."
+    return "Name the right column in data.columns, or rename it."
 
 
 def _file_summary(

@@ -159,6 +159,35 @@ def test_a_missing_column(folder):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "log.csv",
+            "user_id;item_id\n1;2\n",
+            "found columns user_id;item_id; a column user_id is needed. Write commas",
+        ),
+        (
+            "log.tsv",
+            "user_id,item_id\n1,2\n",
+            "found columns user_id,item_id; a column user_id is needed. Write tabs",
+        ),
+        ("log.csv", "user\n1\n", "found columns user; a column user_id is needed. Name the right column"),
+    ],
+)
+def test_a_file_with_another_delimiter_than_its_name_asks_for(folder, name, text, message):
+    (folder / "raw" / name).write_text(text)
+    assert f"raw/{name}, line 1: {message}" in _message(make_job(folder, interactions=name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_text_in_utf_16_is_named_as_that(folder, encoding):
+    text = "user_id,item_id\n1,2\n" if encoding == "utf-16" else "\ufeffuser_id,item_id\n1,2\n"
+    (folder / "raw/log.csv").write_bytes(text.encode(encoding))
+    message = _message(make_job(folder, interactions="log.csv"))
+    assert message.startswith("raw/log.csv, line 1: found UTF-16; delimited text is UTF-8.")
+
+
 def test_files_that_are_not_what_they_are_called(folder):
     write_text(folder, "interactions.parquet", ["text"])
     assert "raw/interactions.parquet: found" in _message(make_job(folder))
