@@ -234,7 +234,7 @@ def row(name: str, runs: Mapping[int, Any]) -> dict[str, Any]:
         "seeds": list(runs),
         **{f"{split} recall@20": _summary([run[split]["recall@20"] for run in metrics]) for split in SPLITS},
         "test ndcg@20": sum(run["test"]["ndcg@20"] for run in metrics) / len(metrics),
-        "cold test recall@20": sum(cold) / len(cold) if cold else None,
+        "cold test recall@20": sum(cold) / len(cold) if len(cold) == len(metrics) else None,
         "best epochs": [run["best_epoch"] for run in figures],
         "processor seconds": [run["processor seconds"] for run in figures],
         "epochs": [run["epochs"] for run in figures],
