@@ -25,6 +25,7 @@ from mmssl_dist.storage.export_names import (
 )
 
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
+_MOST_ENTRIES = (1 << 31) - 1  # of a row group's lists, whose ends are int32
 
 
 def write_user_embeddings(
@@ -101,13 +102,12 @@ def write_recommendations(
     def group(start: int, stop: int) -> pa.Table:
         index = ranked.index[start:stop]
         is_filled = index >= 0
-        # int32 holds the ends of a row group of 65,536 lists up to k = 32,767.
         ends = pa.array(np.concatenate([[0], is_filled.sum(1).cumsum()]), pa.int32())
         items = pa.ListArray.from_arrays(ends, ranked.ids.take(pa.array(index[is_filled])))
         values = pa.ListArray.from_arrays(ends, pa.array(scores[start:stop][is_filled], pa.float32()))
         return pa.Table.from_arrays([users[start:stop], items, values], schema=schema)
 
-    groups = (group(*bounds) for bounds in _row_groups(len(users)))
+    groups = (group(*bounds) for bounds in _row_groups(len(users), scores.shape[1]))
     return _write(
         export=export,
         folder=RECOMMENDATIONS,
@@ -130,12 +130,15 @@ def _write_embeddings(
         vectors = pa.FixedSizeListArray.from_arrays(values, width)
         return pa.Table.from_arrays([ids[start:stop], vectors], schema=schema)
 
-    groups = (group(*bounds) for bounds in _row_groups(len(ids)))
+    groups = (group(*bounds) for bounds in _row_groups(len(ids), width))
     return _write(export=export, folder=folder, part=part, schema=schema, groups=groups, repeated=[])
 
 
-def _row_groups(rows: int) -> Iterable[tuple[int, int]]:
-    return ((start, min(start + _ROW_GROUP, rows)) for start in range(0, rows, _ROW_GROUP))
+def _row_groups(rows: int, entries: int) -> Iterable[tuple[int, int]]:
+    """Bounds of row groups of ``rows`` lists with at most ``entries`` entries each."""
+    # Fewer rows where lists are long: from k = 32,768 on the ends of 65,536 lists would overflow.
+    size = max(1, min(_ROW_GROUP, _MOST_ENTRIES // max(1, entries)))
+    return ((start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def _write(

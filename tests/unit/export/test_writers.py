@@ -57,6 +57,18 @@ def test_recommendations_end_where_the_items_end(export: Location, tmp_path: Pat
     ]
 
 
+def test_a_row_group_holds_no_more_entries_than_its_offsets_can_count(
+    export: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "_MOST_ENTRIES", 11)
+    index = np.arange(28).reshape(7, 4)
+    ranked = RankedIds(pa.array(range(28)), index)
+    name, _ = writers.write_recommendations(export, 0, pa.array(range(7)), ranked, index.astype(np.float32))
+    file = pq.ParquetFile(tmp_path / "export" / name)
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [2, 2, 2, 1]
+    assert file.read()["items"].to_pylist() == index.tolist()
+
+
 def test_row_groups_join_seamlessly(
     export: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
