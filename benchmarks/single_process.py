@@ -45,6 +45,7 @@ from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.launch.worker_entry import measure
 from mmssl_dist.report.paired import interval, resampled_means, sign_flip_p
 from mmssl_dist.report.runs import Summary
+from mmssl_dist.training.improvement import improves
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.state import TrainingState
 
@@ -111,6 +112,11 @@ def train_once(experiment: Experiment, seed: int, run: str, file: Path) -> None:
     """Make one run, unless its file is there."""
     if file.exists():
         return
+    others = [text for text in experiment.sets if text.startswith(("partition.", "data.split"))]
+    if others:
+        sys.exit(
+            f"{experiment.name}: {', '.join(others)} changes partitions, and RUN's are taken as they are"
+        )
     job = load_job(
         Path(experiment.job),
         ["data.path=unused", *experiment.sets, f"output={run}", f"seed={seed}", *ALONE],
@@ -172,10 +178,11 @@ class BestKept:
     """A training session that keeps the best model in memory and writes no checkpoint."""
 
     def __init__(self) -> None:
-        self.value, self.best = -1.0, None  # type: tuple[float, Trained | None]
+        self.value: float | None = None
+        self.best: Trained | None = None
 
     def offer(self, value: float, trained: Trained) -> None:
-        if value > self.value:
+        if improves(value, self.value):  # as the loop decides which epoch is the best
             model, rows = copy.deepcopy(trained.model), trained.id_rows.clone()
             self.value, self.best = (
                 value,

@@ -197,7 +197,8 @@ def run_workers(
     scaling = job.scaling
     # Ray Train itself waits for ever and says nothing about what is missing.
     await_room([scaling.per_worker] * scaling.fewest, scaling.wait_seconds, stage)
-    _logger.info("%s: starting %d worker(s)", stage, scaling.fewest)
+    size = f"{scaling.fewest}" if scaling.fewest == scaling.most else f"{scaling.fewest} to {scaling.most}"
+    _logger.info("%s: starting %s worker(s)", stage, size)
     resources = {name: amount for name, amount in scaling.per_worker.items() if name in ("CPU", "GPU")}
     policy = FailurePolicy(stage, run.storage, cluster.relay)
     trainer = TorchTrainer(

@@ -90,10 +90,8 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         validate=validate,
         start=None if job.training.start_from is None else start,
     )
-    _logger.info(
-        "train: training; the first figures come after epoch %d",
-        min(loop.position.epochs + job.evaluation.every_epochs, job.training.epochs),
-    )
+    if (epoch := loop.next_figures()) is not None:
+        _logger.info("train: training; the first figures are those of epoch %d", epoch)
     position = loop.run()
     users, interactions = loop.sampler.seeds.left_out
     return {

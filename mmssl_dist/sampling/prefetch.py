@@ -36,8 +36,8 @@ class Prefetcher:
         pending: deque[Future[Batch]] = deque()
         for step in range(first, self.sampler.steps):
             pending.append(self._thread.submit(self._sample, epoch, step))
-            # One more than ``depth`` is submitted before the first is waited for, so the thread never idles
-            # in between.
+            # One more than ``depth`` is submitted before the first is waited for: the thread samples while
+            # the caller trains on the batch that it gets.
             if len(pending) > self.depth:
                 yield self._ready(pending.popleft())
         while pending:

@@ -64,6 +64,17 @@ class TrainingLoop:
         self._start = None if checkpoints else start
         self._clock = clock
 
+    def next_figures(self) -> int | None:
+        """The epoch whose validation comes next: 0 for the state taken over from another run, None where
+        training is over."""
+        done, last = self.position.epochs, self.job.training.epochs
+        if self._start is not None:
+            return 0
+        if done >= last or self._stalled():
+            return None
+        every = self.job.evaluation.every_epochs
+        return min((done // every + 1) * every, last)
+
     def run(self) -> Position:
         """Train. Returns where training ended; every validated epoch was reported with a checkpoint."""
         evaluation = self.job.evaluation

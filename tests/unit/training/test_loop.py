@@ -4,7 +4,7 @@ played."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -175,10 +175,17 @@ def test_the_metric_is_the_jobs(stage, tmp_path):
 
 def test_validation_every_few_epochs_and_after_the_last(stage, tmp_path):
     stage.values = [0.1, 0.2, 0.3]
-    session = make_loop(stage, tmp_path, "training.epochs=5", "evaluation.every_epochs=2")
-    position = session.run()
+    loop = make_loop(stage, tmp_path, "training.epochs=5", "evaluation.every_epochs=2")
+    assert loop.next_figures() == 2
+    position = loop.run()
     assert [entry["epoch"] for entry in position.history] == [2.0, 4.0, 5.0]
-    assert [report["epoch"] for report in session.session.reports] == [2.0, 4.0, 5.0]
+    assert [report["epoch"] for report in loop.session.reports] == [2.0, 4.0, 5.0]
+    expected = {1: 2, 2: 4, 3: 4, 4: 5, 5: None}  # where a training that is resumed stands: what comes next
+    for epochs, epoch in expected.items():
+        loop.position = replace(position, epochs=epochs, validations_since_best=0)
+        assert loop.next_figures() == epoch
+    loop.position = replace(position, epochs=3, validations_since_best=loop.job.evaluation.patience)
+    assert loop.next_figures() is None
 
 
 def test_each_report_has_a_checkpoint_that_says_the_same(stage, tmp_path):
