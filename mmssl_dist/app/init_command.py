@@ -11,7 +11,7 @@ import typer
 
 from mmssl_dist.app.options import Debug, StorageSettings, parse_storage_settings
 from mmssl_dist.app.reporting import reported
-from mmssl_dist.errors import InputError
+from mmssl_dist.errors import InputError, message_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,13 +127,15 @@ def _proposals(question: Question) -> str:
 
 def _prompt(question: Question) -> str:
     """The answer of whoever sits at the terminal."""
-    choices = ", ".join(question.choices)
+    # Names of files and columns are foreign text, which a terminal must not take for commands.
+    choices = ", ".join(map(message_text, question.choices))
+    text = message_text(question.text)
     try:
         while True:
-            answer = typer.prompt(f"{question.text} ({choices})", default=question.proposal, err=True)
+            answer = typer.prompt(f"{text} ({choices})", default=question.proposal, err=True)
             if answer in question.choices:
                 return str(answer)
-            typer.echo(f"{answer}: not one of {choices}", err=True)
+            typer.echo(f"{message_text(answer)}: not one of {choices}", err=True)
     except typer.Abort as error:
         raise InputError(
             question.key,

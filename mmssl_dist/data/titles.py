@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Data
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
-from mmssl_dist.data.ids import id_texts, is_text, one_array, storage_type
+from mmssl_dist.data.ids import id_texts, is_text, storage_type
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
 from mmssl_dist.data.readers.text import named_blocks, raw_names
+from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 
 TITLE = "title"
@@ -67,9 +69,16 @@ def _text_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Arra
 
 def _parquet_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
     piece = Piece(0, 0, len(_footer(data, file).group_rows))
+    first = 0
     for batch in batches(file, piece, list(_names(data)), BATCH_ROWS):
         ids, titles = batch.columns
-        yield ids, one_array(pa.chunked_array([titles]).cast(pa.string()))
+        where = partial(_where, file, first)
+        yield ids, checked_values(pa.chunked_array([titles]).cast(pa.string()), where)
+        first += len(batch)
+
+
+def _where(file: RawFile, first: int, index: int) -> str:
+    return f"{file.name}, column {TITLE}, row {first + index}"
 
 
 def _footer(data: Data, file: RawFile) -> Footer:

@@ -7,7 +7,7 @@ Files that belong together, such as the parts below one folder, make one table. 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -123,9 +123,10 @@ def take_inventory(root: Location) -> Inventory:
     matrices = [_matrix(root, name, unusable) for name in names if name.endswith(".npy")]
     # Only all three together: a train.json alone may be anybody's.
     release = set(RELEASE_FILES) <= set(names)
-    known = (*_READ, ".npy", *IMAGE_SUFFIXES)
     for name in names:
-        if not name.lower().endswith(known) and not (release and name in RELEASE_FILES):
+        # Suffixes of tables are as readers know them, in small letters; those of images are in any.
+        used = name.endswith((*_READ, ".npy")) or name.lower().endswith(tuple(IMAGE_SUFFIXES))
+        if not used and not (release and name in RELEASE_FILES):
             unusable[name] = "no reader for files of this name"
     return Inventory(
         release=release,
@@ -169,9 +170,20 @@ def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, st
             unusable[name] = _reason(file)
     formats = {next(suffix for suffix in _READ if name.endswith(suffix)) for name in names}
     # One table only if every file agrees; a file that differs may be what somebody forgot to move away.
-    if len(readable) == len(files) > 1 and len(set(columns_of_files)) == 1 and len(formats) == 1:
+    agree = len(readable) == len(files) and len(set(columns_of_files)) == 1 and len(formats) == 1
+    if agree and len(files) > 1 and _names_only(root, whole, files):
         return _table(whole, tuple(files), unusable)
     return [table for name, file in readable for table in _table(name, (file,), unusable)]
+
+
+def _names_only(root: Location, whole: str, files: Sequence[RawFile]) -> bool:
+    """Whether a job that gives ``whole``, a folder or glob, reads ``files`` and no others."""
+    try:
+        named = expand(root, whole, "FOLDER", _READ)
+    except InputError as error:
+        _raise_faults(error)
+        return False
+    return {file.location.url for file in named} == {file.location.url for file in files}
 
 
 def _table(name: str, files: tuple[RawFile, ...], unusable: dict[str, str]) -> list[RawTable]:
@@ -264,7 +276,7 @@ def _images(names: Iterable[str]) -> list[ImageFolder]:
     stems: dict[str, list[str]] = {}
     for name in names:
         path = PurePosixPath(name)
-        if path.suffix in IMAGE_SUFFIXES:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             stems.setdefault(str(path.with_name(f"{{item}}{path.suffix}")), []).append(path.stem)
     return [ImageFolder(pattern, tuple(columns_of_files)) for pattern, columns_of_files in stems.items()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import yaml
 
@@ -11,6 +12,9 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.training_sections import Training
 from mmssl_dist.datasets.job_proposal import JobProposal
 from mmssl_dist.errors import message_text
+
+_LINE_ENDS = frozenset("\x85\u2028\u2029")
+"""Characters that YAML takes for ends of lines and folds, so they have to be escaped."""
 
 
 def job_text(
@@ -75,11 +79,9 @@ def _data(proposal: JobProposal, unknown_items: str | None) -> Iterator[str]:
 
 def _value(value: str | Mapping[str, object]) -> str:
     """A value as YAML on one line."""
-    listed = yaml.safe_dump(
-        [dict(value) if isinstance(value, Mapping) else value],
-        default_flow_style=True,
-        sort_keys=False,
-        width=float("inf"),
-        allow_unicode=True,
-    )
-    return str(listed).strip()[1:-1]
+    listed = [dict(value) if isinstance(value, Mapping) else value]
+    dump = partial(yaml.safe_dump, default_flow_style=True, sort_keys=False, width=float("inf"))
+    text = str(dump(listed, allow_unicode=True))
+    if not _LINE_ENDS.isdisjoint(text):
+        text = str(dump(listed))
+    return text.strip()[1:-1]

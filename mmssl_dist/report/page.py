@@ -386,7 +386,8 @@ def _picture(image: Image | None) -> str:
 
 
 def _charts(charts: Iterable[str]) -> str:
-    return '<div class="charts">' + "".join(f"<div>{chart}</div>" for chart in charts if chart) + "</div>"
+    drawn = "".join(f"<div>{chart}</div>" for chart in charts if chart)
+    return f'<div class="charts">{drawn}</div>' if drawn else ""
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

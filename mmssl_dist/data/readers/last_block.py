@@ -7,6 +7,7 @@ file ends, or both agree from some row on.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -77,6 +78,8 @@ def last_block(file: RawFile) -> int | None:
     size = delimited.BLOCK_BYTES
     if file.size <= size:
         return None
+    if file.size <= 2 * size:  # its last block would begin in its first, perhaps in the header
+        return _by_reading(file)
     try:
         with file.location.filesystem.open_input_file(file.location.path) as stream:
             text = bytes(stream.read_at(size, file.size - size))
@@ -100,19 +103,20 @@ def _by_reading(file: RawFile) -> int | None:
     try:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
             checked = delimited.checked_stream(stream, file.name, file.location.path)
-            state = QuoteState.UNQUOTED
+            state = QuoteState.START
             while block := bytes(checked.read(delimited.BLOCK_BYTES)):
                 blocks = [*blocks[1 - _KEPT_BLOCKS :], (state, block)]
                 end += len(block)
-                state = checked.state if isinstance(checked, CheckedQuotes) else QuoteState.UNQUOTED
+                state = checked.state if isinstance(checked, CheckedQuotes) else QuoteState.START
     except (pa.ArrowException, OSError) as error:
         raise delimited.not_text(file, error) from error
     if end <= delimited.BLOCK_BYTES:
         return None
-    # The last block may be a few bytes, so the one before is looked at too
-    for kept in range(2, len(blocks) + 1):
+    # The last block may be a few bytes, so the one before is looked at too, unless it is the first
+    only_two = end <= 2 * delimited.BLOCK_BYTES
+    for kept in range(1 if only_two else 2, len(blocks) + 1):
         text = b"".join(block for _, block in blocks[-kept:])
-        offset = _first_row(file, text, [blocks[-kept][0]])
+        offset = _first_row(file, text, [blocks[-kept][0]], begins=len(text) == end)
         if offset is not None:
             return end - len(text) + offset
     raise delimited.too_long(file)
@@ -131,9 +135,12 @@ def _holds(file: RawFile, text: bytes, state: QuoteState) -> bool:
     return True
 
 
-def _first_row(file: RawFile, text: bytes, readings: Sequence[QuoteState]) -> int | None:
+def _first_row(
+    file: RawFile, text: bytes, readings: Sequence[QuoteState], begins: bool = False
+) -> int | None:
     """Where the first row after a line end of ``text`` begins, whichever of ``readings`` is the state at its
-    first byte; None where there is none."""
+    first byte; None where there is none. A text that ``begins`` its file has the header first, perhaps after
+    blank lines."""
     quoted = quoting_of(file.location.path) != csv.QUOTE_NONE
     checks = [_checked(file, text, state) for state in readings] if quoted else []
     position = 0
@@ -141,6 +148,8 @@ def _first_row(file: RawFile, text: bytes, readings: Sequence[QuoteState]) -> in
         length, position = match.end() - position, match.end()
         for checked in checks:
             checked.read(length)
+        if begins and not text[:position].removeprefix(codecs.BOM_UTF8).strip():
+            continue
         if position < len(text) and all(checked.state is QuoteState.START for checked in checks):
             return position
     return None

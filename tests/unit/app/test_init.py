@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 from mmssl_dist.config import load_job
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.datasets.inventory import take_inventory
+from mmssl_dist.storage import open_location
 
 
 @pytest.fixture(autouse=True)
@@ -238,3 +241,44 @@ def test_pictures_are_named_after_items(folder: Path) -> None:
     (folder / "posters/7.jpg").write_bytes(b"\xff\xd8\xff")
     assert call("init", "files", "--yes").exit_code == 0
     assert load_job("job.yaml").data.images == "posters/{item}.jpg"
+
+
+def test_a_glob_or_folder_stands_only_for_the_files_that_it_reads(folder: Path) -> None:
+    """A file of another name or in a folder below would be read with them."""
+    root = open_location(str(folder), Storage())
+    (folder / "log").mkdir()
+    (folder / "log/old").mkdir()
+    for name in ("events-1.csv", "events-2.csv", "log/a.csv", "log/b.csv"):
+        (folder / name).write_text("user_id,item_id\n1,2\n")
+    assert [table.name for table in take_inventory(root).tables] == ["events-*.csv", "log"]
+    for name in ("events-x.csv", "log/old/c.csv"):
+        (folder / name).write_text("user,thing\n1,2\n")
+    names = {
+        "events-1.csv",
+        "events-2.csv",
+        "events-x.csv",
+        "log/a.csv",
+        "log/b.csv",
+        "log/old",
+        "log/old/c.csv",
+    }
+    assert {table.name for table in take_inventory(root).tables} <= names
+
+
+def test_suffixes_in_capitals(folder: Path) -> None:
+    """Readers know tables by small letters, and images by any."""
+    (folder / "RATINGS.CSV").write_text("user_id,item_id\n1,2\n")
+    (folder / "1.JPG").write_bytes(b"")
+    inventory = take_inventory(open_location(str(folder), Storage()))
+    assert list(inventory.unusable) == ["RATINGS.CSV"]
+    assert [images.pattern for images in inventory.images] == ["{item}.JPG"]
+
+
+@pytest.mark.parametrize("name", ["a\x85b", "a\u2028b", "ü: #'\"", "\x1b[31mred"])
+def test_any_column_name_survives_the_yaml(folder: Path, name: str) -> None:
+    pq.write_table(pa.table({name: [1, 2, 3] * 4, "item_id": range(12)}), folder / "clicks.parquet")
+    write_vectors(folder / "image.parquet", "item_id", list(range(12)))
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "\x1b" not in done.output
+    assert load_job(Path("job.yaml")).data.columns.user == name

@@ -66,6 +66,24 @@ def test_a_short_file_has_none(tmp_path):
     assert last_block.last_block(raw_file(path)) is None
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize(
+    "head", ['"u,""x",i', '"u\nx",i', "\nu,i", "\n\r\n\ufeffu,i", "\ufeffu,i", '\ufeff"u",i']
+)
+@pytest.mark.parametrize("rows", [1, 12, 30, 60])
+def test_a_header_is_no_row(tmp_path, monkeypatch, suffix, head, rows):
+    """In text of few blocks, where the last begins near the first."""
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 100)
+    path = tmp_path / f"log.csv{suffix}"
+    text = (head + "\n" + "".join(f"{row},{row % 7}\n" for row in range(rows))).encode()
+    path.write_bytes(gzip.compress(text) if suffix else text)
+    start = last_block.last_block(raw_file(path))
+    assert (start is None) == (len(text) <= 100)
+    if start is not None:
+        read = rows_from(path, start)
+        assert read == [[str(row), str(row % 7)] for row in range(rows - len(read), rows)]
+
+
 def test_values_that_end_in_a_quote_leave_no_doubt(tmp_path, monkeypatch):
     """Within every row both readings hold for a while."""
     monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)

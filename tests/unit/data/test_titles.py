@@ -131,3 +131,11 @@ def test_integers_may_be_written_with_a_point(tmp_path):
         str(10**7): "ten million",
     }
     assert read(tmp_path, "t/a.csv", ["7", "7.0"]) == {"7.0": "seven"}  # of a dataset whose ids are texts
+
+
+def test_a_title_that_is_not_utf_8_is_named(tmp_path):
+    """Parquet's readers believe that texts are UTF-8."""
+    texts = pa.array([b"A", b"caf\xe9"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"sku": [1, 2], "title": texts}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet, column title, row 1: .*UTF-8"):
+        read(tmp_path, "t.parquet", [2])
