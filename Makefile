@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
+.PHONY: help setup demo quick quick-tests test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -58,7 +58,10 @@ demo: $(STAMP)
 	$(MMSSL) synthesize $(RUN)/raw --seed 7
 	$(MMSSL) run jobs/demo.yaml --set data.path=$(RUN)/raw --set output=$(RUN)/output
 
-quick: lint types
+quick: $(STAMP)
+	@$(MAKE) --no-print-directory -j2 lint types quick-tests
+
+quick-tests: $(STAMP)
 	$(BIN)/python -m pytest tests/unit tests/oracle --quick -q -n $(PROCESSES) --dist loadfile $(ARGS)
 
 test: lint types pytest
