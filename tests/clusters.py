@@ -34,7 +34,7 @@ class Head:
 
     @property
     def ray_environment(self) -> dict[str, str]:
-        """For Ray's own clients, which have to be told that a token is asked for."""
+        """For Ray's own clients, which do not find out by themselves that a token is asked for."""
         return {**self.environment, "RAY_AUTH_MODE": "token"}
 
     def command(self, cwd: Path, *arguments: str, timeout: float = 580) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".ts
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ITEM_PLACE = "{item}"  # in a path of images: where the item's id stands
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ def find_images(job: Job) -> tuple[RawFile, ...]:
     root = open_location(job.data.path, job.storage)
     if ITEM_PLACE not in pattern:
         return expand(root, pattern, key, PARQUET_SUFFIXES)
-    if not pattern.lower().endswith(_IMAGE_SUFFIXES):
+    if not pattern.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(
             key,
             pattern,
-            f"a path with {ITEM_PLACE} ends in {', '.join(_IMAGE_SUFFIXES)}",
+            f"a path with {ITEM_PLACE} ends in {', '.join(IMAGE_SUFFIXES)}",
             "Name image files.",
         )
     _location_below(root, pattern, key)

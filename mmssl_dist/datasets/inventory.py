@@ -16,7 +16,14 @@ from typing import Literal
 import pyarrow as pa
 
 from mmssl_dist.config.data_sections import Columns
-from mmssl_dist.data.files import PARQUET_SUFFIXES, RELEASE_FILES, TABLE_SUFFIXES, RawFile, expand
+from mmssl_dist.data.files import (
+    IMAGE_SUFFIXES,
+    PARQUET_SUFFIXES,
+    RELEASE_FILES,
+    TABLE_SUFFIXES,
+    RawFile,
+    expand,
+)
 from mmssl_dist.data.ids import is_number, is_text, storage_type
 from mmssl_dist.data.readers.delimited import header, text_blocks
 from mmssl_dist.data.readers.id_types import text_ids
@@ -29,7 +36,6 @@ from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.storage import Location
 
 INTER = ".inter"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 _READ = (*TABLE_SUFFIXES, INTER)
 _THREADS = 16
 _NUMBERED_PART = r"[-_.][0-9]+"  # of a file's name: part-0001.csv
@@ -125,7 +131,7 @@ def take_inventory(root: Location) -> Inventory:
     release = set(RELEASE_FILES) <= set(names)
     for name in names:
         # Suffixes of tables are as readers know them, in small letters; those of images are in any.
-        used = name.endswith((*_READ, ".npy")) or name.lower().endswith(tuple(IMAGE_SUFFIXES))
+        used = name.endswith((*_READ, ".npy")) or name.lower().endswith(IMAGE_SUFFIXES)
         if not used and not (release and name in RELEASE_FILES):
             unusable[name] = "no reader for files of this name"
     return Inventory(

@@ -90,7 +90,7 @@ def _choose(state: Any, degree: Any, chosen: np.ndarray) -> None:
     for j in range(width):
         bits = splitmix64(state ^ ((np.uint64(j) + ONE) * GOLDEN)) >> _S32
         chosen[j] = (bits * (lowest + np.uint64(j) + ONE)) >> _S32
-    seen = np.uint64(0)  # the last six bits of what earlier slots have: most draws are told apart by these
+    seen = np.uint64(0)  # the last six bits of what earlier slots have: these separate most draws
     for j in range(width):
         if seen & (ONE << (chosen[j] & _LOW6)):
             for k in range(j):

@@ -179,7 +179,7 @@ CHANGES = (
     _one("search", "search.concurrent", 2),
     _one("search", "search.grace_epochs", 2),
     _one("search", "search.reduction", 2.5),
-    # What trackers are told, and where.
+    # What trackers receive, and where.
     _one("trackers", "tracking.mlflow", "sqlite:///runs.db"),
     _one("trackers", "tracking.experiment", "another", "tracking.mlflow=sqlite:///runs.db"),
     # What is asked of S3.

@@ -209,7 +209,7 @@ def _integers_of_text(ids: pa.Array, where: Where) -> pa.Array:
 
 
 def _require_calendar(ids: pa.Array, where: Where) -> None:
-    """Dates and times are told apart by their text where ids are hashed, so they need to have one."""
+    """The text of dates and times distinguishes them where ids are hashed, so they need to have one."""
     if pa.types.is_temporal(ids.type):
         try:
             ids.cast(pa.string())

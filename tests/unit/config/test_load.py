@@ -1,4 +1,4 @@
-"""A job's YAML: what is accepted, and how each kind of mistake is told."""
+"""A job's YAML: what is accepted, and how each kind of mistake is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, by part; what is no checkpoint of this job is told from one."""
+"""Checkpoints: what is saved comes back, by part; what is not a checkpoint of this job is refused."""
 
 from __future__ import annotations
 
