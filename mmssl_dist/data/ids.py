@@ -3,6 +3,8 @@ ranks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +16,8 @@ EXACT_FLOAT = float(2**53)
 WHOLE = r"^(0|-?[1-9][0-9]*)\.0+$"
 """Text of an integer as pandas writes it beside missing values."""
 UUID_BYTES = 16
+MOST_BYTES = 2**31 - 1
+"""Of texts in an array with 32-bit offsets."""
 _UUID_DASHES = (8, 13, 18, 23)
 _LONGEST_TEXT = 80
 _KEPT = (
@@ -170,10 +174,29 @@ def positions(ids: pa.Array, among: pa.Array) -> np.ndarray:
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array."""
-    # Text beyond 2 GiB stays in several chunks, which ``concat_arrays`` then refuses by itself.
+    """A column as one array; texts and bytes beyond 2 GiB have 64-bit offsets."""
+    if column.nbytes > MOST_BYTES and with_large_offsets(column.type) != column.type:
+        return concatenated(column.chunks)
     combined = column.combine_chunks()
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def with_large_offsets(narrow: pa.DataType) -> pa.DataType:
+    """``narrow``, or for string and binary the type of the same values with 64-bit offsets."""
+    if isinstance(narrow, pa.DictionaryType):
+        return pa.dictionary(narrow.index_type, with_large_offsets(narrow.value_type), narrow.ordered)
+    if pa.types.is_string(narrow):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary(narrow) else narrow
+
+
+def concatenated(chunks: Sequence[pa.Array]) -> pa.Array:
+    """One or more arrays of one type as one, without dictionaries; texts and bytes with 64-bit offsets, so of
+    any size."""
+    # Chunk by chunk: joined first, as 32-bit offsets, they would overflow.
+    wide = [chunk.cast(with_large_offsets(chunk.type)) for chunk in chunks]
+    plain = [chunk.dictionary_decode() if isinstance(chunk, pa.DictionaryArray) else chunk for chunk in wide]
+    return pa.concat_arrays(plain)
 
 
 def _is_binary(type_: pa.DataType) -> bool:

@@ -87,8 +87,7 @@ def measure_lists(run: Run, k: int) -> ListQuality:
     k = min(k, int(run.facts["k"]))
     lists, seen = _read_lists(run, k), run.seen
     held_out = read_held_out(run.partitions, "test")
-    user_degrees = np.diff(seen.indptr)
-    item_degrees = np.bincount(seen.items, minlength=len(run.items))
+    user_degrees, item_degrees = seen.user_degrees, seen.item_degrees
     wanted = [held_out.of(position) for position in lists.users]
     hits = [np.isin(held, items) for held, items in zip(wanted, lists.items, strict=True)]
     listed = np.concatenate([np.empty(0, np.int64), *lists.items])
@@ -165,7 +164,7 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[UserExample]:
     examples = []
-    by_popularity = np.argsort(-np.bincount(seen.items, minlength=len(run.items)), kind="stable")
+    by_popularity = np.argsort(-seen.item_degrees, kind="stable")
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.users[row]), lists.items[row][:_SHOWN]
         wanted = held_out.of(lists.users[row])

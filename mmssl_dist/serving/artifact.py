@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.numpy
 
+from mmssl_dist.data.ids import concatenated
 from mmssl_dist.errors import ArtifactError
+from mmssl_dist.serving.part_rows import PartRows, mapped_tensor
 from mmssl_dist.storage import Location, Manifest
 
 
@@ -42,14 +43,27 @@ class Artifact:
         return sum(file_of(part) in self.manifest.files for part in range(len(self.manifest.files)))
 
     def column(self, file_of: Callable[[int], str], name: str) -> pa.Array:
-        """One column of a table, over all partitions."""
+        """One column of a table, over all partitions; texts and bytes with 64-bit offsets, so of any size."""
         # Part after part: the order of places in which everything of an export is numbered.
-        tables = [
-            pq.read_table(self.path(file_of(part)), columns=[name]) for part in range(self.count(file_of))
-        ]
-        return pa.concat_tables(tables)[name].combine_chunks()
+        parts = range(self.count(file_of))
+        return concatenated(
+            [chunk for part in parts for chunk in self.part_column(file_of(part), name).chunks]
+        )
+
+    def part_column(self, file: str, name: str) -> pa.ChunkedArray:
+        """One column of one partition's table."""
+        return pq.read_table(self.path(file), columns=[name], partitioning=None)[name]
+
+    def mapped(self, file_of: Callable[[int], str], name: str, counts: Sequence[int]) -> PartRows:
+        """One tensor of the safetensors files, over all partitions; a file is opened when a row of it is
+        first wanted.
+
+        Args:
+            counts: rows of each partition.
+        """
+        return PartRows(counts, lambda part: mapped_tensor(self.path(file_of(part)), name))
 
     def rows(self, file_of: Callable[[int], str], name: str) -> np.ndarray:
         """float32 [n, D], one tensor of the safetensors files, over all partitions."""
         parts = range(self.count(file_of))
-        return np.concatenate([safetensors.numpy.load_file(self.path(file_of(part)))[name] for part in parts])
+        return np.concatenate([mapped_tensor(self.path(file_of(part)), name) for part in parts])

@@ -64,6 +64,6 @@ def _row(run: Run, question: Question) -> tuple[np.ndarray, np.ndarray]:
     """The row [D] to rank with, and the places of the items seen."""
     if question.user is not None:
         user = run.users.position(question.user)
-        return run.user_embeddings[user], run.seen.of(user)
+        return run.user_rows.take(np.asarray([user]))[0], run.seen.of(user)
     items = run.basket(question.items)
     return run.fold_in(items), items

@@ -18,7 +18,7 @@ from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.run import Ranked, open_run
+from mmssl_dist.serving.run import NOTHING, Ranked, open_run
 from mmssl_dist.serving.user_file import UserFile, open_user_file
 from mmssl_dist.storage import (
     FileRecord,
@@ -126,7 +126,8 @@ def recommend_file(
 
 
 class _Recommender:
-    """One process's run; writes a file for every batch of users."""
+    """One process's run; writes a file for every batch of users. It holds the index and the ids; rows and
+    training interactions of users are mapped, and read for the batch's users alone."""
 
     def __init__(self, url: str, storage: Storage, target: Location, options: ListOptions) -> None:
         self.run, self.target, self.options = open_run(url, storage), target, options
@@ -137,8 +138,10 @@ class _Recommender:
 
     def _write(self, batch: pa.Table) -> pa.Table:
         ids = batch[USER_ID].to_pylist()
-        known = [user in self.run.users for user in ids]
-        table = self._lists(batch[USER_ID], known)
+        # Raised by the first unknown id, which the message names.
+        find = self.run.users.positions if self.options.unknown == "error" else self.run.users.find
+        positions = find(ids)
+        table = self._lists(batch[USER_ID], positions)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         # Named by its users: a task that is repeated writes the same file again instead of a second one. And
@@ -147,28 +150,25 @@ class _Recommender:
         digest = hashlib.sha256(repr((first, ids)).encode()).hexdigest()
         name = f"{RECOMMENDATIONS}/part-{digest[:16]}.parquet"
         record = (self.target / name).write_bytes(sink.getvalue())
-        counts = {"users": [table.num_rows], "unknown": [len(known) - sum(known)]}
+        counts = {"users": [table.num_rows], "unknown": [int((positions < 0).sum())]}
         return pa.table({"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], **counts})
 
-    def _lists(self, users: pa.ChunkedArray, known: list[bool]) -> pa.Table:
+    def _lists(self, users: pa.ChunkedArray, positions: np.ndarray) -> pa.Table:
+        """The table of the users at ``positions`` of the run, -1 for those it does not know."""
         options, run = self.options, self.run
-        user_ids = users.to_pylist()
-        if options.unknown == "error":
-            known = [True] * len(user_ids)  # an unknown one raises
-        known_ids = [user for user, is_known in zip(user_ids, known, strict=True) if is_known]
-        ranked = run.recommend(known_ids, options.k, options.exclude_seen, options.exact) if known_ids else []
-        assert isinstance(ranked, list)
+        known = positions[positions >= 0]
+        ranked = run.recommend_at(known, options.k, options.exclude_seen, options.exact) if len(known) else []
         rows: list[Ranked | None] = list(ranked)
         if options.unknown == "popular":
             answers = iter(ranked)
-            rows = [next(answers) if is_known else None for is_known in known]
+            rows = [next(answers) if position >= 0 else None for position in positions]
             ids = users.combine_chunks()  # in the file's type: the run's may not be able to hold them
         else:
-            ids = run.users.array.take(pa.array(run.users.positions(known_ids), pa.int64()))
+            ids = run.users.take(known)
         popular = run.popular(options.k).items if any(row is None for row in rows) else []
         items = [popular if row is None else row.items for row in rows]
         scores = [None if row is None else row.scores for row in rows]
-        lists = pa.array(items, pa.list_(run.items.array.type))
+        lists = pa.array(items, pa.list_(run.items.take(NOTHING).type))
         return pa.table({USER_ID: ids, ITEMS: lists, SCORES: pa.array(scores, pa.list_(pa.float32()))})
 
 

@@ -114,6 +114,7 @@ def plain(raw_value: Any) -> int | str | float:
 def warm(run: Run) -> None:
     """Read everything that an answer needs: a replica that is ready answers at once."""
     if len(run.users) and len(run.items):
+        run.check_users()
         run.recommend(run.users.array[0].as_py(), k=1)
         run.similar(run.items.array[0].as_py(), k=1)
         run.recommend_new([run.items.array[0].as_py()], k=1)

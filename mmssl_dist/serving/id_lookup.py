@@ -44,10 +44,24 @@ class Ids:
         position = self._find(value)
         if position is None:
             example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
-            known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.array.type}"
+            known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.type_name}"
             remedy = f"Give one from the data{example}."
             raise UnknownIdError(f"{self.entity} id", repr(value), known, remedy)
         return position
+
+    @property
+    def type_name(self) -> str:
+        """The ids' type in words: the width of offsets is no part of it."""
+        return str(self.array.type).removeprefix("large_")
+
+    def find(self, values: Iterable[object]) -> np.ndarray:
+        """int64 positions of several ids, -1 for those that are not there."""
+        found = (self._find(value) for value in values)
+        return np.fromiter((-1 if position is None else position for position in found), np.int64)
+
+    def take(self, positions: np.ndarray) -> pa.Array:
+        """The ids at ``positions``, as an array of at most 2 GiB: texts and bytes with 32-bit offsets."""
+        return narrow(self.array.take(pa.array(positions, pa.int64())))
 
     def positions(self, values: Iterable[object]) -> np.ndarray:
         """int64 positions of several ids; raises as ``position`` does."""
@@ -55,7 +69,7 @@ class Ids:
 
     def at(self, positions: np.ndarray) -> list[Any]:
         """The ids at ``positions``, as Python values."""
-        ids: list[Any] = self.array.take(pa.array(positions, pa.int64())).to_pylist()
+        ids: list[Any] = self.take(positions).to_pylist()
         return ids
 
     @cached_property
@@ -105,6 +119,13 @@ class Ids:
             return converted if converted == value else None  # Arrow makes 1 of 1.5
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             return None
+
+
+def narrow(ids: pa.Array) -> pa.Array:
+    """Ids of a file or answer, of at most 2 GiB, in the type that the dataset has them in."""
+    if pa.types.is_large_string(ids.type):
+        return ids.cast(pa.string())
+    return ids.cast(pa.binary()) if pa.types.is_large_binary(ids.type) else ids
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -22,9 +22,11 @@ import pyarrow as pa
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.serving.new_items import NewItems, unit
+from mmssl_dist.serving.part_rows import PartRows
 from mmssl_dist.serving.seen import SeenItems, read_seen
 from mmssl_dist.storage import RunFolder, StageFolder, downloads_folder, open_location
 from mmssl_dist.storage.export_names import (
@@ -80,8 +82,14 @@ class Run:
 
     @cached_property
     def user_embeddings(self) -> np.ndarray:
-        """float32 [U, D], by place. A user's score of an item is the dot product of their rows."""
+        """float32 [U, D], by place, all in memory. A user's score of an item is the dot product of their
+        rows."""
         return self.export.rows(embeddings_file, USER_ROWS)
+
+    @cached_property
+    def user_rows(self) -> PartRows:
+        """The same rows mapped from their files: what lookups read, a user at a time."""
+        return self.export.mapped(embeddings_file, USER_ROWS, read_book(self.partitions.manifest).users)
 
     @cached_property
     def item_embeddings(self) -> np.ndarray:
@@ -109,9 +117,15 @@ class Run:
         """
         several = _several(users)
         positions = self.users.positions([users] if several is None else several)
-        seen = [self.seen.of(position) if exclude_seen else NOTHING for position in positions]
-        ranked = self.rank(self.user_embeddings[positions], seen, k, exact)
+        ranked = self.recommend_at(positions, k, exclude_seen, exact)
         return ranked[0] if several is None else ranked
+
+    def recommend_at(
+        self, positions: np.ndarray, k: int = 20, exclude_seen: bool = True, exact: bool = False
+    ) -> list[Ranked]:
+        """``recommend`` for the users at ``positions``."""
+        seen = [self.seen.of(position) if exclude_seen else NOTHING for position in positions]
+        return self.rank(self.user_rows.take(positions), seen, k, exact)
 
     def recommend_new(
         self, items: Sequence[object], k: int = 20, exclude_seen: bool = True, exact: bool = False
@@ -191,12 +205,32 @@ class Run:
 
         k = _length(k)
         row, wanted = self.new_item(features)[None], min(k, len(self.users))
-        scores, neighbours = faiss.knn(row, self.user_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
+        # Partition by partition, so that no more than the users' rows of one have to be in memory.
+        results = [
+            (first, *faiss.knn(row, np.asarray(rows), min(wanted, len(rows)), faiss.METRIC_INNER_PRODUCT))
+            for first, rows in self.user_rows.blocks()
+            if len(rows)
+        ]
+        scores = np.concatenate([scores for _, scores, _ in results], 1)
+        neighbours = np.concatenate([first + neighbours for first, _, neighbours in results], 1)
         if not np.isfinite(scores).all():
             raise InputError(
                 "features", "very large values", "scores are finite in float32", "Correct the features."
             )
+        # Of equals the first place, as in every list.
+        order = np.lexsort((neighbours, -scores))[:, :wanted]
+        scores, neighbours = np.take_along_axis(scores, order, 1), np.take_along_axis(neighbours, order, 1)
         return RankedUsers(self.users.at(neighbours[0]), scores[0])
+
+    def check_users(self) -> None:
+        """Open the rows and training interactions of all users, which lookups open partition by partition.
+
+        Raises:
+            ArtifactError: a file is not what its manifest says.
+        """
+        for part in range(read_book(self.partitions.manifest).parts):
+            self.user_rows.part(part)
+            self.seen.of_part(part)
 
     def history(self, user: object) -> list[Any]:
         """The items of a user's training interactions; raises as ``recommend`` does."""
@@ -230,7 +264,7 @@ class Run:
     @cached_property
     def _interactions(self) -> np.ndarray:
         """int64 [I], training interactions of each item, by place."""
-        return np.bincount(self.seen.items, minlength=len(self.items))
+        return self.seen.item_degrees
 
     @cached_property
     def _index(self) -> Any:

@@ -82,7 +82,17 @@ def test_attributes_in_its_tables_are_there(folder):
 
 def test_the_api_is_all_there():
     """Whatever a run offers is described, or is for the other rooms of this package alone."""
-    for_rooms = {"export", "partitions", "seen", "fold_in", "basket", "rank"}
+    for_rooms = {
+        "export",
+        "partitions",
+        "seen",
+        "fold_in",
+        "basket",
+        "rank",
+        "user_rows",
+        "check_users",
+        "recommend_at",
+    }
     public = {name for name in vars(serving.Run) if not name.startswith("_")} - for_rooms
     assert public == {name for name in public if f"Run.{name}" in API}
 

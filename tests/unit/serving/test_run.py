@@ -182,7 +182,32 @@ def test_a_changed_file_is_noticed_when_it_is_read(output, tmp_path, name):
     (copy / "export" / name).write_bytes(content)
     run = open_run(str(copy))
     with pytest.raises(ArtifactError, match=name):
-        run.recommend("u1"), run.recommend_new([101])
+        run.recommend(run.users.array.to_pylist()), run.recommend_new([101])
+
+
+def test_a_lookup_opens_the_partition_of_its_user_alone(output):
+    run = open_run(str(output))
+    users = run.partitions.manifest.facts["book"]["users"]
+    user = run.users.array[sum(users[:2])].as_py()  # the first of the third partition
+    run.recommend(user)
+    assert list(run.user_rows._opened) == list(run.seen._opened) == [2]
+    assert isinstance(run.user_rows.part(2), np.memmap)
+    run.check_users()
+    assert len(run.user_rows._opened) == len(run.seen._opened) == len(users)
+
+
+def test_degrees_are_those_of_the_training_lists(run, output):
+    train = dataset_items(output, "train")
+    users, items = run.users.array.to_pylist(), run.items.array.to_pylist()
+    assert run.seen.user_degrees.tolist() == [len(train[user]) for user in users]
+    of_item = [sum(item in known for known in train.values()) for item in items]
+    assert run.seen.item_degrees.tolist() == of_item
+
+
+def test_rows_taken_by_place_are_those_of_all(run):
+    positions = np.asarray([USERS - 1, 0, 7, 7])
+    np.testing.assert_array_equal(run.user_rows.take(positions), run.user_embeddings[positions])
+    assert run.user_rows.take(np.empty(0, np.int64)).shape == (0, 16)
 
 
 def test_partitions_of_another_run_are_noticed(output, tmp_path):
