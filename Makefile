@@ -1,5 +1,5 @@
 # Every target makes its own virtual environment first: `make demo` works on a machine with Python only, `make test` with Chromium besides.
-# Python 3.11 or 3.12 (DGL has no wheels for newer ones). Choose one with `make PYTHON=python3.12 test`.
+# Python 3.11 to 3.14; DGL has wheels for 3.11 and 3.12. Choose one with `make PYTHON=python3.12 test`.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,11 +13,12 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick quick-tests test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
+.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
 	@echo "make quick    ruff, mypy --strict and the tests that start no process, server or cluster (two minutes)"
+	@echo "make quick-without-dgl  the same tests in a copy of the environment that has no DGL"
 	@echo "make test     ruff, mypy --strict and every test"
 	@echo "make lint     ruff alone: formatting and rules"
 	@echo "make types    mypy --strict alone"
@@ -47,8 +48,8 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else \
-	    "$(PYTHON) is Python %d.%d; mmssl-dist needs 3.11 or 3.12. Use: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else \
+	    "$(PYTHON) is Python %d.%d; mmssl-dist needs 3.11 to 3.14. Use: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[test]'
 	$(BIN)/python -m mmssl_dist.kernels.compile_all
@@ -63,6 +64,14 @@ quick: $(STAMP)
 
 quick-tests: $(STAMP)
 	$(BIN)/python -m pytest tests/unit tests/oracle --quick -q -n $(PROCESSES) --dist loadfile $(ARGS)
+
+# Hard links, so that the copy takes no time and no disk; what is removed there stays here.
+quick-without-dgl: $(STAMP)
+	rm -rf $(VENV)-without-dgl
+	cp -al $(VENV) $(VENV)-without-dgl
+	rm -rf $(VENV)-without-dgl/lib/python*/site-packages/dgl $(VENV)-without-dgl/lib/python*/site-packages/dgl-*
+	$(VENV)-without-dgl/bin/python -m pytest tests/unit tests/oracle --quick --without-dgl -q -n $(PROCESSES) --dist loadfile $(ARGS)
+	rm -rf $(VENV)-without-dgl
 
 test: lint types pytest
 

@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ _FIXTURES_WITH_PROCESSES = frozenset({"s3_endpoint", "ray_address"})
 _STARTS = frozenset(
     {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind"}
 )
+_NEED_DGL = frozenset({"test_dgl_door.py", "test_sampler.py"})  # import it
 _running: list[str] = []  # the test that runs, where it has no mark and may start nothing
 
 
@@ -56,19 +58,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="leave out every test that starts a process, server or cluster"
     )
+    parser.addoption(
+        "--without-dgl",
+        action="store_true",
+        help="leave out what DGL itself does; refused where it is installed",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "processes: starts a process, server or cluster")
+    config.addinivalue_line("markers", "dgl: DGL has to be installed")
+    if config.getoption("--without-dgl") and find_spec("dgl"):
+        raise pytest.UsageError("--without-dgl: DGL is installed here")
     sys.addaudithook(_refuse_processes)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--without-dgl") and collection_path.name in _NEED_DGL else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--quick"):
-        return
-    left_out = [item for item in items if _starts_processes(item)]
+    quick, without_dgl = config.getoption("--quick"), config.getoption("--without-dgl")
+    left_out = [
+        item
+        for item in items
+        if (quick and _starts_processes(item)) or (without_dgl and item.get_closest_marker("dgl"))
+    ]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not _starts_processes(item)]
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.hookimpl(wrapper=True)

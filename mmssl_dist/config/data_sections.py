@@ -114,7 +114,8 @@ class Partition(Section):
     """Number of partitions P; fixed from then on, while the number of workers may change."""
     method: Literal["auto", "metis", "streaming", "random"] = "auto"
     """metis: smallest edge cut; streaming: passes over the edges with little memory beyond the graph; random:
-    no graph algorithm; auto: metis where its estimated memory is at most metis_gb, else streaming."""
+    no graph algorithm; auto: metis where DGL is installed and its estimated memory is at most metis_gb, else
+    streaming."""
     metis_gb: Rate = 16.0
     """auto only: memory METIS may take, in GB."""
     item_neighbours: Natural = 10

@@ -17,7 +17,8 @@ class Job(JobSections):
 
     @property
     def samples_on_device(self) -> bool:
-        """Whether neighbours are drawn on the device that trains (``training.sampler``)."""
+        """Whether the settings alone say that neighbours are drawn on the device that trains
+        (``training.sampler``)."""
         if self.training.sampler == "auto":
             return self.scaling.gpus_per_worker > 0
         return self.training.sampler == "device"

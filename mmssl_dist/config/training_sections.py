@@ -53,7 +53,8 @@ class Training(Section):
     neighbour."""
     sampler: Literal["auto", "dgl", "device"] = "auto"
     """What draws neighbours: "dgl", DGL on the CPU; "device", where the worker trains, each draw a function
-    of its node, so that all devices draw alike. "auto": "device" on a GPU, else "dgl"."""
+    of its node, so that all devices draw alike. "auto": "device" on a GPU and where DGL is not installed,
+    else "dgl"."""
     wire: Literal["fp32", "bf16"] = "fp32"
     """What ID and tower rows of other workers and their gradients travel as; "bf16" halves their bytes and
     rounds them to 8 bits, so that the numbers of a training depend on W a little."""

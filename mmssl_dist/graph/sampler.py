@@ -5,6 +5,7 @@ partition."""
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,47 @@ class PartitionSampler:
             return SampledEdges(degrees.clamp(max=fanout), sampled.edata[dgl.EID], nodes)
 
         return draw(_fold(seed), call)
+
+
+class DglSampler:
+    """The neighbour lists of a worker's partitions, each drawn from apart.
+
+    Args:
+        parts: the partitions. offsets: [len(parts) + 1] first row of each, then the number of rows.
+        indptr, neighbours: lists of all rows, as in ``PartitionSampler``.
+    """
+
+    def __init__(
+        self, parts: Sequence[int], offsets: Sequence[int], indptr: Tensor, neighbours: Tensor, num_nodes: int
+    ) -> None:
+        self._offsets = torch.tensor(offsets)
+        self._samplers: list[tuple[int, int, int, PartitionSampler]] = []
+        for position, part in enumerate(parts):
+            first, last = offsets[position : position + 2]
+            starts = indptr[first : last + 1]
+            begin, end = int(starts[0]), int(starts[-1])
+            sampler = PartitionSampler(starts - begin, neighbours[begin:end], num_nodes)
+            self._samplers.append((part, first, begin, sampler))
+
+    def sample(self, rows: Tensor, fanout: int, seed_of: Callable[[int], int]) -> SampledEdges:
+        """At most ``fanout`` neighbours of each row.
+
+        Args:
+            rows: [k] int64, sorted, each once. seed_of: the seed for a partition.
+        """
+        if len(self._samplers) == 1:
+            ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
+            return sampler.sample(rows, fanout, seed_of(part))
+        cuts = torch.searchsorted(rows, self._offsets).tolist()
+        drawn = [
+            (begin, sampler.sample(rows[a:b] - first, fanout, seed_of(part)))
+            for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True)
+        ]
+        return SampledEdges(
+            counts=torch.cat([of_part.counts for _, of_part in drawn]),
+            edges=torch.cat([of_part.edges + begin for begin, of_part in drawn]),
+            nodes=torch.cat([of_part.nodes for _, of_part in drawn]),
+        )
 
 
 def _fold(seed: int) -> int:

@@ -11,6 +11,7 @@ from mmssl_dist.cluster.connection import connect, describe
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, MmsslError
+from mmssl_dist.graph.installed_dgl import dgl_installed
 from mmssl_dist.launch.preflight import check_data, check_output
 
 PACKAGES = (
@@ -45,11 +46,15 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
     """
     # Cheapest first, so that much is known already when starting a Ray takes long or fails.
     yield Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    for package in PACKAGES:
+    packages = PACKAGES if dgl_installed() else [p for p in PACKAGES if p != "dgl"]
+    for package in packages:
         # Bound as a default argument: a closure would look the name up when it is called, after the loop
         # moved on.
         yield _check(package, lambda package=package: version(package))  # type: ignore[misc]
-    yield _check("dgl", _dgl)
+    if dgl_installed():
+        yield _check("dgl", _dgl)
+    else:
+        yield Check("dgl", True, "not installed: neighbours are drawn by keys, the cut is streaming")
     yield _check("devices", _devices)
     yield _check("ray", lambda: _ray(address, job))
     if job is not None:

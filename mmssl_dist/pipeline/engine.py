@@ -16,6 +16,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import InputError
+from mmssl_dist.graph.installed_dgl import check_dgl
 from mmssl_dist.launch.artifact_facts import require_facts
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.preflight import check_data, check_headers, check_output
@@ -85,9 +86,11 @@ class Pipeline:
         """Check the output and write job.yaml there.
 
         Raises:
-            InputError: the output cannot be written, or MLflow does not answer.
+            InputError: the output cannot be written, MLflow does not answer, or a setting needs DGL and it
+                is not installed.
         """
         # Before the first stage, which may take hours: neither depends on what it does.
+        check_dgl(self.job)
         check_mlflow(self.job)
         check_output(self.job)
         # With every default written out: a later version may have others.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.exchange.exchange import Exchange, Route
+from mmssl_dist.graph.installed_dgl import dgl_installed
 from mmssl_dist.kernels.edges import row_ends
 from mmssl_dist.kernels.id_sets import known_pairs, union
 from mmssl_dist.kernels.item_edges import item_edges
@@ -84,7 +85,7 @@ class BatchSampler:
 
     def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job, device: torch.device = _CPU) -> None:
         self.graph, self.exchange, self.seed = graph, exchange, job.seed
-        self.keyed = job.samples_on_device
+        self.keyed = _draws_by_keys(job, exchange)
         self.device = device if self.keyed else _CPU
         self.seeds = SeedSampler(graph, exchange, job)
         full = job.training.fanout == "all"
@@ -268,6 +269,15 @@ class BatchSampler:
 
     def _arange(self, count: int) -> Tensor:
         return torch.arange(count, device=self.device)
+
+
+def _draws_by_keys(job: Job, exchange: Exchange) -> bool:
+    """Whether neighbours are drawn by keys: as ``training.sampler`` says, and where it leaves that open, also
+    if any worker lacks DGL (then collective)."""
+    if job.samples_on_device or job.training.sampler == "dgl":
+        return job.samples_on_device
+    # Of all workers, since those that draw in different ways would wait for each other's messages.
+    return bool(exchange.max(not dgl_installed()))
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.graph.ragged import ragged_range
-from mmssl_dist.graph.sampler import PartitionSampler, SampledEdges
 from mmssl_dist.kernels.edges import drawn_weights, neighbourhoods
 from mmssl_dist.kernels.id_sets import union
 from mmssl_dist.kernels.keyed_sample import sample_rows
@@ -24,6 +24,9 @@ from mmssl_dist.kernels.replies import pad_lists, unpad_lists
 from mmssl_dist.sampling.draws import key
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
+
+if TYPE_CHECKING:
+    from mmssl_dist.graph.sampler import DglSampler
 
 _FULLEST = 64  # slots of a reply of fixed size, at most
 _LEAST_FILLED = 0.5  # share of its slots that lists fill, on average, for a reply to be of fixed size
@@ -58,15 +61,19 @@ class NeighbourSampler:
         self, adjacency: Adjacency, graph: LocalGraph, exchange: Exchange, *, keyed: bool = False
     ) -> None:
         self.adjacency, self.exchange, self.keyed = adjacency, exchange, keyed
-        self._offsets = torch.tensor(graph.offsets)
-        self._samplers: list[tuple[int, int, int, PartitionSampler]] = []
         self._fixed: dict[int, bool] = {}
-        for position, part in enumerate(() if keyed else graph.parts):
-            first, last = graph.offsets[position : position + 2]
-            indptr = adjacency.indptr[first : last + 1]
-            begin, end = int(indptr[0]), int(indptr[-1])
-            sampler = PartitionSampler(indptr - begin, adjacency.neighbours[begin:end], graph.book.num_nodes)
-            self._samplers.append((part, first, begin, sampler))
+        self._dgl: DglSampler | None = None
+        if not keyed:
+            # Here, so that a machine without DGL can sample by keys.
+            from mmssl_dist.graph.sampler import DglSampler
+
+            self._dgl = DglSampler(
+                graph.parts,
+                graph.offsets,
+                indptr=adjacency.indptr,
+                neighbours=adjacency.neighbours,
+                num_nodes=graph.book.num_nodes,
+            )
 
     def sample(self, route: Route, fanout: int | None, seed: int) -> Neighbours:
         """Neighbours of the nodes of ``route``, at most ``fanout`` each; all of them when it is None
@@ -98,27 +105,12 @@ class NeighbourSampler:
         lists = self.adjacency
         if fanout is None:
             return Neighbours(*neighbourhoods(lists.indptr, lists.neighbours, lists.weight, rows))
-        if self.keyed:
+        if self._dgl is None:
             parts = (lists.indptr, lists.neighbours, lists.weight)
             return Neighbours(*sample_rows(seed, parts, rows, self.exchange.first, fanout))
-        drawn = self._draw_edges(rows, fanout, seed)
+        drawn = self._dgl.sample(rows, fanout, lambda part: key(seed, part))
         weight = drawn_weights(lists.indptr, lists.weight, rows, drawn.counts, drawn.edges)
         return Neighbours(drawn.counts, drawn.nodes, weight)
-
-    def _draw_edges(self, rows: Tensor, fanout: int, seed: int) -> SampledEdges:
-        if len(self._samplers) == 1:
-            ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
-            return sampler.sample(rows, fanout, key(seed, part))
-        cuts = torch.searchsorted(rows, self._offsets).tolist()
-        drawn = [
-            (begin, sampler.sample(rows[a:b] - first, fanout, key(seed, part)))
-            for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True)
-        ]
-        return SampledEdges(
-            counts=torch.cat([of_part.counts for _, of_part in drawn]),
-            edges=torch.cat([of_part.edges + begin for begin, of_part in drawn]),
-            nodes=torch.cat([of_part.nodes for _, of_part in drawn]),
-        )
 
 
 @dataclass(frozen=True)

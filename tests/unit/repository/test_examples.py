@@ -32,7 +32,14 @@ PYTHON = ("docs/api.md", "docs/using-a-run.md", "README.md", "README.zh-CN.md")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run that the examples ask: runs/mine, users u0, u1, ..., items i0, i1, ..."""
     made = tmp_path_factory.mktemp("examples")
-    job = make_job(made / "runs/mine", 2, 1, "model.modality_graph.size=0", "losses.contrastive.weight=0")
+    job = make_job(
+        made / "runs/mine",
+        2,
+        1,
+        "model.modality_graph.size=0",
+        "losses.contrastive.weight=0",
+        "partition.method=auto",
+    )
     publish_graph(
         job, users=[f"u{user}" for user in range(USERS)], items=[f"i{item}" for item in range(ITEMS)]
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.graph.installed_dgl import dgl_installed
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.kernels import edges, id_sets, keyed_sample
 from mmssl_dist.sampling.batch import Batch, BatchSampler
@@ -24,6 +25,8 @@ from tests.unit.sampling.shares import sampling_job
 
 BOOK = PartitionBook((7, 6), (5, 8))
 PAIRS = [(u, i) for u in range(13) for i in range(13) if (u * u + 3 * i) % 5 < 2 or u == i]
+
+DRAWS = pytest.mark.parametrize("draws", [pytest.param("dgl", marks=pytest.mark.dgl), "device"])
 
 
 def sampler(book: PartitionBook, pairs: Pairs, job: Job) -> BatchSampler:
@@ -132,14 +135,9 @@ def checked(
     return batches
 
 
-@settings(max_examples=60)
-@given(
-    small_graphs(),
-    st.integers(0, 12),
-    st.integers(1, 3),
-    st.integers(1, 3),
-    st.sampled_from(["dgl", "device"]),
-)
+@DRAWS
+@settings(max_examples=30)
+@given(case=small_graphs(), more=st.integers(0, 12), inner=st.integers(1, 3), outer=st.integers(1, 3))
 def test_small_graphs(case, more, inner, outer, draws):
     book, pairs = case
     job = sampling_job(
@@ -152,7 +150,7 @@ def test_small_graphs(case, more, inner, outer, draws):
     checked(book, pairs, job, [inner, outer])
 
 
-@pytest.mark.parametrize("draws", ["dgl", "device"])
+@DRAWS
 @pytest.mark.parametrize("candidates", ["12", "all"])
 @pytest.mark.parametrize("fanout", ["[3, 2]", "all"])
 def test_with_views(candidates, fanout, draws):
@@ -293,3 +291,8 @@ def test_batches_by_keys_have_equal_bits_with_the_kernels_of_another_device(monk
         of_both = list(zip(tensors(ours), tensors(theirs), strict=True))
         assert len(of_both) > 30
         assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in of_both)
+
+
+def test_without_a_word_on_it_dgl_draws_where_it_is_installed():
+    made_by = sampler(BOOK, PAIRS, sampling_job(2))
+    assert made_by.keyed == (not dgl_installed())
