@@ -33,6 +33,8 @@ class Columns(Section):
     """Column with the item's id, of any type."""
     time: Text | None = None
     """Column with a sortable time; needed by the leave-last-out and temporal splits."""
+    rating: Text | None = None
+    """Column with a number that data.min_rating is compared with; read only where that is set."""
     split: Text | None = None
     """Column with the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
     types: IdTypes = IdTypes()
@@ -98,6 +100,12 @@ class Data(Section):
     split: Split = Field(default_factory=lambda data: _usual_split(data["layout"]))
     """How interactions are split; by default given in the layout mmssl, whose files are splits, and where
     ``.inter`` files have the column x_label, else ratio."""
+    min_rating: float | None = None
+    """Interactions rated lower, by columns.rating, are dropped and counted, before anything else is done with
+    them; none by default."""
+    min_events: Count = 1
+    """Pairs of a user and an item in fewer rows are dropped and counted. Beyond that, repeated rows count as
+    one: edges of the graph have no weights."""
     unknown_items: Literal["error", "drop", "keep"] = "error"
     """What becomes of interactions whose item has features in no modality. error: refused, with their number;
     drop: left out and counted; keep: the item takes part, known by its ID row alone."""

@@ -115,10 +115,32 @@ def _split(job: JobSections) -> Iterator[Disagreement]:
             ("data.columns.time", "data.split.method", "data.layout"),
             f"missing; the split {split.method} needs it. Name the column with the time",
         )
+    yield from _rating(job)
     if split.method == "given" and layout == "table" and columns.split is None:
         yield Disagreement(
             ("data.columns.split", "data.split.method", "data.layout"),
             "missing; the split given needs it. Name the column with the split",
+        )
+
+
+def _rating(job: JobSections) -> Iterator[Disagreement]:
+    """A bound and the column it is for; either alone would change nothing."""
+    columns, least = job.data.columns, job.data.min_rating
+    if least is not None and job.data.layout == "mmssl":
+        yield Disagreement(
+            ("data.min_rating", "data.layout"),
+            f"found {least:g}; the layout mmssl has no ratings. Remove it, or use the layout table",
+        )
+    elif least is not None and columns.rating is None:
+        yield Disagreement(
+            ("data.columns.rating", "data.min_rating"),
+            "missing; data.min_rating needs it. Name the column with the rating",
+        )
+    elif least is None and columns.rating is not None:
+        yield Disagreement(
+            ("data.min_rating", "data.columns.rating"),
+            f"missing; data.columns.rating ({columns.rating}) is read for it alone, as training knows no "
+            "weights. Set the lowest rating to keep, or remove the column",
         )
 
 

@@ -36,7 +36,7 @@ from mmssl_dist.data.ids import buckets_of, hashes, one_array, positions, ranked
 from mmssl_dist.data.order import order_of, sorted_rows
 from mmssl_dist.data.packed_rows import pack, unpack
 from mmssl_dist.data.readers.base import row_location
-from mmssl_dist.data.rows import DUPLICATE, item_schema, live_and_tallies, tallied
+from mmssl_dist.data.rows import BELOW_EVENTS, DUPLICATE, item_schema, live_and_tallies, tallied
 from mmssl_dist.errors import InputError
 from mmssl_dist.kernels.splitmix import mix, salt
 
@@ -64,21 +64,25 @@ class Catalogue:
     keep_unknown: bool
 
 
-def distinct(table: pa.Table) -> tuple[pa.Table, int]:
-    """Interactions without repetitions of a user-item pair, sorted, and how many rows went.
+def distinct(table: pa.Table, least: int = 1) -> tuple[pa.Table, dict[str, int]]:
+    """Interactions without repetitions of a user-item pair, sorted, and how many rows went for which reason.
 
     Of several the one in the earliest split stays, then the earliest in time, then the first in the files.
+    Pairs in fewer than ``least`` rows go.
     """
-    order, _, _ = _first_of_pairs(table)
-    return table.take(order), table.num_rows - len(order)
+    live, rare = _frequent(table, least)
+    order, _, _ = _first_of_pairs(live)
+    return live.take(order), {BELOW_EVENTS: rare, DUPLICATE: live.num_rows - len(order)}
 
 
-def settle_users(table: pa.Table, split: Split, method: str) -> pa.Table:
+def settle_users(table: pa.Table, split: Split, method: str, least: int = 1) -> pa.Table:
     """One user bucket, packed: its users in order, and its interactions with local user numbers and a split,
-    or, for the temporal method, a time key."""
+    or, for the temporal method, a time key. Pairs in fewer than ``least`` rows go, as do repetitions."""
     live, tallies = live_and_tallies(table)
+    live, rare = _frequent(live, least)
     order, user_ids, users = _first_of_pairs(live)
     dropped = tallied(tallies)
+    dropped[BELOW_EVENTS] += rare
     dropped[DUPLICATE] += live.num_rows - len(order)
     live = live.drop_columns([USER_ID]).take(order)
     items = one_array(live[ITEM_ID])
@@ -94,6 +98,19 @@ def settle_users(table: pa.Table, split: Split, method: str) -> pa.Table:
     counts = {"users": len(user_ids), "interactions": live.num_rows, **dropped}
     tables = {"users": pa.table({USER_ID: user_ids}), "interactions": pa.table(made)}
     return pack(table[BUCKET][0].as_py(), counts, tables)
+
+
+def _frequent(table: pa.Table, least: int) -> tuple[pa.Table, int]:
+    """The rows of pairs that have at least ``least`` of them, and how many others there were."""
+    if least == 1 or not table.num_rows:
+        return table, 0
+    _, users = ranked(one_array(table[USER_ID]))
+    item_ids, items = ranked(one_array(table[ITEM_ID]))
+    _, pairs, counts = np.unique(
+        users.astype(np.int64) * len(item_ids) + items, return_inverse=True, return_counts=True
+    )
+    kept = table.filter(pa.array(counts[pairs] >= least))
+    return kept, table.num_rows - kept.num_rows
 
 
 def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:

@@ -17,6 +17,8 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 HELD_OUT = (VALIDATION, TEST)
 """The splits that are not trained on."""
 
+RATING = "rating"
+"""How much a user liked an item, float64; read to compare it with data.min_rating."""
 SPLIT = "split"
 """Code of the split, int8."""
 FILE = "file"

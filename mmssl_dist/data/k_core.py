@@ -13,16 +13,17 @@ from mmssl_dist.data.columns import BUCKET, ITEM_ID, USER_ID
 from mmssl_dist.data.ids import one_array, ranked
 from mmssl_dist.data.packed_rows import ROWS, cut, joined
 from mmssl_dist.data.row_operations import Rows, by_bucket, map_tables
-from mmssl_dist.data.rows import DUPLICATE, live_and_tallies, tally, with_bucket
+from mmssl_dist.data.rows import live_and_tallies, tally, with_bucket
 
 
-def k_core(interactions: Rows, least: int, buckets: int) -> tuple[Rows, int]:
+def k_core(interactions: Rows, least: int, buckets: int, least_events: int = 1) -> tuple[Rows, int]:
     """The ``least``-core of fragments of interactions by user, as such fragments again, and how many rows
-    went.
+    went; pairs in fewer than ``least_events`` rows are no part of it.
 
     Users and items are counted in turns, each turn a shuffle.
     """
-    rows = by_bucket(interactions, cut(partial(without_repetitions, buckets=buckets)), buckets).materialize()
+    once = partial(without_repetitions, buckets=buckets, least=least_events)
+    rows = by_bucket(interactions, cut(once), buckets).materialize()
     count, dropped, turn = _count(rows), 0, 0
     # Two turns without a loss end it: each side has then been counted on what the other one left.
     while True:
@@ -42,13 +43,14 @@ def _count(rows: Rows) -> int:
     return sum(fragment[ROWS] for fragment in rows.select_columns([ROWS]).iter_rows())
 
 
-def without_repetitions(table: pa.Table, buckets: int) -> pa.Table:
-    """One user bucket without repeated pairs, re-bucketed by item."""
+def without_repetitions(table: pa.Table, buckets: int, least: int) -> pa.Table:
+    """One user bucket without repeated pairs and those in fewer than ``least`` rows, re-bucketed by item."""
     live, tallies = live_and_tallies(table)
-    live, repeated = distinct(live)
+    live, dropped = distinct(live, least)
     # Tallies go along, as the counts of what was dropped have no other way to the end.
-    counted = tally(table.schema, DUPLICATE, repeated, table[BUCKET][0].as_py())
-    return with_bucket(pa.concat_tables([live, tallies, counted]), ITEM_ID, buckets)
+    bucket = table[BUCKET][0].as_py()
+    counted = [tally(table.schema, reason, count, bucket) for reason, count in dropped.items()]
+    return with_bucket(pa.concat_tables([live, tallies, *counted]), ITEM_ID, buckets)
 
 
 def drop_rare(table: pa.Table, side: str, other: str, least: int, buckets: int) -> pa.Table:

@@ -152,27 +152,43 @@ def dataset_facts(
 def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Users:
     buckets, method = job.data.buckets, job.data.split.method
     groups = grouped_pieces(source)
-    rows = map_tables(
-        numbers(len(groups)), cut(partial(read_interactions, source=source, groups=groups, buckets=buckets))
+    read = partial(
+        read_interactions,
+        source=source,
+        groups=groups,
+        buckets=buckets,
+        least_rating=job.data.min_rating,
     )
-    rare = 0
+    rows = map_tables(numbers(len(groups)), cut(read))
+    rare, least_events = 0, job.data.min_events
     if job.data.min_interactions > 1:
         # Before the split: with interactions removed afterwards, a user's held-out share would be another.
-        rows, rare = k_core(rows, job.data.min_interactions, buckets)
-    settle = partial(settle_users, split=job.data.split, method=method)
+        rows, rare = k_core(rows, job.data.min_interactions, buckets, least_events)
+        least_events = 1  # of what is left, every pair has one row
+    settle = partial(settle_users, split=job.data.split, method=method, least=least_events)
     # Used by several passes below; without this Ray Data would read all raw files again for each.
     packed = by_bucket(rows, settle, buckets).materialize()
     offsets, counts = _summary(packed, ("users", "interactions", *REASONS), "users", buckets)
     counts["below_min_interactions"] = rare
     if counts["interactions"] == 0:
-        why = f"; {rare} went because of data.min_interactions" if rare else ""
-        raise InputError(
-            source.files[0].name,
-            f"no interactions{why}",
-            "there must be something to train on",
-            "Lower data.min_interactions." if rare else "Check data.interactions and data.columns.",
-        )
+        raise _nothing_left(source, counts)
     return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]))
+
+
+def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> InputError:
+    """The error for a job none of whose rows can be used, with the settings that dropped them."""
+    went = {
+        f"data.{reason.removeprefix('below_')}": count
+        for reason, count in counts.items()
+        if reason.startswith("below_") and count
+    }
+    why = "".join(f"; {count} went because of {setting}" for setting, count in went.items())
+    return InputError(
+        source.files[0].name,
+        f"no interactions{why}",
+        "there must be something to train on",
+        f"Lower {' or '.join(went)}." if went else "Check data.interactions and data.columns.",
+    )
 
 
 def _thresholds(job: Job, packed: Rows, total: int) -> tuple[int | None, int | None] | None:

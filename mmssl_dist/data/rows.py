@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, KIND, ROW, SPLIT, TIME, USER, USER_ID
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, KIND, RATING, ROW, SPLIT, TIME, USER, USER_ID
 from mmssl_dist.data.ids import buckets_of, one_array
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import FeatureBatch
@@ -21,7 +21,13 @@ from mmssl_dist.data.readers.base import FeatureBatch
 _TASK_BYTES = 16 << 20
 _TABLE_ROWS = 1 << 18
 _TABLE_BYTES = 32 << 20
-REASONS = NULL_ID, DUPLICATE = ("null_id", "duplicate")
+REASONS = NULL_ID, BELOW_RATING, BELOW_EVENTS, DUPLICATE = (
+    "null_id",
+    "below_min_rating",
+    "below_min_events",
+    "duplicate",
+)
+"""Why rows of interactions are dropped, in the order in which it is decided."""
 _PLACE = ((FILE, pa.int32()), (ROW, pa.int64()), (BUCKET, pa.int32()))
 
 
@@ -43,17 +49,21 @@ def grouped_pieces(source: InteractionSource | FeatureSource) -> tuple[tuple[int
 
 
 def read_interactions(
-    batch: pa.Table, source: InteractionSource, groups: tuple[tuple[int, ...], ...], buckets: int
+    batch: pa.Table,
+    source: InteractionSource,
+    groups: tuple[tuple[int, ...], ...],
+    buckets: int,
+    least_rating: float | None = None,
 ) -> Iterator[pa.Table]:
     """Rows of the groups of pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time
-    and split where the source has them, file, row, bucket. Rows without an id become a tally."""
+    and split where the source has them, file, row, bucket. Rows without an id, and those rated below
+    ``least_rating``, become tallies."""
     for number in batch["id"].to_pylist():
-        nulls, held = 0, 0
+        held = 0
+        dropped: Counter[str] = Counter()
         small: list[pa.Table] = []
         for table in source.read_all([source.pieces[index] for index in groups[number]]):
-            is_complete = pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID]))
-            small.append(table.filter(is_complete))
-            nulls += table.num_rows - small[-1].num_rows
+            small.append(_wanted(table, least_rating, dropped))
             held += small[-1].num_rows  # summed up as it grows: there may be thousands of parts
             if held >= _TABLE_ROWS:
                 yield with_bucket(pa.concat_tables(small), USER_ID, buckets)
@@ -64,10 +74,23 @@ def read_interactions(
             yield rest
         schema = _empty_schema(source) if rest is None else rest.schema
         # Counts travel as rows: a task cannot return anything beside its table
-        yield tally(schema, NULL_ID, nulls, number % buckets)
+        yield tally(schema, NULL_ID, dropped[NULL_ID], number % buckets)
+        if dropped[BELOW_RATING]:
+            yield tally(schema, BELOW_RATING, dropped[BELOW_RATING], number % buckets)
         if number == 0:  # every bucket has its files, however many groups of pieces there are
             for bucket in range(1, buckets):
                 yield tally(schema, NULL_ID, 0, bucket)
+
+
+def _wanted(table: pa.Table, least_rating: float | None, dropped: Counter[str]) -> pa.Table:
+    """The rows of ``table`` to go on with, without their ratings; ``dropped`` counts the others."""
+    kept = table.filter(pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID])))
+    dropped[NULL_ID] += table.num_rows - kept.num_rows
+    if RATING not in kept.column_names:
+        return kept
+    rated = kept.filter(pc.greater_equal(kept[RATING], least_rating))
+    dropped[BELOW_RATING] += kept.num_rows - rated.num_rows
+    return rated.drop_columns([RATING])
 
 
 def read_features(

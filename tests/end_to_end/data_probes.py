@@ -84,6 +84,8 @@ def _write_raw(folder: Path, seed: int) -> None:
     }
     pq.write_table(pa.table(columns | more), folder / "interactions.parquet")
     pq.write_table(pa.table(columns | more).slice(5), folder / "other.parquet")
+    again = pa.table(columns | more).slice(0, 40)
+    pq.write_table(pa.concat_tables([pa.table(columns | more), again]), folder / "twice.parquet")
     lines = zip(*columns.values(), strict=True)
     header = "\t".join(f"{name}:token" for name in columns)
     text = [header, *("\t".join(str(value) for value in line) for line in lines)]

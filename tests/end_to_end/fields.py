@@ -37,6 +37,7 @@ CHANGES = (
     _one("read", "data.columns.item", "item_2"),
     _one("read", "data.columns.time", "time_2"),
     _one("read", "data.columns.split", "part_2"),
+    _one("read", "data.columns.rating", "time", "data.columns.rating=time_2", "data.min_rating=1"),
     _one("read", "data.columns.types.user", "string"),
     _one("read", "data.columns.types.item", "string"),
     _one("read", "data.columns.null_values", ["", "3"], "data.layout=inter"),
@@ -60,6 +61,8 @@ CHANGES = (
         "data.modalities.image.file=few.parquet",
     ),
     _one("prepare", "data.min_interactions", 4),
+    _one("prepare", "data.min_rating", 130, "data.columns.rating=time", "data.min_rating=110"),
+    _one("prepare", "data.min_events", 2, "data.interactions=twice.parquet"),
     _one("prepare", "data.buckets", 3),
     # What the partition stage publishes.
     _one("partition", "seed", 4, "partition.method=random"),

@@ -108,6 +108,8 @@ def test_the_layout_of_the_release(tmp_path):
         "item_id_type": "int64",
         "dropped": {
             "null_id": 0,
+            "below_min_rating": 0,
+            "below_min_events": 0,
             "duplicate": 0,
             "below_min_interactions": 0,
             "items_below_min_interactions": 0,
@@ -259,6 +261,8 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
     assert (facts["users"], facts["items"]) == (2, 2)
     assert facts["dropped"] == {
         "null_id": 0,
+        "below_min_rating": 0,
+        "below_min_events": 0,
         "duplicate": 1,
         "below_min_interactions": 4,
         "items_below_min_interactions": 4,

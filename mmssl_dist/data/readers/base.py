@@ -54,10 +54,11 @@ class ColumnSummaries:
 class InteractionSource(Protocol):
     """Interactions in some layout.
 
-    ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64)
-    and split (int8) where they were asked for; ``read_all`` those of several pieces, small ones joined, with
-    the number of the file (file, int32). ``last_pieces`` are for a look at the end of files: of each
-    that has more than one block, a piece with the last one; all of ``pieces`` together are the files.
+    ``read`` yields tables with the columns user_id, item_id (nulls kept), row, and time (int64 or float64),
+    split (int8) and rating (float64) where they were asked for; ``read_all`` those of several pieces, small
+    ones joined, with the number of the file (file, int32). ``last_pieces`` are for a look at the end of
+    files: of each that has more than one block, a piece with the last one; all of ``pieces`` together are the
+    files.
     """
 
     @property

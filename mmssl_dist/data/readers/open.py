@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from mmssl_dist.config.data_sections import Columns, Data, IdTypes
-from mmssl_dist.data.columns import ITEM_ID, SPLIT, TIME, USER_ID
+from mmssl_dist.data.columns import ITEM_ID, RATING, SPLIT, TIME, USER_ID
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
 from mmssl_dist.data.readers.base import ColumnSummaries, FeatureSource, InteractionSource
 from mmssl_dist.data.readers.delimited import header
@@ -105,6 +105,8 @@ def open_interactions(
     if method == "given":
         assert data.columns.split
         names[SPLIT] = data.columns.split
+    if data.columns.rating:
+        names[RATING] = data.columns.rating
     if _require_one_format(files) == "Parquet":
         return _open_parquet(data=data, files=files, names=names, feature_ids=feature_ids, whole=whole)
     return _open_text(data=data, files=files, names=names, feature_ids=feature_ids, whole=whole)
@@ -222,7 +224,7 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     if method == "given":
         wanted[SPLIT] = "split"
     available = [*map(bare, header(file)), *file.keys]
-    names = {}
+    names = {RATING: data.columns.rating} if data.columns.rating else {}
     for name, field in wanted.items():
         chosen = getattr(data.columns, field)
         # RecBole's own name first, then those of other makers; an error then names what is usual.

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.columns import ITEM_ID, ROW, SPLIT, SPLITS, TIME, USER_ID
+from mmssl_dist.data.columns import ITEM_ID, RATING, ROW, SPLIT, SPLITS, TIME, USER_ID
 from mmssl_dist.data.ids import (
     EXACT_FLOAT,
     canonical_type,
@@ -24,6 +24,7 @@ from mmssl_dist.data.readers.times import TimeFormat, to_times
 from mmssl_dist.errors import InputError
 
 _SPLIT_CODES = {"0": 0, "1": 1, "2": 2, **{name: code for code, name in enumerate(SPLITS)}}
+_NUMBER = r"^[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*$"
 _SPLIT_RULE = "a split is 0, 1, 2 or train, validation, test"
 
 
@@ -92,6 +93,26 @@ def to_splits(column: pa.Array, where: Where) -> pa.Array:
     return pa.array(np.asarray(list(_SPLIT_CODES.values()), np.int8)[codes.to_numpy(zero_copy_only=False)])
 
 
+def to_ratings(column: pa.Array, where: Where) -> pa.Array:
+    """``column`` (plain values) as float64.
+
+    Raises:
+        InputError: a value is missing, not a number or not finite; names the first.
+    """
+    rule, remedy = "every interaction has a rating, a finite number", "Fill in the rating or drop the row."
+    if not len(column):
+        return pa.array([], pa.float64())  # a part without rows may have any type
+    _require(column.is_valid(), column, where, rule, remedy)
+    if not (is_text(column.type) or is_number(column.type)):
+        raise InputError(where(0), f"ratings of type {column.type}", rule, "Write the ratings as numbers.")
+    texts = column.cast(pa.string())
+    numbers = pc.match_substring_regex(texts, _NUMBER) if is_text(column.type) else column.is_valid()
+    _require(numbers, column, where, rule, remedy)
+    ratings = pc.replace_substring_regex(pc.utf8_trim(texts, " \t"), r"^\+", "").cast(pa.float64())
+    _require(pc.is_finite(ratings), column, where, rule, remedy)
+    return ratings
+
+
 def checked_values(column: pa.ChunkedArray, where: Where) -> pa.Array:
     """The plain values of a column, texts as valid UTF-8 of type string, halves as float32.
 
@@ -127,10 +148,10 @@ def canonical_table(
 ) -> pa.Table:
     """The table of an interaction reader from raw ``columns``.
 
-    Rows with a null id are dropped later, so nothing is asked of their time and split: these are 0.
+    Rows with a null id are dropped later, so nothing is asked of their time, split and rating: these are 0.
 
     Args:
-        columns: raw columns by canonical name: user_id, item_id, and time, split where asked for.
+        columns: raw columns by canonical name: user_id, item_id, and time, split, rating where asked for.
         types: canonical types of user_id and item_id.
         times: what the times are, where asked for.
         rows: [n] int64, numbers of the rows in their file.
@@ -145,7 +166,7 @@ def canonical_table(
         return where(int(live[index]) if len(live) else 0)
 
     # Of a row that will be dropped neither is looked at: a bad time beside a missing id is no error
-    for name in (TIME, SPLIT):
+    for name in (TIME, SPLIT, RATING):
         if name in columns:
             values = checked_values(columns[name], where)
             if len(live) < len(rows):
@@ -154,7 +175,7 @@ def canonical_table(
                 assert times is not None
                 made = to_times(_require_times(values, at_live), times, at_live)
             else:
-                made = to_splits(values, at_live)
+                made = (to_splits if name == SPLIT else to_ratings)(values, at_live)
             table[name] = _scattered(made, live, len(rows))
     return pa.table({**table, ROW: pa.array(rows, pa.int64())})
 

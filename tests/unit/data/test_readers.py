@@ -176,7 +176,7 @@ def test_rows_without_an_id_become_a_tally(folder):
     rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, ((0,),), 4))
     live, tallies = live_and_tallies(rows)
     assert live["user_id"].to_pylist() == ["a"]
-    assert tallied(tallies) == {"null_id": 3, "duplicate": 0}
+    assert tallied(tallies)["null_id"] == sum(tallied(tallies).values()) == 3
 
 
 @pytest.mark.parametrize(
