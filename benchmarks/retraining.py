@@ -1,14 +1,15 @@
-"""Days of growing data, each trained from the beginning and from the day before.
+"""Days of growing data, each trained from the beginning and from the day before in a quarter of the steps.
 
     mmssl-dist synthesize RAW --users 3000 --items 2000 --interactions 60000 --seed 5
-    python benchmarks/retraining.py jobs/demo.yaml RAW OUT [--days 5] [--growth 0.05] [--set A.B=C ...]
-        [--results docs/results/retraining.json]
+    python benchmarks/retraining.py jobs/demo.yaml RAW OUT [--days 5] [--growth 0.05] [--seeds 1 2 3]
+        [--share 0.25] [--set A.B=C ...] [--results docs/results/retraining.json]
 
-Interactions of RAW are taken by time: the last day has all of them, each day before a share less. A day knows
-only the users and items of its interactions. The split is temporal, so what a day holds out has trained no
-day before. Day 0 is trained from the beginning. Compared are the best values on validation, the values on
-test of the checkpoints that validation chose, and the steps until the training with a start first reaches
-the best validation value of the training from the beginning. What is done already is not repeated.
+The last day has all interactions, each day before a share less. Users and items grow alike: those that are
+not there on day 0 arrive one after the other; a user's interactions are moved behind its arrival, and those
+with an item before the item's are left out. The split is temporal, so what a day holds out has trained no
+day before. Day 0 is trained from the beginning, and each day both from the beginning and from the day before;
+the latter for ``--share`` of the epochs that the former took to its best one, rounded, at least one. The test
+values are of the checkpoints that validation chose. What is done already is not repeated.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
@@ -41,14 +44,14 @@ COLUMNS = (
     "interactions",
     "new users",
     "new items",
+    "test, from the beginning",
+    "test, from the day before",
+    "difference",
+    "standard error",
     "validation, from the beginning",
     "validation, before the first step",
     "validation, from the day before",
-    "test, from the beginning",
-    "test, from the day before",
-    "steps from the beginning",
-    "steps until the same validation",
-    "share of the steps",
+    "steps, both",
     "training seconds, both",
 )
 
@@ -62,6 +65,13 @@ class Trained:
     steps: int
 
 
+class Pair(NamedTuple):
+    """The trainings of a day from the beginning and from the day before."""
+
+    fresh: Trained
+    warm: Trained
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -71,6 +81,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--days", type=int, default=5)
     parser.add_argument("--growth", type=float, default=0.05)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--share", type=float, default=0.25, help="of the epochs of a fresh training")
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--results", type=Path)
     options = parser.parse_args()
@@ -88,41 +100,62 @@ def main() -> None:
 
 
 def compare_days(options: argparse.Namespace) -> list[list[str]]:
-    """A row of the table for each day after day 0."""
-    rows, before = [], None
-    first = job_of(options, 0, "fresh", None)
-    with lazy_cluster(first) as cluster:
-        for day in range(options.days + 1):
-            write_day(options, day)
-            fresh = train(job_of(options, day, "fresh", None), cluster)
-            if before is None:
-                before = options.out / "day-0/fresh"
-                continue
-            warm_job = job_of(options, day, "warm", before)
-            share_partitions(options.out / f"day-{day}/fresh", Path(warm_job.output))
-            warm = train(warm_job, cluster)
-            before = options.out / f"day-{day}/warm"
-            interactions = pq.read_metadata(options.out / f"day-{day}/raw/interactions.parquet").num_rows
-            rows.append(row(day, interactions, fresh, warm))
-    return rows
+    """A row of the table for each day after day 0, and one for all."""
+    days: dict[int, list[Pair]] = {day: [] for day in range(1, options.days + 1)}
+    counts = [write_day(options, day) for day in range(options.days + 1)]
+    with lazy_cluster(job_of(options, day=0, seed=0, name="fresh", before=None)) as cluster:
+        for seed in options.seeds:
+            before = options.out / f"day-0/fresh-{seed}"
+            train(job_of(options, day=0, seed=seed, name="fresh", before=None), cluster)
+            for day, pairs in days.items():
+                fresh = train(job_of(options, day=day, seed=seed, name="fresh", before=None), cluster)
+                epochs = max(1, round(options.share * fresh.training["best_epoch"]))
+                job = job_of(options, day=day, seed=seed, name="warm", before=before, epochs=epochs)
+                share_partitions(options.out / f"day-{day}/fresh-{seed}", Path(job.output))
+                pairs.append(Pair(fresh, train(job, cluster)))
+                before = options.out / f"day-{day}/warm-{seed}"
+    every_pair = [pair for pairs in days.values() for pair in pairs]
+    return [
+        *(row(str(day), f"{counts[day]:,}", pairs) for day, pairs in days.items()),
+        row("all", "", every_pair),
+    ]
 
 
-def write_day(options: argparse.Namespace, day: int) -> None:
-    """The raw files of ``day``: interactions up to then, and features of the items in them."""
+def write_day(options: argparse.Namespace, day: int) -> int:
+    """The raw files of ``day``: interactions up to then, and features of the items in them. The number of
+    these interactions."""
     target = options.out / f"day-{day}/raw"
-    if (target / "done").exists():
-        return
-    interactions = read(options.raw / "interactions.parquet").sort_by("time")
-    count = round(len(interactions) / (1 + options.growth) ** (options.days - day))
-    interactions = interactions.slice(0, count)
-    items = pc.unique(interactions["item_id"])
-    for source in sorted((options.raw / "features").iterdir()):
-        features = read(source)
-        (target / "features" / source.name).mkdir(parents=True, exist_ok=True)
-        known = features.filter(pc.is_in(features["item_id"], value_set=items))
-        pq.write_table(known, target / "features" / source.name / "part-0.parquet")
-    pq.write_table(interactions, target / "interactions.parquet")
-    (target / "done").touch()
+    if not (target / "done").exists():
+        interactions = arriving(options, read(options.raw / "interactions.parquet"))
+        count = round(len(interactions) / (1 + options.growth) ** (options.days - day))
+        interactions = interactions.slice(0, count)
+        items = pc.unique(interactions["item_id"])
+        for source in sorted((options.raw / "features").iterdir()):
+            features = read(source)
+            (target / "features" / source.name).mkdir(parents=True, exist_ok=True)
+            known = features.filter(pc.is_in(features["item_id"], value_set=items))
+            pq.write_table(known, target / "features" / source.name / "part-0.parquet")
+        pq.write_table(interactions, target / "interactions.parquet")
+        (target / "done").touch()
+    return int(pq.read_metadata(target / "interactions.parquet").num_rows)
+
+
+def arriving(options: argparse.Namespace, interactions: pa.Table) -> pa.Table:
+    """The interactions in the order of new times, in [0, 1): users and items arrive one after the other."""
+    first = (1 + options.growth) ** -options.days  # the share of nodes, and of the time, of day 0
+    arrival = {}
+    for number, side in enumerate(("user_id", "item_id")):
+        codes = interactions[side].combine_chunks().dictionary_encode()
+        place = np.random.default_rng(number).permutation(len(codes.dictionary)) / len(codes.dictionary)
+        arrival[side] = np.where(place < first, 0.0, place)[codes.indices.to_numpy()]
+    order = np.argsort(interactions["time"].to_numpy(), kind="stable")
+    time = np.empty(len(order))
+    time[order] = np.arange(len(order)) / len(order)
+    time = arrival["user_id"] + (1 - arrival["user_id"]) * time
+    microseconds = pa.array((time * 1e12).astype(np.int64), pa.timestamp("us"))
+    position = interactions.column_names.index("time")
+    interactions = interactions.set_column(position, "time", microseconds)
+    return interactions.filter(pa.array(time >= arrival["item_id"])).sort_by("time")
 
 
 def read(folder: Path) -> pa.Table:
@@ -130,19 +163,28 @@ def read(folder: Path) -> pa.Table:
     return pyarrow.dataset.dataset(folder, format="parquet").to_table()
 
 
-def job_of(options: argparse.Namespace, day: int, name: str, before: Path | None) -> Job:
-    """The job of a day: trained from the beginning, or from the output ``before``."""
+def job_of(
+    options: argparse.Namespace,
+    *,
+    day: int,
+    seed: int,
+    name: str,
+    before: Path | None,
+    epochs: int | None = None,
+) -> Job:
+    """The job of a day: trained from the beginning, or for ``epochs`` from the output ``before``."""
     folder = options.out / f"day-{day}"
     sets = [
         f"data.path={folder / 'raw'}",
-        f"output={folder / name}",
+        f"output={folder / name}-{seed}",
+        f"seed={seed}",
         "data.columns.time=time",
         "data.split={method: temporal, validation: 0.05, test: 0.05}",
         "evaluation.every_epochs=1",
         *options.sets,
     ]
     if before is not None:
-        sets.append(f"training.start_from={before}")
+        sets += [f"training.start_from={before}", f"training.epochs={epochs}"]
     return resolved(load_job(options.job, sets))
 
 
@@ -158,33 +200,33 @@ def train(job: Job, cluster: LazyCluster) -> Trained:
     manifests = {stage: run_stage(stage, job, cluster) for stage in STAGES}
     pairs = manifests["partition"].facts["interactions"]["train"]
     steps = -(-pairs // job.training.batch_size)
-    return Trained(manifests["train"].facts, manifests["evaluate"].facts, steps)
+    return Trained(dict(manifests["train"].facts), dict(manifests["evaluate"].facts), steps)
 
 
-def row(day: int, interactions: int, fresh: Trained, warm: Trained) -> list[str]:
-    """One line of the table."""
-    metric = fresh.training["metric"]
-    start = warm.training["start"]["figures"]
-    wanted, needed = fresh.training["best_epoch"] * fresh.steps, None
-    values = [(0, start[metric]), *((int(e["epoch"]), e[metric]) for e in warm.training["history"])]
-    reached = [epoch for epoch, value in values if value >= fresh.training["best"]]
-    if reached:
-        needed = reached[0] * warm.steps
-    seconds = "/".join(f"{train_seconds(training.training):.0f}" for training in (fresh, warm))
+def row(day: str, interactions: str, pairs: list[Pair]) -> list[str]:
+    """One line of the table: means over ``pairs``."""
+    metric = pairs[0].fresh.training["metric"]
+    starts = [pair.warm.training["start"]["figures"] for pair in pairs]
+    test = [(fresh.metrics["test"][metric], warm.metrics["test"][metric]) for fresh, warm in pairs]
+    differences = [warm - fresh for fresh, warm in test]
+    steps = [
+        (pair.fresh.training["best_epoch"] * pair.fresh.steps, pair.warm.training["epochs"] * pair.warm.steps)
+        for pair in pairs
+    ]
+    seconds = [(train_seconds(fresh.training), train_seconds(warm.training)) for fresh, warm in pairs]
     return [
-        str(day),
-        f"{interactions:,}",
-        f"{start['users/new']:.0f}",
-        f"{start['items/new']:.0f}",
-        f"{fresh.training['best']:.4f}",
-        f"{start[metric]:.4f}",
-        f"{warm.training['best']:.4f}",
-        f"{fresh.metrics['test'][metric]:.4f}",
-        f"{warm.metrics['test'][metric]:.4f}",
-        f"{wanted:,}",
-        "not reached" if needed is None else f"{needed:,}",
-        "" if needed is None else f"{needed / wanted:.2f}",
-        seconds,
+        day,
+        interactions,
+        f"{mean(start['users/new'] for start in starts):.0f}",
+        f"{mean(start['items/new'] for start in starts):.0f}",
+        *(f"{mean(side):.4f}" for side in zip(*test, strict=True)),
+        f"{mean(differences):+.4f}",
+        f"{stdev(differences) / len(differences) ** 0.5:.4f}" if len(differences) > 1 else "",
+        f"{mean(pair.fresh.training['best'] for pair in pairs):.4f}",
+        f"{mean(start[metric] for start in starts):.4f}",
+        f"{mean(pair.warm.training['best'] for pair in pairs):.4f}",
+        " / ".join(f"{mean(side):,.0f}" for side in zip(*steps, strict=True)),
+        " / ".join(f"{mean(side):.0f}" for side in zip(*seconds, strict=True)),
     ]
 
 
