@@ -175,7 +175,8 @@ def compare(done: dict[str, list[Path]]) -> None:
     for metric in ("recall@20", "ndcg@20"):
         sys.stdout.write(f"\nAgainst {next(iter(done))}, {metric}:\n\n")
         sys.stdout.flush()
-        subprocess.run([*COMMAND, "compare", *groups, "--metric", metric, "--popularity"], check=True)  # noqa: S603
+        comparison = [*COMMAND, "compare", *groups, "--metric", metric, "--popularity"]
+        subprocess.run(comparison, check=True)  # noqa: S603
 
 
 def _metrics(run: Path) -> dict[str, Any]:

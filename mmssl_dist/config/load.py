@@ -44,7 +44,8 @@ class _Loader(yaml.SafeLoader):
         # Before anything is built: a few lines of nested aliases stand for billions of values.
         self.composed += 1
         if self.composed > _MAX_VALUES:
-            raise _TooManyError(None, None, None, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise _TooManyError(None, None, None, mark)
         return super().compose_node(parent, index)
 
     def get_single_node(self) -> yaml.Node | None:

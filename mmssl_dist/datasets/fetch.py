@@ -169,6 +169,7 @@ def extract(archive: Path, folder: Path) -> None:
             str(archive), error, "it must be a zip archive", "Delete it and fetch it again."
         ) from error
     for path in sorted(aside.iterdir()):
+        # ``replace`` moves no folder over one that has something in it.
         destination = folder / path.name
         if destination.is_dir():
             shutil.rmtree(destination)
@@ -221,7 +222,8 @@ def _download(url: str, partial: Path) -> None:
     if not url.startswith(("http://", "https://")):
         raise InputError("--base-url", url, "files are fetched over http or https", "Give such a URL.")
     have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310, see above
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310, see above
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
             resumes = response.status == 206 and (response.headers.get("Content-Range") or "").startswith(

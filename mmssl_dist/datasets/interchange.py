@@ -84,6 +84,7 @@ def write_mmrec(output: Location, target: Location, name: str) -> ConversionResu
         (target / f"{file}_id_mapping.csv").write_bytes(_tabbed([(external, f"{side[:-1]}ID"), *numbered]))
     lacking = {}
     for modality in facts["modalities"]:
+        # One more column marks the items that have the modality: a vector of zeros may be a feature too.
         rows = np.zeros((facts["items"], reader.dimension(modality) + 1), np.float32)
         for having, vectors in reader.features(modality):
             rows[having, :-1], rows[having, -1] = vectors, 1.0
@@ -92,6 +93,7 @@ def write_mmrec(output: Location, target: Location, name: str) -> ConversionResu
     lines = [_tabbed([_INTER])]
     for code, split in enumerate(SPLITS):
         users, items = reader.interactions(split)
+        # Sorted, so that the file does not depend on how rows are spread over the dataset's files.
         order = np.lexsort((items, users))
         lines.append(
             _tabbed(zip(users[order].tolist(), items[order].tolist(), [code] * len(users), strict=True))
@@ -154,6 +156,7 @@ def _folder(source: Location) -> _Folder:
     arrays = [name for name in names if name.endswith(".npy") and "/" not in name]
     inter = [name for name in names if name.endswith(".inter") and "/" not in name]
     matrices = [name for name in arrays if name.endswith(_FEATURES)]
+    # Other .npy files are features only where none has the suffix; arrays of objects are pickles.
     matrices = matrices or [name for name in arrays if not holds_objects(source / name)]
     if len(inter) != 1 or not matrices:
         raise InputError(

@@ -199,6 +199,7 @@ def _table(name: str, files: tuple[RawFile, ...], unusable: dict[str, str]) -> l
         _raise_faults(error)
         unusable[name] = str(error)
         return []
+    # A column of the file takes precedence over a folder's key of the same name.
     keys = {key: _text_type([value]) for key, value in files[0].keys.items() if key not in columns}
     return [RawTable(name, files, {**columns, **keys})]
 
@@ -284,7 +285,7 @@ def _images(names: Iterable[str]) -> list[ImageFolder]:
         path = PurePosixPath(name)
         if path.suffix.lower() in IMAGE_SUFFIXES:
             stems.setdefault(str(path.with_name(f"{{item}}{path.suffix}")), []).append(path.stem)
-    return [ImageFolder(pattern, tuple(columns_of_files)) for pattern, columns_of_files in stems.items()]
+    return [ImageFolder(pattern, tuple(of_pattern)) for pattern, of_pattern in stems.items()]
 
 
 def _raise_faults(error: InputError) -> None:

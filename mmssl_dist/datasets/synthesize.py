@@ -174,6 +174,7 @@ def make_synthesis_plan(
 
 def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
     """Distinct pairs of user number and item number, both [n] int64, of users first..last-1."""
+    # By the shard's first user, so that a shard is the same in whichever process and order it is drawn.
     rng = np.random.default_rng((plan.seed, 0, first))
     users = np.arange(first, last, dtype=np.int64)
     wanted = plan.activity(users)
@@ -192,6 +193,7 @@ def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.nd
 
 def draw_features(plan: SynthesisPlan, modality: int, width: int, first: int, last: int) -> np.ndarray:
     """[n, F] float16: features of items first..last-1."""
+    # The same in every shard: a community has one centroid, wherever its items are written.
     centroids = np.random.default_rng((plan.seed, 1, modality)).standard_normal((plan.communities, width))
     # A generator for each shard: shards are written in any order, by any process.
     noise = np.random.default_rng((plan.seed, 2, modality, first)).standard_normal((last - first, width))
@@ -251,6 +253,7 @@ def _power_rank(size: np.ndarray, draw: np.ndarray) -> np.ndarray:
 
 def _permuted(numbers: np.ndarray, size: int, seed: int) -> np.ndarray:
     """A permutation of 0..size-1, as a formula: n * a + b modulo size with a and size coprime."""
+    # Odd to begin with, and raised by two: an even factor is coprime to odd sizes only.
     factor = int(mix(np.asarray([seed], np.uint64) ^ salt(seed, 5))[0] % np.uint64(size)) | 1
     while gcd(factor, size) != 1:
         factor += 2

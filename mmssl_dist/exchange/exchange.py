@@ -136,6 +136,7 @@ class Exchange:
             )
             requested, requested_counts, announced = self._with_counts(wanted, counts, announce, expected)
         else:
+            # Both numbers in one message: a round trip costs far more than eight more bytes.
             numbers = torch.tensor([[count, announce] for count in counts], device=self.device)
             ones = (1,) * self.world_size
             requested_counts, announced = map(tuple, self.all_to_all(numbers, ones, ones).T.tolist())
@@ -174,6 +175,7 @@ class Exchange:
         """
         if self.world_size == 1:
             return counts, list(values)
+        # First the lengths: what arrives next is cut by them. Those of single rows fit into 32 bits.
         received = self.fetch(route, counts.to(torch.int32)).to(torch.int64)
         outgoing = _segment_sums(counts, route.requested_counts)
         incoming = _segment_sums(received, route.received_counts)
@@ -184,7 +186,8 @@ class Exchange:
         differentiable."""
         if self.world_size == 1:
             return rows
-        result: Tensor = Send.apply(rows, tuple(outgoing), tuple(incoming), self)  # type: ignore[no-untyped-call]
+        counts = tuple(outgoing), tuple(incoming)
+        result: Tensor = Send.apply(rows, *counts, self)  # type: ignore[no-untyped-call]
         return result
 
     def send_together(self, parts: Sequence[tuple[Tensor, Sequence[int], Sequence[int]]]) -> list[Tensor]:
@@ -196,7 +199,8 @@ class Exchange:
         if self.world_size == 1:
             return [rows for rows, _, _ in parts]
         splits = [(tuple(outgoing), tuple(incoming)) for _, outgoing, incoming in parts]
-        arrived = SendTogether.apply(self, splits, *(rows for rows, _, _ in parts))  # type: ignore[no-untyped-call]
+        tensors = [rows for rows, _, _ in parts]
+        arrived = SendTogether.apply(self, splits, *tensors)  # type: ignore[no-untyped-call]
         return list(arrived)
 
     def swap_counts(self, outgoing: Sequence[int]) -> tuple[int, ...]:
@@ -221,7 +225,8 @@ class Exchange:
         if self.world_size == 1 or not parts:
             return [rows for rows, _ in parts]
         counts = [tuple(of_part) for _, of_part in parts]
-        gathered = GatherTogether.apply(self, counts, *(rows for rows, _ in parts))  # type: ignore[no-untyped-call]
+        tensors = [rows for rows, _ in parts]
+        gathered = GatherTogether.apply(self, counts, *tensors)  # type: ignore[no-untyped-call]
         return list(gathered)
 
     def gather_counts(self, count: int) -> tuple[int, ...]:
@@ -232,6 +237,7 @@ class Exchange:
         """Elementwise sum over the workers; same on each of them, not differentiable."""
         if self.world_size == 1:
             return values.detach()
+        # A clone, since the collective writes its result over what it is given.
         total = values.detach().clone().to(self.device)
         with self._timed():
             dist.all_reduce(total, group=self.group)
@@ -257,6 +263,7 @@ class Exchange:
         per_row = math.prod(rows.shape[1:]) * rows.element_size()
         self.traffic.bytes_sent += per_row * (sum(outgoing) - outgoing[self.rank])
         at_once = max(1, _MESSAGE_BYTES // max(per_row, 1))
+        # Collectives send memory as it lies; a view with strides would be refused.
         rows = rows.contiguous()
         with self._timed():
             # Only messages that this worker takes part in count; ``_in_slices`` says why that is enough.
@@ -281,8 +288,10 @@ class Exchange:
                 for peer in range(self.world_size)
             ]
 
+        # 0 for this worker itself: its rows are copied below, and keep all of their bits.
         outgoing, incoming = sizes(0), sizes(1)
         message = torch.cat([pieces[peer].reshape(-1) for peer in peers for pieces in sent])
+        # Only floats: an id rounded to bf16's eight significant bits would be another id.
         narrow = self.wire_dtype if message.dtype == torch.float32 else None
         received = self.all_to_all(
             message.to(narrow or message.dtype), [*map(sum, outgoing)], [*map(sum, incoming)]
@@ -324,6 +333,7 @@ class Exchange:
             for head, tail, count in zip(arrived, late, requested_counts, strict=True)
             for piece in (head[HEAD : HEAD + count], tail)
         ]
+        # Last: both ends of this message have to cut it by the sizes from before it.
         expected.grow(counts, requested_counts, but=self.rank)
         return torch.cat(whole).to(ids.device), requested_counts, announced
 
@@ -342,6 +352,7 @@ class Exchange:
         dist.all_to_all_single(rest, torch.cat(small), arrived, list(map(len, small)), group=self.group)
         for piece, part in zip(segments, torch.split(rest, arrived), strict=True):
             piece[: len(part)] = part
+        # ``_between_ends`` leaves out this worker itself, and ``small`` had nothing of a piece so large.
         if outgoing[self.rank] > at_once:
             segments[self.rank].copy_(sent[self.rank])
         self._between_ends(
@@ -354,6 +365,8 @@ class Exchange:
         """``sent`` to each worker and ``received`` of each, in slices; workers without any need not know."""
         longest = max(len(piece) for piece in (*sent, *received))
         for start in range(0, longest, at_once):
+            # Sends and receives are started together: one after the other, two ends that both send first
+            # would wait for each other.
             messages = [
                 dist.P2POp(operation, piece[start : start + at_once], group=self.group, group_peer=peer)
                 for operation, pieces in ((dist.isend, sent), (dist.irecv, received))

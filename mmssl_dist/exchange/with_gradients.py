@@ -32,6 +32,7 @@ class Send(torch.autograd.Function):
     def forward(
         ctx: Any, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int], exchange: Messages
     ) -> Tensor:
+        # The other way round: a gradient returns to where its row came from.
         ctx.split, ctx.exchange = (incoming, outgoing), exchange
         return exchange.all_to_all(rows, outgoing, incoming)
 
@@ -68,8 +69,10 @@ class GatherTogether(torch.autograd.Function):
         message = torch.cat([rows.reshape(-1) for rows in parts])
         sizes = _sizes(counts, parts, workers)
         incoming = [sum(of_worker) for of_worker in sizes]
+        # Not all_gather: workers have different numbers of rows, and gloo's takes equal ones only.
         received = exchange.all_to_all(message.repeat(workers), [len(message)] * workers, incoming)
         pieces = torch.split(received, [size for of_worker in sizes for size in of_worker])
+        # ``cat`` above brought parts of several types to a common one, so each returns to its own.
         return tuple(
             torch.cat(pieces[number :: len(parts)]).view(-1, *rows.shape[1:]).to(rows.dtype)
             for number, rows in enumerate(parts)
@@ -86,6 +89,8 @@ class GatherTogether(torch.autograd.Function):
         message = torch.cat([piece for of_worker in zip(*pieces, strict=True) for piece in of_worker])
         own = sizes[exchange.rank]
         received = exchange.all_to_all(message, [sum(of_worker) for of_worker in sizes], [sum(own)] * workers)
+        # Each worker sends a gradient for all that this one contributed, so what arrives has W rows of equal
+        # length.
         summed = torch.split(received.view(workers, -1).sum(0), own)
         return (
             None,
@@ -99,6 +104,7 @@ class GatherTogether(torch.autograd.Function):
 
 def _sizes(counts: Sequence[Sequence[int]], parts: Sequence[Tensor], workers: int) -> list[list[int]]:
     """By worker, numbers that it contributes to each of ``parts``."""
+    # From the shape where there is no row: this worker receives those of the others all the same.
     widths = [rows[0].numel() if len(rows) else rows.shape[1:].numel() for rows in parts]
     return [
         [of_part[rank] * width for of_part, width in zip(counts, widths, strict=True)]

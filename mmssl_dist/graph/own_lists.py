@@ -51,6 +51,7 @@ class OwnLists:
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """float32 of each entry of ``of_users`` and of ``of_items``: 1 / sqrt(degree of the row * degree of
         the neighbour) (collective)."""
+        # Users and items together are all of the rows, so none stays unset.
         degrees = np.empty(self.owner.rows, np.int64)
         degrees[self.users - self.owner.first] = self.of_users.lengths
         degrees[self.items - self.owner.first] = self.of_items.lengths
@@ -157,6 +158,7 @@ def load_own_lists(
             )
             for name in (f"{names.part_folder(part)}/{file}" for file in (names.INDPTR, names.NEIGHBOURS))
         )
+        # A part's file has the lists of its users first, then those of its items.
         middle, dtype = book.users[part], id_type(book.num_nodes)
         for side, ends in enumerate((indptr[: middle + 1], indptr[middle:])):
             sides[side].append(values[ends[0] : ends[-1]].astype(dtype))

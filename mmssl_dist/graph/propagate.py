@@ -76,8 +76,10 @@ class NeighbourSums:
         """
         source = tensor(table)
         for chunk in self.chunks:
-            wanted = self.exchange.fetch(chunk.route, source.index_select(0, chunk.route.requested)).numpy()
-            sums = scaled_sums(chunk.indptr, chunk.columns, wanted, self.scale[chunk.rows])
+            neighbours = self.exchange.fetch(
+                chunk.route, source.index_select(0, chunk.route.requested)
+            ).numpy()
+            sums = scaled_sums(chunk.indptr, chunk.columns, neighbours, self.scale[chunk.rows])
             own = self.rows[chunk.rows]
             # A cold item keeps its own features, so that the tower still has something to project for it.
             listed = self.lengths[chunk.rows] > 0

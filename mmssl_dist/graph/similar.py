@@ -226,5 +226,5 @@ def _recall(units: ItemUnits, best: np.ndarray, seed: int) -> float:
         len(np.intersect1d(ids_in(a[a > EMPTY]), ids_in(b[b > EMPTY])))
         for a, b in zip(exact[mine], best[items[mine] - exchange.first], strict=True)
     )
-    hits, wanted = total(exchange, np.array([hits, (exact[mine] > EMPTY).sum()])).tolist()
-    return hits / wanted if wanted else 1.0
+    hits, listed = total(exchange, np.array([hits, (exact[mine] > EMPTY).sum()])).tolist()
+    return hits / listed if listed else 1.0

@@ -103,6 +103,7 @@ class DatasetReader:
     def _table(self, folder: str, columns: dict[str, pa.DataType | None]) -> pa.Table:
         # partitioning=None: a folder such as "run=3" above the file is no column
         tables = [pq.read_table(f, columns=list(columns), partitioning=None) for f in self._own_files(folder)]
+        # A worker has no file where there are fewer files than workers; its empty columns still need types.
         if tables:
             return pa.concat_tables(tables)
         schema = pq.read_schema(next(self._files(folder)))

@@ -97,10 +97,10 @@ class _Loads:
         lengths = np.where(small, lengths, 0)
         nodes = np.bincount(cell, small, minlength=self.parts * _BINS).astype(np.int64)
         edges = np.bincount(cell, lengths, minlength=self.parts * _BINS).astype(np.int64)
-        wanted = total(self.exchange, np.stack([nodes, edges]))
+        requested = total(self.exchange, np.stack([nodes, edges]))
         # Whole bins are admitted or turned away by sums over all workers, so who gets in does not depend on
         # the order in which workers are asked.
-        inflow = np.cumsum(wanted.reshape(2, self.parts, _BINS), 2)
+        inflow = np.cumsum(requested.reshape(2, self.parts, _BINS), 2)
         fits = (inflow <= room[:, :, None]).all(0)
         last = np.cumprod(fits, 1).sum(1)  # bins of each part that fit in whole
         return np.asarray(small & (bin_ < last[part]))
@@ -117,14 +117,14 @@ def _deal(side: VotingSide, part: np.ndarray, of_others: np.ndarray, loads: _Loa
         # stay or swap.
         leaving = loads.of(now, lengths)
         room = loads.room_without(leaving)
-        wanted, gain = side.wishes(sub_round, of_others, now, room, _LEAST)
-        moving = np.flatnonzero(wanted != now)
+        preferred, gain = side.wishes(sub_round, of_others, now, room, _LEAST)
+        moving = np.flatnonzero(preferred != now)
         # A gain of exactly 1 belongs to the top level, not to one beyond it.
         level = np.minimum(gain[moving] * _LEVELS, _LEVELS - 1).astype(np.int64)
         bin_ = (_LEVELS - 1 - level) * (_BINS // _LEVELS) + hashed[span][moving]
-        goes = moving[loads.admitted(wanted[moving], bin_, lengths[moving])]
-        part[rows[goes]] = wanted[goes]
-        loads.held += loads.of(wanted[goes], lengths[goes]) - loads.of(now[goes], lengths[goes])
+        goes = moving[loads.admitted(preferred[moving], bin_, lengths[moving])]
+        part[rows[goes]] = preferred[goes]
+        loads.held += loads.of(preferred[goes], lengths[goes]) - loads.of(now[goes], lengths[goes])
 
 
 def _even_out(exchange: Exchange, part: np.ndarray, loads: _Loads) -> None:

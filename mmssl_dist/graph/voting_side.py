@@ -82,7 +82,7 @@ class VotingSide:
                 each part that is free. least: neighbours that every part counts for at least.
         """
         first, last = self.bounds[sub_round], self.bounds[sub_round + 1]
-        wanted, gain = np.empty(last - first, np.int64), np.empty(last - first)
+        preferred, gain = np.empty(last - first, np.int64), np.empty(last - first)
         widest = int(room.argmax())
-        wishes(self.indptr, self.columns, parts, now, room, first, last, least, widest, wanted, gain)
-        return wanted, gain
+        wishes(self.indptr, self.columns, parts, now, room, first, last, least, widest, preferred, gain)
+        return preferred, gain

@@ -59,6 +59,7 @@ class Kernel:
 
     def compile(self, folder: Path | None) -> Callable[..., Any]:
         """Machine code from ``folder``, or compiled now and saved there; None saves nothing."""
+        # ``_caching_in`` changes a setting of the whole process, so no other thread may compile meanwhile.
         with _lock:
             _register_helpers()
             if folder is None:
@@ -82,6 +83,7 @@ class Kernel:
 
         compiled: Callable[..., Any] = numba.njit(
             list(self.signatures),
+            # Else the threads of ``in_pieces``, and sampling beside the step, would run one at a time.
             nogil=True,
             cache=cached,
             fastmath=self.fastmath or False,
@@ -168,6 +170,7 @@ def _usable(folder: Path) -> bool:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.stat()
+        # Numba unpickles what lies there: whoever can write to it could run code as this user.
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             return False
         with tempfile.TemporaryFile(dir=folder):

@@ -36,6 +36,7 @@ def drawn_weights_plain(
 ) -> Tensor:
     """``drawn_weights`` in torch."""
     degrees = indptr.index_select(0, rows + 1) - indptr.index_select(0, rows)
+    # Rows without an edge have count 0; nothing is scaled by theirs, but 0 / 0 would be NaN.
     scale = degrees.to(torch.float32).div_(counts.clamp(min=1))
     return weight.index_select(0, edges) * torch.repeat_interleave(scale, counts, output_size=len(edges))
 
@@ -199,6 +200,7 @@ def _turn(
     for i in range(columns):
         total += ends[i + ONE]
         ends[i + ONE] = total
+    # Filled row by row, so edges of a column end up in the order of their rows.
     at = ends[:-1].copy()
     position = np.uint64(0)
     for row in range(np.uint64(len(indptr) - 1)):

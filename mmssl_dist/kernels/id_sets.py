@@ -30,6 +30,7 @@ def union(num_nodes: int, *ids: Tensor) -> tuple[Tensor, list[Tensor]]:
     """
     if ids[0].device.type != "cpu" or num_nodes > _NODES_PER_ID * sum(map(len, ids)):
         return union_plain(num_nodes, *ids)
+    # A bit per node is read through in less time than ids are sorted, unless nodes far outnumber them.
     bits = np.zeros((num_nodes >> 6) + 1, np.uint64)
     arrays = [part.contiguous().numpy() for part in ids]
     outside = sum(sets.add(bits, num_nodes, array) for array in arrays)

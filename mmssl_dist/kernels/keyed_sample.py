@@ -67,10 +67,12 @@ def sample_rows_plain(
     degrees = indptr.index_select(0, rows + 1) - starts
     counts = degrees.clamp(max=fanout)
     slots = torch.arange(fanout, device=rows.device).unsqueeze(1)
+    # By node id, not by local row: a node draws alike whichever worker owns it.
     state = mix_words(((rows + first_node) * _GOLDEN).bitwise_xor_(signed(key)))
     bits = shift_right(mix_words(((slots + 1) * _GOLDEN).bitwise_xor(state)), 32)  # [fanout, k]
     top = (degrees - fanout) + slots
     drawn = shift_right(bits * (top + 1).clamp(min=0), 32)
+    # In order: a slot is compared with what earlier slots ended up with, replacements included.
     for slot in range(1, fanout):
         taken = (drawn[:slot] == drawn[slot]).any(0)
         drawn[slot] = torch.where(taken, top[slot], drawn[slot])

@@ -39,6 +39,7 @@ def pad_lists_plain(
     out = torch.full((len(counts), width, 2), _NOBODY, dtype=wire, device=nodes.device)
     filled = torch.arange(width, device=nodes.device) < counts.unsqueeze(1)
     out[filled] = torch.stack([nodes.to(wire), weights.view(torch.int32).to(wire)], 1)
+    # One copy at the end: several requesters may get the same list.
     return out.index_select(0, lists)
 
 

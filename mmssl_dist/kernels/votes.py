@@ -100,6 +100,8 @@ def wishes(
                 touched[count] = part
                 count += 1
             held[part] += 1
+        # Before the loop below, which sets ``held`` back to zero. The part with most room takes part too, or
+        # a row without neighbours would have nowhere to go.
         best, score = widest, (held[widest] + least) * room[widest]
         stays = (held[own] + least) * room[own]
         for i in range(count):

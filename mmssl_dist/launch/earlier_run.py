@@ -98,8 +98,8 @@ def check_start(job: Job) -> None:
         raise InputError(
             SETTING, f"{file.url} ({error})", "a run keeps its job as UTF-8 text", _REMEDY
         ) from error
-    theirs = read_job(text, file.url)
-    differing = list(_differences(job, theirs))
+    earlier_job = read_job(text, file.url)
+    differing = list(_differences(job, earlier_job))
     if differing:
         raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
 
@@ -124,9 +124,9 @@ def check_widths(job: Job, partitions: Manifest) -> None:
     """
     if job.training.start_from is None:
         return
-    theirs = find_earlier_run(job).partitions.facts["modalities"]
+    earlier_widths = find_earlier_run(job).partitions.facts["modalities"]
     for modality, mine in partitions.facts["modalities"].items():
-        other = theirs[modality]
+        other = earlier_widths[modality]
         if mine != other:
             raise InputError(
                 SETTING,

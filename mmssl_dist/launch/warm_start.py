@@ -60,10 +60,10 @@ def take_over(
     )
     taken = torch.zeros(graph.num_rows, dtype=torch.bool)
     for part in range(len(earlier.book.users)):
-        theirs = [_plain(column) for column in earlier.ids(part, worker.cache)]
-        pairs = [_shared_ids(own, other) for (_, own), other in zip(sides, theirs, strict=True)]
+        earlier_ids = [_plain(column) for column in earlier.ids(part, worker.cache)]
+        pairs = [_shared_ids(own, other) for (_, own), other in zip(sides, earlier_ids, strict=True)]
         # a file has the rows of its users, then those of its items
-        source = torch.cat([pairs[0].theirs, pairs[1].theirs + len(theirs[0])])
+        source = torch.cat([pairs[0].theirs, pairs[1].theirs + len(earlier_ids[0])])
         target = torch.cat([rows[pair.own] for (rows, _), pair in zip(sides, pairs, strict=True)])
         if len(target):
             _copy(earlier, worker, part=part, source=source, target=target, table=state.table)
@@ -170,7 +170,7 @@ def _mean_length(rows: Tensor, nodes: Tensor, exchange: Exchange) -> float:
 
 def _figures(graph: LocalGraph, exchange: Exchange, earlier: EarlierRun, taken: Tensor) -> dict[str, float]:
     result: dict[str, float] = {}
-    for name, rows, theirs in (
+    for name, rows, before in (
         ("users", graph.users, sum(earlier.book.users)),
         ("items", graph.items, sum(earlier.book.items)),
     ):
@@ -179,7 +179,7 @@ def _figures(graph: LocalGraph, exchange: Exchange, earlier: EarlierRun, taken: 
         result |= {
             f"{name}/taken": float(here),
             f"{name}/new": float(total - here),
-            f"{name}/gone": float(theirs - here),
+            f"{name}/gone": float(before - here),
         }
     return result
 

@@ -98,6 +98,7 @@ class BatchSampler:
         self.similar_fanout = None if job.model.item_graph.fanout == "all" else job.model.item_graph.fanout
         self.similar: dict[str, NeighbourSampler] = {}
         if job.model.item_graph.weight > 0:
+            # Sorted: a draw is keyed by the modality's position, which has to be the same on every worker.
             self.similar = {m: self._sampler(lists) for m, lists in sorted(graph.similar.items())}
         book = graph.book
         self._part_bounds = torch.from_numpy(book.bounds).to(self.device)
@@ -163,6 +164,7 @@ class BatchSampler:
             return drawn[:0]
         book, workers = self.graph.book, self.exchange.world_size
         if self.all_candidates:
+            # Parts follow one another in node ids, and a part's items are one range, so the result is sorted.
             ranges = [torch.arange(*book.item_range(part), device=drawn.device) for part in range(book.parts)]
             return torch.cat(ranges)
         shares = [self.seeds.candidate_count(book.worker_parts(rank, workers)) for rank in range(workers)]
@@ -190,6 +192,7 @@ class BatchSampler:
         for hop, fanout in enumerate(self.fanouts):
             draw = Draw(self.training, route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
             (drawn,), similar = self._with_similar([draw], first, similar, inner, epoch, step)
+            # Without views the last hop's set is the outermost one, and has to hold the similar items.
             outermost = hop + 1 == len(self.fanouts) and not self.views
             if outermost and hop == 0 and self.similar:  # no later message that their lists could travel with
                 reached, (keep, source) = union(self.graph.book.num_nodes, nodes, drawn.nodes)
@@ -200,6 +203,7 @@ class BatchSampler:
                 self.graph.book.num_nodes, inner, drawn.nodes, *more
             )
             layers.append(_block(drawn, source, len(outer), keep))
+            # The seeds' positions are counted in the set that was just widened.
             inner, seeds = outer, keep.index_select(0, seeds)
             route = self.exchange.route(outer, series=f"hop {hop}")
             first = first or _FirstHop(drawn, keep, source, route)

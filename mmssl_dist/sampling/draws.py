@@ -41,6 +41,7 @@ def key(*parts: int) -> int:
     state = mix_word(len(parts))
     for part in parts:
         state = mix_word(state ^ (int(part) & WORD))
+    # 63 bits, so that the key is a non-negative int64 in torch too.
     return state >> 1
 
 

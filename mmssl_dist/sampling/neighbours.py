@@ -98,6 +98,8 @@ class NeighbourSampler:
         if self.keyed or self.exchange.world_size == 1:
             list_indices = torch.arange(len(requested), device=requested.device)
             return self._draw(requested, fanout, seed), list_indices
+        # DGL's draws depend on which rows are drawn together; the union of all requests is the same for any
+        # W.
         rows, (list_indices,) = union(self.exchange.rows, requested)
         return self._draw(rows, fanout, seed), list_indices
 
@@ -161,6 +163,7 @@ def _ragged(exchange: Exchange, route: Route, drawn: Neighbours, list_indices: T
     counts = drawn.counts.index_select(0, list_indices)
     picked = ragged_range(starts.index_select(0, list_indices), counts)
     nodes, weight = drawn.nodes.index_select(0, picked), drawn.weight.index_select(0, picked)
+    # A 64-bit id and a 32-bit weight cannot share a tensor without padding, so they travel apart.
     if exchange.wire == torch.int64:
         counts, (nodes, weight) = exchange.fetch_ragged(route, counts, [nodes, weight])
         return Neighbours(counts, nodes, weight)

@@ -127,6 +127,7 @@ class SeedSampler:
             self._order[part] = torch.from_numpy(order)
 
     def _slice(self, count: int, step_of_pass: int) -> tuple[int, int]:
+        # In integers, so that a slice begins exactly where the one before ended.
         return step_of_pass * count // self._pass_steps, (step_of_pass + 1) * count // self._pass_steps
 
     def _draw_part(self, part: int, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -134,6 +135,7 @@ class SeedSampler:
         usable = self._usable[part - self.graph.parts.start]
         begin, end = self._slice(len(usable), self._pass_and_step(epoch, step)[1])
         edges = usable.at(self._order[part][begin:end])
+        # The last row that starts at or before the edge; earlier rows that start there are empty.
         users = torch.searchsorted(training.indptr, edges, right=True) - 1
         positives = training.neighbours[edges]
         negatives = self._negatives(users, key(self.seed, Purpose.NEGATIVES, epoch, step, part))
@@ -150,6 +152,7 @@ class SeedSampler:
             if len(wrong) == 0:
                 return nodes
             nodes[wrong] = self._items(integers(draw, items, wrong, torch.full_like(wrong, attempt)))
+        # So few pairs get here that a loop over them, and a list of the catalogue for each, cost little.
         for pair in training.contains(users, nodes).nonzero().flatten().tolist():
             _, edges = training.edges(users[pair : pair + 1])
             everything = self._items(torch.arange(items))

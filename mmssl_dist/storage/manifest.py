@@ -170,6 +170,7 @@ def _records(files: Mapping[str, Any]) -> Iterator[tuple[str, FileRecord]]:
     for name, fields in files.items():
         record = FileRecord(**fields)
         parts = PurePosixPath(name).parts
+        # Names are joined to the folder, and the output may be a bucket that others write to.
         if not parts or parts[0] == "/" or ".." in parts or not name.isprintable():
             raise ValueError(f"the file {name!r} is not below the artifact's folder")
         if type(record.bytes) is not int or record.bytes < 0 or not _SHA256.fullmatch(str(record.sha256)):

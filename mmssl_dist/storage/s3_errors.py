@@ -23,7 +23,8 @@ _EXPIRED = re.compile(
     re.IGNORECASE,
 )
 _UNKNOWN_KEY = re.compile(
-    r"Invalid_?Access_?Key_?Id|Signature_?Does_?Not_?Match|InvalidToken|Unrecognized_?Client|Invalid_?Client_?Token_?Id",
+    r"Invalid_?Access_?Key_?Id|Signature_?Does_?Not_?Match|InvalidToken|Unrecognized_?Client|"
+    r"Invalid_?Client_?Token_?Id",
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(

@@ -122,6 +122,7 @@ def resume(
         if exchange.max(mine is not None):
             continue
         load_rows(files, graph, state.table, state.lists)
+        # The bias correction's exponent belongs to the moments that were just loaded.
         state.table.steps = position.row_steps
         for name, engine in engines.items():
             engine.load(load_dense(files, name, engine.module))

@@ -101,6 +101,7 @@ class Engine:
             return entry[moment] if moment in entry else torch.zeros_like(parameter, dtype=torch.float32)
         from deepspeed.utils import safe_get_full_optimizer_state
 
+        # Adam has no moments before its first step.
         value = safe_get_full_optimizer_state(parameter, moment) if self._steps() else None
         return torch.zeros_like(parameter, dtype=torch.float32) if value is None else value
 
@@ -112,6 +113,8 @@ class Engine:
             safe_set_full_fp32_param(parameter, value)
         else:
             self._master(parameter).copy_(value)
+        # In bf16 and under ZeRO the lines above set the optimizer's float32 copy; the module computes with
+        # this one.
         parameter.copy_(value)
 
     def _set_moment(self, parameter: nn.Parameter, moment: str, value: Tensor) -> None:

@@ -112,6 +112,7 @@ def epoch_figures(
         moved.rows + sampled.rows,
         moved.local_rows + sampled.local_rows,
     ]
+    # float64: the bytes of an epoch need more than float32's 24 bits.
     row = torch.tensor([mine], dtype=torch.float64, device=exchange.device)
     all_workers = exchange.gather_rows(row, (1,) * exchange.world_size).cpu().numpy()
     quantiles, rest = all_workers[:, : 2 * len(phases)], all_workers[:, 2 * len(phases) :]
@@ -120,6 +121,7 @@ def epoch_figures(
     for index, name in enumerate(phases):
         figures[f"seconds/{name}/p50"] = float(quantiles[:, 2 * index].mean())
         figures[f"seconds/{name}/p95"] = float(quantiles[:, 2 * index + 1].max())
+    # Steps are collective, so the slowest worker sets the pace of all.
     longest, steps = float(seconds.max()), len(whole)
     return figures | {
         "share/waiting": float((waited / seconds).mean()),

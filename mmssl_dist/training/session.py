@@ -53,6 +53,7 @@ class LocalSession:
     def __init__(self, folder: Path, every: int = 0) -> None:
         self.folder, self.every = folder, every
         self.reports: list[dict[str, float]] = []
+        # Only those from before: what this session writes is nothing for it to resume from.
         self._found = sorted(folder.glob("checkpoint-*"))
         self._count = len(self._found)
         self._asked = 0
@@ -61,6 +62,7 @@ class LocalSession:
         """See ``Session.report``."""
         self.reports.append(dict(metrics))
         if checkpoint is not None:
+            # Several processes may share the folder; each adds its own files to the same checkpoint.
             shutil.copytree(checkpoint, self.folder / f"checkpoint-{self._count:05d}", dirs_exist_ok=True)
             shutil.rmtree(checkpoint)
             self._count += 1

@@ -117,8 +117,9 @@ def _loop(job: Job) -> object:
         session = LocalSession(Path(name))
         exchange = graph.exchange(worker)
         loop = TrainingLoop(job, worker, graph, exchange, exchange, session, validate)
-        batch, show, train = loop.sampler.batch, loop.sampler.publish, loop.step
-        loop.sampler.batch, loop.sampler.publish, loop.step = sample, publish, step  # type: ignore[method-assign]
+        sampler = loop.sampler
+        batch, show, train = sampler.batch, sampler.publish, loop.step
+        sampler.batch, sampler.publish, loop.step = sample, publish, step  # type: ignore[method-assign]
         end = loop.run()
     reported = [report["epoch"] for report in session.reports]
     return events, reported, end.epochs, end.best, end.best_epoch

@@ -132,14 +132,7 @@ class Campaign:
         else:
             raise Failed("no process to kill was found at any of five moments")
         result.injected = injected
-        self._settle(
-            case,
-            result,
-            command,
-            command.end(),
-            local(output),
-            lambda: self.command(case.stage, output, case.workers),
-        )
+        self._settle_local(case, result, command, command.end(), output)
 
     def _kill(self, case: Case, command: Command, rng: random.Random) -> str | None:
         if command.process.poll() is not None:
@@ -154,6 +147,26 @@ class Campaign:
                 return injected
             time.sleep(0.02)
         return None
+
+    def _settle_local(
+        self,
+        case: Case,
+        result: Result,
+        command: Command,
+        status: int,
+        output: Path,
+        remedy: str = "the same command again",
+    ) -> None:
+        """``_settle`` of a stage that publishes in the folder ``output``."""
+        self._settle(
+            case,
+            result,
+            command,
+            status,
+            local(output),
+            lambda: self.command(case.stage, output, case.workers),
+            remedy,
+        )
 
     def _settle(
         self,
@@ -202,14 +215,7 @@ class Campaign:
             result.injected = "SIGKILL of a machine's processes"
             machines.enter_context(added_machine(head, cpus=1))
             status = command.end()
-            self._settle(
-                case,
-                result,
-                command,
-                status,
-                local(output),
-                lambda: self.command(case.stage, output, case.workers),
-            )
+            self._settle_local(case, result, command, status, output)
 
     def _store(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)
@@ -263,15 +269,7 @@ class Campaign:
             ballast.unlink()
             if status == 0:
                 raise Failed("a full disk was not noticed")
-            self._settle(
-                case,
-                result,
-                command,
-                status,
-                local(output),
-                lambda: self.command(case.stage, output, case.workers),
-                "space, and again",
-            )
+            self._settle_local(case, result, command, status, output, "space, and again")
 
     def _damage(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         """A file of the stage before is damaged: this stage refuses it, and that stage makes it again."""
@@ -292,15 +290,7 @@ class Campaign:
         mended = self.command(before, output, case.workers, "--force")
         if mended.end() != 0:
             raise Failed(f"{before} --force:\n" + "\n".join(mended.lines))
-        self._settle(
-            case,
-            result,
-            command,
-            status,
-            local(output),
-            lambda: self.command(case.stage, output, case.workers),
-            f"{before} --force",
-        )
+        self._settle_local(case, result, command, status, output, f"{before} --force")
         result.seconds += mended.seconds
 
     @staticmethod
@@ -336,14 +326,7 @@ class Campaign:
         result.detected = messages[0].split(": ", 2)[-1]
         result.recovered = "the checkpoint before it"
         second.seconds += command.seconds
-        self._settle(
-            case,
-            result,
-            second,
-            status,
-            local(output),
-            lambda: self.command(case.stage, output, case.workers),
-        )
+        self._settle_local(case, result, second, status, output)
 
 
 def main() -> None:
