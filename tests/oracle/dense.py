@@ -13,6 +13,7 @@ from torch import Tensor
 from mmssl_dist.config import model_sections
 from mmssl_dist.model.mmssl import Mmssl
 from mmssl_dist.sampling.block import Block, SampledGraph, make_block
+from tests.oracle import reference
 
 
 @dataclass
@@ -92,6 +93,21 @@ def make_batch(world: World, seed: int = 0) -> Batch:
     as_ids = lambda ids: torch.from_numpy(np.asarray(ids, np.int64))  # noqa: E731
     noise = torch.rand(len(user), world.items, generator=torch.Generator().manual_seed(seed))
     return Batch(as_ids(user), as_ids(positive), as_ids(negative), noise.clamp(1e-6, 1 - 1e-6))
+
+
+def reference_rows(world: World, p: dict) -> dict:
+    """All rows as the oracle computes them from the weights ``p``."""
+    s = world.settings
+    return reference.forward(
+        p,
+        world.adjacency,
+        world.features,
+        world.modality_graphs or {m: np.zeros_like(world.adjacency) for m in world.features},
+        layers=s.layers,
+        heads=s.heads,
+        id_weight=s.id_weight,
+        modality_weight=s.modality_weight,
+    )
 
 
 def make_model(world: World) -> Mmssl:

@@ -21,6 +21,7 @@ from tests.oracle.dense import (
     make_batch,
     make_model,
     make_world,
+    reference_rows,
     sampled_graph,
     single,
 )
@@ -65,17 +66,7 @@ def twin_objective(p: dict, world: World, batch: Batch) -> Tensor:
 
 
 def oracle_objective(p: dict, world: World, batch: Batch) -> float:
-    s = world.settings
-    out = oracle.forward(
-        p,
-        world.adjacency,
-        world.features,
-        world.modality_graphs,
-        layers=s.layers,
-        heads=s.heads,
-        id_weight=s.id_weight,
-        modality_weight=s.modality_weight,
-    )
+    out = reference_rows(world, p)
     loss = oracle.bpr(out["user"][batch.user], out["item"][batch.positive], out["item"][batch.negative])
     for user, _ in out["modality_ids"].values():
         loss += CONTRASTIVE * oracle.contrastive(user[batch.user], out["user"][batch.user], TAU)

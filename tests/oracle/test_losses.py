@@ -15,6 +15,7 @@ from tests.oracle.dense import (
     make_batch,
     make_model,
     make_world,
+    reference_rows,
     sampled_graph,
     single,
 )
@@ -32,18 +33,7 @@ def case(request):
     tower = {m: model.project(m, single(x)) for m, x in world.propagated.items()}
     with torch.no_grad():
         rows = model(id_table(world)[outer], tower, graph)
-    s = world.settings
-    truth = oracle.forward(
-        world.p,
-        world.adjacency,
-        world.features,
-        world.modality_graphs,
-        layers=s.layers,
-        heads=s.heads,
-        id_weight=s.id_weight,
-        modality_weight=s.modality_weight,
-    )
-    return world, make_batch(world), rows, truth
+    return world, make_batch(world), rows, reference_rows(world, world.p)
 
 
 def test_bpr(case):

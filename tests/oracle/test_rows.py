@@ -13,6 +13,7 @@ from tests.oracle.dense import (
     id_table,
     make_model,
     make_world,
+    reference_rows,
     sampled_graph,
     single,
 )
@@ -27,21 +28,6 @@ def run(world: World, seeds: torch.Tensor) -> Rows:
     return model(id_table(world)[outer], tower, graph)
 
 
-def expected(world: World) -> dict:
-    graphs = world.modality_graphs or {m: np.zeros_like(world.adjacency) for m in world.features}
-    s = world.settings
-    return oracle.forward(
-        world.p,
-        world.adjacency,
-        world.features,
-        graphs,
-        layers=s.layers,
-        heads=s.heads,
-        id_weight=s.id_weight,
-        modality_weight=s.modality_weight,
-    )
-
-
 def close(actual: torch.Tensor, wanted: np.ndarray) -> None:
     np.testing.assert_allclose(actual.detach().numpy(), wanted, rtol=0, atol=TOLERANCE)
 
@@ -54,7 +40,7 @@ def test_oracle_reproduces_the_released_code():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_all_rows(modalities, seed):
     world = make_world(modalities, seed)
-    rows, truth = run(world, torch.arange(world.users + world.items)), expected(world)
+    rows, truth = run(world, torch.arange(world.users + world.items)), reference_rows(world, world.p)
     close(rows.final, np.concatenate([truth["user"], truth["item"]]))
     assert set(rows.tower) == set(rows.views) == set(world.features)
     for m in world.features:
@@ -66,7 +52,7 @@ def test_all_rows(modalities, seed):
 def test_rows_of_a_few_seeds_at_any_depth(layers):
     world = make_world(2, seed=2, layers=layers)
     seeds = torch.tensor([1, 4, world.users - 1, world.users + 2, world.users + 5])
-    rows, truth = run(world, seeds), expected(world)
+    rows, truth = run(world, seeds), reference_rows(world, world.p)
     close(rows.final, np.concatenate([truth["user"], truth["item"]])[seeds])
     for m in world.features:
         close(rows.views[m], np.concatenate(truth["modality_ids"][m])[seeds])
@@ -77,6 +63,6 @@ def test_without_modality_graph():
     model = make_model(world)
     assert all("attention" not in name for name, _ in model.named_parameters())
     seeds = torch.arange(1, world.users + world.items)
-    rows, truth = run(world, seeds), expected(world)
+    rows, truth = run(world, seeds), reference_rows(world, world.p)
     assert rows.views == {}
     close(rows.final, np.concatenate([truth["user"], truth["item"]])[seeds])
