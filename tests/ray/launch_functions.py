@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -83,11 +84,13 @@ def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: 
 
 
 def second_worker_stops(job: Job, worker: Worker, session: Session) -> None:
-    """Its process stays, and does nothing more."""
+    """Its process stays, and does nothing more; the other's collective gives up after five seconds."""
+    # The time limit of the default group has to be long enough for workers that start slowly.
+    impatient = dist.new_group(timeout=timedelta(seconds=5))
     dist.barrier()
     if worker.rank == 1:
         os.kill(os.getpid(), signal.SIGSTOP)
-    dist.barrier()
+    dist.barrier(group=impatient)
 
 
 def counts_until_told_to_leave(job: Job, worker: Worker, session: Session, folder: str) -> list[int]:

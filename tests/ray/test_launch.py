@@ -18,26 +18,19 @@ import pytest
 from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster, connect, require_resources, worker_environment
 from mmssl_dist.cluster.shared_paths import unseen
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling
 from mmssl_dist.errors import InputError, StorageFault, WorkerError
 from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.storage import Location
+from tests.jobs import make_job
 from tests.ray import launch_functions
 from tests.servers import Refusal, client, refusing_server
 
 
 @pytest.fixture(scope="module")
 def job() -> Job:
-    return parse_job(
-        {
-            "output": "unused",
-            "seed": 5,
-            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-            "scaling": {"workers": 2},
-            "training": {"timeout_seconds": 60},
-        }
-    )
+    return make_job(seed=5, scaling={"workers": 2}, training={"timeout_seconds": 60})
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +40,8 @@ def cluster(job: Job) -> Iterator[Cluster]:
         patch.setenv(
             "PYTHONPATH", str(Path(__file__).parents[2])
         )  # Ray's workers inherit it and import launch_functions
+        # for which Ray Train asks a stopped worker to leave its group; its default is 30
+        patch.setenv("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
         with connect(job.scaling, job.storage) as connected:
             yield connected
 
@@ -95,14 +90,10 @@ def _stored(
         s3 = client(endpoint)
         s3.create_bucket(Bucket="faults")
         s3.put_object(Bucket="faults", Key="greeting", Body=b"hello")
-        job = parse_job(
-            {
-                "output": "unused",
-                "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-                "scaling": {"workers": 2},
-                "training": {"timeout_seconds": 60},
-                "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True, "retries": 0},
-            }
+        job = make_job(
+            scaling={"workers": 2},
+            training={"timeout_seconds": 60},
+            storage={"endpoint": endpoint, "region": "us-east-1", "path_style": True, "retries": 0},
         )
         keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         with_keys = replace(cluster, environment={**cluster.environment, **keys})
@@ -159,15 +150,7 @@ def test_killed_worker_resumes_from_latest_checkpoint_and_best_are_kept(cluster,
     assert {c.path for c in again.checkpoints} == {c.path for c in outcome.checkpoints}
 
 
-def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, tmp_path):
-    job = parse_job(
-        {
-            "output": "unused",
-            "data": {"path": "unused", "modalities": {"image": {"file": "image.npy"}}},
-            "scaling": {"workers": 2},
-            "training": {"timeout_seconds": 60},  # more than a loaded machine takes to import
-        }
-    )
+def test_a_worker_that_hangs_is_named_by_the_one_that_waits(cluster, job, tmp_path):
     with pytest.raises(
         WorkerError, match=r"worker 0 failed: LostWorkerError: worker 1 sent no heartbeat for 10 s"
     ):
