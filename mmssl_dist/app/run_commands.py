@@ -12,8 +12,9 @@ from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
+    from mmssl_dist.serving.answers import Ranked
     from mmssl_dist.serving.bulk import BulkResult, ListOptions
-    from mmssl_dist.serving.run import Ranked
+    from mmssl_dist.serving.item_filter import ItemFilter
 
 app = typer.Typer()
 
@@ -25,6 +26,22 @@ Unknown = Annotated[
         metavar="error|skip|popular",
         help="With --users, users that the run does not know: refuse the file, leave them out, or give them "
         "the most popular items.",
+    ),
+]
+Items = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Parquet, CSV or TSV with the items' ids, titles in a column title, and columns to filter by. "
+        "Default: the titles that the run's job names.",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Only items with this value in a column of --items; several times: any of a column's values, "
+        "and all columns.",
     ),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every item instead of asking the index.")]
@@ -49,6 +66,8 @@ def recommend(
         bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items of training, or not.")
     ] = True,
     exact: Exact = False,
+    items: Items = None,
+    where: Where = None,
     unknown: Unknown = "error",
     as_json: Json = False,
     settings: StorageSettings = None,
@@ -60,15 +79,9 @@ def recommend(
     Give --user, or --item (several times) for a user who is not in the data, or --users and --to for many
     at once: Ray Data writes Parquet with user_id, items and scores. Seen items are those of training.
     """
-    from mmssl_dist.serving.run import open_run
+    from mmssl_dist.serving.titled_run import open_titled_run
 
-    if sum(option is not None for option in (user, item, users)) != 1 or (users is None) != (to is None):
-        raise InputError(
-            "options",
-            "another combination of --user, --item, --users and --to",
-            "the command needs --user ID, or --item ID ..., or --users FILE --to FOLDER",
-            "Give exactly one of these.",
-        )
+    _require_one_question(user=user, item=item, users=users, to=to, filters=items is not None or bool(where))
     storage = parse_storage_settings(settings)
     if users is not None and to is not None:
         from mmssl_dist.serving.bulk import ListOptions, UnknownPolicy, recommend_file
@@ -81,11 +94,11 @@ def recommend(
         )
         typer.echo(_summary(to, options, written))
         return
-    run = open_run(url, storage)
+    run, candidates = open_titled_run(url, storage, items), _parse_where(where)
     if item is not None:
-        ranked = run.recommend_new(item, k, exclude_seen, exact)
+        ranked = run.recommend_new(item, k, exclude_seen, exact=exact, candidates=candidates)
     else:
-        ranked = cast("Ranked", run.recommend(user, k, exclude_seen, exact))
+        ranked = cast("Ranked", run.recommend(user, k, exclude_seen, exact=exact, candidates=candidates))
     _show(ranked, {"user": user} if item is None else {"items_known": item}, "score", as_json)
 
 
@@ -95,6 +108,8 @@ def similar(
     url: RunUrl,
     item: Annotated[str, typer.Option(metavar="ID", help="An item of the data.")],
     k: Length = 20,
+    items: Items = None,
+    where: Where = None,
     as_json: Json = False,
     settings: StorageSettings = None,
     debug: Debug = False,
@@ -103,9 +118,10 @@ def similar(
 
     By the cosine of their embeddings, which combine who chose them with what they look, read or sound like.
     """
-    from mmssl_dist.serving.run import open_run
+    from mmssl_dist.serving.titled_run import open_titled_run
 
-    ranked = cast("Ranked", open_run(url, parse_storage_settings(settings)).similar(item, k))
+    run = open_titled_run(url, parse_storage_settings(settings), items)
+    ranked = cast("Ranked", run.similar(item, k, _parse_where(where)))
     _show(ranked, {"item": item}, "cosine", as_json)
 
 
@@ -118,6 +134,11 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Processes that answer; each holds the run.")] = 1,
+    items: Items = None,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body.")] = 1_000_000,
+    max_rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Requests a second, of all replicas together.")
+    ] = None,
     settings: StorageSettings = None,
     address: Address = None,
     debug: Debug = False,
@@ -125,12 +146,14 @@ def serve(
     """Answer over HTTP until SIGTERM or Ctrl-C.
 
     GET and POST /recommend and /similar, POST /users, GET /health; /docs has the OpenAPI description. A Ray
-    Serve deployment, which answers open requests before it ends.
+    Serve deployment, which answers open requests before it ends. With MMSSL_API_KEY in the environment
+    requests need that key.
     """
     from mmssl_dist.serving.serve import ServiceEndpoint, serve_until_stopped
 
-    storage, listening = parse_storage_settings(settings), ServiceEndpoint(host, port, replicas)
-    serve_until_stopped(url, storage, listening, address=address, debug=debug, echo=typer.echo)
+    listening = ServiceEndpoint(host, port, replicas, max_body=max_body, max_rate=max_rate)
+    storage = parse_storage_settings(settings)
+    serve_until_stopped(url, storage, listening, items=items, address=address, debug=debug, echo=typer.echo)
 
 
 @app.command()
@@ -152,6 +175,37 @@ def _show(ranked: Ranked, question: dict[str, object], measure: str, as_json: bo
         typer.echo(ranked_json(ranked, question, measure))
     else:
         show_ranked(ranked, measure, sys.stdout)
+
+
+def _require_one_question(
+    *, user: str | None, item: list[str] | None, users: str | None, to: str | None, filters: bool
+) -> None:
+    if sum(option is not None for option in (user, item, users)) != 1 or (users is None) != (to is None):
+        raise InputError(
+            "options",
+            "another combination of --user, --item, --users and --to",
+            "the command needs --user ID, or --item ID ..., or --users FILE --to FOLDER",
+            "Give exactly one of these.",
+        )
+    if users is not None and filters:
+        raise InputError(
+            "options", "--users with --items or --where", "files of lists are not filtered", "Leave them out."
+        )
+
+
+def _parse_where(conditions: list[str] | None) -> ItemFilter | None:
+    """The filter of ``--where`` options."""
+    from mmssl_dist.serving.item_filter import ItemFilter
+
+    where: dict[str, list[str]] = {}
+    for condition in conditions or ():
+        column, equals, value = condition.partition("=")
+        if not (column and equals):
+            raise InputError(
+                "--where", condition, "a condition reads COLUMN=VALUE", "Write, for example, category=shoes."
+            )
+        where.setdefault(column, []).append(value)
+    return ItemFilter(where=where) if where else None
 
 
 def _summary(to: str, options: ListOptions, written: BulkResult) -> str:

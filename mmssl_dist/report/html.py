@@ -25,11 +25,11 @@ from mmssl_dist.report.list_quality import UserExample, measure_lists
 from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, cutoff, page, stamp_of
 from mmssl_dist.report.paired import interval, resampled_means
 from mmssl_dist.report.progress import duration
-from mmssl_dist.report.same_model import read_run_job
 from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Location, RunFolder, StageFolder, fingerprint, open_location
 from mmssl_dist.storage.manifest import MANIFEST
+from mmssl_dist.storage.run_job import read_run_job
 
 REPORT = "report.html"
 _FORMAT = 5  # since 5: uplift over popularity, popularity's lists, data, contents

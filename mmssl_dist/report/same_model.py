@@ -5,33 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmssl_dist.config import Job, read_job
+from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import NEUTRAL_TRAINING
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
+from mmssl_dist.storage.run_job import read_run_job
 
 # Where a run is kept, the machines it took, what is made of it afterwards; none changes what is trained
 _NEUTRAL_SECTIONS = ("output", "scaling", "storage", "export", "search", "tracking")
 _NEUTRAL_EVALUATION = ("user_block", "item_block", "contributions")
 _MOST_NAMED = 3
-
-
-def read_run_job(run: Location) -> Job:
-    """The job that made the run at ``run``.
-
-    Raises:
-        InputError: the output has no job.yaml, or one that is not a job.
-    """
-    source = run / "job.yaml"
-    if not source.exists():
-        raise InputError(
-            source.url, "no such file", "a run's output has the job that made it", "Name the output of a job."
-        )
-    try:
-        text = source.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise InputError(source.url, error, "a job is UTF-8 text", "Re-run the job.") from error
-    return read_job(text, source.url)
 
 
 def require_same_models(runs: Sequence[Location]) -> None:

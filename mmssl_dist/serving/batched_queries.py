@@ -8,39 +8,65 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.run import NOTHING, Ranked, Run
+from mmssl_dist.serving.answers import Ranked
+from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.run import NOTHING, Run
 
 
 @dataclass(frozen=True)
 class Question:
-    """Recommendations for a user of the data, or, when there is none, for a new user of these items."""
+    """Recommendations for a user of the data, or, when there is none, for a new user of these items.
+
+    Questions that share one ``candidates`` object are answered by one search.
+    """
 
     user: object | None
     items: Sequence[object]
     k: int
     exclude_seen: bool
+    candidates: ItemFilter | None = None
 
 
 def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError]:
     """The answer to each question, or what is wrong with it."""
     results: list[Ranked | InputError | None] = [None] * len(questions)
-    positions, rows, left_out = [], [], []
+    # By identity: equal filters of several requests are rare, and comparing them would cost all the others.
+    groups: dict[int, list[_Known]] = {}
     for position, question in enumerate(questions):
         try:
             row, seen = _row(run, question)
         except InputError as error:
             results[position] = error
             continue
-        positions.append(position)
-        rows.append(row)
-        left_out.append(seen if question.exclude_seen else NOTHING)
-    if positions:
-        longest = max(questions[position].k for position in positions)
-        for position, ranked in zip(positions, run.rank(np.stack(rows), left_out, longest), strict=True):
-            k = questions[position].k
-            results[position] = Ranked(ranked.items[:k], ranked.scores[:k])
+        left_out = seen if question.exclude_seen else NOTHING
+        groups.setdefault(id(question.candidates), []).append(_Known(position, question, row, left_out))
+    for group in groups.values():
+        longest = max(known.question.k for known in group)
+        try:
+            lists = run.rank(
+                np.stack([known.row for known in group]),
+                [known.left_out for known in group],
+                longest,
+                candidates=group[0].question.candidates,
+            )
+        except InputError as error:  # of the filter
+            lists = []
+            for known in group:
+                results[known.position] = error
+        for known, ranked in zip(group, lists, strict=False):
+            results[known.position] = ranked.between(0, known.question.k)
     assert None not in results
     return [result for result in results if result is not None]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A question whose ids are known, with the row [D] to rank with and the places that are left out."""
+
+    position: int
+    question: Question
+    row: np.ndarray
+    left_out: np.ndarray
 
 
 def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | InputError]:
@@ -56,7 +82,7 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
     ranked = run.similar([items[position] for position in known], max(ks)) if known else []
     assert isinstance(ranked, list)
     for position, result in zip(known, ranked, strict=True):
-        results[position] = Ranked(result.items[: ks[position]], result.scores[: ks[position]])
+        results[position] = result.between(0, ks[position])
     return [results[position] for position in range(len(items))]
 
 

@@ -9,22 +9,25 @@ FAISS.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.graph.partition_files import read_book
+from mmssl_dist.serving.answers import Ranked as Ranked
+from mmssl_dist.serving.answers import RankedUsers
+from mmssl_dist.serving.arguments import list_length, several_ids
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.id_lookup import Ids
+from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.item_table import ItemTable
+from mmssl_dist.serving.nearest import best, nearest, nearest_in_blocks
 from mmssl_dist.serving.new_items import NewItems, unit
 from mmssl_dist.serving.part_rows import PartRows
 from mmssl_dist.serving.seen import SeenItems, read_seen
@@ -47,28 +50,18 @@ NOTHING = np.empty(0, np.int64)
 _DEEPEST = 2048  # results up to which an approximate index is asked; beyond, every item is scored
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """Items, best first. ``items``: external ids. ``scores``: float32, as many."""
-
-    items: list[Any]
-    scores: np.ndarray
-
-
-@dataclass(frozen=True)
-class RankedUsers:
-    """Users, best first. ``users``: external ids. ``scores``: float32, as many."""
-
-    users: list[Any]
-    scores: np.ndarray
-
-
 class Run:
-    """An exported run; ``open_run`` makes it. ``export``, ``partitions``: the artifacts that it is read
-    from."""
+    """An exported run; ``open_run`` makes it.
 
-    def __init__(self, export: Artifact, partitions: Artifact) -> None:
-        self.export, self.partitions = export, partitions
+    Args:
+        export, partitions: the artifacts that the run is read from.
+        read_table: makes the table of the run's items; without it items have neither titles nor columns.
+    """
+
+    def __init__(
+        self, export: Artifact, partitions: Artifact, read_table: Callable[[Ids], ItemTable] | None = None
+    ) -> None:
+        self.export, self.partitions, self._read_table = export, partitions, read_table
 
     @cached_property
     def users(self) -> Ids:
@@ -101,8 +94,19 @@ class Run:
         """What the export's manifest says: sizes, the index and its recall."""
         return self.export.manifest.facts
 
+    @cached_property
+    def item_table(self) -> ItemTable:
+        """Titles and other columns of the items, by place; without any where the run was opened without a
+        table."""
+        return ItemTable({}) if self._read_table is None else self._read_table(self.items)
+
     def recommend(
-        self, users: object, k: int = 20, exclude_seen: bool = True, exact: bool = False
+        self,
+        users: object,
+        k: int = 20,
+        exclude_seen: bool = True,
+        exact: bool = False,
+        candidates: ItemFilter | None = None,
     ) -> Ranked | list[Ranked]:
         """The ``k`` best items of a user, or of each of several: a list, tuple, array or series of users.
 
@@ -110,41 +114,59 @@ class Run:
             users: an external id, or several; of the type in the data, or as text.
             exclude_seen: leave out the items of the user's training interactions.
             exact: score every item, whatever the index; a flat index does so anyhow.
+            candidates: which items may be listed; those that ``allow`` or ``where`` let through are all
+                scored.
 
         Raises:
-            InputError: an unknown id, or k below 1.
+            InputError: an unknown id, k below 1, or a filter by a column that the table of items lacks.
             ArtifactError: a file is not what its manifest says.
         """
-        several = _several(users)
+        several = several_ids(users)
         positions = self.users.positions([users] if several is None else several)
-        ranked = self.recommend_at(positions, k, exclude_seen, exact)
+        ranked = self.recommend_at(positions, k, exclude_seen, exact=exact, candidates=candidates)
         return ranked[0] if several is None else ranked
 
     def recommend_at(
-        self, positions: np.ndarray, k: int = 20, exclude_seen: bool = True, exact: bool = False
+        self,
+        positions: np.ndarray,
+        k: int = 20,
+        exclude_seen: bool = True,
+        exact: bool = False,
+        candidates: ItemFilter | None = None,
     ) -> list[Ranked]:
         """``recommend`` for the users at ``positions``."""
         seen = [self.seen.of(position) if exclude_seen else NOTHING for position in positions]
-        return self.rank(self.user_rows.take(positions), seen, k, exact)
+        return self.rank(self.user_rows.take(positions), seen, k, exact=exact, candidates=candidates)
 
     def recommend_new(
-        self, items: Sequence[object], k: int = 20, exclude_seen: bool = True, exact: bool = False
+        self,
+        items: Sequence[object],
+        k: int = 20,
+        exclude_seen: bool = True,
+        exact: bool = False,
+        candidates: ItemFilter | None = None,
     ) -> Ranked:
         """The ``k`` best items of a user training never saw, by the items known of them; raises as
         ``recommend`` does.
 
         The row is ``fold_in``'s. ``exclude_seen`` leaves out ``items``.
         """
-        return self.recommend_new_many([items], k, exclude_seen, exact)[0]
+        return self.recommend_new_many([items], k, exclude_seen, exact=exact, candidates=candidates)[0]
 
     def recommend_new_many(
-        self, baskets: Sequence[Sequence[object]], k: int, exclude_seen: bool = True, exact: bool = False
+        self,
+        baskets: Sequence[Sequence[object]],
+        k: int,
+        exclude_seen: bool = True,
+        exact: bool = False,
+        candidates: ItemFilter | None = None,
     ) -> list[Ranked]:
         """``recommend_new`` of several."""
         # All rows in one search: FAISS takes a batch in little more time than a single query.
         known = [self.basket(items) for items in baskets]
         rows = np.stack([self.fold_in(positions) for positions in known])
-        return self.rank(rows, [positions if exclude_seen else NOTHING for positions in known], k, exact)
+        seen = [positions if exclude_seen else NOTHING for positions in known]
+        return self.rank(rows, seen, k, exact=exact, candidates=candidates)
 
     def popular(self, k: int = 20) -> Ranked:
         """The ``k`` items with most training interactions, and how many; for users of whom nothing is known.
@@ -153,27 +175,24 @@ class Run:
             InputError: k below 1.
             ArtifactError: a file is not what its manifest says.
         """
-        k, counts = _length(k), self._interactions
+        k, counts = list_length(k), self._interactions
         # Stable, so that equally popular items come in the order of the export, as everywhere else.
         order = np.argsort(-counts, kind="stable")[:k]
-        return Ranked(self.items.at(order), counts[order].astype(np.float32))
+        titles = self.item_table.titles(order)
+        return Ranked(self.items.at(order), counts[order].astype(np.float32), titles)
 
-    def similar(self, items: object, k: int = 20) -> Ranked | list[Ranked]:
+    def similar(
+        self, items: object, k: int = 20, candidates: ItemFilter | None = None
+    ) -> Ranked | list[Ranked]:
         """The ``k`` items whose embeddings have the highest cosine with an item's, or with each of several
         items'.
 
         Every item is compared; the item itself is left out. Raises as ``recommend`` does.
         """
-        import faiss
-
-        k, several = _length(k), _several(items)
+        k, several = list_length(k), several_ids(items)
         positions = self.items.positions([items] if several is None else several)
-        # One more, since the nearest to an item is usually the item itself.
-        wanted = min(k + 1, len(self.items))
-        scores, neighbours = faiss.knn(
-            self._units[positions], self._units, wanted, faiss.METRIC_INNER_PRODUCT
-        )
-        ranked = self._chosen(scores, neighbours, [np.asarray([position]) for position in positions], k)
+        itself = [np.asarray([position]) for position in positions]
+        ranked = self._scored(self._units[positions], self._units, itself, k, candidates=candidates)
         return ranked[0] if several is None else ranked
 
     def new_item(self, features: Mapping[str, Sequence[float]]) -> np.ndarray:
@@ -188,38 +207,22 @@ class Run:
         """
         return self._new_items.row(features)
 
-    def similar_to_new(self, features: Mapping[str, Sequence[float]], k: int = 20) -> Ranked:
+    def similar_to_new(
+        self, features: Mapping[str, Sequence[float]], k: int = 20, candidates: ItemFilter | None = None
+    ) -> Ranked:
         """The ``k`` items whose embeddings have the highest cosine with a new item's row; raises as
         ``new_item``."""
-        import faiss
-
-        k = _length(k)
-        row = unit(self.new_item(features))[None]
-        wanted = min(k, len(self.items))
-        scores, neighbours = faiss.knn(row, self._units, wanted, faiss.METRIC_INNER_PRODUCT)
-        return self._chosen(scores, neighbours, [NOTHING], k)[0]
+        k, row = list_length(k), unit(self.new_item(features))[None]
+        return self._scored(row, self._units, [NOTHING], k, candidates=candidates)[0]
 
     def users_for_new(self, features: Mapping[str, Sequence[float]], k: int = 20) -> RankedUsers:
         """The ``k`` users with the highest scores of a new item, of all users; raises as ``new_item``."""
-        import faiss
-
-        k = _length(k)
-        row, wanted = self.new_item(features)[None], min(k, len(self.users))
-        # Partition by partition, so that no more than the users' rows of one have to be in memory.
-        results = [
-            (first, *faiss.knn(row, np.asarray(rows), min(wanted, len(rows)), faiss.METRIC_INNER_PRODUCT))
-            for first, rows in self.user_rows.blocks()
-            if len(rows)
-        ]
-        scores = np.concatenate([scores for _, scores, _ in results], 1)
-        neighbours = np.concatenate([first + neighbours for first, _, neighbours in results], 1)
+        k, row = list_length(k), self.new_item(features)[None]
+        scores, neighbours = nearest_in_blocks(row, self.user_rows.blocks(), min(k, len(self.users)))
         if not np.isfinite(scores).all():
             raise InputError(
                 "features", "very large values", "scores are finite in float32", "Correct the features."
             )
-        # Of equals the first place, as in every list.
-        order = np.lexsort((neighbours, -scores))[:, :wanted]
-        scores, neighbours = np.take_along_axis(scores, order, 1), np.take_along_axis(neighbours, order, 1)
         return RankedUsers(self.users.at(neighbours[0]), scores[0])
 
     def check_users(self) -> None:
@@ -295,7 +298,7 @@ class Run:
         Raises:
             InputError: there are none, it is a single id, or one is unknown.
         """
-        several = _several(items)
+        several = several_ids(items)
         if not several:
             raise InputError(
                 "items",
@@ -306,50 +309,70 @@ class Run:
         return np.unique(self.items.positions(several))
 
     def rank(
-        self, rows: np.ndarray, left_out: Sequence[np.ndarray], k: int, exact: bool = False
+        self,
+        rows: np.ndarray,
+        left_out: Sequence[np.ndarray],
+        k: int,
+        exact: bool = False,
+        candidates: ItemFilter | None = None,
     ) -> list[Ranked]:
-        """The ``k`` best items of each row [q, D], without those at its ``left_out`` places."""
-        import faiss
-
-        k = _length(k)
-        # Deep enough that k remain even if every item left out is among the best.
-        wanted = min(k + max(map(len, left_out), default=0), len(self.items))
-        # An approximate index returns fewer results than that, and slowly; the exact search has no such
-        # limit.
-        if exact or wanted > _DEEPEST:
-            scores, neighbours = faiss.knn(rows, self.item_embeddings, wanted, faiss.METRIC_INNER_PRODUCT)
-        else:
-            scores, neighbours = self._index.search(rows, wanted)
+        """The ``k`` best items of each row [q, D] among ``candidates``, without those at its ``left_out``
+        places."""
+        k = list_length(k)
+        filtered = candidates is not None and candidates.selects
+        blocked = 0 if candidates is None else len(candidates.block)
+        # Deep enough that k remain even if every item left out is among the best. An approximate index
+        # returns fewer results than that, and slowly; the exact search has no such limit.
+        wanted = k + blocked + max(map(len, left_out), default=0)
+        if exact or filtered or min(wanted, len(self.items)) > _DEEPEST:
+            return self._scored(rows, self.item_embeddings, left_out, k, candidates=candidates)
+        if candidates is not None and blocked:
+            out = candidates.blocked(self.items)
+            left_out = [np.union1d(items, out) for items in left_out]
+        scores, neighbours = self._index.search(rows, min(wanted, len(self.items)))
         return self._chosen(scores, neighbours, left_out, k)
+
+    def _scored(
+        self,
+        queries: np.ndarray,
+        rows: np.ndarray,
+        left_out: Sequence[np.ndarray],
+        k: int,
+        *,
+        candidates: ItemFilter | None,
+    ) -> list[Ranked]:
+        """The ``k`` best items of each query by its product with their ``rows``, all of which are scored."""
+        mask = None
+        if candidates is not None:
+            mask = candidates.mask(self.items, self.item_table)
+        eligible = len(self.items) if mask is None else int(mask.sum())
+        wanted = min(k + max(map(len, left_out), default=0), eligible)
+        if not wanted:
+            return [self._titled(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        return self._chosen(*nearest(queries, rows, wanted, mask), left_out, k)
+
+    def _titled(self, positions: np.ndarray, scores: np.ndarray) -> Ranked:
+        return Ranked(self.items.at(positions), scores, self.item_table.titles(positions))
 
     def _chosen(
         self, scores: np.ndarray, neighbours: np.ndarray, left_out: Sequence[np.ndarray], k: int
     ) -> list[Ranked]:
-        # FAISS fills up with -1 where it found fewer.
-        kept = neighbours >= 0
-        if any(map(len, left_out)):
-            first = np.arange(len(neighbours)) * len(self.items)  # makes a number of a row and a place
-            left = np.repeat(first, [len(items) for items in left_out]) + np.concatenate(left_out)
-            kept &= ~np.isin(first[:, None] + neighbours, left)
-        # Equal scores are ordered by number, so that every index and batch size gives the same list
-        # Of equals the first place, as exported.
-        order = np.lexsort((neighbours, np.where(kept, -scores, np.inf)))[:, :k]
-        lengths = np.minimum(kept.sum(1), k)
-        is_filled = np.arange(order.shape[1]) < lengths[:, None]
-        ids = self.items.at(np.take_along_axis(neighbours, order, 1)[is_filled])
-        values = np.take_along_axis(scores, order, 1)
-        ends = lengths.cumsum()
-        return [
-            Ranked(ids[end - n : end], row[:n]) for end, n, row in zip(ends, lengths, values, strict=True)
-        ]
+        positions, values, lengths = best(scores, neighbours, left_out, k, len(self.items))
+        # Ids and titles of all lists at once, then cut into lists.
+        all_lists = self._titled(positions, values)
+        starts = lengths.cumsum() - lengths
+        return [all_lists.between(start, start + n) for start, n in zip(starts, lengths, strict=True)]
 
 
-def open_run(url: str, storage: Storage | None = None) -> Run:
+def open_run(
+    url: str, storage: Storage | None = None, read_table: Callable[[Ids], ItemTable] | None = None
+) -> Run:
     """The exported run whose job has the output ``url``.
 
     Args:
         url: folder or s3:// URL.
         storage: how s3:// is reached, as the ``storage`` section of a job; by default its defaults.
+        read_table: as in ``Run``.
 
     Raises:
         InputError: nothing is exported there.
@@ -368,28 +391,7 @@ def open_run(url: str, storage: Storage | None = None) -> Run:
             f"{partitions.location.url}: partitioned again after the export was made. "
             "Run `mmssl-dist run` on the job."
         )
-    return Run(export, partitions)
-
-
-def _length(k: int) -> int:
-    """``k`` as a Python number: FAISS takes no other, NumPy's for example."""
-    rule, remedy = "a list has at least one item", "Give a whole number from 1 on."
-    try:
-        number = operator.index(k)
-    except TypeError as error:
-        raise InputError("k", repr(k), rule, remedy) from error
-    if isinstance(k, bool | np.bool_) or number < 1:
-        raise InputError("k", k, rule, remedy)
-    return number
-
-
-def _several(argument: object) -> list[object] | None:
-    """The ids of a list, tuple, array, series, range or set; None for a single id."""
-    if isinstance(argument, np.ndarray) and argument.ndim == 0:
-        return None
-    if isinstance(argument, str | bytes | pa.Scalar) or not isinstance(argument, Iterable):
-        return None
-    return list(argument)
+    return Run(export, partitions, read_table)
 
 
 def _artifact(folder: StageFolder, cache: Path) -> Artifact:

@@ -4,6 +4,7 @@ answered, new ones with 503."""
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -16,76 +17,89 @@ from typing import Any
 from mmssl_dist.cluster.connection import cluster_target, connect, describe
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.errors import InputError, WorkerError
+from mmssl_dist.serving.guard import API_KEY, Protection, take_key
 from mmssl_dist.serving.ingress import PATIENCE, straight_to_replicas
-from mmssl_dist.serving.run import open_run
+from mmssl_dist.serving.run import Run
+from mmssl_dist.serving.titled_run import open_titled_run
 from mmssl_dist.storage.paths import absolute
 
 _NAME = "mmssl-dist"
 _DRAIN_SECONDS = 30.0  # that a replica waits for its answers
 _TRIES = 3
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ServiceEndpoint:
-    """Where the service listens, and by how many processes it is answered."""
+    """Where the service listens, by how many processes it is answered, and what they let through.
+
+    Attributes:
+        max_body: bytes of a request's body.
+        max_rate: requests a second of all replicas together; None: no limit.
+    """
 
     host: str
     port: int
     replicas: int
+    max_body: int = Protection.max_body
+    max_rate: float | None = None
+
+    def protection(self, key_digest: bytes | None) -> Protection:
+        """Of one replica: requests are spread evenly over them."""
+        rate = None if self.max_rate is None else self.max_rate / self.replicas
+        return Protection(key_digest, self.max_body, rate)
 
 
 def serve_until_stopped(
     url: str,
     storage: Storage,
     where: ServiceEndpoint,
+    *,
+    items: str | None,
     address: str | None,
     debug: bool,
     echo: Callable[[str], None],
 ) -> None:
     """Serve an exported run over HTTP until SIGTERM or SIGINT, then drain.
 
+    Requests carry the key of the environment variable ``MMSSL_API_KEY``, where it is set.
+
     Args:
+        items: file with columns of items: titles, and what to filter by; by default the titles that the run's
+            job names.
         address: of a Ray cluster; its machines have to see the run.
         echo: receives a line when requests are answered, and when draining begins.
 
     Raises:
-        InputError: no such run, or the port is taken.
+        InputError: no such run, the port is taken, the file of items cannot be read, or the key is short.
         WorkerError: a replica cannot read the run.
     """
-    open_run(absolute(url), storage)  # before Ray is started
-    # Before Ray starts: that a port is taken should be known at once
+    # Before Ray starts: what is wrong should be known at once
+    items = None if items is None else absolute(items)
+    notes = _item_notes(open_titled_run(absolute(url), storage, items), items)
+    protection = where.protection(take_key(os.environ))
+    if protection.key_digest is None and where.host not in _LOOPBACK:
+        notes.append(
+            f"whoever reaches this port may ask; with {API_KEY} in the environment requests need a key"
+        )
     _require_free(where)
     joins = cluster_target(address) is not None
     ingress = nullcontext() if joins else straight_to_replicas(where.host)
     with ingress, connect(Scaling(cpus_per_worker=1), storage, address, debug):
         from ray import serve
-        from ray.serve.schema import LoggingConfig
-
-        from mmssl_dist.serving.http import Service
 
         stop = threading.Event()
         _on_signals(stop)
         if not debug:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
-        # of a Ray of our own every process has them; on a cluster Ray Serve's controller, which reads them
-        controller = {"runtime_env": {"env_vars": PATIENCE}} if joins else None
-        service: Any = Service
-        service = service.options(num_replicas=where.replicas, graceful_shutdown_timeout_s=_DRAIN_SECONDS)
-
-        def deploy() -> None:
-            serve.start(
-                http_options={"host": where.host, "port": where.port},
-                logging_config=quiet,
-                controller_options=controller,
-            )
-            serve.run(service.bind(absolute(url), storage), name=_NAME, logging_config=quiet)
-
+        arguments = (absolute(url), storage, items, protection)
         try:
-            _deploy_patiently(deploy, lambda: _reason(serve.status()))
+            _deploy_patiently(lambda: _deploy(where, arguments, joins), lambda: _reason(serve.status()))
             echo(f"serving {url} on http://{where.host}:{where.port}; /docs describes it, Ctrl-C ends it")
+            for line in notes:
+                echo(line)
             # Signals set the event only: draining takes seconds, and must not happen inside a signal handler.
             stop.wait()
             echo("draining")
@@ -95,6 +109,31 @@ def serve_until_stopped(
             if joins:  # a Ray of our own ends here with all that it runs
                 serve.shutdown()
     echo("stopped")
+
+
+def _deploy(where: ServiceEndpoint, arguments: tuple[Any, ...], joins: bool) -> None:
+    """Start Ray Serve's proxy and the replicas, which are made with ``arguments``."""
+    from ray import serve
+    from ray.serve.schema import LoggingConfig
+
+    from mmssl_dist.serving.http import Service
+
+    quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
+    # of a Ray of our own every process has them; on a cluster Ray Serve's controller, which reads them
+    controller = {"runtime_env": {"env_vars": PATIENCE}} if joins else None
+    serve.start(
+        http_options={"host": where.host, "port": where.port},
+        logging_config=quiet,
+        controller_options=controller,
+    )
+    service: Any = Service
+    service = service.options(num_replicas=where.replicas, graceful_shutdown_timeout_s=_DRAIN_SECONDS)
+    serve.run(service.bind(*arguments), name=_NAME, logging_config=quiet)
+
+
+def _item_notes(run: Run, items: str | None) -> list[str]:
+    """A line on the columns of the table of items, which is read for it, where one is named."""
+    return [] if items is None else [f"items have the columns {', '.join(sorted(run.item_table.columns))}"]
 
 
 def _deploy_patiently(deploy: Callable[[], None], reason: Callable[[], str]) -> None:

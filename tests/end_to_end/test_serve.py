@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -21,10 +23,15 @@ from typing import Any
 
 import pytest
 
-from mmssl_dist.serving.run import Run, open_run
+from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.run import Run
+from mmssl_dist.serving.titled_run import open_titled_run
 from tests.clusters import free_port
 from tests.end_to_end.commands import ROOT, command
 from tests.exported import publish_run
+
+KEY = secrets.token_hex(32)
+COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,14 @@ class Service:
     run: Run
     folder: Path
     own_ray: bool
+    metrics_port: int
 
-    def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+    def ask(self, path: str, body: object = None, key: str = KEY) -> tuple[int, Any]:
         """Status and JSON of a GET, or of a POST of ``body``."""
         data = None if body is None else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(url, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, json.loads(response.read())
@@ -55,14 +64,22 @@ def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     joined = [f"--address={request.getfixturevalue('ray_address')}"] if "cluster" in request.param else []
     folder = tmp_path_factory.mktemp("serve")
     publish_run(folder / "run")
-    port = free_port()
+    rows = (f"{item},Title {item},{COLORS[item % 3]}\n" for item in range(100, 129))  # not of the last item
+    (folder / "items.csv").write_text("item_id,title,color\n" + "".join(rows))
+    port, metrics = free_port(), free_port()
+    options = [f"--port={port}", "--replicas=2", "--items=items.csv", "--max-body=20000"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), "serve", "run", f"--port={port}", "--replicas=2", *joined],
+        [sys.executable, str(ROOT / "cli.py"), "serve", "run", *options, *joined],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "MMSSL_API_KEY": KEY,
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        },
     )
     early: list[int] = []  # what came while it started
 
@@ -83,10 +100,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"serving run on http://127.0.0.1:{port};")
+        assert process.stdout.readline() == "items have the columns color, title\n"
         asking.join(60)
         if not joined:
             assert set(early) <= {200, 503}
-        yield Service(process, port, open_run(str(folder / "run")), folder, own_ray=not joined)
+        run = open_titled_run(str(folder / "run"), items=str(folder / "items.csv"))
+        yield Service(process, port, run, folder, own_ray=not joined, metrics_port=metrics)
     finally:
         process.terminate()
         process.wait(60)
@@ -122,6 +141,71 @@ def test_answers_are_those_of_the_run(service):
     }
 
 
+def test_titles_come_with_the_items(service):
+    for path in ("/recommend?user=u3&k=30&exclude_seen=false", "/similar?item=110&k=29"):
+        answer = service.ask(path)[1]
+        titles = {entry["item"]: entry["title"] for entry in answer["items"]}
+        assert titles == {item: None if item == 129 else f"Title {item}" for item in titles}
+        assert 129 in titles
+
+
+def test_many_users_in_one_request_are_answered_in_their_order(service):
+    status, answer = service.ask("/recommend", {"users": ["u5", "nobody", "u3", "u5"], "k": 4})
+    assert status == 200
+    first, unknown, third, again = answer["answers"]
+    assert first == again
+    for entry in (first, third):
+        assert items_of(entry) == service.run.recommend(entry["user"], k=4).items
+    assert unknown == {"user": "nobody", "error": unknown["error"]}
+    assert unknown["error"].startswith("user id: found 'nobody'; the run knows 40 users")
+
+
+def test_lists_of_some_items_alone(service):
+    run, whole = service.run, service.run.recommend("u3", k=30).items
+    asked = {"allow": whole[:9], "block": [whole[1], "unknown"], "where": {"color": ["red", "green"]}}
+    chosen = ItemFilter(**asked)
+    expected = run.recommend("u3", k=30, candidates=chosen).items
+    assert expected == [item for item in (whole[0], *whole[2:9]) if item % 3 != 2]
+    body = {"k": 30, "candidates": asked}
+    assert items_of(service.ask("/recommend", {"user": "u3", **body})[1]) == expected
+    (answer,) = service.ask("/recommend", {"users": ["u3"], **body})[1]["answers"]
+    assert items_of(answer) == expected
+    alike = run.similar(110, k=30, candidates=chosen).items
+    assert items_of(service.ask("/similar", {"item": "110", **body})[1]) == alike
+    features = {"image": [0.5, 0.1, -0.3, 0.2, 1.0]}
+    alike = run.similar_to_new(features, k=30, candidates=chosen).items
+    assert items_of(service.ask("/similar", {"features": features, **body})[1]) == alike
+
+
+def test_requests_need_the_key_and_readers_do_not(service):
+    status, answer = service.ask("/recommend?user=u3", key="another key")
+    assert (status, answer) == (401, {"detail": answer["detail"]})
+    assert service.ask("/recommend", {"items": list(range(5000))}, key="")[0] == 401
+    assert service.ask("/health", key="")[0] == 200
+    assert service.ask("/openapi.json", key="")[0] == 200
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/", timeout=60) as response:
+        assert response.url.endswith("/docs")
+        assert "swagger" in response.read().decode()
+
+
+def test_the_metrics_that_the_dashboard_shows_are_exported(service):
+    if not service.own_ray:
+        return  # there they are the cluster's choice
+    service.ask("/recommend?user=u3&k=5")
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.metrics_port}/metrics", timeout=60) as response:
+        lines = response.read().decode().splitlines()
+    exported = {line.split(" ")[0] for line in lines if not line.startswith("#")}
+    panels = json.loads((ROOT / "cluster/grafana-service.json").read_text())["panels"]
+    plotted = [
+        re.search(r"(haproxy_\w+\{[^}]*)\}", target["expr"])[1]
+        for panel in panels
+        for target in panel["targets"]
+    ]
+    assert len(plotted) == 5
+    for series in plotted:
+        assert any(name.startswith(series) for name in exported), series
+
+
 def test_new_items_by_their_features(service):
     features = {"image": [0.5, 0.1, -0.3, 0.2, 1.0]}
     similar = service.run.similar_to_new(features, k=4)
@@ -143,8 +227,15 @@ def test_new_items_by_their_features(service):
         ("/users", {"features": {"image": [0, 0, 1e300, 0, 0]}}, 422, "not finite in float32"),
         ("/similar?item=x", None, 404, "item id: found 'x';"),
         ("/recommend", {"items": [103, 5]}, 404, "item id: found 5;"),
-        ("/recommend", {}, 422, "give either user or items"),
-        ("/recommend", {"user": "u1", "items": [103]}, 422, "give either user or items"),
+        ("/recommend", {}, 422, "give one of user, users and items"),
+        ("/recommend", {"user": "u1", "items": [103]}, 422, "give one of user, users and items"),
+        ("/recommend", {"users": []}, 422, "at least 1"),
+        ("/recommend", {"users": ["u1"] * 500, "k": 201}, 422, "users times k is at most 100000"),
+        ("/recommend", {"user": "u1", "candidates": {"where": {"size": 1}}}, 422, "a column size"),
+        ("/recommend", {"user": "u1", "candidates": {"only": []}}, 422, "only"),
+        ("/recommend", {"items": list(range(5000))}, 413, "a request has at most 20,000 bytes"),
+        ("/similar", {"k": 3}, 422, "give either item or features"),
+        ("/similar", {"item": 5}, 404, "item id: found 5;"),
         ("/recommend?user=u1&k=0", None, 422, "greater than or equal to 1"),
         ("/recommend", {"user": "u1", "kk": 3}, 422, "kk"),
         ("/similar", {"features": {"image": [1.0]}}, 422, "features.image: found shape [1];"),

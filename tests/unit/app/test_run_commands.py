@@ -64,6 +64,29 @@ def test_similar(output):
     assert lines[1].split("\t")[1] == str(ranked.items[0])
 
 
+def test_titles_and_conditions_on_a_column(output, tmp_path):
+    rows = (f'{item},"Title\t{item}",{"even" if item % 2 == 0 else "odd"}\n' for item in range(100, 130))
+    (tmp_path / "items.csv").write_text("item_id,title,parity\n" + "".join(rows))
+    options = ("--items", tmp_path / "items.csv", "--where", "parity=even", "--k", 3)
+    expected = [item for item in open_run(str(output)).recommend("u3", k=30).items if item % 2 == 0][:3]
+    lines = call("recommend", output, "--user", "u3", *options).stdout.splitlines()
+    assert lines[0] == "rank\titem\ttitle\tscore"
+    assert [line.split("\t")[:3] for line in lines[1:]] == [
+        [str(rank), str(item), f"Title {item}"] for rank, item in enumerate(expected, 1)
+    ]
+    done = call("recommend", output, "--user", "u3", *options, "--json")
+    assert [(entry["item"], entry["title"]) for entry in json.loads(done.stdout)["items"]] == [
+        (item, f"Title\t{item}") for item in expected
+    ]
+    alike = [item for item in open_run(str(output)).similar(110, k=30).items if item % 2 == 0][:3]
+    done = call("similar", output, "--item", 110, *options, "--json")
+    assert [entry["item"] for entry in json.loads(done.stdout)["items"]] == alike
+    both = call("similar", output, "--item", 110, *options, "--where", "parity=odd", "--json")
+    assert [entry["item"] for entry in json.loads(both.stdout)["items"]] == open_run(str(output)).similar(
+        110, k=3
+    ).items
+
+
 @pytest.mark.processes
 def test_a_table_on_a_terminal(output):
     main, other = pty.openpty()
@@ -100,6 +123,15 @@ def test_a_table_on_a_terminal(output):
         ),
         (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
         (("recommend", "--users", "f.csv"), "error: options:"),
+        (
+            ("recommend", "--users", "f.csv", "--to", "x", "--where", "a=b"),
+            "error: options: found --users with",
+        ),
+        (("similar", "--item", "101", "--where", "color"), "error: --where: found color; a condition reads"),
+        (
+            ("similar", "--item", "101", "--where", "a=b"),
+            "error: where: found a column a; items can be filtered",
+        ),
         (
             ("recommend", "--user", "u1", "--set", "seed=1"),
             "error: --set: found seed=1; only storage.* can be set here",

@@ -1,0 +1,56 @@
+"""Which items may be listed: some alone, all but some, or those with a value in a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmssl_dist.serving.id_lookup import Ids
+from mmssl_dist.serving.item_table import ItemTable
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Conditions that all hold for an item that is listed.
+
+    Lists of ids come from other systems, so that ids which the run does not know are no mistake there.
+
+    Attributes:
+        allow: external ids; nothing else is listed. None: everything may be.
+        block: external ids that are not listed.
+        where: column of the table of items -> the value that an item has there, or several of which it has
+            one.
+    """
+
+    allow: Sequence[object] | None = None
+    block: Sequence[object] = ()
+    where: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def selects(self) -> bool:
+        """Whether it lets some items through by name or value, rather than leaving a few out."""
+        return self.allow is not None or bool(self.where)
+
+    def blocked(self, items: Ids) -> np.ndarray:
+        """int64, places of the items in ``block``."""
+        return _known(items, self.block)
+
+    def mask(self, items: Ids, table: ItemTable) -> np.ndarray:
+        """bool [I], the items that may be listed.
+
+        Raises:
+            InputError: ``where`` names a column or a value that the table cannot have.
+        """
+        mask = np.full(len(items), self.allow is None)
+        if self.allow is not None:
+            mask[_known(items, self.allow)] = True
+        for column, wanted in self.where.items():
+            mask &= table.has(column, wanted)
+        mask[self.blocked(items)] = False
+        return mask
+
+
+def _known(items: Ids, ids: Sequence[object]) -> np.ndarray:
+    return np.asarray([items.position(one) for one in ids if one in items], np.int64)

@@ -1,0 +1,216 @@
+"""A table of items beside a run: titles for people, and columns to filter by, in the order of the run's
+items."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.columns import ITEM_ID
+from mmssl_dist.data.files import PARQUET_SUFFIXES, TABLE_SUFFIXES, RawFile, find_titles
+from mmssl_dist.data.ids import id_texts, is_text, is_uuid, storage_type
+from mmssl_dist.data.readers.base import Piece, row_location
+from mmssl_dist.data.readers.delimited import header
+from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers, require_column
+from mmssl_dist.data.readers.text import named_blocks, raw_names
+from mmssl_dist.data.readers.values import checked_values
+from mmssl_dist.data.titles import TITLE
+from mmssl_dist.errors import InputError
+from mmssl_dist.serving.id_lookup import Ids
+from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage.run_job import read_run_job
+
+_logger = logging.getLogger(__name__)
+_UUID_TEXT = ""  # an example of ids that are compared as text
+
+
+class ItemTable:
+    """Columns by name, each an Arrow array [I] by place, null where an item has no value."""
+
+    def __init__(self, columns: Mapping[str, pa.Array]) -> None:
+        self.columns = dict(columns)
+
+    def titles(self, positions: np.ndarray) -> list[str | None] | None:
+        """Titles of the items at ``positions``; None where the table has no titles."""
+        if TITLE not in self.columns:
+            return None
+        titles: list[str | None] = self.columns[TITLE].take(pa.array(positions, pa.int64())).to_pylist()
+        return titles
+
+    def has(self, column: str, wanted: object) -> np.ndarray:
+        """bool [I]: items whose value in ``column`` is ``wanted``, or one of several; in a column of lists,
+        items that have it in their list. A value of another type may be given as text.
+
+        Raises:
+            InputError: no such column, or a value that its type cannot hold.
+        """
+        if column not in self.columns:
+            raise InputError(
+                "where",
+                f"a column {column}",
+                f"items can be filtered by {', '.join(sorted(self.columns)) or 'no column'}",
+                "Name one of these, or serve a table of items that has it.",
+            )
+        values = self.columns[column]
+        several = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        if not _is_list(values.type):
+            return _is_in(values, several, column)
+        # A list matches where one of its values does.
+        matching = _is_in(values.flatten(), several, column)
+        owners = pc.list_parent_indices(values).to_numpy()
+        return np.bincount(owners[matching], minlength=len(values)) > 0
+
+
+def read_item_table(
+    files: Iterable[RawFile], items: Ids, id_column: str = ITEM_ID, only: Iterable[str] | None = None
+) -> ItemTable:
+    """The columns of Parquet, CSV or TSV files, in the order of ``items``; of rows with one id the last.
+
+    Types are those of Parquet: texts, numbers, booleans, and lists of texts or whole numbers; other columns,
+    such as feature vectors, are left out. In CSV and TSV every value is a text. Ids that the run does not
+    know are left out.
+
+    Args:
+        id_column: the column with external ids.
+        only: columns to read; all by default.
+
+    Raises:
+        InputError: a file cannot be read, or lacks a column.
+    """
+    wanted = None if only is None else list(only)
+    tables = [
+        table
+        for file in files
+        for table in (_parquet if file.location.path.endswith(PARQUET_SUFFIXES) else _text)(
+            file, id_column, wanted
+        )
+    ]
+    if not tables:
+        return ItemTable({})
+    table = pa.concat_tables(tables, promote_options="permissive")
+    known = pa.chunked_array([items.array])
+    example = items.array[0].as_py() if len(items) else None
+    like = _UUID_TEXT if is_uuid(storage_type(items.array.type)) else example
+    # As texts, since a table may keep ids in another type than the run.
+    positions = pc.index_in(id_texts(table[id_column], like), value_set=id_texts(known, like))
+    has_position = positions.is_valid().to_numpy(zero_copy_only=False)
+    row_of = np.full(len(items), -1, np.int64)
+    row_of[positions.drop_null().to_numpy()] = np.flatnonzero(has_position)
+    rows = pa.array(row_of, mask=row_of < 0)
+    return ItemTable(
+        {name: table[name].combine_chunks().take(rows) for name in table.column_names if name != id_column}
+    )
+
+
+def items_file(url: str, storage: Storage) -> RawFile:
+    """The file of items at ``url``.
+
+    Raises:
+        InputError: there is none, or its name ends in no known format.
+    """
+    location = open_location(url, storage)
+    info = location.info()
+    if not info.is_file or not location.path.endswith(TABLE_SUFFIXES):
+        raise InputError(
+            "--items",
+            location.url,
+            f"one file with a column of item ids, ending in {', '.join(TABLE_SUFFIXES)}",
+            "Check the path.",
+        )
+    return RawFile(location, int(info.size), info.mtime_ns)
+
+
+def job_titles(run: Location, items: Ids) -> ItemTable:
+    """The titles that the job of a run names in data.titles; no column where it names none.
+
+    They are labels only: where the raw files are out of reach a warning says so, and items go by their ids.
+    """
+    if not (run / "job.yaml").exists():
+        return ItemTable({})
+    job = read_run_job(run)
+    try:
+        return read_item_table(find_titles(job), items, job.data.columns.item, only=[TITLE])
+    except InputError as error:
+        _logger.warning("titles cannot be read, so items go by their ids: %s", error)
+        return ItemTable({})
+
+
+def id_column_of(run: Location) -> str:
+    """The name of the column with item ids in the tables of a run's job."""
+    return read_run_job(run).data.columns.item if (run / "job.yaml").exists() else ITEM_ID
+
+
+def _text(file: RawFile, id_column: str, only: list[str] | None) -> list[pa.Table]:
+    names = [id_column, *(only if only is not None else header(file))]
+    unique = {name: name for name in names}
+    raw_names(file, unique)
+    return [pa.table(columns) for columns in named_blocks(file, unique, null_values=("",))]
+
+
+def _parquet(file: RawFile, id_column: str, only: list[str] | None) -> list[pa.Table]:
+    (footer,) = read_footers([file])
+    others = only if only is not None else [name for name in footer.schema.names if name != id_column]
+    for name in (id_column, *others):
+        require_column(file, footer.schema, name)
+    kept = [name for name in others if _is_usable(footer.schema.field(name).type)]
+    tables, row = [], 0
+    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), [id_column, *kept], BATCH_ROWS):
+        where = partial(_where, file, row)
+        columns = {
+            name: batch.column(name)
+            if name == id_column or _is_list(batch.column(name).type)
+            else checked_values(pa.chunked_array([batch.column(name)]), where)
+            for name in (id_column, *kept)
+        }
+        tables.append(pa.table(columns))
+        row += len(batch)
+    return tables
+
+
+def _where(file: RawFile, first: int, index: int) -> str:
+    return row_location((file,), 0, "row", first + index)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
+
+
+def _is_usable(type_: pa.DataType) -> bool:
+    if _is_list(type_):
+        return bool(is_text(type_.value_type) or pa.types.is_integer(type_.value_type))
+    raw = storage_type(type_)
+    numbers = pa.types.is_integer(raw) or pa.types.is_floating(raw) or pa.types.is_boolean(raw)
+    return bool(numbers or is_text(raw))
+
+
+def _is_in(values: pa.Array, wanted: list[object], column: str) -> np.ndarray:
+    """bool [n]: the values that are among ``wanted``."""
+    if is_text(values.type):
+        # Tables in text have no booleans: true there is the text.
+        texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in wanted]
+        among = pa.array(texts, values.type)
+    else:
+        try:
+            # Arrow makes 1 of True and of 1.5; neither is what a column of numbers has.
+            boolean = pa.types.is_boolean(values.type)
+            if any(isinstance(value, bool) != boolean for value in wanted if not isinstance(value, str)):
+                raise TypeError("booleans and numbers differ")
+            wanted = [pa.scalar(v).cast(values.type).as_py() if isinstance(v, str) else v for v in wanted]
+            among = pa.array(wanted, values.type)
+            if among.to_pylist() != wanted and not pa.types.is_floating(values.type):
+                raise ValueError("a fraction")
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"where.{column}",
+                repr(wanted),
+                f"the column has values of type {values.type}",
+                "Give values of that type.",
+            ) from error
+    result: np.ndarray = pc.is_in(values, value_set=among).to_numpy(zero_copy_only=False)
+    return result

@@ -1,0 +1,186 @@
+"""Titles and columns of items: by id whatever the table keeps ids as, and filters that all hold."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import mmssl_dist
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.errors import InputError
+from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.run import Run
+from mmssl_dist.serving.titled_run import open_titled_run
+from tests.training import ITEMS
+
+COLORS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Items 100 to 129 as texts, shuffled; 129 has no row, 900 is unknown, 100 comes twice."""
+    ids = [100, *range(128, 99, -1), 900]
+    pq.write_table(
+        pa.table(
+            {
+                "item_id": pa.array([str(item) for item in ids]),
+                "title": ["Earlier", *(f"Title {item}" for item in ids[1:])],
+                "color": pa.array([COLORS[item % 3] for item in ids]).dictionary_encode(),
+                "in_stock": [item % 2 == 0 for item in ids],
+                "price": [item / 4 for item in ids],
+                "shelf": [item % 5 for item in ids],
+                "tags": [[COLORS[item % 3], f"t{item % 4}"] if item % 7 else None for item in ids],
+                "vector": [[0.5, 1.0]] * len(ids),
+            }
+        ),
+        tmp_path / "items.parquet",
+    )
+    return tmp_path / "items.parquet"
+
+
+@pytest.fixture
+def titled(output, table) -> Run:
+    return open_titled_run(str(output), Storage(), str(table))
+
+
+def test_titles_come_with_every_list(titled, run):
+    for ranked, plain in (
+        (titled.recommend("u3", k=5), run.recommend("u3", k=5)),
+        (titled.similar(110, k=5), run.similar(110, k=5)),
+        (titled.popular(5), run.popular(5)),
+        (titled.recommend_new([103, 104], 5), run.recommend_new([103, 104], 5)),
+    ):
+        assert ranked.items == plain.items
+        assert ranked.titles == [None if item == 129 else f"Title {item}" for item in ranked.items]
+        assert plain.titles is None
+    assert titled.recommend("u3", k=ITEMS, exclude_seen=False).titles.count(None) == 1
+    assert "vector" not in titled.item_table.columns
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        ({"color": "red"}, lambda item: item % 3 == 0),
+        ({"color": ["red", "blue"]}, lambda item: item % 3 != 1),
+        ({"in_stock": True}, lambda item: item % 2 == 0),
+        ({"in_stock": "true", "color": "green"}, lambda item: item % 6 == 4),
+        ({"shelf": [1, 2]}, lambda item: item % 5 in (1, 2)),
+        ({"shelf": "3"}, lambda item: item % 5 == 3),
+        ({"price": 27}, lambda item: item == 108),
+        ({"price": 26.25}, lambda item: item == 105),
+        ({"tags": "t1"}, lambda item: item % 4 == 1 and item % 7),
+        ({"tags": ["t1", "red"]}, lambda item: (item % 4 == 1 or item % 3 == 0) and item % 7),
+        ({"color": "purple"}, lambda item: False),
+    ],
+)
+def test_filtered_lists_are_the_whole_list_without_the_others(titled, where, holds):
+    chosen = ItemFilter(where=where)
+    whole = titled.recommend("u3", k=ITEMS)
+    expected = [item for item in whole.items if item != 129 and holds(item)]
+    filtered = titled.recommend("u3", k=ITEMS, candidates=chosen)
+    assert filtered.items == expected
+    by_item = dict(zip(whole.items, whole.scores, strict=True))
+    np.testing.assert_allclose(filtered.scores, [by_item[item] for item in expected], rtol=1e-5)
+    assert titled.recommend("u3", k=3, candidates=chosen).items == expected[:3]
+    alike = titled.similar(110, k=ITEMS).items
+    assert titled.similar(110, k=ITEMS, candidates=chosen).items == [
+        item for item in alike if item != 129 and holds(item)
+    ]
+
+
+def test_allow_and_block_take_ids_of_the_run_and_pass_over_others(run):
+    whole = run.recommend("u3", k=ITEMS).items
+    allowed = run.recommend("u3", k=ITEMS, candidates=ItemFilter(allow=["105", 106, 107, 999])).items
+    assert allowed == [item for item in whole if item in (105, 106, 107)]
+    blocked = ItemFilter(block=[whole[0], str(whole[2]), "unknown"])
+    expected = [whole[1], *whole[3:]]
+    for exact in (False, True):
+        assert run.recommend("u3", k=ITEMS, exact=exact, candidates=blocked).items == expected
+        assert run.recommend("u3", k=2, exact=exact, candidates=blocked).items == expected[:2]
+    both = ItemFilter(allow=whole[:4], block=whole[:3])
+    assert run.recommend_new([103], k=5, candidates=ItemFilter(allow=[])).items == []
+    assert run.recommend("u3", k=5, candidates=both).items == [whole[3]]
+    assert whole[0] not in run.similar(110, k=ITEMS, candidates=blocked).items
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            {"size": 1},
+            r"where: found a column size; items can be filtered by color, in_stock, price, shelf, tags",
+        ),
+        ({"shelf": True}, r"where\.shelf: found \[True\]; the column has values of type int64"),
+        ({"shelf": 1.5}, r"where\.shelf: found"),
+        ({"shelf": "many"}, r"where\.shelf: found"),
+        ({"in_stock": 1}, r"where\.in_stock: found"),
+        ({"price": [[1]]}, r"where\.price: found"),
+    ],
+)
+def test_what_no_column_can_have_is_reported(titled, where, message):
+    with pytest.raises(InputError, match=message):
+        titled.recommend("u3", candidates=ItemFilter(where=where))
+
+
+def test_a_table_in_text_has_texts(output, tmp_path):
+    (tmp_path / "items.csv").write_text(
+        'item_id,title,in_stock,code\n105,"Red, round",True,007\n106,,true,7\n107,Blue,false,8\n'
+    )
+    run = mmssl_dist.open_run(str(output), items=str(tmp_path / "items.csv"))
+    assert run.item_table.titles(run.items.positions([105, 106, 107])) == ["Red, round", None, "Blue"]
+
+    def chosen(**where: object) -> set[object]:
+        everything = run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=ItemFilter(where=where))
+        return set(everything.items)
+
+    assert chosen(code="007") == {105}
+    assert chosen(code=7) == {106}
+    assert chosen(in_stock=True) == {106}  # as it is written
+    assert chosen(in_stock=["True", "true"]) == {105, 106}
+
+
+def test_ids_of_another_type_and_the_column_of_the_run_s_job(output, tmp_path):
+    pq.write_table(pa.table({"item_id": [105.0, 106.0], "title": ["A", "B"]}), tmp_path / "numbers.parquet")
+    run = mmssl_dist.open_run(str(output), items=str(tmp_path / "numbers.parquet"))
+    assert run.item_table.titles(run.items.positions([106, 105, 100])) == ["B", "A", None]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.csv", None, r"--items: found .*none\.csv; one file with a column of item ids"),
+        ("items.json", b"{}", r"--items: found .*items\.json; one file .* ending in"),
+        ("items.csv", b"sku,title\n1,x\n", r"items\.csv, line 1: found .* a column item_id is needed"),
+        ("items.parquet", b"nothing", r"items\.parquet: found"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_reported(output, tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        _ = mmssl_dist.open_run(str(output), items=str(tmp_path / name)).item_table
+
+
+def test_titles_of_the_job_are_read_and_their_absence_is_warned_of(exported, output, tmp_path, caplog):
+    assert mmssl_dist.open_run(str(output)).recommend("u3").titles is None  # no job.yaml in this run
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "titles.csv").write_text("item_id,title,color\n105,Red,x\n")
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for part in ("export", "partitions"):
+        (copy / part).symlink_to(output / part)
+    data = exported.job.data.model_copy(update={"path": str(raw), "titles": "titles.csv"})
+    job = exported.job.model_copy(update={"data": data})
+    (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    ranked = mmssl_dist.open_run(str(copy)).recommend("u3", k=ITEMS, exclude_seen=False)
+    assert dict(zip(ranked.items, ranked.titles, strict=True))[105] == "Red"
+    (raw / "titles.csv").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert mmssl_dist.open_run(str(copy)).recommend("u3").titles is None
+    assert "titles cannot be read, so items go by their ids" in caplog.text
