@@ -119,13 +119,16 @@ def run(
     from mmssl_dist.report.html import write_report
     from mmssl_dist.report.tables import show_metrics
     from mmssl_dist.tracking.mlflow import end_mlflow
+    from mmssl_dist.tracking.tensorboard import end_tensorboard
 
     job = load_resolved(job_file, with_start(overrides, start_from))
     with lazy_cluster(job, address, debug) as cluster:
         manifests = run_all(job, cluster, force)
     show_metrics(manifests["evaluate"].facts, model_name(job), sys.stdout)
     typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
-    end_mlflow(job, run_name(job, manifests["partition"]), manifests["evaluate"].facts)
+    name, metrics = run_name(job, manifests["partition"]), manifests["evaluate"].facts
+    end_tensorboard(job, name, metrics)
+    end_mlflow(job, name, metrics)
 
 
 @app.command()

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmssl_dist import __version__
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
-from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import RunFolder
+from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 
 _logger = logging.getLogger(__name__)
 
@@ -90,14 +91,17 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(metric_name(name), value, now, epoch) for name, value in figures.items()]
+        metrics = [
+            Metric(metric_name(tracked_name(name)), value, now, epoch) for name, value in figures.items()
+        ]
         self.client.log_batch(self.id, metrics=metrics)
 
     def end(self, job: Job, metrics: Mapping[str, Any]) -> None:
         """The final metrics, and the files of the output that a reader wants."""
-        for split in HELD_OUT:
-            for name, value in metrics.get(split, {}).items():
-                self.client.log_metric(self.id, metric_name(f"final/{split}/{name}"), value)
+        for name, value in final_metrics(metrics).items():
+            self.client.log_metric(self.id, metric_name(name), value)
+        for name, text in tags(job).items():
+            self.client.set_tag(self.id, name, text)
         output = RunFolder.of(job).root
         with tempfile.TemporaryDirectory(prefix="mmssl-mlflow-") as folder:
             for name in _ARTIFACTS:
@@ -115,6 +119,37 @@ def end_mlflow(job: Job, run: str, metrics: Mapping[str, Any]) -> None:
         MlflowRun(job, run).end(job, metrics)
     except Exception as error:  # noqa: BLE001, the job is done whatever MLflow says
         _logger.warning("MLflow: the end of this run was not recorded (%s)", describe(error))
+
+
+def tags(job: Job) -> dict[str, str]:
+    """What a run was made with: version, the commit of a checkout, and the digest of the dataset that
+    ``prepare`` published."""
+    result = {"mmssl.version": __version__}
+    commit = _commit(Path(__file__).parents[2])
+    if commit:
+        result["mlflow.source.git.commit"] = commit
+    dataset = RunFolder.of(job).dataset.read()
+    if dataset is not None:
+        result["mmssl.data"] = dataset.fingerprint
+    return result
+
+
+def _commit(checkout: Path) -> str | None:
+    """The commit that is checked out in a Git repository; None where the package was installed without
+    one."""
+    git = checkout / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        if (git / reference).exists():
+            return (git / reference).read_text().strip()
+        packed = (git / "packed-refs").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^([0-9a-f]{{40}}) {re.escape(reference)}$", packed, flags=re.M)
+    return found[1] if found else None
 
 
 def parameters(job: Job) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,13 +19,13 @@ from ray.util.metrics import Gauge
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.cluster.log_relay import relayed_logs
 from mmssl_dist.config import Job
-from mmssl_dist.storage import Location, RunFolder
+from mmssl_dist.storage import RunFolder
 from mmssl_dist.tracking.mlflow import MlflowRun
+from mmssl_dist.tracking.tensorboard import TENSORBOARD, TensorBoard
 from mmssl_dist.training.improvement import CHECKPOINT_SCORE
 
 _logger = logging.getLogger(__name__)
 
-TENSORBOARD = "tensorboard"
 # Ray puts ray_ before the names. By the history's name, or what it starts with: gauge, its own label,
 # description.
 GAUGES = {
@@ -39,7 +36,6 @@ GAUGES = {
     "share/waiting": ("mmssl_waiting_share", None, "Share of the steps' time spent waiting."),
 }
 _UNTRACKED = ("epoch", CHECKPOINT_SCORE)  # the axis, and an order of checkpoints
-_GROUPS = ("loss/", "seconds/", "share/", "rate/", "exchange/", "memory/")
 
 
 class Tracker(Protocol):
@@ -49,36 +45,6 @@ class Tracker(Protocol):
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """``figures`` of the history's entry of ``epoch``."""
-
-
-class TensorBoard:
-    """Event files in ``folder``; for object storage they are written here and uploaded after every epoch."""
-
-    name = "TensorBoard"
-
-    def __init__(self, folder: Location) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
-
-        self.folder = folder
-        self._local = Path(folder.path if folder.is_local else tempfile.mkdtemp(prefix="mmssl-tensorboard-"))
-        self._local.mkdir(parents=True, exist_ok=True)
-        # the usual writer flushes at some time and changes names; the suffix tells starts within a second
-        # apart
-        self._writer = EventsWriter(str(self._local / "events"), f".{uuid.uuid4().hex[:8]}")
-
-    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Write the figures of a validated epoch."""
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        values = [Summary.Value(tag=tag(name), simple_value=value) for name, value in figures.items()]
-        self._writer.write_event(Event(wall_time=time.time(), step=epoch, summary=Summary(value=values)))
-        self._writer.flush()
-        if not self.folder.is_local:
-            # Whole files, since objects can't be appended to; one start of a training writes a few kilobytes
-            # an epoch.
-            for path in self._local.iterdir():
-                (self.folder / path.name).write_bytes(path.read_bytes())
 
 
 class Prometheus:
@@ -151,10 +117,3 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
                 )
             return False
         return True
-
-
-def tag(name: str) -> str:
-    """A name of the history as trackers group them: by what stands before the slash."""
-    if "@" in name:
-        return f"validation/{name}"
-    return name if name.startswith(_GROUPS) else f"progress/{name}"

@@ -5,16 +5,26 @@ from __future__ import annotations
 import pytest
 from mlflow import MlflowClient
 
-from mmssl_dist.tracking.mlflow import MlflowRun, end_mlflow
+import mmssl_dist
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.storage import Manifest, open_location, publish
+from mmssl_dist.tracking.mlflow import MlflowRun, _commit, end_mlflow
 from tests.jobs import make_job
 
-METRICS = {"validation": {"recall@20": 0.4}, "test": {"recall@20": 0.3}, "baselines": {}}
+METRICS = {
+    "validation": {"recall@20": 0.4},
+    "test": {"recall@20": 0.3},
+    "baselines": {"popularity": {"test": {"recall@20": 0.1}}},
+    "without": {"image": {"test": {"recall@20": 0.2}}},
+}
 
 
 @pytest.mark.parametrize("store", ["sqlite:///{}/runs.db", "{}/runs"])
 def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
+    dataset = Manifest("dataset", "0f" * 16, {}, {})
+    publish(open_location(str(tmp_path / "out/dataset"), Storage()), dataset)
     for name in ("job.yaml", "report.html"):
         (tmp_path / "out" / name).write_text(name)
     uri = store.format(tmp_path)
@@ -37,9 +47,16 @@ def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatc
     assert run.data.params["seed"] == "7"
     assert run.data.params["storage.endpoint"] == "https://store"
     assert not any("secret" in value for value in run.data.params.values())
-    history = client.get_metric_history(run.info.run_id, "recall_at_20")
+    history = client.get_metric_history(run.info.run_id, "validation/recall_at_20")
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.1), (2, 0.2)]
-    assert run.data.metrics["final/test/recall_at_20"] == 0.3
+    final = {name: value for name, value in run.data.metrics.items() if name.startswith("final/test/")}
+    assert final == {
+        "final/test/recall_at_20": 0.3,
+        "final/test/popularity/recall_at_20": 0.1,
+        "final/test/without_image/recall_at_20": 0.2,
+    }
+    assert run.data.tags["mmssl.version"] == mmssl_dist.__version__
+    assert run.data.tags["mmssl.data"] == dataset.fingerprint
     assert sorted(file.path for file in client.list_artifacts(run.info.run_id)) == ["job.yaml", "report.html"]
 
 
@@ -48,3 +65,17 @@ def test_a_server_that_is_not_there_is_warned_of(caplog, monkeypatch):
     end_mlflow(make_job("tracking.mlflow=http://127.0.0.1:1"), "run-1", METRICS)
     (record,) = caplog.records
     assert record.message.startswith("MLflow: the end of this run was not recorded")
+
+
+def test_the_commit_of_a_checkout(tmp_path):
+    assert _commit(tmp_path) is None
+    git, commit = tmp_path / ".git", "ab" * 20
+    (git / "refs/heads").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    assert _commit(tmp_path) is None
+    (git / "packed-refs").write_text(f"# pack-refs\n{'cd' * 20} refs/heads/other\n{commit} refs/heads/main\n")
+    assert _commit(tmp_path) == commit
+    (git / "refs/heads/main").write_text(f"{commit[::-1]}\n")
+    assert _commit(tmp_path) == commit[::-1]
+    (git / "HEAD").write_text(f"{commit}\n")
+    assert _commit(tmp_path) == commit

@@ -15,8 +15,10 @@ from tensorboardX.proto.event_pb2 import Event
 
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
+from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 from mmssl_dist.tracking.mlflow import check_mlflow, metric_name, parameters
-from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback, tag
+from mmssl_dist.tracking.tensorboard import end_tensorboard
+from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback
 from tests.jobs import make_job
 from tests.servers import client, moto_server
 
@@ -170,9 +172,51 @@ def test_parameters_are_the_settings_without_passwords():
 
 def test_names_in_the_words_of_the_trackers():
     assert metric_name("final/test/recall@20") == "final/test/recall_at_20"
-    assert [tag(name) for name in ("recall@20", "loss/bpr", "seconds/step/p50", "best_epoch")] == [
+    assert [tracked_name(name) for name in ("recall@20", "loss/bpr", "seconds/step/p50", "best_epoch")] == [
         "validation/recall@20",
         "loss/bpr",
         "seconds/step/p50",
         "progress/best_epoch",
     ]
+
+
+FINAL = {
+    "validation": {"recall@20": 0.5},
+    "test": {"recall@20": 0.25},
+    "cold": {"test": {"recall@20": 0.125}},
+    "baselines": {"popularity": {"validation": {"recall@20": 0.0625}, "test": {"recall@20": 0.03125}}},
+    "without": {"image": {"test": {"recall@20": 0.1875}}},
+}
+
+
+def test_final_metrics_name_who_ranked():
+    assert final_metrics(FINAL) == {
+        "final/validation/recall@20": 0.5,
+        "final/validation/popularity/recall@20": 0.0625,
+        "final/test/recall@20": 0.25,
+        "final/test/cold/recall@20": 0.125,
+        "final/test/popularity/recall@20": 0.03125,
+        "final/test/without_image/recall@20": 0.1875,
+    }
+
+
+def test_tensorboard_gets_settings_and_final_metrics_once(tmp_path):
+    job, folder = make_job(f"output={tmp_path}", "storage.endpoint=https://me:secret@store"), tmp_path
+    for _ in range(2):  # the second run has nothing to do
+        end_tensorboard(job, "run-1", FINAL)
+    (file,) = (folder / "tensorboard/run-1").iterdir()
+    content = file.read_bytes()
+    assert {name: value for (name, _), value in scalars(content).items() if name in final_metrics(FINAL)} == (
+        final_metrics(FINAL)
+    )
+    assert b"_hparams_/session_start_info" in content
+    assert b"training.rows.learning_rate" in content
+    assert b"secret" not in content
+    end_tensorboard(job, "run-1", {**FINAL, "test": {"recall@20": 0.75}})
+    assert len(list((folder / "tensorboard/run-1").iterdir())) == 2
+
+
+def test_a_tensorboard_folder_that_cannot_be_written_is_warned_of(tmp_path, caplog):
+    (tmp_path / "tensorboard").write_text("in the way")
+    end_tensorboard(make_job(f"output={tmp_path}"), "run-1", FINAL)
+    assert caplog.messages[0].startswith("TensorBoard: the end of this run was not recorded (")
