@@ -113,22 +113,13 @@ def run(
     training starts from the rows and weights of an earlier run.
     """
     from mmssl_dist.config.model_name import model_name
-    from mmssl_dist.launch.fingerprints import run_name
-    from mmssl_dist.launch.lazy_cluster import lazy_cluster
-    from mmssl_dist.pipeline.stages import run_all
-    from mmssl_dist.report.html import write_report
+    from mmssl_dist.pipeline.whole_run import run_whole
     from mmssl_dist.report.tables import show_metrics
-    from mmssl_dist.tracking.mlflow import end_mlflow
-    from mmssl_dist.tracking.tensorboard import end_tensorboard
 
     job = load_resolved(job_file, with_start(overrides, start_from))
-    with lazy_cluster(job, address, debug) as cluster:
-        manifests = run_all(job, cluster, force)
-    show_metrics(manifests["evaluate"].facts, model_name(job), sys.stdout)
-    typer.echo(f"report: {write_report(job.output, job.storage)}", err=True)
-    name, metrics = run_name(job, manifests["partition"]), manifests["evaluate"].facts
-    end_tensorboard(job, name, metrics)
-    end_mlflow(job, name, metrics)
+    done = run_whole(job, address, force=force, debug=debug)
+    show_metrics(done.metrics, model_name(job), sys.stdout)
+    typer.echo(f"report: {done.report}", err=True)
 
 
 @app.command()

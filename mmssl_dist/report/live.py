@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
@@ -36,6 +39,24 @@ def ends(stage: str) -> dict[str, tuple[str, bool]]:
 def progress_handler(stream: TextIO) -> logging.Handler:
     """Live on a terminal, plain lines with the same words elsewhere."""
     return LiveHandler(stream) if stream.isatty() else logging.StreamHandler(stream)
+
+
+@contextmanager
+def logged_progress(wanted: bool) -> Iterator[None]:
+    """The progress of what runs within, on stderr, if it is ``wanted``."""
+    if not wanted:
+        yield
+        return
+    logger, handler = logging.getLogger("mmssl_dist"), progress_handler(sys.stderr)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
 
 
 class LiveHandler(logging.Handler):

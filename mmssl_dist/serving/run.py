@@ -30,6 +30,7 @@ from mmssl_dist.serving.item_table import ItemTable
 from mmssl_dist.serving.nearest import best, nearest, nearest_in_blocks
 from mmssl_dist.serving.new_items import NewItems, unit
 from mmssl_dist.serving.part_rows import PartRows
+from mmssl_dist.serving.run_facts import RunFacts
 from mmssl_dist.serving.seen import SeenItems, read_seen
 from mmssl_dist.storage import RunFolder, StageFolder, downloads_folder, open_location
 from mmssl_dist.storage.export_names import (
@@ -50,7 +51,7 @@ NOTHING = np.empty(0, np.int64)
 _DEEPEST = 2048  # results up to which an approximate index is asked; beyond, every item is scored
 
 
-class Run:
+class Run(RunFacts):
     """An exported run; ``open_run`` makes it.
 
     Args:
@@ -88,11 +89,6 @@ class Run:
     def item_embeddings(self) -> np.ndarray:
         """float32 [I, D], by place."""
         return self.export.rows(embeddings_file, ITEM_ROWS)
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the export's manifest says: sizes, the index and its recall."""
-        return self.export.manifest.facts
 
     @cached_property
     def item_table(self) -> ItemTable:
@@ -391,7 +387,9 @@ def open_run(
             f"{partitions.location.url}: partitioned again after the export was made. "
             "Run `mmssl-dist run` on the job."
         )
-    return Run(export, partitions, read_table)
+    run = Run(export, partitions, read_table)
+    run.folder = folder
+    return run
 
 
 def _artifact(folder: StageFolder, cache: Path) -> Artifact:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import mmssl_dist
 from mmssl_dist.app import app
 from mmssl_dist.serving import run as serving
+from mmssl_dist.serving.run_facts import RunFacts
 from tests.exported import export_run
 from tests.training import ITEMS, USERS, make_job, publish_graph
 from tests.unit.repository.documents import DOCUMENTS, ROOT
@@ -67,7 +68,9 @@ def _signature(function: object) -> str:
 
 def test_every_signature_is_the_code_s():
     described = dict(re.findall(r"^### `([\w.]+)(\(.*)`$", API, flags=re.M))
-    assert described.pop("mmssl_dist.open_run") == _signature(mmssl_dist.open_run).replace("'", "")
+    for function in (mmssl_dist.open_run, mmssl_dist.run):
+        name = f"mmssl_dist.{function.__name__}"
+        assert described.pop(name) == _signature(function).replace("'", "")
     for name, signature in described.items():
         owner, method = name.split(".")
         assert owner == "Run"
@@ -78,7 +81,7 @@ def test_every_signature_is_the_code_s():
 def test_attributes_in_its_tables_are_there(folder):
     run = mmssl_dist.open_run(str(folder / "runs/mine"))
     for name in re.findall(r"`Run\.(\w+)`", API):
-        assert hasattr(run, name), name
+        assert hasattr(serving.Run, name), name
     for name in re.findall(r"`\.(\w+)", API):
         assert hasattr(run.items, name), name
     ranked, users = run.recommend("u1"), run.users_for_new({"image": [0.5] * 5})
@@ -100,7 +103,8 @@ def test_the_api_is_all_there():
         "check_users",
         "recommend_at",
     }
-    public = {name for name in vars(serving.Run) if not name.startswith("_")} - for_rooms
+    offered = {*vars(serving.Run), *vars(RunFacts)}
+    public = {name for name in offered if not name.startswith("_")} - for_rooms
     assert public == {name for name in public if f"Run.{name}" in API}
 
 
