@@ -9,7 +9,7 @@ from typing import Any
 from mmssl_dist.config import Job
 from mmssl_dist.launch.fingerprints import run_name
 from mmssl_dist.launch.lazy_cluster import lazy_cluster
-from mmssl_dist.pipeline.stages import run_all
+from mmssl_dist.pipeline import stages
 from mmssl_dist.report.html import write_report
 from mmssl_dist.tracking.mlflow import end_mlflow
 from mmssl_dist.tracking.tensorboard import end_tensorboard
@@ -40,7 +40,7 @@ def run_whole(job: Job, address: str | None = None, force: bool = False, debug: 
         MmsslError: as the stages do.
     """
     with lazy_cluster(job, address, debug) as cluster:
-        manifests = run_all(job, cluster, force)
+        manifests = stages.run_all(job, cluster, force)
     metrics, report = manifests["evaluate"].facts, write_report(job.output, job.storage)
     name = run_name(job, manifests["partition"])
     end_tensorboard(job, name, metrics)
