@@ -90,8 +90,8 @@ class Data(Section):
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
     titles: Text | None = None
-    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report calls
-    items."""
+    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report, lists and
+    the service call items."""
     images: Text | None = None
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside
