@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mmssl_dist.config.section import Count, Fraction, Name, Natural, Rate, Section, Text, as_tuple
+from mmssl_dist.config.section import Count, Fraction, Moment, Name, Natural, Rate, Section, Text, as_tuple
 
 # What pandas reads as missing, and what it and Python write for it
 _NULL_VALUES = (
@@ -53,6 +53,16 @@ class Modality(Section):
     """Parquet only: the list column with the features."""
     item: Text = "item_id"
     """Parquet only: the column with the item's id."""
+
+
+class Window(Section):
+    """The days of interactions that count; needs columns.time."""
+
+    days: Rate
+    """Length in days of 24 hours."""
+    before: Moment | None = None
+    """Where it ends, such as 2026-02-01 (UTC where it names no zone): interactions from then on do not count.
+    By default it ends with the newest interaction, which counts."""
 
 
 class Split(Section):
@@ -103,6 +113,8 @@ class Data(Section):
     min_rating: float | None = None
     """Interactions rated lower, by columns.rating, are dropped and counted, before anything else is done with
     them; none by default."""
+    window: Window | None = None
+    """Interactions outside of it are dropped and counted; by default all count."""
     min_events: Count = 1
     """Pairs of a user and an item in fewer rows are dropped and counted. Beyond that, repeated rows count as
     one: edges of the graph have no weights."""

@@ -116,6 +116,7 @@ def _split(job: JobSections) -> Iterator[Disagreement]:
             f"missing; the split {split.method} needs it. Name the column with the time",
         )
     yield from _rating(job)
+    yield from _window(job)
     if split.method == "given" and layout == "table" and columns.split is None:
         yield Disagreement(
             ("data.columns.split", "data.split.method", "data.layout"),
@@ -141,6 +142,22 @@ def _rating(job: JobSections) -> Iterator[Disagreement]:
             ("data.min_rating", "data.columns.rating"),
             f"missing; data.columns.rating ({columns.rating}) is read for it alone, as training knows no "
             "weights. Set the lowest rating to keep, or remove the column",
+        )
+
+
+def _window(job: JobSections) -> Iterator[Disagreement]:
+    """Days are counted by the column of times."""
+    if job.data.window is None:
+        return
+    if job.data.layout == "mmssl":
+        yield Disagreement(
+            ("data.window", "data.layout"),
+            "found; the layout mmssl has no times. Remove it, or use the layout table",
+        )
+    elif job.data.layout == "table" and job.data.columns.time is None:
+        yield Disagreement(
+            ("data.columns.time", "data.window", "data.layout"),
+            "missing; data.window needs it. Name the column with the time",
         )
 
 

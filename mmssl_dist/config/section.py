@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -33,6 +34,25 @@ def _in_order(value: tuple[int, int]) -> tuple[int, int]:
 
 
 Range = Annotated[tuple[Count, Count], BeforeValidator(as_tuple), AfterValidator(_in_order)]
+
+
+def _as_text(value: object) -> object:
+    """What YAML reads as a date, as the text it was."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _is_moment(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise PydanticCustomError(
+            "moment", "must be a date or an ISO timestamp, such as 2026-02-01", {}
+        ) from None
+    return value
+
+
+Moment = Annotated[str, BeforeValidator(_as_text), AfterValidator(_is_moment)]
+"""A date or a timestamp as ISO 8601 writes it; without a zone in UTC."""
 
 
 class Section(BaseModel):

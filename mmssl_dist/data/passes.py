@@ -45,11 +45,27 @@ from mmssl_dist.data.packed_rows import cut, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.row_operations import Numbers, Rows, by_bucket, map_tables
-from mmssl_dist.data.rows import REASONS, grouped_pieces, read_features, read_interactions
+from mmssl_dist.data.rows import (
+    BELOW_EVENTS,
+    BELOW_RATING,
+    OUTSIDE_WINDOW,
+    REASONS,
+    grouped_pieces,
+    read_features,
+    read_interactions,
+)
 from mmssl_dist.data.splits import RADIX_BITS, RADIX_PASSES, digit_counts, select_digit, temporal_ranks
+from mmssl_dist.data.window import within_window
 from mmssl_dist.errors import InputError
 
 _EXAMPLES = 5
+_SETTINGS = {
+    BELOW_RATING: "data.min_rating",
+    OUTSIDE_WINDOW: "data.window",
+    BELOW_EVENTS: "data.min_events",
+    "below_min_interactions": "data.min_interactions",
+}
+"""What drops rows of interactions, by the reason that is counted."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +74,14 @@ class _Users:
 
     Attributes:
         thresholds: time keys at which validation and test begin; None for splits that do without.
+        window: where data.window begins and ends; empty without one.
     """
 
     buckets: Rows
     offsets: np.ndarray
     counts: dict[str, int]
     thresholds: tuple[int | None, int | None] | None
+    window: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class NumberedRows:
         counts: of users, items, interactions by split, features by modality, and of what was dropped.
         held_out_digest: of the pairs in validation and test, 32 hex digits; equal for equal pairs, however
             users and items are numbered.
+        window: where data.window begins and ends; empty without one.
     """
 
     users: Rows
@@ -84,6 +103,7 @@ class NumberedRows:
     item_offsets: np.ndarray
     counts: dict[str, int]
     held_out_digest: str
+    window: dict[str, Any]
 
 
 def numbered_rows(
@@ -119,6 +139,7 @@ def numbered_rows(
         item_offsets=offsets,
         counts=users.counts | counts,
         held_out_digest=_held_out_digest(users),
+        window=users.window,
     )
 
 
@@ -145,6 +166,7 @@ def dataset_facts(
             "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
         },
         "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
+        **({"window": rows.window} if rows.window else {}),
         HELD_OUT_DIGEST: rows.held_out_digest,
     }
 
@@ -160,6 +182,11 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
         least_rating=job.data.min_rating,
     )
     rows = map_tables(numbers(len(groups)), cut(read))
+    window: dict[str, Any] = {}
+    if job.data.window is not None:
+        times = getattr(source, "times", None)  # the layout mmssl has none, and no window
+        assert times is not None
+        rows, window = within_window(rows, job.data.window, times)
     rare, least_events = 0, job.data.min_events
     if job.data.min_interactions > 1:
         # Before the split: with interactions removed afterwards, a user's held-out share would be another.
@@ -172,22 +199,20 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
     counts["below_min_interactions"] = rare
     if counts["interactions"] == 0:
         raise _nothing_left(source, counts)
-    return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]))
+    return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]), window)
 
 
 def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> InputError:
     """The error for a job none of whose rows can be used, with the settings that dropped them."""
-    went = {
-        f"data.{reason.removeprefix('below_')}": count
-        for reason, count in counts.items()
-        if reason.startswith("below_") and count
-    }
-    why = "".join(f"; {count} went because of {setting}" for setting, count in went.items())
+    went = {reason: count for reason, count in counts.items() if reason in _SETTINGS and count}
+    why = "".join(f"; {count} went because of {_SETTINGS[reason]}" for reason, count in went.items())
+    verbs = ("widen" if reason == OUTSIDE_WINDOW else "lower" for reason in went)
+    remedy = " or ".join(f"{verb} {_SETTINGS[reason]}" for verb, reason in zip(verbs, went, strict=True))
     return InputError(
         source.files[0].name,
         f"no interactions{why}",
         "there must be something to train on",
-        f"Lower {' or '.join(went)}." if went else "Check data.interactions and data.columns.",
+        f"{remedy.capitalize()}." if went else "Check data.interactions and data.columns.",
     )
 
 

@@ -21,9 +21,10 @@ from mmssl_dist.data.readers.base import FeatureBatch
 _TASK_BYTES = 16 << 20
 _TABLE_ROWS = 1 << 18
 _TABLE_BYTES = 32 << 20
-REASONS = NULL_ID, BELOW_RATING, BELOW_EVENTS, DUPLICATE = (
+REASONS = NULL_ID, BELOW_RATING, OUTSIDE_WINDOW, BELOW_EVENTS, DUPLICATE = (
     "null_id",
     "below_min_rating",
+    "outside_window",
     "below_min_events",
     "duplicate",
 )

@@ -80,6 +80,7 @@ def dataset_summary(facts: Facts) -> list[str]:
         "interactions: " + ", ".join(f"{count(n)} {split}" for split, n in splits.items()) + method,
         f"features: {modalities}" + (f"; {count(without)} items have none" if without else ""),
         f"dropped: {dropped or 'nothing'}",
+        *(f"window: {w['from']} to {w['to']}" for w in [facts.get("window")] if w),
         f"ids: {facts['user_id_type']} of users, {facts['item_id_type']} of items",
     ]
 

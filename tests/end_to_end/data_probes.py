@@ -82,8 +82,10 @@ def _write_raw(folder: Path, seed: int) -> None:
         "time_2": columns["time"][::-1],
         "part_2": (columns["part"] + 1) % 3,
     }
-    pq.write_table(pa.table(columns | more), folder / "interactions.parquet")
     pq.write_table(pa.table(columns | more).slice(5), folder / "other.parquet")
+    # Seconds from 1 February 2026 on, for data.window
+    more["epoch"] = 1_769_904_000 + columns["time"] - 100
+    pq.write_table(pa.table(columns | more), folder / "interactions.parquet")
     again = pa.table(columns | more).slice(0, 40)
     pq.write_table(pa.concat_tables([pa.table(columns | more), again]), folder / "twice.parquet")
     lines = zip(*columns.values(), strict=True)

@@ -62,6 +62,14 @@ CHANGES = (
     ),
     _one("prepare", "data.min_interactions", 4),
     _one("prepare", "data.min_rating", 130, "data.columns.rating=time", "data.min_rating=110"),
+    _one("prepare", "data.window.days", 0.0006, "data.columns.time=epoch", "data.window.days=0.0004"),
+    _one(
+        "prepare",
+        "data.window.before",
+        "2026-02-01T00:00:20",
+        "data.columns.time=epoch",
+        "data.window.days=0.0004",
+    ),
     _one("prepare", "data.min_events", 2, "data.interactions=twice.parquet"),
     _one("prepare", "data.buckets", 3),
     # What the partition stage publishes.

@@ -109,6 +109,7 @@ def test_the_layout_of_the_release(tmp_path):
         "dropped": {
             "null_id": 0,
             "below_min_rating": 0,
+            "outside_window": 0,
             "below_min_events": 0,
             "duplicate": 0,
             "below_min_interactions": 0,
@@ -262,6 +263,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
     assert facts["dropped"] == {
         "null_id": 0,
         "below_min_rating": 0,
+        "outside_window": 0,
         "below_min_events": 0,
         "duplicate": 1,
         "below_min_interactions": 4,

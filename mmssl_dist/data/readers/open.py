@@ -219,7 +219,7 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     there."""
     method = data.split.method
     wanted = {USER_ID: "user", ITEM_ID: "item"}
-    if method in TIME_METHODS or data.columns.time is not None:
+    if method in TIME_METHODS or data.columns.time is not None or data.window is not None:
         wanted[TIME] = "time"
     if method == "given":
         wanted[SPLIT] = "split"

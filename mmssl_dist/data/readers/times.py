@@ -31,13 +31,13 @@ _MOMENT = (
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR_1690, _YEAR_2250 = -8_835_868_800, 8_835_955_200  # in seconds since 1970
 _MOST_DIGITS = 17  # of a decimal number that float64 still tells from its neighbours
-# Numbers from 1973 to 2286, by the unit in which they count since 1970
-_EPOCHS = {
+EPOCHS = {
     "seconds": (10**8, 10**10),
     "milliseconds": (10**11, 10**13),
     "microseconds": (10**14, 10**16),
     "nanoseconds": (10**17, 10**19),
 }
+"""Numbers from 1973 to 2286, by the unit in which they count since 1970."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,11 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
     return times
 
 
+def epoch_unit(value: float) -> str | None:
+    """The key of ``EPOCHS`` for a number that counts since 1970; None where it is no such number."""
+    return next((unit for unit, (low, high) in EPOCHS.items() if low <= abs(value) < high), None)
+
+
 def _require_one_unit(files: Sequence[TimeSummary]) -> None:
     """Refuse numbers of which some count seconds since 1970 and others milliseconds, by their sizes.
 
@@ -199,7 +204,7 @@ def _require_one_unit(files: Sequence[TimeSummary]) -> None:
     first: tuple[str, float, Example] | None = None
     for summary in files:
         for bound in (summary.least, summary.largest):
-            unit = next((u for u, (low, high) in _EPOCHS.items() if low <= abs(bound or 0) < high), None)
+            unit = epoch_unit(bound or 0)
             if unit is None or summary.number is None or bound is None:
                 continue
             if first is not None and first[0] != unit:

@@ -138,7 +138,7 @@ def test_when_nothing_is_left_the_settings_are_named(folder):
         facts(rated(folder, min_events=2))
     assert str(caught.value).endswith(
         "found no interactions; 1 went because of data.min_rating; 1 went because of data.min_events; there "
-        "must be something to train on. Lower data.min_rating or data.min_events."
+        "must be something to train on. Lower data.min_rating or lower data.min_events."
     )
 
 
