@@ -9,30 +9,9 @@ import pyarrow as pa
 import pytest
 
 from mmssl_dist.config import Job, parse_job
-from mmssl_dist.data.files import find_files
-from mmssl_dist.data.local_rows import local_numbers
-from mmssl_dist.data.passes import dataset_facts, numbered_rows
-from mmssl_dist.data.readers import open_sources
-from mmssl_dist.data.row_operations import TaskFailure
 from mmssl_dist.errors import InputError
+from tests.unit.data.facts import NO_SPLIT, dropped, facts
 from tests.unit.data.raw import make_job, vectors, write_table, write_text
-
-NO_SPLIT = {"validation": 0.0, "test": 0.0}
-
-
-def facts(job: Job) -> dict:
-    """Of the dataset that prepare would publish."""
-    sources = open_sources(job.data, find_files(job))
-    try:
-        rows = numbered_rows(job, sources.interactions, sources.features, local_numbers)
-    except TaskFailure as failure:
-        raise failure.cause from failure
-    return dataset_facts(job, sources.interactions, sources.features, rows)
-
-
-def dropped(job: Job) -> dict[str, int]:
-    """Counts of rows that were dropped, by reason."""
-    return {reason: count for reason, count in facts(job)["dropped"].items() if count}
 
 
 @pytest.fixture

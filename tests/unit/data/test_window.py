@@ -15,8 +15,8 @@ from mmssl_dist.config.load import load_job
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.window import window_bounds
 from mmssl_dist.errors import InputError
+from tests.unit.data.facts import NO_SPLIT, dropped, facts
 from tests.unit.data.raw import make_job, vectors, write_table, write_text
-from tests.unit.data.test_row_limits import NO_SPLIT, dropped, facts
 
 DAYS = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 11)]
 
