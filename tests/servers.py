@@ -1,4 +1,5 @@
-"""S3 servers on the loopback interface: moto's, and ones that answer every request with the same refusal."""
+"""Servers on the loopback interface: moto's S3, an emulator of Google's store, and ones that answer every
+request with the same refusal."""
 
 from __future__ import annotations
 
@@ -40,6 +41,20 @@ def moto_server() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@contextmanager
+def gcs_server(*buckets: str) -> Iterator[str]:
+    """The endpoint of an emulator of Google's object store with empty ``buckets``."""
+    command = [sys.executable, "-m", "tests.gcs_emulator", *buckets]
+    root = Path(__file__).parents[1]
+    server = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 @contextmanager

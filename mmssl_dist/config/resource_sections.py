@@ -50,18 +50,19 @@ class Scaling(Section):
 
 
 class Storage(Section):
-    """How s3:// URLs are reached. Never keys: those come from the standard credential chain."""
+    """How remote URLs are reached. Never keys: those come from each cloud's standard credential chain."""
 
     endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#]+/?$")] | None = None
-    """Endpoint URL of an S3-compatible store, such as http://127.0.0.1:9000."""
+    """Endpoint URL of an S3-compatible store, such as http://127.0.0.1:9000; for gs:// and abfs:// that of an
+    emulator."""
     region: Text | None = None
-    """Region of the buckets."""
+    """s3:// only: region of the buckets."""
     path_style: bool = False
-    """Address buckets as path instead of host name, as most S3-compatible stores want."""
+    """s3:// only: address buckets as path instead of host name, as most S3-compatible stores want."""
     anonymous: bool = False
-    """Send no credentials."""
+    """s3:// and gs://: send no credentials."""
     retries: Natural = 5
-    """Times a failed request is sent again."""
+    """Times a failed request is sent again; of gs:// 5 seconds for each of them and one more."""
     cache_gb: Rate = 100.0
     """Downloads that a machine keeps, in GB; beyond, those not used for longest are deleted. What a run uses
     now stays."""

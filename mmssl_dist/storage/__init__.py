@@ -2,7 +2,7 @@
 
 from mmssl_dist.storage.cache import downloads_folder
 from mmssl_dist.storage.content import FileRecord
-from mmssl_dist.storage.location import Location, open_location
+from mmssl_dist.storage.location import Location
 from mmssl_dist.storage.manifest import (
     Manifest,
     begin,
@@ -14,6 +14,7 @@ from mmssl_dist.storage.manifest import (
     require_manifest,
     require_whole,
 )
+from mmssl_dist.storage.opening import open_location
 from mmssl_dist.storage.run_folder import RunFolder, StageFolder
 from mmssl_dist.storage.s3 import require_answer
 

@@ -1,4 +1,4 @@
-"""One way to files, wherever they are: ``s3://``, ``file://`` or plain paths, as pyarrow filesystems."""
+"""One way to files, wherever they are: URLs of stores and servers, or paths, as pyarrow filesystems."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -30,8 +28,10 @@ from mmssl_dist.storage.content import (
     npy_header,
     renamed_on_success,
 )
-from mmssl_dist.storage.s3 import s3_filesystem
-from mmssl_dist.storage.s3_errors import explain, of_botocore
+from mmssl_dist.storage.remote import has_buckets, is_read_only, is_web, same_filesystem_of, scheme_of
+from mmssl_dist.storage.remote_errors import explain_remote, of_client
+from mmssl_dist.storage.s3_errors import explain
+from mmssl_dist.storage.web_server import http_info
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _CHUNK = 1 << 24
 _SILENT_SECONDS = 10.0
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ADVICE = "Check the URL, the credentials and the `storage` section."
+ADVICE = "Check the URL, the credentials and the `storage` section."
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 class Location:
     """A file or folder: a pyarrow filesystem, the path in it, and the URL to name it by in messages.
 
-    ``storage``: what an S3 filesystem was opened with; None for any other.
+    ``storage``: what a remote filesystem was opened with; None for this machine's.
     """
 
     filesystem: pafs.FileSystem
@@ -57,7 +57,7 @@ class Location:
     storage: Storage | None = None
 
     def __reduce__(self) -> tuple[Callable[..., Location], tuple[object, ...]]:
-        # pyarrow forgets an S3 filesystem's retries when it is pickled; a worker opens its own, once
+        # pyarrow forgets retries and endpoints when a filesystem is pickled; a worker opens its own, once
         if self.storage is None:
             return Location, (self.filesystem, self.path, self.url)
         return _reopened, (self.path, self.url, self.storage)
@@ -84,8 +84,20 @@ class Location:
         """First part of the path; of no meaning for a local file."""
         return self.path.split("/")[0]
 
+    @property
+    def scheme(self) -> str:
+        """Such as s3; "file" for this machine's."""
+        return "file" if self.is_local else scheme_of(self.url)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written there."""
+        return is_read_only(self.scheme)
+
     def info(self) -> pafs.FileInfo:
         """What the filesystem says of it; of type NotFound where there is nothing."""
+        if is_web(self.scheme):
+            return self._ask(lambda: http_info(self.path))
         info: pafs.FileInfo = self._ask(lambda: self.filesystem.get_file_info(self.path))
         if info.type == pafs.FileType.NotFound:
             self._require_bucket()
@@ -96,11 +108,20 @@ class Location:
         return bool(self.info().type != pafs.FileType.NotFound)
 
     def is_folder(self) -> bool:
-        """Whether there is a folder."""
+        """Whether there is a folder; a web server has no folders, so that any URL may be one."""
+        if is_web(self.scheme):
+            return True
         return bool(self.info().type == pafs.FileType.Directory)
 
     def files(self) -> list[pafs.FileInfo]:
         """Every file below this folder, sorted by path; empty when there is no such folder."""
+        if is_web(self.scheme):
+            raise StorageError(
+                self.url,
+                "no such file",
+                "a web server lists no folders, so every file is named, without * and ?",
+                "Check the name, or use a storage that can be listed.",
+            )
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         infos: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
         if not infos:
@@ -125,6 +146,8 @@ class Location:
 
     def look(self) -> None:
         """List this folder's first level, for what the storage says to that; nothing there is fine."""
+        if is_web(self.scheme):
+            return
         selector = pafs.FileSelector(self.path, allow_not_found=True)
         if not self._ask(lambda: self.filesystem.get_file_info(selector)):
             self._require_bucket()
@@ -267,38 +290,48 @@ class Location:
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
         file_type = self.info().type
-        if file_type == pafs.FileType.Directory:
+        if file_type == pafs.FileType.Directory and isinstance(self.filesystem, pafs.GcsFileSystem):
+            # A folder that has no object of its own cannot be deleted there; without content it is gone.
+            self._run(lambda: self.filesystem.delete_dir_contents(self.path, missing_dir_ok=True))
+        elif file_type == pafs.FileType.Directory:
             self._run(lambda: self.filesystem.delete_dir(self.path))
         elif file_type == pafs.FileType.File:
             self._ask(lambda: self.filesystem.delete_file(self.path))
 
     def _writing(self) -> AbstractContextManager[pa.NativeFile]:
+        if self.is_read_only:
+            raise StorageError(
+                self.url,
+                f"{self.scheme}://",
+                "what is written goes to s3://, gs://, abfs:// or a folder",
+                "Choose another output.",
+            )
         if not self.is_local:
             stream: AbstractContextManager[pa.NativeFile] = self.filesystem.open_output_stream(self.path)
             return stream
         return renamed_on_success(self.filesystem, self.path)
 
     def _require_bucket(self) -> None:
-        """Tell a bucket that is not there from one with nothing in it; S3 answers both alike when asked for a
-        key."""
-        if self.is_local:
+        """Tell a bucket that is not there from one with nothing in it; stores answer both alike when asked
+        for a key."""
+        if not has_buckets(self.scheme):
             return
         try:
             file_type = self.filesystem.get_file_info(self.bucket).type
-        except OSError:
+        except (OSError, pa.ArrowException):
             return  # credentials that may read objects but not look at the bucket: the objects will tell
         if file_type == pafs.FileType.NotFound:
-            raise StorageError(self.url, f"no bucket {self.bucket}", "the bucket must exist", _ADVICE)
+            raise StorageError(self.url, f"no bucket {self.bucket}", "the bucket must exist", ADVICE)
 
     def _run(self, call: Callable[[], T]) -> T:
         try:
             return call()
         except FileNotFoundError as error:
             raise StorageError(self.url, "nothing", "the file must exist", "Check the path.") from error
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise self.refusal(error) from error
         except Exception as error:
-            if not of_botocore(error):
+            if not of_client(error):
                 raise
             raise self.refusal(error) from error
 
@@ -327,7 +360,10 @@ class Location:
 
     def refusal(self, error: Exception) -> StorageError:
         """What the filesystem raised when it was asked for something here, as a user can read it."""
-        problem = None if self.is_local else explain(error, self.bucket)
+        if self.scheme == "s3":
+            problem = explain(error, self.bucket)
+        else:
+            problem = None if self.is_local else explain_remote(error, self.scheme, self.bucket)
         if problem is not None and problem.wants_region:
             try:
                 self.filesystem.get_file_info(self.bucket)
@@ -342,58 +378,9 @@ class Location:
             )
         if problem is None:
             error_type = StorageError if self.is_local else StorageFault
-            return error_type(self.url, str(error).split("\n")[0], "the storage must answer", _ADVICE)
+            return error_type(self.url, str(error).split("\n")[0], "the storage must answer", ADVICE)
         return StorageFault(self.url, *problem) if problem.may_pass else StorageError(self.url, *problem)
 
 
-def open_location(url: str, storage: Storage) -> Location:
-    """The location of ``url``; s3 as the ``storage`` section says, credentials from the standard chain.
-
-    Raises:
-        StorageError: a scheme that is not supported, or no bucket in an s3 URL.
-    """
-    if "\0" in url or not url.isprintable():
-        raise StorageError(
-            repr(url), "an unprintable character", "a URL is printable text", "Change the URL."
-        )
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return _local(url, url)
-    if scheme == "file":
-        if not rest.startswith("/"):
-            raise StorageError(
-                url, rest, "file URLs name no host and hold a whole path", "Write file:///path."
-            )
-        return _local(unquote(rest), url)
-    if scheme != "s3":
-        raise StorageError(url, scheme, "URLs are s3://bucket/key, file:///path or a path", "Change the URL.")
-    path = rest.rstrip("/")
-    if "?" in path:
-        raise StorageError(
-            url, "a query", "an s3 URL is s3://bucket/key", "Use the `storage` section for settings."
-        )
-    if not path.partition("/")[0]:
-        raise StorageError(url, "no bucket", "an s3 URL names a bucket", "Write s3://bucket/key.")
-    if any(part in ("", ".", "..") for part in path.split("/")):
-        raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
-    try:
-        return Location(s3_filesystem(storage), path, url.rstrip("/"), storage)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(url, error, "the storage must answer", _ADVICE) from error
-
-
-_s3_once = cache(s3_filesystem)
-
-
 def _reopened(path: str, url: str, storage: Storage) -> Location:
-    return Location(_s3_once(storage), path, url, storage)
-
-
-def _local(name: str, url: str) -> Location:
-    if not name:
-        raise StorageError(repr(url), "no path", "a URL or a path is needed", "Name a file or folder.")
-    try:
-        path = Path(name).expanduser().absolute()
-    except RuntimeError as error:  # ~someone without a home
-        raise StorageError(url, name, "the home folder must be known", "Write the path out.") from error
-    return Location(pafs.LocalFileSystem(), str(path), url.rstrip("/") or "/")
+    return Location(same_filesystem_of(url, storage), path, url, storage)

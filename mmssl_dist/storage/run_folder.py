@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.rules import STAGE_FOLDERS
-from mmssl_dist.storage.location import Location, open_location
+from mmssl_dist.storage.location import Location
 from mmssl_dist.storage.manifest import Manifest, read_manifest, require_manifest
+from mmssl_dist.storage.opening import open_location
 
 _COMMANDS = dict(zip(STAGE_FOLDERS, ("prepare", "partition", "train", "evaluate", "export"), strict=True))
 

@@ -57,7 +57,7 @@ def require_answer(storage: Storage) -> None:
         raise StorageError(
             "storage.endpoint",
             storage.endpoint,
-            f"an S3 server must answer there ({error})",
+            f"a server must answer there ({error})",
             "Check the address, and the network between here and there.",
         ) from error
 

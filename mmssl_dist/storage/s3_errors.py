@@ -43,11 +43,12 @@ _UNWELL = re.compile(
 )
 _OPERATION = re.compile(r"(?:during|calling the) (\w+) operation")
 _REGION = re.compile(r"bucket is located in '([\w-]+)'")
-_SILENCE, _REFUSAL = "no answer", "nothing but refusals"
+SILENCE, REFUSAL = "no answer", "nothing but refusals"
+"""What a problem that may pass begins with."""
 _RENEW = "Renew them: sign in again, or fetch a new token."
 
 
-class S3Problem(NamedTuple):
+class StorageProblem(NamedTuple):
     """What was found, the rule, and the remedy of a ``StorageError``."""
 
     value: str
@@ -62,10 +63,10 @@ class S3Problem(NamedTuple):
     @property
     def may_pass(self) -> bool:
         """Whether nothing is wrong with what was asked, so that it may be answered later."""
-        return self.value == _SILENCE or self.value.startswith(_REFUSAL)
+        return self.value == SILENCE or self.value.startswith(REFUSAL)
 
 
-def explain(error: BaseException, bucket: str) -> S3Problem | None:
+def explain(error: BaseException, bucket: str) -> StorageProblem | None:
     """What ``error``, of a request about ``bucket``, means; None for one that is not among the usual ones."""
     # pyarrow and botocore bury the cause at different depths, in texts without codes; so all of it is
     # searched.
@@ -74,9 +75,9 @@ def explain(error: BaseException, bucket: str) -> S3Problem | None:
     # First, since expired credentials come with a 403 and would pass for a missing permission.
     # The most specific first: texts of expired or unknown credentials also say that access is denied.
     if _EXPIRED.search(text):
-        return S3Problem("expired credentials", "credentials must be valid now", _RENEW)
+        return StorageProblem("expired credentials", "credentials must be valid now", _RENEW)
     if _UNKNOWN_KEY.search(text):
-        return S3Problem(
+        return StorageProblem(
             "credentials that the storage does not know",
             "its endpoint and the credentials belong together",
             "Check storage.endpoint, and where credentials come from: environment, profile, machine role.",
@@ -84,19 +85,19 @@ def explain(error: BaseException, bucket: str) -> S3Problem | None:
     region = _REGION.search(text)
     if region or _ELSEWHERE.search(text):
         name = region[1] if region else None
-        return S3Problem(
+        return StorageProblem(
             f"bucket {bucket} in {f'the region {name}' if name else 'another region'}",
             "storage.region must be the region of the bucket",
             f"Set storage.region to {name or 'it'}.",
         )
     if "NO_SUCH_BUCKET" in text or "NoSuchBucket" in text:
-        return S3Problem(
+        return StorageProblem(
             f"no bucket {bucket}",
             "the bucket must exist",
             "Check the URL, the credentials and the `storage` section.",
         )
     if _NO_CREDENTIALS.search(text):
-        return S3Problem(
+        return StorageProblem(
             f"no credentials ({text.splitlines()[0][:200]})",
             "the standard chain must find some",
             "Check the profile, or storage.anonymous for a public bucket.",
@@ -106,26 +107,21 @@ def explain(error: BaseException, bucket: str) -> S3Problem | None:
         # ListObjectsV2 and ListObjects need the same permission.
         operation = re.sub(r"V\d$", "", match[1]) if match else ""
         permission = _PERMISSIONS.get(operation, operation or "permission")
-        return S3Problem(
+        return StorageProblem(
             f"no permission ({permission})",
             f"the credentials in use must have {permission} on bucket {bucket}",
             "Grant it to their identity, or use other credentials.",
         )
     if unwell := _UNWELL.search(text):
-        return S3Problem(
-            f"{_REFUSAL} ({unwell[0]})",
+        return StorageProblem(
+            f"{REFUSAL} ({unwell[0]})",
             "the storage must answer",
             "Re-run the command once the storage works again; storage.retries sets the attempts per request.",
         )
     if _SILENT.search(text):
-        return S3Problem(
-            _SILENCE,
+        return StorageProblem(
+            SILENCE,
             "the storage must answer",
             "Check storage.endpoint and the network between here and there.",
         )
     return None
-
-
-def of_botocore(error: Exception) -> bool:
-    """Whether it is one of the errors that s3fs lets through as they are: no answer, or no credentials."""
-    return any(base.__module__.startswith("botocore.") for base in type(error).__mro__)

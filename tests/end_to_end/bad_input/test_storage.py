@@ -74,13 +74,13 @@ CASES = [
     ),
     Case(
         "another scheme",
-        "gs://bucket/raw: found gs; URLs are s3://bucket/key, file:///path or a path",
-        _to("data.path", "gs://bucket/raw"),
+        "ftp://host/raw: found ftp; URLs begin with s3://, gs://, abfs://, abfss://, hdfs://, hf://, https://",
+        _to("data.path", "ftp://host/raw"),
     ),
     Case("no bucket", "s3:///raw: found no bucket; an s3 URL names a bucket", _to("data.path", "s3:///raw")),
     Case(
         "a query",
-        "s3://b/k?region=x: found a query; an s3 URL is s3://bucket/key",
+        "s3://b/k: found a query; such a URL is s3://bucket/key",
         _to("data.path", "s3://b/k?region=x"),
     ),
     Case(
@@ -105,7 +105,7 @@ CASES = [
     ),
     Case(
         "an endpoint where nothing listens",
-        "storage.endpoint: found http://127.0.0.1:1; an S3 server must answer",
+        "storage.endpoint: found http://127.0.0.1:1; a server must answer",
         (*_to("data.path", "s3://b/k"), "--set", "storage.endpoint=http://127.0.0.1:1"),
     ),
     Case(
@@ -113,7 +113,7 @@ CASES = [
         "output: found job.yaml/out; it must be a folder that can be written",
         _to("output", "FOLDER/job.yaml/out"),
     ),
-    Case("an output of another scheme", "gs://b/out: found gs; URLs are", _to("output", "gs://b/out")),
+    Case("an output of another scheme", "ftp://b/out: found ftp; URLs begin", _to("output", "ftp://b/out")),
     Case(
         "raw files where a stage empties",
         "job.yaml: 1 problem(s)\n  data.path: found out/dataset/raw; output/",

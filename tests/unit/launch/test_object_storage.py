@@ -217,7 +217,7 @@ def test_an_endpoint_where_nothing_listens(tmp_path):
         taken.bind(("127.0.0.1", 0))  # bound, never listening
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
         message = _run(tmp_path, endpoint)
-    assert f"error: storage.endpoint: found {endpoint}; an S3 server must answer there" in message
+    assert f"error: storage.endpoint: found {endpoint}; a server must answer there" in message
 
 
 @pytest.mark.processes

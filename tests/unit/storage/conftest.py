@@ -8,13 +8,30 @@ import boto3
 import pytest
 
 from mmssl_dist.config.resource_sections import Storage
-from tests.servers import moto_server
+from mmssl_dist.storage import open_location
+from tests.servers import gcs_server, moto_server
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     with moto_server() as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_endpoint() -> Iterator[str]:
+    with gcs_server("runs") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def gcs(gcs_endpoint: str) -> Iterator[Storage]:
+    """The ``storage`` section for an emulator of Google's store with one empty bucket, ``runs``."""
+    storage = Storage(endpoint=gcs_endpoint, anonymous=True, retries=1)
+    yield storage
+    bucket = open_location("gs://runs", storage)
+    for info in bucket.files():
+        bucket.filesystem.delete_file(info.path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Files by URL: what a name may be, and that local disks and S3 behave alike."""
+"""Files by URL: what a name may be, and that local disks, S3 and Google's store behave alike."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ from tests.servers import serving
 LOCAL = Storage()
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.processes)])
+@pytest.fixture(
+    params=["local", *(pytest.param(name, marks=pytest.mark.processes) for name in ("s3", "gcs"))]
+)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """A folder that is not there yet, on disk and on S3."""
+    """A folder that is not there yet, on disk, on S3 and in Google's store."""
     if request.param == "local":
         return open_location(str(tmp_path / "run"), LOCAL)
-    return open_location("s3://runs/run", request.getfixturevalue("s3"))
+    scheme = {"s3": "s3", "gcs": "gs"}[request.param]
+    return open_location(f"{scheme}://runs/run", request.getfixturevalue(request.param))
 
 
 @pytest.mark.processes
@@ -240,8 +243,8 @@ def test_s3_urls(url: str, path: str) -> None:
         ("s3://b//k", "no empty"),
         ("s3://b/../c", "no empty"),
         ("s3://b/k?region=x", "`storage` section"),
-        ("gs://b/k", "found gs; URLs are"),
-        ("http://host/x", "found http; URLs are"),
+        ("ftp://host/x", "found ftp; URLs begin with s3://, gs://, abfs://, "),
+        ("memory://x", "found memory; URLs begin with"),
         ("file://data/x", "Write file:///path"),
         ("", "no path"),
         ("a\0b", "unprintable"),
