@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.data_sections import Data, Modality
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.lake_tables import TableFile, table_files
 from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, open_location
 
@@ -139,6 +140,8 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         if not pattern.endswith(suffixes):
             raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
         return (_raw_file(root, target, info),)
+    if info.type == pafs.FileType.Directory and (table := table_files(target)) is not None:
+        return _of_table(root, target, table, key)
     # A folder's whole content is meant; of a glob only what matches segment by segment
     if info.type == pafs.FileType.Directory:
         base, wanted = target, None
@@ -170,6 +173,18 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
             f"Check data.path and {key}.",
         )
     return tuple(matching)
+
+
+def _of_table(root: Location, target: Location, table: list[TableFile], key: str) -> tuple[RawFile, ...]:
+    """The files of a Delta Lake or Iceberg table, which have values of columns in their folders' names."""
+    if not table:
+        raise InputError(target.url, "a table without files", f"{key} names rows", "Check the table.")
+    return tuple(
+        RawFile(
+            file.location, file.size, file.modified, _folder_keys(_parts_below(root, file.location.path)[:-1])
+        )
+        for file in table
+    )
 
 
 def _raw_file(root: Location, location: Location, info: pafs.FileInfo) -> RawFile:

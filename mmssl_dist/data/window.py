@@ -95,7 +95,7 @@ def _per_second(times: TimeFormat, newest: float) -> int:
             rule,
             "Write data.columns.time as timestamps, or remove the window.",
         )
-    return _PER_SECOND[unit] * 10 ** (times.decimals or 0)
+    return int(_PER_SECOND[unit] * 10 ** (times.decimals or 0))
 
 
 def _is_exact(code: float) -> bool:

@@ -93,7 +93,7 @@ def test_dgl_is_imported_through_its_adapter_only() -> None:
     ("name", "allowed"),
     [
         ("config", {"pydantic", "pydantic_core", "yaml"}),
-        ("storage", {"numpy", "pyarrow", "botocore", "s3fs"}),
+        ("storage", {"numpy", "pyarrow", "botocore", "s3fs", "fsspec", "huggingface_hub"}),
         ("model", {"torch", "numpy"}),  # no rank, no Ray, no DGL, no DeepSpeed
         ("losses", {"torch", "numpy"}),
     ],
