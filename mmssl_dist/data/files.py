@@ -17,6 +17,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.data.lake_tables import TableFile, table_files
 from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage.remote import is_web
 
 RELEASE_FILES = ("train.json", "val.json", "test.json")
 TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
@@ -142,6 +143,13 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         return (_raw_file(root, target, info),)
     if info.type == pafs.FileType.Directory and (table := table_files(target)) is not None:
         return _of_table(root, target, table, key)
+    if is_web(target.scheme):
+        raise InputError(
+            target.url,
+            "no such file",
+            f"{key} names a file: a web server lists no folders, so neither do * and ? stand for anything",
+            f"Check data.path and {key}.",
+        )
     # A folder's whole content is meant; of a glob only what matches segment by segment
     if info.type == pafs.FileType.Directory:
         base, wanted = target, None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.prepare import dataset_fingerprint
+from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, write_table, write_text
+from tests.servers import client, moto_server
+from tests.unit.data.raw import make_job, write_matrix, write_table, write_text
 
 
 def _names(files):
@@ -143,3 +146,35 @@ def test_the_fingerprint_follows_the_data_section_and_nothing_else(folder):
     assert of(split={"method": "ratio", "test": 0.3}) != first
     write_table(folder, "day=2/b.parquet", user_id=[1, 2])
     assert of() != first
+
+
+@pytest.mark.processes
+def test_files_of_a_web_server_are_named_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    write_text(tmp_path, "clicks.csv", ["user_id,item_id", "a,0", "b,1"])
+    write_matrix(tmp_path, "image.npy", np.ones((2, 3), np.float32))
+    with moto_server() as endpoint:
+        store = client(endpoint)
+        store.create_bucket(Bucket="web")
+        for path in (tmp_path / "raw").iterdir():
+            store.put_object(Bucket="web", Key=f"raw/{path.name}", Body=path.read_bytes(), ACL="public-read")
+
+        def job(interactions):
+            made = make_job(tmp_path, interactions=interactions, modalities={"image": "image.npy"})
+            data = made.data.model_copy(update={"path": f"{endpoint}/web/raw"})
+            return made.model_copy(update={"data": data})
+
+        files = find_files(job("clicks.csv"))
+        assert [file.size for file in files.all()] == [24, 152]
+        assert all(file.modified for file in files.all())
+        sources = open_sources(job("clicks.csv").data, files)
+        (table,) = sources.interactions.read(sources.interactions.pieces[0])
+        assert table["user_id"].to_pylist() == ["a", "b"]
+        (batch,) = sources.features["image"].read(sources.features["image"].pieces[0])
+        assert batch.vectors.tolist() == [[1.0] * 3] * 2
+        for name in ("none.csv", "*.csv"):
+            with pytest.raises(InputError) as caught:
+                find_files(job(name))
+            where = f"{endpoint}/web/raw/{name}"
+            assert f"{where}: found no such file; data.interactions names a file" in str(caught.value)
