@@ -1,5 +1,5 @@
-"""The whole pipeline with raw files and every artifact on an S3 server over HTTP, as a Ray Job with two
-workers."""
+"""The whole pipeline with raw files and every artifact on an S3 server, and on an emulator of Google's store,
+over HTTP, as a Ray Job with two workers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.storage import Location, open_location
 from tests.clusters import Head, started_head
-from tests.servers import client, moto_server, upload
+from tests.servers import client, gcs_server, moto_server, upload
 
 SECRET = "a-secret-that-must-not-show"
 JOB = """\
@@ -40,6 +42,13 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def bucket() -> Iterator[Location]:
+    """A bucket of the emulator of Google's store."""
+    with gcs_server("runs") as started:
+        yield open_location("gs://runs", Storage(endpoint=started, anonymous=True))
+
+
+@pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     """Its machine has credentials, as cluster machines have; the submitting command is given none."""
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -49,8 +58,8 @@ def head() -> Iterator[Head]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, head, endpoint) -> Path:
-    """The same job twice: on the local disk, and on the server."""
+def folder(tmp_path_factory, head, endpoint, bucket) -> Path:
+    """The same job three times: on the local disk, and on the two servers."""
     path = tmp_path_factory.mktemp("job")
     made = head.command(
         path,
@@ -67,6 +76,11 @@ def folder(tmp_path_factory, head, endpoint) -> Path:
     (path / "local.yaml").write_text(JOB.format(output="out", data="raw"))
     storage = f"storage: {{endpoint: '{endpoint}', region: us-east-1, path_style: true}}\n"
     (path / "remote.yaml").write_text(JOB.format(output="s3://runs/out", data="s3://runs/raw") + storage)
+    for file in sorted((path / "raw").rglob("*")):
+        if file.is_file():
+            (bucket / f"raw/{file.relative_to(path / 'raw')}").write_bytes(file.read_bytes())
+    storage = f"storage: {{endpoint: '{bucket.storage.endpoint}', anonymous: true}}\n"
+    (path / "google.yaml").write_text(JOB.format(output="gs://runs/out", data="gs://runs/raw") + storage)
     return path
 
 
@@ -117,3 +131,21 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, fold
     again = head.command(folder, "submit", "remote.yaml", "--address", head.address)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("up to date") == 5
+
+
+@pytest.mark.timeout(900)
+def test_google_s_store_gives_what_the_local_disk_gives(head, folder, bucket):
+    """Beside the job on the local disk, which the test above runs; a run again does nothing then."""
+    local = head.command(folder, "submit", "local.yaml", "--address", head.address)
+    assert local.returncode == 0, local.stdout + local.stderr
+    google = head.command(folder, "submit", "google.yaml", "--address", head.address)
+    assert google.returncode == 0, google.stdout + google.stderr
+    for stage in ("dataset", "partitions"):
+        ours = json.loads((bucket / "out" / stage / "manifest.json").read_bytes())
+        theirs = json.loads((folder / "out" / stage / "manifest.json").read_text())
+        assert ours["files"] == theirs["files"]  # the same bytes
+    ours = json.loads((bucket / "out/evaluation/metrics.json").read_bytes())
+    theirs = json.loads((folder / "out/evaluation/metrics.json").read_text())
+    for split in ("validation", "test"):
+        assert ours[split] == pytest.approx(theirs[split], abs=1e-6)
+    assert not [info.path for info in bucket.files() if "probe" in info.path]
