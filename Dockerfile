@@ -16,7 +16,7 @@ WORKDIR /src
 # The dependencies first: they change rarely and are nearly all of the image.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY mmssl_dist/__init__.py mmssl_dist/
-RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} ".[cloud,tracking]"
+RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} ".[cloud,encoders,tracking]"
 COPY jobs jobs
 COPY mmssl_dist mmssl_dist
 RUN pip install --no-deps --force-reinstall .

@@ -46,6 +46,13 @@ def _add_stage(stage: str, help_text: str) -> None:
 
 
 _add_stage(
+    "embed",
+    """Publish embeddings/ from raw texts and pictures.
+
+    For jobs whose modalities name an encoder; only new and changed items are embedded again.
+    """,
+)
+_add_stage(
     "prepare",
     """Publish dataset/ from the raw files.
 

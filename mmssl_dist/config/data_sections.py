@@ -45,14 +45,28 @@ class Columns(Section):
 
 
 class Modality(Section):
-    """Where one modality's item features are."""
+    """Where one modality's item features are: vectors in ``file``, or raw content that ``encoder`` embeds."""
 
-    file: Text
+    file: Text | None = None
     """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
     vector: Text = "vector"
     """Parquet only: the list column with the features."""
     item: Text = "item_id"
-    """Parquet only: the column with the item's id."""
+    """Parquet, and table: the column with the item's id."""
+    table: Text | None = None
+    """With an encoder: Parquet or CSV under data.path with texts, or with names of pictures."""
+    columns: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
+    """Of table: columns whose values, one to a line, are an item's text."""
+    files: Text | None = None
+    """With an encoder: pictures under data.path (JPEG, PNG, GIF, WebP), as a path with {item} where the id
+    stands, or with the name of a column of table, such as images/{picture}."""
+    encoder: Text | None = None
+    """What embeds the content: a model of the Hugging Face hub, or a local folder or s3:// URL of one.
+    Weights are safetensors; pickles are refused."""
+    revision: Text | None = None
+    """Of an encoder of the hub: branch, tag or commit; by default the hub's main branch."""
+    dimension: Count | None = None
+    """Values of the encoder's vectors; by default any number, else another one is refused."""
 
 
 class Window(Section):
@@ -125,6 +139,22 @@ class Data(Section):
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
     buckets: Count = 4
     """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split."""
+
+
+class Embedding(Section):
+    """How the stage embed makes vectors of raw content; the result does not depend on most of it."""
+
+    batch_size: Count = 32
+    """Texts or pictures that an encoder takes at once; halved where a GPU's memory does not suffice."""
+    actors: Count = 1
+    """Processes that embed side by side, each with the encoder in memory."""
+    cpus_per_actor: Count = 1
+    """Cores reserved in Ray per actor; also its number of compute threads."""
+    gpus_per_actor: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """GPUs per actor, as a share of one: 0.5 puts two on a GPU. auto: 1 where the cluster has a GPU, else
+    0."""
+    max_pixels: Count = 50_000_000
+    """Pixels of the largest picture that is decoded; larger ones are left out and counted."""
 
 
 class Partition(Section):

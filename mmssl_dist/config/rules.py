@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from mmssl_dist.config.content_rules import content_disagreements
+from mmssl_dist.config.disagreement import Disagreement
 from mmssl_dist.config.tree import JobSections
 
 # In the order of the pipeline; here, and not in ``storage``, since a rule below compares with them.
-STAGE_FOLDERS = ("dataset", "partitions", "training", "evaluation", "export")
-
-
-class Disagreement(NamedTuple):
-    """Settings that are valid alone but not together.
-
-    Attributes:
-        paths: the YAML paths compared; the first is the one to show.
-        text: the values, the rule and what to do.
-    """
-
-    paths: tuple[str, ...]
-    text: str
-
-    @property
-    def path(self) -> str:
-        """The first of the settings that disagree."""
-        return self.paths[0]
+STAGE_FOLDERS = ("embeddings", "dataset", "partitions", "training", "evaluation", "export")
 
 
 def disagreements(job: JobSections) -> Iterator[Disagreement]:
     """Every rule that ``job`` breaks."""
     yield from _split(job)
     yield from _folders(job)
+    yield from content_disagreements(job.data)
     # The most that an elastic job may grow to: it must not fail in the middle, when machines appear.
     workers, parts = job.scaling.most, job.partition.parts
     if workers > parts:

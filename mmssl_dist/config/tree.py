@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mmssl_dist.config.data_sections import Data, Partition
+from mmssl_dist.config.data_sections import Data, Embedding, Partition
 from mmssl_dist.config.model_sections import Losses, Model
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.config.search import Search
@@ -24,6 +24,8 @@ class JobSections(Section):
     """Seed of initial weights and of every draw but those of the split (data.split.seed)."""
     data: Data
     """Raw files and split."""
+    embedding: Embedding = Embedding()
+    """Embedding raw content of items."""
     partition: Partition = Partition()
     """Cutting the graph."""
     model: Model = Model()

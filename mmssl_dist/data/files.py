@@ -3,6 +3,8 @@ missing."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,6 +12,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mmssl_dist.config.data_sections import Data, Modality
@@ -37,6 +40,7 @@ class RawFile:
         modified: when it was last changed, in nanoseconds since 1970; None if unknown.
         keys: values of the columns that folders above it name as in Hive, such as day=2024-01-01; None is
             null.
+        digest: SHA-256 of the content, where a manifest says it.
     """
 
     location: Location
@@ -44,6 +48,7 @@ class RawFile:
     modified: int | None
     # Out of the hash, as mappings have none; files of one location have the same keys anyway.
     keys: Mapping[str, str | None] = field(default_factory=dict, hash=False)
+    digest: str | None = None
 
     @property
     def name(self) -> str:
@@ -51,19 +56,54 @@ class RawFile:
         return self.location.url
 
 
+@dataclass(frozen=True, eq=False)
+class PictureFolder:
+    """Pictures of items, as they were listed once.
+
+    Attributes:
+        root: data.path.
+        folder: the deepest folder that has them all.
+        listing: name (below ``root``, sorted), size (bytes) and modified (ns since 1970, or null) of each.
+    """
+
+    root: Location
+    folder: Location
+    listing: pa.Table
+
+
+@dataclass(frozen=True)
+class ContentFiles:
+    """Raw content of one modality: tables, or pictures, or pictures that tables name."""
+
+    tables: tuple[RawFile, ...]
+    pictures: PictureFolder | None
+
+    def stamp(self) -> list[object]:
+        """What changes when a file does: names, sizes and times, as JSON values."""
+        stamp: list[object] = [(file.name, file.size, file.modified) for file in self.tables]
+        if self.pictures is not None:
+            digest = hashlib.sha256()
+            for column in self.pictures.listing.columns:
+                digest.update("\n".join(map(str, column.to_pylist())).encode(errors="surrogateescape"))
+            stamp.append(digest.hexdigest())
+        return stamp
+
+
 @dataclass(frozen=True)
 class RawFiles:
     """Every file a job reads: interactions in the order of their paths, features by modality, titles and
-    images."""
+    images; and by modality the raw content that is yet to be embedded."""
 
     interactions: tuple[RawFile, ...]
     features: dict[str, tuple[RawFile, ...]]
     titles: tuple[RawFile, ...]
     images: tuple[RawFile, ...]
+    content: dict[str, ContentFiles] = field(default_factory=dict)
 
     def all(self) -> tuple[RawFile, ...]:
-        """Every file, in the order of the attributes."""
-        return (*self.of_dataset(), *self.titles, *self.images)
+        """Every file but pictures, in the order of the attributes."""
+        tables = (file for content in self.content.values() for file in content.tables)
+        return (*self.of_dataset(), *self.titles, *self.images, *tables)
 
     def of_dataset(self) -> tuple[RawFile, ...]:
         """Those that the dataset is made from."""
@@ -84,15 +124,73 @@ def find_files(job: Job) -> RawFiles:
     features = {
         name: problems.attempt(partial(_feature_files, root, name, modality)) or ()
         for name, modality in job.data.modalities.items()
+        if modality.encoder is None
+    }
+    content = {
+        name: problems.attempt(partial(_content_files, root, name, modality)) or ContentFiles((), None)
+        for name, modality in job.data.modalities.items()
+        if modality.encoder is not None
     }
     titles = problems.attempt(lambda: find_titles(job))
     images = problems.attempt(lambda: find_images(job))
     # After all four: a user with two missing files learns of both at once.
     problems.raise_all("data")
-    return RawFiles(interactions or (), features, titles or (), images or ())
+    return RawFiles(interactions or (), features, titles or (), images or (), content)
+
+
+def _content_files(root: Location, name: str, modality: Modality) -> ContentFiles:
+    key = f"data.modalities.{name}"
+    tables = () if modality.table is None else expand(root, modality.table, f"{key}.table", TABLE_SUFFIXES)
+    if modality.files is None:
+        return ContentFiles(tables, None)
+    return ContentFiles(tables, _pictures(root, modality.files, f"{key}.files", bool(tables)))
+
+
+def _pictures(root: Location, pattern: str, key: str, any_name: bool) -> PictureFolder:
+    """The pictures that ``pattern`` may mean; with ``any_name``, columns of a table complete the names."""
+    if not pattern.endswith("}") and not pattern.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(
+            key,
+            pattern,
+            f"pictures end in {', '.join(IMAGE_SUFFIXES)}",
+            "Name picture files.",
+        )
+    _location_below(root, pattern, key)
+    folder = root
+    for part in PurePosixPath(pattern).parts[:-1]:
+        if "{" in part:
+            break
+        folder = folder / part
+    wanted = None if any_name else path_regex(pattern)
+    prefix = "/".join(_parts_below(root, folder.path))
+    rows = []
+    for info in folder.files():
+        below = folder.relative(info)
+        name = f"{prefix}/{below}" if prefix else below
+        if name.lower().endswith(IMAGE_SUFFIXES) and (wanted is None or wanted.fullmatch(name)):
+            rows.append((name, int(info.size), info.mtime_ns))
+    if not rows:
+        raise InputError(
+            folder.url,
+            "no such picture",
+            f"{key} ({pattern}) names pictures under data.path; they end in {', '.join(IMAGE_SUFFIXES)}",
+            f"Check data.path and {key}.",
+        )
+    names, sizes, times = zip(*sorted(rows), strict=True)
+    types = {"name": pa.string(), "size": pa.int64(), "modified": pa.int64()}
+    columns = zip(types.values(), (names, sizes, times), strict=True)
+    arrays = [pa.array(values, data_type) for data_type, values in columns]
+    return PictureFolder(root, folder, pa.table(arrays, names=list(types)))
+
+
+def path_regex(pattern: str) -> re.Pattern[str]:
+    """A pattern of paths whose group 1 is the item's id."""
+    before, _, after = pattern.partition(ITEM_PLACE)
+    return re.compile(f"{re.escape(before)}([^/]+){re.escape(after)}")
 
 
 def _feature_files(root: Location, name: str, modality: Modality) -> tuple[RawFile, ...]:
+    assert modality.file is not None  # a rule of the job, where there is no encoder
     suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
     return expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
 

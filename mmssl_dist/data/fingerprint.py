@@ -13,5 +13,6 @@ FORMAT = 2
 
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     """Hash of what the dataset is made from: the data section, sizes and times of the raw files."""
-    files = [(file.name, file.size, file.modified) for file in raw.of_dataset()]
+    # Vectors that were embedded again and are the same make the same dataset.
+    files = [file.digest or (file.name, file.size, file.modified) for file in raw.of_dataset()]
     return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files)

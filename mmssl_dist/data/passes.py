@@ -355,9 +355,11 @@ def _require_splits(job: Job, counts: Mapping[str, int]) -> None:
 def _require_features(job: Job, features: dict[str, FeatureSource], counts: Mapping[str, int]) -> None:
     for name in features:
         if counts[feature_table(name)] == 0:
+            modality = job.data.modalities[name]
+            field = "file" if modality.file is not None else "table" if modality.table else "files"
             raise InputError(
-                f"data.modalities.{name}.file",
-                job.data.modalities[name].file,
+                f"data.modalities.{name}.{field}",
+                getattr(modality, field),
                 "a modality has features of at least one item that is kept",
                 "Remove the modality.",
             )

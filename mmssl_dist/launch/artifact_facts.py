@@ -84,7 +84,16 @@ def _are_numbers(value: object) -> bool:
     )
 
 
+def _are_embedded(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(own, Mapping)
+        and all(_is_count(own.get(name)) for name in ("dimension", "items", "embedded"))
+        for own in value.values()
+    )
+
+
 _FACTS: dict[str, dict[str, Callable[[object], bool]]] = {
+    "embeddings": {"modalities": _are_embedded},
     "dataset": {
         "users": _is_count,
         "items": _is_count,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from mmssl_dist.cluster.connection import connect, describe
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling, Storage
+from mmssl_dist.embedding.inputs import encoder_of
+from mmssl_dist.embedding.weights import check_encoder
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.graph.installed_dgl import dgl_installed
 from mmssl_dist.launch.preflight import check_data, check_output
@@ -58,6 +61,9 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
     yield _check("devices", _devices)
     yield _check("ray", lambda: _ray(address, job))
     if job is not None:
+        for name in job.data.modalities:
+            if job.data.modalities[name].encoder is not None:
+                yield _check("encoder", partial(_encoder, job, name))
         yield _check("data", lambda: _data(job))
         yield _check("output", lambda: _output(job))
 
@@ -112,6 +118,12 @@ def _ray(address: str | None, job: Job | None) -> str:
 def _data(job: Job) -> str:
     files = check_data(job).all()
     return f"{len(files)} files, {sum(file.size for file in files)} bytes below {job.data.path}"
+
+
+def _encoder(job: Job, modality: str) -> str:
+    source = encoder_of(job, modality)
+    check_encoder(source, job.storage)
+    return f"{source.name} for {modality}" + ("" if source.is_path else ", downloaded when it is needed")
 
 
 def _output(job: Job) -> str:

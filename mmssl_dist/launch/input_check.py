@@ -35,7 +35,8 @@ WHOLE_BYTES = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityOverview:
-    """Features as far as they were read: values of a vector, and items that have one."""
+    """Features as far as they were read: values of a vector (0 where an encoder has yet to make it), and
+    items that have one."""
 
     dimension: int
     items: int
@@ -86,6 +87,9 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
         problems.attempt(lambda: read_titles(job.data, files.titles, ()))
     problems.raise_all("data")
     facts = _facts_of_dataset(job, sources) if whole else {}
+    for modality in files.content:  # only the encoder knows
+        if whole:
+            facts["modalities"][modality]["dimension"] = 0
     return InputOverview(
         whole=whole,
         left_out=getattr(sources.interactions, "left_out", 0),  # text alone has such files
@@ -95,7 +99,10 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
         item_id_type=str(sources.interactions.item_type),
         times=_time_range(sources.interactions, seen),
         features={
-            modality: ModalityOverview(dimension=source.dimension, items=seen.vectors.get(modality, 0))
+            modality: ModalityOverview(
+                dimension=0 if modality in files.content else source.dimension,
+                items=seen.vectors.get(modality, 0),
+            )
             for modality, source in sources.features.items()
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,9 +16,12 @@ from mmssl_dist.data.files import RawFile, RawFiles, find_files
 from mmssl_dist.data.images import check_images
 from mmssl_dist.data.readers import FeatureSource, open_sources
 from mmssl_dist.data.readers.numbered import open_numbered
-from mmssl_dist.data.readers.open import open_interactions
+from mmssl_dist.data.readers.open import EMBEDDED, is_numbered, open_interactions
+from mmssl_dist.data.readers.raw_content import open_content
 from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.data.titles import check_titles
+from mmssl_dist.embedding.inputs import encoder_of
+from mmssl_dist.embedding.weights import check_encoder, is_path
 from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, RunFolder, open_location, require_answer
 from mmssl_dist.storage.paths import absolute
@@ -36,9 +40,17 @@ def resolved(job: Job) -> Job:
     training = job.training
     if training.start_from is not None:
         training = training.model_copy(update={"start_from": absolute(training.start_from)})
+    modalities = {name: _resolved_encoder(modality) for name, modality in data.modalities.items()}
+    data = data.model_copy(update={"modalities": modalities})
     return job.model_copy(
         update={"data": data, "output": absolute(job.output), "tracking": tracking, "training": training}
     )
+
+
+def _resolved_encoder(modality: Modality) -> Modality:
+    if modality.encoder is None or not is_path(modality.encoder):
+        return modality
+    return modality.model_copy(update={"encoder": absolute(modality.encoder)})
 
 
 def check_data(job: Job) -> RawFiles:
@@ -72,6 +84,8 @@ def check_headers(job: Job, files: RawFiles) -> None:
     """
     problems = Problems()
     _check_sources(job.data, files, problems)
+    for name in files.content:
+        problems.attempt(partial(check_encoder, encoder_of(job, name), job.storage))
     for file in files.titles:
         problems.attempt(partial(check_titles, job.data, (file,)))
     for file in files.images:
@@ -89,8 +103,12 @@ def _check_sources(data: Data, files: RawFiles, problems: Problems) -> None:
     for file in files.interactions:
         alone.attempt(partial(open_interactions, data, _among(data, files, file), whole=False))
     for name, modality in data.modalities.items():
-        for file in files.features[name]:
+        for file in files.features.get(name, ()):
             alone.attempt(partial(_open_feature_file, data, file, modality))
+    for name, content in files.content.items():
+        key, modality = f"data.modalities.{name}", data.modalities[name]
+        for file in content.tables:
+            alone.attempt(partial(open_content, key, modality, replace(content, tables=(file,))))
     # A part may be empty where others are not, so that alone is the fault of all files together only
     faults = [error for error in alone.errors if error.value not in _EMPTY]
     problems.errors += faults or together.errors
@@ -102,8 +120,10 @@ def _among(data: Data, files: RawFiles, file: RawFile) -> tuple[RawFile, ...]:
 
 
 def _open_feature_file(data: Data, file: RawFile, modality: Modality) -> FeatureSource:
-    numbered = modality.file.endswith(".npy")
-    return open_numbered(file) if numbered else open_vectors((file,), modality, data.columns.types.item)
+    if is_numbered(modality):
+        return open_numbered(file)
+    columns = modality if modality.encoder is None else EMBEDDED
+    return open_vectors((file,), columns, data.columns.types.item)
 
 
 def check_output(job: Job) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
+from mmssl_dist.embedding.inputs import embedded_files, embeddings_fingerprint, encoder_of, has_content
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.earlier_run import check_start, check_widths, warn_of_overlap
 from mmssl_dist.launch.fingerprints import (
@@ -19,13 +20,14 @@ from mmssl_dist.launch.lazy_cluster import LazyCluster, not_needed
 from mmssl_dist.pipeline.engine import Pipeline, Stage
 from mmssl_dist.report.progress import (
     dataset_summary,
+    embeddings_summary,
     evaluation_summary,
     export_summary,
     partitions_summary,
     training_lines,
     training_summary,
 )
-from mmssl_dist.storage import Manifest, RunFolder
+from mmssl_dist.storage import Manifest, RunFolder, begin, require_intact
 
 # The imports within functions bring Ray Data, DGL or torch, which a skipped stage does not need.
 
@@ -42,12 +44,24 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
     if job.training.start_from is not None and pipeline.folder.training.read() is None:
         check_start(job)
     pipeline.begin()
-    return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in STAGES}
+    return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
+
+
+def stages_of(job: Job) -> tuple[Stage[Any], ...]:
+    """The stages of ``job`` in order: with embed where a modality is embedded from raw content."""
+    return (EMBED, *STAGES) if has_content(job) else STAGES
 
 
 def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False) -> Manifest:
     """Bring one stage up to date, on what the stages before it published; raises as ``bring_up_to_date``."""
     pipeline, stage = Pipeline(job, cluster), _stage(command)
+    if stage is EMBED and not has_content(job):
+        raise InputError(
+            "data.modalities",
+            "no encoder",
+            "embed makes vectors of raw content, and no modality has some",
+            "Name an encoder, or go on with `mmssl-dist prepare`.",
+        )
     # First, so that a missing input is reported before job.yaml is replaced.
     stage.source(pipeline)
     pipeline.begin()
@@ -64,7 +78,33 @@ def published(command: str, job: Job) -> Manifest | None:
 
 
 def _stage(command: str) -> Stage[Any]:
-    return next(stage for stage in STAGES if stage.command == command)
+    return next(stage for stage in (EMBED, *STAGES) if stage.command == command)
+
+
+def _embed(cluster: LazyCluster, job: Job, files: RawFiles) -> Manifest:
+    from mmssl_dist.embedding.embed import embed, identity
+
+    cluster.release_workers()
+    sources = [encoder_of(job, modality) for modality in files.content]
+    identities = cluster.run_tasks(identity, [(source, job) for source in sources])
+    return embed(job, files, dict(zip(files.content, identities, strict=True)))
+
+
+def _discard_embeddings(job: Job, files: RawFiles) -> None:
+    begin(RunFolder.of(job).embeddings.location)
+
+
+def _dataset_files(pipeline: Pipeline) -> RawFiles:
+    """The raw files, with vectors in place of content."""
+    raw = pipeline.raw_files
+    return embedded_files(pipeline.job, raw, pipeline.published(EMBED)) if raw.content else raw
+
+
+def _check_embeddings(job: Job, files: RawFiles) -> None:
+    """Before vectors are read: files that changed since they were published are not the encoder's."""
+    if has_content(job):
+        folder = RunFolder.of(job).embeddings
+        require_intact(folder.location, folder.require())
 
 
 def _dataset_fingerprint(job: Job, files: RawFiles) -> str:
@@ -136,14 +176,25 @@ def _run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     return run_export(cluster, job, training)
 
 
+EMBED = Stage[RawFiles](
+    command="embed",
+    publishes="embeddings",
+    reads=(),
+    source=lambda pipeline: pipeline.raw_files,
+    fingerprint=embeddings_fingerprint,
+    run=_embed,
+    summary=lambda job, facts: embeddings_summary(facts),
+    discard=_discard_embeddings,
+)
 PREPARE = Stage[RawFiles](
     command="prepare",
     publishes="dataset",
     reads=(),
-    source=lambda pipeline: pipeline.raw_files,
+    source=_dataset_files,
     fingerprint=_dataset_fingerprint,
     run=_run_preparation,
     summary=lambda job, facts: dataset_summary(facts),
+    check=_check_embeddings,
 )
 PARTITION = Stage[Manifest](
     command="partition",
@@ -184,5 +235,6 @@ EXPORT = Stage[Manifest](
     run=_run_export,
     summary=lambda job, facts: export_summary(facts),
 )
-# In the order in which they run; each reads only what those before it publish.
+# In the order in which they run; each reads only what those before it publish. EMBED comes first where a
+# job has raw content.
 STAGES: tuple[Stage[Any], ...] = (PREPARE, PARTITION, TRAIN, EVALUATE, EXPORT)

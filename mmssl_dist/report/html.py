@@ -19,6 +19,7 @@ from mmssl_dist.data.columns import TEST, VALIDATION
 from mmssl_dist.data.files import ITEM_PLACE, find_images, find_titles
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles
+from mmssl_dist.embedding.inputs import KIND, has_content
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.users import MODEL, POPULARITY
 from mmssl_dist.report.list_quality import UserExample, measure_lists
@@ -85,7 +86,11 @@ def write_report(url: str, storage: Storage) -> str:
         uplift=_uplift(output, metric, facts.get("evaluation", {})),
         model=model_name(job),
         facts=facts,
-        missing=[stage.command for stage in stages if stage.kind not in manifests],
+        missing=[
+            stage.command
+            for stage in stages
+            if stage.kind not in manifests and (stage.kind != KIND or has_content(job))
+        ],
         lists=lists,
         labels=ItemLabels(read_titles(job.data, titles, items), read_images(job, images, items)),
         job=text,

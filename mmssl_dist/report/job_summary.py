@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmssl_dist.config import Job
+from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.readers.last_block import READ_THROUGH_BYTES
 from mmssl_dist.launch.input_check import InputOverview
 from mmssl_dist.report.progress import count, dataset_summary
@@ -16,7 +17,7 @@ def description(job: Job) -> str:
         "output": job.output,
         "data": f"{job.data.path} ({job.data.layout}), split {split.method}{shares}",
         "modalities": ", ".join(
-            f"{name} ({modality.file})" for name, modality in job.data.modalities.items()
+            f"{name} ({_origin(modality)})" for name, modality in job.data.modalities.items()
         ),
         "partition": f"{job.partition.parts} parts, {job.partition.method}",
         "model": f"D {job.model.dimension}, {job.model.layers} layers",
@@ -29,6 +30,13 @@ def description(job: Job) -> str:
     return "\n".join(f"{name + ':':<12} {text}" for name, text in lines.items())
 
 
+def _origin(modality: Modality) -> str:
+    if modality.encoder is None:
+        return str(modality.file)
+    content = modality.files or f"{', '.join(modality.columns)} of {modality.table}"
+    return f"{content}, embedded by {modality.encoder}"
+
+
 def input_lines(overview: InputOverview) -> list[str]:
     """What was read of the raw files: rows, types of ids, times, and how many items have each modality."""
     if overview.whole:
@@ -37,6 +45,8 @@ def input_lines(overview: InputOverview) -> list[str]:
     else:
         features = ", ".join(
             f"{name} {modality.dimension} wide, {count(modality.items)} vectors"
+            if modality.dimension
+            else f"{name} (to be embedded) for {count(modality.items)} items"
             for name, modality in overview.features.items()
         )
         lines = [

@@ -168,6 +168,8 @@ def _figures(report: ReportContent) -> Iterator[tuple[str, str]]:
             yield f"over popularity; 95 % interval {up.low:+.0%} to {up.high:+.0%}", f"{up.value:+.0%}"
     if "training" in facts:
         yield "best epoch", f"{facts['training']['best_epoch']} of {facts['training']['epochs']}"
+    for name, own in facts.get("embeddings", {}).get("modalities", {}).items():
+        yield f"items with {name}, embedded by {own['encoder']}", count(own["items"])
     if "dataset" in facts:
         dataset = facts["dataset"]
         yield "users", count(dataset["users"])

@@ -61,11 +61,32 @@ def training_lines(entry: Mapping[str, float], epochs: int, metric: str) -> list
     ]
 
 
+def embeddings_summary(facts: Facts) -> list[str]:
+    """What embed published: the facts of an "embeddings" manifest."""
+    modalities = facts["modalities"]
+    lines = [
+        ", ".join(
+            f"{name} {m['dimension']} wide for {count(m['items'])} items" for name, m in modalities.items()
+        )
+    ]
+    for name, modality in modalities.items():
+        at = f" at {modality['revision'][:12]}" if modality["revision"] else ""
+        taken = modality["items"] - modality["embedded"]
+        known = f", {count(taken)} as before" if taken else ""
+        lines.append(f"{name}: {modality['encoder']}{at}; {count(modality['embedded'])} embedded{known}")
+        if modality["left_out"]:
+            reasons = ", ".join(
+                f"{count(number)} {reason}" for reason, number in modality["left_out"].items()
+            )
+            lines.append(f"{name}: left out: {reasons}; such as {', '.join(modality['examples'])}")
+    return lines
+
+
 def dataset_summary(facts: Facts) -> list[str]:
     """What prepare published: the facts of a "dataset" manifest."""
     splits = facts["interactions"]
     modalities = ", ".join(
-        f"{name} {m['dimension']} wide"
+        (f"{name} {m['dimension']} wide" if m["dimension"] else f"{name} (to be embedded)")
         + (f" for {count(m['items'])} items" if m["items"] < facts["items"] else "")
         for name, m in facts["modalities"].items()
     )

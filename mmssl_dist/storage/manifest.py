@@ -32,7 +32,7 @@ class Manifest:
     """What an artifact is.
 
     Attributes:
-        kind: "dataset", "partitions", "training", "evaluation" or "export".
+        kind: "embeddings", "dataset", "partitions", "training", "evaluation" or "export".
         fingerprint: hash of everything the artifact was made from; equal inputs, equal fingerprint.
         facts: counts and figures of the stage, as JSON.
         files: every file below the artifact's folder, by relative path.

@@ -12,7 +12,8 @@ from mmssl_dist.storage.location import Location
 from mmssl_dist.storage.manifest import Manifest, read_manifest, require_manifest
 from mmssl_dist.storage.opening import open_location
 
-_COMMANDS = dict(zip(STAGE_FOLDERS, ("prepare", "partition", "train", "evaluate", "export"), strict=True))
+_STAGES = ("embed", "prepare", "partition", "train", "evaluate", "export")
+_COMMANDS = dict(zip(STAGE_FOLDERS, _STAGES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class RunFolder:
     def job_file(self) -> Location:
         """The job with every default written out."""
         return self.root / "job.yaml"
+
+    @property
+    def embeddings(self) -> StageFolder:
+        """Vectors of raw content, by modality."""
+        return self.stage("embeddings")
 
     @property
     def dataset(self) -> StageFolder:

@@ -14,6 +14,7 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.prepare import prepare
 from mmssl_dist.data.readers import open_sources
+from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.storage import open_location, require_manifest
 from tests.pictures import PICTURES
@@ -24,7 +25,7 @@ USERS, ITEMS = 12, 9
 def read(folder: Path, sets: Sequence[str]) -> object:
     """Rows, vectors, titles and images as the readers of the job's files give them."""
     settings = ("data.columns.time=time", "data.columns.split=part", "data.split.method=given")
-    job = _job(folder, (*settings, *sets))
+    job = job_with_files(folder, (*settings, *sets))
     files = find_files(job)
     sources = open_sources(job.data, files)
     interactions, features = sources.interactions, sources.features
@@ -37,19 +38,24 @@ def read(folder: Path, sets: Sequence[str]) -> object:
         ]
         for name, source in features.items()
     }
+    contents = {
+        name: [batch.content.to_pylist() for p in source.pieces for batch in source.read_content(p)]
+        for name, source in features.items()
+        if isinstance(source, ContentSource)
+    }
     images = read_images(job, files.images, range(ITEMS)).by_item
-    return rows, vectors, read_titles(job.data, files.titles, range(ITEMS)), list(images)
+    return rows, vectors, contents, read_titles(job.data, files.titles, range(ITEMS)), list(images)
 
 
 def prepared(folder: Path, sets: Sequence[str]) -> object:
     """Where the dataset of the job is published, its facts and the content of its files."""
-    job = _job(folder, ("data.columns.time=time", *sets))
+    job = job_with_files(folder, ("data.columns.time=time", *sets))
     prepare(job, find_files(job))
     manifest = require_manifest(open_location(job.output, job.storage) / "dataset", "dataset", "prepare")
     return job.output, manifest.facts, {name: record.sha256 for name, record in manifest.files.items()}
 
 
-def _job(folder: Path, sets: Sequence[str]) -> Job:
+def job_with_files(folder: Path, sets: Sequence[str]) -> Job:
     """A job with its raw files; in overrides, paths are below ``folder``."""
     for number, name in enumerate(("raw", "raw-2")):
         if not (folder / name).exists():
@@ -93,8 +99,11 @@ def _write_raw(folder: Path, seed: int) -> None:
     text = [header, *("\t".join(str(value) for value in line) for line in lines)]
     (folder / "log.inter").write_text("".join(f"{line}\n" for line in text[:-3]))
     (folder / "titles.csv").write_text("item_id,title\n1,One\n")
-    (folder / "pictures").mkdir()
-    (folder / "pictures" / "2.png").write_bytes(PICTURES["png"])
+    (folder / "words.csv").write_text("item_id,text,text_2\n1,one,two\n")
+    (folder / "words-2.csv").write_text("item_id,text,text_2\n2,one,two\n")
+    for name, item in (("pictures", 2), ("other-pictures", 1)):
+        (folder / name).mkdir()
+        (folder / name / f"{item}.png").write_bytes(PICTURES["png"])
     for name in ("image", "text"):
         vectors = [
             pa.array(rng.random((ITEMS, 2)).astype(np.float32).tolist(), pa.list_(pa.float32())) for _ in "12"

@@ -28,6 +28,17 @@ def _one(probe: str, path: str, value: object, *base: str) -> Change:
 
 _S3 = ("storage.region=eu-west-1", "storage.endpoint=http://127.0.0.1:9000")
 
+# Content beside vectors: texts of a table, pictures of a folder.
+_WORDS = (
+    "data.modalities.words.table=words.csv",
+    "data.modalities.words.columns=[text]",
+    "data.modalities.words.encoder=owner/model",
+)
+_LOOKS = (
+    "data.modalities.looks.files=other-pictures/{item}.png",
+    "data.modalities.looks.encoder=owner/model",
+)
+
 CHANGES = (
     # What the readers make of the raw files.
     _one("read", "data.path", "raw-2"),
@@ -45,6 +56,18 @@ CHANGES = (
     Change("data.modalities.*.file", "read", ("data.modalities.image.file=text.parquet",)),
     Change("data.modalities.*.vector", "read", ("data.modalities.image.vector=vector_2",)),
     Change("data.modalities.*.item", "read", ("data.modalities.image.item=item_2",)),
+    Change("data.modalities.*.table", "read", ("data.modalities.words.table=words-2.csv",), _WORDS),
+    Change("data.modalities.*.columns", "read", ("data.modalities.words.columns=[text_2]",), _WORDS),
+    Change("data.modalities.*.files", "read", ("data.modalities.looks.files=pictures/{item}.png",), _LOOKS),
+    Change("data.modalities.*.encoder", "embedding", ("data.modalities.words.encoder=owner/other",), _WORDS),
+    Change("data.modalities.*.revision", "embedding", ("data.modalities.words.revision=v2",), _WORDS),
+    Change("data.modalities.*.dimension", "embedding", ("data.modalities.words.dimension=3",), _WORDS),
+    # What Ray and an encoder are asked for.
+    _one("embedding", "embedding.batch_size", 3, *_WORDS),
+    _one("embedding", "embedding.actors", 2, *_WORDS),
+    _one("embedding", "embedding.cpus_per_actor", 2, *_WORDS),
+    _one("embedding", "embedding.gpus_per_actor", 0.5, *_WORDS),
+    _one("embedding", "embedding.max_pixels", 400, *_LOOKS),
     _one("read", "data.titles", "titles.csv"),
     _one("read", "data.images", "pictures/{item}.png"),
     # What the prepare stage publishes, and where.

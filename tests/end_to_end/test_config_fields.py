@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling, Storage
-from tests.end_to_end import data_probes, export_probes, launch_probes, training_probes
+from tests.end_to_end import data_probes, embedding_probes, export_probes, launch_probes, training_probes
 from tests.end_to_end.fields import CHANGES, Change
 from tests.processes import run_workers
 
@@ -35,6 +35,7 @@ class Observations:
 HERE: dict[str, Callable[[Path, Sets], object]] = {
     "read": data_probes.read,
     "prepare": data_probes.prepared,
+    "embedding": embedding_probes.embedded,
     "index": export_probes.index,
     "table": export_probes.table,
     "launch": launch_probes.handed_to_ray,

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from mmssl_dist.config.data_sections import Columns, Data, IdTypes
+from mmssl_dist.config.data_sections import Columns, Data, IdTypes, Modality
 from mmssl_dist.data.columns import ITEM_ID, RATING, SPLIT, TIME, USER_ID
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
 from mmssl_dist.data.readers.base import ColumnSummaries, FeatureSource, InteractionSource
@@ -24,12 +24,15 @@ from mmssl_dist.data.readers.parquet import (
     row_group_pieces,
 )
 from mmssl_dist.data.readers.parquet_columns import summarize_parquet
+from mmssl_dist.data.readers.raw_content import open_content
 from mmssl_dist.data.readers.release import ReleaseInteractions
 from mmssl_dist.data.readers.text import TextInteractions, bare, summarize_text
 from mmssl_dist.data.readers.times import agreed_format
 from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.errors import InputError
 
+EMBEDDED = Modality(vector="vector", item=ITEM_ID)
+"""The columns of what the stage embed publishes."""
 TIME_METHODS = ("leave_last_out", "temporal")
 _FORMATS = {
     "Parquet": PARQUET_SUFFIXES,
@@ -120,7 +123,14 @@ def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
     """
     sources: dict[str, FeatureSource] = {}
     for name, modality in data.modalities.items():
-        numbered = modality.file.endswith(".npy")
+        if name in files.content:
+            key = f"data.modalities.{name}"
+            sources[name] = open_content(key, modality, files.content[name], data.columns.types.item)
+            continue
+        if modality.encoder is not None:
+            sources[name] = open_vectors(files.features[name], EMBEDDED, data.columns.types.item)
+            continue
+        numbered = is_numbered(modality)
         if numbered and len(files.features[name]) > 1:
             raise InputError(
                 f"data.modalities.{name}.file",
@@ -136,6 +146,11 @@ def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
     # Here and not by the reader: only all modalities together show that one of them is short.
     _require_rows(sources)
     return sources
+
+
+def is_numbered(modality: Modality) -> bool:
+    """Whether the features are rows of a matrix, which belong to items numbered from 0."""
+    return modality.file is not None and modality.file.endswith(".npy")
 
 
 def _require_rows(sources: dict[str, FeatureSource]) -> None:

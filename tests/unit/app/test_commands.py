@@ -52,7 +52,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     commands = (
-        "init validate prepare partition train evaluate export run tune submit doctor jobs "
+        "init validate embed prepare partition train evaluate export run tune submit doctor jobs "
         "synthesize convert fetch recommend similar serve report summarize compare plan"
     ).split()
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]

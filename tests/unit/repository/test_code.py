@@ -26,6 +26,7 @@ PACKAGES = (
     "graph",
     "cluster",
     "serving",
+    "embedding",
     "datasets",
     "sharding",
     "sampling",

@@ -23,7 +23,7 @@ from mmssl_dist.errors import ConfigError
 from tests.unit.repository.documents import DOCUMENTS, ROOT
 
 COMMANDS = set(
-    "init validate prepare partition train evaluate export run tune submit synthesize summarize "
+    "init validate embed prepare partition train evaluate export run tune submit synthesize summarize "
     "compare doctor jobs "
     "recommend similar serve report plan convert fetch".split()
 )

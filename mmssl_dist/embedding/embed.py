@@ -1,0 +1,184 @@
+"""The embed stage: raw content to the embeddings artifact, with Ray Data.
+
+Items are brought together in ``data.buckets`` buckets; a pool of actors makes one file of each. Files of an
+interrupted start stay, under a name that only the same inputs have; the artifact before stays until its
+successor is published.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ray.data import ActorPoolStrategy
+
+from mmssl_dist.config.data_sections import Embedding
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.files import RawFiles
+from mmssl_dist.data.packed_rows import cut
+from mmssl_dist.data.readers import open_sources
+from mmssl_dist.data.readers.raw_content import ContentSource
+from mmssl_dist.data.row_operations import by_bucket, map_tables
+from mmssl_dist.data.runtime import numbers, ray_data
+from mmssl_dist.embedding.inputs import FORMAT, KIND, embeddings_fingerprint, encoder_of
+from mmssl_dist.embedding.shards import (
+    EXAMPLES,
+    Earlier,
+    ShardEmbedder,
+    ShardTask,
+    content_rows,
+    pack_items,
+    with_gpu,
+)
+from mmssl_dist.embedding.weights import EncoderFolder, EncoderSource, encoder_folder
+from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, fingerprint, publish
+
+_logger = logging.getLogger(__name__)
+
+
+def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]) -> Manifest:
+    """Make and publish the embeddings at ``<output>/embeddings``; Ray has been initialised.
+
+    Args:
+        folders: commit and hash of each modality's encoder; see ``identity``.
+
+    Raises:
+        InputError: content or an encoder cannot be used, or no item of a modality has any.
+    """
+    inputs = embeddings_fingerprint(job, raw)
+    location = RunFolder.of(job).embeddings.location
+    earlier = _earlier(job)
+    sources = open_sources(job.data, raw).features
+    files: dict[str, FileRecord] = {}
+    facts: dict[str, Any] = {}
+    with ray_data(sum(file.size for file in raw.all())):
+        for modality, (revision, weights) in folders.items():
+            source = sources[modality]
+            assert isinstance(source, ContentSource)
+            encoder = encoder_of(job, modality)
+            key = fingerprint(FORMAT, encoder.name, revision, weights, str(source.item_type))
+            task = ShardTask(
+                job=job,
+                modality=modality,
+                source=source,
+                encoder=replace(encoder, revision=revision),
+                target=location,
+                folder=f"{modality}/{fingerprint(inputs, key)[:12]}",
+                earlier=_taken_from(earlier, modality, key, job, location),
+                gpu=False,
+            )
+            _logger.info("embed: %s by %s", modality, encoder.name)
+            written, counts = _embed_modality(job, task)
+            files |= written
+            facts[modality] = {
+                "encoder": encoder.name,
+                "revision": revision,
+                "weights": weights,
+                "key": key,
+                **counts,
+            }
+    manifest = Manifest(
+        KIND, inputs, {"modalities": facts, "buckets": job.data.buckets}, dict(sorted(files.items()))
+    )
+    publish(location, manifest)
+    _remove_others(location, manifest)
+    return manifest
+
+
+def identity(source: EncoderSource, job: Job) -> tuple[str | None, str]:
+    """Commit and hash of an encoder, which is downloaded if it is not here; raises as ``encoder_folder``."""
+    folder: EncoderFolder = encoder_folder(source, job.storage)
+    return folder.revision, folder.weights
+
+
+def actor_options(settings: Embedding, cluster_gpus: float) -> dict[str, Any]:
+    """What Ray is asked for: options of ``map_batches``."""
+    gpus = settings.gpus_per_actor
+    if gpus == "auto":
+        gpus = 1.0 if cluster_gpus >= 1 else 0.0
+    return {
+        "compute": ActorPoolStrategy(size=settings.actors),
+        "num_cpus": settings.cpus_per_actor,
+        "num_gpus": gpus,
+    }
+
+
+def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], dict[str, Any]]:
+    import ray
+
+    source, buckets = task.source, job.data.buckets
+    rows = map_tables(
+        numbers(len(source.pieces)), cut(partial(content_rows, source=source, buckets=buckets)), None
+    )
+    packed: Any = by_bucket(rows, partial(pack_items, source=source), buckets).materialize()
+    options = actor_options(job.embedding, ray.cluster_resources().get("GPU", 0))
+    shards = packed.map_batches(
+        ShardEmbedder,
+        fn_constructor_args=(with_gpu(task, options["num_gpus"]),),
+        batch_format="pyarrow",
+        batch_size=1,
+        **options,
+    )
+    records = {row["name"]: row for row in shards.iter_rows()}
+    return (
+        {name: FileRecord(row["bytes"], row["sha256"]) for name, row in records.items()},
+        _counts(job, task, (json.loads(records[name]["facts"]) for name in sorted(records))),
+    )
+
+
+def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    left_out: Counter[str] = Counter()
+    examples, widths = list[str](), set[int]()
+    items = embedded = 0
+    for facts in shards:
+        items, embedded = items + facts["items"], embedded + facts["embedded"]
+        left_out.update(facts["left_out"])
+        examples += facts["examples"]
+        widths |= {facts["dimension"]} - {0}
+    if not items:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+        raise InputError(
+            f"data.modalities.{task.modality}",
+            reasons or "no row",
+            "an encoder needs a text or a picture of at least one item",
+            "Check the table, its columns and the files.",
+        )
+    assert len(widths) == 1, "vectors of one encoder have one width"
+    return {
+        "dimension": widths.pop(),
+        "items": items,
+        "embedded": embedded,
+        "left_out": dict(sorted(left_out.items())),
+        "examples": examples[:EXAMPLES],
+    }
+
+
+def _earlier(job: Job) -> Manifest | None:
+    try:
+        return RunFolder.of(job).embeddings.read()
+    except ArtifactError:  # it is replaced
+        return None
+
+
+def _taken_from(
+    earlier: Manifest | None, modality: str, key: str, job: Job, location: Location
+) -> Earlier | None:
+    """The files of the artifact before, if the same encoder made them."""
+    if earlier is None or earlier.facts.get("modalities", {}).get(modality, {}).get("key") != key:
+        return None
+    names = tuple(name for name in earlier.files if name.startswith(f"{modality}/"))
+    return Earlier(location, names, earlier.facts.get("buckets") == job.data.buckets)
+
+
+def _remove_others(location: Location, manifest: Manifest) -> None:
+    """Delete files of the artifact before, and of starts that other inputs interrupted."""
+    kept = {name.rpartition("/")[0] for name in manifest.files}
+    listed = {location.relative(info).rpartition("/")[0] for info in location.files()}
+    for folder in sorted(listed - kept - {""}):
+        (location / folder).remove()

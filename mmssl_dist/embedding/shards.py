@@ -1,0 +1,338 @@
+"""One bucket of a modality's items to one Parquet file: what an earlier run embedded is taken over, the rest
+goes through the encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW
+from mmssl_dist.data.ids import buckets_of, scalar_text
+from mmssl_dist.data.packed_rows import pack, unpack
+from mmssl_dist.data.readers.base import row_location
+from mmssl_dist.data.readers.raw_content import ContentSource
+from mmssl_dist.data.row_operations import TaskFailure
+from mmssl_dist.data.write import part, write_table
+from mmssl_dist.embedding.encoders import Encoder, encode, open_encoder
+from mmssl_dist.embedding.pictures import LARGEST_BYTES, UNREADABLE, decode
+from mmssl_dist.embedding.weights import EncoderSource, encoder_folder
+from mmssl_dist.errors import InputError, MmsslError
+from mmssl_dist.storage import Location
+
+T = TypeVar("T")
+CONTENT = "content"
+VECTOR = "vector"
+DIGEST = "content_sha256"
+LEFT_OUT = "left_out"
+EMPTY, ABSENT, OUTSIDE = "empty text", "no picture", "picture outside data.path"
+EXAMPLES = 5
+SHARD = pa.schema(
+    [("name", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("facts", pa.string())]
+)
+_ROWS = "rows"
+_FACTS = b"mmssl"
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the artifact before has of a modality: its folder's files by name, and whether they are in the
+    same buckets."""
+
+    location: Location
+    files: tuple[str, ...]
+    same_buckets: bool
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """How the buckets of one modality are embedded.
+
+    Attributes:
+        job: the job.
+        source: its content.
+        encoder: which one; ``revision`` is a commit of the hub.
+        target: folder of the artifact. folder: of the modality's files below it.
+        earlier: what may be taken over.
+        gpu: the actor has a GPU.
+    """
+
+    job: Job
+    modality: str
+    source: ContentSource
+    encoder: EncoderSource
+    target: Location
+    folder: str
+    earlier: Earlier | None
+    gpu: bool
+
+
+def pack_items(batch: pa.Table, source: ContentSource) -> pa.Table:
+    """One packed row of a bucket's content, sorted by id.
+
+    Raises:
+        InputError: an item has two contents; names both rows.
+    """
+    if not batch.num_rows:
+        return pack(0, {}, {_ROWS: batch.drop_columns([BUCKET])}).slice(0, 0)
+    bucket = batch[BUCKET][0].as_py()
+    batch = batch.drop_columns([BUCKET]).sort_by(
+        [(ITEM_ID, "ascending"), (FILE, "ascending"), (ROW, "ascending")]
+    )
+    ids, content = batch[ITEM_ID].combine_chunks(), batch[CONTENT].combine_chunks()
+    same = np.append(False, pc.equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False))
+    kept = list[int]()
+    for row, repeated in enumerate(same.tolist()):
+        if repeated and content[kept[-1]].is_valid and content[row].is_valid:
+            raise _twice(batch, kept[-1], row, source)
+        if repeated and content[row].is_valid:
+            kept[-1] = row  # the row before has nothing
+        elif not repeated:
+            kept.append(row)
+    return pack(bucket, {}, {_ROWS: batch.take(kept).select([ITEM_ID, CONTENT])})
+
+
+def _twice(batch: pa.Table, first: int, second: int, source: ContentSource) -> InputError:
+    locate = partial(row_location, source.files)
+    unit = "line" if source.files[0].location.path.endswith((".csv", ".tsv")) else "row"
+    places = [locate(batch[FILE][row].as_py(), unit, batch[ROW][row].as_py()) for row in (first, second)]
+    return InputError(
+        places[1],
+        f"item {scalar_text(batch[ITEM_ID][second])}, also in {places[0]}",
+        "an item has one text or picture in a modality",
+        "Remove one of the rows.",
+    )
+
+
+class ShardEmbedder:
+    """An actor of the pool: writes the files of packed buckets; each row becomes one of ``SHARD``.
+
+    The encoder is loaded when it is first needed, so that errors have a task to travel with.
+    """
+
+    def __init__(self, task: ShardTask) -> None:
+        self.task = task
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """See the class.
+
+        Raises:
+            TaskFailure: carries the InputError of an encoder that cannot be loaded or has another dimension.
+        """
+        try:
+            return pa.concat_tables([self._shard(batch.slice(row, 1)) for row in range(batch.num_rows)])
+        except MmsslError as error:
+            raise TaskFailure(error) from error
+
+    def _shard(self, packed: pa.Table) -> pa.Table:
+        name = part(self.task.folder, packed[BUCKET][0].as_py())
+        finished = self._finished(name)
+        if finished is not None:
+            return finished
+        table, facts = self.embedded_rows(packed)
+        text = json.dumps(facts)
+        # In the file, so that a start after an interruption knows what this one did.
+        record = write_table(self.task.target, name, table.replace_schema_metadata({_FACTS: text}))
+        return record.append_column("facts", pa.array([text])).cast(SHARD)
+
+    def _finished(self, name: str) -> pa.Table | None:
+        """The record of a file that an interrupted start has written; files appear whole or not at all."""
+        location = self.task.target / name
+        if not location.exists():
+            return None
+        schema = pq.read_schema(location.path, filesystem=location.filesystem)
+        record = location.record()
+        text = schema.metadata[_FACTS].decode()
+        return pa.table([[name], [record.bytes], [record.sha256], [text]], schema=SHARD)
+
+    def embedded_rows(self, packed: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+        """The file of one packed bucket, and counts of what became of its items."""
+        rows, bucket = unpack(packed, _ROWS), packed[BUCKET][0].as_py()
+        ids = rows[ITEM_ID].combine_chunks()
+        taken = self._taken_over(ids, bucket)
+        digests, reasons = list[str | None](), list[str | None]()
+        vectors: list[np.ndarray | None] = []
+        fresh = 0
+        size = self.task.job.embedding.batch_size
+        for chunk in _batched(self._contents(rows[CONTENT].to_pylist()), size):
+            pending: list[tuple[int, Any]] = []
+            for digest, content in chunk:
+                known = taken.get((len(vectors), digest))
+                reason = None
+                if known is None and digest is not None:
+                    content = self._opened(content)
+                    reason = content if isinstance(content, _Reason) else None
+                    if reason is None:
+                        pending.append((len(vectors), content))
+                elif digest is None:
+                    reason = content
+                digests.append(digest)
+                reasons.append(None if reason is None else str(reason))
+                vectors.append(known)
+            if pending:
+                fresh += len(pending)
+                made = self._encode([content for _, content in pending])
+                for (row, _), vector in zip(pending, made, strict=True):
+                    vectors[row] = vector
+        left_out = Counter(reason for reason in reasons if reason is not None)
+        named = [scalar_text(ids[row]) for row, reason in enumerate(reasons) if reason is not None]
+        widths = {len(vector) for vector in vectors if vector is not None}
+        facts = {
+            "items": sum(vector is not None for vector in vectors),
+            "embedded": fresh,
+            "left_out": dict(sorted(left_out.items())),
+            "examples": named[:EXAMPLES],
+            "dimension": widths.pop() if widths else 0,
+        }
+        assert not widths, "vectors of one encoder have one width"
+        columns = {
+            ITEM_ID: ids,
+            VECTOR: pa.array(vectors, pa.list_(pa.float32())),
+            DIGEST: pa.array(digests, pa.string()),
+            LEFT_OUT: pa.array(reasons, pa.string()),
+        }
+        return pa.table(columns), facts
+
+    def _contents(self, content: Sequence[str | None]) -> Iterator[tuple[str | None, Any]]:
+        """Hash and content of each item; or None and the reason why it has none."""
+        if self.task.source.content.pictures is None:
+            for text in content:
+                yield (None, _Reason(EMPTY)) if text is None else (_sha256(text.encode()), text)
+            return
+        # Reading waits for the storage more than it works; two batches at a time stay in memory.
+        with ThreadPoolExecutor(_READERS) as pool:
+            ahead = max(_READERS, self.task.job.embedding.batch_size)
+            for names in _batched(content, ahead):
+                for read in pool.map(self._read, names):
+                    yield (None, read) if isinstance(read, _Reason) else (_sha256(read), read)
+
+    def _read(self, name: str | None) -> bytes | _Reason:
+        pictures = self.task.source.content.pictures
+        assert pictures is not None
+        size = None if name is None else self._sizes.get(name)
+        if name is None or size is None:
+            return _Reason(ABSENT)
+        location = pictures.root / name
+        if location.is_local and not pictures.root.holds(location):  # by a link
+            return _Reason(OUTSIDE)
+        if size > LARGEST_BYTES:
+            return _Reason(UNREADABLE)
+        return location.read_bytes()
+
+    def _opened(self, content: Any) -> Any:
+        """What the encoder takes, or the reason why it cannot be made."""
+        if isinstance(content, str):
+            return content
+        picture = decode(content, self.task.job.embedding.max_pixels)
+        return _Reason(picture) if isinstance(picture, str) else picture
+
+    def _encode(self, contents: Sequence[Any]) -> np.ndarray:
+        task = self.task
+        vectors = encode(self._encoder, contents, task.job.embedding.batch_size)
+        wanted = task.job.data.modalities[task.modality].dimension
+        key = f"data.modalities.{task.modality}"
+        if wanted is not None and vectors.shape[1] != wanted:
+            raise InputError(
+                f"{key}.dimension",
+                wanted,
+                f"vectors of {task.encoder.name} have {vectors.shape[1]} values",
+                "Change or remove the dimension, or choose another encoder.",
+            )
+        if not np.isfinite(vectors).all():
+            raise InputError(
+                f"{key}.encoder",
+                f"{task.encoder.name}, which makes values that are not finite",
+                "features are finite numbers",
+                "Choose another encoder.",
+            )
+        return vectors
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        import torch
+
+        task = self.task
+        torch.set_num_threads(task.job.embedding.cpus_per_actor)
+        # Ray shows an actor the GPU that it was given, and no other.
+        device = torch.device("cuda" if task.gpu else "cpu")
+        folder = encoder_folder(task.encoder, task.job.storage)
+        return open_encoder(task.encoder, folder, task.source.content.pictures is not None, device)
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        pictures = self.task.source.content.pictures
+        assert pictures is not None
+        listing = pictures.listing
+        return dict(zip(listing["name"].to_pylist(), listing["size"].to_pylist(), strict=True))
+
+    def _taken_over(self, ids: pa.Array, bucket: int) -> dict[tuple[int, str | None], np.ndarray]:
+        """Vectors of the earlier artifact, by row in ``ids`` and hash of the content."""
+        earlier, taken = self.task.earlier, dict[tuple[int, str | None], np.ndarray]()
+        if earlier is None:
+            return taken
+        own = f"/part-{bucket:05d}.parquet"
+        for name in earlier.files:
+            if earlier.same_buckets and not name.endswith(own):
+                continue
+            location = earlier.location / name
+            table = pq.read_table(
+                location.path, filesystem=location.filesystem, columns=[ITEM_ID, VECTOR, DIGEST]
+            )
+            if table.schema.field(ITEM_ID).type != ids.type:
+                continue
+            rows = pc.index_in(table[ITEM_ID].combine_chunks(), value_set=ids)
+            table = table.filter(pc.and_(rows.is_valid(), table[VECTOR].combine_chunks().is_valid()))
+            rows = pc.index_in(table[ITEM_ID].combine_chunks(), value_set=ids).to_pylist()
+            vectors = table[VECTOR].combine_chunks()
+            width = len(vectors[0]) if len(vectors) else 0
+            matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), width)
+            taken |= zip(zip(rows, table[DIGEST].to_pylist(), strict=True), matrix, strict=True)
+        return taken
+
+
+class _Reason(str):
+    """Why an item has no vector."""
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """``itertools.batched``, which Python 3.11 lacks."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def content_rows(batch: pa.Table, source: ContentSource, buckets: int) -> Iterator[pa.Table]:
+    """The content of the pieces whose numbers are in ``batch``, bucketed by item."""
+    for number in batch["id"].to_pylist():
+        for read in source.read_content(source.pieces[number]):
+            yield pa.table(
+                {
+                    ITEM_ID: read.items,
+                    CONTENT: read.content.cast(pa.string()),
+                    FILE: pa.array(read.files),
+                    ROW: pa.array(read.rows),
+                    BUCKET: buckets_of(read.items, buckets),
+                }
+            )
+
+
+def with_gpu(task: ShardTask, gpus: float) -> ShardTask:
+    """``task`` for actors with a share of a GPU, or without."""
+    return replace(task, gpu=gpus > 0)

@@ -1,0 +1,57 @@
+"""What embedding asks of Ray and of an encoder, which is not there: one that counts stands in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.data.files import find_files
+from mmssl_dist.data.readers import open_sources
+from mmssl_dist.data.readers.raw_content import ContentSource
+from mmssl_dist.embedding.embed import actor_options
+from mmssl_dist.embedding.inputs import embeddings_fingerprint, encoder_of
+from mmssl_dist.embedding.shards import ShardEmbedder, ShardTask, content_rows, pack_items
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import open_location
+from tests.end_to_end.data_probes import job_with_files
+
+
+def embedded(folder: Path, sets: Sequence[str]) -> object:
+    """The fingerprint, what Ray is asked for, the actor's threads and batches, and what is left out."""
+    job = job_with_files(folder, sets)
+    raw = find_files(job)
+    ((modality, _),) = raw.content.items()
+    source = open_sources(job.data, raw).features[modality]
+    assert isinstance(source, ContentSource)
+    task = ShardTask(
+        job=job,
+        modality=modality,
+        source=source,
+        encoder=encoder_of(job, modality),
+        target=open_location(str(folder / "embeddings"), job.storage),
+        folder=modality,
+        earlier=None,
+        gpu=False,
+    )
+    sizes: list[tuple[int, int]] = []
+
+    def encode(encoder: object, items: Sequence[Any], batch_size: int) -> np.ndarray:
+        sizes.append((len(items), batch_size))
+        return np.ones((len(items), 2), np.float32)
+
+    (rows,) = content_rows(pa.table({"id": [0]}), source, 1)
+    shards = ShardEmbedder(task)
+    with patch("mmssl_dist.embedding.shards.encode", encode), patch.object(ShardEmbedder, "_encoder", None):
+        try:
+            table, facts = shards.embedded_rows(pack_items(rows, source))
+            result: object = (table.to_pydict(), facts)
+        except InputError as error:
+            result = str(error)
+    options = actor_options(job.embedding, 1)
+    asked = {**options, "compute": options["compute"].max_size}
+    return embeddings_fingerprint(job, raw), asked, sizes, result

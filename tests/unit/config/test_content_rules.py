@@ -1,0 +1,59 @@
+"""What a modality needs beside an encoder, and what it may not have."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmssl_dist.config import parse_job
+from mmssl_dist.errors import ConfigError
+
+TEXT = {"table": "items.csv", "columns": ["title"], "encoder": "owner/model"}
+PICTURES = {"files": "images/{item}.jpg", "encoder": "owner/model"}
+
+
+def _parsed(modality: dict[str, object]) -> object:
+    return parse_job({"output": "out", "data": {"path": "raw", "modalities": {"m": modality}}}, ())
+
+
+@pytest.mark.parametrize(
+    "modality",
+    [
+        TEXT,
+        PICTURES,
+        {**TEXT, "revision": "v1", "dimension": 384},
+        {**PICTURES, "table": "items.csv", "files": "images/{picture}"},
+        {**PICTURES, "table": "items.csv", "files": "{shop}/{item}.png"},
+    ],
+)
+def test_content_with_an_encoder_is_valid(modality):
+    _parsed(modality)
+
+
+@pytest.mark.parametrize(
+    ("modality", "message"),
+    [
+        ({}, "data.modalities.m.file: missing; a modality has vectors in a file, or content"),
+        (
+            {"file": "a.npy", "columns": ["title"]},
+            "data.modalities.m.columns: found title; it is read for an enc",
+        ),
+        (
+            {"file": "a.npy", "dimension": 3},
+            "data.modalities.m.dimension: found 3; it is read for an encoder",
+        ),
+        ({**TEXT, "file": "a.npy"}, "data.modalities.m.file: found a.npy; the encoder makes the vectors"),
+        ({"encoder": "owner/model"}, "data.modalities.m.table: missing; an encoder embeds texts"),
+        ({**TEXT, "columns": []}, "data.modalities.m.columns: missing; an encoder embeds texts"),
+        ({**TEXT, **PICTURES}, "data.modalities.m.columns: found title; a modality has texts or pictures"),
+        ({**PICTURES, "files": "images/*.jpg"}, "data.modalities.m.files: found images/*.jpg; it has {item}"),
+        ({**PICTURES, "files": "{picture}"}, "data.modalities.m.files: found {picture}; without a table"),
+        (
+            {**PICTURES, "files": "{item}/{item}.png"},
+            "without a table the only name in braces is {item}, once",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(modality, message):
+    with pytest.raises(ConfigError) as caught:
+        _parsed(modality)
+    assert any(message in problem for problem in caught.value.problems), caught.value.problems
