@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
 _ADDRESSES = itertools.count(2)  # last numbers of 127.0.0.x, for machines added to a head at 127.0.0.1
@@ -174,3 +176,25 @@ def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
                     return
         time.sleep(0.5)
     raise RuntimeError(f"the cluster did not start:\n{log.read_text()}")
+
+
+@contextmanager
+def own_ray(**variables: str) -> Iterator[None]:
+    """A small Ray in this process, with ``variables`` in its workers' environment."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        for name, value in {"PYTHONPATH": str(ROOT), **variables}.items():
+            patch.setenv(name, value)  # Ray's workers inherit it
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=int(150e6),
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Output of an exported job: folder or s3:// URL.")]
+RunUrl = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Output of an exported job: a folder or a URL such as s3://bucket/run."
+    ),
+]
 Length = Annotated[int, typer.Option("--k", help="Length of a list.")]
 Unknown = Annotated[
     str,

@@ -53,15 +53,8 @@ class _RelayHandler(logging.Handler):
 
 
 @contextmanager
-def relayed_logs(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
-    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their
-    rank.
-
-    Args:
-        prefix: to start every line with.
-    """
-    prefix += f"worker {rank}: " if rank else ""
-    handler = _RelayHandler(relay, logging.INFO if rank == 0 else logging.WARNING, prefix)
+def handled_by(handler: logging.Handler) -> Iterator[None]:
+    """This package's log, progress included, goes to ``handler`` as well, for what runs within."""
     logger = logging.getLogger(PACKAGE)
     level = logger.level
     logger.addHandler(handler)
@@ -72,6 +65,20 @@ def relayed_logs(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         handler.flush()
+
+
+@contextmanager
+def relayed_logs(relay: Any, rank: int = 0, prefix: str = "") -> Iterator[None]:
+    """In a task or worker: send this package's log to the driver; of ranks above 0 only warnings, with their
+    rank.
+
+    Args:
+        prefix: to start every line with.
+    """
+    prefix += f"worker {rank}: " if rank else ""
+    handler = _RelayHandler(relay, logging.INFO if rank == 0 else logging.WARNING, prefix)
+    with handled_by(handler):
+        yield
 
 
 def in_thread(relay: Any, work: Callable[[], T], name: str) -> T:

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from mmssl_dist.cluster.log_relay import handled_by
 from mmssl_dist.report.progress import duration
 
 _PER_SECOND = 4
@@ -47,15 +48,11 @@ def logged_progress(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    logger, handler = logging.getLogger("mmssl_dist"), progress_handler(sys.stderr)
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    handler = progress_handler(sys.stderr)
     try:
-        yield
+        with handled_by(handler):
+            yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
         handler.close()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from mmssl_dist.storage.s3_errors import REFUSAL, SILENCE, StorageProblem
+from mmssl_dist.storage.s3_errors import REFUSAL, SILENCE, StorageProblem, searched_text
 
 _GCS_PERMISSIONS = {
     "GetBucketMetadata": "storage.buckets.get",
@@ -62,7 +62,7 @@ def of_client(error: BaseException) -> bool:
 def explain_remote(error: BaseException, scheme: str, bucket: str) -> StorageProblem | None:
     """What ``error``, of a request to a store of ``scheme`` about ``bucket``, means; None for one that is not
     among the usual ones."""
-    text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
+    text = searched_text(error)
     source = _SOURCES.get(scheme.removesuffix("s") if scheme == "abfss" else scheme, "")
     if _NO_HADOOP.search(text):
         return StorageProblem(

@@ -66,12 +66,15 @@ class StorageProblem(NamedTuple):
         return self.value == SILENCE or self.value.startswith(REFUSAL)
 
 
+def searched_text(error: BaseException) -> str:
+    """The texts of ``error`` and of what caused it: clients bury the cause at different depths, without
+    codes, and s3fs wraps botocore's errors, where the cause or the context is what has the code."""
+    return " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
+
+
 def explain(error: BaseException, bucket: str) -> StorageProblem | None:
     """What ``error``, of a request about ``bucket``, means; None for one that is not among the usual ones."""
-    # pyarrow and botocore bury the cause at different depths, in texts without codes; so all of it is
-    # searched.
-    # s3fs wraps botocore's errors, and the cause or the context is where the code stands.
-    text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
+    text = searched_text(error)
     # First, since expired credentials come with a 403 and would pass for a missing permission.
     # The most specific first: texts of expired or unknown credentials also say that access is denied.
     if _EXPIRED.search(text):

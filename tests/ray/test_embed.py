@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 
 from mmssl_dist.config import Job, parse_job
@@ -25,6 +24,7 @@ from mmssl_dist.embedding.inputs import embedded_files, encoder_of
 from mmssl_dist.embedding.weights import EncoderSource, encoder_folder
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest, begin, open_location, read_manifest
+from tests.clusters import own_ray
 from tests.encoders import WIDTH, tiny_pictures, tiny_texts
 from tests.pictures import PICTURES
 
@@ -33,18 +33,8 @@ ITEMS = 12
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers inherit it
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=int(150e6),
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+    with own_ray():
         yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 from mmssl_dist.config import parse_job
 from mmssl_dist.data.files import find_files
@@ -20,6 +19,7 @@ from mmssl_dist.data.prepare import dataset_fingerprint, prepare
 from mmssl_dist.datasets.synthesize import synthesize
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location, read_manifest
+from tests.clusters import own_ray
 from tests.release import write_release
 from tests.servers import moto_server
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
@@ -27,20 +27,8 @@ from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, wr
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers inherit it
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=int(150e6),
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+    with own_ray(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test"):
         yield
-        ray.shutdown()
 
 
 def _read(job, name):
