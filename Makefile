@@ -68,7 +68,8 @@ quick-tests: $(STAMP)
 # Hard links, so that the copy takes no time and no disk; what is removed there stays here.
 quick-without-dgl: $(STAMP)
 	rm -rf $(VENV)-without-dgl
-	cp -al $(VENV) $(VENV)-without-dgl
+	mkdir $(VENV)-without-dgl
+	cp -al $(VENV)/. $(VENV)-without-dgl/
 	rm -rf $(VENV)-without-dgl/lib/python*/site-packages/dgl $(VENV)-without-dgl/lib/python*/site-packages/dgl-*
 	$(VENV)-without-dgl/bin/python -m pytest tests/unit tests/oracle --quick --without-dgl -q -n $(PROCESSES) --dist loadfile $(ARGS)
 	rm -rf $(VENV)-without-dgl

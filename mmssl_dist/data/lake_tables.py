@@ -5,6 +5,7 @@ A folder of such a table also holds files that were replaced or deleted from; on
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -106,12 +107,23 @@ def _require_below(folder: Location, names: list[str]) -> None:
     """Refuse shallow clones, whose log names files of another table."""
     outside = next((name for name in names if "://" in name or name.startswith("/")), None)
     if outside is not None:
-        raise InputError(
-            folder.url,
-            f"a file elsewhere ({outside})",
-            "the files of a table lie in its folder",
-            "Copy the table in full.",
-        )
+        raise _file_elsewhere(folder, outside)
+
+
+def _file_elsewhere(folder: Location, name: str) -> InputError:
+    return InputError(
+        folder.url,
+        f"a file elsewhere ({name})",
+        "the files of a table lie in its folder",
+        "Copy the table in full.",
+    )
+
+
+def _lies_below(location: Location, folder: Location) -> bool:
+    paths = [location.path, folder.path]
+    if folder.is_local:  # links: metadata has whole paths, of the machine that wrote them
+        paths = [os.path.realpath(path) for path in paths]
+    return location.is_local == folder.is_local and paths[0].startswith(f"{paths[1].rstrip('/')}/")
 
 
 def _iceberg_metadata(folder: Location) -> Location | None:
@@ -150,6 +162,8 @@ def _iceberg_files(folder: Location, metadata: Location) -> list[TableFile]:
     files = []
     for task in tasks:
         location = open_location(task.file.file_path, storage)
+        if not _lies_below(location, folder):
+            raise _file_elsewhere(folder, task.file.file_path)
         files.append(TableFile(location, task.file.file_size_in_bytes, None, task.file.file_path))
     return files
 

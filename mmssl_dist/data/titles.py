@@ -84,9 +84,13 @@ def _where(file: RawFile, first: int, index: int) -> str:
 def _footer(data: Data, file: RawFile) -> Footer:
     (footer,) = read_footers([file])
     require_column(file, footer.schema, data.columns.item)
-    raw = require_column(file, footer.schema, TITLE)
+    require_titles(file, require_column(file, footer.schema, TITLE))
+    return footer
+
+
+def require_titles(file: RawFile, raw: pa.DataType) -> None:
+    """Raise an InputError unless a column of type ``raw`` can hold titles."""
     if not (is_text(storage_type(raw)) or pa.types.is_null(storage_type(raw))):
         raise InputError(
             f"{file.name}, column {TITLE}", f"type {raw}", "titles are texts", "Write the column as text."
         )
-    return footer

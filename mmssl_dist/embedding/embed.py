@@ -33,6 +33,7 @@ from mmssl_dist.embedding.shards import (
     ShardTask,
     content_rows,
     pack_items,
+    require_dimension,
     with_gpu,
 )
 from mmssl_dist.embedding.weights import EncoderFolder, EncoderSource, encoder_folder
@@ -62,12 +63,16 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
             source = sources[modality]
             assert isinstance(source, ContentSource)
             encoder = encoder_of(job, modality)
-            key = fingerprint(FORMAT, encoder.name, revision, weights, str(source.item_type))
+            # Whatever a vector depends on beside its content: vectors of another key are not taken over.
+            key = fingerprint(
+                FORMAT, encoder.name, revision, weights, str(source.item_type), job.embedding.max_pixels
+            )
             task = ShardTask(
                 job=job,
                 modality=modality,
                 source=source,
                 encoder=replace(encoder, revision=revision),
+                weights=weights,
                 target=location,
                 folder=f"{modality}/{fingerprint(inputs, key)[:12]}",
                 earlier=_taken_from(earlier, modality, key, job, location),
@@ -150,8 +155,10 @@ def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict
             "Check the table, its columns and the files.",
         )
     assert len(widths) == 1, "vectors of one encoder have one width"
+    (width,) = widths
+    require_dimension(job, task.modality, task.encoder.name, width)  # of vectors taken over, too
     return {
-        "dimension": widths.pop(),
+        "dimension": width,
         "items": items,
         "embedded": embedded,
         "left_out": dict(sorted(left_out.items())),

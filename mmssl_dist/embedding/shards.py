@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,7 @@ class ShardTask:
     Attributes:
         job: the job.
         source: its content.
-        encoder: which one; ``revision`` is a commit of the hub.
+        encoder: which one; ``revision`` is a commit of the hub. weights: hash of its files.
         target: folder of the artifact. folder: of the modality's files below it.
         earlier: what may be taken over.
         gpu: the actor has a GPU.
@@ -74,6 +75,7 @@ class ShardTask:
     modality: str
     source: ContentSource
     encoder: EncoderSource
+    weights: str
     target: Location
     folder: str
     earlier: Earlier | None
@@ -242,18 +244,10 @@ class ShardEmbedder:
     def _encode(self, contents: Sequence[Any]) -> np.ndarray:
         task = self.task
         vectors = encode(self._encoder, contents, task.job.embedding.batch_size)
-        wanted = task.job.data.modalities[task.modality].dimension
-        key = f"data.modalities.{task.modality}"
-        if wanted is not None and vectors.shape[1] != wanted:
-            raise InputError(
-                f"{key}.dimension",
-                wanted,
-                f"vectors of {task.encoder.name} have {vectors.shape[1]} values",
-                "Change or remove the dimension, or choose another encoder.",
-            )
+        require_dimension(task.job, task.modality, task.encoder.name, vectors.shape[1])
         if not np.isfinite(vectors).all():
             raise InputError(
-                f"{key}.encoder",
+                f"data.modalities.{task.modality}.encoder",
                 f"{task.encoder.name}, which makes values that are not finite",
                 "features are finite numbers",
                 "Choose another encoder.",
@@ -269,6 +263,13 @@ class ShardEmbedder:
         # Ray shows an actor the GPU that it was given, and no other.
         device = torch.device("cuda" if task.gpu else "cpu")
         folder = encoder_folder(task.encoder, task.job.storage)
+        if folder.weights != task.weights:
+            raise InputError(
+                task.encoder.key,
+                f"{task.encoder.name} with other files on {platform.node()}",
+                "an encoder is the same on every machine",
+                "Copy its folder anew to every machine, or name one that all of them reach.",
+            )
         return open_encoder(task.encoder, folder, task.source.content.pictures is not None, device)
 
     @cached_property
@@ -301,6 +302,18 @@ class ShardEmbedder:
             matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), width)
             taken |= zip(zip(rows, table[DIGEST].to_pylist(), strict=True), matrix, strict=True)
         return taken
+
+
+def require_dimension(job: Job, modality: str, encoder: str, width: int) -> None:
+    """Raise an InputError unless vectors of ``width`` are what the job says of the modality."""
+    wanted = job.data.modalities[modality].dimension
+    if wanted is not None and width != wanted:
+        raise InputError(
+            f"data.modalities.{modality}.dimension",
+            wanted,
+            f"vectors of {encoder} have {width} values",
+            "Change or remove the dimension, or choose another encoder.",
+        )
 
 
 class _Reason(str):

@@ -210,8 +210,10 @@ def _downloaded(location: Location) -> Path:
     infos = [info for info in location.files() if _is_read(info.path)]
     state = fingerprint(location.url, [(location.relative(i), i.size, i.mtime_ns) for i in infos])
     target = downloads_folder() / "encoders" / state[:16]
-    if target.is_dir():
+    # Looked at file by file: the cache of downloads may have made room by deleting some.
+    if all((target / location.relative(i)).is_file() for i in infos):
         return target
+    shutil.rmtree(target, ignore_errors=True)
     cache = downloads_folder()
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
     for info in infos:

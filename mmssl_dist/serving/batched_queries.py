@@ -50,10 +50,10 @@ def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError
                 candidates=group[0].question.candidates,
             )
         except InputError as error:  # of the filter
-            lists = []
             for known in group:
                 results[known.position] = error
-        for known, ranked in zip(group, lists, strict=False):
+            continue
+        for known, ranked in zip(group, lists, strict=True):
             results[known.position] = ranked.between(0, known.question.k)
     assert None not in results
     return [result for result in results if result is not None]

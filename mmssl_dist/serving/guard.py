@@ -48,7 +48,7 @@ def take_key(environment: MutableMapping[str, str]) -> bytes | None:
     Raises:
         InputError: it is short enough to be guessed.
     """
-    key = environment.pop(API_KEY, "")
+    key = environment.pop(API_KEY, "").strip()  # as of a header: files of secrets end in a line break
     if not key:
         return None
     if len(key) < _SHORTEST_KEY:

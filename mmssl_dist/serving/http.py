@@ -110,6 +110,10 @@ class Service:
             results = await asyncio.to_thread(answers, self.run, questions)
             return answers_by_user(request.users, results)
         question = Question(request.user, request.items, request.k, request.exclude_seen, candidates)
+        if candidates is not None:
+            # Alone, as a filter is searched for by itself: in a batch it would hold up those without one.
+            (result,) = await asyncio.to_thread(answers, self.run, [question])
+            return answer(result)
         return answer(await self._ask(question))
 
     @api.get("/similar", response_model=Answer)

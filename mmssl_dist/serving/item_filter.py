@@ -34,8 +34,8 @@ class ItemFilter:
         return self.allow is not None or bool(self.where)
 
     def blocked(self, items: Ids) -> np.ndarray:
-        """int64, places of the items in ``block``."""
-        return _known(items, self.block)
+        """int64, places of the items in ``block``, each once."""
+        return np.unique(_known(items, self.block))
 
     def mask(self, items: Ids, table: ItemTable) -> np.ndarray:
         """bool [I], the items that may be listed.
@@ -53,4 +53,5 @@ class ItemFilter:
 
 
 def _known(items: Ids, ids: Sequence[object]) -> np.ndarray:
-    return np.asarray([items.position(one) for one in ids if one in items], np.int64)
+    positions = items.find(ids)
+    return positions[positions >= 0]

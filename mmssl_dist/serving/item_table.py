@@ -20,7 +20,7 @@ from mmssl_dist.data.readers.delimited import header
 from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers, require_column
 from mmssl_dist.data.readers.text import named_blocks, raw_names
 from mmssl_dist.data.readers.values import checked_values
-from mmssl_dist.data.titles import TITLE
+from mmssl_dist.data.titles import TITLE, require_titles
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.storage import Location, open_location
@@ -133,8 +133,8 @@ def job_titles(run: Location, items: Ids) -> ItemTable:
     """
     if not (run / "job.yaml").exists():
         return ItemTable({})
-    job = read_run_job(run)
     try:
+        job = read_run_job(run)
         return read_item_table(find_titles(job), items, job.data.columns.item, only=[TITLE])
     except InputError as error:
         _logger.warning("titles cannot be read, so items go by their ids: %s", error)
@@ -157,7 +157,9 @@ def _parquet(file: RawFile, id_column: str, only: list[str] | None) -> list[pa.T
     (footer,) = read_footers([file])
     others = only if only is not None else [name for name in footer.schema.names if name != id_column]
     for name in (id_column, *others):
-        require_column(file, footer.schema, name)
+        type_ = require_column(file, footer.schema, name)
+        if name == TITLE:
+            require_titles(file, type_)
     kept = [name for name in others if _is_usable(footer.schema.field(name).type)]
     tables, row = [], 0
     for batch in batches(file, Piece(0, 0, len(footer.group_rows)), [id_column, *kept], BATCH_ROWS):

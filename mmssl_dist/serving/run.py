@@ -316,15 +316,16 @@ class Run(RunFacts):
         places."""
         k = list_length(k)
         filtered = candidates is not None and candidates.selects
-        blocked = 0 if candidates is None else len(candidates.block)
+        if exact or filtered:
+            return self._scored(rows, self.item_embeddings, left_out, k, candidates=candidates)
+        blocked = NOTHING if candidates is None else candidates.blocked(self.items)
         # Deep enough that k remain even if every item left out is among the best. An approximate index
         # returns fewer results than that, and slowly; the exact search has no such limit.
-        wanted = k + blocked + max(map(len, left_out), default=0)
-        if exact or filtered or min(wanted, len(self.items)) > _DEEPEST:
+        wanted = k + len(blocked) + max(map(len, left_out), default=0)
+        if min(wanted, len(self.items)) > _DEEPEST:
             return self._scored(rows, self.item_embeddings, left_out, k, candidates=candidates)
-        if candidates is not None and blocked:
-            out = candidates.blocked(self.items)
-            left_out = [np.union1d(items, out) for items in left_out]
+        if len(blocked):
+            left_out = [np.union1d(items, blocked) for items in left_out]
         scores, neighbours = self._index.search(rows, min(wanted, len(self.items)))
         return self._chosen(scores, neighbours, left_out, k)
 

@@ -77,14 +77,14 @@ def serve_until_stopped(
         WorkerError: a replica cannot read the run.
     """
     # Before Ray starts: what is wrong should be known at once
+    protection = where.protection(take_key(os.environ))
+    _require_free(where)
     items = None if items is None else absolute(items)
     notes = _item_notes(open_titled_run(absolute(url), storage, items), items)
-    protection = where.protection(take_key(os.environ))
     if protection.key_digest is None and where.host not in _LOOPBACK:
         notes.append(
             f"whoever reaches this port may ask; with {API_KEY} in the environment requests need a key"
         )
-    _require_free(where)
     joins = cluster_target(address) is not None
     ingress = nullcontext() if joins else straight_to_replicas(where.host)
     with ingress, connect(Scaling(cpus_per_worker=1), storage, address, debug):

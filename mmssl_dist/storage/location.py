@@ -29,7 +29,7 @@ from mmssl_dist.storage.content import (
     renamed_on_success,
 )
 from mmssl_dist.storage.remote import has_buckets, is_read_only, is_web, same_filesystem_of, scheme_of
-from mmssl_dist.storage.remote_errors import explain_remote, of_client
+from mmssl_dist.storage.remote_errors import explain_remote, of_client, shown_text
 from mmssl_dist.storage.s3_errors import explain
 from mmssl_dist.storage.web_server import http_info
 
@@ -378,7 +378,7 @@ class Location:
             )
         if problem is None:
             error_type = StorageError if self.is_local else StorageFault
-            return error_type(self.url, str(error).split("\n")[0], "the storage must answer", ADVICE)
+            return error_type(self.url, shown_text(error), "the storage must answer", ADVICE)
         return StorageFault(self.url, *problem) if problem.may_pass else StorageError(self.url, *problem)
 
 

@@ -12,7 +12,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import StorageError
 from mmssl_dist.storage.location import ADVICE, Location
 from mmssl_dist.storage.remote import SCHEMES, filesystem_of, path_of
-from mmssl_dist.storage.remote_errors import explain_remote
+from mmssl_dist.storage.remote_errors import explain_remote, shown_text
 
 
 def open_location(url: str, storage: Storage) -> Location:
@@ -46,7 +46,9 @@ def open_location(url: str, storage: Storage) -> Location:
         return Location(filesystem_of(url, storage), path, url.rstrip("/"), storage)
     except (OSError, pa.ArrowException) as error:
         problem = None if scheme == "s3" else explain_remote(error, scheme, path.split("/")[0])
-        raise StorageError(url, *(problem or (error, "the storage must answer", ADVICE))) from error
+        raise StorageError(
+            url, *(problem or (shown_text(error), "the storage must answer", ADVICE))
+        ) from error
 
 
 def _local(name: str, url: str) -> Location:

@@ -50,8 +50,14 @@ _SILENT = re.compile(
     r"Cannot connect to host|CURL error|Name or service not known|name resolution|UNAVAILABLE",
     re.IGNORECASE,
 )
+_QUERY = re.compile(r"\?[^\s'\"]*=[^\s'\"]*")
 _NO_HADOOP = re.compile(r"libjvm|libhdfs")
 _FUNCTION = re.compile(r"gcloud-cpp\.retry\.function=(\w+)")
+
+
+def shown_text(error: BaseException) -> str:
+    """The first line of an error that nothing explains, without queries of URLs: signatures stand there."""
+    return _QUERY.sub("?...", str(error).split("\n")[0])
 
 
 def of_client(error: BaseException) -> bool:

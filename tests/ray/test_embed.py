@@ -192,6 +192,9 @@ def test_an_interrupted_start_is_resumed_by_its_files(folder, encoders):
 def test_what_an_encoder_gets_wrong_is_an_input_error(folder, encoders):
     with pytest.raises(InputError, match=rf"dimension: found 7; vectors of .* have {WIDTH} values"):
         _embed(_job(folder, encoders, "data.modalities.text.dimension=7", only="text"))
+    _embed(_job(folder, encoders, only="text"))
+    with pytest.raises(InputError, match="dimension: found 7"):  # of vectors that would be taken over
+        _embed(_job(folder, encoders, "data.modalities.text.dimension=7", only="text"))
     with pytest.raises(InputError, match="must be a model that transformers can load for pictures"):
         _embed(_job(folder, {"image": encoders["text"], "text": encoders["text"]}, only="image"))
     damaged = tiny_texts(folder / "damaged")

@@ -85,6 +85,12 @@ def test_rows_of_an_iceberg_table_are_those_of_its_current_version(folder):
     assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
 
 
+def test_files_of_an_iceberg_table_lie_in_its_folder(folder):
+    shutil.copytree(iceberg(folder), folder / "raw" / "copied")
+    with pytest.raises(InputError, match=r"a file elsewhere \(.*lie in its folder"):
+        find_files(job_of(folder, "copied"))
+
+
 def test_features_may_be_tables_too(folder):
     table = pq.read_table(folder / "raw" / "image.parquet")
     write_deltalake(str(folder / "raw" / "vectors"), table)

@@ -46,7 +46,7 @@ def test_ports_are_open_to_this_machine_alone(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_is_mounted_is_there(name: str) -> None:
     for volume in SERVICES[name].get("volumes", ()):
-        source = re.sub(r"^\$\{MMSSL_DATA\?[^}]*\}", "DATA", volume).split(":")[0]
+        source = re.sub(r"^\$\{MMSSL_DATA:\?[^}]*\}", "DATA", volume).split(":")[0]
         assert source == "DATA" or source in COMPOSE["volumes"] or (ROOT / "cluster" / source).is_file()
     assert {mount["source"] for mount in SERVICES[name].get("configs", ())} <= set(CONFIGS)
 
@@ -57,7 +57,7 @@ def test_keys_come_from_the_environment_and_none_has_a_default() -> None:
         ("head", "RAY_AUTH_TOKEN"),
         ("grafana", "GF_SECURITY_ADMIN_PASSWORD"),
     ):
-        assert re.fullmatch(r"\$\{\w+\?[^}]+\}", environment(name)[key]), "Compose stops where it is not set"
+        assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", environment(name)[key]), "Compose stops where it is not set"
     assert environment("head")["RAY_AUTH_MODE"] == "token"
 
 

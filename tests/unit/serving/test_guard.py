@@ -133,6 +133,7 @@ def test_the_key_is_taken_out_of_the_environment():
     environment = {API_KEY: KEY, "OTHER": "x"}
     assert take_key(environment) == DIGEST
     assert environment == {"OTHER": "x"}
+    assert take_key({API_KEY: f"{KEY}\n"}) == DIGEST
     assert take_key({}) is None
     assert take_key({API_KEY: ""}) is None
 

@@ -102,10 +102,20 @@ def test_allow_and_block_take_ids_of_the_run_and_pass_over_others(run):
     for exact in (False, True):
         assert run.recommend("u3", k=ITEMS, exact=exact, candidates=blocked).items == expected
         assert run.recommend("u3", k=2, exact=exact, candidates=blocked).items == expected[:2]
+    # More than an index is asked for at once, but few that the run knows.
+    many = ItemFilter(block=[whole[0], *(f"unknown {number}" for number in range(5000)), *[whole[0]] * 5000])
+    assert run.recommend("u3", k=3, candidates=many).items == whole[1:4]
     both = ItemFilter(allow=whole[:4], block=whole[:3])
     assert run.recommend_new([103], k=5, candidates=ItemFilter(allow=[])).items == []
     assert run.recommend("u3", k=5, candidates=both).items == [whole[3]]
     assert whole[0] not in run.similar(110, k=ITEMS, candidates=blocked).items
+
+
+def test_titles_that_are_no_texts_are_refused(output, tmp_path):
+    pq.write_table(pa.table({"item_id": ["100"], "title": [7]}), tmp_path / "numbers.parquet")
+    numbers = open_titled_run(str(output), Storage(), str(tmp_path / "numbers.parquet"))
+    with pytest.raises(InputError, match=r"column title.*titles are texts"):
+        numbers.popular(3)
 
 
 @pytest.mark.parametrize(

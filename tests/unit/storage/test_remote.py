@@ -20,7 +20,7 @@ import pytest
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError, StorageError, StorageFault
 from mmssl_dist.storage import Location, Manifest, begin, open_location, publish, read_manifest
-from mmssl_dist.storage.remote_errors import explain_remote
+from mmssl_dist.storage.remote_errors import explain_remote, shown_text
 from tests.servers import client, serving
 
 if TYPE_CHECKING:
@@ -133,7 +133,15 @@ def test_what_refusals_mean(text: str, scheme: str, value: str) -> None:
     assert problem.remedy
 
 
+def test_a_signature_is_not_shown() -> None:
+    text = "GetProperties failed for 'https://a.blob.core.windows.net/c/x?sv=1&sig=secret%3D': odd\nmore"
+    assert (
+        shown_text(OSError(text)) == "GetProperties failed for 'https://a.blob.core.windows.net/c/x?...': odd"
+    )
+
+
 def test_an_unusual_error_is_shown_as_it_is() -> None:
+    assert shown_text(OSError("the moon is full")) == "the moon is full"
     assert explain_remote(OSError("the moon is full"), "gs", "b") is None
 
 
