@@ -99,7 +99,9 @@ def _write_raw(folder: Path, seed: int) -> None:
     text = [header, *("\t".join(str(value) for value in line) for line in lines)]
     (folder / "log.inter").write_text("".join(f"{line}\n" for line in text[:-3]))
     (folder / "titles.csv").write_text("item_id,title\n1,One\n")
-    (folder / "words.csv").write_text("item_id,text,text_2\n1,one,two\n")
+    (folder / "words.csv").write_text(
+        "item_id,text,text_2\n1,one,two\n3,three,four\n4,five,six\n5,seven,eight\n"
+    )
     (folder / "words-2.csv").write_text("item_id,text,text_2\n2,one,two\n")
     for name, item in (("pictures", 2), ("other-pictures", 1)):
         (folder / name).mkdir()
