@@ -86,8 +86,8 @@ def dies_after_second_epoch(job: Job, worker: Worker, session: Session, folder: 
 def second_worker_stops(job: Job, worker: Worker, session: Session) -> None:
     """Its process stays, and does nothing more; the other's collective gives up after five seconds."""
     # The time limit of the default group has to be long enough for workers that start slowly.
+    # Making a group waits for all of its workers, by way of the store.
     impatient = dist.new_group(timeout=timedelta(seconds=5))
-    dist.barrier()
     if worker.rank == 1:
         os.kill(os.getpid(), signal.SIGSTOP)
     dist.barrier(group=impatient)
