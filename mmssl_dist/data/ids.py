@@ -101,13 +101,17 @@ def id_texts(ids: pa.ChunkedArray, like: object = None) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     texts = values.cast(pa.string())
     if pa.types.is_floating(values.type):  # Arrow writes large ones with an exponent
-        values = values.cast(pa.float64())
-        whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), EXACT_FLOAT))
-        integers = pc.if_else(whole, values, pa.scalar(None, pa.float64())).cast(pa.int64())
-        return pc.coalesce(integers.cast(pa.string()), texts)
+        return pc.coalesce(whole_or_null(values).cast(pa.string()), texts)
     if isinstance(like, int) or is_number(values.type):
         return pc.replace_substring_regex(texts, pattern=WHOLE, replacement=r"\1")
     return texts
+
+
+def whole_or_null(floats: pa.Array) -> pa.Array:
+    """[n] int64: whole numbers as integers, null for others and for those too large to be exact."""
+    values = floats.cast(pa.float64())
+    whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), EXACT_FLOAT))
+    return pc.if_else(whole, values, pa.scalar(None, pa.float64())).cast(pa.int64())
 
 
 def is_uuid(raw: pa.DataType) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.ids import UUID_BYTES, is_uuid
-from mmssl_dist.data.readers.id_types import parse_integers
+from mmssl_dist.data.ids import UUID_BYTES, is_uuid, storage_type, whole_or_null
+from mmssl_dist.data.readers.id_types import integers_or_null, parse_integers
 from mmssl_dist.errors import UnknownIdError
 
 
@@ -33,7 +32,7 @@ class Ids:
         return len(self.array)
 
     def __contains__(self, value: object) -> bool:
-        return self._find(value) is not None
+        return bool(self.find([value])[0] >= 0)
 
     def position(self, value: object) -> int:
         """The position of an id, given as a value of the ids' type or as text.
@@ -41,31 +40,42 @@ class Ids:
         Raises:
             UnknownIdError: there is no such id.
         """
-        position = self._find(value)
-        if position is None:
+        return int(self.positions([value])[0])
+
+    def positions(self, values: Iterable[object]) -> np.ndarray:
+        """int64 positions of several ids; raises as ``position`` does."""
+        asked = list(values)
+        positions = self.find(asked)
+        unknown = np.flatnonzero(positions < 0)
+        if len(unknown):
             example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
             known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.type_name}"
             remedy = f"Give one from the data{example}."
-            raise UnknownIdError(f"{self.entity} id", repr(value), known, remedy)
-        return position
+            raise UnknownIdError(f"{self.entity} id", repr(asked[unknown[0]]), known, remedy)
+        return positions
+
+    def find(self, values: Iterable[object]) -> np.ndarray:
+        """int64 positions of several ids, -1 for those that are not there."""
+        asked = list(values)
+        if not asked or not len(self):
+            return np.full(len(asked), -1, np.int64)
+        # Bisection of all of them at once: a dictionary would take some hundred bytes an id, and a loop would
+        # keep this process from its other requests
+        ids = _comparable(self._as_ids(asked))
+        ranks = pc.min_element_wise(
+            pc.search_sorted(self._sorted, ids), pa.scalar(len(self) - 1, pa.uint64())
+        )
+        equal = pc.fill_null(pc.equal(self._sorted.take(ranks), ids), False)
+        return np.where(equal.to_numpy(zero_copy_only=False), self._order[ranks.to_numpy()], -1)
 
     @property
     def type_name(self) -> str:
         """The ids' type in words: the width of offsets is no part of it."""
         return str(self.array.type).removeprefix("large_")
 
-    def find(self, values: Iterable[object]) -> np.ndarray:
-        """int64 positions of several ids, -1 for those that are not there."""
-        found = (self._find(value) for value in values)
-        return np.fromiter((-1 if position is None else position for position in found), np.int64)
-
     def take(self, positions: np.ndarray) -> pa.Array:
         """The ids at ``positions``, as an array of at most 2 GiB: texts and bytes with 32-bit offsets."""
         return narrow(self.array.take(pa.array(positions, pa.int64())))
-
-    def positions(self, values: Iterable[object]) -> np.ndarray:
-        """int64 positions of several ids; raises as ``position`` does."""
-        return np.fromiter((self.position(value) for value in values), np.int64)
 
     def at(self, positions: np.ndarray) -> list[Any]:
         """The ids at ``positions``, as Python values."""
@@ -74,35 +84,52 @@ class Ids:
 
     @cached_property
     def _order(self) -> np.ndarray:
-        # Arrow sorts no extension types, such as UUIDs; their storage has the same order.
-        plain = self.array.storage if isinstance(self.array, pa.ExtensionArray) else self.array
-        order: np.ndarray = pc.sort_indices(plain).to_numpy()
+        order: np.ndarray = pc.sort_indices(_comparable(self.array)).to_numpy().astype(np.int64)
         return order
 
     @cached_property
     def _sorted(self) -> pa.Array:
-        return self.array.take(pa.array(self._order))
+        return _comparable(self.array).take(pa.array(self._order))
 
-    def _in_order(self, rank: int) -> Any:
-        return self._sorted[rank].as_py()
+    @cached_property
+    def _type(self) -> pa.DataType:
+        return storage_type(self.array.type)
 
-    def _find(self, value: object) -> int | None:
-        """The position of an id, or None."""
-        wanted = self._value(value)
-        # Bisection in Arrow's own order: a dictionary would take some hundred bytes an id
-        at = len(self) if wanted is None else bisect_left(range(len(self)), wanted, key=self._in_order)
-        return int(self._order[at]) if at < len(self) and self._in_order(at) == wanted else None
+    def _as_ids(self, values: list[object]) -> pa.Array:
+        """[n], ``values`` as ids; null for what cannot be one."""
+        if len(values) == 1:  # of most requests; faster than what follows
+            return pa.array([self._value(values[0])], self._type)
+        by_type: dict[type, list[int]] = {}
+        for index, value in enumerate(values):
+            by_type.setdefault(type(value), []).append(index)
+        ids = [self._of_type(type_, [values[i] for i in some]) for type_, some in by_type.items()]
+        order = np.argsort(np.concatenate(list(by_type.values())))
+        return pa.concat_arrays(ids).take(pa.array(order))
 
-    def _value(self, value: object) -> Any:
+    def _of_type(self, type_: type, values: list[Any]) -> pa.Array:
+        """``_as_ids`` of values of one Python type: together where Arrow converts them, else one by one."""
+        ids_are_integers = pa.types.is_int64(self._type)
+        try:
+            if issubclass(type_, str) and _is_text(self._type):
+                return pa.array(values, self._type)
+            if issubclass(type_, str) and ids_are_integers:
+                return integers_or_null(pa.array(values, pa.string()))
+            if issubclass(type_, float) and ids_are_integers:
+                return whole_or_null(pa.array(values, pa.float64()))
+            if issubclass(type_, int | np.integer) and type_ is not bool and ids_are_integers:
+                return pa.array(values, self._type)
+        except (pa.ArrowException, ValueError, OverflowError):
+            pass  # one of them cannot be an id
+        return pa.array([self._value(value) for value in values], self._type)
+
+    def _value(self, value: Any) -> Any:
         """``value`` as a value of the ids' type; None for what cannot be one."""
-        type_ = self.array.type
+        type_ = self._type
         if isinstance(value, pa.Scalar):
             value = value.as_py()
         elif isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
             value = value.item()
         try:
-            if isinstance(type_, pa.UuidType):
-                return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
             if isinstance(value, uuid.UUID) and _is_text(type_):
                 value = str(value)
             if isinstance(value, str) and pa.types.is_int64(type_):
@@ -119,6 +146,14 @@ class Ids:
             return converted if converted == value else None  # Arrow makes 1 of 1.5
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             return None
+
+
+def _comparable(ids: pa.Array) -> pa.Array:
+    """Ids as values of a type that Arrow searches, each as its own; their order may be another."""
+    plain = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
+    if pa.types.is_decimal(plain.type):
+        plain = plain.view(pa.binary(plain.type.byte_width))
+    return plain.cast(pa.large_binary()) if pa.types.is_fixed_size_binary(plain.type) else plain
 
 
 def narrow(ids: pa.Array) -> pa.Array:

@@ -86,11 +86,7 @@ def text_ids(ids: pa.Array, source: str, where: Where) -> IdSummary:
 
 
 def parse_integers(ids: pa.Array) -> pa.Array | None:
-    """Texts (nulls kept) as int64, or None unless each is an integer as one would write it.
-
-    "007" and "-0" are none, since their text could not be told from that of 7 and 0 afterwards; "7.0" is one,
-    since that is how pandas writes integers beside missing values.
-    """
+    """Texts (nulls kept) as int64, or None unless each is an integer as ``integers_or_null`` has it."""
     try:
         integers = ids.cast(pa.int64())
     except pa.ArrowInvalid:
@@ -98,8 +94,24 @@ def parse_integers(ids: pa.Array) -> pa.Array | None:
         whole = pc.match_substring_regex(ids, WHOLE)
         if pc.any(whole).as_py() is not True:
             return None
-        return parse_integers(pc.if_else(whole, pc.replace_substring_regex(ids, r"\.0+$", ""), ids))
+        integers = integers_or_null(ids)
+        return integers if integers.null_count == ids.null_count else None
     return integers if pc.all(pc.equal(integers.cast(pa.string()), ids)).as_py() is not False else None
+
+
+def integers_or_null(texts: pa.Array) -> pa.Array:
+    """[n] int64: the texts that are integers as one would write them; null for others.
+
+    "007" and "-0" are none, since their text could not be told from that of 7 and 0 afterwards; "7.0" is one,
+    since that is how pandas writes integers beside missing values.
+    """
+    whole = pc.replace_substring_regex(texts, WHOLE, r"\1")
+    digits = pc.utf8_length(pc.replace_substring(whole, "-", "", max_replacements=1))
+    # Of texts with as many digits as the largest, the order is that of the numbers.
+    largest = pc.if_else(pc.starts_with(whole, "-"), str(-(2**63)), str(2**63 - 1))
+    fits = pc.or_(pc.less(digits, 19), pc.and_(pc.equal(digits, 19), pc.less_equal(whole, largest)))
+    usable = pc.and_(pc.match_substring_regex(whole, _INTEGER), fits)
+    return pc.if_else(usable, whole, pa.scalar(None, pa.string())).cast(pa.int64())
 
 
 def joined_ids(summaries: Iterable[IdSummary], setting: str | None = None) -> IdSummary:

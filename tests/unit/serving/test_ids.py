@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import time
 import uuid
 
 import numpy as np
@@ -112,3 +113,61 @@ def test_ids_of_a_column_of_uuids_are_given_as_text_too():
     assert "no uuid" not in ids
     texts = Ids(pa.array([str(value) for value in values]), "user")  # data.columns.types: string
     assert texts.positions(values).tolist() == [0, 1]
+
+
+def test_many_ids_of_several_types_at_once():
+    numbers = [int(n) - 20 for n in NUMBERS] + [2**63 - 1, -(2**63)]
+    ids = Ids(pa.array(numbers), "item")
+    some = [3, -4, "5", "-6.0", 7.0, np.int64(8), pa.scalar(9), str(2**63 - 1), str(-(2**63)), 2**63 - 1]
+    none = [
+        "007",
+        "x",
+        "\ud800",
+        "",
+        2**63,
+        str(2**63),
+        str(-(2**63) - 1),
+        "9" * 40,
+        1.5,
+        1e30,
+        True,
+        None,
+        (),
+    ]
+    mixed = [*some[:5], *none, *some[5:]]
+    expected = [
+        numbers.index(int(float(v)) if isinstance(v, str) and "." in v else int(v)) for v in map(plain, some)
+    ]
+    assert ids.find(mixed).tolist() == [*expected[:5], *[-1] * len(none), *expected[5:]]
+    with pytest.raises(InputError, match="item id: found '007'; the run knows 52 items"):
+        ids.positions(mixed)
+    texts = Ids(pa.array([str(n) for n in numbers]), "item")
+    assert texts.find(["3", 3, "\ud800", None, "-4"]).tolist() == [
+        numbers.index(3),
+        -1,
+        -1,
+        -1,
+        numbers.index(-4),
+    ]
+    assert ids.find([]).tolist() == []
+
+
+def plain(value):
+    return value.as_py() if isinstance(value, pa.Scalar) else value
+
+
+@pytest.mark.parametrize(("id_type", "as_text"), [("int64", False), ("int64", True), ("large_string", False)])
+def test_a_filter_of_many_ids_is_no_loop_over_them(id_type, as_text):
+    """A service answers nobody else while a loop runs."""
+    order = np.random.default_rng(0).permutation(200_000)
+    ids = Ids(pa.array(order).cast(pa.int64() if id_type == "int64" else pa.large_string()), "item")
+    asked = ids.array.take(pa.array(np.arange(20_000))).to_pylist()
+    asked = [str(value) for value in asked] if as_text else asked
+    assert ids.position(asked[7]) == 7
+    begin = time.process_time()
+    assert (ids.find(asked) == np.arange(20_000)).all()
+    together = time.process_time() - begin
+    begin = time.process_time()
+    for value in asked[:4000]:
+        ids.position(value)
+    assert together < time.process_time() - begin
