@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -17,7 +17,8 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.data_sections import Data, Modality
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.lake_tables import TableFile, table_files
+from mmssl_dist.data.lake_tables import table_files
+from mmssl_dist.data.table_log import TableColumn, TableFile
 from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, open_location
 from mmssl_dist.storage.remote import is_web
@@ -41,6 +42,7 @@ class RawFile:
         keys: values of the columns that folders above it name as in Hive, such as day=2024-01-01; None is
             null.
         digest: SHA-256 of the content, where a manifest says it.
+        columns: those of the table that it belongs to, where it may have them under other names.
     """
 
     location: Location
@@ -49,6 +51,7 @@ class RawFile:
     # Out of the hash, as mappings have none; files of one location have the same keys anyway.
     keys: Mapping[str, str | None] = field(default_factory=dict, hash=False)
     digest: str | None = None
+    columns: tuple[TableColumn, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -287,21 +290,24 @@ def _of_table(root: Location, target: Location, table: list[TableFile], key: str
         raise InputError(target.url, "a table without files", f"{key} names rows", "Check the table.")
     return tuple(
         RawFile(
-            file.location, file.size, file.modified, _folder_keys(_parts_below(root, file.location.path)[:-1])
+            location=file.location,
+            size=file.size,
+            modified=file.modified,
+            keys=_keys(root, file.location) if file.keys is None else file.keys,
+            columns=file.columns,
         )
         for file in table
     )
 
 
 def _raw_file(root: Location, location: Location, info: pafs.FileInfo) -> RawFile:
-    folders = _parts_below(root, location.path)[:-1]
-    return RawFile(location, int(info.size), info.mtime_ns, _folder_keys(folders))
+    return RawFile(location, int(info.size), info.mtime_ns, _keys(root, location))
 
 
-def _folder_keys(folders: Iterable[str]) -> dict[str, str | None]:
+def _keys(root: Location, location: Location) -> dict[str, str | None]:
     """The values of the keys in names of folders; such names are percent-encoded."""
     keys = {}
-    for folder in folders:
+    for folder in _parts_below(root, location.path)[:-1]:
         name, equals, value = folder.partition("=")
         if equals and name:
             # Spark and Hive write a missing value of a key as this name.

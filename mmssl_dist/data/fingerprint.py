@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.files import RawFiles
+from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.storage import fingerprint
 
 KIND = "dataset"
@@ -14,5 +14,11 @@ FORMAT = 2
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     """Hash of what the dataset is made from: the data section, sizes and times of the raw files."""
     # Vectors that were embedded again and are the same make the same dataset.
-    files = [file.digest or (file.name, file.size, file.modified) for file in raw.of_dataset()]
+    files = [file.digest or _stamp(file) for file in raw.of_dataset()]
     return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files)
+
+
+def _stamp(file: RawFile) -> tuple[object, ...]:
+    # A column that is renamed changes no file
+    names = [] if file.columns is None else [[column.name, column.field_id] for column in file.columns]
+    return (file.name, file.size, file.modified, *names)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mmssl_dist.data.columns import FILE, ITEM_ID, USER_ID
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import Piece, row_location, unreadable
+from mmssl_dist.data.readers.table_columns import stored_names, table_schema
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
@@ -30,11 +31,13 @@ _ANY_LENGTH = 1 << 50
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself."""
+    """What a Parquet file says of itself; ``stored`` has the names that its columns have in the file, by
+    those in ``schema``."""
 
     schema: pa.Schema
     group_rows: tuple[int, ...]
     metadata: pq.FileMetaData
+    stored: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -113,20 +116,21 @@ def last_groups(footers: Sequence[Footer]) -> tuple[Piece, ...]:
 def batches(file: RawFile, piece: Piece, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     """Record batches of at most ``rows`` rows of a piece, with ``columns`` in this order.
 
-    A column that a folder's name gives is a column of texts.
+    A column that a folder's name gives is a column of texts; one that the file's table got later, of nulls.
     """
     try:
         with _opened(file) as parquet:
-            stored = [name for name in columns if not is_folder_key(file, parquet.schema_arrow, name)]
+            stored = stored_names(file, parquet.schema_arrow)
             groups = range(piece.first, piece.last)
             small = file.size <= _SMALL_BYTES
             if small:  # Arrow sets memory aside for as many rows as a batch may have
                 rows = min(rows, max(1, parquet.metadata.num_rows))
             # Threads cost more than they save for a few rows
-            reader = parquet.iter_batches(rows, row_groups=groups, columns=stored, use_threads=not small)
+            in_file = [stored[name] for name in columns if name in stored]
+            reader = parquet.iter_batches(rows, row_groups=groups, columns=in_file, use_threads=not small)
             for batch in reader:
                 arrays = [
-                    batch.column(name) if name in stored else folder_column(file, name, batch.num_rows)
+                    batch.column(stored[name]) if name in stored else _absent(file, name, batch.num_rows)
                     for name in columns
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, columns)
@@ -193,14 +197,15 @@ def column_statistics(file: RawFile, footer: Footer, column: str) -> list[tuple[
     """
     try:
         with pq.ParquetFile(_NoData(), metadata=footer.metadata, pre_buffer=True) as parquet:
-            next(parquet.iter_batches(1, row_groups=range(len(footer.group_rows)), columns=[column]), None)
+            groups = range(len(footer.group_rows))
+            next(parquet.iter_batches(1, row_groups=groups, columns=[footer.stored[column]]), None)
     except _DataWanted:
         pass
     except _UNREADABLE as error:
         raise _not_parquet(file, error) from error
     schema, statistics = footer.metadata.schema, []
     # by the schema, as Arrow reads it: the copies of the name that row groups hold may be damaged
-    leaf = next(index for index in range(len(schema)) if schema.column(index).path == column)
+    leaf = next(index for index in range(len(schema)) if schema.column(index).path == footer.stored[column])
     for group, rows in enumerate(footer.group_rows):
         chunk = footer.metadata.row_group(group).column(leaf)
         if chunk.physical_type != schema.column(leaf).physical_type:
@@ -262,6 +267,15 @@ def is_folder_key(file: RawFile, schema: pa.Schema, name: str) -> bool:
     return name in file.keys and name not in schema.names
 
 
+def _absent(file: RawFile, name: str, rows: int) -> pa.Array:
+    """A column that a file does not have."""
+    return (
+        pa.nulls(rows)
+        if file.columns is not None and name not in file.keys
+        else folder_column(file, name, rows)
+    )
+
+
 def folder_column(file: RawFile, name: str, rows: int) -> pa.Array:
     """A column that a folder's name gives: [rows] of the same text, or of null."""
     return pa.repeat(pa.scalar(file.keys[name], pa.string()), rows)
@@ -292,6 +306,7 @@ def _footer(file: RawFile) -> Footer:
         with _opened(file) as parquet:
             meta = parquet.metadata
             groups = tuple(meta.row_group(group).num_rows for group in range(meta.num_row_groups))
-            return Footer(parquet.schema_arrow, groups, meta)
+            schema = parquet.schema_arrow
+            return Footer(table_schema(file, schema), groups, meta, stored_names(file, schema))
     except _UNREADABLE as error:
         raise _not_parquet(file, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.types import LongType
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import find_files
+from mmssl_dist.data.fingerprint import dataset_fingerprint
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
 from tests.servers import client, moto_server, upload
@@ -39,10 +42,14 @@ def delta(folder: Path) -> Path:
     return path
 
 
-def iceberg(folder: Path) -> Path:
+def catalog_and_table(folder: Path, like: pa.Table):
     catalog = SqlCatalog("tests", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/raw")
     catalog.create_namespace("lake")
-    table = catalog.create_table("lake.events", schema=FIRST.schema)
+    return catalog, catalog.create_table("lake.events", schema=like.schema)
+
+
+def iceberg(folder: Path) -> Path:
+    _, table = catalog_and_table(folder, FIRST)
     table.append(FIRST)
     table.append(SECOND)
     table.delete("user_id = 'c'")
@@ -53,7 +60,7 @@ def rows(job: Job) -> list[tuple[str, int]]:
     source = open_sources(job.data, find_files(job)).interactions
     tables = [table for piece in source.pieces for table in source.read(piece)]
     pairs = zip(*pa.concat_tables(tables).select(["user_id", "item_id"]).to_pydict().values(), strict=True)
-    return sorted(pairs)
+    return sorted(pairs, key=str)
 
 
 def job_of(folder: Path, name: str, **data) -> Job:
@@ -83,6 +90,118 @@ def test_rows_of_an_iceberg_table_are_those_of_its_current_version(folder):
     path = iceberg(folder)
     assert len(list(path.rglob("*.parquet"))) == 3
     assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
+
+
+def metadata_files(table: Path) -> list[Path]:
+    return sorted((table / "metadata").glob("*.metadata.json"))
+
+
+def as_hadoop(
+    table: Path, hint: str | None = None, ending: str = ".metadata.json", packed: bool = False
+) -> None:
+    """Name the files of metadata as engines without a catalog do."""
+    for version, path in enumerate(metadata_files(table)):
+        content = gzip.compress(path.read_bytes()) if packed else path.read_bytes()
+        path.with_name(f"v{version}{ending}").write_bytes(content)
+        path.unlink()
+    if hint is not None:
+        (table / "metadata" / "version-hint.text").write_text(hint)
+
+
+@pytest.mark.parametrize("ending", [".gz.metadata.json", ".metadata.json.gz"])
+@pytest.mark.parametrize("hint", [None, "3\n"])
+def test_metadata_of_an_iceberg_table_may_be_compressed(folder, ending, hint):
+    as_hadoop(iceberg(folder), hint, ending, packed=True)
+    assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
+
+
+@pytest.mark.parametrize("hint", ["2", "v2", "v2.metadata.json"])
+def test_the_hint_of_an_iceberg_table_says_which_metadata_counts(folder, hint):
+    """Not the highest number: files of a table that lay there before may have one."""
+    table = iceberg(folder)
+    as_hadoop(table, hint)
+    (table / "metadata" / "v3.metadata.json").rename(table / "metadata" / "v7.metadata.json")
+    assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    # A commit writes the hint last
+    (table / "metadata" / "v7.metadata.json").rename(table / "metadata" / "v3.metadata.json")
+    (table / "metadata" / "version-hint.text").write_text("2")
+    assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
+
+
+def test_which_metadata_is_current_has_to_be_clear(folder):
+    table = iceberg(folder)
+    newest = metadata_files(table)[-1]
+    shutil.copy(newest, newest.with_name("00003-of-a-commit-that-failed.metadata.json"))
+    with pytest.raises(InputError, match="one file of metadata has the highest number") as caught:
+        find_files(job_of(folder, "lake/events"))
+    assert newest.name in str(caught.value)
+    hint = table / "metadata" / "version-hint.text"
+    hint.write_text(newest.name)
+    assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
+    hint.write_text("12")
+    with pytest.raises(InputError, match=r"version-hint\.text: found '12'; it names a file of the table's"):
+        find_files(job_of(folder, "lake/events"))
+
+
+def test_columns_of_an_iceberg_table_are_known_by_their_field_ids(folder):
+    """Renamed, then another gets the name, and a third is new: files that were written before have other
+    names."""
+    catalog, table = catalog_and_table(folder, FIRST)
+    table.append(FIRST)
+    with table.update_schema() as update:
+        update.rename_column("user_id", "buyer")
+        update.rename_column("day", "user_id")
+        update.add_column("at", LongType())
+    table = catalog.load_table("lake.events")
+    table.append(pa.table({"buyer": ["d"], "item_id": [3], "user_id": ["w"], "at": [5]}))
+    job = job_of(folder, "lake/events", columns={"user": "buyer"})
+    assert rows(job) == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    assert {user for user, _ in rows(job_of(folder, "lake/events"))} == {"w", "x", "y z"}
+    # Rows of files without a column have no value in it
+    assert rows(job_of(folder, "lake/events", columns={"user": "at"})) == [
+        (5, 3),
+        (None, 0),
+        (None, 1),
+        (None, 2),
+    ]
+    timed = job_of(folder, "lake/events", columns={"time": "at"}, split={"method": "temporal"})
+    with pytest.raises(InputError, match="every interaction has a time"):
+        rows(timed)
+    before = dataset_fingerprint(job, find_files(job))
+    with table.update_schema() as update:
+        update.rename_column("at", "moment")
+    assert dataset_fingerprint(job, find_files(job)) != before
+
+
+def test_files_without_field_ids_need_the_table_s_names_for_them(folder):
+    _, table = catalog_and_table(folder, FIRST)
+    (folder / "raw" / "lake" / "events" / "data").mkdir()
+    path = folder / "raw" / "lake" / "events" / "data" / "old.parquet"
+    pq.write_table(FIRST, path)
+    table.add_files([f"file://{path}"])  # writes a mapping of names
+    with table.update_schema() as update:
+        update.rename_column("user_id", "buyer")
+    assert rows(job_of(folder, "lake/events", columns={"user": "buyer"})) == [("a", 0), ("b", 1), ("c", 2)]
+    with table.transaction() as change:
+        change.remove_properties("schema.name-mapping.default")
+    with pytest.raises(InputError, match=r"old\.parquet: found columns without field ids"):
+        rows(job_of(folder, "lake/events", columns={"user": "buyer"}))
+
+
+def test_a_column_that_splits_an_iceberg_table_has_its_value_from_the_log(folder):
+    """Its name, of a day say, is no guide where the column was renamed."""
+    _, table = catalog_and_table(folder, FIRST)
+    with table.update_spec() as update:
+        update.add_identity("day")
+    path = folder / "raw" / "lake" / "events" / "data" / "day=x" / "old.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(FIRST.slice(0, 1), path)
+    table.add_files([f"file://{path}"])
+    without = pq.read_table(path, partitioning=None).drop_columns(["day"])
+    pq.write_table(without, path)  # as Hive's files are
+    with table.update_schema() as update:
+        update.rename_column("day", "buyer")
+    assert rows(job_of(folder, "lake/events", columns={"user": "buyer"})) == [("x", 0)]
 
 
 def test_files_of_an_iceberg_table_lie_in_its_folder(folder):
