@@ -14,14 +14,15 @@ from mmssl_dist.errors import InputError
 if TYPE_CHECKING:
     from mmssl_dist.serving.answers import Ranked
     from mmssl_dist.serving.bulk import BulkResult, ListOptions
-    from mmssl_dist.serving.item_filter import ItemFilter
+    from mmssl_dist.serving.titled_run import ItemChoice
 
 app = typer.Typer()
 
 RunUrl = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="Output of an exported job: a folder or a URL such as s3://bucket/run."
+        metavar="RUN",
+        help="Output of an exported job: a folder, or a URL such as s3://bucket/run or gs://bucket/run.",
     ),
 ]
 Length = Annotated[int, typer.Option("--k", help="Length of a list.")]
@@ -49,6 +50,10 @@ Where = Annotated[
         "and all columns.",
     ),
 ]
+Allow = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Only items of this file: Parquet, CSV or TSV with ids.")
+]
+Block = Annotated[str | None, typer.Option(metavar="FILE", help="No items of this file.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every item instead of asking the index.")]
 
 
@@ -73,6 +78,9 @@ def recommend(
     exact: Exact = False,
     items: Items = None,
     where: Where = None,
+    allow: Allow = None,
+    block: Block = None,
+    titles: Annotated[bool, typer.Option("--titles", help="With --users, write titles too.")] = False,
     unknown: Unknown = "error",
     as_json: Json = False,
     settings: StorageSettings = None,
@@ -86,20 +94,21 @@ def recommend(
     """
     from mmssl_dist.serving.titled_run import open_titled_run
 
-    _require_one_question(user=user, item=item, users=users, to=to, filters=items is not None or bool(where))
-    storage = parse_storage_settings(settings)
+    _require_one_question(user=user, item=item, users=users, to=to, titles=titles)
+    storage, choice = parse_storage_settings(settings), _choice(items, where, allow=allow, block=block)
     if users is not None and to is not None:
         from mmssl_dist.serving.bulk import ListOptions, UnknownPolicy, recommend_file
 
+        policy = cast(UnknownPolicy, unknown)
         options = ListOptions(
-            k=k, exclude_seen=exclude_seen, exact=exact, unknown=cast(UnknownPolicy, unknown)
+            k=k, exclude_seen=exclude_seen, exact=exact, unknown=policy, titles=titles, choice=choice
         )
         written = recommend_file(
             url=url, storage=storage, users=users, to=to, options=options, address=address, debug=debug
         )
         typer.echo(_summary(to, options, written))
         return
-    run, candidates = open_titled_run(url, storage, items), _parse_where(where)
+    run, candidates = open_titled_run(url, storage, items, few_lists=True), choice.candidates(url, storage)
     if item is not None:
         ranked = run.recommend_new(item, k, exclude_seen, exact=exact, candidates=candidates)
     else:
@@ -115,6 +124,8 @@ def similar(
     k: Length = 20,
     items: Items = None,
     where: Where = None,
+    allow: Allow = None,
+    block: Block = None,
     as_json: Json = False,
     settings: StorageSettings = None,
     debug: Debug = False,
@@ -125,8 +136,9 @@ def similar(
     """
     from mmssl_dist.serving.titled_run import open_titled_run
 
-    run = open_titled_run(url, parse_storage_settings(settings), items)
-    ranked = cast("Ranked", run.similar(item, k, _parse_where(where)))
+    storage, choice = parse_storage_settings(settings), _choice(items, where, allow=allow, block=block)
+    run = open_titled_run(url, storage, items, few_lists=True)
+    ranked = cast("Ranked", run.similar(item, k, choice.candidates(url, storage)))
     _show(ranked, {"item": item}, "cosine", as_json)
 
 
@@ -183,7 +195,7 @@ def _show(ranked: Ranked, question: dict[str, object], measure: str, as_json: bo
 
 
 def _require_one_question(
-    *, user: str | None, item: list[str] | None, users: str | None, to: str | None, filters: bool
+    *, user: str | None, item: list[str] | None, users: str | None, to: str | None, titles: bool
 ) -> None:
     if sum(option is not None for option in (user, item, users)) != 1 or (users is None) != (to is None):
         raise InputError(
@@ -192,15 +204,20 @@ def _require_one_question(
             "the command needs --user ID, or --item ID ..., or --users FILE --to FOLDER",
             "Give exactly one of these.",
         )
-    if users is not None and filters:
+    if titles and users is None:
         raise InputError(
-            "options", "--users with --items or --where", "files of lists are not filtered", "Leave them out."
+            "options",
+            "--titles without --users",
+            "a list on the screen has titles wherever they are known",
+            "Leave it out.",
         )
 
 
-def _parse_where(conditions: list[str] | None) -> ItemFilter | None:
-    """The filter of ``--where`` options."""
-    from mmssl_dist.serving.item_filter import ItemFilter
+def _choice(
+    items: str | None, conditions: list[str] | None, *, allow: str | None, block: str | None
+) -> ItemChoice:
+    """What the options name; ``conditions`` are those of ``--where``."""
+    from mmssl_dist.serving.titled_run import ItemChoice
 
     where: dict[str, list[str]] = {}
     for condition in conditions or ():
@@ -210,11 +227,13 @@ def _parse_where(conditions: list[str] | None) -> ItemFilter | None:
                 "--where", condition, "a condition reads COLUMN=VALUE", "Write, for example, category=shoes."
             )
         where.setdefault(column, []).append(value)
-    return ItemFilter(where=where) if where else None
+    return ItemChoice(items=items, allow=allow, block=block, where=where)
 
 
 def _summary(to: str, options: ListOptions, written: BulkResult) -> str:
     line = f"{to}: top {options.k} for {written.users:,} users"
+    if options.choice.filters:
+        line += f", of {written.items:,} items"
     if not written.unknown:
         return line
     fate = "left out" if options.unknown == "skip" else "among them with the most popular items"

@@ -28,9 +28,9 @@ def check_titles(data: Data, files: Iterable[RawFile]) -> None:
     """
     for file in files:
         if _is_parquet(file):
-            _footer(data, file)
+            _footer(data.columns.item, file)
         else:
-            raw_names(file, _names(data))
+            raw_names(file, _names(data.columns.item))
 
 
 def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -> dict[str, str]:
@@ -41,36 +41,50 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
         InputError: as ``check_titles`` does.
     """
     items = list(items)
+    wanted = {str(item) for item in items}
+    return titles_of(files, data.columns.item, wanted, like=items[0] if items else None)
+
+
+def titles_of(
+    files: Iterable[RawFile], id_column: str, wanted: Iterable[str], like: object
+) -> dict[str, str]:
+    """``read_titles`` for the items whose ids have the texts ``wanted``, as ``id_texts`` makes them.
+
+    Args:
+        id_column: the column with item ids.
+        like: an id of the dataset, as for ``id_texts``.
+    """
     # As text, since a file of titles may keep ids in another type than the dataset.
-    wanted = pa.array(sorted({str(item) for item in items}), pa.string())
-    titles: dict[str, str] = {}
+    among = pa.array(sorted(wanted), pa.string())
+    titles: dict[str, str | None] = {}
     for file in files:
-        for raw, texts in _parquet_columns(data, file) if _is_parquet(file) else _text_columns(data, file):
-            ids = id_texts(pa.chunked_array([raw]), like=items[0] if items else None)
-            chosen = pc.and_(pc.is_in(ids, value_set=wanted), texts.is_valid())
+        columns = _parquet_columns if _is_parquet(file) else _text_columns
+        for raw, texts in columns(id_column, file):
+            ids = id_texts(pa.chunked_array([raw]), like)
+            chosen = pc.is_in(ids, value_set=among)
             # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)
-    return titles
+    return {item: title for item, title in titles.items() if title is not None}
 
 
-def _names(data: Data) -> dict[str, str]:
-    return {name: name for name in (data.columns.item, TITLE)}
+def _names(id_column: str) -> dict[str, str]:
+    return {name: name for name in (id_column, TITLE)}
 
 
 def _is_parquet(file: RawFile) -> bool:
     return file.location.path.endswith(PARQUET_SUFFIXES)
 
 
-def _text_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
+def _text_columns(id_column: str, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
     """Ids and titles, block by block; ids in text stay text, or 007 would be 7."""
-    for columns in named_blocks(file, _names(data), null_values=("",)):
-        yield columns[data.columns.item], columns[TITLE]
+    for columns in named_blocks(file, _names(id_column), null_values=("",)):
+        yield columns[id_column], columns[TITLE]
 
 
-def _parquet_columns(data: Data, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
-    piece = Piece(0, 0, len(_footer(data, file).group_rows))
+def _parquet_columns(id_column: str, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
+    piece = Piece(0, 0, len(_footer(id_column, file).group_rows))
     first = 0
-    for batch in batches(file, piece, list(_names(data)), BATCH_ROWS):
+    for batch in batches(file, piece, list(_names(id_column)), BATCH_ROWS):
         ids, titles = batch.columns
         where = partial(_where, file, first)
         yield ids, checked_values(pa.chunked_array([titles]).cast(pa.string()), where)
@@ -81,9 +95,9 @@ def _where(file: RawFile, first: int, index: int) -> str:
     return f"{file.name}, column {TITLE}, row {first + index}"
 
 
-def _footer(data: Data, file: RawFile) -> Footer:
+def _footer(id_column: str, file: RawFile) -> Footer:
     (footer,) = read_footers([file])
-    require_column(file, footer.schema, data.columns.item)
+    require_column(file, footer.schema, id_column)
     require_titles(file, require_column(file, footer.schema, TITLE))
     return footer
 

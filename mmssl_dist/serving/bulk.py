@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -17,9 +17,12 @@ from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import numbers, ray_data
+from mmssl_dist.data.titles import TITLE
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.run import NOTHING, Ranked, open_run
-from mmssl_dist.serving.user_file import UserFile, open_user_file
+from mmssl_dist.serving.id_file import IdFile, open_id_file
+from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.run import NOTHING, Ranked, Run, open_run
+from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run
 from mmssl_dist.storage import (
     FileRecord,
     Location,
@@ -34,6 +37,7 @@ from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, SCORES
 from mmssl_dist.storage.paths import absolute
 
 _BATCH = 4096  # users of one output file
+TITLES = "titles"  # of a list's items, null where an item has none
 _POSITION = "position"
 _PIECE_BITS = 40  # more users than a piece of a file has rows
 
@@ -48,20 +52,25 @@ class ListOptions:
     Attributes:
         unknown: what becomes of a user that the run does not know. "error": the call fails; "skip": no row;
             "popular": the items with most training interactions, without scores.
+        titles: write the items' titles too.
+        choice: which items may be listed, also for unknown users.
     """
 
     k: int
     exclude_seen: bool = True
     exact: bool = False
     unknown: UnknownPolicy = "error"
+    titles: bool = False
+    choice: ItemChoice = field(default_factory=ItemChoice)
 
 
 @dataclass(frozen=True)
 class BulkResult:
-    """Users that have a list, and users that the run does not know."""
+    """Users that have a list, users that the run does not know, and items that may be listed."""
 
     users: int
     unknown: int
+    items: int
 
 
 def recommend_file(
@@ -74,7 +83,7 @@ def recommend_file(
     debug: bool = False,
 ) -> BulkResult:
     """Write the recommendations of the users in a file to recommendations/ as Parquet: user_id, items,
-    scores.
+    scores, and titles if they are wanted.
 
     Args:
         url: the exported run.
@@ -84,21 +93,16 @@ def recommend_file(
 
     Raises:
         InputError: the file is not there, or an unknown user with ``unknown="error"``, or something else is
-            in the folder.
+            in the folder; titles are wanted and there are none; no item may be listed.
     """
     if options.unknown not in get_args(UnknownPolicy):
         raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
-    run = open_run(absolute(url), storage)
+    options = replace(options, choice=options.choice.absolute())
+    opened = _open(absolute(url), storage, options)
     source, target = open_location(absolute(users), storage), open_location(absolute(to), storage)
-    # What was not written by this command is never deleted, whatever folder a typing error names.
-    if target.exists() and (not target.is_folder() or target.files()) and not _ours(target):
-        raise InputError(
-            "--to",
-            to,
-            "the folder must be new, empty, or hold recommendations of an earlier call",
-            "Name another one.",
-        )
-    user_file = open_user_file(source)
+    _require_ours(target, to)
+    user_file = open_id_file(source, USER_ID, "--users")
+    items, listed = _listed(opened)
     with connect(Scaling(), storage, address, debug), ray_data(0):
         import ray
 
@@ -118,9 +122,13 @@ def recommend_file(
             num_cpus=1,
         ).take_all()
     files = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written}
-    counts = BulkResult(*(sum(int(row[column]) for row in written) for column in ("users", "unknown")))
-    made_from = fingerprint(RECOMMENDATIONS, dict(run.facts), asdict(options))
-    facts = {"users": counts.users, "unknown_users": counts.unknown, **asdict(options)}
+    known, unknown = (sum(int(row[column]) for row in written) for column in ("users", "unknown"))
+    counts = BulkResult(known, unknown, items)
+    settings = asdict(options)
+    # Files of items go by what they let through: their addresses may hold a signature.
+    settings["where"] = settings.pop("choice")["where"]
+    made_from = fingerprint(RECOMMENDATIONS, dict(opened.run.facts), {**settings, "listed": listed})
+    facts = {"users": counts.users, "unknown_users": counts.unknown, "items": items, **settings}
     publish(target, Manifest(RECOMMENDATIONS, made_from, facts, files))
     return counts
 
@@ -130,7 +138,9 @@ class _Recommender:
     training interactions of users are mapped, and read for the batch's users alone."""
 
     def __init__(self, url: str, storage: Storage, target: Location, options: ListOptions) -> None:
-        self.run, self.target, self.options = open_run(url, storage), target, options
+        opened = _open(url, storage, options)
+        self.run, self.candidates = opened.run, opened.candidates
+        self.target, self.options = target, options
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         done: pa.Table = guarded(self._write)(batch)
@@ -157,26 +167,87 @@ class _Recommender:
         """The table of the users at ``positions`` of the run, -1 for those it does not know."""
         options, run = self.options, self.run
         known = positions[positions >= 0]
-        ranked = run.recommend_at(known, options.k, options.exclude_seen, options.exact) if len(known) else []
-        rows: list[Ranked | None] = list(ranked)
+        lists: list[Ranked] = []
+        if len(known):
+            lists = run.recommend_at(
+                known, options.k, options.exclude_seen, exact=options.exact, candidates=self.candidates
+            )
+        popular: Ranked | None = None
+        ids = run.users.take(known)
         if options.unknown == "popular":
-            answers = iter(ranked)
-            rows = [next(answers) if position >= 0 else None for position in positions]
+            popular = run.popular(options.k, self.candidates)
+            answers = iter(lists)
+            lists = [next(answers) if position >= 0 else popular for position in positions]
             ids = users.combine_chunks()  # in the file's type: the run's may not be able to hold them
-        else:
-            ids = run.users.take(known)
-        popular = run.popular(options.k).items if any(row is None for row in rows) else []
-        items = [popular if row is None else row.items for row in rows]
-        scores = [None if row is None else row.scores for row in rows]
-        lists = pa.array(items, pa.list_(run.items.take(NOTHING).type))
-        return pa.table({USER_ID: ids, ITEMS: lists, SCORES: pa.array(scores, pa.list_(pa.float32()))})
+        items = pa.array([ranked.items for ranked in lists], pa.list_(run.items.take(NOTHING).type))
+        scores = pa.array(
+            [None if ranked is popular else ranked.scores for ranked in lists], pa.list_(pa.float32())
+        )
+        columns = {USER_ID: ids, ITEMS: items, SCORES: scores}
+        if options.titles:
+            columns[TITLES] = pa.array([ranked.titles for ranked in lists], pa.list_(pa.string()))
+        return pa.table(columns)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run, and which of its items may be listed; None: all."""
+
+    run: Run
+    candidates: ItemFilter | None
+
+
+def _open(url: str, storage: Storage, options: ListOptions) -> _Opened:
+    """The run for ``options``, with titles and columns of its items where they are needed."""
+    choice = options.choice
+    candidates = choice.candidates(url, storage)
+    run = (
+        open_titled_run(url, storage, choice.items)
+        if options.titles or choice.where
+        else open_run(url, storage)
+    )
+    if options.titles and TITLE not in run.item_table.columns:
+        raise InputError(
+            "--titles",
+            "a run without titles",
+            "titles are those of the job's data.titles, or of --items with a column title",
+            "Name one of these, or leave out --titles.",
+        )
+    # Once, and not for every batch of users
+    return _Opened(run, None if candidates is None else candidates.fixed(run.items, run.item_table))
+
+
+def _listed(opened: _Opened) -> tuple[int, str]:
+    """How many items may be listed, and a digest of which; raises InputError if there are none."""
+    if opened.candidates is None:
+        return int(opened.run.facts["items"]), "all"
+    mask = opened.candidates.mask(opened.run.items, opened.run.item_table)
+    if not mask.any():
+        raise InputError(
+            "--allow, --block and --where",
+            "conditions that no item of the run meets",
+            "all lists would be empty",
+            "Check the columns and the ids of the files.",
+        )
+    return int(mask.sum()), hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+
+
+def _require_ours(target: Location, to: str) -> None:
+    # What was not written by this command is never deleted, whatever folder a typing error names.
+    if target.exists() and (not target.is_folder() or target.files()) and not _ours(target):
+        raise InputError(
+            "--to",
+            to,
+            "the folder must be new, empty, or hold recommendations of an earlier call",
+            "Name another one.",
+        )
 
 
 def _ours(target: Location) -> bool:
     return target.is_folder() and read_manifest(target, RECOMMENDATIONS) is not None
 
 
-def _read_pieces(batch: pa.Table, users: UserFile) -> Iterator[pa.Table]:
+def _read_pieces(batch: pa.Table, users: IdFile) -> Iterator[pa.Table]:
     """The users in the pieces whose numbers are in ``batch``, each with a position of its own."""
     for number in batch["id"].to_pylist():
         first = number << _PIECE_BITS

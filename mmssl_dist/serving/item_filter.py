@@ -51,6 +51,34 @@ class ItemFilter:
         mask[self.blocked(items)] = False
         return mask
 
+    def fixed(self, items: Ids, table: ItemTable) -> ItemFilter:
+        """The same filter of one run with everything looked up, for many searches there; raises as ``mask``
+        does."""
+        return _FixedFilter(
+            self.allow, self.block, self.where, positions=self.blocked(items), listed=self.mask(items, table)
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _FixedFilter(ItemFilter):
+    """A filter that knows its answers for one run.
+
+    Attributes:
+        positions: int64, places of the items in ``block``.
+        listed: bool [I], the items that may be listed.
+    """
+
+    positions: np.ndarray
+    listed: np.ndarray
+
+    def blocked(self, items: Ids) -> np.ndarray:
+        """As of ``ItemFilter``."""
+        return self.positions
+
+    def mask(self, items: Ids, table: ItemTable) -> np.ndarray:
+        """As of ``ItemFilter``; not to be written to."""
+        return self.listed
+
 
 def _known(items: Ids, ids: Sequence[object]) -> np.ndarray:
     positions = items.find(ids)

@@ -4,8 +4,9 @@ items."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +21,14 @@ from mmssl_dist.data.readers.delimited import header
 from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers, require_column
 from mmssl_dist.data.readers.text import named_blocks, raw_names
 from mmssl_dist.data.readers.values import checked_values
-from mmssl_dist.data.titles import TITLE, require_titles
+from mmssl_dist.data.titles import TITLE, require_titles, titles_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.storage import Location, open_location
 from mmssl_dist.storage.run_job import read_run_job
 
 _logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 _UUID_TEXT = ""  # an example of ids that are compared as text
 
 
@@ -67,6 +69,50 @@ class ItemTable:
         return np.bincount(owners[matching], minlength=len(values)) > 0
 
 
+class UnreadTable(ItemTable):
+    """A table of which no more is read than is asked for: the titles of the items shown, and all columns
+    only for a filter by one.
+
+    Args:
+        items: of the run.
+        read_titles: the titles of those with the given ids.
+        read_columns: the whole table.
+    """
+
+    def __init__(
+        self,
+        items: Ids,
+        read_titles: Callable[[pa.Array], list[str | None] | None],
+        read_columns: Callable[[], ItemTable],
+    ) -> None:
+        self._items, self._read_titles, self._read_columns = items, read_titles, read_columns
+
+    @cached_property
+    def columns(self) -> dict[str, pa.Array]:  # type: ignore[override]
+        """As of ``ItemTable``."""
+        return self._read_columns().columns
+
+    def titles(self, positions: np.ndarray) -> list[str | None] | None:
+        """As of ``ItemTable``."""
+        if "columns" in self.__dict__:
+            return super().titles(positions)
+        return self._read_titles(self._items.take(positions))
+
+
+def read_some_titles(files: Sequence[RawFile], items: pa.Array, id_column: str) -> list[str | None] | None:
+    """The titles of ``items``, ids of a run; None where a file has no column of titles.
+
+    Raises:
+        InputError: as ``read_item_table`` does.
+    """
+    if not files or not all(TITLE in _column_names(file) for file in files):
+        return None
+    like = _example(items)
+    texts = id_texts(pa.chunked_array([items]), like).to_pylist()
+    titles = titles_of(files, id_column, set(texts), like)
+    return [titles.get(text) for text in texts]
+
+
 def read_item_table(
     files: Iterable[RawFile], items: Ids, id_column: str = ITEM_ID, only: Iterable[str] | None = None
 ) -> ItemTable:
@@ -94,9 +140,7 @@ def read_item_table(
     if not tables:
         return ItemTable({})
     table = pa.concat_tables(tables, promote_options="permissive")
-    known = pa.chunked_array([items.array])
-    example = items.array[0].as_py() if len(items) else None
-    like = _UUID_TEXT if is_uuid(storage_type(items.array.type)) else example
+    known, like = pa.chunked_array([items.array]), _example(items.array)
     # As texts, since a table may keep ids in another type than the run.
     positions = pc.index_in(id_texts(table[id_column], like), value_set=id_texts(known, like))
     has_position = positions.is_valid().to_numpy(zero_copy_only=False)
@@ -131,19 +175,45 @@ def job_titles(run: Location, items: Ids) -> ItemTable:
 
     They are labels only: where the raw files are out of reach a warning says so, and items go by their ids.
     """
+
+    return _of_job(
+        run, lambda files, id_column: read_item_table(files, items, id_column, only=[TITLE])
+    ) or ItemTable({})
+
+
+def some_job_titles(run: Location, items: pa.Array) -> list[str | None] | None:
+    """The titles of ``items``, ids of the run, as ``job_titles`` finds them."""
+    return _of_job(run, lambda files, id_column: read_some_titles(files, items, id_column))
+
+
+def _of_job(run: Location, read: Callable[[Sequence[RawFile], str], _Result]) -> _Result | None:
+    """What ``read`` makes of the files of titles and the column with ids that a run's job names."""
     if not (run / "job.yaml").exists():
-        return ItemTable({})
+        return None
     try:
         job = read_run_job(run)
-        return read_item_table(find_titles(job), items, job.data.columns.item, only=[TITLE])
+        return read(find_titles(job), job.data.columns.item)
     except InputError as error:
         _logger.warning("titles cannot be read, so items go by their ids: %s", error)
-        return ItemTable({})
+        return None
 
 
 def id_column_of(run: Location) -> str:
     """The name of the column with item ids in the tables of a run's job."""
     return read_run_job(run).data.columns.item if (run / "job.yaml").exists() else ITEM_ID
+
+
+def _example(ids: pa.Array) -> object:
+    """The id that ``id_texts`` compares others with."""
+    if is_uuid(storage_type(ids.type)):
+        return _UUID_TEXT
+    return ids[0].as_py() if len(ids) else None
+
+
+def _column_names(file: RawFile) -> list[str]:
+    if file.location.path.endswith(PARQUET_SUFFIXES):
+        return [str(name) for name in read_footers([file])[0].schema.names]
+    return list(header(file))
 
 
 def _text(file: RawFile, id_column: str, only: list[str] | None) -> list[pa.Table]:

@@ -29,6 +29,7 @@ from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.item_table import ItemTable
 from mmssl_dist.serving.nearest import best, nearest, nearest_in_blocks
 from mmssl_dist.serving.new_items import NewItems, unit
+from mmssl_dist.serving.new_users import NewUsers
 from mmssl_dist.serving.part_rows import PartRows
 from mmssl_dist.serving.run_facts import RunFacts
 from mmssl_dist.serving.seen import SeenItems, read_seen
@@ -37,14 +38,10 @@ from mmssl_dist.storage.export_names import (
     INDEX,
     ITEM_EMBEDDINGS,
     ITEM_ROWS,
-    LAYERS,
-    SIMILAR,
     USER_EMBEDDINGS,
     USER_ROWS,
     embeddings_file,
-    fold_in_file,
     parquet_file,
-    tower,
 )
 
 NOTHING = np.empty(0, np.int64)
@@ -164,18 +161,19 @@ class Run(RunFacts):
         seen = [positions if exclude_seen else NOTHING for positions in known]
         return self.rank(rows, seen, k, exact=exact, candidates=candidates)
 
-    def popular(self, k: int = 20) -> Ranked:
+    def popular(self, k: int = 20, candidates: ItemFilter | None = None) -> Ranked:
         """The ``k`` items with most training interactions, and how many; for users of whom nothing is known.
 
         Raises:
-            InputError: k below 1.
+            InputError: k below 1, or a filter by a column that the table of items lacks.
             ArtifactError: a file is not what its manifest says.
         """
         k, counts = list_length(k), self._interactions
         # Stable, so that equally popular items come in the order of the export, as everywhere else.
-        order = np.argsort(-counts, kind="stable")[:k]
-        titles = self.item_table.titles(order)
-        return Ranked(self.items.at(order), counts[order].astype(np.float32), titles)
+        order = np.argsort(-counts, kind="stable")
+        if candidates is not None:
+            order = order[candidates.mask(self.items, self.item_table)[order]]
+        return self._titled(order[:k], counts[order[:k]].astype(np.float32))
 
     def similar(
         self, items: object, k: int = 20, candidates: ItemFilter | None = None
@@ -237,23 +235,8 @@ class Run(RunFacts):
 
     def fold_in(self, items: np.ndarray) -> np.ndarray:
         """float32 [D], the row of a user of these items, given by place: what the model's propagation makes
-        of them.
-
-        It is the final row that the user would have if they were added to the training graph with the weights
-        and the items' rows as they are: the mean of all layers, the mean of the items' rows over the
-        item-item graph, the unit tower rows. Missing is the user's own ID row, which nobody has learned: it
-        counts as zero.
-        """
-        rows, facts = self._fold_in_rows, self.facts["fold_in"]
-        # Equation 5 for a user of these items; the items' side of the weights, 1 / sqrt(degree), is in the
-        # stored rows.
-        row = rows[LAYERS][items].sum(0) / len(items) ** 0.5
-        if SIMILAR in rows:
-            row = row + facts["similar_weight"] * rows[SIMILAR][items].mean(0)
-        for name in rows:
-            if name not in (LAYERS, SIMILAR):
-                row = row + facts["modality_weight"] * unit(rows[name][items].sum(0))
-        return np.asarray(row, np.float32)
+        of them."""
+        return self._new_users.row(items)
 
     @cached_property
     def seen(self) -> SeenItems:
@@ -280,13 +263,8 @@ class Run(RunFacts):
         return NewItems(self.export, self.partitions)
 
     @cached_property
-    def _fold_in_rows(self) -> dict[str, np.ndarray]:
-        names = [LAYERS]
-        if not self.facts["fold_in"]["feature_columns"]:  # with them users have no tower rows
-            names += [tower(modality) for modality in sorted(self.partitions.manifest.facts["modalities"])]
-        if self.facts["fold_in"]["similar_weight"] > 0:
-            names.append(SIMILAR)
-        return {name: self.export.rows(fold_in_file, name) for name in names}
+    def _new_users(self) -> NewUsers:
+        return NewUsers(self.export, self.partitions)
 
     def basket(self, items: Sequence[object]) -> np.ndarray:
         """Places of a new user's items, each once, ascending.

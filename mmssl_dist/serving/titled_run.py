@@ -1,21 +1,95 @@
-"""A run opened with titles and columns of its items."""
+"""A run opened with titles and columns of its items, and the choice of items that the command line makes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.serving.item_table import id_column_of, items_file, job_titles, read_item_table
+from mmssl_dist.serving.id_file import open_id_file
+from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.item_table import (
+    UnreadTable,
+    id_column_of,
+    items_file,
+    job_titles,
+    read_item_table,
+    read_some_titles,
+    some_job_titles,
+)
 from mmssl_dist.serving.run import Run, open_run
 from mmssl_dist.storage import open_location
+from mmssl_dist.storage.paths import absolute
 
 
-def open_titled_run(url: str, storage: Storage | None = None, items: str | None = None) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class ItemChoice:
+    """Which items may be listed, and where their titles and columns are: files, and conditions on columns.
+
+    Attributes:
+        items: table of items, as ``open_titled_run`` takes it.
+        allow, block: files of item ids, in the column that the run's job calls ``data.columns.item``.
+        where: as of ``ItemFilter``.
+    """
+
+    items: str | None = None
+    allow: str | None = None
+    block: str | None = None
+    where: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def filters(self) -> bool:
+        """Whether some items may not be listed."""
+        return self.allow is not None or self.block is not None or bool(self.where)
+
+    def absolute(self) -> ItemChoice:
+        """With absolute paths, for processes elsewhere."""
+
+        def place(url: str | None) -> str | None:
+            return None if url is None else absolute(url)
+
+        return replace(self, items=place(self.items), allow=place(self.allow), block=place(self.block))
+
+    def candidates(self, url: str, storage: Storage) -> ItemFilter | None:
+        """The filter, for the run at ``url``; None where every item may be listed.
+
+        Raises:
+            InputError: a file of ids cannot be read, or has no row.
+        """
+        if not self.filters:
+            return None
+        column = id_column_of(open_location(url, storage))
+
+        def read(file: str, option: str) -> list[object]:
+            return open_id_file(open_location(file, storage), column, option).ids()
+
+        return ItemFilter(
+            allow=None if self.allow is None else read(self.allow, "--allow"),
+            block=() if self.block is None else read(self.block, "--block"),
+            where=self.where,
+        )
+
+
+def open_titled_run(
+    url: str, storage: Storage | None = None, items: str | None = None, few_lists: bool = False
+) -> Run:
     """``open_run`` with a table of items, read when first needed: the file ``items``, else the titles that
-    the run's job names; raises as ``open_run``, and InputError where there is no such file."""
+    the run's job names.
+
+    Args:
+        few_lists: read the titles of the items shown alone, each time; by default all, once.
+
+    Raises:
+        InputError: as ``open_run`` does, or there is no such file of items.
+    """
     storage = storage or Storage()
     location = open_location(url, storage)
-    if items is None:
-        return open_run(url, storage, partial(job_titles, location))
-    file = items_file(items, storage)
-    return open_run(url, storage, lambda ids: read_item_table([file], ids, id_column_of(location)))
+    read_table, read_titles = partial(job_titles, location), partial(some_job_titles, location)
+    if items is not None:
+        files, column = [items_file(items, storage)], id_column_of(location)
+        read_table = partial(read_item_table, files, id_column=column)
+        read_titles = partial(read_some_titles, files, id_column=column)
+    if not few_lists:
+        return open_run(url, storage, read_table)
+    return open_run(url, storage, lambda ids: UnreadTable(ids, read_titles, partial(read_table, ids)))

@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.run import open_run
 from tests.end_to_end.commands import command, succeed
 from tests.exported import publish_run
@@ -57,10 +58,13 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     assert manifest["facts"] == {
         "users": 4,
         "unknown_users": 0,
+        "items": 30,
         "k": 6,
         "exclude_seen": True,
         "exact": False,
         "unknown": "error",
+        "titles": False,
+        "where": {},
     }
     assert set(manifest["files"]) == {
         f"recommendations/{path.name}" for path in (folder / "lists").rglob("*.parquet")
@@ -119,6 +123,49 @@ def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folde
     wrong = command(folder, *call, "--to", "wrong", "--unknown", "ignore")
     assert wrong.returncode == 2
     assert "--unknown: found ignore; it is error, skip or popular" in wrong.stderr
+
+
+def test_titles_and_filters_are_those_of_the_service(folder, ray_address):
+    run = open_run(str(folder / "run"))
+    rows = "".join(f"{item},Title {item},{('red', 'green')[item % 2]}\n" for item in range(100, 129))
+    (folder / "items.csv").write_text("item_id,title,color\n" + rows)
+    whole = run.recommend("u1", k=30, exclude_seen=False).items
+    (folder / "allow.csv").write_text("item_id\n" + "".join(f"{item}\n" for item in (*whole[:20], 999)))
+    pq.write_table(pa.table({"item_id": [float(whole[1]), None]}), folder / "block.parquet")
+    pq.write_table(pa.table({"user_id": ["u1", "nobody", "u2"]}), folder / "three.parquet")
+    call = ("recommend", "run", "--users", "three.parquet", "--to", "chosen", "--k=6", "--unknown=popular")
+    files = ("--items=items.csv", "--allow=allow.csv", "--block=block.parquet", f"--address={ray_address}")
+    done = succeed(folder, *call, *files, "--where", "color=red", "--titles")
+    chosen = ItemFilter(
+        allow=[item for item in whole[:20] if item % 2 == 0 and item != 129], block=[whole[1]]
+    )
+    assert chosen.allow is not None
+    listed = len(set(chosen.allow) - {whole[1]})
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"chosen: top 6 for 3 users, of {listed} items; 1 unknown users among them")
+    lists = pq.read_table(folder / "chosen/recommendations")
+    assert lists.schema.field("titles").type == pa.list_(pa.string())
+    assert lists["items"].to_pylist() == [
+        run.recommend("u1", k=6, candidates=chosen).items,
+        run.popular(6, chosen).items,
+        run.recommend("u2", k=6, candidates=chosen).items,
+    ]
+    assert lists["titles"].to_pylist() == [
+        [f"Title {item}" for item in row.as_py()] for row in lists["items"]
+    ]
+    facts = json.loads((folder / "chosen/manifest.json").read_text())["facts"]
+    assert (facts["items"], facts["titles"], facts["where"]) == (listed, True, {"color": ["red"]})
+
+    # Nothing of an earlier call is lost to a mistake
+    for options, message in (
+        (("--where=color=blue", "--items=items.csv"), "conditions that no item of the run meets"),
+        (("--where=size=1", "--items=items.csv"), "where: found a column size"),
+        (("--titles",), "--titles: found a run without titles"),
+        (("--allow=items.parquet",), "--allow: found "),
+    ):
+        refused = command(folder, *call, *options)
+        assert (refused.returncode, message in refused.stderr) == (2, True)
+    assert (folder / "chosen/manifest.json").exists()
 
 
 @pytest.mark.parametrize(

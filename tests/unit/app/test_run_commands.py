@@ -87,6 +87,17 @@ def test_titles_and_conditions_on_a_column(output, tmp_path):
     ).items
 
 
+def test_lists_of_items_to_allow_and_to_block(output, tmp_path):
+    whole = open_run(str(output)).recommend("u3", k=30).items
+    (tmp_path / "allow.tsv").write_text("note\titem_id\n" + "".join(f"x\t{item}\n" for item in whole[:4]))
+    (tmp_path / "block.csv").write_text(f"item_id\n{whole[1]}\nunknown\n")
+    options = ("--allow", tmp_path / "allow.tsv", "--block", tmp_path / "block.csv", "--json")
+    done = call("recommend", output, "--user", "u3", *options)
+    assert [entry["item"] for entry in json.loads(done.stdout)["items"]] == [whole[0], *whole[2:4]]
+    done = call("similar", output, "--item", whole[0], *options)
+    assert {entry["item"] for entry in json.loads(done.stdout)["items"]} == set(whole[2:4])
+
+
 @pytest.mark.processes
 def test_a_table_on_a_terminal(output):
     main, other = pty.openpty()
@@ -123,9 +134,10 @@ def test_a_table_on_a_terminal(output):
         ),
         (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
         (("recommend", "--users", "f.csv"), "error: options:"),
+        (("recommend", "--user", "u1", "--titles"), "error: options: found --titles without --users"),
         (
-            ("recommend", "--users", "f.csv", "--to", "x", "--where", "a=b"),
-            "error: options: found --users with",
+            ("recommend", "--user", "u1", "--block", "no.csv"),
+            "error: --block: found ",
         ),
         (("similar", "--item", "101", "--where", "color"), "error: --where: found color; a condition reads"),
         (

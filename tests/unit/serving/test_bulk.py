@@ -9,7 +9,7 @@ import pytest
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.serving.bulk import ListOptions, _read_pieces, _Recommender
-from mmssl_dist.serving.user_file import open_user_file
+from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.storage import open_location
 from tests.exported import publish_run
 
@@ -37,7 +37,7 @@ def test_batches_of_the_same_users_are_files_of_their_own(folder):
 
 def test_every_user_of_a_file_has_a_position(folder):
     pq.write_table(pa.table({"user_id": ["u1"] * 5000}), folder / "users.parquet", row_group_size=700)
-    users = open_user_file(open_location(str(folder / "users.parquet"), Storage()))
+    users = open_id_file(open_location(str(folder / "users.parquet"), Storage()), "user_id", "--users")
     numbers = pa.table({"id": list(range(len(users.pieces)))})
     tables = list(_read_pieces(numbers, users))
     positions = pa.concat_tables(tables)["position"].to_numpy()

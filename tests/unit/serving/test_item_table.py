@@ -62,6 +62,27 @@ def test_titles_come_with_every_list(titled, run):
     assert "vector" not in titled.item_table.columns
 
 
+def test_titles_of_a_few_lists_are_read_for_their_items_alone(output, table, titled):
+    few = open_titled_run(str(output), Storage(), str(table), few_lists=True)
+    for ranked, of_table in (
+        (few.recommend("u3", k=ITEMS), titled.recommend("u3", k=ITEMS)),
+        (few.similar(110, k=5), titled.similar(110, k=5)),
+    ):
+        assert (ranked.items, ranked.titles) == (of_table.items, of_table.titles)
+    assert "columns" not in few.item_table.__dict__
+    red = ItemFilter(where={"color": "red"})
+    filtered, expected = (run.recommend("u3", k=5, candidates=red) for run in (few, titled))
+    assert (filtered.items, filtered.titles) == (expected.items, expected.titles)
+
+
+def test_few_lists_without_a_column_of_titles_have_none(output, tmp_path):
+    pq.write_table(pa.table({"item_id": [105], "color": ["red"]}), tmp_path / "colors.parquet")
+    (tmp_path / "colors.csv").write_text("item_id,color\n105,red\n")
+    for name in ("colors.parquet", "colors.csv"):
+        run = open_titled_run(str(output), Storage(), str(tmp_path / name), few_lists=True)
+        assert run.recommend("u3").titles is None
+
+
 @pytest.mark.parametrize(
     ("where", "holds"),
     [
@@ -109,6 +130,26 @@ def test_allow_and_block_take_ids_of_the_run_and_pass_over_others(run):
     assert run.recommend_new([103], k=5, candidates=ItemFilter(allow=[])).items == []
     assert run.recommend("u3", k=5, candidates=both).items == [whole[3]]
     assert whole[0] not in run.similar(110, k=ITEMS, candidates=blocked).items
+
+
+def test_a_filter_looked_up_once_lists_the_same(titled):
+    for chosen in (
+        ItemFilter(where={"color": "red"}, block=[102]),
+        ItemFilter(allow=[103, 104, 999]),
+        ItemFilter(block=[103]),
+    ):
+        fixed = chosen.fixed(titled.items, titled.item_table)
+        assert fixed.selects == chosen.selects
+        for lists in (
+            lambda chosen: titled.recommend("u3", k=ITEMS, candidates=chosen).items,
+            lambda chosen: titled.similar(110, k=9, candidates=chosen).items,
+            lambda chosen: titled.popular(9, chosen).items,
+        ):
+            assert lists(fixed) == lists(chosen)
+    popular = titled.popular(ITEMS).items
+    reds = [item for item in popular if item != 129 and item % 3 == 0]
+    assert titled.popular(ITEMS, ItemFilter(where={"color": "red"})).items == reds
+    assert titled.popular(2, ItemFilter(where={"color": "red"})).items == reds[:2]
 
 
 def test_titles_that_are_no_texts_are_refused(output, tmp_path):
@@ -188,9 +229,12 @@ def test_titles_of_the_job_are_read_and_their_absence_is_warned_of(exported, out
     data = exported.job.data.model_copy(update={"path": str(raw), "titles": "titles.csv"})
     job = exported.job.model_copy(update={"data": data})
     (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
-    ranked = mmssl_dist.open_run(str(copy)).recommend("u3", k=ITEMS, exclude_seen=False)
-    assert dict(zip(ranked.items, ranked.titles, strict=True))[105] == "Red"
+    for few in (False, True):
+        ranked = open_titled_run(str(copy), few_lists=few).recommend("u3", k=ITEMS, exclude_seen=False)
+        assert dict(zip(ranked.items, ranked.titles, strict=True))[105] == "Red"
     (raw / "titles.csv").unlink()
-    with caplog.at_level(logging.WARNING):
-        assert mmssl_dist.open_run(str(copy)).recommend("u3").titles is None
-    assert "titles cannot be read, so items go by their ids" in caplog.text
+    for few in (False, True):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert open_titled_run(str(copy), few_lists=few).recommend("u3").titles is None
+        assert "titles cannot be read, so items go by their ids" in caplog.text

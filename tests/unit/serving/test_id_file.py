@@ -1,4 +1,4 @@
-"""Files of users are read as interactions are, from a disk and from object storage."""
+"""Files of ids are read as interactions are, from a disk and from object storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.user_file import open_user_file
+from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.storage import open_location
 from tests.servers import REGION, client, moto_server, upload
 
@@ -19,7 +19,7 @@ NAMES = ["users[1].parquet", "_users.parquet", ".users.parquet", "u*.parquet", "
 
 
 def users_in(path, storage=None):
-    source = open_user_file(open_location(str(path), storage or Storage()))
+    source = open_id_file(open_location(str(path), storage or Storage()), "user_id", "--users")
     return [user for piece in source.pieces for table in source.read(piece) for user in table["user_id"]]
 
 
@@ -81,7 +81,7 @@ def test_types_of_parquet(tmp_path, users):
     ("text", "message"),
     [
         ('user_id,n\nu1,"open\nu2,x\nu3,"y"\n', "line 2: found a quote that closes in line 4, before 'y"),
-        ("user_id\n", "u.csv: found no row; a file of users names at least one"),
+        ("user_id\n", "u.csv: found no row; a file of ids has at least one"),
         ("user,n\nu1,1\n", "line 1: found columns user, n; a column user_id is needed"),
         ("user_id,user_id\nu1,1\n", "line 1: found 2 columns user_id; column names must be unique"),
         ("", "line 1: found nothing; the first line names the columns"),

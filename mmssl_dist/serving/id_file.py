@@ -1,0 +1,104 @@
+"""A file of users or items, read as interactions are: the same formats, names, quotes and types of
+columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile
+from mmssl_dist.data.readers.base import Piece, row_location
+from mmssl_dist.data.readers.delimited import FIRST_RECORD
+from mmssl_dist.data.readers.parquet import (
+    BATCH_ROWS,
+    PIECE_ROWS,
+    batches,
+    read_footers,
+    require_column,
+    row_group_pieces,
+)
+from mmssl_dist.data.readers.text import named_blocks, raw_names
+from mmssl_dist.data.readers.values import checked_values
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import Location
+
+_TEXT_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if ".csv" in suffix or ".tsv" in suffix)
+
+
+@dataclass(frozen=True)
+class IdFile:
+    """Ids in one column of Parquet, CSV or TSV; ``pieces`` can be read apart from each other."""
+
+    file: RawFile
+    column: str
+    pieces: tuple[Piece, ...]
+
+    def read(self, piece: Piece) -> Iterator[pa.Table]:
+        """Tables of ``column`` alone: texts from CSV and TSV, else the file's own type, in the file's
+        order.
+
+        Raises:
+            InputError: the file cannot be read, or has no row.
+        """
+        # From the start and in one go: within quotes a line break is no end of a row.
+        if _is_text(self.file):
+            rows = 0
+            for columns in named_blocks(self.file, {self.column: self.column}, null_values=("",)):
+                yield pa.table({self.column: columns[self.column]})
+                rows += len(columns[self.column])
+            if not rows:
+                raise _no_row(self.file)
+            return
+        row = piece.row
+        for batch in batches(self.file, piece, [self.column], BATCH_ROWS):
+
+            def where(index: int, first: int = row) -> str:
+                return row_location((self.file,), 0, "row", first + index)
+
+            column = batch.column(self.column)
+            if not isinstance(column, pa.ExtensionArray):  # a UUID is looked up as such
+                column = checked_values(pa.chunked_array([column]), where)
+            yield pa.table({self.column: column})
+            row += batch.num_rows
+
+    def ids(self) -> list[object]:
+        """All ids but empty ones, as Python values; raises as ``read`` does."""
+        tables = (table for piece in self.pieces for table in self.read(piece))
+        return [value for table in tables for value in table[self.column].to_pylist() if value is not None]
+
+
+def open_id_file(location: Location, column: str, option: str) -> IdFile:
+    """The ids in ``column`` of the file at ``location``, whose name is taken as it is: no letter of it is a
+    wildcard.
+
+    Args:
+        option: that names the file, for messages.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, lacks the column, or has no row.
+    """
+    info = location.info()
+    if not info.is_file:
+        raise InputError(
+            option, location.url, f"one file with a column {column}, Parquet, CSV or TSV", "Check the path."
+        )
+    file = RawFile(location, int(info.size), info.mtime_ns)
+    if _is_text(file):
+        raw_names(file, {column: column})
+        return IdFile(file, column, (Piece(0, row=FIRST_RECORD),))
+    footers = read_footers([file])
+    require_column(file, footers[0].schema, column)
+    pieces = row_group_pieces(footers, PIECE_ROWS)
+    if not sum(footers[0].group_rows):
+        raise _no_row(file)
+    return IdFile(file, column, pieces)
+
+
+def _is_text(file: RawFile) -> bool:
+    return file.location.path.endswith(_TEXT_SUFFIXES)
+
+
+def _no_row(file: RawFile) -> InputError:
+    return InputError(file.name, "no row", "a file of ids has at least one", "Check how it was written.")
