@@ -6,12 +6,29 @@ and what to do, and survives pickling, since most are raised in a worker and sho
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
 EXIT_SYSTEM_FAILURE = 1
 EXIT_BAD_INPUT = 2
 _LONGEST_TEXT = 300
+_SHORTEST_SECRET = 8
+_SECRET_VARIABLE = re.compile(r"(^|_)(SECRET|TOKEN|PASSWORD|(API|ACCOUNT|SHARED)_KEY)(_|$)")
+_SECRETS = (
+    (re.compile(r"\?[^\s'\"]*=[^\s'\"]*"), "?..."),  # queries of URLs: signatures stand there
+    (re.compile(r"(?<=://)[^\s/:@'\"]+:[^\s/@'\"]+(?=@)"), "..."),
+    (
+        re.compile(r"\b(sig|signature|x-amz-[a-z-]+|accountkey|sharedaccess\w*)=[^\s&,;'\"]+", re.IGNORECASE),
+        r"\1=...",
+    ),
+    (
+        re.compile(r"(authorization['\"]?\s*[:=]\s*b?['\"]?)[^\s'\"]+(\s+[^\s'\",]+)?", re.IGNORECASE),
+        r"\1...",
+    ),
+    (re.compile(r"\bBearer\s+[\w.~+/=-]+"), "Bearer ..."),
+)
 T = TypeVar("T")
 
 
@@ -134,6 +151,18 @@ def message_text(value: object) -> str:
     send control codes to a terminal."""
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
+
+
+def without_secrets(text: str) -> str:
+    """``text`` of an error of somebody else's code with what may be a credential replaced by "...": queries
+    and passwords of URLs, signatures, headers with keys, values of this process's variables with secrets."""
+    for name, value in os.environ.items():
+        usable = len(value) >= _SHORTEST_SECRET and not os.path.exists(value)  # some name a file with it
+        if usable and _SECRET_VARIABLE.search(name):
+            text = text.replace(value, "...")
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def find_known(error: BaseException) -> MmsslError | None:

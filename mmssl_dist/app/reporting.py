@@ -13,7 +13,7 @@ from typing import ParamSpec
 import typer
 
 from mmssl_dist.cluster.exit_watch import DETACHED, EXIT_TERMINATED, RESUME, Terminated, terminable
-from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, MmsslError
+from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, MmsslError, without_secrets
 
 EXIT_INTERRUPTED = 130
 P = ParamSpec("P")
@@ -71,7 +71,9 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
         raise
     # Last resort: users get one line, and a traceback only where they ask for it.
     except Exception as error:
-        text = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
+        text = without_secrets(
+            f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
+        )
         _show_failure(error, f"{text} (run with --debug for the traceback)", debug)
         raise typer.Exit(EXIT_SYSTEM_FAILURE) from error
     finally:
@@ -81,5 +83,6 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
 
 def _show_failure(error: Exception, message: str, debug: bool) -> None:
     if debug:
-        typer.echo("".join(traceback.format_exception(error)), err=True)
+        # What its causes say is another library's text, and may be a signed URL
+        typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True)
     typer.echo(f"error: {message}", err=True)

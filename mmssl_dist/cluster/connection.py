@@ -18,7 +18,7 @@ from mmssl_dist.cluster.exit_watch import ExitWatch, Terminated, kept_sigterm
 from mmssl_dist.cluster.local_ray import local_ray
 from mmssl_dist.cluster.log_relay import LogRelay, follow, relayed_logs
 from mmssl_dist.config.resource_sections import Scaling, Storage
-from mmssl_dist.errors import InputError, WorkerError, find_known
+from mmssl_dist.errors import InputError, WorkerError, find_known, without_secrets
 
 _PROBE_SECONDS = 5.0
 _KEEP_BLOCKS = str(1 << 30)
@@ -250,8 +250,8 @@ def require_resources(scaling: Scaling) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """One line about an exception that is not ours."""
-    return f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    """One line about an exception that is not ours, without secrets."""
+    return without_secrets(f"{type(error).__name__}: {_first_line(error)}".rstrip(": "))
 
 
 def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:

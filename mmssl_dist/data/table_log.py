@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmssl_dist.errors import InputError
+from mmssl_dist.errors import InputError, without_secrets
 from mmssl_dist.storage import Location
 
 
@@ -61,7 +61,7 @@ def readable(
 
 def unreadable_log(folder: Location, table: str, error: Exception) -> InputError:
     """What to raise for a log that ``error`` was met in."""
-    text = str(error).split("\n")[0] or type(error).__name__
+    text = without_secrets(str(error).split("\n")[0]) or type(error).__name__
     return InputError(
         folder.url, text, f"the log of a table of {table} must be readable", "Write the table again."
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from mmssl_dist.errors import without_secrets
 from mmssl_dist.storage.s3_errors import REFUSAL, SILENCE, StorageProblem, searched_text
 
 _GCS_PERMISSIONS = {
@@ -50,14 +51,13 @@ _SILENT = re.compile(
     r"Cannot connect to host|CURL error|Name or service not known|name resolution|UNAVAILABLE",
     re.IGNORECASE,
 )
-_QUERY = re.compile(r"\?[^\s'\"]*=[^\s'\"]*")
 _NO_HADOOP = re.compile(r"libjvm|libhdfs")
 _FUNCTION = re.compile(r"gcloud-cpp\.retry\.function=(\w+)")
 
 
 def shown_text(error: BaseException) -> str:
-    """The first line of an error that nothing explains, without queries of URLs: signatures stand there."""
-    return _QUERY.sub("?...", str(error).split("\n")[0])
+    """The first line of an error that nothing explains, without secrets."""
+    return without_secrets(str(error).split("\n")[0])
 
 
 def of_client(error: BaseException) -> bool:

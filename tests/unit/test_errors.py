@@ -18,6 +18,7 @@ from mmssl_dist.errors import (
     StorageFault,
     UnknownIdError,
     find_known,
+    without_secrets,
 )
 
 EXAMPLES = [
@@ -125,3 +126,26 @@ def test_what_a_file_holds_cannot_break_a_message():
     assert text.endswith("xxx...; rule. Remedy.")
     assert text.isprintable()
     assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET 'https://h/c/x?sv=1&sig=a%3D' failed", "GET 'https://h/c/x?...' failed"),
+        ("SharedAccessSignature=sv=1&sig=ab/c; x", "SharedAccessSignature=...&sig=...; x"),
+        ("AccountKey=abc+/=;EndpointSuffix=core", "AccountKey=...;EndpointSuffix=core"),
+        ("https://me:word@proxy:8080/ is closed", "https://...@proxy:8080/ is closed"),
+        ("{'Authorization': 'Bearer abc.def', 'Host': 'h'}", "{'Authorization': '...', 'Host': 'h'}"),
+        ("sent Bearer abc.def-g", "sent Bearer ..."),
+        ("AWS4 Credential=x, Signature=00ff", "AWS4 Credential=x, Signature=..."),
+        ("X-Amz-Security-Token=abc&x=1", "X-Amz-Security-Token=...&x=1"),
+        ("with s3cret-of-the-store inside", "with ... inside"),
+        ("https://h:9000/c/x is not there", "https://h:9000/c/x is not there"),
+        ("data.parquet, row 17: found 'what?'", "data.parquet, row 17: found 'what?'"),
+    ],
+)
+def test_secrets_are_not_shown(monkeypatch, text, shown):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-the-store")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", __file__)
+    assert without_secrets(text) == shown
+    assert without_secrets(f"File {__file__}") == f"File {__file__}"

@@ -14,7 +14,7 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.data.readers.line_numbers import line_of
 from mmssl_dist.data.readers.times import TimeSummary
-from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.errors import InputError, StorageError, without_secrets
 
 MAX_DIMENSION = 1 << 20
 """Values of the longest feature vector: memory is set aside by the first one's length, or by what a header
@@ -115,7 +115,7 @@ def with_file(source: InteractionSource, pieces: Sequence[Piece]) -> Iterator[pa
 
 def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> InputError:
     """The error for a file that could not be read: its content's fault by ``rule``, or the storage's."""
-    message = str(error).split("\n")[0]
+    message = without_secrets(str(error).split("\n")[0])
     if isinstance(error, OSError) and not file.location.is_local:
         return StorageError(
             file.name,

@@ -199,6 +199,21 @@ def test_failures_become_one_message_and_a_status(monkeypatch, job_file, error, 
         assert "in fail" in debug.stderr
 
 
+def test_no_traceback_shows_a_signature(monkeypatch, job_file):
+    def fail(*arguments: object) -> None:
+        failure = OSError("GET https://a.blob.core.windows.net/c/x?sv=1&sig=c2VjcmV0%3D failed")
+        failure.add_note("In worker 0:\nOSError: AccountKey=c2VjcmV0")
+        try:
+            raise failure
+        except OSError as error:
+            raise WorkerError("worker 0 failed") from error
+
+    monkeypatch.setattr(stages, "run_all", fail)
+    debug = call("run", job_file, "--debug")
+    assert "OSError: GET https://a.blob.core.windows.net/c/x?... failed\nIn worker 0:" in debug.stderr
+    assert "c2Vj" not in debug.output
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("words", [(str(ROOT / "cli.py"),), ("-m", "mmssl_dist")])
 def test_a_real_process_ends_with_the_status_and_without_traceback(tmp_path, words):
