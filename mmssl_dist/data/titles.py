@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Data
-from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
-from mmssl_dist.data.ids import id_texts, is_text, storage_type
-from mmssl_dist.data.readers.base import Piece
-from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
-from mmssl_dist.data.readers.text import named_blocks, raw_names
-from mmssl_dist.data.readers.values import checked_values
-from mmssl_dist.errors import InputError
-
-TITLE = "title"
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.ids import id_texts
+from mmssl_dist.data.item_blocks import TITLE as TITLE
+from mmssl_dist.data.item_blocks import check_item_columns, item_blocks
 
 
 def check_titles(data: Data, files: Iterable[RawFile]) -> None:
@@ -27,10 +21,7 @@ def check_titles(data: Data, files: Iterable[RawFile]) -> None:
         InputError: a file cannot be read, or has no column with ids or none with titles.
     """
     for file in files:
-        if _is_parquet(file):
-            _footer(data.columns.item, file)
-        else:
-            raw_names(file, _names(data.columns.item))
+        check_item_columns(file, data.columns.item, [TITLE])
 
 
 def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -> dict[str, str]:
@@ -58,53 +49,9 @@ def titles_of(
     among = pa.array(sorted(wanted), pa.string())
     titles: dict[str, str | None] = {}
     for file in files:
-        columns = _parquet_columns if _is_parquet(file) else _text_columns
-        for raw, texts in columns(id_column, file):
-            ids = id_texts(pa.chunked_array([raw]), like)
+        for block in item_blocks(file, id_column, [TITLE]):
+            ids, texts = id_texts(block[id_column], like), block[TITLE].cast(pa.string())
             chosen = pc.is_in(ids, value_set=among)
             # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)
     return {item: title for item, title in titles.items() if title is not None}
-
-
-def _names(id_column: str) -> dict[str, str]:
-    return {name: name for name in (id_column, TITLE)}
-
-
-def _is_parquet(file: RawFile) -> bool:
-    return file.location.path.endswith(PARQUET_SUFFIXES)
-
-
-def _text_columns(id_column: str, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """Ids and titles, block by block; ids in text stay text, or 007 would be 7."""
-    for columns in named_blocks(file, _names(id_column), null_values=("",)):
-        yield columns[id_column], columns[TITLE]
-
-
-def _parquet_columns(id_column: str, file: RawFile) -> Iterator[tuple[pa.Array, pa.Array]]:
-    piece = Piece(0, 0, len(_footer(id_column, file).group_rows))
-    first = 0
-    for batch in batches(file, piece, list(_names(id_column)), BATCH_ROWS):
-        ids, titles = batch.columns
-        where = partial(_where, file, first)
-        yield ids, checked_values(pa.chunked_array([titles]).cast(pa.string()), where)
-        first += len(batch)
-
-
-def _where(file: RawFile, first: int, index: int) -> str:
-    return f"{file.name}, column {TITLE}, row {first + index}"
-
-
-def _footer(id_column: str, file: RawFile) -> Footer:
-    (footer,) = read_footers([file])
-    require_column(file, footer.schema, id_column)
-    require_titles(file, require_column(file, footer.schema, TITLE))
-    return footer
-
-
-def require_titles(file: RawFile, raw: pa.DataType) -> None:
-    """Raise an InputError unless a column of type ``raw`` can hold titles."""
-    if not (is_text(storage_type(raw)) or pa.types.is_null(storage_type(raw))):
-        raise InputError(
-            f"{file.name}, column {TITLE}", f"type {raw}", "titles are texts", "Write the column as text."
-        )

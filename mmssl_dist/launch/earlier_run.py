@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmssl_dist.config import Job
-from mmssl_dist.config.load import read_job
-from mmssl_dist.errors import ArtifactError, InputError
+from mmssl_dist.errors import ArtifactError, ConfigError, InputError
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.partition_files import load_ids, read_book
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.storage import Location, Manifest, RunFolder
+from mmssl_dist.storage.run_job import read_run_job
 
 _logger = logging.getLogger(__name__)
 
@@ -88,17 +88,13 @@ def check_start(job: Job) -> None:
     if job.training.start_from is None:
         return
     earlier = find_earlier_run(job)
-    file = earlier.folder.job_file
-    if not file.exists():
-        raise InputError(SETTING, f"{file.url} is missing", "a run keeps its job", _REMEDY)
     # The job as it was run: the artifacts alone do not say with which settings their shapes came about.
     try:
-        text = file.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            SETTING, f"{file.url} ({error})", "a run keeps its job as UTF-8 text", _REMEDY
-        ) from error
-    earlier_job = read_job(text, file.url)
+        earlier_job = read_run_job(earlier.folder.root)
+    except ConfigError:
+        raise
+    except InputError as error:
+        raise InputError(SETTING, f"{error.where}: {error.value}", error.rule, _REMEDY) from error
     differing = list(_differences(job, earlier_job))
     if differing:
         raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)

@@ -13,10 +13,9 @@ import yaml
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import check_search, with_settings
-from mmssl_dist.embedding.inputs import has_content
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.pipeline.engine import Pipeline, log_end
-from mmssl_dist.pipeline.stages import EMBED, PARTITION, PREPARE, check_memory
+from mmssl_dist.pipeline.stages import PARTITION, check_memory, stages_of
 from mmssl_dist.report.live import begins
 from mmssl_dist.report.progress import skipped_line, training_lines
 from mmssl_dist.report.trial_table import search_summary, write_trials
@@ -66,10 +65,7 @@ def search(
         pipeline = Pipeline(job, cluster)
         _ = pipeline.raw_files  # wrong inputs are reported before anything is written
         pipeline.begin()
-        if has_content(job):
-            pipeline.bring_up_to_date(EMBED)
-        pipeline.bring_up_to_date(PREPARE)
-        partitions = pipeline.bring_up_to_date(PARTITION)
+        *_, partitions = [pipeline.bring_up_to_date(stage) for stage in stages_of(job, PARTITION)]
         return _search(pipeline, partitions, force)
 
 

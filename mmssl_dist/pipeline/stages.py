@@ -47,9 +47,11 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
     return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
 
 
-def stages_of(job: Job) -> tuple[Stage[Any], ...]:
-    """The stages of ``job`` in order: with embed where a modality is embedded from raw content."""
-    return (EMBED, *STAGES) if has_content(job) else STAGES
+def stages_of(job: Job, last: Stage[Any] | None = None) -> tuple[Stage[Any], ...]:
+    """The stages of ``job`` in order, up to ``last``: with embed where a modality is embedded from raw
+    content."""
+    stages = (EMBED, *STAGES) if has_content(job) else STAGES
+    return stages if last is None else stages[: stages.index(last) + 1]
 
 
 def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False) -> Manifest:

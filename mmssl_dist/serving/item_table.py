@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -14,14 +14,10 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID
-from mmssl_dist.data.files import PARQUET_SUFFIXES, TABLE_SUFFIXES, RawFile, find_titles
+from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile, find_titles
 from mmssl_dist.data.ids import id_texts, is_text, is_uuid, storage_type
-from mmssl_dist.data.readers.base import Piece, row_location
-from mmssl_dist.data.readers.delimited import header
-from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers, require_column
-from mmssl_dist.data.readers.text import named_blocks, raw_names
-from mmssl_dist.data.readers.values import checked_values
-from mmssl_dist.data.titles import TITLE, require_titles, titles_of
+from mmssl_dist.data.item_blocks import TITLE, column_names, is_list, item_blocks
+from mmssl_dist.data.titles import titles_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.storage import Location, open_location
@@ -61,7 +57,7 @@ class ItemTable:
             )
         values = self.columns[column]
         several = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
-        if not _is_list(values.type):
+        if not is_list(values.type):
             return _is_in(values, several, column)
         # A list matches where one of its values does.
         matching = _is_in(values.flatten(), several, column)
@@ -105,7 +101,7 @@ def read_some_titles(files: Sequence[RawFile], items: pa.Array, id_column: str) 
     Raises:
         InputError: as ``read_item_table`` does.
     """
-    if not files or not all(TITLE in _column_names(file) for file in files):
+    if not files or not all(TITLE in column_names(file) for file in files):
         return None
     like = _example(items)
     texts = id_texts(pa.chunked_array([items]), like).to_pylist()
@@ -129,14 +125,8 @@ def read_item_table(
     Raises:
         InputError: a file cannot be read, or lacks a column.
     """
-    wanted = None if only is None else list(only)
-    tables = [
-        table
-        for file in files
-        for table in (_parquet if file.location.path.endswith(PARQUET_SUFFIXES) else _text)(
-            file, id_column, wanted
-        )
-    ]
+    columns = None if only is None else list(only)
+    tables = [table for file in files for table in item_blocks(file, id_column, columns)]
     if not tables:
         return ItemTable({})
     table = pa.concat_tables(tables, promote_options="permissive")
@@ -208,57 +198,6 @@ def _example(ids: pa.Array) -> object:
     if is_uuid(storage_type(ids.type)):
         return _UUID_TEXT
     return ids[0].as_py() if len(ids) else None
-
-
-def _column_names(file: RawFile) -> list[str]:
-    if file.location.path.endswith(PARQUET_SUFFIXES):
-        return [str(name) for name in read_footers([file])[0].schema.names]
-    return list(header(file))
-
-
-def _text(file: RawFile, id_column: str, only: list[str] | None) -> list[pa.Table]:
-    names = [id_column, *(only if only is not None else header(file))]
-    unique = {name: name for name in names}
-    raw_names(file, unique)
-    return [pa.table(columns) for columns in named_blocks(file, unique, null_values=("",))]
-
-
-def _parquet(file: RawFile, id_column: str, only: list[str] | None) -> list[pa.Table]:
-    (footer,) = read_footers([file])
-    others = only if only is not None else [name for name in footer.schema.names if name != id_column]
-    for name in (id_column, *others):
-        type_ = require_column(file, footer.schema, name)
-        if name == TITLE:
-            require_titles(file, type_)
-    kept = [name for name in others if _is_usable(footer.schema.field(name).type)]
-    tables, row = [], 0
-    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), [id_column, *kept], BATCH_ROWS):
-        where = partial(_where, file, row)
-        columns = {
-            name: batch.column(name)
-            if name == id_column or _is_list(batch.column(name).type)
-            else checked_values(pa.chunked_array([batch.column(name)]), where)
-            for name in (id_column, *kept)
-        }
-        tables.append(pa.table(columns))
-        row += len(batch)
-    return tables
-
-
-def _where(file: RawFile, first: int, index: int) -> str:
-    return row_location((file,), 0, "row", first + index)
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
-
-
-def _is_usable(type_: pa.DataType) -> bool:
-    if _is_list(type_):
-        return bool(is_text(type_.value_type) or pa.types.is_integer(type_.value_type))
-    raw = storage_type(type_)
-    numbers = pa.types.is_integer(raw) or pa.types.is_floating(raw) or pa.types.is_boolean(raw)
-    return bool(numbers or is_text(raw))
 
 
 def _is_in(values: pa.Array, wanted: list[object], column: str) -> np.ndarray:

@@ -26,14 +26,16 @@ def start_from(output: Path) -> None:
 
 def test_a_run_without_its_job(trained: Path) -> None:
     with pytest.raises(
-        InputError, match=r"training.start_from: found .*job.yaml is missing; a run keeps its job"
+        InputError, match=r"training.start_from: found .*job.yaml: no such file; a run's output"
     ):
         start_from(trained)
 
 
 def test_a_job_that_is_not_text(trained: Path) -> None:
     (trained / "job.yaml").write_bytes(b"output: \xff")
-    with pytest.raises(InputError, match=r"job.yaml \('utf-8' codec .*; a run keeps its job as UTF-8 text"):
+    with pytest.raises(
+        InputError, match=r"training.start_from: found .*job.yaml: 'utf-8' codec .*; a job is UTF-8"
+    ):
         start_from(trained)
 
 

@@ -1,0 +1,104 @@
+"""Tables of items, such as those with titles: their ids as the files have them, and other columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pyarrow as pa
+
+from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
+from mmssl_dist.data.ids import is_text, storage_type
+from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.delimited import header
+from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
+from mmssl_dist.data.readers.text import named_blocks, raw_names
+from mmssl_dist.data.readers.values import checked_values
+from mmssl_dist.errors import InputError
+
+TITLE = "title"
+_NULLS = ("",)
+
+
+def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> None:
+    """Look at the columns of a file.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column, or has titles that are no texts.
+    """
+    if _is_parquet(file):
+        _footer(file, id_column, names)
+    else:
+        raw_names(file, {name: name for name in (id_column, *names)})
+
+
+def item_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    """The ids and the columns ``names`` of a file, block by block; None: all columns that are texts, numbers,
+    booleans, or lists of texts or whole numbers. In CSV and TSV every value is a text, also ids, or 007 would
+    be 7.
+
+    Raises:
+        InputError: as ``check_item_columns``, or a text is not UTF-8.
+    """
+    return (_parquet_blocks if _is_parquet(file) else _text_blocks)(file, id_column, names)
+
+
+def column_names(file: RawFile) -> list[str]:
+    """The columns of a file; raises an InputError where it cannot be read."""
+    return list(read_footers([file])[0].schema.names) if _is_parquet(file) else list(header(file))
+
+
+def is_list(raw: pa.DataType) -> bool:
+    """Whether ``raw`` is a type of lists."""
+    return bool(pa.types.is_list(raw) or pa.types.is_large_list(raw))
+
+
+def _is_parquet(file: RawFile) -> bool:
+    return file.location.path.endswith(PARQUET_SUFFIXES)
+
+
+def _text_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    unique = {name: name for name in (id_column, *(column_names(file) if names is None else names))}
+    raw_names(file, unique)
+    return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS))
+
+
+def _parquet_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    footer = _footer(file, id_column, names)
+    if names is None:
+        names = [name for name in footer.schema.names if _is_usable(footer.schema.field(name).type)]
+    columns, row = list(dict.fromkeys((id_column, *names))), 0
+    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), columns, BATCH_ROWS):
+        where = partial(_where, file, row)
+        yield pa.table(
+            {
+                name: values
+                if name == id_column or is_list(values.type)
+                else checked_values(pa.chunked_array([values]), partial(where, name))
+                for name, values in zip(columns, batch.columns, strict=True)
+            }
+        )
+        row += len(batch)
+
+
+def _where(file: RawFile, first: int, column: str, index: int) -> str:
+    return f"{file.name}, column {column}, row {first + index}"
+
+
+def _footer(file: RawFile, id_column: str, names: Sequence[str] | None) -> Footer:
+    (footer,) = read_footers([file])
+    for name in (id_column, *(footer.schema.names if names is None else names)):
+        raw = storage_type(require_column(file, footer.schema, name))
+        if name == TITLE and not (is_text(raw) or pa.types.is_null(raw)):
+            raise InputError(
+                f"{file.name}, column {TITLE}", f"type {raw}", "titles are texts", "Write the column as text."
+            )
+    return footer
+
+
+def _is_usable(raw: pa.DataType) -> bool:
+    if is_list(raw):
+        return bool(is_text(raw.value_type) or pa.types.is_integer(raw.value_type))
+    raw = storage_type(raw)
+    numbers = pa.types.is_integer(raw) or pa.types.is_floating(raw) or pa.types.is_boolean(raw)
+    return bool(numbers or is_text(raw))
