@@ -16,7 +16,7 @@ from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.graph.partition_files import load_features, load_ids
-from mmssl_dist.launch.export_task import publish_export
+from mmssl_dist.launch.export_task import in_this_process, publish_export
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
@@ -49,12 +49,15 @@ def export_run(job: Job) -> Exported:
         m: [load_features(source, partitions, part, m, worker.cache) for part in graph.parts]
         for m in model.modalities
     }
-    files = export_partitions(job, graph, exact.final, ids, exchange, output / "export")
-    files |= write_fold_in(output / "export", graph, fold_in_rows(model, exact, graph, features))
+    written = export_partitions(job, graph, exact.final, ids, exchange, output / "export")
+    files = written.files | write_fold_in(
+        output / "export", graph, fold_in_rows(model, exact, graph, features)
+    )
     files |= write_new_items(output / "export", model, standardizations(job, worker, model))
     training = Manifest("training", "made by a test", {}, {})
     publish(output / "training", training)
-    publish_export(job, training, files)
+    listed = {"users": written.users, "unknown_users": max(0, written.named - written.users)}
+    publish_export(job, training, files, listed, in_this_process)
     return Exported(job, graph, id_rows, exact)
 
 

@@ -67,10 +67,20 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
             "and model.layers is 0. "
             "Raise model.layers, or set the weight to 0",
         )
+    yield from _export(job)
     if int(job.evaluation.metric.split("@")[1]) not in job.evaluation.ks:
         yield Disagreement(
             ("evaluation.metric", "evaluation.ks"),
             f"found {job.evaluation.metric}; its K must be among evaluation.ks {list(job.evaluation.ks)}",
+        )
+
+
+def _export(job: JobSections) -> Iterator[Disagreement]:
+    if job.export.users is not None and job.export.recommendations == "none":
+        yield Disagreement(
+            ("export.users", "export.recommendations"),
+            f"found {job.export.users}; export.recommendations is none, so nobody gets a list. "
+            "Set it to exact or index, or remove export.users",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mmssl_dist.config.section import Count, Counts, Fraction, Natural, Rate, Section, Weight
+from mmssl_dist.config.section import Count, Counts, Fraction, Natural, Rate, Section, Text, Weight
 
 
 class RowOptimizer(Section):
@@ -129,8 +129,11 @@ class Export(Section):
 
     k: Count = 50
     """Length of each user's recommendation list."""
-    recommendations: Literal["exact", "none"] = "exact"
-    """exact: a list for every user, ranked over all items. none: no lists; ``recommend`` makes those of the
-    users asked for, by the index."""
+    recommendations: Literal["exact", "index", "none"] = "exact"
+    """exact: a list for every user, ranked over all items. index: through the index of the items, which finds
+    about the share index.recall of the exact lists. none: no lists; ``recommend`` makes those of the users
+    asked for."""
+    users: Text | None = None
+    """File or URL with a column user_id, Parquet, CSV or TSV: only these users get a list; by default all."""
     index: Index = Index()
     """The index of the items."""

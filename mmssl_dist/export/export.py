@@ -4,13 +4,17 @@ partition."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import rank
 from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.export.id_exchange import LocalIds, RankedIds, ranked_ids
 from mmssl_dist.export.writers import (
     write_item_embeddings,
@@ -22,6 +26,20 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
 
 
+@dataclass(frozen=True)
+class WrittenPartitions:
+    """What a worker wrote.
+
+    Attributes:
+        files: records by name below the export's folder.
+        users: that have a list. named: by ``export.users``; 0 without.
+    """
+
+    files: dict[str, FileRecord]
+    users: int = 0
+    named: int = 0
+
+
 def export_partitions(
     job: Job,
     graph: LocalGraph,
@@ -29,19 +47,16 @@ def export_partitions(
     ids: Sequence[tuple[pa.Array, pa.Array]],
     exchange: Exchange,
     location: Location,
-) -> dict[str, FileRecord]:
+) -> WrittenPartitions:
     """Write the files of this worker's partitions (collective).
 
-    Recommendations leave out the training items of each user and nothing else; there are none where
-    ``export.recommendations`` says so.
+    Recommendations leave out the training items of each user and nothing else. They are written here where
+    ``export.recommendations`` is exact: through the index they can only be made when there is one.
 
     Args:
         rows: [n, D] final rows of the local nodes.
         ids: per partition held, external ids of its users and of its items, in local order.
         location: the export artifact's folder.
-
-    Returns:
-        records of the files written, by name below ``location``.
     """
     # Once for all files; on a CPU it is the same memory.
     host_rows = rows.cpu().numpy()
@@ -57,9 +72,10 @@ def export_partitions(
                 write_safetensors(location, part, part_user_rows, part_item_rows),
             ]
         )
-    if job.export.recommendations == "exact":
-        files |= _write_exact_lists(job, graph, rows, ids=ids, exchange=exchange, location=location)
-    return files
+    if job.export.recommendations != "exact":
+        return WrittenPartitions(files)
+    lists = _write_exact_lists(job, graph, rows, ids=ids, exchange=exchange, location=location)
+    return replace(lists, files=files | lists.files)
 
 
 def _write_exact_lists(
@@ -70,9 +86,13 @@ def _write_exact_lists(
     ids: Sequence[tuple[pa.Array, pa.Array]],
     exchange: Exchange,
     location: Location,
-) -> dict[str, FileRecord]:
-    """Rank all items for every user of this worker, and write the lists (collective)."""
-    users, items = graph.users, graph.items
+) -> WrittenPartitions:
+    """Rank all items for the users of this worker that get a list, and write the lists (collective)."""
+    chosen = chosen_users(job)
+    positions = [chosen.positions(part_users) for part_users, _ in ids]
+    items = graph.items
+    parts = zip(graph.parts, positions, strict=True)
+    users = torch.from_numpy(np.concatenate([graph.user_rows(part).start + mine for part, mine in parts]))
     item_rows = rows.index_select(0, items.to(rows.device))
     user_rows = rows.index_select(0, users.to(rows.device))
     ranking = rank(
@@ -90,15 +110,16 @@ def _write_exact_lists(
     scores = ranking.scores.cpu().numpy()
     files: dict[str, FileRecord] = {}
     first_user = 0
-    for part, (part_users, _) in zip(graph.parts, ids, strict=True):
-        mine = slice(first_user, first_user + len(part_users))
-        # Users of the ranking follow the partitions held, in the order in which ``graph.users`` has them.
+    for part, (part_users, _), of_part in zip(graph.parts, ids, positions, strict=True):
+        mine = slice(first_user, first_user + len(of_part))
+        # Users of the ranking follow the partitions held.
         first_user = mine.stop
+        listed = part_users.take(pa.array(of_part))
         lists = RankedIds(ranked.ids, ranked.index[mine])
         files |= dict(
-            [write_recommendations(location, part, users=part_users, ranked=lists, scores=scores[mine])]
+            [write_recommendations(location, part, users=listed, ranked=lists, scores=scores[mine])]
         )
-    return files
+    return WrittenPartitions(files, len(users), chosen.named)
 
 
 def _slice(rows: range) -> slice:

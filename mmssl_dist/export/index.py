@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
-import safetensors
 
 from mmssl_dist.config.training_sections import Index
-from mmssl_dist.data.columns import VECTOR
+from mmssl_dist.serving.item_search import ExactSearch, Searchable, best_items
+from mmssl_dist.serving.part_rows import mapped_tensor
 from mmssl_dist.storage import FileRecord, Location
-from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_EMBEDDINGS, embeddings_file, parquet_file
+from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_ROWS, embeddings_file
 
 RECALL_AT = 20
+_BLOCK = 1 << 17  # items read and added at once
 _TRAINED_WITH = 64  # items per cell that the cells are learned from
 
 
+@dataclass(frozen=True)
+class ListSample:
+    """What lists are compared with exact ones by: the items that sampled users know.
+
+    Attributes:
+        known: of some users of a partition, given by their rows in it: indptr, and places of items.
+        k: length of the lists.
+    """
+
+    known: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    k: int
+
+
 def build_index(
-    export: Location, files: Mapping[str, FileRecord], settings: Index
-) -> tuple[FileRecord, dict[str, object]]:
+    export: Location, files: Mapping[str, FileRecord], settings: Index, lists: ListSample | None = None
+) -> tuple[FileRecord, dict[str, object], dict[str, object]]:
     """Write the index of the items written below ``export``; needs the index in memory, and the items' rows
     and the index once more on the local disk.
 
     Args:
         export: the export artifact's folder.
         files: records of what the workers wrote there.
+        lists: where lists are to be made through the index.
 
     Returns:
-        the index's record, and facts: its kind and size, how far it searches ("probes" or "search_width"),
-        and under "recall" what it finds of the exact top 20.
+        the index's record; facts: its kind and size, how far it searches ("probes" or "search_width"),
+        and under "recall" what it finds of the exact top 20; and of the ``lists`` how far they have to
+        search, and under "overlap" what they have of the exact ones.
 
     Raises:
         ArtifactError: a file is not what its record says.
@@ -46,15 +61,22 @@ def build_index(
         folder = Path(name)
         rows = _item_rows(export, files, parts, folder)
         index = make_index(rows, settings)
-        comparison = Comparison(rows, _some_users(export, parts, settings.recall_users))
+        chosen = _some_users(export, files, parts=parts, users=settings.recall_users, folder=folder)
+        queries = np.concatenate([user_rows for _, _, user_rows in chosen])
+        comparison = Comparison(rows, queries)
         searched = tune(index, comparison, settings)
+        of_lists: dict[str, object] = {}
+        if lists is not None:
+            known = _joined([lists.known(part, users) for part, users, _ in chosen])
+            of_lists = tune_lists(index, ListComparison(rows, queries, known, lists.k), settings)
+            set_effort(index, searched)  # lookups are compared with their own figure
         facts = {"kind": kind_of(len(rows), settings), "items": len(rows), **searched}
         # To the local disk first: FAISS writes to files only, and an object store takes the bytes from there.
         faiss.write_index(index, str(folder / "index"))
         # The index may be the largest thing in memory; what follows reads it from the file.
         del index
         record = (export / INDEX).write_bytes(np.memmap(folder / "index", np.uint8, "r").data)
-    return record, {**facts, "bytes": record.bytes}
+    return record, {**facts, "bytes": record.bytes}, of_lists
 
 
 def kind_of(items: int, settings: Index) -> str:
@@ -73,8 +95,10 @@ def make_index(rows: np.ndarray, settings: Index) -> Any:
         index = faiss.IndexFlatIP(rows.shape[1])
     else:
         index = (_graph if index_type == "hnsw" else _cells)(faiss, rows, settings)
-    # In the order of the item embeddings, files in order: the position is the only link to an id.
-    index.add(rows)
+    # In the order of the item embeddings, files in order: the position is the only link to an id. Block by
+    # block, since a call's temporaries grow with its rows.
+    for start in range(0, len(rows), _BLOCK):
+        index.add(np.ascontiguousarray(rows[start : start + _BLOCK]))
     return index
 
 
@@ -94,6 +118,14 @@ def _cells(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
     index.cp.min_points_per_centroid = 1  # fewer are fine, and FAISS would warn of them on the terminal
     index.train(rows)
     return index
+
+
+def set_effort(index: Any, searched: Mapping[str, Any]) -> None:
+    """Let ``index`` search as far as facts of ``tune`` or ``tune_lists`` say."""
+    if "probes" in searched:
+        index.nprobe = searched["probes"]
+    if "search_width" in searched:
+        index.hnsw.efSearch = searched["search_width"]
 
 
 class Comparison:
@@ -127,8 +159,51 @@ class Comparison:
         return float((scores >= self.least).mean())
 
 
+class ListComparison:
+    """The exact lists of some users without what they know, to count what lists of an index have of them.
+
+    Args:
+        rows: [m, D] float32, the items.
+        queries: [q, D] float32, the users.
+        known: indptr [q + 1], and places of the items left out, ascending within a user.
+        k: length of the lists.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, queries: np.ndarray, known: tuple[np.ndarray, np.ndarray], k: int
+    ) -> None:
+        self.queries, self.known, self.k = queries, known, min(k, len(rows))
+        self.items = len(rows)
+        places, scores = self._lists(ExactSearch(rows))
+        self.listed = (places >= 0).sum()
+        # Of equals any may be in the list; an empty place is reached by nothing.
+        least = np.where(places >= 0, scores, np.inf).min(1, initial=np.inf, keepdims=True)
+        self.least = least - 1e-5 * np.abs(np.where(np.isfinite(least), least, 0.0))
+
+    def recall(self, index: Searchable) -> float:
+        """The share of the exact lists' items, or others that score as high, in lists through ``index``."""
+        if not self.listed:
+            return 1.0
+        _, scores = self._lists(index)
+        return float(min(1.0, (scores >= self.least).sum() / self.listed))
+
+    def _lists(self, index: Searchable) -> tuple[np.ndarray, np.ndarray]:
+        return best_items(index, self.items, self.queries, self.known, self.k)
+
+
+def tune_lists(index: Any, comparison: ListComparison, settings: Index) -> dict[str, object]:
+    """As ``tune``, for lists without known items, which reach deeper than a lookup's best 20."""
+    return _tuned(index, comparison, settings, "overlap")
+
+
 def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
     """Set how far ``index`` searches, as the settings say or as far as their recall needs; returns both."""
+    return _tuned(index, comparison, settings, "recall")
+
+
+def _tuned(
+    index: Any, comparison: Comparison | ListComparison, settings: Index, name: str
+) -> dict[str, object]:
     effort = _search_effort(index, settings)
     chosen: dict[str, object] = {}
     if effort is not None:
@@ -140,8 +215,8 @@ def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, objec
         value = min(wanted, effort.most)
         effort.set(index, value)
         chosen[effort.name] = value
-    recall = {"value": comparison.recall(index), "at": comparison.k, "users": len(comparison.queries)}
-    return {**chosen, "recall": recall}
+    share = {"value": comparison.recall(index), "at": comparison.k, "users": len(comparison.queries)}
+    return {**chosen, name: share}
 
 
 @dataclass(frozen=True)
@@ -154,10 +229,7 @@ class _SearchEffort:
     most: int
 
     def set(self, index: Any, value: int) -> None:
-        if self.name == "probes":
-            index.nprobe = value
-        else:
-            index.hnsw.efSearch = value
+        set_effort(index, {self.name: value})
 
 
 def _search_effort(index: Any, settings: Index) -> _SearchEffort | None:
@@ -170,7 +242,9 @@ def _search_effort(index: Any, settings: Index) -> _SearchEffort | None:
     return None
 
 
-def _least_effort(effort: _SearchEffort, index: Any, comparison: Comparison, recall: float) -> int:
+def _least_effort(
+    effort: _SearchEffort, index: Any, comparison: Comparison | ListComparison, recall: float
+) -> int:
     """The least value that finds the share ``recall``: doubled until one does, then halved in between."""
 
     def enough(value: int) -> bool:
@@ -196,27 +270,34 @@ def _item_rows(
     with (folder / "rows").open("wb") as stream:
         for part in parts:
             name = embeddings_file(part)
-            with safetensors.safe_open((export / name).localize(folder, files[name]), "np") as file:
-                rows = np.ascontiguousarray(file.get_tensor(ITEM_ROWS), np.float32)
+            rows = mapped_tensor((export / name).localize(folder, files[name]), ITEM_ROWS)
             width = rows.shape[1]
-            rows.tofile(stream)
+            for start in range(0, len(rows), _BLOCK):
+                rows[start : start + _BLOCK].tofile(stream)
         size = stream.tell()
     if not size:
         return np.empty((0, width), np.float32)
     return np.memmap(folder / "rows", np.float32, "r").reshape(-1, width)
 
 
-def _some_users(export: Location, parts: list[int], users: int) -> np.ndarray:
-    """Rows [about ``users``, D] of the first users of each partition; their order has nothing to do with
-    taste."""
+def _some_users(
+    export: Location, files: Mapping[str, FileRecord], *, parts: list[int], users: int, folder: Path
+) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """(part, rows of its users in it, their embeddings [n, D]) of about ``users`` users in all, the first of
+    each partition; their order has nothing to do with taste."""
     # From every partition, since a graph cut puts users of similar taste together.
-    share = -(-users // len(parts))
-    batches = []
+    share, left = -(-users // len(parts)), users
+    chosen = []
     for part in parts:
-        location = export / parquet_file(USER_EMBEDDINGS, part)
-        with location.filesystem.open_input_file(location.path) as stream:
-            for batch in pq.ParquetFile(stream).iter_batches(share, columns=[VECTOR]):
-                column = batch.column(0)
-                batches.append(column.flatten().to_numpy().reshape(len(batch), column.type.list_size))
-                break
-    return np.concatenate(batches)[:users]
+        name = embeddings_file(part)
+        rows = mapped_tensor((export / name).localize(folder, files[name]), USER_ROWS)
+        count = min(share, left, len(rows))
+        chosen.append((part, np.arange(count), np.array(rows[:count])))
+        left -= count
+    return chosen
+
+
+def _joined(lists: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Several (indptr, values) as one."""
+    lengths = np.concatenate([np.diff(indptr) for indptr, _ in lists])
+    return np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([values for _, values in lists])

@@ -91,29 +91,43 @@ def write_recommendations(
         the file's name below ``export``, and its record.
     """
     assert len(users) == len(ranked.index) == len(scores)
-    schema = pa.schema(
-        [
-            (USER_ID, users.type),
-            (ITEMS, pa.list_(ranked.ids.type)),
-            (SCORES, pa.list_(pa.float32())),
-        ]
-    )
 
-    def group(start: int, stop: int) -> pa.Table:
+    def block(start: int, stop: int) -> tuple[pa.Array, pa.Array, np.ndarray, np.ndarray]:
         index = ranked.index[start:stop]
-        is_filled = index >= 0
-        ends = pa.array(np.concatenate([[0], is_filled.sum(1).cumsum()]), pa.int32())
-        items = pa.ListArray.from_arrays(ends, ranked.ids.take(pa.array(index[is_filled])))
-        values = pa.ListArray.from_arrays(ends, pa.array(scores[start:stop][is_filled], pa.float32()))
-        return pa.Table.from_arrays([users[start:stop], items, values], schema=schema)
+        items = ranked.ids.take(pa.array(index[index >= 0]))
+        return users[start:stop], items, index >= 0, scores[start:stop]
 
-    groups = (group(*bounds) for bounds in _row_groups(len(users), scores.shape[1]))
+    blocks = (block(*bounds) for bounds in _row_groups(len(users), scores.shape[1]))
+    return write_list_blocks(export, part, types=(users.type, ranked.ids.type), blocks=blocks)
+
+
+def write_list_blocks(
+    export: Location,
+    part: int,
+    *,
+    types: tuple[pa.DataType, pa.DataType],
+    blocks: Iterable[tuple[pa.Array, pa.Array, np.ndarray, np.ndarray]],
+) -> tuple[str, FileRecord]:
+    """The same file, block by block, so that the lists of one block are in memory at a time.
+
+    Args:
+        types: of the users' ids and of the items'.
+        blocks: users [n]; the items of their lists, one list after the other; which places of the lists are
+            filled, bool [n, k]; scores float32 [n, k].
+    """
+    schema = pa.schema([(USER_ID, types[0]), (ITEMS, pa.list_(types[1])), (SCORES, pa.list_(pa.float32()))])
+
+    def table(users: pa.Array, items: pa.Array, is_filled: np.ndarray, scores: np.ndarray) -> pa.Table:
+        ends = pa.array(np.concatenate([[0], is_filled.sum(1).cumsum()]), pa.int32())
+        values = pa.ListArray.from_arrays(ends, pa.array(scores[is_filled], pa.float32()))
+        return pa.Table.from_arrays([users, pa.ListArray.from_arrays(ends, items), values], schema=schema)
+
     return _write(
         export=export,
         folder=RECOMMENDATIONS,
         part=part,
         schema=schema,
-        groups=groups,
+        groups=(table(*block) for block in blocks),
         repeated=[f"{ITEMS}.list.element"],
     )
 

@@ -1,31 +1,59 @@
-"""The task that completes an export: the index of all items, and the manifest."""
+"""What completes an export once the workers have written it: the index of all items, lists made through it,
+and the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from mmssl_dist.config import Job
-from mmssl_dist.export.index import build_index
 from mmssl_dist.launch.fingerprints import export_fingerprint
-from mmssl_dist.storage import FileRecord, Manifest, RunFolder, publish
+from mmssl_dist.storage import FileRecord, Manifest, RunFolder, downloads_folder, publish
 from mmssl_dist.storage.export_names import INDEX
 
+RunTasks = Callable[[Callable[..., Any], Sequence[tuple[object, ...]]], list[Any]]
+"""A function, and the arguments of each call -> what the calls return."""
 
-def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecord]) -> Manifest:
-    """Publish the files that the workers have ``written``, by name below export/, and the index of the
-    items."""
+
+def publish_export(
+    job: Job,
+    training: Manifest,
+    written: Mapping[str, FileRecord],
+    listed: Mapping[str, int],
+    run_tasks: RunTasks,
+) -> Manifest:
+    """Publish the files that the workers have ``written``, by name below export/, the index of the items, and
+    lists made through it.
+
+    Args:
+        listed: of lists that the workers wrote, the number of users, and of users that are not in the run.
+        run_tasks: runs what needs memory for the index, side by side where there are machines for it.
+    """
     folder = RunFolder.of(job)
-    location = folder.export.location
-    record, index = build_index(location, written, job.export.index)
+    (built,) = run_tasks(index_task, [(job, written)])
+    record, index, searched = built
     files = {**written, INDEX: record}
     partitions = folder.partitions.require()
     book = partitions.facts["book"]
+    lists: dict[str, object] = {"made": job.export.recommendations, **listed}
+    if job.export.recommendations == "index":
+        from mmssl_dist.export.index_lists import write_part_lists
+
+        made = run_tasks(
+            write_part_lists, [(job, files, searched, part) for part in range(len(book["users"]))]
+        )
+        for part_lists in made:
+            files |= part_lists.files
+        users = sum(part_lists.users for part_lists in made)
+        lists |= {**searched, "users": users, "unknown_users": made[0].named - users if made[0].named else 0}
     facts = {
         "users": sum(book["users"]),
         "items": sum(book["items"]),
         "k": job.export.k,
         "bytes": sum(record.bytes for record in files.values()),
         "index": index,
+        "lists": lists,
         # Lookups read both, and refuse an export whose partitions have been made again.
         "partitions": partitions.fingerprint,
         "dimension": job.model.dimension,
@@ -36,5 +64,29 @@ def publish_export(job: Job, training: Manifest, written: Mapping[str, FileRecor
         },
     }
     manifest = Manifest("export", export_fingerprint(job, training), facts, files)
-    publish(location, manifest)
+    publish(folder.export.location, manifest)
     return manifest
+
+
+def index_task(
+    job: Job, written: Mapping[str, FileRecord]
+) -> tuple[FileRecord, dict[str, object], dict[str, object]]:
+    """``build_index`` of the job's export."""
+    from mmssl_dist.export.index import ListSample, build_index
+    from mmssl_dist.export.index_lists import known_items
+    from mmssl_dist.graph.partition_files import read_book
+    from mmssl_dist.serving.artifact import Artifact
+    from mmssl_dist.serving.seen import ItemPlaces, read_seen
+
+    folder = RunFolder.of(job)
+    sample = None
+    if job.export.recommendations == "index":
+        partitions = Artifact(folder.partitions.location, folder.partitions.require(), downloads_folder())
+        known = partial(known_items, read_seen(partitions), ItemPlaces(read_book(partitions.manifest)))
+        sample = ListSample(lambda part, users: known(part=part, users=users), job.export.k)
+    return build_index(folder.export.location, written, job.export.index, sample)
+
+
+def in_this_process(function: Callable[..., Any], arguments: Sequence[tuple[object, ...]]) -> list[Any]:
+    """``RunTasks`` without Ray, one call after the other."""
+    return [function(*call) for call in arguments]

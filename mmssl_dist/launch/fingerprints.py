@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import NEUTRAL_TRAINING
-from mmssl_dist.storage import Manifest, RunFolder, fingerprint
+from mmssl_dist.storage import Manifest, RunFolder, fingerprint, open_location
 
 # Increased when the same settings and inputs give another artifact; older ones are then made again.
 _FORMAT = 1
-_EXPORT_FORMAT = 4  # since 4: whether items have feature columns
+_EXPORT_FORMAT = 5  # since 5: how lists were made, and for whom
 _EVALUATION_FORMAT = 3  # since 3: contributions of the modalities
 _STOPPING = {"metric", "every_epochs", "patience", "ks", "users"}
 _RANKING = {"ks", "users", "contributions"}
@@ -64,8 +64,18 @@ def evaluation_fingerprint(job: Job, training: Manifest) -> str:
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal exports: the checkpoint's content and the export settings."""
-    return fingerprint("export", _EXPORT_FORMAT, content(training), job.export.model_dump())
+    """Equal for equal exports: the checkpoint's content, the export settings, and the file of users."""
+    return fingerprint(
+        "export", _EXPORT_FORMAT, content(training), job.export.model_dump(), *_users_content(job)
+    )
+
+
+def _users_content(job: Job) -> tuple[object, ...]:
+    """Size and time of the file that ``export.users`` names; nothing without one or where it has gone."""
+    if job.export.users is None:
+        return ()
+    info = open_location(job.export.users, job.storage).info()
+    return (info.size, info.mtime_ns) if info.is_file else ()
 
 
 def content(training: Manifest) -> list[str]:

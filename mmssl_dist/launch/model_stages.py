@@ -47,16 +47,18 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
 
 
 def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
-    """Publish rows and lists of the published checkpoint, written by the workers, and the index, by one
-    task."""
+    """Publish rows and lists of the published checkpoint, written by the workers; the index, by one task; and
+    lists made through it, by a task for each partition."""
     begin(RunFolder.of(job).export.location)
     # The same processes as in evaluate, where it has just run: they have torch and the files of the graph.
     workers = cluster.workers(job, "export")
     checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
     returned = workers.run(partial(_export, checkpoint=checkpoint, training=manifest), stage="export")
     cluster.release_workers()  # the index needs memory for all items, and one of their CPUs
-    published: Manifest = cluster.run_task(publish_export, job, training, _files(returned))
-    return published
+    files = _files(worker["files"] for worker in returned)
+    users, named = sum(worker["users"] for worker in returned), returned[0]["named"]
+    listed = {"users": users, "unknown_users": named - users if named else 0}
+    return publish_export(job, training, files, listed, cluster.run_tasks)
 
 
 def _evaluate(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:

@@ -42,8 +42,17 @@ def resolved(job: Job) -> Job:
         training = training.model_copy(update={"start_from": absolute(training.start_from)})
     modalities = {name: _resolved_encoder(modality) for name, modality in data.modalities.items()}
     data = data.model_copy(update={"modalities": modalities})
+    export = job.export
+    if export.users is not None:
+        export = export.model_copy(update={"users": absolute(export.users)})
     return job.model_copy(
-        update={"data": data, "output": absolute(job.output), "tracking": tracking, "training": training}
+        update={
+            "data": data,
+            "output": absolute(job.output),
+            "tracking": tracking,
+            "training": training,
+            "export": export,
+        }
     )
 
 

@@ -156,23 +156,24 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     are computed from.
 
     Returns:
-        the records of this worker's files.
+        "files", the records of this worker's files; "users", that have a list; "named", by ``export.users``.
     """
     _logger.info("export: reading partitions and the checkpoint")
     trained = load_trained(job, worker, checkpoint, training)
-    _logger.info("export: writing embeddings and lists")
+    made = " and lists" if job.export.recommendations == "exact" else ""
+    _logger.info("export: writing embeddings%s", made)
     graph, model = trained.graph, trained.model
     ids = external_ids(job, worker, graph)
     location = RunFolder.of(job).export.location
     exact = exact_layers(trained)
-    files = export_partitions(
+    written = export_partitions(
         job, graph, rows=exact.final, ids=ids, exchange=trained.exchange, location=location
     )
     fold_in = fold_in_rows(model, exact, graph, item_features(job, worker, graph, tuple(model.modalities)))
-    files |= write_fold_in(location, graph, fold_in)
+    files = written.files | write_fold_in(location, graph, fold_in)
     if worker.rank == 0:
         files |= write_new_items(location, model, standardizations(job, worker, model))
-    return _records(files)
+    return {"files": _records(files), "users": written.users, "named": written.named}
 
 
 def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:

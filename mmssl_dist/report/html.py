@@ -79,6 +79,7 @@ def write_report(url: str, storage: Storage) -> str:
     lists, items = None, []
     if _LISTS <= manifests.keys():
         lists = measure_lists(open_run(url, storage), cutoff(metric))
+    if lists is not None:
         items = [item for example in lists.examples for item in _items_of(example)]
     content = ReportContent(
         title=_name(output),

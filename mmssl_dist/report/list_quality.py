@@ -78,13 +78,16 @@ class _Lists:
     items: list[np.ndarray]  # of each user, places, best first
 
 
-def measure_lists(run: Run, k: int) -> ListQuality:
-    """Look at a run's exported lists; ``k`` is cut to their length.
+def measure_lists(run: Run, k: int) -> ListQuality | None:
+    """Look at a run's exported lists; ``k`` is cut to their length. None where nobody has one.
 
     Raises:
         ArtifactError: a file is not what its manifest says.
     """
     k = min(k, int(run.facts["k"]))
+    made = run.facts.get("lists", {"made": "exact", "users": run.facts["users"]})
+    if made["made"] == "none" or not made["users"]:
+        return None
     lists, seen = _read_lists(run, k), run.seen
     held_out = read_held_out(run.partitions, "test")
     user_degrees, item_degrees = seen.user_degrees, seen.item_degrees
@@ -113,8 +116,10 @@ def _read_lists(run: Run, k: int) -> _Lists:
         path = run.export.path(parquet_file(RECOMMENDATIONS, part))
         share = min(users, -(-USERS // len(book)))
         table = pa.Table.from_batches(list(_first(pq.ParquetFile(path), share)))
-        positions.append(sum(book[:part]) + np.arange(len(table)))
-        ids += table[USER_ID].to_pylist()
+        users_listed = table[USER_ID].to_pylist()
+        # By id, since not every user of the partition has a list where export.users names some.
+        positions.append(run.users.positions(users_listed))
+        ids += users_listed
         items += [run.items.positions(ranked[:k]) for ranked in table[ITEMS].to_pylist()]
     return _Lists(np.concatenate(positions), ids, items)
 

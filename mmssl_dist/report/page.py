@@ -14,7 +14,7 @@ from mmssl_dist.data.columns import HELD_OUT, TEST, VALIDATION
 from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.list_quality import Group, ListQuality, UserExample
-from mmssl_dist.report.progress import count, percent, size
+from mmssl_dist.report.progress import count, lists_line, percent, size
 from mmssl_dist.report.style import STYLE
 from mmssl_dist.report.tables import cells, rows_of_split
 
@@ -109,7 +109,9 @@ def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
     facts, lists = report.facts, report.lists
     training, metrics, partitions = map(facts.get, ("training", "evaluation", "partitions"))
     if lists:
-        yield "Examples", _examples(lists, report.labels)
+        yield "Examples", _examples(lists, report.labels, lists_line(facts["export"]))
+    elif "export" in facts:
+        yield "Examples", f"<p>{escape(lists_line(facts['export']))}</p>"
     if lists or metrics:
         groups = _charts(_groups(lists)) if lists else ""
         cold = _cold(metrics, partitions) if metrics and partitions else ""
@@ -337,14 +339,14 @@ def _histogram(degrees: np.ndarray) -> dict[str, float]:
     return bars
 
 
-def _examples(lists: ListQuality, labels: ItemLabels) -> str:
+def _examples(lists: ListQuality, labels: ItemLabels, made: str) -> str:
     rows = "".join(_example(example, labels) for example in lists.examples)
     missing = ", ".join(
         f"{count(items)} {reason}" for reason, items in sorted(labels.images.left_out.items())
     )
     note = f" Items without an image: {escape(missing)}." if missing else ""
     return (
-        f"<p>Green: in the held-out test items.{note}</p><table "
+        f"<p>Of {escape(made)}. Green: in the held-out test items.{note}</p><table "
         'class="samples"><tr><th>user</th><th>history</th>'
         f"<th>recommended, best first</th><th>popularity's list</th></tr>{rows}</table>"
     )

@@ -192,11 +192,25 @@ def export_summary(facts: Facts) -> list[str]:
     recall = index["recall"]
     searched = "".join(f" ({name} {index[name]})" for name in ("probes", "search_width") if name in index)
     return [
-        f"top {facts['k']} for {users} users",
+        lists_line(facts),
         f"embeddings of {users} users and {count(facts['items'])} items",
         f"{index['kind']} index with recall@{recall['at']} {recall['value']:.4f}{searched}",
         size(facts["bytes"]),
     ]
+
+
+def lists_line(facts: Facts) -> str:
+    """How the lists of an export were made, and for how many users."""
+    lists = facts.get("lists", {"made": "exact", "users": facts["users"], "unknown_users": 0})
+    if lists["made"] == "none":
+        return "no lists (export.recommendations: none)"
+    unknown = lists["unknown_users"]
+    beside = f"; {count(unknown)} of export.users are not in the run" if unknown else ""
+    line = f"top {facts['k']} for {count(lists['users'])} users"
+    if lists["made"] == "exact":
+        return line + beside
+    overlap = lists["overlap"]
+    return f"{line} by the index, with {percent(overlap['value'])} of the exact lists' items{beside}"
 
 
 def count(number: int) -> str:

@@ -155,6 +155,7 @@ class Service:
             users=facts["users"],
             items=facts["items"],
             index=facts["index"],
+            lists=facts.get("lists", {}),
         )
 
     def _similar(self, request: SimilarRequest) -> Ranked:

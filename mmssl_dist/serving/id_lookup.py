@@ -69,6 +69,11 @@ class Ids:
         return np.where(equal.to_numpy(zero_copy_only=False), self._order[ranks.to_numpy()], -1)
 
     @property
+    def plain(self) -> pa.Array:
+        """The ids below an extension type."""
+        return self.array.storage if isinstance(self.array, pa.ExtensionArray) else self.array
+
+    @property
     def type_name(self) -> str:
         """The ids' type in words: the width of offsets is no part of it."""
         return str(self.array.type).removeprefix("large_")
@@ -76,6 +81,14 @@ class Ids:
     def take(self, positions: np.ndarray) -> pa.Array:
         """The ids at ``positions``, as an array of at most 2 GiB: texts and bytes with 32-bit offsets."""
         return narrow(self.array.take(pa.array(positions, pa.int64())))
+
+    def as_ids(self, values: pa.Array) -> pa.Array:
+        """Values of another file as ids of this type, below extension types; null for what cannot be one."""
+        plain = self.plain.type
+        stored = values.storage if isinstance(values, pa.ExtensionArray) else values
+        if stored.type == plain or (_is_text(stored.type) and _is_text(plain)):
+            return stored.cast(plain)
+        return self._as_ids(values.to_pylist()).cast(plain) if len(values) else pa.array([], plain)
 
     def at(self, positions: np.ndarray) -> list[Any]:
         """The ids at ``positions``, as Python values."""

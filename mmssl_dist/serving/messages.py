@@ -147,6 +147,7 @@ class Health(BaseModel):
     users: int
     items: int
     index: dict[str, Any]
+    lists: dict[str, Any]
 
 
 def answer(result: Ranked | InputError) -> Response:

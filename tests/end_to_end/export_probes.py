@@ -41,7 +41,7 @@ def index(folder: Path, sets: Sequence[str]) -> object:
             write_user_embeddings(export, 0, pa.array(range(40)), users),
         ]
     )
-    _, facts = build_index(export, files, settings)
+    _, facts, _ = build_index(export, files, settings)
     made = faiss.read_index(f"{export.path}/index/items.faiss")
     if isinstance(made, faiss.IndexHNSW):
         graph = made.hnsw

@@ -171,6 +171,7 @@ CHANGES = (
     _one("ranking", "evaluation.item_block", 3),
     _one("ranking", "export.k", 3),
     _one("ranking", "export.recommendations", "none"),
+    _one("ranking", "export.users", "few_users.csv"),
     # The index of the items.
     _one("index", "export.index.kind", "hnsw"),
     _one("index", "export.index.exact_up_to", 100),

@@ -46,6 +46,7 @@ SETS = {
 def walk(rank: int, folder: Path, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> list[object]:
     """What each probe sees under the overrides beside it, in order."""
     publish_graph(make_job(folder))
+    (folder / "few_users.csv").write_text("user_id\n3\n5\n")
     return [PROBES[probe](make_job(folder, 2, 1, *SETS[probe], *sets)) for probe, sets in wanted]
 
 
@@ -127,6 +128,9 @@ def _loop(job: Job) -> object:
 
 def _ranking(job: Job) -> object:
     """Metrics and exported lists by the initial rows, and the shapes of the products that scored them."""
+    if job.export.users is not None:
+        users = str(Path(job.output) / job.export.users)
+        job = job.model_copy(update={"export": job.export.model_copy(update={"users": users})})
     worker = make_worker(0, job)
     graph = load_local_graph(job, worker)
     exchange, rows = graph.exchange(worker), initial_rows(job, graph)

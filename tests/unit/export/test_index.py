@@ -43,7 +43,7 @@ def best(query: np.ndarray, items: np.ndarray, k: int) -> list[int]:
 
 @pytest.mark.parametrize(("index_type", "least"), [("flat", 1.0), ("hnsw", 0.97), ("ivf", 0.9)])
 def test_items_are_numbered_file_by_file_and_found(export, index_type, least):
-    record, facts = build_index(export, write(export), Index(kind=index_type, probes=64, recall_users=40))
+    record, facts, _ = build_index(export, write(export), Index(kind=index_type, probes=64, recall_users=40))
     assert facts["kind"] == index_type
     assert (facts["items"], facts["bytes"]) == (ITEMS, record.bytes)
     assert facts["recall"]["at"] == 20
@@ -79,8 +79,8 @@ def test_recall_by_hand():
 
 
 def test_a_search_too_narrow_is_seen_in_the_recall(export):
-    _, narrow = build_index(export, write(export), Index(kind="ivf", cells=100, probes=1))
-    _, wide = build_index(export, write(export), Index(kind="ivf", cells=100, probes=100))
+    _, narrow, _ = build_index(export, write(export), Index(kind="ivf", cells=100, probes=1))
+    _, wide, _ = build_index(export, write(export), Index(kind="ivf", cells=100, probes=100))
     assert narrow["recall"]["value"] < 0.5
     assert wide["recall"]["value"] == 1.0
 
@@ -123,7 +123,7 @@ def test_fewer_items_than_the_list_is_long(export):
         ]
     )
     for index_type in ("flat", "hnsw", "ivf"):
-        _, facts = build_index(export, files, Index(kind=index_type))
+        _, facts, _ = build_index(export, files, Index(kind=index_type))
         assert facts["recall"] == {"value": 1.0, "at": 5, "users": 3}
 
 

@@ -1,0 +1,64 @@
+"""The users that get a list: all, or those that the file ``export.users`` names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.data.ids import concatenated
+from mmssl_dist.serving.id_file import IdFile, open_id_file
+from mmssl_dist.serving.id_lookup import Ids
+from mmssl_dist.storage import open_location
+
+SETTING = "export.users"
+
+
+@dataclass(frozen=True)
+class ChosenUsers:
+    """Users by their external ids, each once; ``ids`` is None where all are meant."""
+
+    ids: pa.Array | None
+
+    @property
+    def named(self) -> int:
+        """How many the file names; 0 where all users are meant."""
+        return 0 if self.ids is None else len(self.ids)
+
+    def positions(self, part_users: pa.Array) -> np.ndarray:
+        """int64, ascending: those of ``part_users`` that are chosen."""
+        if self.ids is None:
+            return np.arange(len(part_users))
+        users = Ids(part_users, "user")
+        named = concatenated([users.as_ids(self.ids)])
+        matches = pc.is_in(concatenated([users.plain]), value_set=named, skip_nulls=True)
+        return np.flatnonzero(matches.to_numpy(zero_copy_only=False))
+
+
+def chosen_users(job: Job) -> ChosenUsers:
+    """The users of ``export.users``, read whole: every process that makes lists holds their ids.
+
+    Raises:
+        InputError: the file cannot be read, or names no user.
+    """
+    file = users_file(job)
+    if file is None:
+        return ChosenUsers(None)
+    tables = (table for piece in file.pieces for table in file.read(piece))
+    chunks = [chunk for table in tables for chunk in table[0].chunks]
+    ids = concatenated(chunks)
+    # Arrow compares no extension types, such as UUIDs; their storage has the same values.
+    if isinstance(ids, pa.ExtensionArray):
+        return ChosenUsers(pa.ExtensionArray.from_storage(ids.type, ids.storage.unique()))
+    return ChosenUsers(ids.unique())
+
+
+def users_file(job: Job) -> IdFile | None:
+    """The file of ``export.users``, its header and format checked; None where there is none."""
+    if job.export.users is None:
+        return None
+    return open_id_file(open_location(job.export.users, job.storage), USER_ID, SETTING)

@@ -1,0 +1,99 @@
+"""Recommendation lists made through the index, a partition at a time: a process holds the index, the items'
+ids and one partition's users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.config.job import Job
+from mmssl_dist.data.columns import ITEM_ID, USER_ID
+from mmssl_dist.export.chosen_users import chosen_users
+from mmssl_dist.export.index import set_effort
+from mmssl_dist.export.writers import write_list_blocks
+from mmssl_dist.graph.partition_files import read_book
+from mmssl_dist.serving.artifact import Artifact
+from mmssl_dist.serving.id_lookup import narrow
+from mmssl_dist.serving.item_search import best_items
+from mmssl_dist.serving.part_rows import mapped_tensor
+from mmssl_dist.serving.seen import ItemPlaces, SeenItems, read_seen
+from mmssl_dist.storage import FileRecord, Manifest, RunFolder, downloads_folder
+from mmssl_dist.storage.export_names import (
+    INDEX,
+    ITEM_EMBEDDINGS,
+    USER_EMBEDDINGS,
+    USER_ROWS,
+    embeddings_file,
+    parquet_file,
+)
+
+USERS_AT_ONCE = 1 << 12
+"""Users of one search: their results with those left out take some 20 kB each."""
+
+
+@dataclass(frozen=True)
+class PartLists:
+    """What one partition's task wrote.
+
+    Attributes:
+        files: its file. users: that have a list. named: by ``export.users``, of all partitions; 0 without.
+    """
+
+    files: dict[str, FileRecord]
+    users: int
+    named: int
+
+
+def write_part_lists(
+    job: Job, written: Mapping[str, FileRecord], searched: Mapping[str, Any], part: int
+) -> PartLists:
+    """Write the lists of a partition's users, in the order of its users.
+
+    Args:
+        written: records of the export's files by name, the index's among them.
+        searched: how far to search, as ``tune_lists`` found.
+    """
+    import faiss
+
+    export = Artifact(
+        RunFolder.of(job).export.location, Manifest("export", "", {}, written), downloads_folder()
+    )
+    folder = RunFolder.of(job).partitions
+    partitions = Artifact(folder.location, folder.require(), downloads_folder())
+    # Mapped where FAISS can: processes of one machine then share the pages of one file.
+    index = faiss.read_index(str(export.path(INDEX)), faiss.IO_FLAG_MMAP_IFC)
+    set_effort(index, searched)
+    item_ids = export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID)
+    part_users = export.part_column(parquet_file(USER_EMBEDDINGS, part), USER_ID).combine_chunks()
+    users_wanted = chosen_users(job)
+    chosen = users_wanted.positions(part_users)
+    rows = mapped_tensor(export.path(embeddings_file(part)), USER_ROWS)
+    seen, places = read_seen(partitions), ItemPlaces(read_book(partitions.manifest))
+
+    def blocks() -> Iterator[tuple[pa.Array, pa.Array, np.ndarray, np.ndarray]]:
+        for start in range(0, len(chosen), USERS_AT_ONCE):
+            users = chosen[start : start + USERS_AT_ONCE]
+            known = known_items(seen, places, part=part, users=users)
+            best, scores = best_items(index, len(item_ids), np.asarray(rows[users]), known, job.export.k)
+            ids = narrow(item_ids.take(pa.array(best[best >= 0])))
+            yield part_users.take(pa.array(users)), ids, best >= 0, scores
+
+    types = part_users.type, narrow(item_ids[:0]).type
+    name, record = write_list_blocks(export.location, part, types=types, blocks=blocks())
+    return PartLists({name: record}, len(chosen), users_wanted.named)
+
+
+def known_items(
+    seen: SeenItems, places: ItemPlaces, *, part: int, users: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(indptr [n + 1], places of items) of some users of a partition, given by their rows in it."""
+    indptr, nodes = seen.of_part(part)
+    starts, lengths = indptr[users], indptr[users + 1] - indptr[users]
+    first = np.concatenate([[0], np.cumsum(lengths)])
+    taken = np.repeat(starts - first[:-1], lengths) + np.arange(first[-1])
+    return first, places.of(np.asarray(nodes[taken]))
