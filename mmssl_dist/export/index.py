@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_ROWS, embeddi
 
 RECALL_AT = 20
 _BLOCK = 1 << 17  # items read and added at once
-_TRAINED_WITH = 64  # items per cell that the cells are learned from
+TRAINED_WITH = 64  # items per cell that the cells are learned from
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ def kind_of(items: int, settings: Index) -> str:
     return "flat" if items <= settings.exact_up_to else "ivf"
 
 
+def cells_of(items: int, settings: Index) -> int:
+    """How many cells an inverted file has."""
+    # FAISS's own rule of thumb, 4 to 16 times the root of the number of items; never more cells than items.
+    return min(int(4 * items**0.5) if settings.cells == "auto" else settings.cells, items)
+
+
 def make_index(rows: np.ndarray, settings: Index) -> Any:
     """A FAISS index of ``rows`` [m, D] float32 by dot product; ``tune`` sets how it is searched."""
     import faiss
@@ -97,9 +103,32 @@ def make_index(rows: np.ndarray, settings: Index) -> Any:
         index = (_graph if index_type == "hnsw" else _cells)(faiss, rows, settings)
     # In the order of the item embeddings, files in order: the position is the only link to an id. Block by
     # block, since a call's temporaries grow with its rows.
-    for start in range(0, len(rows), _BLOCK):
-        index.add(np.ascontiguousarray(rows[start : start + _BLOCK]))
+    if isinstance(index, faiss.IndexIVF):
+        _fill_cells(faiss, index, rows)
+        return index
+    for _, block in _blocks(rows):
+        index.add(block)
     return index
+
+
+def _fill_cells(faiss: Any, index: Any, rows: np.ndarray) -> None:
+    """Add ``rows`` to lists that have their final size from the start: lists that grow take twice as much."""
+    cell_of = np.empty(len(rows), np.int64)
+    for start, block in _blocks(rows):
+        cell_of[start : start + len(block)] = index.quantizer.search(block, 1)[1][:, 0]
+    lists = faiss.downcast_InvertedLists(index.invlists)
+    for cell, count in enumerate(np.bincount(cell_of, minlength=index.nlist)):
+        lists.resize(cell, int(count))
+        lists.resize(cell, 0)  # keeps the room
+    for start, block in _blocks(rows):
+        cells = np.ascontiguousarray(cell_of[start : start + len(block)])
+        index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(cells))
+
+
+def _blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, contiguous rows) of every block."""
+    for start in range(0, len(rows), _BLOCK):
+        yield start, np.ascontiguousarray(rows[start : start + _BLOCK])
 
 
 def _graph(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
@@ -110,11 +139,10 @@ def _graph(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
 
 def _cells(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
     items, width = rows.shape
-    # FAISS's own rule of thumb, 4 to 16 times the root of the number of items; never more cells than items.
-    cells = min(int(4 * items**0.5) if settings.cells == "auto" else settings.cells, items)
+    cells = cells_of(items, settings)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
     # FAISS's default of 256 takes four times as long, and the recall measured below is what counts.
-    index.cp.max_points_per_centroid = _TRAINED_WITH
+    index.cp.max_points_per_centroid = TRAINED_WITH
     index.cp.min_points_per_centroid = 1  # fewer are fine, and FAISS would warn of them on the terminal
     index.train(rows)
     return index
@@ -272,8 +300,8 @@ def _item_rows(
             name = embeddings_file(part)
             rows = mapped_tensor((export / name).localize(folder, files[name]), ITEM_ROWS)
             width = rows.shape[1]
-            for start in range(0, len(rows), _BLOCK):
-                rows[start : start + _BLOCK].tofile(stream)
+            for _, block in _blocks(rows):
+                block.tofile(stream)
         size = stream.tell()
     if not size:
         return np.empty((0, width), np.float32)

@@ -9,6 +9,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
+from mmssl_dist.export.index import TRAINED_WITH, cells_of, kind_of
 from mmssl_dist.losses.contrastive import rows_at_once
 from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes
@@ -208,17 +209,20 @@ def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:
 
 
 def index_memory(job: Job, sizes: Sizes) -> int:
-    """Peak of the one task that indexes the items: the index with its copy of their rows; the rows themselves
-    are mapped from a file."""
-    links = job.export.index.links * 2 * _FLOAT if job.export.index.kind == "hnsw" else 0
-    return sizes.num_items * (job.model.dimension * _FLOAT + links)
+    """Peak of the one task that indexes the items, of which it maps the rows from a file: the index with its
+    copy of them, and the rows that its cells are learned from."""
+    settings, items, row = job.export.index, sizes.num_items, job.model.dimension * _FLOAT
+    kind = kind_of(items, settings)
+    if kind == "ivf":
+        return items * (row + _ID) + TRAINED_WITH * cells_of(items, settings) * row
+    return items * (row + (settings.links * 2 * _FLOAT if kind == "hnsw" else 0))
 
 
 def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
     """What each artifact keeps, uncompressed."""
     nodes, edges, row = sizes.num_nodes, 2 * sizes.interactions, job.model.dimension * _FLOAT
     width = sum(columns + 1 for columns in sizes.modalities.values())
-    listed = job.export.k if job.export.recommendations == "exact" else 0
+    listed = job.export.k if job.export.recommendations != "none" else 0
     lists = sizes.num_users * listed * (_ID + _FLOAT)
     similar = len(sizes.modalities) * sizes.num_items * job.partition.item_neighbours * (_ID + _WEIGHT)
     return {

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.cut_method import chosen_method
+from mmssl_dist.planning.breaks import GIGA, breaks_of, partition_workers
 from mmssl_dist.planning.expected_batch import ExpectedBatch, expected_batch
 from mmssl_dist.planning.memory import Memory, index_memory, storage_bytes, worker_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds, least_partition_workers, partition_needs
 from mmssl_dist.planning.sizes import Sizes
+from mmssl_dist.planning.stage_needs import (
+    TRAFFIC,
+    StageNeeds,
+    TrainingTime,
+    stage_needs,
+)
 from mmssl_dist.planning.traffic import local_share, sent_bytes
 
-GIGA = 1e9
 _MOST_WORKERS = 1 << 20
-_RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking, as measured
-_DAY = 86_400.0
-_IN_A_BUCKET = 50_000_000  # interactions; 60M UUIDs as text overflow Arrow's 32-bit offsets
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class ResourcePlan:
         least_partition_workers: the fewest of them that fit the given memory; None if no number does or no
             memory is given.
         index: memory of the task that indexes the items.
+        stages: memory, time and cores of every stage.
+        cost: of the whole run; None without a price.
         storage: bytes by artifact.
         least_workers: the smallest W that fits the given memory; None if none does or no memory is given.
         least_parts: P for ``least_workers``.
@@ -110,6 +115,8 @@ class ResourcePlan:
     partition: PartitionNeeds
     least_partition_workers: int | None
     index: int
+    stages: tuple[StageNeeds, ...]
+    cost: float | None
     storage: Mapping[str, int]
     least_workers: int | None
     least_parts: int | None
@@ -156,29 +163,38 @@ def plan_resources(
     needs = _requirements(job, sizes, assumptions, workers=workers, speed=speed)
     least = _least_workers(job, sizes, assumptions.memory)
     fitting = None if least is None else _requirements(job, sizes, assumptions, workers=least, speed=speed)
+    partition = partition_needs(job, sizes, partition_workers(job), assumptions.bandwidth)
+    stages = stage_needs(
+        job,
+        sizes,
+        partition,
+        train_memory=needs.memory.total,
+        training=_training_time(job, sizes, needs, assumptions),
+    )
     return ResourcePlan(
         sizes=sizes,
         workers=workers,
         parts=job.partition.parts,
         needs=needs,
         method=sizes.method or chosen_method(job.partition, sizes.num_nodes, sizes.interactions),
-        partition=partition_needs(job, sizes, partition_workers(job), assumptions.bandwidth),
+        partition=partition,
         least_partition_workers=(
             None if assumptions.memory is None else least_partition_workers(job, sizes, assumptions.memory)
         ),
         index=index_memory(job, sizes),
+        stages=stages,
+        cost=_cost(job, stages, assumptions.price),
         storage=storage_bytes(job, sizes),
         least_workers=least,
         # A few parts for each worker, so that later runs can take other numbers of workers without a new cut.
         least_parts=None if least is None else max(least, min(job.partition.parts, 4 * least)),
         fitting=fitting,
-        breaks=tuple(_breaks(job, sizes, assumptions, memory=needs.memory, least=least)),
+        breaks=()
+        if assumptions.memory is None
+        else tuple(
+            breaks_of(job, sizes, assumptions.memory, memory=needs.memory, least=least, stages=stages)
+        ),
     )
-
-
-def partition_workers(job: Job) -> int:
-    """``partition.workers``; where that is auto, what a cluster takes."""
-    return job.scaling.fewest if job.partition.workers == "auto" else job.partition.workers
 
 
 def _requirements(
@@ -247,6 +263,25 @@ def _time(job: Job, sizes: Sizes, step: float) -> Time:
     return Time(step, step * steps, steps, step * steps * job.training.epochs)
 
 
+def _training_time(job: Job, sizes: Sizes, needs: Requirements, assumptions: Assumptions) -> TrainingTime:
+    """Of all epochs: as calibrated, or what is sent alone."""
+    if needs.time is not None:
+        return TrainingTime(needs.time.training, "steps timed here")
+    return TrainingTime(_time(job, sizes, needs.sent / assumptions.bandwidth).training, TRAFFIC)
+
+
+def _cost(job: Job, stages: tuple[StageNeeds, ...], price: float | None) -> float | None:
+    """Every stage on the machines of training: for its seconds, as many as its processes need."""
+    if price is None:
+        return None
+    return sum(price * machines_of(job, stage) * stage.seconds / 3600 for stage in stages)
+
+
+def machines_of(job: Job, stage: StageNeeds) -> int:
+    """Machines of a training worker's size that a stage's processes fill."""
+    return -(-stage.workers * stage.cores // job.scaling.cpus_per_worker)
+
+
 def _least_workers(job: Job, sizes: Sizes, memory: float | None) -> int | None:
     """Bisection: memory falls with W, down to what every worker holds."""
 
@@ -262,65 +297,3 @@ def _least_workers(job: Job, sizes: Sizes, memory: float | None) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     return high
-
-
-def _breaks(
-    job: Job, sizes: Sizes, assumptions: Assumptions, *, memory: Memory, least: int | None
-) -> Iterator[str]:
-    if assumptions.memory is None:
-        return
-    limit = assumptions.memory
-    buckets = -(-(sizes.interactions + sizes.held_out) // _IN_A_BUCKET)
-    if buckets > job.data.buckets:
-        yield (
-            f"prepare: {sizes.interactions + sizes.held_out:,} interactions in data.buckets "
-            f"{job.data.buckets}; set it to {buckets} or more"
-        )
-    yield from _partition_breaks(job, sizes, limit)
-    if memory.total > limit:
-        advice = (
-            f"take {least} workers" if least else "no number of workers is enough: lower batch_size or fanout"
-        )
-        yield f"train: {memory.total / GIGA:,.1f} GB per worker; {advice}"
-    if least is not None and least > job.partition.parts:
-        yield (
-            f"partition.parts: {job.partition.parts} parts cannot be shared by {least} workers; cut into more"
-        )
-    yield from _late_breaks(job, sizes, least or job.scaling.fewest, limit)
-
-
-def _partition_breaks(job: Job, sizes: Sizes, limit: float) -> Iterator[str]:
-    workers = partition_workers(job)
-    needs = partition_needs(job, sizes, workers, 1.0)
-    if needs.peak <= limit:
-        return
-    least = least_partition_workers(job, sizes, limit)
-    if least is not None:
-        advice = f"set partition.workers to {least}"
-        if least > job.partition.parts:
-            advice += f", and partition.parts to as many or more (now {job.partition.parts})"
-    elif "METIS" in needs.memory:
-        advice = "METIS runs on one of them. Set partition.method to streaming"
-    else:
-        advice = "no number of workers is enough"
-    yield f"partition: {needs.peak / GIGA:,.1f} GB for each of {workers} worker(s); {advice}"
-
-
-def _late_breaks(job: Job, sizes: Sizes, workers: int, limit: float) -> Iterator[str]:
-    """What would break after training."""
-    # A multiplication and an addition for each column of every user and item.
-    products = 2.0 * job.model.dimension * sizes.num_users * sizes.num_items
-    days = products / (_RANKED * workers * job.scaling.cpus_per_worker) / _DAY
-    ranking = (
-        f"ranking {sizes.num_items:,} items for each of {sizes.num_users:,} users takes {workers} worker(s) "
-        f"some {days:,.0f} days"
-    )
-    if job.evaluation.users == "all" and days > 1:
-        yield f"evaluation.users: {ranking}, at every validation; rank for fewer"
-    if job.export.recommendations == "exact" and days > 1:
-        yield f"export.recommendations: {ranking}; set it to none, and use `recommend` for the users you need"
-    if (index := index_memory(job, sizes)) > limit:
-        yield (
-            f"export: one task indexes all items, {index / GIGA:,.0f} GB; it needs a machine of that size, "
-            "whatever the number of workers"
-        )

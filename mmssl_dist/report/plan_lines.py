@@ -36,8 +36,7 @@ def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) ->
     yield "time of partition's steps, estimated from measured costs"
     yield from (_row(step, duration(time)) for step, time in plan.partition.seconds.items() if time)
     yield ""
-    yield f"memory of the task that indexes items: {size(plan.index)}"
-    yield ""
+    yield from _stages(plan, assumptions.price)
     yield "storage"
     yield from _table(plan.storage)
     yield "each worker, each step"
@@ -61,6 +60,19 @@ def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) ->
     if assumptions.memory is not None:
         yield ""
         yield from _fit(plan, assumptions.memory)
+
+
+def _stages(plan: ResourcePlan, price: float | None) -> Iterator[str]:
+    """Every stage with its processes, the memory of each, and its time."""
+    yield "every stage: processes, memory of each, time (extrapolated from what the time is of)"
+    for stage in plan.stages:
+        time = duration(stage.seconds) if stage.seconds else "not known"
+        amount = f"{count(stage.workers)} x {size(stage.memory)}"
+        yield _row(stage.stage, f"{amount:<22} {time:<14} {stage.basis}")
+    known = sum(stage.seconds for stage in plan.stages)
+    cost = "" if plan.cost is None or price is None else f", cost {plan.cost:,.2f}"
+    yield _row("in all", f"{duration(known)}{cost}")
+    yield ""
 
 
 def _fit(plan: ResourcePlan, memory: float) -> Iterator[str]:

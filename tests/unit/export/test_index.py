@@ -10,6 +10,7 @@ import pytest
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.training_sections import Index
 from mmssl_dist.errors import ArtifactError
+from mmssl_dist.export import index as index_module
 from mmssl_dist.export.index import Comparison, build_index, kind_of, make_index, tune
 from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
 from mmssl_dist.storage import FileRecord, Location, open_location
@@ -56,6 +57,23 @@ def test_items_are_numbered_file_by_file_and_found(export, index_type, least):
     assert shared >= 20 * least - 1
     if index_type == "flat":
         assert result[0].tolist() == best(query[0], items, 20)
+
+
+def test_cells_filled_at_once_hold_what_faiss_would_put_there(monkeypatch):
+    monkeypatch.setattr(index_module, "_BLOCK", 300)
+    items = rows(ITEMS, 10)
+    ours = make_index(items, Index(kind="ivf", cells=40))
+    theirs = faiss.IndexIVFFlat(faiss.IndexFlatIP(WIDTH), WIDTH, 40, faiss.METRIC_INNER_PRODUCT)
+    theirs.quantizer.add(ours.quantizer.reconstruct_n(0, 40))
+    theirs.is_trained = True
+    theirs.add(items)
+    for cell in range(40):
+        count = theirs.invlists.list_size(cell)
+        assert ours.invlists.list_size(cell) == count
+        numbers = [faiss.rev_swig_ptr(i.invlists.get_ids(cell), count).tolist() for i in (ours, theirs)]
+        assert numbers[0] == numbers[1]
+    ours.nprobe = theirs.nprobe = 7
+    np.testing.assert_array_equal(ours.search(items[:30], 5)[1], theirs.search(items[:30], 5)[1])
 
 
 def test_auto_changes_kind_at_the_size_given():
