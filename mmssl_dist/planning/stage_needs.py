@@ -23,8 +23,8 @@ _RANKED = 3e10  # multiplications and additions of one core in a second of exact
 _RANKED_BY_GPU = 1e12  # of a GPU; not measured
 _PROPAGATED = 1.2e-9  # seconds of a column of a directed edge
 _MILLION, _WIDTH = 1e6, 64  # items and width that the two below were measured with
-_INDEXED = 130.0  # seconds of a core; grows as items times cells, which are as the root of the items
-_LISTED = 1.5e-3  # seconds of a core for a user's list; grows as the cells' size, the root of the items
+_INDEXED = 230.0  # seconds of a core; grows as items times cells, which are as the root of the items
+_LISTED = 2.1e-3  # seconds of a core for a user's list; grows as the cells' size, the root of the items
 _WRITTEN = 4e8  # bytes hashed and written in a second
 _PART_USERS = 4096  # users of one search
 

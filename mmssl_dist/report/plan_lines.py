@@ -56,7 +56,7 @@ def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) ->
         yield ""
         yield _epochs(needs)
     elif assumptions.price is not None:
-        yield _row("time", "not known, and so no cost: --no-calibrate was given")
+        yield _row("time", "not known: --no-calibrate was given; every stage's time is above")
     if assumptions.memory is not None:
         yield ""
         yield from _fit(plan, assumptions.memory)
@@ -64,7 +64,7 @@ def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) ->
 
 def _stages(plan: ResourcePlan, price: float | None) -> Iterator[str]:
     """Every stage with its processes, the memory of each, and its time."""
-    yield "every stage: processes, memory of each, time (extrapolated from what the time is of)"
+    yield "every stage: processes, memory of each, time and what it is from (extrapolated beyond sizes measured)"
     for stage in plan.stages:
         time = duration(stage.seconds) if stage.seconds else "not known"
         amount = f"{count(stage.workers)} x {size(stage.memory)}"
