@@ -64,7 +64,7 @@ def _lines(plan: ResourcePlan, assumptions: Assumptions, speed: Speed | None) ->
 
 def _stages(plan: ResourcePlan, price: float | None) -> Iterator[str]:
     """Every stage with its processes, the memory of each, and its time."""
-    yield "every stage: processes, memory of each, time and what it is from (extrapolated beyond sizes measured)"
+    yield "every stage: processes, memory of each, time and what it is from (larger sizes are extrapolated)"
     for stage in plan.stages:
         time = duration(stage.seconds) if stage.seconds else "not known"
         amount = f"{count(stage.workers)} x {size(stage.memory)}"
