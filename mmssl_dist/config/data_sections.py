@@ -137,8 +137,9 @@ class Data(Section):
     drop: left out and counted; keep: the item takes part, known by its ID row alone."""
     min_interactions: Natural = 0
     """k-core: users and items with fewer interactions are dropped, repeatedly; 0 keeps all."""
-    buckets: Count = 4
-    """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split."""
+    buckets: Count | Literal["auto"] = "auto"
+    """Hash buckets, so tasks and files per table, in which ids are mapped and interactions split. auto: 4,
+    and more for large files, so that a task can hold a bucket."""
 
 
 class Embedding(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_count import needed_for, with_buckets
 from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.storage import fingerprint
 
@@ -13,6 +14,7 @@ FORMAT = 2
 
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     """Hash of what the dataset is made from: the data section, sizes and times of the raw files."""
+    job = with_buckets(job, needed_for(raw))  # a number, whether it was given or follows from the files
     # Vectors that were embedded again and are the same make the same dataset.
     files = [file.digest or _stamp(file) for file in raw.of_dataset()]
     return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_count import bucket_count, needed_buckets, with_buckets
 from mmssl_dist.data.bucket_steps import (
     HELD_OUT,
     ITEMS_DROPPED,
@@ -117,16 +118,17 @@ def numbered_rows(
     Raises:
         InputError: a raw file has a bad value, an interaction names an unknown item, a split is empty.
     """
+    job = with_buckets(job, _needed_buckets(interactions, features))
     users = _settle_users(job, interactions, numbers)
     items = by_bucket(
         _interactions_by_item(job, interactions, users).union(
             _features_by_item(job, interactions, features, numbers)
         ),
         partial(settle_items, catalogue=_catalogue(job, features)),
-        job.data.buckets,
+        bucket_count(job),
     ).materialize()
     names = ("items", ITEMS_DROPPED, UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS, *SPLITS)
-    offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", job.data.buckets)
+    offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", bucket_count(job))
     # Counted over all buckets first, so that one message says how many there are and names the first of them.
     if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
         raise _unknown_items(items, counts, interactions, features)
@@ -141,6 +143,11 @@ def numbered_rows(
         held_out_digest=_held_out_digest(users),
         window=users.window,
     )
+
+
+def _needed_buckets(interactions: InteractionSource, features: dict[str, FeatureSource]) -> int:
+    feature_bytes = sum(file.size for source in features.values() for file in source.files)
+    return needed_buckets(sum(file.size for file in interactions.files), feature_bytes)
 
 
 def dataset_facts(
@@ -172,7 +179,7 @@ def dataset_facts(
 
 
 def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Users:
-    buckets, method = job.data.buckets, job.data.split.method
+    buckets, method = bucket_count(job), job.data.split.method
     groups = grouped_pieces(source)
     read = partial(
         read_interactions,
@@ -241,7 +248,7 @@ def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) ->
         offsets=users.offsets,
         thresholds=users.thresholds,
         item_type=source.item_type,
-        buckets=job.data.buckets,
+        buckets=bucket_count(job),
     )
     # One bucket at a time: a bucket is sized to fit a task's memory, several of them are not.
     return map_tables(users.buckets, cut(convert), 1)
@@ -281,7 +288,7 @@ def _features_by_item(
         for group in grouped_pieces(feature)
     )
     read = partial(
-        read_features, sources=features, groups=groups, item_type=source.item_type, buckets=job.data.buckets
+        read_features, sources=features, groups=groups, item_type=source.item_type, buckets=bucket_count(job)
     )
     return map_tables(numbers(len(groups)), cut(read))
 

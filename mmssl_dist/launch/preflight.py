@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Data, Modality
+from mmssl_dist.data.bucket_count import require_buckets
 from mmssl_dist.data.files import RawFile, RawFiles, find_files
 from mmssl_dist.data.images import check_images
 from mmssl_dist.data.readers import FeatureSource, open_sources
@@ -76,6 +77,7 @@ def check_data(job: Job) -> RawFiles:
         _named("data.path", root.look)
     files = _named("data.path", lambda: find_files(job))
     _require_apart(job, files)
+    require_buckets(job, files)
     if not root.is_local:
         # One byte of one file of each kind shows missing permissions; asking for all of them would take
         # minutes on S3.

@@ -10,7 +10,13 @@ from mmssl_dist.export.index import cells_of
 from mmssl_dist.planning.memory import Memory
 from mmssl_dist.planning.partition_needs import least_partition_workers, partition_needs
 from mmssl_dist.planning.sizes import Sizes
-from mmssl_dist.planning.stage_needs import StageNeeds, prepare_memory, ranking_seconds
+from mmssl_dist.planning.stage_needs import (
+    IN_A_BUCKET,
+    StageNeeds,
+    planned_buckets,
+    prepare_memory,
+    ranking_seconds,
+)
 
 GIGA = 1e9
 ACCELERATORS = {
@@ -19,7 +25,6 @@ ACCELERATORS = {
 }
 """GB of a GPU's memory, by Ray's name, smallest first; of A100 and V100 the smaller of two."""
 _DAY = 86_400.0
-_IN_A_BUCKET = 50_000_000  # interactions; 60M UUIDs as text overflow Arrow's 32-bit offsets
 
 
 def breaks_of(
@@ -37,14 +42,14 @@ def breaks_of(
         limit: bytes one worker may take.
         least: the fewest workers of training that fit.
     """
-    buckets = -(-(sizes.interactions + sizes.held_out) // _IN_A_BUCKET)
-    if buckets > job.data.buckets:
+    buckets, given = -(-(sizes.interactions + sizes.held_out) // IN_A_BUCKET), planned_buckets(job, sizes)
+    if buckets > given:
         yield (
             f"prepare: {sizes.interactions + sizes.held_out:,} interactions in data.buckets "
-            f"{job.data.buckets}; set it to {buckets} or more"
+            f"{given}; set it to {buckets} or more"
         )
     elif (task := prepare_memory(job, sizes)) > limit:
-        most = math.ceil(job.data.buckets * task / limit)
+        most = math.ceil(given * task / limit)
         yield f"prepare: {task / GIGA:,.1f} GB for the task of a bucket; set data.buckets to {most} or more"
     yield from _partition_breaks(job, sizes, limit)
     if memory.total > limit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_count import needed_buckets
 from mmssl_dist.export.index import cells_of, kind_of
 from mmssl_dist.planning.memory import EMPTY_WORKER, index_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds
@@ -19,6 +20,8 @@ ASSUMED = "an assumed rate of the GPU"
 _START = 8.0  # seconds of Ray and of a stage's processes
 _PREPARED = 2.2e-6  # seconds of a core for an interaction
 _BUCKET_BYTES = 400  # of an interaction in the bucket a task works on: what all processes' peak allows
+IN_A_BUCKET = 50_000_000  # interactions; 60M UUIDs as text overflow Arrow's 32-bit offsets
+_RAW_BYTES = 8  # of an interaction in a Parquet file; text has more, and gets more buckets
 _RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking
 _RANKED_BY_GPU = 1e12  # of a GPU; not measured
 _PROPAGATED = 1.2e-9  # seconds of a column of a directed edge
@@ -108,7 +111,16 @@ def prepare_memory(job: Job, sizes: Sizes) -> int:
     columns = sum(sizes.modalities.values())
     features = sizes.num_items * columns * _FLOAT
     amount = (sizes.interactions + sizes.held_out) * _BUCKET_BYTES + 2 * features
-    return EMPTY_WORKER // 2 + amount // job.data.buckets
+    return EMPTY_WORKER // 2 + amount // planned_buckets(job, sizes)
+
+
+def planned_buckets(job: Job, sizes: Sizes) -> int:
+    """``data.buckets``; where it is auto, about what the files will ask for."""
+    if job.data.buckets != "auto":
+        return job.data.buckets
+    interactions = sizes.interactions + sizes.held_out
+    features = sizes.num_items * sum(sizes.modalities.values()) * _FLOAT
+    return max(-(-interactions // IN_A_BUCKET), needed_buckets(interactions * _RAW_BYTES, features))
 
 
 def ranking_seconds(job: Job, users: float, items: int) -> float:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmssl_dist.config import Job
+from mmssl_dist.data.bucket_count import bucket_count, with_buckets
 from mmssl_dist.data.bucket_steps import feature_table, rows_by_item, settle_items, settle_users
 from mmssl_dist.data.columns import BUCKET, ITEM, ITEM_ID, SPLITS, USER, USER_ID
 from mmssl_dist.data.files import find_files
@@ -44,7 +45,7 @@ class Prepared:
 
 def prepared(job: Job, folder: Path) -> Prepared:
     """Reads, settles and writes the data of ``job`` below ``folder``, then reads what was written."""
-    files, buckets = find_files(job), job.data.buckets
+    files, buckets = find_files(job), bucket_count(with_buckets(job, 4))
     sources = open_sources(job.data, files)
     source, features = sources.interactions, sources.features
     groups = grouped_pieces(source)

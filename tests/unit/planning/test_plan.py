@@ -139,7 +139,7 @@ def test_what_fits_is_the_fewest_workers(graph):
 
 
 def test_the_first_thing_that_breaks_is_told_first():
-    job = planned_job("partition.method=metis")
+    job = planned_job("partition.method=metis", "data.buckets=4")
     sizes = supposed_sizes(10**9, 10**8, 10**11, WIDTHS, held_out=0.0)
     buckets, first, second, *_ = plan_resources(job, sizes, Assumptions(memory=64e9)).breaks
     assert re.fullmatch(r"prepare: [\d,]+ interactions in data.buckets 4; set it to \d{4} or more", buckets)

@@ -66,7 +66,7 @@ def test_64_gb_are_enough_or_a_setting_is_named(name, lists):
 @pytest.mark.parametrize("name", SIZES)
 def test_the_settings_named_are_enough(name):
     """What the plan says is done, until it names nothing that is about memory."""
-    sets: list[str] = ["export.recommendations=index", "evaluation.users=100000"]
+    sets: list[str] = ["data.buckets=4", "export.recommendations=index", "evaluation.users=100000"]
     for _ in range(4):
         plan = planned(name, *sets)
         text = "\n".join(plan.breaks)
