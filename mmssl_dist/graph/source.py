@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import ITEM, USER, VECTOR
+from mmssl_dist.data.ids import with_large_offsets
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.storage import Location, Manifest
 
@@ -47,8 +48,12 @@ class DatasetReader:
         return table
 
     def ids_in_order(self, side: str, external: str, index: str) -> pa.Table:
-        """As ``ids`` of all files, by ascending index, which are 0, 1, 2, ..."""
-        table = self.ids(side, external, index).sort_by(index)
+        """As ``ids`` of all files, by ascending index, which are 0, 1, 2, ...; texts and bytes with 64-bit
+        offsets."""
+        table = self.ids(side, external, index)
+        # Before sorting, which takes all rows at once: beyond 2 GiB 32-bit offsets would overflow.
+        wide = table[external].cast(with_large_offsets(table.schema.field(external).type))
+        table = table.set_column(0, external, wide).sort_by(index)
         count = self.manifest.facts[side]
         if len(table) != count or not np.array_equal(table[index].to_numpy(), np.arange(len(table))):
             raise self.wrong_indices(side)

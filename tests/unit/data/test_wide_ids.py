@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data import ids
+from mmssl_dist.data.columns import USER, USER_ID
 from mmssl_dist.data.ids import concatenated, one_array, with_large_offsets
+from mmssl_dist.graph.source import DatasetReader
+from mmssl_dist.serving.run import open_run
+from mmssl_dist.storage import RunFolder
+from tests.exported import publish_run
 
 
 @pytest.mark.parametrize(
@@ -40,3 +47,15 @@ def test_a_column_is_widened_where_32_bits_do_not_reach(monkeypatch):
     monkeypatch.setattr(ids, "MOST_BYTES", 5)
     assert one_array(column).type == pa.large_string()
     assert one_array(column).to_pylist() == ["ab", "cd", "ef"]
+
+
+def test_whole_columns_of_a_run_have_wide_offsets_and_answers_narrow_ones(tmp_path):
+    publish_run(tmp_path)
+    run = open_run(str(tmp_path))
+    assert run.users.array.type == pa.large_string()
+    assert run.users.take(np.asarray([0, 1])).type == pa.string()
+    dataset = RunFolder.at(str(tmp_path), Storage()).dataset
+    reader = DatasetReader(dataset.location, dataset.require(), tmp_path)
+    table = reader.ids_in_order("users", USER_ID, USER)
+    assert table[USER_ID].type == pa.large_string()
+    assert sorted(table[USER_ID].to_pylist()) == sorted(run.users.array.to_pylist())
