@@ -55,7 +55,8 @@ def plan(
     given.
     """
     from mmssl_dist.cluster.local_ray import machine_memory
-    from mmssl_dist.planning.resource_plan import GIGA, Assumptions, plan_resources
+    from mmssl_dist.planning.breaks import GIGA
+    from mmssl_dist.planning.resource_plan import Assumptions, plan_resources
     from mmssl_dist.report.plan_lines import plan_lines
 
     job = load_resolved(job_file, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
@@ -136,15 +137,15 @@ def index_seconds(job: Job, sizes: Sizes) -> float:
     if kind_of(sizes.num_items, job.export.index) == "flat":
         return _START + index_memory(job, sizes) / _WRITTEN
     scale = job.model.dimension / _WIDTH
-    cells = cells_of(sizes.num_items, job.export.index) / (4 * sizes.num_items**0.5)
-    return _START + _INDEXED * (sizes.num_items / _MILLION) ** 1.5 * scale * cells
+    cells = cells_of(sizes.num_items, job.export.index) / (4 * math.sqrt(sizes.num_items))
+    return _START + _INDEXED * math.pow(sizes.num_items / _MILLION, 1.5) * scale * cells
 
 
 def list_seconds(job: Job, items: int) -> float:
     """Of a core for one user's list through the index."""
     if kind_of(items, job.export.index) == "flat":
         return job.model.dimension * items * 2.0 / _RANKED
-    return _LISTED * (items / _MILLION) ** 0.5 * job.model.dimension / _WIDTH
+    return _LISTED * math.sqrt(items / _MILLION) * job.model.dimension / _WIDTH
 
 
 def lists_memory(job: Job, sizes: Sizes) -> int:
