@@ -15,7 +15,7 @@ STAGE_FOLDERS = ("embeddings", "dataset", "partitions", "training", "evaluation"
 def disagreements(job: JobSections) -> Iterator[Disagreement]:
     """Every rule that ``job`` breaks."""
     yield from _split(job)
-    yield from _folders(job)
+    yield from (*_folders(job), *_export(job))
     yield from content_disagreements(job.data)
     # The most that an elastic job may grow to: it must not fail in the middle, when machines appear.
     workers, parts = job.scaling.most, job.partition.parts
@@ -67,7 +67,6 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
             "and model.layers is 0. "
             "Raise model.layers, or set the weight to 0",
         )
-    yield from _export(job)
     if int(job.evaluation.metric.split("@")[1]) not in job.evaluation.ks:
         yield Disagreement(
             ("evaluation.metric", "evaluation.ks"),

@@ -23,9 +23,10 @@ from mmssl_dist.embedding.inputs import KIND, has_content
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.users import MODEL, POPULARITY
 from mmssl_dist.report.list_quality import UserExample, measure_lists
-from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, cutoff, page, stamp_of
+from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, page, stamp_of
 from mmssl_dist.report.paired import interval, resampled_means
 from mmssl_dist.report.progress import duration
+from mmssl_dist.report.tables import cutoff
 from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Location, RunFolder, StageFolder, fingerprint, open_location
@@ -76,11 +77,10 @@ def write_report(url: str, storage: Storage) -> str:
         return target.url
     facts = {artifact: manifest.facts for artifact, manifest in manifests.items()}
     metric = facts.get("training", {}).get("metric", job.evaluation.metric)
-    lists, items = None, []
+    lists = None
     if _LISTS <= manifests.keys():
         lists = measure_lists(open_run(url, storage), cutoff(metric))
-    if lists is not None:
-        items = [item for example in lists.examples for item in _items_of(example)]
+    items = [item for example in (lists.examples if lists else []) for item in _items_of(example)]
     content = ReportContent(
         title=_name(output),
         about=_about(job, facts, _finished(stage for stage in stages if stage.kind in manifests)),

@@ -16,7 +16,7 @@ from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.list_quality import Group, ListQuality, UserExample
 from mmssl_dist.report.progress import count, lists_line, percent, size
 from mmssl_dist.report.style import STYLE
-from mmssl_dist.report.tables import cells, rows_of_split
+from mmssl_dist.report.tables import cells, cutoff, rows_of_split
 
 _LEAST_SPAN = 0.1
 _TERMS = (
@@ -61,7 +61,7 @@ class ReportContent:
         facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest, of the
             stages that have published.
         missing: commands of the stages that have not.
-        lists: the quality of the exported lists; None without an export.
+        lists: the quality of the exported lists; None without any.
         labels: titles and images of the items in ``lists``.
         job: the resolved job, as YAML.
         versions: package -> version.
@@ -107,11 +107,9 @@ def page(report: ReportContent) -> str:
 
 def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
     facts, lists = report.facts, report.lists
-    training, metrics, partitions = map(facts.get, ("training", "evaluation", "partitions"))
-    if lists:
+    training, metrics, partitions = (facts.get(name) for name in ("training", "evaluation", "partitions"))
+    if "export" in facts:
         yield "Examples", _examples(lists, report.labels, lists_line(facts["export"]))
-    elif "export" in facts:
-        yield "Examples", f"<p>{escape(lists_line(facts['export']))}</p>"
     if lists or metrics:
         groups = _charts(_groups(lists)) if lists else ""
         cold = _cold(metrics, partitions) if metrics and partitions else ""
@@ -133,11 +131,6 @@ def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
 
 def _anchor(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-
-
-def cutoff(metric: str) -> int:
-    """K of a metric such as recall@20."""
-    return int(metric.split("@")[1])
 
 
 def stamp_of(content: str) -> str | None:
@@ -339,7 +332,9 @@ def _histogram(degrees: np.ndarray) -> dict[str, float]:
     return bars
 
 
-def _examples(lists: ListQuality, labels: ItemLabels, made: str) -> str:
+def _examples(lists: ListQuality | None, labels: ItemLabels, made: str) -> str:
+    if lists is None:
+        return f"<p>{escape(made)}</p>"
     rows = "".join(_example(example, labels) for example in lists.examples)
     missing = ", ".join(
         f"{count(items)} {reason}" for reason, items in sorted(labels.images.left_out.items())

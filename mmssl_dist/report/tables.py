@@ -86,3 +86,8 @@ def cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
 
 def _cell(mean: float | None) -> str:
     return "-" if mean is None else f"{mean:.4f}"
+
+
+def cutoff(metric: str) -> int:
+    """K of a metric such as recall@20."""
+    return int(metric.split("@")[1])
