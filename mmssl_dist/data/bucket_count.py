@@ -22,7 +22,7 @@ def needed_buckets(interaction_bytes: int, feature_bytes: int) -> int:
 
 
 def needed_for(files: RawFiles) -> int:
-    """Buckets for the files of a job."""
+    """Buckets for the files of a job's dataset; content is not counted before it is embedded."""
     features = (file for group in files.features.values() for file in group)
     return needed_buckets(sum(f.size for f in files.interactions), sum(f.size for f in features))
 

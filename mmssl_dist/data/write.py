@@ -84,6 +84,11 @@ def part(folder: str, bucket: int) -> str:
     return f"{folder}/part-{bucket:05d}.parquet"
 
 
+def bucket_of(name: str) -> int:
+    """The bucket whose file ``part`` gives this name."""
+    return int(name.rpartition("/part-")[2].removesuffix(".parquet"))
+
+
 def _shifted(table: pa.Table, offset: int) -> pa.Table:
     """``table`` with dataset numbers of items instead of local ones."""
     numbers = pa.array(table[ITEM].to_numpy() + offset)

@@ -19,13 +19,20 @@ from ray.data import ActorPoolStrategy
 
 from mmssl_dist.config.data_sections import Embedding
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_count import bucket_count
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.data.packed_rows import cut
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.row_operations import by_bucket, map_tables
 from mmssl_dist.data.runtime import numbers, ray_data
-from mmssl_dist.embedding.inputs import FORMAT, KIND, embeddings_fingerprint, encoder_of
+from mmssl_dist.embedding.inputs import (
+    FORMAT,
+    KIND,
+    embeddings_fingerprint,
+    encoder_of,
+    with_content_buckets,
+)
 from mmssl_dist.embedding.shards import (
     EXAMPLES,
     Earlier,
@@ -53,6 +60,7 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
         InputError: content or an encoder cannot be used, or no item of a modality has any.
     """
     inputs = embeddings_fingerprint(job, raw)
+    job = with_content_buckets(job, raw)
     location = RunFolder.of(job).embeddings.location
     earlier = _earlier(job)
     sources = open_sources(job.data, raw).features
@@ -75,7 +83,7 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
                 weights=weights,
                 target=location,
                 folder=f"{modality}/{fingerprint(inputs, key)[:12]}",
-                earlier=_taken_from(earlier, modality, key, job, location),
+                earlier=_taken_from(earlier, modality, key, location),
                 gpu=False,
             )
             _logger.info("embed: %s by %s", modality, encoder.name)
@@ -89,7 +97,7 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
                 **counts,
             }
     manifest = Manifest(
-        KIND, inputs, {"modalities": facts, "buckets": job.data.buckets}, dict(sorted(files.items()))
+        KIND, inputs, {"modalities": facts, "buckets": bucket_count(job)}, dict(sorted(files.items()))
     )
     publish(location, manifest)
     _remove_others(location, manifest)
@@ -117,7 +125,7 @@ def actor_options(settings: Embedding, cluster_gpus: float) -> dict[str, Any]:
 def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], dict[str, Any]]:
     import ray
 
-    source, buckets = task.source, job.data.buckets
+    source, buckets = task.source, bucket_count(job)
     rows = map_tables(
         numbers(len(source.pieces)), cut(partial(content_rows, source=source, buckets=buckets)), None
     )
@@ -173,14 +181,12 @@ def _earlier(job: Job) -> Manifest | None:
         return None
 
 
-def _taken_from(
-    earlier: Manifest | None, modality: str, key: str, job: Job, location: Location
-) -> Earlier | None:
+def _taken_from(earlier: Manifest | None, modality: str, key: str, location: Location) -> Earlier | None:
     """The files of the artifact before, if the same encoder made them."""
     if earlier is None or earlier.facts.get("modalities", {}).get(modality, {}).get("key") != key:
         return None
     names = tuple(name for name in earlier.files if name.startswith(f"{modality}/"))
-    return Earlier(location, names, earlier.facts.get("buckets") == job.data.buckets)
+    return Earlier(location, names, earlier.facts["buckets"])
 
 
 def _remove_others(location: Location, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_count import needed_buckets, with_buckets
 from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.embedding.weights import EncoderSource, stamp
 from mmssl_dist.storage import Manifest, RunFolder, fingerprint
@@ -27,6 +28,16 @@ def encoder_of(job: Job, modality: str) -> EncoderSource:
     return EncoderSource(f"data.modalities.{modality}.encoder", settings.encoder, settings.revision)
 
 
+def with_content_buckets(job: Job, raw: RawFiles) -> Job:
+    """``job`` with a number of buckets for the content of ``raw`` where ``data.buckets`` is auto.
+
+    It is a power of two, so that it seldom changes as content is added, and then by a factor: vectors of the
+    artifact before are found in few of its files.
+    """
+    largest = max(sum(file.size for file in content.tables) for content in raw.content.values())
+    return with_buckets(job, 1 << (needed_buckets(0, largest) - 1).bit_length())
+
+
 def embeddings_fingerprint(job: Job, raw: RawFiles) -> str:
     """Equal for equal embeddings: content and encoders by name, size and time of their files, and settings
     that the vectors depend on."""
@@ -38,8 +49,9 @@ def embeddings_fingerprint(job: Job, raw: RawFiles) -> str:
         ]
         for name, content in raw.content.items()
     }
+    buckets = with_content_buckets(job, raw).data.buckets
     return fingerprint(
-        KIND, FORMAT, modalities, job.embedding.max_pixels, job.data.buckets, job.data.columns.types.item
+        KIND, FORMAT, modalities, job.embedding.max_pixels, buckets, job.data.columns.types.item
     )
 
 

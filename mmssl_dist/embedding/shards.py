@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,13 +21,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.bucket_count import bucket_count
 from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW
+from mmssl_dist.data.files import PARQUET_SUFFIXES
 from mmssl_dist.data.ids import buckets_of, scalar_text
 from mmssl_dist.data.packed_rows import pack, unpack
 from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.row_operations import TaskFailure
-from mmssl_dist.data.write import part, write_table
+from mmssl_dist.data.write import bucket_of, part, write_table
 from mmssl_dist.embedding.encoders import Encoder, encode, open_encoder
 from mmssl_dist.embedding.pictures import LARGEST_BYTES, UNREADABLE, decode
 from mmssl_dist.embedding.weights import EncoderSource, encoder_folder
@@ -50,12 +53,20 @@ _READERS = 8
 
 @dataclass(frozen=True)
 class Earlier:
-    """What the artifact before has of a modality: its folder's files by name, and whether they are in the
-    same buckets."""
+    """What the artifact before has of a modality: names of its files, one for each of ``buckets``."""
 
     location: Location
     files: tuple[str, ...]
-    same_buckets: bool
+    buckets: int
+
+    def with_items_of(self, bucket: int, buckets: int) -> Iterator[Location]:
+        """The files that may have items which are in ``bucket`` of ``buckets``."""
+        # An item's bucket is its hash modulo the number of buckets, so two buckets share items if they are
+        # equal modulo every common divisor.
+        divisor = math.gcd(self.buckets, buckets)
+        for name in self.files:
+            if (bucket_of(name) - bucket) % divisor == 0:
+                yield self.location / name
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,12 @@ def pack_items(batch: pa.Table, source: ContentSource) -> pa.Table:
 
 def _twice(batch: pa.Table, first: int, second: int, source: ContentSource) -> InputError:
     locate = partial(row_location, source.files)
-    unit = "line" if source.files[0].location.path.endswith((".csv", ".tsv")) else "row"
-    places = [locate(batch[FILE][row].as_py(), unit, batch[ROW][row].as_py()) for row in (first, second)]
+    places = []
+    for row in (first, second):
+        file = batch[FILE][row].as_py()
+        text = source.content.tables and not source.files[file].location.path.endswith(PARQUET_SUFFIXES)
+        unit = "line" if text else "row"
+        places.append(locate(file, unit, batch[ROW][row].as_py()))
     return InputError(
         places[1],
         f"item {scalar_text(batch[ITEM_ID][second])}, also in {places[0]}",
@@ -284,11 +299,7 @@ class ShardEmbedder:
         earlier, taken = self.task.earlier, dict[tuple[int, str | None], np.ndarray]()
         if earlier is None:
             return taken
-        own = f"/part-{bucket:05d}.parquet"
-        for name in earlier.files:
-            if earlier.same_buckets and not name.endswith(own):
-                continue
-            location = earlier.location / name
+        for location in earlier.with_items_of(bucket, bucket_count(self.task.job)):
             table = pq.read_table(
                 location.path, filesystem=location.filesystem, columns=[ITEM_ID, VECTOR, DIGEST]
             )
@@ -338,7 +349,7 @@ def content_rows(batch: pa.Table, source: ContentSource, buckets: int) -> Iterat
             yield pa.table(
                 {
                     ITEM_ID: read.items,
-                    CONTENT: read.content.cast(pa.string()),
+                    CONTENT: read.content.cast(pa.large_string()),  # a bucket's may exceed 2 GiB
                     FILE: pa.array(read.files),
                     ROW: pa.array(read.rows),
                     BUCKET: buckets_of(read.items, buckets),
