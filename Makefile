@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
+.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types test-calls pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -22,6 +22,7 @@ help:
 	@echo "make test     ruff, mypy --strict and every test"
 	@echo "make lint     ruff alone: formatting and rules"
 	@echo "make types    mypy --strict alone"
+	@echo "make test-calls  that tests and benchmarks call what there is, with the arguments that it takes"
 	@echo "make pytest   the tests alone, by PROCESSES=2 at a time; ARGS=... goes to pytest"
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
@@ -74,7 +75,7 @@ quick-without-dgl: $(STAMP)
 	$(VENV)-without-dgl/bin/python -m pytest tests/unit tests/oracle --quick --without-dgl -q -n $(PROCESSES) --dist loadfile $(ARGS)
 	rm -rf $(VENV)-without-dgl
 
-test: lint types pytest
+test: lint types test-calls pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
@@ -82,6 +83,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy --strict mmssl_dist
+
+# Of the tests' types these alone, so that a change of a function or class finds everything that calls it.
+test-calls: $(STAMP)
+	$(BIN)/mypy --config-file tests/mypy.ini tests benchmarks
 
 pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 2 --durations=25 $(ARGS)

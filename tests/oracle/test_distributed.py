@@ -208,14 +208,14 @@ def case_job(folder: Path, modalities: int, method: str, workers: int) -> Job:
 
 def observe_all(rank: int, folder: Path, workers: int) -> list[Observed]:
     """Every case one after the other, since starting processes takes longer than any of them."""
-    return [observe(rank, case_job(folder, *case, workers)) for case in CASES]
+    return [observe(rank, case_job(folder, *case, workers=workers)) for case in CASES]
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("graphs")
     for case in CASES:
-        publish_graph(case_job(folder, *case, 1))
+        publish_graph(case_job(folder, *case, workers=1))
     return folder
 
 
@@ -229,7 +229,7 @@ def observed(request, published):
 @pytest.mark.processes
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rows_and_losses_equal_the_oracles(observed, published, case):
-    output = Path(case_job(published, *case, 1).output)
+    output = Path(case_job(published, *case, workers=1).output)
     names = sorted(make_job(output, case[0]).data.modalities)
     check(list(observed[case]), read_dense(output, names), names)
 

@@ -122,9 +122,9 @@ def test_the_perturbation_equals_the_oracles(observed, case):
             lengths[number] = lengths[number] + EPS * ITEM_GRAPH * np.linalg.norm(
                 s[number], axis=1, keepdims=True
             )
-    value, *gradients = ranking(loss, *z, known)
+    value, *gradients = ranking(loss, *z, known=known)
     perturbed = [x + by * oracle.l2_normalize(g) for x, g, by in zip(z, gradients, lengths, strict=True)]
-    wanted = ranking(loss, *perturbed, known)[0]
+    wanted = ranking(loss, *perturbed, known=known)[0]
     assert wanted > value + 0.01
     for worker in workers:
         assert worker.losses[loss] == pytest.approx(value, rel=1e-5)
@@ -145,7 +145,7 @@ def test_the_contrastive_term_equals_the_oracles(observed, case):
     items = workers[0].candidates
     take = lambda table, nodes: np.stack([table[n] for n in nodes])  # noqa: E731
     if case[1] == "final":
-        wanted = oracle.contrastive(*(take(table, items) for table in by_modality), 0.3)
+        wanted = oracle.contrastive(*(take(table, items) for table in by_modality), tau=0.3)
     else:
         wanted = sum(
             oracle.contrastive(take(similar, nodes), take(propagated, nodes), 0.3) for nodes in (users, items)
@@ -159,14 +159,14 @@ def test_the_oracles_gradients_by_finite_differences(loss):
     rng = np.random.default_rng(1)
     rows = [rng.normal(size=(n, 5)) for n in (4, 4, 4 if loss == "bpr" else 7)]
     known = rng.random((4, 7)) < 0.3
-    gradients = ranking(loss, *rows, known)[1:]
+    gradients = ranking(loss, *rows, known=known)[1:]
     for number, gradient in enumerate(gradients):
         for at in np.ndindex(gradient.shape):
             values = []
             for sign in (1, -1):
                 moved = [x.copy() for x in rows]
                 moved[number][at] += sign * 1e-6
-                values.append(ranking(loss, *moved, known)[0])
+                values.append(ranking(loss, *moved, known=known)[0])
             assert (values[0] - values[1]) / 2e-6 == pytest.approx(gradient[at], rel=1e-5, abs=1e-8)
 
 

@@ -33,7 +33,7 @@ def lists(seed: int, of: list[int]) -> Adjacency:
     listed = torch.zeros(BOOK.num_nodes, BOOK.num_nodes, dtype=torch.bool)
     drawn = torch.rand(len(of), len(of), generator=torch.Generator().manual_seed(seed)) < 0.2
     listed[torch.tensor(of)[:, None], torch.tensor(of)] = drawn
-    return adjacency_from_pairs(*listed.nonzero(as_tuple=True), BOOK.num_nodes)
+    return adjacency_from_pairs(*listed.nonzero(as_tuple=True), num_rows=BOOK.num_nodes)
 
 
 def graph() -> LocalGraph:

@@ -80,7 +80,7 @@ def test_nobody_moves_where_every_part_is_full(lists):
 def test_sums_are_those_of_float64_in_the_order_of_the_list(lists):
     source = np.random.default_rng(3).normal(size=(NEIGHBOURS, 5)).astype(np.float32)
     scale = np.linspace(0.1, 2.0, ROWS)
-    sums = scaled_sums(*lists, source, scale)
+    sums = scaled_sums(*lists, source=source, scale=scale)
     for row in range(ROWS):
         total = np.zeros(5)
         for node in lists[1][lists[0][row] : lists[0][row + 1]]:

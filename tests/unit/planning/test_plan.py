@@ -107,7 +107,7 @@ def test_supposed_degrees_come_to_the_numbers_given():
 )
 def test_sizes_that_cannot_be(numbers, where):
     with pytest.raises(InputError, match=where):
-        supposed_sizes(*numbers, WIDTHS, held_out=0.0)
+        supposed_sizes(*numbers, modalities=WIDTHS, held_out=0.0)
 
 
 def test_a_good_cut_keeps_rows_at_home(graph):
