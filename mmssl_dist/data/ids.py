@@ -3,7 +3,9 @@ ranks."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,20 +83,28 @@ def is_text(raw: pa.DataType) -> bool:
 def scalar_text(value: pa.Scalar) -> str:
     """A value for a message; Python has no dates as late, or times as fine, as Arrow."""
     try:
-        text = repr(value.as_py()) if value.is_valid else "nothing"
+        text = repr(id_values(pa.array([value]))[0]) if value.is_valid else "nothing"
     except (ValueError, OverflowError, pa.ArrowException):
         text = f"a {value.type} out of range"
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
+
+
+def id_values(ids: pa.Array) -> list[Any]:
+    """Ids as Python values: UUIDs as such, whose text is their usual one, and not as bytes."""
+    values: list[Any] = ids.to_pylist()
+    if not is_uuid(ids.type):
+        return values
+    return [None if value is None else uuid.UUID(bytes=value) for value in values]
 
 
 def id_texts(ids: pa.ChunkedArray, like: object = None) -> pa.Array:
     """Ids as the texts that Python makes of them, whatever a file keeps them as; the number 7.0 is 7.
 
     ``like``: one of the ids that they are to be compared with. Where that is an integer, the text "7.0" is 7;
-    where it is a text, UUIDs are their usual texts.
+    where it is a text or a UUID, UUIDs are their usual texts.
     """
     values = plain_values(ids)
-    if is_uuid(values.type) and isinstance(like, str):
+    if is_uuid(values.type) and isinstance(like, str | uuid.UUID):
         return uuid_texts(values)
     # Arrow casts bytes to text only where they are UTF-8; Python's form shows any.
     if _is_binary(values.type):

@@ -20,7 +20,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM, ITEM_ID, SPLIT, SPLITS, TIME, USER, USER_ID, VECTOR
 from mmssl_dist.data.files import find_files
-from mmssl_dist.data.ids import one_array
+from mmssl_dist.data.ids import id_values, one_array
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.delimited import header
@@ -80,7 +80,7 @@ def write_mmrec(output: Location, target: Location, name: str) -> ConversionResu
     reader, facts = DatasetReader(folder, manifest, downloads_folder()), manifest.facts
     for side, external, index, file in (("users", USER_ID, USER, "u"), ("items", ITEM_ID, ITEM, "i")):
         table = reader.ids_in_order(side, external, index)
-        numbered = zip(table[external].to_pylist(), table[index].to_pylist(), strict=True)
+        numbered = zip(id_values(one_array(table[external])), table[index].to_pylist(), strict=True)
         (target / f"{file}_id_mapping.csv").write_bytes(_tabbed([(external, f"{side[:-1]}ID"), *numbered]))
     lacking = {}
     for modality in facts["modalities"]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.data.ids import id_values, one_array
 from mmssl_dist.serving.run import Run
 from mmssl_dist.serving.seen import SeenItems, read_held_out
 from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, parquet_file
@@ -116,7 +117,7 @@ def _read_lists(run: Run, k: int) -> _Lists:
         path = run.export.path(parquet_file(RECOMMENDATIONS, part))
         share = min(users, -(-USERS // len(book)))
         table = pa.Table.from_batches(list(_first(pq.ParquetFile(path), share)))
-        users_listed = table[USER_ID].to_pylist()
+        users_listed = id_values(one_array(table[USER_ID]))
         # By id, since not every user of the partition has a list where export.users names some.
         positions.append(run.users.positions(users_listed))
         ids += users_listed

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.ids import UUID_BYTES, is_uuid, storage_type, whole_or_null
+from mmssl_dist.data.ids import UUID_BYTES, id_values, is_uuid, storage_type, whole_or_null
 from mmssl_dist.data.readers.id_types import integers_or_null, parse_integers
 from mmssl_dist.errors import UnknownIdError
 
@@ -48,7 +48,7 @@ class Ids:
         positions = self.find(asked)
         unknown = np.flatnonzero(positions < 0)
         if len(unknown):
-            example = f", such as {self.array[0].as_py()!s}" if len(self) else ""
+            example = f", such as {id_values(self.array[:1])[0]!s}" if len(self) else ""
             known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.type_name}"
             remedy = f"Give one from the data{example}."
             raise UnknownIdError(f"{self.entity} id", repr(asked[unknown[0]]), known, remedy)
@@ -76,7 +76,7 @@ class Ids:
     @property
     def type_name(self) -> str:
         """The ids' type in words: the width of offsets is no part of it."""
-        return str(self.array.type).removeprefix("large_")
+        return "UUID" if is_uuid(self._type) else str(self.array.type).removeprefix("large_")
 
     def take(self, positions: np.ndarray) -> pa.Array:
         """The ids at ``positions``, as an array of at most 2 GiB: texts and bytes with 32-bit offsets."""
@@ -92,8 +92,7 @@ class Ids:
 
     def at(self, positions: np.ndarray) -> list[Any]:
         """The ids at ``positions``, as Python values."""
-        ids: list[Any] = self.take(positions).to_pylist()
-        return ids
+        return id_values(self.take(positions))
 
     @cached_property
     def _order(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
@@ -32,6 +33,7 @@ from mmssl_dist.data.readers.times import (
     time_summary,
 )
 from mmssl_dist.data.readers.values import checked_values
+from mmssl_dist.errors import InputError
 
 _INT64_DIGITS = 18  # decimals of so many digits fit
 
@@ -112,6 +114,7 @@ def _times(
     if is_folder_key(file, footer.schema, column):
         return time_summary(folder_column(file, column, 1), lambda index: source)
     require_time_type(raw, source)
+    _require_true_int96(footer, column, source)
     if not has_value(file, footer, column):
         return TimeSummary()
     example = Example(lambda: source, f"a value of type {raw}")
@@ -139,6 +142,30 @@ def _times(
             if piece is everything and not whole:
                 break
     return joined_times(summaries)
+
+
+def _require_true_int96(footer: Footer, column: str, source: str) -> None:
+    """Refuse times that fastparquet took for nanoseconds when it wrote them as int96: nothing but its note on
+    what they were shows it."""
+    schema, stored = footer.metadata.schema, footer.stored[column]
+    if not any(
+        leaf.path == stored and leaf.physical_type == "INT96"
+        for leaf in map(schema.column, range(len(schema)))
+    ):
+        return
+    try:
+        note = json.loads((footer.metadata.metadata or {}).get(b"pandas", b"{}"))
+        writer = note["creator"]["library"]
+        written = next(entry["numpy_type"] for entry in note["columns"] if entry["name"] == stored)
+    except (ValueError, TypeError, LookupError, StopIteration):
+        return
+    if writer == "fastparquet" and written != "datetime64[ns]":
+        raise InputError(
+            source,
+            f"{written}, which fastparquet wrote as int96",
+            "it takes them for nanoseconds then, so that they are times of 1970 in the file",
+            "Write them with times='int64', its default.",
+        )
 
 
 def has_value(file: RawFile, footer: Footer, column: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -294,3 +296,22 @@ def test_rows_without_an_id_need_no_time(folder):
     write_text(folder, "events/0.csv", ["user_id,item_id,at", "1,1,5", "1,2,NaN"])
     with pytest.raises(InputError, match="line 3: found nothing; every interaction has a time"):
         read(folder)
+
+
+@pytest.mark.parametrize(("written", "refused"), [("datetime64[us]", True), ("datetime64[ns]", False)])
+def test_times_that_fastparquet_wrote_as_others_are_refused(folder, written, refused):
+    """As int96 it takes microseconds, which pandas has by default, for nanoseconds."""
+    note = {"creator": {"library": "fastparquet"}, "columns": [{"name": "at", "numpy_type": written}]}
+    table = pa.table(
+        {"user_id": [1], "item_id": [1], "at": pa.array([1_704_067_200_000_000], pa.timestamp("ns"))}
+    )
+    (folder / "raw" / "events").mkdir()
+    pq.write_table(
+        table.replace_schema_metadata({"pandas": json.dumps(note)}),
+        folder / "raw" / "events" / "a.parquet",
+        use_deprecated_int96_timestamps=True,
+    )
+    if refused:
+        assert "column at: found datetime64[us], which fastparquet wrote as int96" in refusal(folder)
+    else:
+        assert read(folder) == [1_704_067_200_000_000]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import decimal
 import gzip
+import uuid
 from pathlib import Path
 
 import pyarrow as pa
@@ -107,6 +108,7 @@ def test_files_without_rows_may_stay_and_ids_have_any_type(tmp_path):
     pq.write_table(pa.table({"sku": ids, "title": texts}), tmp_path / "t/d.parquet")
     assert read(tmp_path, "t", [1, b"\0" * 16]) == {"1": "one", str(b"\0" * 16): "two"}
     as_text = "00000000-0000-0000-0000-000000000001"  # of a dataset whose ids are texts
+    assert read(tmp_path, "t", [uuid.UUID(as_text)]) == {as_text: "one again"}
     none = pa.table({"sku": pa.array([None], pa.uuid()), "title": ["nobody's"]})
     for number in (0, 1):
         pq.write_table(none.slice(number), tmp_path / f"t/e{number}.parquet")

@@ -111,6 +111,10 @@ def test_ids_of_a_column_of_uuids_are_given_as_text_too():
     assert ids.positions([value.bytes for value in values]).tolist() == [0, 1]
     assert "00000000-0000-0000-0000-000000000006" not in ids
     assert "no uuid" not in ids
+    assert ids.at(np.asarray([1, 0])) == values[::-1]
+    with pytest.raises(InputError, match=f"ids of type UUID. Give one from the data, such as {values[0]}"):
+        ids.position("x")
+    assert pa.array(ids.at(np.asarray([1])), ids.take(np.asarray([0])).type).to_pylist() == [values[1].bytes]
     texts = Ids(pa.array([str(value) for value in values]), "user")  # data.columns.types: string
     assert texts.positions(values).tolist() == [0, 1]
 
