@@ -28,8 +28,8 @@ def open_run(url: str, storage: Mapping[str, object] | None = None, items: str |
     your ids.
 
     Args:
-        url: folder or s3:// URL.
-        storage: how s3:// is reached, as the ``storage`` section of a job.
+        url: folder, or a URL such as s3://bucket/run or gs://bucket/run.
+        storage: how object storage is reached, as the ``storage`` section of a job.
         items: Parquet, CSV or TSV with the items' ids, titles in a column ``title``, and columns to filter
             by; by default the titles that the run's job names.
 

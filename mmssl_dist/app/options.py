@@ -40,7 +40,7 @@ Overrides = Annotated[
 ]
 StorageSettings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="storage.A=B", help="How s3:// is reached, as in a job."),
+    typer.Option("--set", metavar="storage.A=B", help="How object storage is reached, as in a job."),
 ]
 
 

@@ -57,16 +57,15 @@ def disagreements(job: JobSections) -> Iterator[Disagreement]:
         yield Disagreement(
             ("model.item_graph.weight", "partition.item_neighbours"),
             f"found {job.model.item_graph.weight:g}; partition.item_neighbours is 0, so there is "
-            "no item-item graph. "
-            "Raise partition.item_neighbours, or set the weight to 0",
+            "no item-item graph. Raise partition.item_neighbours, or set the weight to 0",
         )
     if job.model.item_graph.weight > 0 and not job.model.layers:
         yield Disagreement(
             ("model.item_graph.weight", "model.layers"),
             f"found {job.model.item_graph.weight:g}; a user's items are those of its first hop, "
-            "and model.layers is 0. "
-            "Raise model.layers, or set the weight to 0",
+            "and model.layers is 0. Raise model.layers, or set the weight to 0",
         )
+    yield from _tracking(job)
     if int(job.evaluation.metric.split("@")[1]) not in job.evaluation.ks:
         yield Disagreement(
             ("evaluation.metric", "evaluation.ks"),
@@ -80,6 +79,15 @@ def _export(job: JobSections) -> Iterator[Disagreement]:
             ("export.users", "export.recommendations"),
             f"found {job.export.users}; export.recommendations is none, so nobody gets a list. "
             "Set it to exact or index, or remove export.users",
+        )
+
+
+def _tracking(job: JobSections) -> Iterator[Disagreement]:
+    if job.tracking.registered_model is not None and job.tracking.mlflow is None:
+        yield Disagreement(
+            ("tracking.registered_model", "tracking.mlflow"),
+            f"found {job.tracking.registered_model}; the registry is MLflow's, and tracking.mlflow names "
+            "none. Set it, or remove the model",
         )
 
 

@@ -13,3 +13,5 @@ class Tracking(Section):
     ``tracking``."""
     experiment: Text = "mmssl-dist"
     """Name of the MLflow experiment that the run belongs to."""
+    registered_model: Text | None = None
+    """Name of a model in MLflow's registry: `run` makes the exported run a version of it."""

@@ -26,7 +26,7 @@ def job_text(
         proposal: what it reads.
         path: folder or URL of the raw files.
         output: folder or URL to publish to.
-        storage: how s3:// is reached.
+        storage: how object storage is reached.
         unknown_items: what becomes of items without features; None for the default.
     """
     parts = Partition.model_fields["parts"].default
@@ -35,7 +35,7 @@ def job_text(
         f"# Written by `mmssl-dist init {message_text(path)}` from the headers of its files.",
         "# docs/settings.md describes every setting. Next: mmssl-dist validate, then mmssl-dist run.",
         "",
-        f"output: {_value(output)}  # folder or s3:// URL; every stage publishes below it",
+        f"output: {_value(output)}  # folder or URL (s3://, gs://, abfs://); every stage publishes below it",
         "",
         "data:",
         f"  path: {_value(path)}",

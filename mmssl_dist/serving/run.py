@@ -345,8 +345,8 @@ def open_run(
     """The exported run whose job has the output ``url``.
 
     Args:
-        url: folder or s3:// URL.
-        storage: how s3:// is reached, as the ``storage`` section of a job; by default its defaults.
+        url: folder, or a URL such as s3://bucket/run or gs://bucket/run.
+        storage: how object storage is reached, as the ``storage`` section of a job; by default its defaults.
         read_table: as in ``Run``.
 
     Raises:

@@ -17,6 +17,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import RunFolder
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
+from mmssl_dist.tracking.mlflow_model import register_model
 
 _logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ class MlflowRun:
         self.client.log_batch(self.id, metrics=metrics)
 
     def end(self, job: Job, metrics: Mapping[str, Any]) -> None:
-        """The final metrics, and the files of the output that a reader wants."""
+        """The final metrics, the files of the output that a reader wants, and the model where the job names
+        one."""
         for name, value in final_metrics(metrics).items():
             self.client.log_metric(self.id, metric_name(name), value)
         for name, text in tags(job).items():
@@ -107,6 +109,8 @@ class MlflowRun:
             for name in _ARTIFACTS:
                 (Path(folder) / name).write_bytes((output / name).read_bytes())
             self.client.log_artifacts(self.id, folder)
+        if job.tracking.registered_model is not None:
+            register_model(self.client, job, self.id)
         # Last, so that a run that looks finished has its metrics and files.
         self.client.set_terminated(self.id)
 

@@ -1,6 +1,6 @@
 """TensorBoard's event files: figures by epoch, and at the end of a run its settings beside its final metrics.
 
-They are written by tensorboardX; TensorBoard itself only shows them.
+Events and their checksums are tensorboardX's; TensorBoard itself only shows the files.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
+import socket
+import struct
 import time
 import uuid
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ _FINAL = ".final-"  # in the names of files with final metrics, before the hash 
 
 
 class TensorBoard:
-    """Event files in ``folder``; for object storage they are written here and uploaded after every epoch.
+    """An event file in ``folder``. On a disk events are appended; an object is written whole after every
+    epoch, from memory.
 
     Args:
         suffix: of the file's name; by default one that no other file has.
@@ -37,14 +39,15 @@ class TensorBoard:
     name = "TensorBoard"
 
     def __init__(self, folder: Location, suffix: str | None = None) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
 
-        self.folder = folder
-        self._local = Path(folder.path if folder.is_local else tempfile.mkdtemp(prefix="mmssl-tensorboard-"))
-        self._local.mkdir(parents=True, exist_ok=True)
-        # the usual writer flushes at some time and changes names; the suffix tells starts within a second
-        # apart
-        self._writer = EventsWriter(str(self._local / "events"), suffix or f".{uuid.uuid4().hex[:8]}")
+        # The suffix keeps starts within a second apart.
+        suffix = suffix or f".{uuid.uuid4().hex[:8]}"
+        self._file = folder / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}{suffix}"
+        self._uploaded = b""
+        if folder.is_local:
+            Path(folder.path).mkdir(parents=True, exist_ok=True)
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Write the figures of a validated epoch."""
@@ -61,14 +64,31 @@ class TensorBoard:
         from tensorboardX.proto.summary_pb2 import Summary
 
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        for summary in (*summaries, Summary(value=scalars)):
-            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        self._writer.flush()
-        if not self.folder.is_local:
-            # Whole files, since objects can't be appended to; one start of a training writes a few kilobytes
-            # an epoch.
-            for path in self._local.iterdir():
-                (self.folder / path.name).write_bytes(path.read_bytes())
+        self._append(
+            *(
+                Event(wall_time=time.time(), step=step, summary=summary)
+                for summary in (*summaries, Summary(value=scalars))
+            )
+        )
+
+    def _append(self, *events: Any) -> None:
+        records = b"".join(_record(event.SerializeToString()) for event in events)
+        if self._file.is_local:
+            with Path(self._file.path).open("ab") as file:
+                file.write(records)
+        else:
+            # Whole files, since objects cannot be appended to; a training writes a few kilobytes an epoch.
+            self._uploaded += records
+            self._file.write_bytes(self._uploaded)
+
+
+def _record(content: bytes) -> bytes:
+    """``content`` as a TFRecord: length, checksum of the length, content, checksum of the content."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(content))
+    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, content)]
+    return length + checksums[0] + content + checksums[1]
 
 
 def end_tensorboard(job: Job, run: str, metrics: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import chdir
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ from unittest.mock import patch
 import pyarrow.fs as pafs
 import pytest
 import ray
+from mlflow import MlflowClient
 from ray.train.torch import TorchTrainer
 from ray.tune import Tuner
 
@@ -30,8 +32,10 @@ from mmssl_dist.launch.earlier_run import check_start
 from mmssl_dist.launch.partition_stage import partition_workers
 from mmssl_dist.launch.train_stage import check_memory, run_training
 from mmssl_dist.storage import Location, Manifest, open_location
+from mmssl_dist.tracking.mlflow import MlflowRun
 from mmssl_dist.tracking.trackers import TrackingCallback
 from mmssl_dist.tuning.run_trials import run_trials
+from tests.exported import publish_run
 
 _PARTITIONS = Manifest(
     "partitions",
@@ -151,6 +155,19 @@ def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
     with patch.dict("sys.modules", {"mlflow": SimpleNamespace(MlflowClient=Client)}):
         TrackingCallback(_job(folder, sets), "run", _relay()).after_report(None, [entry], None)
     return asked
+
+
+def registered_models(folder: Path, sets: Sequence[str]) -> object:
+    """The models that a run's end leaves in MLflow's registry."""
+    output = Path(mkdtemp(dir=folder))
+    publish_run(output)
+    for name in ("job.yaml", "report.html"):
+        (output / name).write_text(name)
+    store = f"sqlite:///{output}/runs.db"
+    job = _job(folder, [*sets, f"output={output}", f"tracking.mlflow={store}"])
+    with chdir(output):  # where MLflow keeps the files of a run in sqlite
+        MlflowRun(job, "run").end(job, {})
+    return [model.name for model in MlflowClient(store).search_registered_models()]
 
 
 @cache

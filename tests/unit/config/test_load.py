@@ -115,6 +115,10 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             "training.fanout: found 2 number(s); model.layers is 3",
         ),
         (
+            changed(tracking={"registered_model": "shop"}),
+            "tracking.registered_model: found shop; the registry is MLflow's, and tracking.mlflow names none",
+        ),
+        (
             changed(evaluation={"ks": [5], "metric": "recall@20"}),
             "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]",
         ),

@@ -6,18 +6,21 @@ import importlib.util
 import json
 import re
 import struct
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 from mmssl_dist.tracking.mlflow import check_mlflow, metric_name, parameters
-from mmssl_dist.tracking.tensorboard import end_tensorboard
+from mmssl_dist.tracking.tensorboard import TensorBoard, end_tensorboard
 from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback
 from tests.jobs import make_job
 from tests.servers import client, moto_server
@@ -83,8 +86,23 @@ def test_tensorboard_has_every_figure_by_epoch_also_of_a_resumed_run(tmp_path):
     assert relay.lines == []
 
 
+def test_event_files_are_those_of_tensorboardx(tmp_path):
+    theirs = EventsWriter(str(tmp_path / "events"))
+    event = Event(wall_time=1.0, step=3)
+    theirs.write_event(event)
+    theirs.close()
+    (file,) = tmp_path.iterdir()
+    TensorBoard(open_location(str(tmp_path / "ours"), Storage()))._append(event)
+    (ours,) = (tmp_path / "ours").iterdir()
+    assert ours.name.startswith(file.name)
+    version = len(Event(wall_time=1.0, file_version="brain.Event:2").SerializeToString()) + 16
+    assert ours.read_bytes()[version:] == file.read_bytes()[version:]  # the first differs by its time
+    assert len(ours.read_bytes()) == len(file.read_bytes())
+
+
 @pytest.mark.processes
-def test_tensorboard_in_object_storage(monkeypatch):
+def test_tensorboard_in_object_storage(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     with moto_server() as endpoint:
@@ -98,6 +116,7 @@ def test_tensorboard_in_object_storage(monkeypatch):
         tell(TrackingCallback(job, "run-1", Relay()), ENTRY, SECOND)
         folder = open_location("s3://runs/a/tensorboard/run-1", job.storage)
         (file,) = folder.files()
+        assert not list(tmp_path.iterdir())  # nothing stays on this machine
         assert EXPECTED.items() <= scalars((folder / folder.relative(file)).read_bytes()).items()
 
 
