@@ -9,10 +9,11 @@ from mmssl_dist.errors import InputError
 
 SETTING = "data.buckets"
 _LEAST = 4
-_INTERACTION_BYTES = 1 << 28
-"""Of files of interactions for a bucket: some 10 million rows of text, or 50 million of small numbers."""
-_FEATURE_BYTES = 1 << 30  # of files of features, which are held twice
-_REFUSED = 8  # times the files for a bucket: texts of so many rows overflow
+_INTERACTION_BYTES = 1 << 26
+"""Of files of interactions for a bucket: some 3 million rows of text, or 8 million of small numbers. A task
+takes up to 3 GB for them, and every core of a machine has one."""
+_FEATURE_BYTES = 1 << 28  # of files of features, which are held twice
+_REFUSED = 32  # times the files for a bucket: texts of so many rows overflow
 
 
 def needed_buckets(interaction_bytes: int, feature_bytes: int) -> int:

@@ -48,9 +48,12 @@ def breaks_of(
             f"prepare: {sizes.interactions + sizes.held_out:,} interactions in data.buckets "
             f"{given}; set it to {buckets} or more"
         )
-    elif (task := prepare_memory(job, sizes)) > limit:
-        most = math.ceil(given * task / limit)
-        yield f"prepare: {task / GIGA:,.1f} GB for the task of a bucket; set data.buckets to {most} or more"
+    elif (tasks := prepare_memory(job, sizes) * job.scaling.cpus_per_worker) > limit:
+        most = math.ceil(given * tasks / limit)
+        yield (
+            f"prepare: {tasks / GIGA:,.1f} GB for the tasks of {job.scaling.cpus_per_worker} core(s); "
+            f"set data.buckets to {most} or more"
+        )
     yield from _partition_breaks(job, sizes, limit)
     if memory.total > limit:
         advice = (

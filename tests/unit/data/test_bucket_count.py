@@ -30,14 +30,14 @@ def files_of(interactions: int, features: int) -> RawFiles:
 
 @pytest.mark.parametrize(
     ("interactions", "features", "buckets"),
-    [(0, 0, 4), (GIB, 4 * GIB, 4), (2 * GIB, 0, 8), (2 * GIB + 1, 0, 9), (0, 100 * GIB, 100)],
+    [(0, 0, 4), (GIB // 4, GIB, 4), (GIB // 2, 0, 8), (GIB // 2 + 1, 0, 9), (0, 25 * GIB, 100)],
 )
 def test_buckets_follow_the_files(interactions, features, buckets):
     assert needed_buckets(interactions, features) == buckets
 
 
 def test_a_number_that_is_given_stays():
-    files = files_of(5 * GIB, GIB)
+    files = files_of(5 * GIB // 4, GIB)
     assert needed_for(files) == 40
     auto, given = make_job(), make_job("data.buckets=7")
     assert bucket_count(with_buckets(auto, needed_for(files))) == 40
@@ -47,20 +47,20 @@ def test_a_number_that_is_given_stays():
 
 
 def test_far_too_few_are_refused_with_the_number_that_is_enough():
-    files = files_of(5 * GIB, GIB)
+    files = files_of(4 * GIB, GIB)
     require_buckets(make_job(), files)
-    require_buckets(make_job("data.buckets=5"), files)
+    require_buckets(make_job("data.buckets=4"), files)
     with pytest.raises(
-        InputError, match=r"data\.buckets: found 4; .*need about 40.*Set it to 40, or to auto"
+        InputError, match=r"data\.buckets: found 3; .*need about 128.*Set it to 128, or to auto"
     ):
-        require_buckets(make_job("data.buckets=4"), files)
+        require_buckets(make_job("data.buckets=3"), files)
 
 
 def test_the_check_comes_before_reading(tmp_path):
     """Files without content, of which only the size is looked at."""
     for name in ("interactions.parquet", "image.npy"):
         with (tmp_path / name).open("wb") as file:
-            file.truncate(20 * GIB)  # takes no room on the disk
+            file.truncate(5 * GIB)  # takes no room on the disk
     data = {"path": str(tmp_path), "modalities": {"image": {"file": "image.npy"}}}
     job = make_job("data.buckets=2", data=data)
     assert needed_for(find_files(job)) == 80

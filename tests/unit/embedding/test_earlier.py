@@ -31,7 +31,7 @@ def test_no_item_is_missed_and_few_files_are_read(tmp_path, before, now, files):
         assert len(read) == files
 
 
-@pytest.mark.parametrize(("gigabytes", "buckets"), [(0.1, 4), (5, 8), (30, 32), (33, 64)])
+@pytest.mark.parametrize(("gigabytes", "buckets"), [(0.1, 4), (1.25, 8), (7.5, 32), (8.25, 64)])
 def test_buckets_of_content_are_a_power_of_two(tmp_path, gigabytes, buckets):
     location = open_location(str(tmp_path), Storage())
     file = RawFile(location / "items.csv", int(gigabytes * (1 << 30)), None)

@@ -88,6 +88,7 @@ def test_each_user_s_metrics_have_the_means_of_the_whole(tmp_path):
     assert (popular["split"].to_pylist(), popular["recall@1"].to_pylist()) == (["test"] * 3, [0.5, 0, 1])
 
 
+@pytest.mark.processes
 def test_two_workers_publish_the_same(tmp_path):
     alone = evaluate(0, 1, tmp_path / "one", HELD)
     assert run_workers(2, evaluate, 2, tmp_path / "two", HELD) == [alone, alone]

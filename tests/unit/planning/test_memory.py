@@ -108,6 +108,7 @@ VALIDATIONS = [
 ]
 
 
+@pytest.mark.processes
 def test_steps_and_validations_hold_what_is_planned():
     (result,) = run_workers(1, record, timeout=400)  # DeepSpeed keeps the first group that a process has
     for sets, held, planned in result:
@@ -176,6 +177,7 @@ def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchan
     held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))
 
 
+@pytest.mark.processes
 def test_two_workers_take_what_is_planned(tmp_path, monkeypatch):
     for name, value in worker_environment(Scaling(), Storage()).items():
         monkeypatch.setenv(name, value)
