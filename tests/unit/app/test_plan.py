@@ -52,7 +52,9 @@ def test_as_json_with_times_and_costs(job_file):
     command = [sys.executable, "-m", "mmssl_dist", *map(str, words)]
     result = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout)
     assert (result["users"], result["workers"], result["modalities"]) == (1000, 1, {"image": 8})
-    assert result["cost"] == pytest.approx(2 * result["time"]["training"] / 3600)
+    seconds = {stage["stage"]: stage["seconds"] for stage in result["stages"]}
+    assert seconds["train"] == pytest.approx(result["time"]["training"])
+    assert result["cost"] == pytest.approx(2 * sum(seconds.values()) / 3600)
     assert result["time"]["steps"] == 14
 
 
