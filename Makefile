@@ -9,6 +9,9 @@ SEEDS ?= 1 2 3
 PIP_OPTIONS ?=
 PROCESSES ?= 2
 
+# Where this is set, every process that a command or test starts compiles the package anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed

@@ -27,6 +27,7 @@ training: {epochs: 3, batch_size: 256, fanout: [5]}
 evaluation: {ks: [20]}
 """
 TODAY = ("--set=data.path=raw", "--set=output=today", "--set=training.epochs=1")
+FROM_YESTERDAY = (*TODAY, "--set=partition.parts=3", "--from=yesterday")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     return path
 
 
-def test_the_next_run_starts_from_the_one_before(folder, ray_address):
-    sets = (*TODAY, "--set=partition.parts=3", "--from=yesterday", "--address", ray_address)
-    done = succeed(folder, "run", "job.yaml", *sets)
-    assert "earlier run: recall@20" in done.stderr
-    assert f"started from {folder / 'yesterday'}, recall@20" in done.stderr
+@pytest.fixture(scope="module")
+def today(folder: Path, ray_address: str) -> str:
+    """What the run that starts from the one before writes to standard error."""
+    done = succeed(folder, "run", "job.yaml", *FROM_YESTERDAY, "--address", ray_address)
+    assert stages(done.stderr.splitlines())["train"] == "done"
+    return done.stderr
+
+
+def test_the_next_run_starts_from_the_one_before(folder, today, ray_address):
+    assert "earlier run: recall@20" in today
+    assert f"started from {folder / 'yesterday'}, recall@20" in today
     facts = json.loads((folder / "today/training/manifest.json").read_text())["facts"]
     figures = facts["start"]["figures"]
     nodes = json.loads((folder / "today/dataset/manifest.json").read_text())["facts"]
@@ -57,21 +64,21 @@ def test_the_next_run_starts_from_the_one_before(folder, ray_address):
         assert figures[f"{side}/taken"] > 0
     assert facts["best"] >= figures["recall@20"] > 0
 
-    again = succeed(folder, "run", "job.yaml", *sets)
+    again = succeed(folder, "run", "job.yaml", *FROM_YESTERDAY, "--address", ray_address)
     assert set(stages(again.stderr.splitlines()).values()) == {"up to date"}
 
 
-def test_a_finished_training_outlives_the_run_it_started_from(folder, ray_address):
-    for name in ("yesterday", "today"):
-        shutil.copytree(folder / name, folder / f"{name}-2", dirs_exist_ok=True)
-    sets = (*TODAY, "--set=output=today-2", "--from=yesterday-2", "--address", ray_address)
-    first = succeed(folder, "run", "job.yaml", *sets)
-    assert stages(first.stderr.splitlines())["train"] == "done"  # other partitions than before
-    shutil.rmtree(folder / "yesterday-2")
-    done = succeed(folder, "run", "job.yaml", *sets)
-    assert set(stages(done.stderr.splitlines()).values()) == {"up to date"}
-    refused = command(folder, "run", "job.yaml", *sets, "--from=yesterday-3")
-    assert refused.returncode == 2  # what is recorded is of the run that it started from, no other
+def test_a_finished_training_outlives_the_run_it_started_from(folder, today, ray_address):
+    (folder / "yesterday").rename(folder / "gone")
+    try:
+        done = succeed(folder, "run", "job.yaml", *FROM_YESTERDAY, "--address", ray_address)
+        assert set(stages(done.stderr.splitlines()).values()) == {"up to date"}
+        refused = command(
+            folder, "run", "job.yaml", *FROM_YESTERDAY, "--from=day-before", "--address", ray_address
+        )
+        assert refused.returncode == 2  # what is recorded is of the run that it started from, no other
+    finally:
+        (folder / "gone").rename(folder / "yesterday")
 
 
 @pytest.mark.parametrize("name", ["run", "validate"])
