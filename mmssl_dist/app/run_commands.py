@@ -38,8 +38,8 @@ Items = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Parquet, CSV or TSV with the items' ids, titles in a column title, and columns to filter by. "
-        "Default: the titles that the run's job names.",
+        help="Parquet, CSV, TSV or JSON lines with the items' ids, titles in a column title, and columns to "
+        "filter by. Default: the titles that the run's job names.",
     ),
 ]
 Where = Annotated[
@@ -51,7 +51,8 @@ Where = Annotated[
     ),
 ]
 Allow = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Only items of this file: Parquet, CSV or TSV with ids.")
+    str | None,
+    typer.Option(metavar="FILE", help="Only items of this file: Parquet, CSV, TSV or JSON lines with ids."),
 ]
 Block = Annotated[str | None, typer.Option(metavar="FILE", help="No items of this file.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every item instead of asking the index.")]

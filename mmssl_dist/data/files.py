@@ -24,8 +24,10 @@ from mmssl_dist.storage import Location, open_location
 from mmssl_dist.storage.remote import is_web
 
 RELEASE_FILES = ("train.json", "val.json", "test.json")
-TABLE_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
 PARQUET_SUFFIXES = (".parquet", ".pq")
+CSV_SUFFIXES, TSV_SUFFIXES = ((f".{name}", f".{name}.gz", f".{name}.zst") for name in ("csv", "tsv"))
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst")
+TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *CSV_SUFFIXES, *TSV_SUFFIXES, *JSON_SUFFIXES)
 ITEM_PLACE = "{item}"  # in a path of images: where the item's id stands
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")

@@ -83,7 +83,8 @@ def is_text(raw: pa.DataType) -> bool:
 def scalar_text(value: pa.Scalar) -> str:
     """A value for a message; Python has no dates as late, or times as fine, as Arrow."""
     try:
-        text = repr(id_values(pa.array([value]))[0]) if value.is_valid else "nothing"
+        shown = uuid.UUID(bytes=value.as_py()) if value.is_valid and is_uuid(value.type) else value.as_py()
+        text = repr(shown) if value.is_valid else "nothing"
     except (ValueError, OverflowError, pa.ArrowException):
         text = f"a {value.type} out of range"
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."

@@ -34,8 +34,8 @@ def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> N
 
 def item_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
     """The ids and the columns ``names`` of a file, block by block; None: all columns that are texts, numbers,
-    booleans, or lists of texts or whole numbers. In CSV and TSV every value is a text, also ids, or 007 would
-    be 7.
+    booleans, or lists of texts or whole numbers. Outside of Parquet every value is a text, also ids, or 007
+    would be 7.
 
     Raises:
         InputError: as ``check_item_columns``, or a text is not UTF-8.
@@ -60,7 +60,7 @@ def _is_parquet(file: RawFile) -> bool:
 def _text_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
     unique = {name: name for name in (id_column, *(column_names(file) if names is None else names))}
     raw_names(file, unique)
-    return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS))
+    return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS, lists=True))
 
 
 def _parquet_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:

@@ -87,7 +87,7 @@ def recommend_file(
 
     Args:
         url: the exported run.
-        users: a file with a column user_id: Parquet, CSV or TSV, the texts also compressed.
+        users: a file with a column user_id: Parquet, CSV, TSV or JSON lines, the texts also compressed.
         to: folder or URL for the result; one of an earlier call is replaced.
         address: of a Ray cluster.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile
+from mmssl_dist.data.files import PARQUET_SUFFIXES, TABLE_SUFFIXES, RawFile
 from mmssl_dist.data.readers.base import Piece, row_location
 from mmssl_dist.data.readers.delimited import FIRST_RECORD
 from mmssl_dist.data.readers.parquet import (
@@ -24,7 +24,7 @@ from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
 
-_TEXT_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if ".csv" in suffix or ".tsv" in suffix)
+_TEXT_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix not in PARQUET_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ def open_id_file(location: Location, column: str, option: str) -> IdFile:
     info = location.info()
     if not info.is_file:
         raise InputError(
-            option, location.url, f"one file with a column {column}, Parquet, CSV or TSV", "Check the path."
+            option,
+            location.url,
+            f"one file with a column {column}, Parquet, CSV, TSV or JSON lines",
+            "Check the path.",
         )
     file = RawFile(location, int(info.size), info.mtime_ns)
     if _is_text(file):

@@ -112,10 +112,10 @@ def read_some_titles(files: Sequence[RawFile], items: pa.Array, id_column: str) 
 def read_item_table(
     files: Iterable[RawFile], items: Ids, id_column: str = ITEM_ID, only: Iterable[str] | None = None
 ) -> ItemTable:
-    """The columns of Parquet, CSV or TSV files, in the order of ``items``; of rows with one id the last.
+    """The columns of tables of items, in the order of ``items``; of rows with one id the last.
 
     Types are those of Parquet: texts, numbers, booleans, and lists of texts or whole numbers; other columns,
-    such as feature vectors, are left out. In CSV and TSV every value is a text. Ids that the run does not
+    such as feature vectors, are left out. Outside of Parquet every value is a text. Ids that the run does not
     know are left out.
 
     Args:

@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
+from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_columns
 from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of
 from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.errors import InputError
@@ -53,7 +54,9 @@ def checked_stream(stream: pa.NativeFile, name: str, path: str) -> pa.NativeFile
 
 
 def header(file: RawFile) -> list[str]:
-    """The column names as written in the first line."""
+    """The column names as written in the first line; of JSON lines, the keys of the first ones."""
+    if is_json_lines(file.location.path):
+        return list(json_columns(file))
     try:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
             # The byte order mark that Excel writes would else be part of the first column's name.
@@ -88,12 +91,17 @@ def header(file: RawFile) -> list[str]:
 
 
 def text_blocks(
-    file: RawFile, wanted: Sequence[str], null_values: Sequence[str], start: int = 0
+    file: RawFile,
+    wanted: Sequence[str],
+    null_values: Sequence[str],
+    start: int = 0,
+    lists: Sequence[str] = (),
 ) -> Iterator[dict[str, pa.Array]]:
     """The columns ``wanted``, block by block, as texts without spaces around them; null where they are among
     ``null_values``.
 
     Args:
+        lists: columns of JSON lines that are read as lists of texts; elsewhere no value is a list.
         start: the byte of the text where the first row to be read begins (``last_block``); 0: at the header.
     """
     wanted = list(dict.fromkeys(wanted))  # one column may serve twice, as id and as time
@@ -105,6 +113,9 @@ def text_blocks(
         null_values=[""],
     )
     path, missing = file.location.path, pa.array(null_values, pa.string())
+    if is_json_lines(path):
+        yield from _json_texts(file, wanted, missing, start, lists)
+        return
     names = header(file) if start else None
     try:
         with opened_at(file, start) as stream:
@@ -120,6 +131,20 @@ def text_blocks(
     except (pa.ArrowException, OSError) as error:
         if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
             raise not_text(file, error) from error
+
+
+def _json_texts(
+    file: RawFile, wanted: Sequence[str], missing: pa.Array, start: int, lists: Sequence[str]
+) -> Iterator[dict[str, pa.Array]]:
+    try:
+        with opened_at(file, start) as stream:
+            for columns in json_blocks(stream, file, wanted, lists):
+                yield {
+                    name: column if name in lists else _trimmed(column, missing)
+                    for name, column in columns.items()
+                }
+    except (pa.ArrowException, OSError) as error:
+        raise not_text(file, error) from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import pyarrow as pa
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers import delimited
 from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.json_lines import is_json_lines
 from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of
 from mmssl_dist.data.readers.quotes import CheckedQuotes, QuoteState
 from mmssl_dist.errors import InputError
@@ -73,6 +74,8 @@ def last_block(file: RawFile) -> int | None:
     Raises:
         InputError: quotes do not pair up, or a row is longer than a block.
     """
+    if is_json_lines(file.location.path):
+        return _last_lines(file)
     if file.location.path.endswith(delimited.COMPRESSED_SUFFIXES):
         return _by_reading(file)
     size = delimited.BLOCK_BYTES
@@ -94,6 +97,28 @@ def last_block(file: RawFile) -> int | None:
         return start
     offset = _first_row(file, text, readings) if readings else None
     return _by_reading(file) if offset is None else start + offset
+
+
+def _last_lines(file: RawFile) -> int | None:
+    """``last_block`` of JSON lines, where every line end is a row's."""
+    size, path = delimited.BLOCK_BYTES, file.location.path
+    try:
+        if not path.endswith(delimited.COMPRESSED_SUFFIXES):
+            if file.size <= size:
+                return None
+            with file.location.filesystem.open_input_file(path) as stream:
+                before = file.size - size
+                end = bytes(stream.read_at(size, before)).find(b"\n") + 1
+            return before + end if 0 < end < size else None
+        starts, before = [0, 0], 0
+        with file.location.filesystem.open_input_stream(path) as stream:
+            while block := bytes(stream.read(size)):
+                starts = [starts[1], before + block.find(b"\n") + 1]
+                before += len(block)
+    except (pa.ArrowException, OSError) as error:
+        raise delimited.not_text(file, error) from error
+    # Of the last block but one: the last may be a few bytes
+    return starts[0] or None
 
 
 def _by_reading(file: RawFile) -> int | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.files import JSON_SUFFIXES, RawFile
 
 _BLOCK_BYTES = 1 << 22
 
@@ -36,6 +36,8 @@ def line_of(file: RawFile, record: int, start: int = 0) -> int:
     try:
         with file.location.filesystem.open_input_stream(path) as stream:
             lines = _lines_before(stream, start)
+            if path.endswith(JSON_SUFFIXES):
+                return lines + _object_line(stream, record)
             text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
             rows = csv.reader(text, delimiter=delimiter_of(path), quoting=quoting_of(path))
             records, before = int(start > 0), 0
@@ -46,6 +48,18 @@ def line_of(file: RawFile, record: int, start: int = 0) -> int:
                 before = rows.line_num
     except (csv.Error, OSError, pa.ArrowException):
         return record
+    return record
+
+
+def _object_line(stream: pa.NativeFile, record: int) -> int:
+    """The line of an object, of which the first is record 2, below the header that there is not."""
+    records = 1
+    for line, text in enumerate(
+        io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="\n"), 1
+    ):
+        records += bool(text.strip())
+        if records == record:
+            return line
     return record
 
 

@@ -9,7 +9,14 @@ import pyarrow as pa
 
 from mmssl_dist.config.data_sections import Columns, Data, IdTypes, Modality
 from mmssl_dist.data.columns import ITEM_ID, RATING, SPLIT, TIME, USER_ID
-from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile, RawFiles
+from mmssl_dist.data.files import (
+    CSV_SUFFIXES,
+    JSON_SUFFIXES,
+    PARQUET_SUFFIXES,
+    TSV_SUFFIXES,
+    RawFile,
+    RawFiles,
+)
 from mmssl_dist.data.readers.base import ColumnSummaries, FeatureSource, InteractionSource
 from mmssl_dist.data.readers.delimited import header
 from mmssl_dist.data.readers.id_types import IdSummary, agreed_type, joined_ids
@@ -36,8 +43,9 @@ EMBEDDED = Modality(vector="vector", item=ITEM_ID)
 TIME_METHODS = ("leave_last_out", "temporal")
 _FORMATS = {
     "Parquet": PARQUET_SUFFIXES,
-    "CSV": (".csv", ".csv.gz", ".csv.zst"),
-    "TSV": (".tsv", ".tsv.gz", ".tsv.zst"),
+    "CSV": CSV_SUFFIXES,
+    "TSV": TSV_SUFFIXES,
+    "JSON lines": JSON_SUFFIXES,
 }
 INTER_NAMES = {
     USER_ID: ("user_id", "userID", "user", "uid"),

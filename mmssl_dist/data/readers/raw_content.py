@@ -193,7 +193,7 @@ def wanted_columns(modality: Modality) -> dict[str, str]:
 
 
 def _text_blocks(file: RawFile, modality: Modality) -> Iterator[dict[str, pa.Array]]:
-    return named_blocks(file, wanted_columns(modality), _NULLS)
+    return named_blocks(file, wanted_columns(modality), _NULLS, lists=True)
 
 
 def _parquet_blocks(file: RawFile, piece: Piece, modality: Modality) -> Iterator[dict[str, pa.Array]]:

@@ -17,6 +17,7 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location, with_file
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
+from mmssl_dist.data.readers.json_lines import is_json_lines, json_columns
 from mmssl_dist.data.readers.last_block import LastBlocks
 from mmssl_dist.data.readers.line_numbers import delimiter_of
 from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
@@ -212,16 +213,24 @@ def _summary_from(
 
 
 def named_blocks(
-    file: RawFile, names: Mapping[str, str], null_values: Sequence[str], start: int = 0
+    file: RawFile, names: Mapping[str, str], null_values: Sequence[str], start: int = 0, lists: bool = False
 ) -> Iterator[dict[str, pa.Array]]:
     """``text_blocks`` by the keys of ``names``; a column that a folder's name gives has its text in every
-    row."""
+    row, and with ``lists`` one of JSON lines may be of lists."""
     raw, written = raw_names(file, names), header(file)
     # Where folders give all wanted columns, one of the file's own still has to be read: it has the rows
     stored = list(dict.fromkeys(column for column in raw.values() if column in written)) or written[:1]
-    for columns in text_blocks(file, stored, null_values, start):
+    of_lists = list_names(file, stored) if lists else []
+    for columns in text_blocks(file, stored, null_values, start, of_lists):
         rows = len(next(iter(columns.values())))
         for column in set(raw.values()) - set(stored):
             text = file.keys[column]
             columns[column] = pa.repeat(pa.scalar(None if text in null_values else text, pa.string()), rows)
         yield {name: columns[column] for name, column in raw.items()}
+
+
+def list_names(file: RawFile, names: Sequence[str]) -> list[str]:
+    """Those of the columns ``names`` that have lists, as those of JSON lines may."""
+    if not is_json_lines(file.location.path):
+        return []
+    return [name for name, is_list in json_columns(file).items() if is_list and name in names]

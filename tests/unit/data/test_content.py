@@ -70,6 +70,15 @@ def test_parquet_has_texts_numbers_and_lists(folder):
     assert _content(_job(folder, text=settings), "text") == {"a": "One\nx, y\n1.5", "b": "2", "c": None}
 
 
+def test_json_lines_have_texts_numbers_and_lists(folder):
+    (folder / "items.jsonl").write_text(
+        '{"item_id": "a", "title": "One", "tags": ["x", "y"], "price": 1.50}\n'
+        '{"item_id": "b", "title": " "}\n{"item_id": "c", "tags": []}\n'
+    )
+    settings = {"table": "items.jsonl", "columns": ["title", "tags", "price"], "encoder": "owner/model"}
+    assert _content(_job(folder, text=settings), "text") == {"a": "One\nx, y\n1.50", "b": None, "c": None}
+
+
 def test_pictures_are_named_by_items_or_by_a_column(folder):
     by_item = {"files": "images/{item}.png", "encoder": "owner/model"}
     by_column = {"table": "items.csv", "files": "images/{picture}", "encoder": "owner/model"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,27 @@ def test_a_bad_last_row_of_large_text_is_refused_as_prepare_refuses_it(tmp_path,
         assert "read: the first and last block of each file, " in outputs[1]
         seen = int(outputs[1].partition("each file, ")[2].partition(" ")[0].replace(",", ""))
         assert 300 < seen < 2000, "those of two blocks"
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ({"user_id": 7, "item_id": 3, "at": 5}, "read: "),
+        ({"user_id": 7, "item_id": "x3", "at": 5}, f"line {ROWS}: found 'x3'"),
+        ({"user_id": 7, "item_id": 3, "at": "soon"}, f"line {ROWS}: found 'soon'"),
+    ],
+)
+def test_json_lines_are_looked_at_as_csv_is(tmp_path, monkeypatch, last, message):
+    raw = write_raw(tmp_path)
+    for module in ("delimited", "json_lines"):
+        monkeypatch.setattr(f"mmssl_dist.data.readers.{module}.BLOCK_BYTES", 1 << 12)
+    rows = [{"user_id": row // ITEMS, "item_id": row % ITEMS, "at": row} for row in range(ROWS - 1)]
+    (raw / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, last]))
+    for whole_bytes in (1 << 26, 0):
+        monkeypatch.setattr(input_check, "WHOLE_BYTES", whole_bytes)
+        status, output = validate(tmp_path, "data.interactions=log.jsonl")
+        assert status == (0 if message == "read: " else 2), output
+        assert message in output
 
 
 @pytest.mark.parametrize("at", [["soon"], ["2020-01-01"], [None]])

@@ -195,6 +195,24 @@ def test_a_table_in_text_has_texts(output, tmp_path):
     assert chosen(in_stock=["True", "true"]) == {105, 106}
 
 
+def test_a_table_in_json_lines_has_texts_and_lists_of_them(output, tmp_path):
+    lines = [
+        '{"item_id": 105, "title": "Red, round", "in_stock": true, "tags": ["a", 7], "size": {"x": 1}}',
+        '{"item_id": "106", "in_stock": false, "tags": "b"}',
+    ]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+    run = mmssl_dist.open_run(str(output), items=str(tmp_path / "items.jsonl"))
+    assert run.item_table.titles(run.items.positions([105, 106, 107])) == ["Red, round", None, None]
+    assert sorted(run.item_table.columns) == ["in_stock", "tags", "title"]
+    for where, expected in (
+        ({"tags": "7"}, [105]),
+        ({"tags": ["a", "b"]}, [105, 106]),
+        ({"in_stock": True}, [105]),
+    ):
+        ranked = run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=ItemFilter(where=where))
+        assert sorted(ranked.items) == expected
+
+
 def test_ids_of_another_type_and_the_column_of_the_run_s_job(output, tmp_path):
     pq.write_table(pa.table({"item_id": [105.0, 106.0], "title": ["A", "B"]}), tmp_path / "numbers.parquet")
     run = mmssl_dist.open_run(str(output), items=str(tmp_path / "numbers.parquet"))
