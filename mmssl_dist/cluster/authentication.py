@@ -85,10 +85,10 @@ def own_token() -> Iterator[None]:
         return
     with _mode("token"):
         try:
-            known = _loader().has_token(ignore_auth_mode=True)
+            has_token = _loader().has_token(ignore_auth_mode=True)
         except AuthenticationError as error:
             raise _unreadable() from error
-        if known or _create_token():
+        if has_token or _create_token():
             _loader().reset_cache()
             yield
             return

@@ -71,9 +71,9 @@ class Cluster:
             return ray.get(reference)
         except ray.exceptions.RayError as error:
             # Ray wraps what a task raises; our own errors keep their message and exit status.
-            known = find_known(error)
-            if known is not None:
-                raise known from error
+            own_error = find_known(error)
+            if own_error is not None:
+                raise own_error from error
             cause = getattr(error, "cause", None) or error
             raise WorkerError(f"{function.__name__} failed: {describe(cause)}") from error
 

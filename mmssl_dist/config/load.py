@@ -386,6 +386,6 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
         annotation = fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
         section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
-    known = list(getattr(section, "model_fields", {}))
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+    field_names = list(getattr(section, "model_fields", {}))
+    close = difflib.get_close_matches(str(location[-1]), field_names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(field_names)}"

@@ -189,22 +189,22 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     kinds = table[KIND].to_numpy()
     interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
     features = table.select([ITEM_ID, KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
-    known, _ = ranked(one_array(features[ITEM_ID]))
-    unknown = interactions.filter(pa.array(positions(one_array(interactions[ITEM_ID]), known) < 0))
+    feature_items, _ = ranked(one_array(features[ITEM_ID]))
+    unknown = interactions.filter(pa.array(positions(one_array(interactions[ITEM_ID]), feature_items) < 0))
     unknown_ids = pc.unique(one_array(unknown[ITEM_ID]))
-    items = known
+    items = feature_items
     if len(unknown_ids) and catalogue.keep_unknown:
-        items, _ = ranked(pa.concat_arrays([known, unknown_ids]))
+        items, _ = ranked(pa.concat_arrays([feature_items, unknown_ids]))
     elif len(unknown_ids):
-        is_known = positions(one_array(interactions[ITEM_ID]), known) >= 0
+        is_known = positions(one_array(interactions[ITEM_ID]), feature_items) >= 0
         interactions = interactions.filter(pa.array(is_known))
     candidates = len(items)
-    wanted = one_array(interactions[ITEM_ID])
+    interaction_items = one_array(interactions[ITEM_ID])
     # The core is of interactions: an item without any has fewer than every positive bound.
     if catalogue.core:
-        items, local = ranked(wanted)
+        items, local = ranked(interaction_items)
     else:
-        local = positions(wanted, items)
+        local = positions(interaction_items, items)
     counts = {
         "items": len(items),
         ITEMS_DROPPED: candidates - len(items),

@@ -166,13 +166,13 @@ def _pictures(root: Location, pattern: str, key: str, any_name: bool) -> Picture
         if "{" in part:
             break
         folder = folder / part
-    wanted = None if any_name else path_regex(pattern)
+    regex = None if any_name else path_regex(pattern)
     prefix = "/".join(_parts_below(root, folder.path))
     rows = []
     for info in folder.files():
         below = folder.relative(info)
         name = f"{prefix}/{below}" if prefix else below
-        if name.lower().endswith(IMAGE_SUFFIXES) and (wanted is None or wanted.fullmatch(name)):
+        if name.lower().endswith(IMAGE_SUFFIXES) and (regex is None or regex.fullmatch(name)):
             rows.append((name, int(info.size), info.mtime_ns))
     if not rows:
         raise InputError(
@@ -255,14 +255,16 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         )
     # A folder's whole content is meant; of a glob only what matches segment by segment
     if info.type == pafs.FileType.Directory:
-        base, wanted = target, None
+        base, segments = target, None
     else:
-        base, wanted = _fixed_part(root, pattern), PurePosixPath(pattern).parts
+        base, segments = _fixed_part(root, pattern), PurePosixPath(pattern).parts
 
     def is_meant(name: str) -> bool:
         below = PurePosixPath(name).parts
-        parts = below if wanted is None else (*_parts_below(root, base.path), *below)
-        return name.endswith(suffixes) and (_is_visible(parts) if wanted is None else _matches(parts, wanted))
+        parts = below if segments is None else (*_parts_below(root, base.path), *below)
+        return name.endswith(suffixes) and (
+            _is_visible(parts) if segments is None else _matches(parts, segments)
+        )
 
     matching = [
         _raw_file(root, base / name, file) for file in base.files() if is_meant(name := base.relative(file))
@@ -371,9 +373,9 @@ def _fixed_part(root: Location, pattern: str) -> Location:
     return location
 
 
-def _matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+def _matches(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
     """Whether a path fits a glob; as in a shell, a hidden name only where its pattern begins as it does."""
-    return len(parts) == len(wanted) and all(
+    return len(parts) == len(segments) and all(
         fnmatchcase(part, pattern) and (_is_visible((part,)) or pattern[0] == part[0])
-        for part, pattern in zip(parts, wanted, strict=True)
+        for part, pattern in zip(parts, segments, strict=True)
     )

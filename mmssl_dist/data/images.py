@@ -137,7 +137,7 @@ def _is_one_name(name: str) -> bool:
 def _of_table(data: Data, file: RawFile, names: list[str], like: object) -> Iterator[tuple[str, bytes | str]]:
     """Row groups are looked through by their ids; only those with an item asked for are read, a few rows at a
     time."""
-    item, wanted = data.columns.item, pa.array(names, pa.string())
+    item, item_texts = data.columns.item, pa.array(names, pa.string())
 
     def ids(batch: pa.RecordBatch) -> pa.Array:
         return id_texts(pa.chunked_array([batch[item]]), like)
@@ -145,12 +145,12 @@ def _of_table(data: Data, file: RawFile, names: list[str], like: object) -> Iter
     groups = len(_footer(data, file).group_rows)
     for piece in (Piece(0, group, group + 1) for group in range(groups)):
         if not any(
-            pc.any(pc.is_in(ids(batch), value_set=wanted)).as_py()
+            pc.any(pc.is_in(ids(batch), value_set=item_texts)).as_py()
             for batch in batches(file, piece, [item], BATCH_ROWS)
         ):
             continue
         for batch in batches(file, piece, [item, IMAGE], _ROWS):
-            chosen = batch.filter(pc.is_in(ids(batch), value_set=wanted))
+            chosen = batch.filter(pc.is_in(ids(batch), value_set=item_texts))
             contents = plain_values(pa.chunked_array([chosen[IMAGE]])).to_pylist()
             for name, content in zip(ids(chosen).to_pylist(), contents, strict=True):
                 if content is not None:

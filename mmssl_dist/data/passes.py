@@ -306,11 +306,11 @@ def _unknown_items(
     items: Rows, counts: Mapping[str, int], source: InteractionSource, features: dict[str, FeatureSource]
 ) -> InputError:
     """The error for items without features: how many, and the first rows that name one."""
-    wanted = [f"{UNKNOWN_EXAMPLES}/{name}" for name in (FILE, ROW, ITEM_ID)]
+    columns = [f"{UNKNOWN_EXAMPLES}/{name}" for name in (FILE, ROW, ITEM_ID)]
     rows = sorted(
         example
-        for row in items.select_columns(wanted).iter_rows()
-        for example in zip(*(row[name] for name in wanted), strict=True)
+        for row in items.select_columns(columns).iter_rows()
+        for example in zip(*(row[name] for name in columns), strict=True)
     )
     examples = ", ".join(
         f"{scalar_text(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"

@@ -35,10 +35,10 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        known = find_known(error)
-        if known is None:
+        own_error = find_known(error)
+        if own_error is None:
             raise
-        raise known from error
+        raise own_error from error
     finally:
         context.enable_progress_bars, context.raise_original_map_exception, context.shuffle_strategy = before
         logger.setLevel(level)

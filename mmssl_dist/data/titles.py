@@ -32,21 +32,21 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
         InputError: as ``check_titles`` does.
     """
     items = list(items)
-    wanted = {str(item) for item in items}
-    return titles_of(files, data.columns.item, wanted, like=items[0] if items else None)
+    item_texts = {str(item) for item in items}
+    return titles_of(files, data.columns.item, item_texts, like=items[0] if items else None)
 
 
 def titles_of(
-    files: Iterable[RawFile], id_column: str, wanted: Iterable[str], like: object
+    files: Iterable[RawFile], id_column: str, item_texts: Iterable[str], like: object
 ) -> dict[str, str]:
-    """``read_titles`` for the items whose ids have the texts ``wanted``, as ``id_texts`` makes them.
+    """``read_titles`` for the items whose ids have the texts ``item_texts``, as ``id_texts`` makes them.
 
     Args:
         id_column: the column with item ids.
         like: an id of the dataset, as for ``id_texts``.
     """
     # As text, since a file of titles may keep ids in another type than the dataset.
-    among = pa.array(sorted(wanted), pa.string())
+    among = pa.array(sorted(item_texts), pa.string())
     titles: dict[str, str | None] = {}
     for file in files:
         for block in item_blocks(file, id_column, [TITLE]):

@@ -109,8 +109,8 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
         InputError: no such set, a file differs from its checksum, or an archive would leave its folder.
         StorageFault: the server did not answer, or broke off; the same command resumes.
     """
-    known = SETS.get(name)
-    if known is None:
+    data_set = SETS.get(name)
+    if data_set is None:
         raise InputError("NAME", name, f"known sets are {', '.join(SETS)}", "Name one of these.")
     folder.mkdir(parents=True, exist_ok=True)
     locked = _read_lock(folder, name)
@@ -118,9 +118,9 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
     if (folder / LOCK).exists():
         (folder / LOCK).replace(folder / _BEFORE)
     records = []
-    for file, checksum in known.files.items():
+    for file, checksum in data_set.files.items():
         wanted = checksum or (f"sha256:{locked[file]}" if file in locked else None)
-        _bring(f"{(base or known.base).rstrip('/')}/{file}", folder / file, wanted)
+        _bring(f"{(base or data_set.base).rstrip('/')}/{file}", folder / file, wanted)
         if file.endswith(".zip"):
             extract(folder / file, folder)
         records.append(
@@ -204,13 +204,13 @@ def _bring(url: str, target: Path, checksum: str | None) -> None:
         partial.unlink()  # its beginning was of another file
         _download(url, partial)
     if checksum is not None and not _matches(partial, checksum):
-        algorithm, _, wanted = checksum.partition(":")
+        algorithm, _, expected_digest = checksum.partition(":")
         digest = _digest(partial, algorithm)
         partial.unlink()
         raise InputError(
             url,
             f"{algorithm.upper()} {digest}",
-            f"it must be {wanted}: the file was changed, or damaged on its way",
+            f"it must be {expected_digest}: the file was changed, or damaged on its way",
             "Try again; if it stays so, the file is not the one that was checked.",
         )
     partial.replace(target)
@@ -276,8 +276,8 @@ def _read_lock(folder: Path, name: str) -> dict[str, str]:
 
 
 def _matches(path: Path, checksum: str) -> bool:
-    algorithm, _, wanted = checksum.partition(":")
-    return _digest(path, algorithm) == wanted
+    algorithm, _, expected_digest = checksum.partition(":")
+    return _digest(path, algorithm) == expected_digest
 
 
 def _digest(path: Path, algorithm: str) -> str:

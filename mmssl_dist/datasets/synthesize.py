@@ -177,11 +177,11 @@ def draw_interactions(plan: SynthesisPlan, first: int, last: int) -> tuple[np.nd
     # By the shard's first user, so that a shard is the same in whichever process and order it is drawn.
     rng = np.random.default_rng((plan.seed, 0, first))
     users = np.arange(first, last, dtype=np.int64)
-    wanted = plan.activity(users)
+    activity = plan.activity(users)
     pairs = np.empty(0, np.int64)
     for _ in range(_ROUNDS):
         # Repeated pairs are drawn again until every user has enough, or the rounds are over.
-        missing = wanted - np.bincount((pairs // plan.items) - first, minlength=len(users))
+        missing = activity - np.bincount((pairs // plan.items) - first, minlength=len(users))
         if not missing.any():
             break
         user = np.repeat(users, missing)

@@ -133,9 +133,9 @@ def check_widths(job: Job, partitions: Manifest) -> None:
 
 
 def _differences(job: Job, other: Job) -> Iterator[str]:
-    mine, theirs = sorted(job.data.modalities), sorted(other.data.modalities)
-    if mine != theirs:
-        yield f"modalities {', '.join(mine)}, where the earlier run has {', '.join(theirs)}"
+    own, earlier = sorted(job.data.modalities), sorted(other.data.modalities)
+    if own != earlier:
+        yield f"modalities {', '.join(own)}, where the earlier run has {', '.join(earlier)}"
     for path in _SHAPING:
         values = [_value(one_job, path) for one_job in (job, other)]
         if values[0] != values[1]:

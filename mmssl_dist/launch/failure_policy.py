@@ -58,13 +58,13 @@ class FailurePolicy:
         faults = []
         for rank, error in sorted(failures.items()):
             # Ours first: an error of this project says by its class whether a restart can help.
-            known = find_known(error) or self._of_upload(error)
-            if isinstance(known, StorageFault):
-                faults.append(known)
+            own_error = find_known(error) or self._of_upload(error)
+            if isinstance(own_error, StorageFault):
+                faults.append(own_error)
                 continue
             # One error of our own decides, whatever the others raised: they mostly report its consequences.
-            if known is not None:
-                raise known
+            if own_error is not None:
+                raise own_error
             if isinstance(error, _BUGS):
                 raise worker_error(rank, error) from error
         # The workers have started again since, and asked anew: the storage is down, and more starts would

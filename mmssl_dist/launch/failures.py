@@ -32,9 +32,9 @@ def unwrap(error: TrainingFailedError, stage: str) -> MmsslError:
     """The one error to show out of Ray Train's wrapping."""
     # The controller wraps what a callback raised, and ours raises on purpose to end the run.
     inner = error.controller_failure if isinstance(error, ControllerError) else error
-    known = find_known(inner)
-    if known is not None:
-        return known
+    own_error = find_known(inner)
+    if own_error is not None:
+        return own_error
     if isinstance(inner, WorkerGroupError):
         return worker_error(*root_failure(inner.worker_failures))
     return WorkerError(f"{stage}: the workers could not be started or kept running: {describe(inner)}")

@@ -92,8 +92,8 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
     lists, seen = _read_lists(run, k), run.seen
     held_out = read_held_out(run.partitions, "test")
     user_degrees, item_degrees = seen.user_degrees, seen.item_degrees
-    wanted = [held_out.of(position) for position in lists.users]
-    hits = [np.isin(held, items) for held, items in zip(wanted, lists.items, strict=True)]
+    held_out_items = [held_out.of(position) for position in lists.users]
+    hits = [np.isin(held, items) for held, items in zip(held_out_items, lists.items, strict=True)]
     listed = np.concatenate([np.empty(0, np.int64), *lists.items])
     # A cold item counts as one interaction, or its novelty would be infinite.
     share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
@@ -101,7 +101,7 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
         k=k,
         users=len(lists.users),
         by_activity=_by_activity(user_degrees[lists.users], hits),
-        by_popularity=_by_popularity(item_degrees, wanted, hits),
+        by_popularity=_by_popularity(item_degrees, held_out_items, hits),
         user_degrees=user_degrees,
         item_degrees=item_degrees,
         coverage=len(np.unique(listed)) / max(1, len(item_degrees)),
@@ -173,7 +173,7 @@ def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> 
     by_popularity = np.argsort(-seen.item_degrees, kind="stable")
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.users[row]), lists.items[row][:_SHOWN]
-        wanted = held_out.of(lists.users[row])
+        held_out_items = held_out.of(lists.users[row])
         popular = by_popularity[: len(history) + _SHOWN]
         popular = popular[~np.isin(popular, history)][:_SHOWN]
         examples.append(
@@ -182,9 +182,9 @@ def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> 
                 history=run.items.at(history[:_SHOWN]),
                 known=len(history),
                 recommended=run.items.at(items),
-                hits=np.isin(items, wanted).tolist(),
+                hits=np.isin(items, held_out_items).tolist(),
                 popular=run.items.at(popular),
-                popular_hits=np.isin(popular, wanted).tolist(),
+                popular_hits=np.isin(popular, held_out_items).tolist(),
             )
         )
     return examples

@@ -63,11 +63,11 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
             raise ArtifactError(f"{evaluation.url}/{name}: not what the manifest says. Run evaluate --force.")
         file = pq.ParquetFile(pa.BufferReader(content))
         if metric not in file.schema_arrow.names or "@" not in metric:
-            known = ", ".join(column for column in file.schema_arrow.names if "@" in column)
+            metrics = ", ".join(column for column in file.schema_arrow.names if "@" in column)
             raise InputError(
                 "--metric",
                 metric,
-                f"{run.url} has {known}",
+                f"{run.url} has {metrics}",
                 "Choose one of these, or evaluate with other `evaluation.ks`.",
             )
         table = file.read([USER_ID, SPLIT, WHO, POSITIVES, metric])

@@ -31,7 +31,7 @@ def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError
     """The answer to each question, or what is wrong with it."""
     results: list[Ranked | InputError | None] = [None] * len(questions)
     # By identity: equal filters of several requests are rare, and comparing them would cost all the others.
-    groups: dict[int, list[_Known]] = {}
+    groups: dict[int, list[_Asked]] = {}
     for position, question in enumerate(questions):
         try:
             row, seen = _row(run, question)
@@ -39,28 +39,28 @@ def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError
             results[position] = error
             continue
         left_out = seen if question.exclude_seen else NOTHING
-        groups.setdefault(id(question.candidates), []).append(_Known(position, question, row, left_out))
+        groups.setdefault(id(question.candidates), []).append(_Asked(position, question, row, left_out))
     for group in groups.values():
-        longest = max(known.question.k for known in group)
+        longest = max(asked.question.k for asked in group)
         try:
             lists = run.rank(
-                np.stack([known.row for known in group]),
-                [known.left_out for known in group],
+                np.stack([asked.row for asked in group]),
+                [asked.left_out for asked in group],
                 longest,
                 candidates=group[0].question.candidates,
             )
         except InputError as error:  # of the filter
-            for known in group:
-                results[known.position] = error
+            for asked in group:
+                results[asked.position] = error
             continue
-        for known, ranked in zip(group, lists, strict=True):
-            results[known.position] = ranked.between(0, known.question.k)
+        for asked, ranked in zip(group, lists, strict=True):
+            results[asked.position] = ranked.between(0, asked.question.k)
     assert None not in results
     return [result for result in results if result is not None]
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Asked:
     """A question whose ids are known, with the row [D] to rank with and the places that are left out."""
 
     position: int
@@ -78,10 +78,12 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
             run.items.position(item)
         except InputError as error:
             results[position] = error
-    known = [position for position in range(len(items)) if position not in results]
-    ranked = run.similar([items[position] for position in known], max(ks)) if known else []
+    known_positions = [position for position in range(len(items)) if position not in results]
+    ranked = (
+        run.similar([items[position] for position in known_positions], max(ks)) if known_positions else []
+    )
     assert isinstance(ranked, list)
-    for position, result in zip(known, ranked, strict=True):
+    for position, result in zip(known_positions, ranked, strict=True):
         results[position] = result.between(0, ks[position])
     return [results[position] for position in range(len(items))]
 

@@ -49,9 +49,9 @@ class Ids:
         unknown = np.flatnonzero(positions < 0)
         if len(unknown):
             example = f", such as {id_values(self.array[:1])[0]!s}" if len(self) else ""
-            known = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.type_name}"
+            rule = f"the run knows {len(self):,} {self.entity}s, with ids of type {self.type_name}"
             remedy = f"Give one from the data{example}."
-            raise UnknownIdError(f"{self.entity} id", repr(asked[unknown[0]]), known, remedy)
+            raise UnknownIdError(f"{self.entity} id", repr(asked[unknown[0]]), rule, remedy)
         return positions
 
     def find(self, values: Iterable[object]) -> np.ndarray:

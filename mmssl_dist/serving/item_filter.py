@@ -46,8 +46,8 @@ class ItemFilter:
         mask = np.full(len(items), self.allow is None)
         if self.allow is not None:
             mask[_known(items, self.allow)] = True
-        for column, wanted in self.where.items():
-            mask &= table.has(column, wanted)
+        for column, value in self.where.items():
+            mask &= table.has(column, value)
         mask[self.blocked(items)] = False
         return mask
 

@@ -41,8 +41,8 @@ class ItemTable:
         titles: list[str | None] = self.columns[TITLE].take(pa.array(positions, pa.int64())).to_pylist()
         return titles
 
-    def has(self, column: str, wanted: object) -> np.ndarray:
-        """bool [I]: items whose value in ``column`` is ``wanted``, or one of several; in a column of lists,
+    def has(self, column: str, value: object) -> np.ndarray:
+        """bool [I]: items whose value in ``column`` is ``value``, or one of several; in a column of lists,
         items that have it in their list. A value of another type may be given as text.
 
         Raises:
@@ -56,7 +56,7 @@ class ItemTable:
                 "Name one of these, or serve a table of items that has it.",
             )
         values = self.columns[column]
-        several = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        several = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
         if not is_list(values.type):
             return _is_in(values, several, column)
         # A list matches where one of its values does.
@@ -130,9 +130,9 @@ def read_item_table(
     if not tables:
         return ItemTable({})
     table = pa.concat_tables(tables, promote_options="permissive")
-    known, like = pa.chunked_array([items.array]), _example(items.array)
+    run_ids, like = pa.chunked_array([items.array]), _example(items.array)
     # As texts, since a table may keep ids in another type than the run.
-    positions = pc.index_in(id_texts(table[id_column], like), value_set=id_texts(known, like))
+    positions = pc.index_in(id_texts(table[id_column], like), value_set=id_texts(run_ids, like))
     has_position = positions.is_valid().to_numpy(zero_copy_only=False)
     row_of = np.full(len(items), -1, np.int64)
     row_of[positions.drop_null().to_numpy()] = np.flatnonzero(has_position)
@@ -200,26 +200,26 @@ def _example(ids: pa.Array) -> object:
     return ids[0].as_py() if len(ids) else None
 
 
-def _is_in(values: pa.Array, wanted: list[object], column: str) -> np.ndarray:
-    """bool [n]: the values that are among ``wanted``."""
+def _is_in(values: pa.Array, chosen: list[object], column: str) -> np.ndarray:
+    """bool [n]: the values that are among ``chosen``."""
     if is_text(values.type):
         # Tables in text have no booleans: true there is the text.
-        texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in wanted]
+        texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in chosen]
         among = pa.array(texts, values.type)
     else:
         try:
             # Arrow makes 1 of True and of 1.5; neither is what a column of numbers has.
             boolean = pa.types.is_boolean(values.type)
-            if any(isinstance(value, bool) != boolean for value in wanted if not isinstance(value, str)):
+            if any(isinstance(value, bool) != boolean for value in chosen if not isinstance(value, str)):
                 raise TypeError("booleans and numbers differ")
-            wanted = [pa.scalar(v).cast(values.type).as_py() if isinstance(v, str) else v for v in wanted]
-            among = pa.array(wanted, values.type)
-            if among.to_pylist() != wanted and not pa.types.is_floating(values.type):
+            chosen = [pa.scalar(v).cast(values.type).as_py() if isinstance(v, str) else v for v in chosen]
+            among = pa.array(chosen, values.type)
+            if among.to_pylist() != chosen and not pa.types.is_floating(values.type):
                 raise ValueError("a fraction")
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"where.{column}",
-                repr(wanted),
+                repr(chosen),
                 f"the column has values of type {values.type}",
                 "Give values of that type.",
             ) from error

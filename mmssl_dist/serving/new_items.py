@@ -49,8 +49,8 @@ class NewItems:
 
     def _standardized(self, features: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
         """[F] float32 of each modality given, as training saw those of the catalogue."""
-        known = self.partitions.manifest.facts["modalities"]
-        named = ", ".join(f"{m} ({width} values)" for m, width in known.items())
+        modalities = self.partitions.manifest.facts["modalities"]
+        named = ", ".join(f"{m} ({width} values)" for m, width in modalities.items())
         rule, remedy = (
             f"the run's modalities are {named}",
             "Give one vector for each modality that the item has.",
@@ -59,7 +59,7 @@ class NewItems:
             raise InputError("features", "none", rule, remedy)
         prepared = {}
         for modality, vector in features.items():
-            if modality not in known:
+            if modality not in modalities:
                 raise InputError("features", modality, rule, remedy)
             try:
                 raw = np.asarray(vector, np.float64)
@@ -67,7 +67,7 @@ class NewItems:
                 raise InputError(
                     f"features.{modality}", "something else", "a list of numbers", remedy
                 ) from error
-            if raw.shape != (known[modality],):
+            if raw.shape != (modalities[modality],):
                 raise InputError(f"features.{modality}", f"shape {list(raw.shape)}", rule, remedy)
             mean, scale = self._tensors[standardization(modality)].astype(np.float64)
             # With the numbers of the training catalogue: those of the new item alone would move it.

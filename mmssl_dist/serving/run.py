@@ -156,9 +156,9 @@ class Run(RunFacts):
     ) -> list[Ranked]:
         """``recommend_new`` of several."""
         # All rows in one search: FAISS takes a batch in little more time than a single query.
-        known = [self.basket(items) for items in baskets]
-        rows = np.stack([self.fold_in(positions) for positions in known])
-        seen = [positions if exclude_seen else NOTHING for positions in known]
+        item_positions = [self.basket(items) for items in baskets]
+        rows = np.stack([self.fold_in(positions) for positions in item_positions])
+        seen = [positions if exclude_seen else NOTHING for positions in item_positions]
         return self.rank(rows, seen, k, exact=exact, candidates=candidates)
 
     def popular(self, k: int = 20, candidates: ItemFilter | None = None) -> Ranked:
@@ -299,12 +299,12 @@ class Run(RunFacts):
         blocked = NOTHING if candidates is None else candidates.blocked(self.items)
         # Deep enough that k remain even if every item left out is among the best. An approximate index
         # returns fewer results than that, and slowly; the exact search has no such limit.
-        wanted = k + len(blocked) + max(map(len, left_out), default=0)
-        if min(wanted, len(self.items)) > _DEEPEST:
+        depth = k + len(blocked) + max(map(len, left_out), default=0)
+        if min(depth, len(self.items)) > _DEEPEST:
             return self._scored(rows, self.item_embeddings, left_out, k, candidates=candidates)
         if len(blocked):
             left_out = [np.union1d(items, blocked) for items in left_out]
-        scores, neighbours = self._index.search(rows, min(wanted, len(self.items)))
+        scores, neighbours = self._index.search(rows, min(depth, len(self.items)))
         return self._chosen(scores, neighbours, left_out, k)
 
     def _scored(
@@ -321,10 +321,10 @@ class Run(RunFacts):
         if candidates is not None:
             mask = candidates.mask(self.items, self.item_table)
         eligible = len(self.items) if mask is None else int(mask.sum())
-        wanted = min(k + max(map(len, left_out), default=0), eligible)
-        if not wanted:
+        depth = min(k + max(map(len, left_out), default=0), eligible)
+        if not depth:
             return [self._titled(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        return self._chosen(*nearest(queries, rows, wanted, mask), left_out, k)
+        return self._chosen(*nearest(queries, rows, depth, mask), left_out, k)
 
     def _titled(self, positions: np.ndarray, scores: np.ndarray) -> Ranked:
         return Ranked(self.items.at(positions), scores, self.item_table.titles(positions))

@@ -196,11 +196,13 @@ def save_dense(folder: Path, state: TrainingState, rank: int) -> None:
 def load_dense(files: Mapping[str, Path], name: str, module: nn.Module) -> dict[str, Tensor]:
     """Dense weights and optimizer state of ``module``: GENERATOR or CRITIC."""
     stored = _load(files[name])
-    wanted: dict[str, tuple[int, ...]] = {"steps": (1,)}
+    expected_shapes: dict[str, tuple[int, ...]] = {"steps": (1,)}
     for parameter, value in module.named_parameters():
-        wanted |= {f"{prefix}{parameter}": tuple(value.shape) for prefix in ("", "exp_avg.", "exp_avg_sq.")}
+        expected_shapes |= {
+            f"{prefix}{parameter}": tuple(value.shape) for prefix in ("", "exp_avg.", "exp_avg_sq.")
+        }
     # Before anything is copied: a state half of one job and half of another must not come about.
-    _require_shapes(files[name], stored, wanted)
+    _require_shapes(files[name], stored, expected_shapes)
     return stored
 
 

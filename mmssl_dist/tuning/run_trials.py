@@ -220,8 +220,11 @@ def _trial(config: dict[str, Any], shared: _Shared) -> None:
         try:
             tune.report(_train(config, shared))
         except Exception as error:
-            known = find_known(error)
-            cause = {"diverged": isinstance(known, NonFiniteError), "message": str(known or describe(error))}
+            own_error = find_known(error)
+            cause = {
+                "diverged": isinstance(own_error, NonFiniteError),
+                "message": str(own_error or describe(error)),
+            }
             _failure(shared.folder, config["number"]).write_bytes(json.dumps(cause).encode())
             raise
 

@@ -87,7 +87,7 @@ def best_first(trials: list[Trial]) -> list[Trial]:
 
 def row(trial: Trial) -> dict[str, Any]:
     """A trial as a line of a table."""
-    known = asdict(trial)
+    fields = asdict(trial)
     return {
         "trial": trial.number,
         "state": trial.state,
@@ -95,7 +95,7 @@ def row(trial: Trial) -> dict[str, Any]:
         "best_epoch": trial.best_epoch,
         "epochs": trial.epochs,
         "seconds": round(trial.seconds, 1),
-        **known["settings"],
+        **fields["settings"],
         "message": trial.message,
     }
 

@@ -92,53 +92,53 @@ def header(file: RawFile) -> list[str]:
 
 def text_blocks(
     file: RawFile,
-    wanted: Sequence[str],
+    names: Sequence[str],
     null_values: Sequence[str],
     start: int = 0,
     lists: Sequence[str] = (),
 ) -> Iterator[dict[str, pa.Array]]:
-    """The columns ``wanted``, block by block, as texts without spaces around them; null where they are among
+    """The columns ``names``, block by block, as texts without spaces around them; null where they are among
     ``null_values``.
 
     Args:
         lists: columns of JSON lines that are read as lists of texts; elsewhere no value is a list.
         start: the byte of the text where the first row to be read begins (``last_block``); 0: at the header.
     """
-    wanted = list(dict.fromkeys(wanted))  # one column may serve twice, as id and as time
+    names = list(dict.fromkeys(names))  # one column may serve twice, as id and as time
     convert = pacsv.ConvertOptions(
-        include_columns=wanted,
-        column_types=dict.fromkeys(wanted, pa.string()),
+        include_columns=names,
+        column_types=dict.fromkeys(names, pa.string()),
         # Only empty values here; the job's own null values are compared after trimming, below.
         strings_can_be_null=True,
         null_values=[""],
     )
     path, missing = file.location.path, pa.array(null_values, pa.string())
     if is_json_lines(path):
-        yield from _json_texts(file, wanted, missing, start, lists)
+        yield from _json_texts(file, names, missing, start, lists)
         return
-    names = header(file) if start else None
+    header_names = header(file) if start else None
     try:
         with opened_at(file, start) as stream:
             reader = pacsv.open_csv(
                 checked_stream(stream, file.name, path),
-                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=names),
+                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=header_names),
                 parse_options(path),
                 convert,
             )
             for batch in reader:
                 if batch.num_rows:
-                    yield {name: _trimmed(batch.column(name), missing) for name in wanted}
+                    yield {name: _trimmed(batch.column(name), missing) for name in names}
     except (pa.ArrowException, OSError) as error:
         if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
             raise not_text(file, error) from error
 
 
 def _json_texts(
-    file: RawFile, wanted: Sequence[str], missing: pa.Array, start: int, lists: Sequence[str]
+    file: RawFile, names: Sequence[str], missing: pa.Array, start: int, lists: Sequence[str]
 ) -> Iterator[dict[str, pa.Array]]:
     try:
         with opened_at(file, start) as stream:
-            for columns in json_blocks(stream, file, wanted, lists):
+            for columns in json_blocks(stream, file, names, lists):
                 yield {
                     name: column if name in lists else _trimmed(column, missing)
                     for name, column in columns.items()

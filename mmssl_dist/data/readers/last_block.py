@@ -53,16 +53,16 @@ class LastBlocks:
 
 def last_blocks(files: Sequence[RawFile]) -> LastBlocks:
     """Where the last blocks of ``files`` begin; raises as ``last_block``."""
-    wanted, compressed = [], 0
+    is_read, compressed = [], 0
     for file in files:
         if file.location.path.endswith(delimited.COMPRESSED_SUFFIXES):
             compressed += file.size
-            wanted.append(compressed <= READ_THROUGH_BYTES)
+            is_read.append(compressed <= READ_THROUGH_BYTES)
         else:
-            wanted.append(True)
+            is_read.append(True)
     with ThreadPoolExecutor(_THREADS) as pool:
-        starts = pool.map(lambda file, look: last_block(file) if look else None, files, wanted)
-        return LastBlocks(tuple(starts), wanted.count(False))
+        starts = pool.map(lambda file, look: last_block(file) if look else None, files, is_read)
+        return LastBlocks(tuple(starts), is_read.count(False))
 
 
 def last_block(file: RawFile) -> int | None:

@@ -241,17 +241,17 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     """Column names of an ``.inter`` file: those the job changes, else the first customary one that is
     there."""
     method = data.split.method
-    wanted = {USER_ID: "user", ITEM_ID: "item"}
+    settings = {USER_ID: "user", ITEM_ID: "item"}
     if method in TIME_METHODS or data.columns.time is not None or data.window is not None:
-        wanted[TIME] = "time"
+        settings[TIME] = "time"
     if method == "given":
-        wanted[SPLIT] = "split"
+        settings[SPLIT] = "split"
     available = [*map(bare, header(file)), *file.keys]
     names = {RATING: data.columns.rating} if data.columns.rating else {}
-    for name, field in wanted.items():
+    for name, field in settings.items():
         chosen = getattr(data.columns, field)
         # RecBole's own name first, then those of other makers; an error then names what is usual.
-        customary = next((known for known in INTER_NAMES[name] if known in available), INTER_NAMES[name][0])
+        customary = next((usual for usual in INTER_NAMES[name] if usual in available), INTER_NAMES[name][0])
         names[name] = customary if chosen == getattr(Columns(), field) else chosen
     return names
 

@@ -123,12 +123,12 @@ def _times(
     if not is_text(stored):
         low, high = _bounds(file, footer, column)
         return number_summary(stored, example, (float(low), float(high)))
-    wanted = list(dict.fromkeys(names[name] for name in (USER_ID, ITEM_ID, TIME)))
+    columns_read = list(dict.fromkeys(names[name] for name in (USER_ID, ITEM_ID, TIME)))
     everything = Piece(0, 0, len(footer.group_rows))
     summaries = []
     for piece in (everything, *([] if whole else last_groups([footer]))):
         row = piece.row
-        for batch in batches(file, piece, wanted, BATCH_ROWS):
+        for batch in batches(file, piece, columns_read, BATCH_ROWS):
             columns = pa.Table.from_batches([batch])
             valid = pc.and_(columns[names[USER_ID]].is_valid(), columns[names[ITEM_ID]].is_valid())
 
@@ -176,17 +176,17 @@ def has_value(file: RawFile, footer: Footer, column: str) -> bool:
     if pa.types.is_floating(raw):  # NaN has no part in statistics
         return any(pc.any(pc.is_finite(values)).as_py() for values in _values(file, footer, column))
     statistics = column_statistics(file, footer, column)
-    if all(known is not None and known.has_null_count for _, known in statistics):
-        return any(known.null_count < rows for rows, known in statistics if known is not None)
+    if all(of_rows is not None and of_rows.has_null_count for _, of_rows in statistics):
+        return any(of_rows.null_count < rows for rows, of_rows in statistics if of_rows is not None)
     return any(values.null_count < len(values) for values in _values(file, footer, column))
 
 
 def _bounds(file: RawFile, footer: Footer, column: str) -> tuple[float, float]:
     """The smallest and largest of a column's numbers: Python numbers, exact for integers and decimals."""
     raw = storage_type(footer.schema.field(column).type)
-    known = [statistics for rows, statistics in column_statistics(file, footer, column) if rows]
-    usable = [statistics for statistics in known if statistics is not None and statistics.has_min_max]
-    if len(usable) == len(known) and not pa.types.is_floating(raw):
+    by_group = [statistics for rows, statistics in column_statistics(file, footer, column) if rows]
+    usable = [statistics for statistics in by_group if statistics is not None and statistics.has_min_max]
+    if len(usable) == len(by_group) and not pa.types.is_floating(raw):
         pairs = [(statistics.min, statistics.max) for statistics in usable]
     else:
         pairs = []

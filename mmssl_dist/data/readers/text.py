@@ -155,8 +155,8 @@ def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
 def _remedy(file: RawFile, written: Sequence[str]) -> str:
     """What to do about a header that lacks a column: Excel separates by semicolons in half of Europe."""
     if len(written) == 1 and any(other in written[0] for other in _OTHER_DELIMITERS):
-        wanted = "tabs" if delimiter_of(file.location.path) == "\t" else "commas"
-        return f"Write {wanted} between the columns: the name of the file asks for them."
+        separators = "tabs" if delimiter_of(file.location.path) == "\t" else "commas"
+        return f"Write {separators} between the columns: the name of the file asks for them."
     return "Name the right column in data.columns, or rename it."
 
 
