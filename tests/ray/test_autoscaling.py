@@ -150,7 +150,7 @@ def test_a_machine_taken_on_notice_leaves_a_checkpoint_and_counts_as_no_failure(
                 env=head.environment,
             )
             try:
-                assert wait_until(lambda: any(tmp_path.glob("run*")), 120)
+                assert wait_until(lambda: any(tmp_path.glob("run*")), 400)
                 time.sleep(10)
                 assert not list(tmp_path.glob("due-*"))
                 with added_machine(head):
@@ -185,7 +185,7 @@ def test_an_elastic_job_starts_with_the_fewest_workers_and_takes_a_machine_that_
             env=head.environment,
         )
         try:
-            assert wait_until(lambda: "epoch 2/4" in log.read_text() or job.poll() is not None, 120), (
+            assert wait_until(lambda: "epoch 2/4" in log.read_text() or job.poll() is not None, 400), (
                 log.read_text()
             )
             assert "a group of 2" not in log.read_text()
