@@ -147,7 +147,7 @@ def _times(
 def _require_true_int96(footer: Footer, column: str, source: str) -> None:
     """Refuse times that fastparquet took for nanoseconds when it wrote them as int96: nothing but its note on
     what they were shows it."""
-    schema, stored = footer.metadata.schema, footer.stored[column]
+    schema, stored = footer.metadata.schema, footer.stored.get(column)
     if not any(
         leaf.path == stored and leaf.physical_type == "INT96"
         for leaf in map(schema.column, range(len(schema)))
