@@ -49,7 +49,8 @@ def run_training(
 
     The manifest's facts: checkpoint (folder below the artifact), metric, best (its value there), best_epoch,
     epochs (in all), stopped_early (False where training.epochs ended it), history (one entry per validated
-    epoch) and, where there are any, left_out (users who know every item, and their interactions).
+    epoch), machine (see ``machine_facts``, of the first worker) and, where there are any, left_out (users
+    who know every item, and their interactions).
 
     Args:
         format_report: see ``RunSettings``.
@@ -103,6 +104,7 @@ def training_facts(metric: str, folder: str, best: Checkpoint, summary: Mapping[
         "epochs": summary["epochs"],
         "stopped_early": summary["stopped_early"],
         "history": summary["history"],
+        "machine": summary["machine"],
     }
     # Only where there is something to say: manifests of other trainings stay as they were.
     return facts | ({"left_out": summary["left_out"]} if summary["left_out"]["users"] else {})

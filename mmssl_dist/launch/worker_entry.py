@@ -35,6 +35,7 @@ from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_item_weights import write_new_items
+from mmssl_dist.launch.machine import machine_facts
 from mmssl_dist.launch.worker_data import external_ids, item_features, load_local_graph, standardizations
 from mmssl_dist.model import Mmssl
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder
@@ -102,6 +103,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         "start": dict(position.start),
         "history": list(position.history),
         "left_out": {"users": users, "interactions": interactions},
+        "machine": machine_facts(worker),
     }
 
 

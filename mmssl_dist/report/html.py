@@ -25,7 +25,7 @@ from mmssl_dist.evaluation.users import MODEL, POPULARITY
 from mmssl_dist.report.list_quality import UserExample, measure_lists
 from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, page, stamp_of
 from mmssl_dist.report.paired import interval, resampled_means
-from mmssl_dist.report.progress import duration
+from mmssl_dist.report.progress import duration, size
 from mmssl_dist.report.tables import cutoff
 from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.serving.run import open_run
@@ -119,8 +119,10 @@ def _items_of(example: UserExample) -> tuple[Any, ...]:
 
 
 def _about(job: Job, facts: Facts, published: datetime | None) -> str:
-    """The data set, when the run was finished, how long it trained, and with which version."""
+    """The data set, when the run was finished, how long it trained and where, and with which version."""
     parts = [f"data set {'/'.join(PurePosixPath(job.data.path).parts[-2:])}"]
+    if window := facts.get("dataset", {}).get("window"):
+        parts.append(f"interactions from {window['from']} to {window['to']}")
     if published is not None:
         parts.append(f"{published:%Y-%m-%d}")
     if "training" in facts:
@@ -128,8 +130,18 @@ def _about(job: Job, facts: Facts, published: datetime | None) -> str:
         ends = pairwise([0, *(entry["epoch"] for entry in history)])
         seconds = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))
         seconds += sum(entry["validation_seconds"] for entry in history)
-        parts.append(f"trained for {duration(seconds)}")
+        parts.append(f"trained for {duration(seconds)}{_machine(facts['training'])}")
     return ", ".join((*parts, f"mmssl-dist {__version__}"))
+
+
+def _machine(training: Mapping[str, Any]) -> str:
+    """By how many workers a training was done, on what; empty for one of an earlier version."""
+    if "machine" not in training:
+        return ""
+    machine = training["machine"]
+    workers = "one worker" if machine["workers"] == 1 else f"{machine['workers']} workers"
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ", no GPU"
+    return f" by {workers} (machine: {machine['cores']} cores, {size(machine['memory'])} of memory{gpu})"
 
 
 def _uplift(output: Location, metric: str, metrics: Mapping[str, Any]) -> Uplift | None:

@@ -55,7 +55,7 @@ class ReportContent:
 
     Attributes:
         title: the run's name.
-        about: what stands below it: data set, date, time of training, version.
+        about: what stands below it: data set, date, time and machine of training, version.
         uplift: the metric over popularity's, as a share, with its interval; None where it is not known.
         model: the model's name.
         facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest, of the

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 
 from mmssl_dist.cluster.connection import Cluster
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError
+from mmssl_dist.exchange.worker import Worker
+from mmssl_dist.launch.machine import machine_facts
 from mmssl_dist.launch.published_checkpoint import checkpoint_of, checkpoint_records
 from mmssl_dist.launch.run_workers import Checkpoint, Outcome, at_path
 from mmssl_dist.launch.train_stage import (
@@ -106,9 +109,15 @@ def test_runs_of_other_settings_are_removed(tmp_path):
 def test_interactions_that_were_not_trained_on_are_reported(users: int) -> None:
     history = [{"epoch": 1.0, "train_seconds": 1.0, "validation_seconds": 0.1}]
     left_out = {"users": users, "interactions": 30 * users}
+    machine = machine_facts(Worker(0, 1, torch.device("cpu"), Path("cache"), None))
     summary = {"epochs": 1, "stopped_early": True, "history": history, "left_out": left_out}
+    summary["machine"] = machine
     best = Checkpoint("x", {"recall@20": 0.5, "epoch": 1.0})
     facts = training_facts("recall@20", "run-1/checkpoint_1", best, summary)
+    assert facts["machine"] == machine
+    assert (machine["workers"], machine["gpu"]) == (1, None)
+    assert machine["cores"] >= 1
+    assert machine["memory"] > 1 << 28
     assert facts.get("left_out") == (left_out if users else None)
     reported = [line for line in training_summary(facts, "recall@20") if line.startswith("left out")]
     assert reported == (["left out: 60 interactions of 2 user(s) who know every item"] if users else [])

@@ -20,12 +20,13 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.report import html
-from mmssl_dist.report.html import write_report
+from mmssl_dist.report.html import _about, write_report
 from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of
 from tests.exported import dataset_items
+from tests.jobs import make_job
 from tests.pictures import PICTURES
 
 METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
@@ -61,6 +62,7 @@ def reported(output, tmp_path_factory) -> Path:
         entry | speed for entry in history[1:]
     ]  # an epoch that was resumed at its end tells nothing
     training = {"metric": "recall@10", "best": 0.3, "best_epoch": 3, "epochs": 3, "history": history}
+    training["machine"] = {"workers": 2, "cores": 16, "memory": 137_438_953_472, "gpu": "NVIDIA <H200>"}
     cold = {"test": {**METRICS, "users": 3, "items": 2}}
     without = {"image": {"validation": METRICS, "test": {"recall@10": 0.2, "ndcg@10": 0.1}}}
     evaluation = {
@@ -169,6 +171,28 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
     assert reached[0] == 'data:,"><me'
     assert set(reached[1:]) == {"data:image/"}
     assert re.search(r"<td>torch</td><td>\d", page)
+
+
+def test_the_head_names_data_time_and_machine(reported):
+    (about,) = re.findall(r'<p class="about">([^<]*)</p>', (reported / "report.html").read_text())
+    assert about.startswith("data set run/raw, ")
+    assert (
+        "trained for 3.3 s by 2 workers (machine: 16 cores, 137.4 GB of memory, NVIDIA &lt;H200&gt;)" in about
+    )
+
+
+def test_the_head_names_the_window_and_one_worker_without_a_gpu():
+    history = [{"epoch": 2.0, "train_seconds": 2.0, "validation_seconds": 1.0}]
+    machine = {"workers": 1, "cores": 2, "memory": 8e9, "gpu": None}
+    facts = {
+        "dataset": {"window": {"from": "2026-01-01", "to": "2026-03-31"}},
+        "training": {"history": history, "machine": machine},
+    }
+    about = _about(make_job(), facts, None)
+    assert "raw, interactions from 2026-01-01 to 2026-03-31, trained for 5.0 s by one worker" in about
+    assert "(machine: 2 cores, 8.0 GB of memory, no GPU)" in about
+    del facts["training"]["machine"]  # of an earlier version
+    assert ", trained for 5.0 s, mmssl-dist" in _about(make_job(), facts, None)
 
 
 def test_popularity_s_list_stands_beside_each_example(reported):
