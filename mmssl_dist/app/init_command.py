@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,13 @@ app = typer.Typer()
 _UNKNOWN_ITEMS = "data.unknown_items"
 
 
+class UnknownItems(StrEnum):
+    """Values of data.unknown_items."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
 @app.command()
 @reported
 def init(
@@ -38,6 +47,13 @@ def init(
     yes: Annotated[
         bool, typer.Option("--yes", help="Ask nothing: take every proposal, refuse where there is none.")
     ] = False,
+    unknown_items: Annotated[
+        UnknownItems | None,
+        typer.Option(
+            help="Interactions with items that lack features: leave them out, or keep the items. "
+            "Default: asks where there are any."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the YAML if it exists.")] = False,
     settings: StorageSettings = None,
     debug: Debug = False,
@@ -72,26 +88,28 @@ def init(
             unknown_items=unknown_items,
         )
 
-    written, overview = _accepted(text, ask, str(job_file))
+    given = None if unknown_items is None else unknown_items.value
+    written, overview = _accepted(text, given, ask, str(job_file))
     _write(job_file, written)
     typer.echo("\n".join((*_decisions(written), *input_lines(overview))))
-    typer.echo(f"{job_file}: written; next: mmssl-dist run {job_file}")
+    typer.echo(f"{job_file}: written; next: mmssl-dist run {shlex.quote(str(job_file))}")
 
 
-def _accepted(text: TextOf, ask: Ask, source: str) -> tuple[str, InputOverview]:
+def _accepted(text: TextOf, given: str | None, ask: Ask, source: str) -> tuple[str, InputOverview]:
     """The job's text that the checks of `validate` accept, and what they saw."""
     from mmssl_dist.datasets.job_proposal import Question
 
     try:
-        return text(None), _checked(text(None), source)
+        return text(given), _checked(text(given), source)
     except InputError as error:
         if error.where != _UNKNOWN_ITEMS:
             raise
-        question = f"{error.value}. Leave these interactions out, or keep the items without features?"
+        question = f"Leave interactions with items without features out, or keep the items? {error.value}"
         try:
             answer = ask(Question(_UNKNOWN_ITEMS, question, ("drop", "keep"), None))
         except _NoProposalError:
-            raise error from None
+            remedy = "Call init with --unknown-items drop, or with keep."
+            raise InputError(error.where, error.value, error.rule, remedy) from None
     return text(answer), _checked(text(answer), source)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TextIO
 
 import typer
 
@@ -71,6 +72,10 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
         raise
     # Last resort: users get one line, and a traceback only where they ask for it.
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            raise typer.Exit(
+                EXIT_SYSTEM_FAILURE
+            ) from error  # `| head` has read enough: no failure to tell of
         text = without_secrets(
             f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
         )
@@ -79,6 +84,17 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether nobody reads ``stream`` any more; what is left in it goes nowhere then."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        # Or Python would try once more as it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
 
 
 def _show_failure(error: Exception, message: str, debug: bool) -> None:

@@ -126,6 +126,12 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
         if name not in used:
             unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")
+    for other in others:
+        if other.name not in used and set(other.columns) == set(table.columns):
+            unused[other.name] = (
+                f"more rows with the columns of {table.name}? Put both into a folder, or name them by a glob "
+                "in data.interactions, to read both"
+            )
     return JobProposal(
         layout="inter" if table.is_inter else "table",
         interactions=table.name,

@@ -24,6 +24,7 @@ from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
 
+_RENAME = "Rename the right column, or name another file."
 _TEXT_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix not in PARQUET_SUFFIXES)
 
 
@@ -89,10 +90,10 @@ def open_id_file(location: Location, column: str, option: str) -> IdFile:
         )
     file = RawFile(location, int(info.size), info.mtime_ns)
     if _is_text(file):
-        raw_names(file, {column: column})
+        raw_names(file, {column: column}, _RENAME)
         return IdFile(file, column, (Piece(0, row=FIRST_RECORD),))
     footers = read_footers([file])
-    require_column(file, footers[0].schema, column)
+    require_column(file, footers[0].schema, column, _RENAME)
     pieces = row_group_pieces(footers, PIECE_ROWS)
     if not sum(footers[0].group_rows):
         raise _no_row(file)

@@ -353,7 +353,10 @@ def open_run(
         InputError: nothing is exported there.
         ArtifactError: what is there does not belong together, or another version made it.
     """
-    folder, cache = RunFolder(open_location(url, storage or Storage())), downloads_folder()
+    location, cache = open_location(url, storage or Storage()), downloads_folder()
+    if not location.is_folder():
+        raise InputError("RUN", url, "the output of a job, which is a folder", "Check the path or URL.")
+    folder = RunFolder(location)
     export = _artifact(folder.export, cache)
     partitions = _artifact(folder.partitions, cache)
     if "index" not in export.manifest.facts or "feature_columns" not in export.manifest.facts["fold_in"]:

@@ -16,6 +16,8 @@ from mmssl_dist.data.readers.line_numbers import line_of
 from mmssl_dist.data.readers.times import TimeSummary
 from mmssl_dist.errors import InputError, StorageError, without_secrets
 
+NAME_OR_RENAME = "Name the right column in the job (data.columns, data.modalities), or rename it."
+"""What to do about a column of raw files that is missing."""
 MAX_DIMENSION = 1 << 20
 """Values of the longest feature vector: memory is set aside by the first one's length, or by what a header
 says."""

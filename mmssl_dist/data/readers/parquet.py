@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import FILE, ITEM_ID, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import Piece, row_location, unreadable
+from mmssl_dist.data.readers.base import NAME_OR_RENAME, Piece, row_location, unreadable
 from mmssl_dist.data.readers.table_columns import stored_names, table_schema
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.readers.values import canonical_table
@@ -241,7 +241,7 @@ class _NoData(io.RawIOBase):
         raise _DataWanted
 
 
-def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
+def require_column(file: RawFile, schema: pa.Schema, name: str, remedy: str = NAME_OR_RENAME) -> pa.DataType:
     """The type of a column that has to be there."""
     if is_folder_key(file, schema, name):
         return pa.string()
@@ -250,7 +250,7 @@ def require_column(file: RawFile, schema: pa.Schema, name: str) -> pa.DataType:
             file.name,
             f"columns {', '.join((*schema.names, *file.keys))}",
             f"a column {name} is needed",
-            "Name the right column in the job (data.columns, data.modalities), or rename it.",
+            remedy,
         )
     if schema.names.count(name) > 1:
         raise InputError(

@@ -14,7 +14,13 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location, with_file
+from mmssl_dist.data.readers.base import (
+    NAME_OR_RENAME,
+    ColumnSummaries,
+    Piece,
+    row_location,
+    with_file,
+)
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
 from mmssl_dist.data.readers.json_lines import is_json_lines, json_columns
@@ -123,8 +129,11 @@ def bare(name: str) -> str:
     return name.split(":", 1)[0]
 
 
-def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
+def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_RENAME) -> dict[str, str]:
     """``names`` as the header of ``file``, or a folder's name above it, writes them.
+
+    Args:
+        remedy: for a column that is missing.
 
     Raises:
         InputError: a column is missing, or there are two of its name.
@@ -140,7 +149,7 @@ def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
                 f"{file.name}, line 1",
                 f"columns {', '.join((*written, *file.keys))}",
                 f"a column {name} is needed",
-                _remedy(file, written),
+                _semicolons(file, written) or remedy,
             )
         if written.count(by_name[name]) > 1:
             raise InputError(
@@ -152,12 +161,12 @@ def raw_names(file: RawFile, names: Mapping[str, str]) -> dict[str, str]:
     return {name: by_name[raw] for name, raw in names.items()}
 
 
-def _remedy(file: RawFile, written: Sequence[str]) -> str:
-    """What to do about a header that lacks a column: Excel separates by semicolons in half of Europe."""
+def _semicolons(file: RawFile, written: Sequence[str]) -> str | None:
+    """What to do about a header that is separated by something else, as Excel does in half of Europe."""
     if len(written) == 1 and any(other in written[0] for other in _OTHER_DELIMITERS):
         separators = "tabs" if delimiter_of(file.location.path) == "\t" else "commas"
         return f"Write {separators} between the columns: the name of the file asks for them."
-    return "Name the right column in data.columns, or rename it."
+    return None
 
 
 def _file_summary(
