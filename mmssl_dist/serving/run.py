@@ -354,7 +354,7 @@ def open_run(
         ArtifactError: what is there does not belong together, or another version made it.
     """
     location, cache = open_location(url, storage or Storage()), downloads_folder()
-    if not location.is_folder():
+    if location.is_local and not location.is_folder():
         raise InputError("RUN", url, "the output of a job, which is a folder", "Check the path or URL.")
     folder = RunFolder(location)
     export = _artifact(folder.export, cache)

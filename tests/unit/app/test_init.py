@@ -182,6 +182,21 @@ def test_items_without_features_are_asked_about(folder: Path) -> None:
     done = call("init", "files", answers="ratings.csv\nratio\nkeep\n")
     assert done.exit_code == 0, done.output
     assert load_job("job.yaml").data.unknown_items == "keep"
+    # Without a terminal, the error says how to answer, and that is enough.
+    assert "Call init with --unknown-items drop, or with keep." in refused.stderr
+    dropped = call("init", "files", "--job", "my job.yaml", "--yes", "--unknown-items", "drop")
+    assert dropped.exit_code == 0, dropped.stderr
+    assert dropped.stdout.endswith("next: mmssl-dist run 'my job.yaml'\n")
+    assert load_job("my job.yaml").data.unknown_items == "drop"
+
+
+def test_more_files_with_the_columns_of_the_interactions_are_named(folder: Path) -> None:
+    write_movielens(folder)
+    rows = (folder / "ratings.csv").read_text()
+    (folder / "more.csv").write_text(rows)
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "Not used: more.csv: more rows with the columns of ratings.csv?" in done.stdout
 
 
 def test_a_file_that_exists_is_kept(folder: Path) -> None:
