@@ -41,6 +41,11 @@ def test_another_training(override):
     )
 
 
+def test_other_partitions_are_trained_on_again():
+    again = Manifest("partitions", "ab", {}, {})
+    assert training_fingerprint(make_job(), again) != training_fingerprint(make_job(), PARTITIONS)
+
+
 @pytest.mark.parametrize(
     "override",
     [
