@@ -134,6 +134,7 @@ class Export(Section):
     about the share index.recall of the exact lists. none: no lists; ``recommend`` makes those of the users
     asked for."""
     users: Text | None = None
-    """File or URL with a column user_id, Parquet, CSV or TSV: only these users get a list; by default all."""
+    """File or URL with a column user_id, Parquet, CSV, TSV or JSON lines: only these users get a list; by
+    default all."""
     index: Index = Index()
     """The index of the items."""

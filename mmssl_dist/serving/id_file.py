@@ -30,7 +30,7 @@ _TEXT_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix not in PARQ
 
 @dataclass(frozen=True)
 class IdFile:
-    """Ids in one column of Parquet, CSV or TSV; ``pieces`` can be read apart from each other."""
+    """Ids in one column of Parquet, CSV, TSV or JSON lines; ``pieces`` can be read apart from each other."""
 
     file: RawFile
     column: str
