@@ -60,8 +60,9 @@ def init(
 ) -> None:
     """Write a job for the files in a folder.
 
-    Reads the headers of Parquet, CSV, TSV, JSON lines, .inter and .npy files, finds interactions, features, titles and
-    times, and asks for what it cannot see. The job is checked as `validate` does before it is written.
+    Reads the headers of Parquet, CSV, TSV, JSON lines, .inter and .npy files, finds interactions, features,
+    titles and times, and asks for what it cannot see. The job is checked as `validate` does before it is
+    written.
     """
     from mmssl_dist.datasets.inventory import take_inventory
     from mmssl_dist.datasets.job_proposal import propose
