@@ -281,7 +281,7 @@ def test_what_cannot_be_served_is_told_before_ray_is_asked(service, tmp_path):
     assert f"--port: found 127.0.0.1:{service.port}; it must be free on this machine" in taken.stderr
     nothing = command(tmp_path, "serve", "run", f"--port={free_port()}")
     assert nothing.returncode == 2
-    assert "RUN: found run; the output of a job, which is a folder" in nothing.stderr
+    assert "the output of a job, which is a folder. Check the path or URL." in nothing.stderr
 
 
 def test_sigterm_answers_what_is_under_way_and_ends_with_status_0(service):
