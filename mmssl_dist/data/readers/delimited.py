@@ -97,8 +97,8 @@ def text_blocks(
     start: int = 0,
     lists: Sequence[str] = (),
 ) -> Iterator[dict[str, pa.Array]]:
-    """The columns ``names``, block by block, as texts without spaces around them; null where they are among
-    ``null_values``.
+    """The columns ``names``, block by block, as texts without spaces around them; null where nothing is left
+    of them, or where they are among ``null_values``.
 
     Args:
         lists: columns of JSON lines that are read as lists of texts; elsewhere no value is a list.
@@ -112,7 +112,7 @@ def text_blocks(
         strings_can_be_null=True,
         null_values=[""],
     )
-    path, missing = file.location.path, pa.array(null_values, pa.string())
+    path, missing = file.location.path, pa.array(["", *null_values], pa.string())
     if is_json_lines(path):
         yield from _json_texts(file, names, missing, start, lists)
         return

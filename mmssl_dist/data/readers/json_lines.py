@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +23,22 @@ BLOCK_BYTES = 1 << 22
 _SAMPLE_BYTES = 1 << 20
 _RULE = "every line is a JSON object, as UTF-8 text"
 _VALUES = "a value is a text, a number, true, false or null"
-# Numbers as they are written: 1.50 is not 1.5 as an id, and integers beyond 64 bits are texts
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+_SHOWN = 40  # letters of what is no object
+_NO_OBJECT = re.compile(rb"^[ \t\r]*[^{ \t\r\n]", re.MULTILINE)
+
+
+def _integer(text: str) -> str:
+    return "0" if text == "-0" else text  # the same number, which Arrow has as 0
+
+
+def _constant(text: str) -> float | None:
+    value = float(text)
+    return None if math.isnan(value) else value
+
+
+# Numbers as they are written: 1.50 is not 1.5 as an id, and integers beyond 64 bits are texts. What becomes a
+# float is infinite: json.dumps writes NaN and Infinity, which JSON does not have.
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=str, parse_constant=_constant)
 
 
 def is_json_lines(path: str) -> bool:
@@ -103,6 +119,8 @@ def _by_arrow(text: bytes, names: Sequence[str]) -> dict[str, pa.Array] | None:
         text.decode()
     except UnicodeDecodeError:
         return None
+    if _NO_OBJECT.search(text):  # Arrow makes a row without values of `null`
+        return None
     rows = sum(bool(line.strip()) for line in text.split(b"\n"))
     types: dict[str, pa.DataType] = dict.fromkeys(names, pa.string())
     # A column of integers fails as texts; which one it was is in the message, once for each
@@ -154,7 +172,8 @@ def _records(text: bytes, name: str, line: int) -> Iterator[tuple[int, Mapping[s
         except (ValueError, RecursionError) as error:
             raise InputError(where, str(error), _RULE, "Correct the line.") from error
         if not isinstance(record, dict):
-            raise InputError(where, f"a {type(record).__name__}", _RULE, "Write one object per line.")
+            shown = "a list" if isinstance(record, list) else raw.decode().strip()[:_SHOWN]
+            raise InputError(where, shown, _RULE, "Write one object per line.")
         yield number, record
 
 
@@ -179,5 +198,7 @@ def _text(value: Any, column: str, where: str) -> str | None:
         raise InputError(
             where, f"half a character in {column}", "texts are Unicode", "Correct the escape sequence."
         ) from error
+    if isinstance(value, float):
+        raise InputError(where, f"an infinite number in {column}", _VALUES, "Write a finite number, or null.")
     shown = "a list" if isinstance(value, list) else "an object"
     raise InputError(where, f"{shown} in {column}", _VALUES, "Name another column, or write its value alone.")

@@ -223,8 +223,20 @@ def _is_textual(raw: pa.DataType) -> bool:
 def _texts(column: pa.Array, name: str, where: Where) -> pa.Array:
     values = checked_values(pa.chunked_array([column]), lambda index: f"{where(index)}, {name}")
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        values = pc.binary_join(values.cast(pa.list_(pa.string())), ", ")
+        values = pc.binary_join(_without_nulls(values.cast(pa.list_(pa.string()))), ", ")
     return values.cast(pa.string())
+
+
+def _without_nulls(lists: pa.Array) -> pa.Array:
+    """Lists without the nulls in them, of which one would make null of the whole list joined."""
+    values = lists.flatten()
+    if not values.null_count:
+        return lists
+    kept = values.is_valid()
+    owners = pc.list_parent_indices(lists).filter(kept).to_numpy()
+    ends = np.cumsum(np.bincount(owners, minlength=len(lists)))
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, values.filter(kept), mask=lists.is_null())
 
 
 def _ids_of_paths(pattern: str, names: pa.Array) -> pa.Array:

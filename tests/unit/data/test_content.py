@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -77,6 +78,23 @@ def test_json_lines_have_texts_numbers_and_lists(folder):
     )
     settings = {"table": "items.jsonl", "columns": ["title", "tags", "price"], "encoder": "owner/model"}
     assert _content(_job(folder, text=settings), "text") == {"a": "One\nx, y\n1.50", "b": None, "c": None}
+
+
+def test_nulls_in_lists_are_left_out(folder):
+    tags = [[None, "x", None], None, [], ["y", "z"], [None]]
+    ids = ["a", "b", "c", "d", "e"]
+    records = (json.dumps({"item_id": item, "tags": some}) for item, some in zip(ids, tags, strict=True))
+    (folder / "items.jsonl").write_text("\n".join(records))
+    pq.write_table(pa.table({"item_id": ids, "tags": tags}), folder / "items.parquet")
+    for name in ("items.jsonl", "items.parquet"):
+        settings = {"table": name, "columns": ["tags"], "encoder": "owner/model"}
+        assert _content(_job(folder, text=settings), "text") == {
+            "a": "x",
+            "b": None,
+            "c": None,
+            "d": "y, z",
+            "e": None,
+        }
 
 
 def test_pictures_are_named_by_items_or_by_a_column(folder):

@@ -73,6 +73,24 @@ def test_ids_are_those_of_csv(folder, users, expected):
     assert columns(folder, USER_ID, interactions="log.csv")[USER_ID] == expected
 
 
+@pytest.mark.parametrize("users", [["", " ", "NA", "x"], ["", " ", "NA", 2**70, 1.5, "x"]])
+def test_nothing_is_null_whatever_the_null_values_are(folder, users):
+    settings = {"null_values": ["NA"]}
+    expected = [None] * 3 + [str(user) for user in users[3:]]
+    write(folder, *({"user_id": user, "item_id": 1} for user in users))
+    assert columns(folder, USER_ID, columns=settings)[USER_ID] == expected
+    write_text(folder, "log.csv", ["user_id,item_id", *(f"{user},1" for user in users)])
+    assert columns(folder, USER_ID, interactions="log.csv", columns=settings)[USER_ID] == expected
+
+
+@pytest.mark.parametrize("beside", ["3", '"x"', "1.5", str(2**70)])
+def test_minus_zero_is_zero_whatever_is_beside_it(folder, beside):
+    write(folder, *(f'{{"user_id": {user}, "item_id": 1}}' for user in ("-0", beside, '"y"')))
+    assert columns(folder, USER_ID)[USER_ID][0] == "0"
+    write(folder, *(f'{{"user_id": {user}, "item_id": 1}}' for user in ("-0", "3")))
+    assert columns(folder, USER_ID)[USER_ID] == [0, 3]
+
+
 def test_times_splits_and_ratings(folder):
     write(
         folder,
@@ -95,6 +113,12 @@ def test_times_splits_and_ratings(folder):
         ('{"user_id": [1], "item_id": 2}', "line 4: found a list in user_id; a value is a text, a number"),
         ('{"user_id": {"id": 1}, "item_id": 2}', "line 4: found an object in user_id"),
         ('{"user_id": "\\ud800", "item_id": 2}', "line 4: found half a character in user_id"),
+        ("null", "line 4: found null; every line is a JSON object"),
+        ("7", "line 4: found 7; every line is a JSON object"),
+        (
+            '{"user_id": -Infinity, "item_id": 2}',
+            "line 4: found an infinite number in user_id; a value",
+        ),
         ("[" * 100_000, "line 4: found maximum recursion"),
         ('{"user_id": 1.5, "item_id": 2}', "line 4: found '1.5'; ids are integers or text"),
         ('{"user_id": 1, "item_id": "x"}', "line 4: found 'x'; ids of this column are integers"),
@@ -104,6 +128,14 @@ def test_times_splits_and_ratings(folder):
 def test_a_mistake_has_its_line(folder, line, message, before):
     write(folder, {"user_id": 3, "item_id": 1}, *before, line, {"user_id": 3, "item_id": 3})
     with pytest.raises(InputError, match=message):
+        read(folder)
+
+
+@pytest.mark.parametrize("line", ["null", "7", '"x"', "[1]"])
+def test_a_line_beyond_the_first_ones_that_is_no_object(folder, monkeypatch, line):
+    monkeypatch.setattr("mmssl_dist.data.readers.json_lines._SAMPLE_BYTES", 100)
+    write(folder, *([{"user_id": "u", "item_id": 1}] * 10), f" {line}", {"user_id": "v", "item_id": 1})
+    with pytest.raises(InputError, match=rf"line 11: found (a list|{line}); every line is a JSON object"):
         read(folder)
 
 
@@ -151,8 +183,9 @@ def test_blocks_and_the_last_one(folder, monkeypatch, ending):
     for whole in (True, False):
         with pytest.raises(InputError, match="line 100: found 'x'"):
             read(folder, whole, interactions=name)
-    path.write_bytes(b'{"user_id": "' + b"x" * 1000 + b'", "item_id": 1}\n')
-    with pytest.raises(InputError):
+    long = b'{"user_id": "' + b"x" * 1000 + b'", "item_id": 1}\n'
+    path.write_bytes(gzip.compress(long) if ending.endswith("gz") else long)
+    with pytest.raises(InputError, match="line 1: found more than 200 bytes; an object has a line"):
         read(folder, interactions=name)
 
 
@@ -163,10 +196,11 @@ def test_titles(folder):
         {"item_id": 1, "title": "A \u4e2d"},
         {"item_id": 2},
         {"item_id": "3", "title": 7},
+        {"item_id": 4, "title": float("nan")},
         name="t.jsonl",
     )
     job = make_job(folder, interactions="log.jsonl", titles="t.jsonl")
-    assert read_titles(job.data, find_titles(job), [1, 2, 3]) == {"1": "A \u4e2d", "3": "7"}
+    assert read_titles(job.data, find_titles(job), [1, 2, 3, 4]) == {"1": "A \u4e2d", "3": "7"}
 
 
 def test_both_ways_to_parse_agree():
