@@ -45,7 +45,8 @@ def index(folder: Path, sets: Sequence[str]) -> object:
     made = faiss.read_index(f"{export.path}/index/items.faiss")
     if isinstance(made, faiss.IndexHNSW):
         graph = made.hnsw
-        return "hnsw", graph.nb_neighbors(1), graph.efConstruction, graph.efSearch
+        links = graph.nb_neighbors(1)  # type: ignore[attr-defined]  # faiss's stubs leave it out
+        return "hnsw", links, graph.efConstruction, graph.efSearch
     if isinstance(made, faiss.IndexIVF):
         return "ivf", made.nlist, made.nprobe
     return "flat", made.ntotal, facts["recall"]

@@ -49,7 +49,7 @@ def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool =
     graphs = {m: (rng.random((u, i)) < 0.2).astype(float) for m in names}
     for graph in graphs.values():
         graph[-1] = 0
-    single = lambda *shape: rng.normal(scale=0.3, size=shape).astype(np.float32).astype(float)  # noqa: E731
+    single = lambda *shape: np.asarray(rng.normal(scale=0.3, size=shape), np.float32).astype(float)  # noqa: E731
     p = {
         "user_id": single(u, d),
         "item_id": single(i, d),

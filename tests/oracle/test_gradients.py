@@ -4,6 +4,7 @@ equal finite differences of the oracle."""
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def oracle_objective(p: dict, world: World, batch: Batch) -> float:
 def twin_gradients(world: World, batch: Batch) -> dict[str, Tensor]:
     """By the names of the model's parameters, and "id"."""
     leaf = lambda x: torch.from_numpy(np.array(x)).requires_grad_()  # noqa: E731
-    p = {name: leaf(world.p[name]) for name in ("w_q", "w_k", "w_cat")}
+    p: dict[str, Any] = {name: leaf(world.p[name]) for name in ("w_q", "w_k", "w_cat")}
     p["id"] = leaf(np.concatenate([world.p["user_id"], world.p["item_id"]]))
     p["proj"] = {m: (leaf(weight), leaf(bias)) for m, (weight, bias) in world.p["proj"].items()}
     twin_objective(p, world, batch).backward()

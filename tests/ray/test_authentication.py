@@ -105,8 +105,9 @@ def test_a_cluster_refuses_a_machine_without_its_token(tmp_path):
     publish_run(tmp_path / "run")
     with started_head(cpus=1) as head:
         for home, value in ((without, "no token here"), (other, "another token")):
-            machine = Head(head.address, head.gcs, {**head.environment, "HOME": str(home)})
-            del machine.environment["RAY_AUTH_TOKEN"]
+            environment = {**head.environment, "HOME": str(home)}
+            del environment["RAY_AUTH_TOKEN"]
+            machine = Head(head.address, head.gcs, environment)
             calls: list[tuple[str, ...]] = [
                 ("jobs", "list", "--address", head.address),
                 ("synthesize", "raw", *DATA, "--address", head.gcs),

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.data.files import RawFile, find_files
+from mmssl_dist.data.readers.base import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.open import open_features, open_sources
 from mmssl_dist.errors import InputError, StorageError
@@ -18,7 +19,11 @@ from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, wr
 
 def _read_all(job):
     sources = open_sources(job.data, find_files(job))
-    for reader in (sources.interactions, *sources.features.values()):
+    readers: tuple[InteractionSource | FeatureSource, ...] = (
+        sources.interactions,
+        *sources.features.values(),
+    )
+    for reader in readers:
         for piece in reader.pieces:
             list(reader.read(piece))
 

@@ -7,6 +7,7 @@ import shutil
 from base64 import b64decode
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -184,7 +185,7 @@ def test_the_head_names_data_time_and_machine(reported):
 def test_the_head_names_the_window_and_one_worker_without_a_gpu():
     history = [{"epoch": 2.0, "train_seconds": 2.0, "validation_seconds": 1.0}]
     machine = {"workers": 1, "cores": 2, "memory": 8e9, "gpu": None}
-    facts = {
+    facts: dict[str, Any] = {
         "dataset": {"window": {"from": "2026-01-01", "to": "2026-03-31"}},
         "training": {"history": history, "machine": machine},
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mypy import api as mypy_api
 from pydantic import BaseModel
 
 from mmssl_dist.config import Job
@@ -249,3 +250,17 @@ def test_the_repository_stands_alone() -> None:
     texts = [path for path in paths if path.suffix not in (".png", ".npz") and path.is_file()]
     assert len(texts) > 300
     assert [str(path) for path in texts if beside.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_a_call_of_what_is_not_there_is_an_error_of_the_tests_types(tmp_path: Path) -> None:
+    (tmp_path / "test_wrong.py").write_text("import os\nfrom os import no_name\n\nos.nothing()\nno_name()\n")
+    settings = (
+        "--config-file",
+        str(PACKAGE.parent / "tests/mypy.ini"),
+        "--cache-dir",
+        str(tmp_path / "cache"),
+    )
+    report, failure, status = mypy_api.run([*settings, str(tmp_path / "test_wrong.py")])
+    assert status == 1, failure
+    assert '"no_name"' in report
+    assert '"nothing"' in report
