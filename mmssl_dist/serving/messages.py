@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import HTTPException, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
 from mmssl_dist.errors import InputError, UnknownIdError, message_text
 from mmssl_dist.serving.answers import Ranked
@@ -17,7 +17,8 @@ LONGEST = 1000  # items of one answer, users of one request
 _MOST_ITEMS = 100_000  # of all answers to one request
 _MOST_IDS = 100_000  # of one filter
 
-Id = int | str | float
+# Strict: without it a boolean would be the id 1 or 0
+Id = StrictInt | StrictStr | StrictFloat
 Value = bool | int | float | str
 
 
