@@ -11,8 +11,9 @@ from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
 from mmssl_dist.data.ids import is_text, storage_type
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import header
+from mmssl_dist.data.readers.json_lines import is_json_lines
 from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
-from mmssl_dist.data.readers.text import named_blocks, raw_names
+from mmssl_dist.data.readers.text import columns_with, named_blocks, raw_names
 from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 
@@ -24,10 +25,12 @@ def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> N
     """Look at the columns of a file.
 
     Raises:
-        InputError: it cannot be read, or lacks a column, or has titles that are no texts.
+        InputError: it cannot be read, or lacks a column, or has titles or ids that are no texts.
     """
     if _is_parquet(file):
         _footer(file, id_column, names)
+    elif is_json_lines(file.location.path):
+        next(_text_blocks(file, id_column, names), None)  # the first values show what the columns have
     else:
         raw_names(file, {name: name for name in (id_column, *names)})
 
@@ -35,7 +38,7 @@ def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> N
 def item_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
     """The ids and the columns ``names`` of a file, block by block; None: all columns that are texts, numbers,
     booleans, or lists of texts or whole numbers. Outside of Parquet every value is a text, also ids, or 007
-    would be 7.
+    would be 7; lists of JSON lines are lists of texts.
 
     Raises:
         InputError: as ``check_item_columns``, or a text is not UTF-8.
@@ -58,9 +61,13 @@ def _is_parquet(file: RawFile) -> bool:
 
 
 def _text_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
-    unique = {name: name for name in (id_column, *(column_names(file) if names is None else names))}
+    if names is None:
+        nested = columns_with("nested", file, written := column_names(file))
+        names = [name for name in written if name not in nested or name == TITLE]
+    unique = {name: name for name in (id_column, *names)}
     raw_names(file, unique)
-    return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS, lists=True))
+    lists = unique.keys() - {id_column, TITLE}
+    return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS, lists=lists))
 
 
 def _parquet_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:

@@ -30,7 +30,7 @@ from mmssl_dist.data.readers.id_types import text_ids
 from mmssl_dist.data.readers.list_columns import list_type, value_type
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.parquet import read_footers
-from mmssl_dist.data.readers.text import bare, list_names
+from mmssl_dist.data.readers.text import bare, columns_with
 from mmssl_dist.data.readers.times import is_moment, time_summary
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.storage import Location
@@ -231,10 +231,8 @@ def _value_types(file: RawFile) -> dict[str, ValueType]:
         return {column.name: _schema_type(column.type) for column in schema}
     written = header(file)
     # The first block alone, since this only proposes; ``prepare`` looks at every row.
-    lists = list_names(file, written)
-    first = next(
-        text_blocks(file, [name for name in written if name not in lists], Columns().null_values), {}
-    )
+    with_values = columns_with("values", file, written)
+    first = next(text_blocks(file, with_values, Columns().null_values), {})
     inter = file.location.path.endswith(INTER)
     return {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -123,16 +124,16 @@ def read_item_table(
         only: columns to read; all by default.
 
     Raises:
-        InputError: a file cannot be read, or lacks a column.
+        InputError: a file cannot be read, or lacks a column, or two have one of types that do not agree.
     """
     columns = None if only is None else list(only)
     tables = [table for file in files for table in item_blocks(file, id_column, columns)]
     if not tables:
         return ItemTable({})
-    table = pa.concat_tables(tables, promote_options="permissive")
     run_ids, like = pa.chunked_array([items.array]), _example(items.array)
-    # As texts, since a table may keep ids in another type than the run.
-    positions = pc.index_in(id_texts(table[id_column], like), value_set=id_texts(run_ids, like))
+    # As texts, since a table may keep ids in another type than the run, or than another table.
+    table = _joined([_with_texts(table, id_column, like) for table in tables])
+    positions = pc.index_in(table[id_column], value_set=id_texts(run_ids, like))
     has_position = positions.is_valid().to_numpy(zero_copy_only=False)
     row_of = np.full(len(items), -1, np.int64)
     row_of[positions.drop_null().to_numpy()] = np.flatnonzero(has_position)
@@ -140,6 +141,37 @@ def read_item_table(
     return ItemTable(
         {name: table[name].combine_chunks().take(rows) for name in table.column_names if name != id_column}
     )
+
+
+def _with_texts(table: pa.Table, id_column: str, like: object) -> pa.Table:
+    index = table.schema.get_field_index(id_column)
+    return table.set_column(index, id_column, id_texts(table[id_column], like))
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        types: dict[str, list[pa.DataType]] = {}
+        for field in chain.from_iterable(table.schema for table in tables):
+            types.setdefault(field.name, []).append(field.type)
+        name = next(name for name, of_column in types.items() if not _agree(of_column))
+        shown = " and ".join(dict.fromkeys(str(of_file) for of_file in types[name]))
+        raise InputError(
+            f"items, column {name}",
+            f"types {shown}",
+            "a column has one type in all files of items",
+            "Write all files with the same types.",
+        ) from error
+
+
+def _agree(types: Iterable[pa.DataType]) -> bool:
+    schemas = [pa.schema([("", of_file)]) for of_file in types]
+    try:
+        pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return False
+    return True
 
 
 def items_file(url: str, storage: Storage) -> RawFile:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.json as pajson
@@ -20,9 +20,12 @@ from mmssl_dist.errors import InputError
 
 BLOCK_BYTES = 1 << 22
 """What is parsed at a time; a line is at most as long."""
+Holds = Literal["values", "lists", "nested"]
+"""What a column has: texts, numbers and the like; lists of them too; objects or lists of lists as well."""
 _SAMPLE_BYTES = 1 << 20
 _RULE = "every line is a JSON object, as UTF-8 text"
 _VALUES = "a value is a text, a number, true, false or null"
+_ORDER: tuple[Holds, ...] = ("values", "lists", "nested")
 _SHOWN = 40  # letters of what is no object
 _NO_OBJECT = re.compile(rb"^[ \t\r]*[^{ \t\r\n]", re.MULTILINE)
 
@@ -46,30 +49,55 @@ def is_json_lines(path: str) -> bool:
     return path.endswith(JSON_SUFFIXES)
 
 
-def json_columns(file: RawFile) -> dict[str, bool]:
-    """The keys of the first 2^20 bytes, each with whether it has lists; without those that have objects
-    alone.
+def json_columns(file: RawFile) -> dict[str, Holds]:
+    """The keys of the first 2^20 bytes, or of the first line where that is longer, and what each has there.
 
     Raises:
-        InputError: a line is no object, or there is none.
+        InputError: a line is no object or too long, or no object has a key.
     """
-    try:
-        with file.location.filesystem.open_input_stream(file.location.path) as stream:
-            text = bytes(stream.read(_SAMPLE_BYTES))
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(file, error, _RULE, "Correct the file.") from error
-    if len(text) == _SAMPLE_BYTES and b"\n" in text:
-        text = text[: text.rindex(b"\n")]
-    columns: dict[str, bool] = {}
-    for _, record in _records(text.removeprefix(codecs.BOM_UTF8), file.name, 1):
+    columns: dict[str, Holds] = {}
+    for _, record in _records(_first_lines(file).removeprefix(codecs.BOM_UTF8), file.name, 1):
         for name, value in record.items():
-            if not isinstance(value, dict):
-                columns[name] = columns.get(name, False) or isinstance(value, list)
+            columns[name] = max(columns.get(name, "values"), _held(value), key=_ORDER.index)
     if not columns:
         raise InputError(
-            file.name, "no object", "the first lines name the columns", "Remove the file, or write it again."
+            file.name,
+            "no object with a key",
+            "the first lines name the columns",
+            "Remove the file, or write it again.",
         )
     return columns
+
+
+def _first_lines(file: RawFile) -> bytes:
+    try:
+        with file.location.filesystem.open_input_stream(file.location.path) as stream:
+            text, end = b"", 0
+            while block := bytes(stream.read(_SAMPLE_BYTES)):
+                text += block
+                end = text.rfind(b"\n") + 1
+                if len(block) == _SAMPLE_BYTES and text[:end].strip():  # else the file ends here
+                    return text[:end]
+                if len(text) - end > BLOCK_BYTES:
+                    raise _too_long(file, 1 + text.count(b"\n"))
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(file, error, _RULE, "Correct the file.") from error
+    return text
+
+
+def _held(value: Any) -> Holds:
+    if isinstance(value, list):
+        return "nested" if any(isinstance(entry, dict | list) for entry in value) else "lists"
+    return "nested" if isinstance(value, dict) else "values"
+
+
+def _too_long(file: RawFile, line: int) -> InputError:
+    return InputError(
+        f"{file.name}, line {line}",
+        f"more than {BLOCK_BYTES:,} bytes",
+        "an object has a line of its own, and is shorter",
+        "Write one object per line.",
+    )
 
 
 def json_blocks(
@@ -91,12 +119,7 @@ def json_blocks(
         text, rest = text[:end], text[end:]
         lines = text.count(b"\n")
         if len(rest) > BLOCK_BYTES:
-            raise InputError(
-                f"{file.name}, line {line + lines}",
-                f"more than {BLOCK_BYTES:,} bytes",
-                "an object has a line of its own, and is shorter",
-                "Write one object per line.",
-            )
+            raise _too_long(file, line + lines)
         if begins:
             text, begins = text.removeprefix(codecs.BOM_UTF8), False
         if text.strip():

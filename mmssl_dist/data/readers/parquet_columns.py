@@ -156,10 +156,11 @@ def _require_true_int96(footer: Footer, column: str, source: str) -> None:
     try:
         note = json.loads((footer.metadata.metadata or {}).get(b"pandas", b"{}"))
         writer = note["creator"]["library"]
-        written = next(entry["numpy_type"] for entry in note["columns"] if entry["name"] == stored)
+        written = next(str(entry["numpy_type"]) for entry in note["columns"] if entry["name"] == stored)
     except (ValueError, TypeError, LookupError, StopIteration):
         return
-    if writer == "fastparquet" and written != "datetime64[ns]":
+    # With a time zone it is "datetime64[ns, UTC]"
+    if writer == "fastparquet" and not written.startswith("datetime64[ns"):
         raise InputError(
             source,
             f"{written}, which fastparquet wrote as int96",

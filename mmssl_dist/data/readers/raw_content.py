@@ -193,7 +193,8 @@ def wanted_columns(modality: Modality) -> dict[str, str]:
 
 
 def _text_blocks(file: RawFile, modality: Modality) -> Iterator[dict[str, pa.Array]]:
-    return named_blocks(file, wanted_columns(modality), _NULLS, lists=True)
+    names = wanted_columns(modality)
+    return named_blocks(file, names, _NULLS, lists=names.keys() - {ITEM_ID})
 
 
 def _parquet_blocks(file: RawFile, piece: Piece, modality: Modality) -> Iterator[dict[str, pa.Array]]:

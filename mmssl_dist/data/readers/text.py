@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from mmssl_dist.data.readers.base import (
 )
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
-from mmssl_dist.data.readers.json_lines import is_json_lines, json_columns
+from mmssl_dist.data.readers.json_lines import Holds, is_json_lines, json_columns
 from mmssl_dist.data.readers.last_block import LastBlocks
 from mmssl_dist.data.readers.line_numbers import delimiter_of
 from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
@@ -222,14 +222,20 @@ def _summary_from(
 
 
 def named_blocks(
-    file: RawFile, names: Mapping[str, str], null_values: Sequence[str], start: int = 0, lists: bool = False
+    file: RawFile,
+    names: Mapping[str, str],
+    null_values: Sequence[str],
+    start: int = 0,
+    lists: Collection[str] = (),
 ) -> Iterator[dict[str, pa.Array]]:
     """``text_blocks`` by the keys of ``names``; a column that a folder's name gives has its text in every
-    row, and with ``lists`` one of JSON lines may be of lists."""
+    row, and in JSON lines those of the keys ``lists`` may be of lists."""
     raw, written = raw_names(file, names), header(file)
     # Where folders give all wanted columns, one of the file's own still has to be read: it has the rows
-    stored = list(dict.fromkeys(column for column in raw.values() if column in written)) or written[:1]
-    of_lists = list_names(file, stored) if lists else []
+    stored = list(dict.fromkeys(column for column in raw.values() if column in written))
+    stored = stored or (columns_with("values", file, written) or written)[:1]
+    may_be = {raw[name] for name in lists} - {column for name, column in raw.items() if name not in lists}
+    of_lists = [name for name in columns_with("lists", file, stored) if name in may_be] if may_be else []
     for columns in text_blocks(file, stored, null_values, start, of_lists):
         rows = len(next(iter(columns.values())))
         for column in set(raw.values()) - set(stored):
@@ -238,8 +244,9 @@ def named_blocks(
         yield {name: columns[column] for name, column in raw.items()}
 
 
-def list_names(file: RawFile, names: Sequence[str]) -> list[str]:
-    """Those of the columns ``names`` that have lists, as those of JSON lines may."""
+def columns_with(holds: Holds, file: RawFile, names: Sequence[str]) -> list[str]:
+    """Those of the columns ``names`` that have what ``holds`` says; only JSON lines have more than values."""
     if not is_json_lines(file.location.path):
-        return []
-    return [name for name, is_list in json_columns(file).items() if is_list and name in names]
+        return list(names) if holds == "values" else []
+    held = json_columns(file)
+    return [name for name in names if held.get(name) == holds]

@@ -150,7 +150,10 @@ def test_text_that_is_not_utf_8(folder):
     ("records", "message"),
     [
         ([{"user": 1, "item_id": 1}], r"line 1: found columns user, item_id; a column user_id is needed"),
-        ([""], "found no object; the first lines name the columns"),
+        ([{"u": {"a": 1}}], r"line 1: found columns u; a column user_id is needed"),
+        ([{"user_id": {"a": 1}, "item_id": 1}], "line 1: found an object in user_id"),
+        ([{}], "found no object with a key"),
+        ([""], "found no object with a key; the first lines name the columns"),
     ],
 )
 def test_columns_that_are_not_there(folder, records, message):
@@ -187,6 +190,16 @@ def test_blocks_and_the_last_one(folder, monkeypatch, ending):
     path.write_bytes(gzip.compress(long) if ending.endswith("gz") else long)
     with pytest.raises(InputError, match="line 1: found more than 200 bytes; an object has a line"):
         read(folder, interactions=name)
+
+
+def test_a_first_line_longer_than_what_names_the_columns(folder, monkeypatch):
+    monkeypatch.setattr("mmssl_dist.data.readers.json_lines._SAMPLE_BYTES", 100)
+    users = ["u" * 1000, "v"]
+    write(folder, "", *({"user_id": user, "item_id": 1} for user in users))
+    assert columns(folder, USER_ID)[USER_ID] == users
+    monkeypatch.setattr("mmssl_dist.data.readers.json_lines.BLOCK_BYTES", 500)
+    with pytest.raises(InputError, match="line 2: found more than 500 bytes"):
+        read(folder)
 
 
 def test_titles(folder):

@@ -298,7 +298,10 @@ def test_rows_without_an_id_need_no_time(folder):
         read(folder)
 
 
-@pytest.mark.parametrize(("written", "refused"), [("datetime64[us]", True), ("datetime64[ns]", False)])
+@pytest.mark.parametrize(
+    ("written", "refused"),
+    [("datetime64[us]", True), ("datetime64[ns]", False), ("datetime64[ns, UTC]", False)],
+)
 def test_times_that_fastparquet_wrote_as_others_are_refused(folder, written, refused):
     """As int96 it takes microseconds, which pandas has by default, for nanoseconds."""
     note = {"creator": {"library": "fastparquet"}, "columns": [{"name": "at", "numpy_type": written}]}

@@ -65,6 +65,8 @@ def test_a_job_without_titles_has_none(tmp_path):
         ("t.csv", b"sku,name\n1,x\n", r"t\.csv, line 1: found columns sku, name; a column title is needed"),
         ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; the file must be readable Parquet"),
         ("t.csv", b"", r"t\.csv, line 1: found nothing; .* with a header alone may stay"),
+        ("t.jsonl", b'{"sku": 1, "title": ["x"]}\n', r"t\.jsonl, line 1: found a list in title; a value is"),
+        ("t.jsonl", b'{"sku": [1], "title": "x"}\n', r"t\.jsonl, line 1: found a list in sku; a value is"),
         ("t.doc", b"sku,title\n", r"data\.titles: found t\.doc; files end in"),
         ("else.csv", b"sku,title\n", "no such file; data.titles names a file"),
     ],

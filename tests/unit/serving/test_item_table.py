@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import numpy as np
@@ -14,6 +15,7 @@ import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.item_table import items_file, read_item_table
 from mmssl_dist.serving.run import Run
 from mmssl_dist.serving.titled_run import open_titled_run
 from tests.training import ITEMS
@@ -198,7 +200,8 @@ def test_a_table_in_text_has_texts(output, tmp_path):
 def test_a_table_in_json_lines_has_texts_and_lists_of_them(output, tmp_path):
     lines = [
         '{"item_id": 105, "title": "Red, round", "in_stock": true, "tags": ["a", 7], "size": {"x": 1}}',
-        '{"item_id": "106", "in_stock": false, "tags": "b"}',
+        '{"item_id": "106", "in_stock": false, "tags": "b", "sizes": [[1], [2]], "size": 1}',
+        '{"item_id": "107", "sizes": [1], "parts": [{"x": 1}]}',
     ]
     (tmp_path / "items.jsonl").write_text("\n".join(lines))
     run = mmssl_dist.open_run(str(output), items=str(tmp_path / "items.jsonl"))
@@ -211,6 +214,27 @@ def test_a_table_in_json_lines_has_texts_and_lists_of_them(output, tmp_path):
     ):
         ranked = run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=ItemFilter(where=where))
         assert sorted(ranked.items) == expected
+
+
+@pytest.mark.parametrize("value", [["a"], [["a"]], {"en": "a"}])
+@pytest.mark.parametrize(("column", "other"), [("title", "item_id"), ("item_id", "title")])
+def test_titles_and_ids_of_json_lines_are_no_lists(output, tmp_path, column, other, value):
+    (tmp_path / "items.jsonl").write_text(json.dumps({other: "105", column: value}))
+    run = mmssl_dist.open_run(str(output), items=str(tmp_path / "items.jsonl"))
+    with pytest.raises(InputError, match=rf"items\.jsonl, line 1: found an? (list|object) in {column}"):
+        _ = run.item_table.columns
+
+
+def test_files_of_several_formats_are_one_table(run, tmp_path):
+    pq.write_table(
+        pa.table({"item_id": [105, 106], "title": ["A", "B"], "price": [1, 2]}), tmp_path / "a.parquet"
+    )
+    (tmp_path / "b.jsonl").write_text('{"item_id": 106, "title": "C"}\n{"item_id": "107", "price": 1.5}')
+    files = [items_file(str(tmp_path / name), Storage()) for name in ("a.parquet", "b.jsonl")]
+    table = read_item_table(files, run.items, only=["title"])
+    assert table.titles(run.items.positions([105, 106, 107, 108])) == ["A", "C", None, None]
+    with pytest.raises(InputError, match="column price: found types int64 and string; a column has one type"):
+        read_item_table(files, run.items)
 
 
 def test_ids_of_another_type_and_the_column_of_the_run_s_job(output, tmp_path):
