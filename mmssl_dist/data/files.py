@@ -292,6 +292,14 @@ def _of_table(root: Location, target: Location, table: list[TableFile], key: str
     """The files of a Delta Lake or Iceberg table, which have values of columns in their folders' names."""
     if not table:
         raise InputError(target.url, "a table without files", f"{key} names rows", "Check the table.")
+    for file in table:
+        if not file.location.path.endswith(PARQUET_SUFFIXES):  # by which readers are chosen
+            raise InputError(
+                target.url,
+                f"a data file {PurePosixPath(file.location.path).name}",
+                f"data files of a table are Parquet, with names that end in {', '.join(PARQUET_SUFFIXES)}",
+                "Rewrite the table's data files.",
+            )
     return tuple(
         RawFile(
             location=file.location,

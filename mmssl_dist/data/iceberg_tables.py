@@ -25,6 +25,8 @@ _ENDINGS = (".metadata.json", ".metadata.json.gz")
 _HINT = "version-hint.text"
 _NUMBER = re.compile(r"v?(\d+)[-.].*")
 _GZIP = b"\x1f\x8b"
+_VERSION_DIGITS = 18  # of those in 64 bits
+_SHOWN = 80
 
 
 def current_metadata(folder: Location) -> Location | None:
@@ -63,6 +65,8 @@ def _hinted(hint: Location, names: list[str]) -> str:
     if not content.isdecimal():
         candidates = [content, *(f"{content}{ending}" for ending in _ENDINGS)]
         chosen = next((name for name in candidates if name in names), None)
+    elif len(content) > _VERSION_DIGITS:
+        chosen = None
     else:
         version, chosen = int(content), None
         # A commit writes its file first and the hint afterwards, so there may be a newer one
@@ -71,7 +75,7 @@ def _hinted(hint: Location, names: list[str]) -> str:
     if chosen is None:
         raise InputError(
             hint.url,
-            repr(content),
+            repr(content if len(content) <= _SHOWN else f"{content[:_SHOWN]}..."),
             "it names a file of the table's metadata beside it",
             "Correct it, or copy the table in full.",
         )
@@ -93,15 +97,16 @@ def iceberg_files(folder: Location, metadata: Location) -> list[TableFile]:
         raise no_package(folder, "Iceberg", "pyiceberg", "iceberg") from error
     storage = folder.storage or Storage()
 
-    def read() -> tuple[Any, list[Any]]:
+    def read() -> tuple[Any, tuple[TableColumn, ...], list[Any]]:
         table = _opened(metadata, storage)
-        return table, list(table.scan().plan_files())
+        return table, _columns(table), list(table.scan().plan_files())
 
-    table, tasks = readable(folder, "Iceberg", (ValidationError, zlib.error), read)
+    table, columns, tasks = readable(folder, "Iceberg", (ValidationError, zlib.error), read)
     if any(task.delete_files for task in tasks):
         raise deleted_rows(folder, "delete files", "Rewrite its data files (rewrite_data_files).")
-    columns, files = _columns(table), []
+    files = []
     for task in tasks:
+        _require_parquet(folder, task.file)
         location = open_location(task.file.file_path, storage)
         if not _lies_below(location, folder):
             raise file_elsewhere(folder, task.file.file_path)
@@ -116,6 +121,16 @@ def iceberg_files(folder: Location, metadata: Location) -> list[TableFile]:
             )
         )
     return files
+
+
+def _require_parquet(folder: Location, file: Any) -> None:
+    if file.file_format.value != "PARQUET":
+        raise InputError(
+            folder.url,
+            f"a data file of the format {file.file_format.value} ({file.file_path.rsplit('/', 1)[-1]})",
+            "data files of a table are Parquet",
+            "Set the table's property write.format.default to parquet, and rewrite its data files.",
+        )
 
 
 def _opened(metadata: Location, storage: Storage) -> Any:
@@ -147,8 +162,11 @@ def _opened(metadata: Location, storage: Storage) -> Any:
 
 
 def _columns(table: Any) -> tuple[TableColumn, ...]:
-    mapping = table.name_mapping()
-    file_names = {} if mapping is None else {field.field_id: tuple(field.names) for field in mapping}
+    file_names = {
+        field.field_id: tuple(field.names)
+        for field in table.name_mapping() or ()
+        if isinstance(field.names, list)  # else the mapping has none, for which pyiceberg gives a type
+    }
     return tuple(
         TableColumn(
             name=field.name,

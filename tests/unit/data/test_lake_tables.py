@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.typedef import Record
 from pyiceberg.types import LongType
 
 from mmssl_dist.config import Job
@@ -138,9 +141,10 @@ def test_which_metadata_is_current_has_to_be_clear(folder):
     hint = table / "metadata" / "version-hint.text"
     hint.write_text(newest.name)
     assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
-    hint.write_text("12")
-    with pytest.raises(InputError, match=r"version-hint\.text: found '12'; it names a file of the table's"):
-        find_files(job_of(folder, "lake/events"))
+    for wrong, shown in (("12", "12"), ("1" * 5000, "1" * 80 + r"\.\.\.")):
+        hint.write_text(wrong)
+        with pytest.raises(InputError, match=rf"version-hint\.text: found '{shown}'; it names a file of the"):
+            find_files(job_of(folder, "lake/events"))
 
 
 def test_columns_of_an_iceberg_table_are_known_by_their_field_ids(folder):
@@ -248,6 +252,48 @@ def test_a_log_that_cannot_be_read(folder):
         path.write_text("{broken")
     with pytest.raises(InputError, match="the log of a table of Iceberg must be readable"):
         find_files(job_of(folder, "lake/events"))
+
+
+def test_names_of_columns_that_cannot_be_read(folder):
+    table = iceberg(folder)
+    newest = metadata_files(table)[-1]
+    content = json.loads(newest.read_text())
+    for damaged in ("{broken", '[{"field-id": "x", "names": []}]'):
+        content["properties"]["schema.name-mapping.default"] = damaged
+        newest.write_text(json.dumps(content))
+        with pytest.raises(InputError, match="the log of a table of Iceberg must be readable"):
+            find_files(job_of(folder, "lake/events"))
+    content["properties"]["schema.name-mapping.default"] = '[{"field-id": 1}]'
+    newest.write_text(json.dumps(content))
+    assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]  # files have ids of fields
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "message"),
+    [
+        ("part-0.orc", FileFormat.ORC, r"found a data file of the format ORC \(part-0\.orc\)"),
+        ("part-0.parquet", FileFormat.AVRO, r"found a data file of the format AVRO \(part-0\.parquet\)"),
+        ("part-0", FileFormat.PARQUET, r"found a data file part-0; .* names that end in \.parquet"),
+    ],
+)
+def test_data_files_that_are_not_parquet_are_named(folder, name, written, message):
+    _, table = catalog_and_table(folder, FIRST)
+    path = folder / "raw" / "lake" / "events" / "data" / name
+    path.parent.mkdir()
+    pq.write_table(FIRST, path)
+    file = DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=f"file://{path}",
+        file_format=written,
+        partition=Record(),
+        record_count=len(FIRST),
+        file_size_in_bytes=path.stat().st_size,
+    )
+    file.spec_id = 0
+    with table.transaction() as change, change.update_snapshot().fast_append() as append:
+        append.append_data_file(file)
+    with pytest.raises(InputError, match=message):
+        rows(job_of(folder, "lake/events"))
 
 
 def test_a_file_that_the_log_names_and_that_is_gone(folder):
