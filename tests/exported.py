@@ -17,6 +17,7 @@ from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.graph.partition_files import load_features, load_ids
 from mmssl_dist.launch.export_task import in_this_process, publish_export
+from mmssl_dist.launch.fingerprints import export_fingerprint
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
@@ -57,7 +58,7 @@ def export_run(job: Job) -> Exported:
     training = Manifest("training", "made by a test", {}, {})
     publish(output / "training", training)
     listed = {"users": written.users, "unknown_users": max(0, written.named - written.users)}
-    publish_export(job, training, files, listed, in_this_process)
+    publish_export(job, export_fingerprint(job, training), files, listed, in_this_process)
     return Exported(job, graph, id_rows, exact)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import RunFolder, open_location
+from mmssl_dist.storage import open_location
 
 _SECONDS = 60.0
 
@@ -24,14 +24,15 @@ def require_shared(job: Job) -> None:
     # One machine sees its own folders; asking would cost a task for nothing.
     if sum(bool(node["Alive"]) for node in ray.nodes()) < 2:
         return
-    data, output = open_location(job.data.path, job.storage), RunFolder.of(job).root
-    paths = ({"data.path": data.path} if data.is_local else {}) | (
-        {"output": f"{output.path}/job.yaml"} if output.is_local else {}
-    )
+    given = {"data.path": job.data.path, "output": job.output, "export.users": job.export.users}
+    locations = {key: open_location(url, job.storage) for key, url in given.items() if url is not None}
+    paths = {key: location.path for key, location in locations.items() if location.is_local}
+    if "output" in paths:  # the folder may be there, and be another one
+        paths["output"] = f"{paths['output']}/job.yaml"
     for key, machine in unseen(paths).items():
         raise InputError(
             key,
-            job.data.path if key == "data.path" else job.output,
+            given[key],
             f"every machine of the cluster must see it, and {machine} does not",
             "Use object storage, or a folder that all machines share.",
         )

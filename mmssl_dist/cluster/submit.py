@@ -147,6 +147,8 @@ def _portable_overrides(submission: Submission) -> tuple[str, ...]:
     """The overrides, and absolute forms of local paths: the job runs in another working directory."""
     job = load_job(submission.job_file, submission.overrides)
     paths = {"data.path": job.data.path, "output": job.output}
+    if job.export.users is not None:
+        paths["export.users"] = job.export.users
     # Relative paths are those of the folder in which the command was given.
     moved = {key: absolute(path) for key, path in paths.items() if absolute(path) != path}
     return (*submission.overrides, *(f"{key}={json.dumps(path)}" for key, path in moved.items()))

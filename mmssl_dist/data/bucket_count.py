@@ -3,15 +3,19 @@ Arrow's 32-bit offsets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.files import RawFiles
+from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.errors import InputError
 
 SETTING = "data.buckets"
 _LEAST = 4
 _INTERACTION_BYTES = 1 << 26
-"""Of files of interactions for a bucket: some 3 million rows of text, or 8 million of small numbers. A task
-takes up to 3 GB for them, and every core of a machine has one."""
+"""Of text for a bucket, some 3 million interactions, or a quarter of it in Parquet, some 2 to 8 million. A
+task takes up to 3 GB for them, and every core of a machine has one."""
+_PACKED = 4  # bytes of text that one of Parquet or of a compressed file stands for
+_PLAIN_SUFFIXES = (".csv", ".tsv", ".inter", ".json", ".jsonl", ".ndjson")
 _FEATURE_BYTES = 1 << 28  # of files of features, which are held twice
 _REFUSED = 32  # times the files for a bucket: texts of so many rows overflow
 
@@ -25,7 +29,12 @@ def needed_buckets(interaction_bytes: int, feature_bytes: int) -> int:
 def needed_for(files: RawFiles) -> int:
     """Buckets for the files of a job's dataset; content is not counted before it is embedded."""
     features = (file for group in files.features.values() for file in group)
-    return needed_buckets(sum(f.size for f in files.interactions), sum(f.size for f in features))
+    return needed_buckets(interaction_bytes(files.interactions), sum(f.size for f in features))
+
+
+def interaction_bytes(files: Sequence[RawFile]) -> int:
+    """Of files of interactions, as text."""
+    return sum(file.size * (1 if file.location.path.endswith(_PLAIN_SUFFIXES) else _PACKED) for file in files)
 
 
 def with_buckets(job: Job, needed: int) -> Job:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.bucket_count import bucket_count, needed_buckets, with_buckets
+from mmssl_dist.data.bucket_count import bucket_count, interaction_bytes, needed_buckets, with_buckets
 from mmssl_dist.data.bucket_steps import (
     HELD_OUT,
     ITEMS_DROPPED,
@@ -147,7 +147,7 @@ def numbered_rows(
 
 def _needed_buckets(interactions: InteractionSource, features: dict[str, FeatureSource]) -> int:
     feature_bytes = sum(file.size for source in features.values() for file in source.files)
-    return needed_buckets(sum(file.size for file in interactions.files), feature_bytes)
+    return needed_buckets(interaction_bytes(interactions.files), feature_bytes)
 
 
 def dataset_facts(

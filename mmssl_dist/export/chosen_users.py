@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.ids import concatenated
+from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_file import IdFile, open_id_file
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.storage import open_location
@@ -23,6 +24,7 @@ class ChosenUsers:
     """Users by their external ids, each once; ``ids`` is None where all are meant."""
 
     ids: pa.Array | None
+    _converted: dict[pa.DataType, pa.Array] = field(default_factory=dict, compare=False)
 
     @property
     def named(self) -> int:
@@ -34,7 +36,9 @@ class ChosenUsers:
         if self.ids is None:
             return np.arange(len(part_users))
         users = Ids(part_users, "user")
-        named = concatenated([users.as_ids(self.ids)])
+        if part_users.type not in self._converted:  # once for all partitions
+            self._converted[part_users.type] = users.as_ids(self.ids)
+        named = self._converted[part_users.type]
         matches = pc.is_in(concatenated([users.plain]), value_set=named, skip_nulls=True)
         return np.flatnonzero(matches.to_numpy(zero_copy_only=False))
 
@@ -43,18 +47,35 @@ def chosen_users(job: Job) -> ChosenUsers:
     """The users of ``export.users``, read whole: every process that makes lists holds their ids.
 
     Raises:
-        InputError: the file cannot be read, or names no user.
+        InputError: the file cannot be read, has values that are no ids, or names no user.
     """
     file = users_file(job)
     if file is None:
         return ChosenUsers(None)
     tables = (table for piece in file.pieces for table in file.read(piece))
     chunks = [chunk for table in tables for chunk in table[0].chunks]
-    ids = concatenated(chunks)
     # Arrow compares no extension types, such as UUIDs; their storage has the same values.
-    if isinstance(ids, pa.ExtensionArray):
-        return ChosenUsers(pa.ExtensionArray.from_storage(ids.type, ids.storage.unique()))
-    return ChosenUsers(ids.unique())
+    stored = concatenated(
+        [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in chunks]
+    )
+    if pa.types.is_nested(stored.type):
+        raise InputError(
+            file.file.name,
+            f"values of type {stored.type}",
+            f"{SETTING}: an id is a number or a text",
+            "Write one user in each row.",
+        )
+    if pa.types.is_floating(stored.type):
+        stored = pc.if_else(pc.is_nan(stored), pa.scalar(None, stored.type), stored)
+    ids = stored.drop_null().unique()
+    if not len(ids):
+        raise InputError(
+            file.file.name, "no id", f"{SETTING}: a file of users names at least one", "Fill in the column."
+        )
+    extension = chunks[0].type
+    return ChosenUsers(
+        pa.ExtensionArray.from_storage(extension, ids) if isinstance(chunks[0], pa.ExtensionArray) else ids
+    )
 
 
 def users_file(job: Job) -> IdFile | None:

@@ -17,6 +17,7 @@ from mmssl_dist.storage import FileRecord, Location
 from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_ROWS, embeddings_file
 
 RECALL_AT = 20
+_SAMPLED_PARTS = 8
 _BLOCK = 1 << 17  # items read and added at once
 TRAINED_WITH = 64  # items per cell that the cells are learned from
 
@@ -312,11 +313,13 @@ def _some_users(
     export: Location, files: Mapping[str, FileRecord], *, parts: list[int], users: int, folder: Path
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """(part, rows of its users in it, their embeddings [n, D]) of about ``users`` users in all, the first of
-    each partition; their order has nothing to do with taste."""
-    # From every partition, since a graph cut puts users of similar taste together.
-    share, left = -(-users // len(parts)), users
+    some partitions; their order has nothing to do with taste."""
+    # From several partitions, since a graph cut puts users of similar taste together; and not from all, whose
+    # files would pass through this machine.
+    sampled = parts[:: -(-len(parts) // _SAMPLED_PARTS)] if parts else []
+    share, left = -(-users // max(1, len(sampled))), users
     chosen = []
-    for part in parts:
+    for part in sampled:
         name = embeddings_file(part)
         rows = mapped_tensor((export / name).localize(folder, files[name]), USER_ROWS)
         count = min(share, left, len(rows))

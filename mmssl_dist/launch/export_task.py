@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from mmssl_dist.config import Job
-from mmssl_dist.launch.fingerprints import export_fingerprint
+from mmssl_dist.errors import InputError
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, downloads_folder, publish
 from mmssl_dist.storage.export_names import INDEX
 
@@ -18,7 +18,7 @@ RunTasks = Callable[[Callable[..., Any], Sequence[tuple[object, ...]]], list[Any
 
 def publish_export(
     job: Job,
-    training: Manifest,
+    inputs: str,
     written: Mapping[str, FileRecord],
     listed: Mapping[str, int],
     run_tasks: RunTasks,
@@ -27,6 +27,7 @@ def publish_export(
     lists made through it.
 
     Args:
+        inputs: the export's fingerprint, taken before anything was read.
         listed: of lists that the workers wrote, the number of users, and of users that are not in the run.
         run_tasks: runs what needs memory for the index, side by side where there are machines for it.
     """
@@ -47,6 +48,13 @@ def publish_export(
             files |= part_lists.files
         users = sum(part_lists.users for part_lists in made)
         lists |= {**searched, "users": users, "unknown_users": made[0].named - users if made[0].named else 0}
+    if job.export.users is not None and not lists["users"]:
+        raise InputError(
+            "export.users",
+            f"{job.export.users}, with {lists['unknown_users']:,} users that are all not in the run",
+            "its users are those of data.interactions",
+            "Check its column user_id.",
+        )
     facts = {
         "users": sum(book["users"]),
         "items": sum(book["items"]),
@@ -63,7 +71,7 @@ def publish_export(
             "feature_columns": job.model.feature_columns,
         },
     }
-    manifest = Manifest("export", export_fingerprint(job, training), facts, files)
+    manifest = Manifest("export", inputs, facts, files)
     publish(folder.export.location, manifest)
     return manifest
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmssl_dist.config import Job
 from mmssl_dist.data.columns import HELD_OUT_DIGEST
 from mmssl_dist.launch.export_task import publish_export
-from mmssl_dist.launch.fingerprints import evaluation_fingerprint
+from mmssl_dist.launch.fingerprints import evaluation_fingerprint, export_fingerprint
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin, publish
@@ -49,6 +49,8 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
 def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     """Publish rows and lists of the published checkpoint, written by the workers; the index, by one task; and
     lists made through it, by a task for each partition."""
+    # Before the file of users is read: what changes in it from here on makes another export.
+    inputs = export_fingerprint(job, training)
     begin(RunFolder.of(job).export.location)
     # The same processes as in evaluate, where it has just run: they have torch and the files of the graph.
     workers = cluster.workers(job, "export")
@@ -58,7 +60,7 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     files = _files(worker["files"] for worker in returned)
     users, named = sum(worker["users"] for worker in returned), returned[0]["named"]
     listed = {"users": users, "unknown_users": named - users if named else 0}
-    return publish_export(job, training, files, listed, cluster.run_tasks)
+    return publish_export(job, inputs, files, listed, cluster.run_tasks)
 
 
 def _evaluate(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:

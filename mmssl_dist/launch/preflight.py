@@ -192,14 +192,15 @@ def _unwritable(output: str, reason: str) -> StorageError:
 
 def _require_apart(job: Job, files: RawFiles) -> None:
     """``config.rules`` compares what the two are called; here links and file names count too."""
-    for file in files.all():
+    read = [("data.path", file.name, file.location) for file in files.all()]
+    if job.export.users is not None:
+        users = open_location(job.export.users, job.storage)
+        read.append(("export.users", users.url, users))
+    for setting, name, location in read:
         for stage in RunFolder.of(job).stages():
-            if stage.location.holds(file.location):
+            if stage.location.holds(location):
                 raise InputError(
-                    "data.path",
-                    file.name,
-                    f"output/{stage.kind} is emptied by its stage",
-                    "Keep raw files elsewhere.",
+                    setting, name, f"output/{stage.kind} is emptied by its stage", "Keep the file elsewhere."
                 )
 
 

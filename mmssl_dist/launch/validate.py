@@ -12,7 +12,7 @@ from mmssl_dist.config.load import examine_job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import ConfigError, Problems
-from mmssl_dist.export.chosen_users import users_file
+from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.graph.installed_dgl import check_dgl
 from mmssl_dist.launch.earlier_run import check_start, warn_of_overlap
 from mmssl_dist.launch.input_check import InputOverview, check_values
@@ -50,7 +50,7 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
         problems.attempt(lambda: check_output_folder(job))
         problems.attempt(lambda: check_start(job))
         problems.attempt(lambda: check_dgl(job))
-        problems.attempt(lambda: users_file(job))
+        problems.attempt(lambda: chosen_users(job))
         if job.search.space:
             problems.attempt(lambda: check_search(job))
     problems.raise_all(str(path))

@@ -9,7 +9,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.embedding.inputs import embedded_files, embeddings_fingerprint, encoder_of, has_content
 from mmssl_dist.errors import InputError
-from mmssl_dist.export.chosen_users import users_file
+from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.launch.earlier_run import check_start, check_widths, warn_of_overlap
 from mmssl_dist.launch.fingerprints import (
     evaluation_fingerprint,
@@ -44,7 +44,7 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
     # a finished training outlives the run it started from
     if job.training.start_from is not None and pipeline.folder.training.read() is None:
         check_start(job)
-    users_file(job)  # a file that export cannot read is known before training
+    chosen_users(job)  # a file that export cannot read is known before training
     pipeline.begin()
     return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
 
@@ -175,7 +175,7 @@ def _run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manif
 
 
 def _check_export(job: Job, training: Manifest) -> None:
-    users_file(job)
+    chosen_users(job)
 
 
 def _run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:

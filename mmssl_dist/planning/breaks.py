@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.export.index import cells_of
-from mmssl_dist.planning.memory import Memory
+from mmssl_dist.planning.memory import EMPTY_WORKER, Memory
 from mmssl_dist.planning.partition_needs import least_partition_workers, partition_needs
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.stage_needs import (
@@ -49,11 +49,15 @@ def breaks_of(
             f"{given}; set it to {buckets} or more"
         )
     elif (tasks := prepare_memory(job, sizes) * job.scaling.cpus_per_worker) > limit:
-        most = math.ceil(given * tasks / limit)
-        yield (
-            f"prepare: {tasks / GIGA:,.1f} GB for the tasks of {job.scaling.cpus_per_worker} core(s); "
-            f"set data.buckets to {most} or more"
-        )
+        cores = job.scaling.cpus_per_worker
+        # Of buckets without a row: more of them do not change it.
+        processes = cores * EMPTY_WORKER // 2
+        if processes < limit:
+            most = math.ceil(given * (tasks - processes) / (limit - processes))
+            advice = f"set data.buckets to {most} or more"
+        else:
+            advice = "lower scaling.cpus_per_worker"
+        yield f"prepare: {tasks / GIGA:,.1f} GB for the tasks of {cores} core(s); {advice}"
     yield from _partition_breaks(job, sizes, limit)
     if memory.total > limit:
         advice = (
@@ -128,10 +132,13 @@ def _late_breaks(job: Job, sizes: Sizes, stages: tuple[StageNeeds, ...], limit: 
                 f"export: lists for {sizes.num_users:,} users take {lists.workers} core(s) some "
                 f"{lists.seconds / _DAY:,.1f} days; name fewer with export.users, or raise scaling.workers"
             )
-        if lists.memory > limit:
+        shared = by_name["its index"].memory - EMPTY_WORKER  # mapped from a file, once for a machine
+        on_machine = -(-lists.workers // workers)
+        together = shared + on_machine * (lists.memory - shared)
+        if together > limit:
             yield (
-                f"export: {lists.memory / GIGA:,.1f} GB for the task of a partition's lists; raise "
-                "partition.parts, or set export.recommendations to none"
+                f"export: {together / GIGA:,.1f} GB for the lists of {on_machine} partition(s) at once; "
+                "raise partition.parts, or set export.recommendations to none"
             )
     index = by_name["its index"]
     if index.seconds > _DAY:

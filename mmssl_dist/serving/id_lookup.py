@@ -11,9 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.ids import UUID_BYTES, id_values, is_uuid, storage_type, whole_or_null
+from mmssl_dist.data.ids import (
+    EXACT_FLOAT,
+    UUID_BYTES,
+    concatenated,
+    id_values,
+    is_uuid,
+    storage_type,
+    uuid_texts,
+    whole_or_null,
+)
 from mmssl_dist.data.readers.id_types import integers_or_null, parse_integers
 from mmssl_dist.errors import UnknownIdError
+
+_BLOCK = 1 << 20
 
 
 class Ids:
@@ -84,11 +95,26 @@ class Ids:
 
     def as_ids(self, values: pa.Array) -> pa.Array:
         """Values of another file as ids of this type, below extension types; null for what cannot be one."""
+        # Block by block: a block of texts has 32-bit offsets, and Python's values take ten times the room.
+        blocks = [self._block_as_ids(values.slice(start, _BLOCK)) for start in range(0, len(values), _BLOCK)]
+        return concatenated(blocks or [pa.array([], self.plain.type)])
+
+    def _block_as_ids(self, values: pa.Array) -> pa.Array:
         plain = self.plain.type
         stored = values.storage if isinstance(values, pa.ExtensionArray) else values
-        if stored.type == plain or (_is_text(stored.type) and _is_text(plain)):
-            return stored.cast(plain)
-        return self._as_ids(values.to_pylist()).cast(plain) if len(values) else pa.array([], plain)
+        if stored.type == plain:
+            return stored
+        # As prepare reads ids of a file: UUIDs and whole numbers become texts, texts become numbers.
+        if _is_text(plain):
+            if is_uuid(stored.type):
+                stored = uuid_texts(stored)
+            elif pa.types.is_floating(stored.type):
+                stored = whole_or_null(stored)
+            if pa.types.is_integer(stored.type) or _is_text(stored.type):
+                return stored.cast(plain)
+        if _is_text(stored.type) and pa.types.is_int64(plain):
+            return integers_or_null(stored.cast(pa.string()))
+        return self._as_ids(values.to_pylist()).cast(plain)
 
     def at(self, positions: np.ndarray) -> list[Any]:
         """The ids at ``positions``, as Python values."""
@@ -142,8 +168,8 @@ class Ids:
         elif isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
             value = value.item()
         try:
-            if isinstance(value, uuid.UUID) and _is_text(type_):
-                value = str(value)
+            if _is_text(type_):
+                value = _text_of(value)
             if isinstance(value, str) and pa.types.is_int64(type_):
                 number = parse_integers(pa.array([value]))  # as text in raw files: "007" is not 7
                 return None if number is None else number[0].as_py()
@@ -152,12 +178,21 @@ class Ids:
                 return text.encode() if len(text.encode()) == UUID_BYTES else uuid.UUID(text).bytes
             if isinstance(value, str) and not _is_text(type_):
                 return pa.scalar(value).cast(type_).as_py()
+            if isinstance(value, float) and pa.types.is_int64(type_) and abs(value) > EXACT_FLOAT:
+                return None  # stands for several integers
             if isinstance(value, bool) != pa.types.is_boolean(type_):
                 return None  # or True would be the id 1
             converted = pa.scalar(value, type_).as_py()
             return converted if converted == value else None  # Arrow makes 1 of 1.5
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             return None
+
+
+def _text_of(value: Any) -> Any:
+    """The text of a UUID, also of one in its 16 bytes, as prepare makes it; other values as they are."""
+    if isinstance(value, bytes) and len(value) == UUID_BYTES:
+        value = uuid.UUID(bytes=value)
+    return str(value) if isinstance(value, uuid.UUID) else value
 
 
 def _comparable(ids: pa.Array) -> pa.Array:

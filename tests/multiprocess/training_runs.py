@@ -147,7 +147,7 @@ def evaluate_and_export(rank: int, job: Job, folder: Path) -> dict[str, Any]:
         Manifest("training", "of a test", {}, files),
     )
     worker = make_worker(rank, job)
-    records = export_on_worker(job, worker, location, training)
+    records = export_on_worker(job, worker, location, training)["files"]
     for name, record in records.items():
         assert (Path(job.output) / "export" / name).stat().st_size == record["bytes"]
     return evaluate_on_worker(job, worker, location, training)["metrics"]

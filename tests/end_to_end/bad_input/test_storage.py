@@ -23,7 +23,7 @@ def _raw_by_a_link(folder: Path) -> None:
 
 
 _RELATIVE = "it names what is under data.path"
-_EMPTIED = "output/dataset is emptied by its stage. Keep raw files elsewhere."
+_EMPTIED = "output/dataset is emptied by its stage. Keep the file elsewhere."
 CASES = [
     Case("no raw folder", "data.path: found none; the folder must exist", _to("data.path", "FOLDER/none")),
     Case(

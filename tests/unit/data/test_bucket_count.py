@@ -23,7 +23,7 @@ GIB = 1 << 30
 
 
 def files_of(interactions: int, features: int) -> RawFiles:
-    location = open_location("/nowhere", Storage())
+    location = open_location("/nowhere.csv", Storage())
     file, vectors = RawFile(location, interactions, None), RawFile(location, features, None)
     return RawFiles((file, file), {"image": (vectors,)}, (), ())
 
@@ -46,6 +46,12 @@ def test_a_number_that_is_given_stays():
     assert dataset_fingerprint(auto, files) != dataset_fingerprint(given, files)
 
 
+def test_parquet_and_compressed_files_hold_more_rows_than_text():
+    for name, buckets in (("a.csv", 16), ("a.parquet", 64), ("a.csv.gz", 64)):
+        file = RawFile(open_location(f"/{name}", Storage()), GIB, None)
+        assert needed_for(RawFiles((file,), {}, (), ())) == buckets
+
+
 def test_far_too_few_are_refused_with_the_number_that_is_enough():
     files = files_of(4 * GIB, GIB)
     require_buckets(make_job(), files)
@@ -63,6 +69,6 @@ def test_the_check_comes_before_reading(tmp_path):
             file.truncate(5 * GIB)  # takes no room on the disk
     data = {"path": str(tmp_path), "modalities": {"image": {"file": "image.npy"}}}
     job = make_job("data.buckets=2", data=data)
-    assert needed_for(find_files(job)) == 80
-    with pytest.raises(InputError, match=r"data\.buckets: found 2.*80"):
+    assert needed_for(find_files(job)) == 320
+    with pytest.raises(InputError, match=r"data\.buckets: found 2.*320"):
         check_data(job)

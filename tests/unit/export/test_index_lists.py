@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl_dist.config import parse_job
-from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.training_sections import Index
 from mmssl_dist.errors import ConfigError, InputError
 from mmssl_dist.export.chosen_users import ChosenUsers, chosen_users
@@ -75,12 +74,48 @@ def test_without_lists_the_report_has_none(tmp_path):
 def test_ids_of_a_file_are_compared_in_the_type_of_the_run():
     numbers, texts = pa.array([7, 11, 40]), pa.array(["7", "11", "x"])
     assert ChosenUsers(texts).positions(numbers).tolist() == [0, 1]
-    assert ChosenUsers(numbers).positions(texts).tolist() == []
+    assert ChosenUsers(numbers).positions(texts).tolist() == [0, 1]  # as prepare makes texts of them
+    assert ChosenUsers(pa.array([7.0, 11.5, None])).positions(texts).tolist() == [0]
     assert ChosenUsers(numbers.cast(pa.int32())).positions(numbers).tolist() == [0, 1, 2]
     assert ChosenUsers(None).positions(numbers).tolist() == [0, 1, 2]
     uuids = pa.array([bytes(range(16)), bytes(16)], pa.uuid())
     assert ChosenUsers(uuids[:1]).positions(uuids).tolist() == [0]
     assert ChosenUsers(pa.array(["00000000-0000-0000-0000-000000000000"])).positions(uuids).tolist() == [1]
+    plain = pa.array([bytes(16)], pa.binary(16))  # without the logical type, as many writers have them
+    texts = pa.array(["x", "00000000-0000-0000-0000-000000000000"])
+    assert ChosenUsers(plain).positions(texts).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([["u3"]]), "found values of type .*an id is a number or a text"),
+        (
+            pa.array([None, None], pa.string()),
+            "found no id; export.users: a file of users names",
+        ),
+        (pa.array([float("nan")]), "found no id"),
+    ],
+)
+def test_values_that_are_no_ids_are_refused(tmp_path, values, message):
+    pq.write_table(pa.table({"user_id": values}), tmp_path / "users.parquet")
+    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
+    with pytest.raises(InputError, match=message):
+        chosen_users(parse_job(tree, [f"export.users={tmp_path}/users.parquet"]))
+
+
+def test_empty_rows_of_a_file_are_no_users(tmp_path):
+    pq.write_table(pa.table({"user_id": pa.array(["u3", None, "u3"])}), tmp_path / "users.parquet")
+    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
+    assert chosen_users(parse_job(tree, [f"export.users={tmp_path}/users.parquet"])).named == 1
+
+
+@pytest.mark.parametrize("made", ["exact", "index"])
+def test_users_that_are_all_unknown_are_refused(tmp_path, made):
+    (tmp_path / "users.csv").write_text("user_id\nnobody\n")
+    with pytest.raises(InputError, match=r"export\.users: found .*, with 1 users that are all not in"):
+        publish_run(tmp_path / "run", f"export.users={tmp_path}/users.csv", f"export.recommendations={made}")
+    assert not (tmp_path / "run/export/manifest.json").exists()
 
 
 def test_a_file_of_users_that_is_not_there_is_named_with_its_setting(tmp_path):
@@ -120,11 +155,3 @@ def test_the_overlap_by_hand():
     comparison = ListComparison(items, np.ones((2, 1), np.float32), known, 3)
     assert comparison.listed == 3  # the second, the third and one of the last two
     assert comparison.recall(Partial()) == pytest.approx(2 / 3)
-
-
-def test_storage_settings_reach_the_file(tmp_path):
-    (tmp_path / "users.csv").write_text("user_id\nu3\n")
-    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
-    job = parse_job(tree, [f"export.users={tmp_path}/users.csv"])
-    assert job.storage == Storage()
-    assert chosen_users(job).named == 1

@@ -41,6 +41,19 @@ def test_another_training(override):
     )
 
 
+def test_another_file_of_users_makes_another_export(tmp_path):
+    users = tmp_path / "users.csv"
+    users.write_text("user_id\nu1\n")
+    job = make_job(f"export.users={users}")
+    before = export_fingerprint(job, TRAINING)
+    assert before == export_fingerprint(job, TRAINING)
+    assert before != export_fingerprint(make_job(), TRAINING)
+    users.write_text("user_id\nu1\nu2\n")
+    assert export_fingerprint(job, TRAINING) != before
+    indexed = make_job("export.recommendations=index")
+    assert export_fingerprint(indexed, TRAINING) != export_fingerprint(make_job(), TRAINING)
+
+
 def test_other_partitions_are_trained_on_again():
     again = Manifest("partitions", "ab", {}, {})
     assert training_fingerprint(make_job(), again) != training_fingerprint(make_job(), PARTITIONS)

@@ -175,3 +175,12 @@ def test_a_filter_of_many_ids_is_no_loop_over_them(id_type, as_text):
     for value in asked[:4000]:
         ids.position(value)
     assert together < time.process_time() - begin
+
+
+def test_uuids_in_bytes_and_large_floats_are_found_alike_one_by_one_and_together():
+    texts = Ids(pa.array(["x", "00000000-0000-0000-0000-000000000000"]), "user")
+    assert texts.find([bytes(16)]).tolist() == [1]
+    assert texts.find([bytes(16), "x"]).tolist() == [1, 0]
+    numbers = Ids(pa.array([10**17, 5]), "user")
+    assert numbers.find([1e17]).tolist() == [-1]  # stands for several integers
+    assert numbers.find([1e17, 5.0]).tolist() == [-1, 1]
