@@ -146,9 +146,13 @@ def _no_agent(target: str) -> InputError:
 def _portable_overrides(submission: Submission) -> tuple[str, ...]:
     """The overrides, and absolute forms of local paths: the job runs in another working directory."""
     job = load_job(submission.job_file, submission.overrides)
-    paths = {"data.path": job.data.path, "output": job.output}
-    if job.export.users is not None:
-        paths["export.users"] = job.export.users
+    given = {
+        "data.path": job.data.path,
+        "output": job.output,
+        "training.start_from": job.training.start_from,
+        "export.users": job.export.users,
+    }
+    paths = {key: path for key, path in given.items() if path is not None}
     # Relative paths are those of the folder in which the command was given.
     moved = {key: absolute(path) for key, path in paths.items() if absolute(path) != path}
     return (*submission.overrides, *(f"{key}={json.dumps(path)}" for key, path in moved.items()))

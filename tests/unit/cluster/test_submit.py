@@ -69,7 +69,8 @@ def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
 
 @pytest.mark.processes
 def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_path):
-    submission = Submission(job_file, ("seed=3", "data.columns.user=a b"), ("--force",))
+    sets = ("seed=3", "data.columns.user=a b", "export.users=users.csv", "training.start_from=runs/before")
+    submission = Submission(job_file, sets, ("--force",))
     status, client, output = _submit(monkeypatch, submission)
     assert status == 0
     assert {
@@ -86,6 +87,10 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     sent = load_job(job_file, overrides)
     assert (sent.data.path, sent.output) == (f"{tmp_path}/raw: #1", f"{tmp_path}/out")
+    assert (sent.export.users, sent.training.start_from) == (
+        f"{tmp_path}/users.csv",
+        f"{tmp_path}/runs/before",
+    )
     assert (sent.seed, sent.data.columns.user) == (3, "a b")
     assert client.metadata == {"mmssl_name": "my job", "mmssl_output": f"{tmp_path}/out"}
     assert output == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmssl_dist.errors import StorageError
-from mmssl_dist.launch.preflight import check_output, resolved
+from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.launch.preflight import check_data, check_output, resolved
 from mmssl_dist.storage.paths import absolute
 from tests.jobs import make_job
 
@@ -37,3 +37,16 @@ def test_output_below_a_file_is_refused(tmp_path):
         check_output(make_job(f"output={tmp_path}/file/run"))
     assert caught.value.exit_status == 2
     assert Path(tmp_path / "file").read_text() == "x"
+
+
+def test_a_file_of_users_that_a_stage_would_remove_is_refused(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for name in ("interactions.parquet", "image.npy"):
+        (tmp_path / "raw" / name).touch()
+    users = tmp_path / "out/export/users.csv"
+    users.parent.mkdir(parents=True)
+    users.write_text("user_id\n1\n")
+    data = {"path": str(tmp_path / "raw"), "modalities": {"image": {"file": "image.npy"}}}
+    job = make_job(f"output={tmp_path}/out", f"export.users={users}", data=data)
+    with pytest.raises(InputError, match=r"export\.users: .*output/export is emptied by its stage"):
+        check_data(job)
