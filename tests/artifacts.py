@@ -24,8 +24,8 @@ def write_dataset(
     validation: Pairs,
     test: Pairs,
     features: Mapping[str, tuple[Sequence[int], np.ndarray]],
-    users: Sequence[int | str] | None = None,
-    items: Sequence[int | str] | None = None,
+    users: Sequence[int | str] | pa.Array | None = None,
+    items: Sequence[int | str] | pa.Array | None = None,
     shards: int = 2,
 ) -> Manifest:
     """Publish a dataset artifact in the folder ``path`` (``<output>/dataset`` of a job) and give its

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.distributed as dist
 
@@ -58,8 +59,8 @@ def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: s
 def publish_graph(
     job: Job,
     seed: int = 0,
-    users: Sequence[int | str] = range(USERS),
-    items: Sequence[int | str] = range(ITEMS),
+    users: Sequence[int | str] | pa.Array = range(USERS),
+    items: Sequence[int | str] | pa.Array = range(ITEMS),
 ) -> None:
     """A random dataset, with some items that lack a modality and some without interactions, and its
     partitions."""

@@ -54,15 +54,16 @@ class Recommender:
         lists = self.run.recommend_at(positions, asked[LENGTH], asked[EXCLUDE_SEEN]) if len(positions) else []
         columns = {
             USER_ID: ids.tolist(),
-            ITEMS: [[_plain(item) for item in ranked.items] for ranked in lists],
+            ITEMS: [[plain_id(item) for item in ranked.items] for ranked in lists],
             SCORES: [ranked.scores.tolist() for ranked in lists],
         }
         return pd.DataFrame(columns, index=model_input.index)
 
 
-def _plain(item: object) -> int | str:
-    """An id as the model's signature has it: a number or a text."""
-    return item if isinstance(item, int) else str(item)
+def plain_id(value: object) -> int | str:
+    """An id as the model's signature has it: a whole number, or a text."""
+    # Python's booleans are integers, and ids of their own.
+    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _load_pyfunc(data_path: str) -> Recommender:

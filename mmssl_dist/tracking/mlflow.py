@@ -99,7 +99,7 @@ class MlflowRun:
 
     def end(self, job: Job, metrics: Mapping[str, Any]) -> None:
         """The final metrics, the files of the output that a reader wants, and the model where the job names
-        one."""
+        one; a model that is not registered is only warned of."""
         for name, value in final_metrics(metrics).items():
             self.client.log_metric(self.id, metric_name(name), value)
         for name, text in tags(job).items():
@@ -110,7 +110,10 @@ class MlflowRun:
                 (Path(folder) / name).write_bytes((output / name).read_bytes())
             self.client.log_artifacts(self.id, folder)
         if job.tracking.registered_model is not None:
-            register_model(self.client, job, self.id)
+            try:
+                register_model(self.client, job, self.id)
+            except Exception as error:  # noqa: BLE001, the run is done whatever the registry says
+                _logger.warning("MLflow: the model was not registered (%s)", describe(error))
         # Last, so that a run that looks finished has its metrics and files.
         self.client.set_terminated(self.id)
 

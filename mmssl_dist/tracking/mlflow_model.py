@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ def register_model(client: MlflowClient, job: Job, run_id: str) -> None:
     """
     name = job.tracking.registered_model
     assert name is not None, "a job that names no model registers none"
+    from mlflow.exceptions import MlflowException
+
     if not any(model.name == name for model in client.search_registered_models(f"name = '{name}'")):
         client.create_registered_model(name)
     fingerprint = RunFolder.of(job).export.require().fingerprint
@@ -50,13 +53,15 @@ def register_model(client: MlflowClient, job: Job, run_id: str) -> None:
         with tempfile.TemporaryDirectory(prefix="mmssl-mlflow-") as folder:
             _save(job, Path(folder), run_id=run_id, model_id=model.model_id)
             client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        client.finalize_logged_model(model.model_id, "READY")
+        client.create_model_version(
+            name, model.artifact_location, run_id, tags={_EXPORT: fingerprint}, model_id=model.model_id
+        )
     except BaseException:
-        client.finalize_logged_model(model.model_id, "FAILED")
+        # Or every attempt would leave one behind.
+        with suppress(MlflowException):  # of a server that is gone, too: what went wrong first is raised
+            client.delete_logged_model(model.model_id)
         raise
-    client.finalize_logged_model(model.model_id, "READY")
-    client.create_model_version(
-        name, model.artifact_location, run_id, tags={_EXPORT: fingerprint}, model_id=model.model_id
-    )
 
 
 def _save(job: Job, folder: Path, *, run_id: str, model_id: str) -> None:
@@ -77,7 +82,9 @@ def _save(job: Job, folder: Path, *, run_id: str, model_id: str) -> None:
         # Given, as MLflow would find them by loading the model in another process.
         pip_requirements=[f"mmssl-dist=={__version__}"],
         signature=_signature(opened),
-        input_example=pd.DataFrame({USER_ID: opened.users.at(np.arange(1))}),
+        input_example=pd.DataFrame(
+            {USER_ID: [loader.plain_id(user) for user in opened.users.at(np.arange(1))]}
+        ),
     )
 
 

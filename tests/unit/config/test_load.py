@@ -118,6 +118,21 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             changed(tracking={"registered_model": "shop"}),
             "tracking.registered_model: found shop; the registry is MLflow's, and tracking.mlflow names none",
         ),
+        *(
+            (
+                changed(tracking={"mlflow": "runs", "registered_model": name}),
+                f"tracking.registered_model: found {name!r}; must not be blank or have one of / : % ' \"",
+            )
+            for name in ("a/b", "a:b", "a%b", "a'b", 'a"b', "a\nb", "  ")
+        ),
+        (
+            changed(tracking={"mlflow": "runs", "registered_model": "..a"}),
+            "tracking.registered_model: found '..a'; must be a name for a folder of MLflow's registry",
+        ),
+        (
+            changed(tracking={"mlflow": "runs", "registered_model": "ä" * 128}),
+            "tracking.registered_model: found 'ä",
+        ),
         (
             changed(evaluation={"ks": [5], "metric": "recall@20"}),
             "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from mlflow import MlflowClient, pyfunc
 from mlflow.artifacts import download_artifacts
 
 import mmssl_dist
+from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
+from mmssl_dist.serving.id_lookup import Ids
+from mmssl_dist.serving.pyfunc import plain_id
 from mmssl_dist.serving.run import open_run
-from mmssl_dist.tracking.mlflow import MlflowRun, end_mlflow
+from mmssl_dist.tracking.mlflow import end_mlflow
 from tests.exported import export_run, publish_run
+from tests.training import ITEMS, USERS, make_job, publish_graph
 
 METRICS = {"test": {"recall@20": 0.3}}
 
@@ -70,19 +76,68 @@ def test_the_export_is_a_model_that_recommends(tmp_path, store, monkeypatch):
     assert sorted(version.version for version in client.search_model_versions("name = 'shop'")) == [1, 2]
 
 
-def test_a_model_that_cannot_be_read_is_warned_of_and_the_run_stays_open(tmp_path, caplog, monkeypatch):
+def test_a_model_that_cannot_be_read_is_warned_of_and_the_run_ends(tmp_path, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exported = publish_run(tmp_path / "out")
-    for name in ("job.yaml", "report.html"):
-        (tmp_path / "out" / name).write_text(name)
-    uri = f"sqlite:///{tmp_path}/runs.db"
-    tracking = exported.job.tracking.model_copy(update={"mlflow": uri, "registered_model": "shop"})
-    job = exported.job.model_copy(update={"tracking": tracking})
-    (tmp_path / "out/export/index/items.faiss").write_bytes(b"nothing")
+    job = _registering(publish_run(tmp_path / "out").job, f"sqlite:///{tmp_path}/runs.db")
+    index = tmp_path / "out/export/index/items.faiss"
+    whole = index.read_bytes()
+    index.write_bytes(b"nothing")
+    client = MlflowClient(job.tracking.mlflow)
+    for _ in range(2):
+        end_mlflow(job, "run-1", METRICS)
+        assert "MLflow: the model was not registered" in caplog.text
+        assert "the end of this run was not recorded" not in caplog.text
+        caplog.clear()
+        experiment = client.get_experiment_by_name("mmssl-dist").experiment_id
+        assert list(client.search_model_versions("name = 'shop'")) == []
+        assert list(client.search_logged_models([experiment])) == []
+        (run,) = client.search_runs([experiment])
+        assert run.info.status == "FINISHED"
+    # The next attempt, with the file back, registers it in the same run
+    index.write_bytes(whole)
     end_mlflow(job, "run-1", METRICS)
-    assert "MLflow: the end of this run was not recorded" in caplog.text
-    client = MlflowClient(uri)
-    assert list(client.search_model_versions("name = 'shop'")) == []
-    (run,) = client.search_runs([client.get_experiment_by_name("mmssl-dist").experiment_id])
-    assert run.info.status == "RUNNING"
-    assert MlflowRun(job, "run-1").id == run.info.run_id
+    (version,) = client.search_model_versions("name = 'shop'")
+    assert version.run_id == run.info.run_id
+
+
+def test_uuids_are_given_and_answered_as_texts(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "out"
+    job = make_job(
+        folder, 2, 1, "model.modality_graph.size=0", "losses.contrastive.weight=0", "partition.method=random"
+    )
+    users = [uuid.UUID(int=n + 1) for n in range(USERS)]
+    publish_graph(job, users=_of_uuids(users), items=_of_uuids([uuid.UUID(int=n + 9) for n in range(ITEMS)]))
+    job = _registering(export_run(job).job, f"sqlite:///{tmp_path}/runs.db")
+    end_mlflow(job, "run-1", METRICS)
+    assert "was not re" not in caplog.text  # registered or recorded
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(job.tracking.mlflow))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", str(job.tracking.mlflow))
+    model = pyfunc.load_model("models:/shop/1")
+    (answer,) = model.predict(pd.DataFrame({"user_id": [str(users[3])]})).itertuples(index=False)
+    assert answer.user_id == str(users[3])
+    assert answer.items == [str(item) for item in open_run(str(folder)).recommend(users[3]).items]
+    example = model.metadata.load_input_example(download_artifacts("models:/shop/1"))
+    assert example["user_id"].tolist()[0] in {str(user) for user in users}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(True, "True"), (7, 7), (uuid.UUID(int=7), str(uuid.UUID(int=7))), ("7", "7")]
+)
+def test_ids_are_whole_numbers_or_texts(value, text):
+    plain = plain_id(value)
+    assert (plain, type(plain)) == (text, type(text))
+    array = _of_uuids([value]) if isinstance(value, uuid.UUID) else pa.array([value])
+    assert Ids(array, "user").position(plain) == 0
+
+
+def _of_uuids(values: list[uuid.UUID]) -> pa.Array:
+    return pa.array([value.bytes for value in values], pa.binary(16))
+
+
+def _registering(job: Job, uri: str) -> Job:
+    """``job`` with a model in the registry at ``uri``, and the files that the end of a run uploads."""
+    for name in ("job.yaml", "report.html"):
+        (Path(job.output) / name).write_text(name)
+    tracking = job.tracking.model_copy(update={"mlflow": uri, "registered_model": "shop"})
+    return job.model_copy(update={"tracking": tracking})
