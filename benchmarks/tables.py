@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "README.zh-CN.md", "docs/*.md")
 MARKER = re.compile(
     r"^(<!-- results: (?P<file>[\w./-]+)(?:; (?P<without>without )?rows: (?P<rows>[^>]+?))? -->)\n\n"
-    r"(?P<table>(?:\|[^\n]*\n)*)",
+    r"(?P<table>(?:\|[^\n]*\n)*)(?P<end>\n|\Z)?",
     flags=re.M,
 )
 EXPERIMENT_COLUMNS = (
@@ -68,7 +68,9 @@ def rendered(text: str) -> str:
         results = json.loads((ROOT / "docs/results" / match["file"]).read_text())
         names = [name.strip() for name in match["rows"].split(",")] if match["rows"] else None
         lines = table(results, names, leave_out=bool(match["without"]))
-        return "\n".join([match[1], "", *lines]) + "\n"
+        # An empty line ends a table: what follows it directly would be a row of it.
+        end = "\n" if match["end"] is None else match["end"]
+        return "\n".join([match[1], "", *lines]) + "\n" + end
 
     return MARKER.sub(replace, text)
 

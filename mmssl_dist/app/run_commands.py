@@ -67,7 +67,7 @@ def recommend(
         list[str] | None, typer.Option(metavar="ID", help="For a new user: items they chose.")
     ] = None,
     users: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Parquet or CSV with a column user_id.")
+        str | None, typer.Option(metavar="FILE", help="Parquet, CSV, TSV or JSON lines, with user_id.")
     ] = None,
     to: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="With --users: where Parquet goes.")

@@ -40,8 +40,8 @@ class Columns(Section):
     types: IdTypes = IdTypes()
     """Types of the ids, to decide them explicitly; see docs/own-data.md."""
     null_values: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = _NULL_VALUES
-    """CSV, TSV and ``.inter``: what stands for a missing value in the columns above, spaces around it aside;
-    rows with a missing id are dropped and counted."""
+    """CSV, TSV, JSON lines and ``.inter``: what stands for a missing value in the columns above, spaces
+    around it aside; rows with a missing id are dropped and counted."""
 
 
 class Modality(Section):
@@ -54,15 +54,16 @@ class Modality(Section):
     item: Text = "item_id"
     """Parquet, and table: the column with the item's id."""
     table: Text | None = None
-    """With an encoder: Parquet or CSV under data.path with texts, or with names of pictures."""
+    """With an encoder: Parquet, CSV, TSV or JSON lines under data.path with texts, or with names of
+    pictures."""
     columns: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
     """Of table: columns whose values, one to a line, are an item's text."""
     files: Text | None = None
     """With an encoder: pictures under data.path (JPEG, PNG, GIF, WebP), as a path with {item} where the id
     stands, or with the name of a column of table, such as images/{picture}."""
     encoder: Text | None = None
-    """What embeds the content: a model of the Hugging Face hub, or a local folder or s3:// URL of one.
-    Weights are safetensors; pickles are refused."""
+    """What embeds the content: a model of the Hugging Face hub, or a folder of one, local or in object
+    storage (s3://, gs://, abfs://). Weights are safetensors; pickles are refused."""
     revision: Text | None = None
     """Of an encoder of the hub: branch, tag or commit; by default the hub's main branch."""
     dimension: Count | None = None
@@ -105,7 +106,8 @@ class Data(Section):
     path: Text
     """Folder or URL of the raw files."""
     layout: Literal["table", "inter", "mmssl"] = "table"
-    """table: Parquet or CSV; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json, test.json."""
+    """table: Parquet, CSV, TSV or JSON lines; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json,
+    test.json."""
     interactions: Text | None = None
     """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only
     *.inter."""
@@ -114,8 +116,8 @@ class Data(Section):
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
     titles: Text | None = None
-    """Parquet or CSV under data.path with a column ``title`` beside columns.item: what the report, lists and
-    the service call items."""
+    """Parquet, CSV, TSV or JSON lines under data.path with a column ``title`` beside columns.item: what the
+    report, lists and the service call items."""
     images: Text | None = None
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside

@@ -141,7 +141,8 @@ def _missing(source: EncoderSource, reason: str) -> InputError:
     return InputError(
         source.key,
         f"{source.name}{revision}",
-        f"it must be a model of the Hugging Face hub, a folder or an s3:// URL ({reason.rstrip('.')})",
+        "it must be a model of the Hugging Face hub, or a folder, local or in object storage "
+        f"({reason.rstrip('.')})",
         "Check the name and the network, or download the model and name its folder.",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,24 @@ def test_benchmarks_are_those_of_the_results_file() -> None:
         sys.path.pop(0)
     measured = [Figure(**entry) for entry in json.loads((ROOT / "benchmarks/results.json").read_text())]
     assert tables((ROOT / "docs/benchmarks.md").read_text()) == ["\n".join(lines_of(measured)) + "\n"]
+
+
+def test_an_empty_line_ends_every_table() -> None:
+    """Text that follows a table directly is a row of it."""
+    wrong = []
+    for path in DOCUMENTS:
+        lines = path.read_text().splitlines()
+        for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
+            if line.startswith("|") and after.strip() and not after.startswith("|"):
+                wrong.append(f"{path.name}:{number}: {after[:40]}")
+    assert wrong == []
+
+
+def test_a_table_that_is_written_ends_with_an_empty_line() -> None:
+    rendered = runpy.run_path(str(ROOT / "benchmarks/tables.py"))["rendered"]
+    marker = "<!-- results: wire.json -->\n\n"
+    apart = rendered(f"{marker}\nText.\n")
+    assert "|\n\nText.\n" in apart
+    assert rendered(apart) == apart
+    assert rendered(apart.replace("|\n\nText.", "|\nText.")) == apart
+    assert rendered(marker).endswith("|\n")
