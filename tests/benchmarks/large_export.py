@@ -21,6 +21,7 @@ from mmssl_dist.export.writers import write_item_embeddings, write_safetensors, 
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.export_task import in_this_process, publish_export
+from mmssl_dist.launch.fingerprints import export_fingerprint
 from mmssl_dist.launch.worker_data import load_local_graph, standardizations
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import make_model
@@ -90,7 +91,8 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
     files |= write_new_items(output / "export", model, standardizations(job, worker, model))
     training = Manifest("training", "made up", {}, {})
     publish(output / "training", training)
-    publish_export(job, training, files, {"users": 0, "unknown_users": 0}, in_this_process)
+    inputs = export_fingerprint(job, training)
+    publish_export(job, inputs, files, {"users": 0, "unknown_users": 0}, in_this_process)
 
 
 def _item_rows(centres: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:
