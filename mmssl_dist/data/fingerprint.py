@@ -1,4 +1,4 @@
-"""What a dataset is made from, told without Ray: a dataset that is up to date needs no more than this."""
+"""What a dataset is made from, without Ray: a dataset that is up to date needs no more than this."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from mmssl_dist.export.writers import write_list_blocks
 from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.id_lookup import narrow
-from mmssl_dist.serving.item_search import best_items
+from mmssl_dist.serving.item_search import best_items, lists_of
 from mmssl_dist.serving.part_rows import mapped_tensor
 from mmssl_dist.serving.seen import ItemPlaces, SeenItems, read_seen
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, downloads_folder
@@ -92,8 +92,5 @@ def known_items(
     seen: SeenItems, places: ItemPlaces, *, part: int, users: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(indptr [n + 1], places of items) of some users of a partition, given by their rows in it."""
-    indptr, nodes = seen.of_part(part)
-    starts, lengths = indptr[users], indptr[users + 1] - indptr[users]
-    first = np.concatenate([[0], np.cumsum(lengths)])
-    taken = np.repeat(starts - first[:-1], lengths) + np.arange(first[-1])
-    return first, places.of(np.asarray(nodes[taken]))
+    indptr, nodes = lists_of(seen.of_part(part), users)
+    return indptr, places.of(np.asarray(nodes))

@@ -54,7 +54,7 @@ def best_items(
     scores = np.full((len(rows), k), -np.inf, np.float32)
     counts = np.diff(known[0])
     for group in _of_similar_depth(counts, k):
-        left_out = _lists_of(known, group)
+        left_out = lists_of(known, group)
         depth = min(k + int(counts[group].max()), items)
         if _passes_over(index) and counts[group[0]] > _DEEP:
             depth = min(k, items)
@@ -80,7 +80,7 @@ def _split(users: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
     yield from users[counts[users] > _DEEP][:, None]
 
 
-def _lists_of(known: tuple[np.ndarray, np.ndarray], users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lists_of(known: tuple[np.ndarray, np.ndarray], users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(indptr, values) of the lists of some users."""
     indptr, values = known
     lengths = np.diff(indptr)[users]
