@@ -47,9 +47,9 @@ def _add_stage(stage: str, help_text: str) -> None:
 
 _add_stage(
     "embed",
-    """Publish embeddings/ from raw texts and pictures.
+    """Publish embeddings/ from raw texts, pictures and columns.
 
-    For jobs whose modalities name an encoder; only new and changed items are embedded again.
+    For jobs whose modalities name an encoder, which embeds only new and changed items again, or features.
     """,
 )
 _add_stage(

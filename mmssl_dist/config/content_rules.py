@@ -1,4 +1,4 @@
-"""Rules for a modality: it has vectors, or raw content and the encoder that embeds it."""
+"""Rules for a modality: it has vectors, raw content and the encoder that embeds it, or columns of a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mmssl_dist.config.data_sections import Data, Modality
 from mmssl_dist.config.disagreement import Disagreement
 
 _COLUMN = re.compile(r"\{([^{}/]+)\}")
+_BESIDE_FEATURES = ("file", "columns", "files", "encoder", "revision", "dimension")
 _OF_CONTENT = ("table", "columns", "files", "revision", "dimension")
 
 
@@ -21,13 +22,17 @@ def content_disagreements(data: Data) -> Iterator[Disagreement]:
     """Every rule that a modality of ``data`` breaks."""
     for name, modality in data.modalities.items():
         key = f"data.modalities.{name}"
+        if modality.features:
+            yield from _tabular(key, modality)
+            continue
         if modality.encoder is not None:
             yield from _embedded(key, modality)
             continue
         if modality.file is None:
             yield Disagreement(
                 (f"{key}.file", f"{key}.encoder"),
-                "missing; a modality has vectors in a file, or content and an encoder. Name one of them",
+                "missing; a modality has vectors in a file, content and an encoder, or a table and "
+                "features. Name one of them",
             )
         for field in _OF_CONTENT:
             if getattr(modality, field):
@@ -36,6 +41,27 @@ def content_disagreements(data: Data) -> Iterator[Disagreement]:
                     f"found {_shown(getattr(modality, field))}; it is read for an encoder, and there is "
                     "none. Name the encoder, or remove this",
                 )
+
+
+def _tabular(key: str, modality: Modality) -> Iterator[Disagreement]:
+    if modality.table is None:
+        yield Disagreement(
+            (f"{key}.table", f"{key}.features"),
+            "missing; features are columns of a table. Name it",
+        )
+    for field in _BESIDE_FEATURES:
+        if getattr(modality, field):
+            yield Disagreement(
+                (f"{key}.{field}", f"{key}.features"),
+                f"found {_shown(getattr(modality, field))}; a modality with features has columns of a table "
+                "alone. Remove one of them, or make two modalities",
+            )
+    if modality.item in modality.features:
+        yield Disagreement(
+            (f"{key}.features", f"{key}.item"),
+            f"found {modality.item}; this column has the item's id, which says nothing of an item that is "
+            "new. Remove it",
+        )
 
 
 def _embedded(key: str, modality: Modality) -> Iterator[Disagreement]:

@@ -44,8 +44,12 @@ class Columns(Section):
     around it aside; rows with a missing id are dropped and counted."""
 
 
+FeatureType = Literal["category", "tags", "number", "boolean"]
+
+
 class Modality(Section):
-    """Where one modality's item features are: vectors in ``file``, or raw content that ``encoder`` embeds."""
+    """Where one modality's item features are: vectors in ``file``, raw content that ``encoder`` embeds, or
+    columns of ``table`` as ``features``."""
 
     file: Text | None = None
     """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
@@ -55,7 +59,7 @@ class Modality(Section):
     """Parquet, and table: the column with the item's id."""
     table: Text | None = None
     """With an encoder: Parquet, CSV, TSV or JSON lines under data.path with texts, or with names of
-    pictures."""
+    pictures; with features: with their columns."""
     columns: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
     """Of table: columns whose values, one to a line, are an item's text."""
     files: Text | None = None
@@ -68,6 +72,20 @@ class Modality(Section):
     """Of an encoder of the hub: branch, tag or commit; by default the hub's main branch."""
     dimension: Count | None = None
     """Values of the encoder's vectors; by default any number, else another one is refused."""
+    features: dict[Text, FeatureType] = Field({})
+    """Of table: columns that are features themselves, such as {brand: category, price: number}. category: one
+    value; tags: a list, or a text with separators; number: standardized; boolean: true or false."""
+    one_hot: Count = 64
+    """Of features: a category or tags column of at most so many distinct values has a dimension for each."""
+    hashed: Count = 64
+    """Of features: dimensions that the values of a column with more distinct ones are hashed into."""
+    separator: Text = ","
+    """Of features: what stands between the tags of a text."""
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the stage embed makes its vectors."""
+        return self.encoder is not None or bool(self.features)
 
 
 class Window(Section):

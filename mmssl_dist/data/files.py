@@ -129,12 +129,12 @@ def find_files(job: Job) -> RawFiles:
     features = {
         name: problems.attempt(partial(_feature_files, root, name, modality)) or ()
         for name, modality in job.data.modalities.items()
-        if modality.encoder is None
+        if not modality.has_content
     }
     content = {
         name: problems.attempt(partial(_content_files, root, name, modality)) or ContentFiles((), None)
         for name, modality in job.data.modalities.items()
-        if modality.encoder is not None
+        if modality.has_content
     }
     titles = problems.attempt(lambda: find_titles(job))
     images = problems.attempt(lambda: find_images(job))
@@ -195,7 +195,7 @@ def path_regex(pattern: str) -> re.Pattern[str]:
 
 
 def _feature_files(root: Location, name: str, modality: Modality) -> tuple[RawFile, ...]:
-    assert modality.file is not None  # a rule of the job, where there is no encoder
+    assert modality.file is not None  # a rule of the job, where there is no raw content
     suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
     return expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from mmssl_dist.config.data_sections import FeatureType
 from mmssl_dist.data.images import IMAGE
 from mmssl_dist.data.split_labels import LABEL
 from mmssl_dist.data.titles import TITLE
@@ -31,6 +32,11 @@ _SPLITS = (LABEL, "split")
 _INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
 _IDS: tuple[ValueType, ...] = ("integer", "text")
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
+_FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
+    "category": ("category brand color colour department genre maker manufacturer".split(), _IDS),
+    "tags": ("tags genres categories keywords".split(), ("text",)),
+    "number": (("price", "cost"), ("integer", "number")),
+}
 _COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
 
 
@@ -58,7 +64,7 @@ Ask = Callable[[Question], str]
 class ProposedFeatures:
     """A modality: its settings, and a remark on its vectors."""
 
-    settings: Mapping[str, str]
+    settings: Mapping[str, object]
     remark: str
 
 
@@ -121,7 +127,8 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     if method != "given":
         # The column stays unread unless the split is the given one.
         columns.pop("split", None)
-    used = {table.name, titles, images, *(one.settings["file"] for one in modalities.values())}
+    used = {table.name, titles, images, *(one.settings.get("file") for one in modalities.values())}
+    used |= {one.settings.get("table") for one in modalities.values()}
     unused = {**inventory.unusable, **reasons}
     for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
         if name not in used:
@@ -260,8 +267,31 @@ def _modalities(
             name = _unused_name(_modality(table.name if alone else vector), modalities)
             settings = {"file": table.name, "item": chosen, "vector": vector}
             modalities[name] = ProposedFeatures(settings, f"{table.bytes:,} bytes")
+    if not modalities:
+        modalities = _facts(tables, item)
     _require_modalities(modalities, reasons)
     return modalities, reasons
+
+
+def _facts(tables: Sequence[RawTable], item: str) -> dict[str, ProposedFeatures]:
+    """Columns with usual names of the first table of items that has some; for want of vectors, since what
+    they add to vectors is not known."""
+    for table in tables:
+        if table.is_inter or table.columns.get(item) not in _IDS:
+            continue
+        features = {
+            name: feature_type
+            for feature_type, (names, types) in _FEATURES.items()
+            for name in _named(table, names, types)
+        }
+        if features:
+            settings = {"table": table.name, "item": item, "features": features}
+            return {
+                "facts": ProposedFeatures(
+                    settings, f"{table.bytes:,} bytes; commas separate tags, unless separator says otherwise"
+                )
+            }
+    return {}
 
 
 def _matrices(
@@ -286,8 +316,9 @@ def _require_modalities(modalities: Mapping[str, object], reasons: Mapping[str, 
         raise InputError(
             "FOLDER",
             f"no feature vectors{f' ({seen})' if seen else ''}",
-            "items have features: a list column of numbers beside their id in Parquet, or the rows of a .npy",
-            "Compute embeddings of images or texts, write them there, and call init again.",
+            "items have features: a list column of numbers beside their id in Parquet, the rows of a .npy, "
+            "or columns such as category, tags and price",
+            "Compute embeddings of images or texts and write them there, or see docs/raw-content.md.",
         )
 
 

@@ -26,11 +26,14 @@ from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.row_operations import by_bucket, map_tables
 from mmssl_dist.data.runtime import numbers, ray_data
+from mmssl_dist.embedding.column_summaries import joined_summaries, summaries_of_json, summary_rows
 from mmssl_dist.embedding.inputs import (
     FORMAT,
     KIND,
+    TABULAR_FORMAT,
     embeddings_fingerprint,
     encoder_of,
+    fits_of_start,
     with_content_buckets,
 )
 from mmssl_dist.embedding.shards import (
@@ -39,10 +42,12 @@ from mmssl_dist.embedding.shards import (
     ShardEmbedder,
     ShardTask,
     content_rows,
+    embedded_shards,
     pack_items,
     require_dimension,
     with_gpu,
 )
+from mmssl_dist.embedding.table_fit import Occurrences, TableFit, fitted, joined_occurrences
 from mmssl_dist.embedding.weights import EncoderFolder, EncoderSource, encoder_folder
 from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, fingerprint, publish
@@ -54,7 +59,7 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
     """Make and publish the embeddings at ``<output>/embeddings``; Ray has been initialised.
 
     Args:
-        folders: commit and hash of each modality's encoder; see ``identity``.
+        folders: commit and hash of the encoder of each modality that has one; see ``identity``.
 
     Raises:
         InputError: content or an encoder cannot be used, or no item of a modality has any.
@@ -63,41 +68,32 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
     job = with_content_buckets(job, raw)
     location = RunFolder.of(job).embeddings.location
     earlier = _earlier(job)
+    fits = fits_of_start(job)
     sources = open_sources(job.data, raw).features
     files: dict[str, FileRecord] = {}
     facts: dict[str, Any] = {}
     with ray_data(sum(file.size for file in raw.all())):
-        for modality, (revision, weights) in folders.items():
+        for modality in raw.content:
             source = sources[modality]
             assert isinstance(source, ContentSource)
-            encoder = encoder_of(job, modality)
-            # Whatever a vector depends on beside its content: vectors of another key are not taken over.
-            key = fingerprint(
-                FORMAT, encoder.name, revision, weights, str(source.item_type), job.embedding.max_pixels
-            )
-            task = ShardTask(
-                job=job,
-                modality=modality,
-                source=source,
-                encoder=replace(encoder, revision=revision),
-                weights=weights,
-                target=location,
-                folder=f"{modality}/{fingerprint(inputs, key)[:12]}",
-                earlier=_taken_from(earlier, modality, key, location),
-                gpu=False,
-            )
-            _logger.info("embed: %s by %s", modality, encoder.name)
-            written, counts = _embed_modality(job, task)
+            if job.data.modalities[modality].features:
+                _logger.info("embed: %s by its columns", modality)
+                fit = fits.get(modality) or _fit(job, modality, source)
+                task, own = _table_task(job, modality, source, fit)
+            else:
+                task, own = _encoder_task(job, modality, source, folders[modality])
+                task = replace(task, earlier=_taken_from(earlier, modality, own["key"], location))
+                _logger.info("embed: %s by %s", modality, own["encoder"])
+            folder = f"{modality}/{fingerprint(inputs, own['key'])[:12]}"
+            written, counts = _embed_modality(job, replace(task, folder=folder))
             files |= written
-            facts[modality] = {
-                "encoder": encoder.name,
-                "revision": revision,
-                "weights": weights,
-                "key": key,
-                **counts,
-            }
+            facts[modality] = {**own, **counts}
+    start = {"start": job.training.start_from} if fits else {}
     manifest = Manifest(
-        KIND, inputs, {"modalities": facts, "buckets": bucket_count(job)}, dict(sorted(files.items()))
+        KIND,
+        inputs,
+        {"modalities": facts, "buckets": bucket_count(job), **start},
+        dict(sorted(files.items())),
     )
     publish(location, manifest)
     _remove_others(location, manifest)
@@ -122,6 +118,63 @@ def actor_options(settings: Embedding, cluster_gpus: float) -> dict[str, Any]:
     }
 
 
+def _encoder_task(
+    job: Job, modality: str, source: ContentSource, folder: tuple[str | None, str]
+) -> tuple[ShardTask, dict[str, Any]]:
+    """What an encoder does, without ``folder`` and ``earlier``; and its facts."""
+    revision, weights = folder
+    encoder = encoder_of(job, modality)
+    # Whatever a vector depends on beside its content: vectors of another key are not taken over.
+    key = fingerprint(
+        FORMAT, encoder.name, revision, weights, str(source.item_type), job.embedding.max_pixels
+    )
+    task = ShardTask(
+        job=job,
+        modality=modality,
+        source=source,
+        encoder=replace(encoder, revision=revision),
+        weights=weights,
+        target=RunFolder.of(job).embeddings.location,
+        folder="",
+        earlier=None,
+        gpu=False,
+    )
+    return task, {"encoder": encoder.name, "revision": revision, "weights": weights, "key": key}
+
+
+def _table_task(
+    job: Job, modality: str, source: ContentSource, fit: TableFit
+) -> tuple[ShardTask, dict[str, Any]]:
+    """The same of columns of features, of which nothing is taken over: they are encoded as fast as read."""
+    task = ShardTask(
+        job=job,
+        modality=modality,
+        source=source,
+        encoder=None,
+        weights="",
+        target=RunFolder.of(job).embeddings.location,
+        folder="",
+        earlier=None,
+        gpu=False,
+        fit=fit,
+    )
+    key = fingerprint(TABULAR_FORMAT, fit.facts(), str(source.item_type))
+    return task, {"fit": fit.facts(), "key": key}
+
+
+def _fit(job: Job, modality: str, source: ContentSource) -> TableFit:
+    """The fit of all items; raises as ``fitted``."""
+    settings = job.data.modalities[modality]
+    rows = map_tables(numbers(len(source.pieces)), partial(summary_rows, source=source))
+    # In the order of pieces and not of tasks: means depend on it in their last digits.
+    parts = sorted((row["piece"], row["summaries"]) for row in rows.iter_rows())
+    return fitted(
+        f"data.modalities.{modality}",
+        settings,
+        joined_summaries((summaries_of_json(text) for _, text in parts), settings),
+    )
+
+
 def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], dict[str, Any]]:
     import ray
 
@@ -130,14 +183,17 @@ def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], d
         numbers(len(source.pieces)), cut(partial(content_rows, source=source, buckets=buckets)), None
     )
     packed: Any = by_bucket(rows, partial(pack_items, source=source), buckets).materialize()
-    options = actor_options(job.embedding, ray.cluster_resources().get("GPU", 0))
-    shards = packed.map_batches(
-        ShardEmbedder,
-        fn_constructor_args=(with_gpu(task, options["num_gpus"]),),
-        batch_format="pyarrow",
-        batch_size=1,
-        **options,
-    )
+    if task.fit is not None:  # nothing to load, so no actors
+        shards = map_tables(packed, partial(embedded_shards, task=task), 1)
+    else:
+        options = actor_options(job.embedding, ray.cluster_resources().get("GPU", 0))
+        shards = packed.map_batches(
+            ShardEmbedder,
+            fn_constructor_args=(with_gpu(task, options["num_gpus"]),),
+            batch_format="pyarrow",
+            batch_size=1,
+            **options,
+        )
     records = {row["name"]: row for row in shards.iter_rows()}
     return (
         {name: FileRecord(row["bytes"], row["sha256"]) for name, row in records.items()},
@@ -149,7 +205,9 @@ def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict
     left_out: Counter[str] = Counter()
     examples, widths = list[str](), set[int]()
     items = embedded = 0
+    occurrences = list[Occurrences]()
     for facts in shards:
+        occurrences.append(facts.get("occurrences", {}))
         items, embedded = items + facts["items"], embedded + facts["embedded"]
         left_out.update(facts["left_out"])
         examples += facts["examples"]
@@ -159,18 +217,21 @@ def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict
         raise InputError(
             f"data.modalities.{task.modality}",
             reasons or "no row",
-            "an encoder needs a text or a picture of at least one item",
+            "a modality needs a text, a picture or features of at least one item",
             "Check the table, its columns and the files.",
         )
     assert len(widths) == 1, "vectors of one encoder have one width"
     (width,) = widths
-    require_dimension(job, task.modality, task.encoder.name, width)  # of vectors taken over, too
+    if task.encoder is not None:
+        require_dimension(job, task.modality, task.encoder.name, width)  # of vectors taken over, too
+    of_columns = {} if task.fit is None else {"occurrences": joined_occurrences(occurrences)}
     return {
         "dimension": width,
         "items": items,
         "embedded": embedded,
         "left_out": dict(sorted(left_out.items())),
         "examples": examples[:EXAMPLES],
+        **of_columns,
     }
 
 

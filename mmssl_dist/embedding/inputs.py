@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import needed_buckets, with_buckets
 from mmssl_dist.data.files import RawFile, RawFiles
+from mmssl_dist.embedding.table_fit import DEFINITION, TableFit
 from mmssl_dist.embedding.weights import EncoderSource, stamp
+from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest, RunFolder, fingerprint
 
 KIND = "embeddings"
 FORMAT = 1
 """Raise when the same input would give other embeddings."""
+TABULAR_FORMAT = 1
+"""The same of columns of features."""
+SETTING = "training.start_from"
 _READ = {"encoder", "revision", "dimension", "table", "columns", "files", "item"}
+_READ_OF_TABLES = {"table", "item", *DEFINITION}
 
 
 def has_content(job: Job) -> bool:
-    """Whether a modality of ``job`` is embedded from raw content."""
-    return any(modality.encoder is not None for modality in job.data.modalities.values())
+    """Whether the stage embed makes vectors of a modality of ``job``."""
+    return any(modality.has_content for modality in job.data.modalities.values())
+
+
+def encoded(job: Job) -> list[str]:
+    """The modalities that an encoder makes vectors of."""
+    return [name for name, modality in job.data.modalities.items() if modality.encoder is not None]
+
+
+def tabular(job: Job) -> list[str]:
+    """The modalities that are columns of a table."""
+    return [name for name, modality in job.data.modalities.items() if modality.features]
 
 
 def encoder_of(job: Job, modality: str) -> EncoderSource:
@@ -39,20 +56,51 @@ def with_content_buckets(job: Job, raw: RawFiles) -> Job:
 
 
 def embeddings_fingerprint(job: Job, raw: RawFiles) -> str:
-    """Equal for equal embeddings: content and encoders by name, size and time of their files, and settings
-    that the vectors depend on."""
-    modalities = {
+    """Equal for equal embeddings: content and encoders by name, size and time of their files, fits that are
+    taken over, and settings that the vectors depend on. Raises as ``fits_of_start``."""
+    modalities: dict[str, list[Any]] = {
         name: [
             job.data.modalities[name].model_dump(mode="json", include=_READ),
-            content.stamp(),
+            raw.content[name].stamp(),
             stamp(encoder_of(job, name), job.storage),
         ]
-        for name, content in raw.content.items()
+        for name in encoded(job)
     }
+    fits = fits_of_start(job)
+    for name in tabular(job):
+        settings = job.data.modalities[name].model_dump(mode="json", include=_READ_OF_TABLES)
+        stamps = [TABULAR_FORMAT, settings, list(job.data.columns.null_values), raw.content[name].stamp()]
+        modalities[name] = [*stamps, fits[name].facts() if name in fits else None]
     buckets = with_content_buckets(job, raw).data.buckets
     return fingerprint(
         KIND, FORMAT, modalities, job.embedding.max_pixels, buckets, job.data.columns.types.item
     )
+
+
+def fits_of_start(job: Job) -> dict[str, TableFit]:
+    """Fits of the run that ``training.start_from`` names, by modality: its weights are for their dimensions.
+
+    Raises:
+        InputError: it has no such modality.
+    """
+    start, names = job.training.start_from, tabular(job)
+    if start is None or not names:
+        return {}
+    manifest = RunFolder.at(start, job.storage).embeddings.read()
+    if manifest is None:
+        # That run may be removed once this one has ended; what was taken over is in our own manifest then.
+        own = RunFolder.of(job).embeddings.read()
+        manifest = own if own is not None and own.facts.get("start") == start else None
+    modalities = {} if manifest is None else manifest.facts["modalities"]
+    lacking = [name for name in names if "fit" not in modalities.get(name, {})]
+    if lacking:
+        raise InputError(
+            SETTING,
+            f"{start}, whose embeddings have no features of {', '.join(lacking)}",
+            "columns of features are encoded as in the run that a training starts from",
+            f"Train without {SETTING}, or start from another run.",
+        )
+    return {name: TableFit.of_facts(modalities[name]["fit"]) for name in names}
 
 
 def embedded_files(job: Job, raw: RawFiles, embeddings: Manifest) -> RawFiles:

@@ -28,10 +28,12 @@ from mmssl_dist.data.ids import buckets_of, scalar_text
 from mmssl_dist.data.packed_rows import pack, unpack
 from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.readers.raw_content import ContentSource
+from mmssl_dist.data.readers.tabular import values_of
 from mmssl_dist.data.row_operations import TaskFailure
 from mmssl_dist.data.write import bucket_of, part, write_table
 from mmssl_dist.embedding.encoders import Encoder, encode, open_encoder
 from mmssl_dist.embedding.pictures import LARGEST_BYTES, UNREADABLE, decode
+from mmssl_dist.embedding.table_fit import Occurrences, TableFit, joined_occurrences
 from mmssl_dist.embedding.weights import EncoderSource, encoder_folder
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.storage import Location
@@ -42,6 +44,7 @@ VECTOR = "vector"
 DIGEST = "content_sha256"
 LEFT_OUT = "left_out"
 EMPTY, ABSENT, OUTSIDE = "empty text", "no picture", "picture outside data.path"
+VALUELESS = "no value in any column"
 EXAMPLES = 5
 SHARD = pa.schema(
     [("name", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("facts", pa.string())]
@@ -49,6 +52,7 @@ SHARD = pa.schema(
 _ROWS = "rows"
 _FACTS = b"mmssl"
 _READERS = 8
+_TABLE_ROWS = 4096  # of columns of features at once
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class ShardTask:
         job: the job.
         source: its content.
         encoder: which one; ``revision`` is a commit of the hub. weights: hash of its files.
+        fit: instead of an encoder, how columns of features become vectors.
         target: folder of the artifact. folder: of the modality's files below it.
         earlier: what may be taken over.
         gpu: the actor has a GPU.
@@ -85,12 +90,13 @@ class ShardTask:
     job: Job
     modality: str
     source: ContentSource
-    encoder: EncoderSource
+    encoder: EncoderSource | None
     weights: str
     target: Location
     folder: str
     earlier: Earlier | None
     gpu: bool
+    fit: TableFit | None = None
 
 
 def pack_items(batch: pa.Table, source: ContentSource) -> pa.Table:
@@ -129,7 +135,7 @@ def _twice(batch: pa.Table, first: int, second: int, source: ContentSource) -> I
     return InputError(
         places[1],
         f"item {scalar_text(batch[ITEM_ID][second])}, also in {places[0]}",
-        "an item has one text or picture in a modality",
+        "an item has one text, picture or row of features in a modality",
         "Remove one of the rows.",
     )
 
@@ -183,7 +189,7 @@ class ShardEmbedder:
         digests, reasons = list[str | None](), list[str | None]()
         vectors: list[np.ndarray | None] = []
         fresh = 0
-        size = self.task.job.embedding.batch_size
+        size = self.task.job.embedding.batch_size if self.task.fit is None else _TABLE_ROWS
         for chunk in _batched(self._contents(rows[CONTENT].to_pylist()), size):
             pending: list[tuple[int, Any]] = []
             for digest, content in chunk:
@@ -215,6 +221,8 @@ class ShardEmbedder:
             "dimension": widths.pop() if widths else 0,
         }
         assert not widths, "vectors of one encoder have one width"
+        if self.task.fit is not None:
+            facts["occurrences"] = self._occurrences(ids, rows[CONTENT])
         columns = {
             ITEM_ID: ids,
             VECTOR: pa.array(vectors, pa.list_(pa.float32())),
@@ -223,11 +231,25 @@ class ShardEmbedder:
         }
         return pa.table(columns), facts
 
+    def _occurrences(self, ids: pa.Array, content: pa.ChunkedArray) -> Occurrences:
+        """What is unusual of the features of items that have some, a few items at a time."""
+        fit = self.task.fit
+        assert fit is not None
+        named = (
+            (scalar_text(i), text.as_py()) for i, text in zip(ids, content, strict=True) if text.is_valid
+        )
+        parts = []
+        for some in _batched(named, _TABLE_ROWS):
+            items, texts = zip(*some, strict=True)
+            parts.append(fit.occurrences(items, [values_of(text) for text in texts]))
+        return joined_occurrences(parts)
+
     def _contents(self, content: Sequence[str | None]) -> Iterator[tuple[str | None, Any]]:
         """Hash and content of each item; or None and the reason why it has none."""
         if self.task.source.content.pictures is None:
+            lacking = _Reason(EMPTY if self.task.fit is None else VALUELESS)
             for text in content:
-                yield (None, _Reason(EMPTY)) if text is None else (_sha256(text.encode()), text)
+                yield (None, lacking) if text is None else (_sha256(text.encode()), text)
             return
         # Reading waits for the storage more than it works; two batches at a time stay in memory.
         with ThreadPoolExecutor(_READERS) as pool:
@@ -258,6 +280,9 @@ class ShardEmbedder:
 
     def _encode(self, contents: Sequence[Any]) -> np.ndarray:
         task = self.task
+        if task.fit is not None:
+            return task.fit(contents)
+        assert task.encoder is not None
         vectors = encode(self._encoder, contents, task.job.embedding.batch_size)
         require_dimension(task.job, task.modality, task.encoder.name, vectors.shape[1])
         if not np.isfinite(vectors).all():
@@ -274,6 +299,7 @@ class ShardEmbedder:
         import torch
 
         task = self.task
+        assert task.encoder is not None
         torch.set_num_threads(task.job.embedding.cpus_per_actor)
         # Ray shows an actor the GPU that it was given, and no other.
         device = torch.device("cuda" if task.gpu else "cpu")
@@ -313,6 +339,11 @@ class ShardEmbedder:
             matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), width)
             taken |= zip(zip(rows, table[DIGEST].to_pylist(), strict=True), matrix, strict=True)
         return taken
+
+
+def embedded_shards(batch: pa.Table, task: ShardTask) -> pa.Table:
+    """What a ``ShardEmbedder`` makes of packed buckets, for tasks that load nothing."""
+    return ShardEmbedder(task)(batch)
 
 
 def require_dimension(job: Job, modality: str, encoder: str, width: int) -> None:

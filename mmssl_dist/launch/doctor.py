@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from mmssl_dist.cluster.connection import connect, describe
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling, Storage
-from mmssl_dist.embedding.inputs import encoder_of
+from mmssl_dist.embedding.inputs import encoded, encoder_of
 from mmssl_dist.embedding.weights import check_encoder
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.graph.installed_dgl import dgl_installed
@@ -61,9 +61,8 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
     yield _check("devices", _devices)
     yield _check("ray", lambda: _ray(address, job))
     if job is not None:
-        for name in job.data.modalities:
-            if job.data.modalities[name].encoder is not None:
-                yield _check("encoder", partial(_encoder, job, name))
+        for name in encoded(job):
+            yield _check("encoder", partial(_encoder, job, name))
         yield _check("data", lambda: _data(job))
         yield _check("output", lambda: _output(job))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mmssl_dist.config import Job
+from mmssl_dist.embedding.table_fit import DEFINITION
 from mmssl_dist.errors import ArtifactError, ConfigError, InputError
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.partition_files import load_ids, read_book
@@ -136,10 +137,28 @@ def _differences(job: Job, other: Job) -> Iterator[str]:
     own, earlier = sorted(job.data.modalities), sorted(other.data.modalities)
     if own != earlier:
         yield f"modalities {', '.join(own)}, where the earlier run has {', '.join(earlier)}"
+    else:
+        for name in own:
+            definitions = [_definition(one_job, name) for one_job in (job, other)]
+            if definitions[0] != definitions[1]:
+                yield (
+                    f"data.modalities.{name} of {_shown(definitions[0])}, where the earlier run has "
+                    f"{_shown(definitions[1])}"
+                )
     for path in _SHAPING:
         values = [_value(one_job, path) for one_job in (job, other)]
         if values[0] != values[1]:
             yield f"{path} {values[0]}, where the earlier run has {values[1]}"
+
+
+def _definition(job: Job, modality: str) -> dict[str, object]:
+    """What says which dimensions a modality of columns has; empty of any other modality."""
+    settings = job.data.modalities[modality]
+    return settings.model_dump(include=DEFINITION) if settings.features else {}
+
+
+def _shown(definition: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in definition.items()) or "no columns of features"
 
 
 def _value(job: Job, path: str) -> object:

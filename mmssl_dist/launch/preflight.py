@@ -21,7 +21,7 @@ from mmssl_dist.data.readers.open import EMBEDDED, is_numbered, open_interaction
 from mmssl_dist.data.readers.raw_content import open_content
 from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.data.titles import check_titles
-from mmssl_dist.embedding.inputs import encoder_of
+from mmssl_dist.embedding.inputs import encoded, encoder_of
 from mmssl_dist.embedding.weights import check_encoder, is_path
 from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, RunFolder, open_location, require_answer
@@ -95,7 +95,7 @@ def check_headers(job: Job, files: RawFiles) -> None:
     """
     problems = Problems()
     _check_sources(job.data, files, problems)
-    for name in files.content:
+    for name in encoded(job):
         problems.attempt(partial(check_encoder, encoder_of(job, name), job.storage))
     for file in files.titles:
         problems.attempt(partial(check_titles, job.data, (file,)))
@@ -133,7 +133,7 @@ def _among(data: Data, files: RawFiles, file: RawFile) -> tuple[RawFile, ...]:
 def _open_feature_file(data: Data, file: RawFile, modality: Modality) -> FeatureSource:
     if is_numbered(modality):
         return open_numbered(file)
-    columns = modality if modality.encoder is None else EMBEDDED
+    columns = EMBEDDED if modality.has_content else modality
     return open_vectors((file,), columns, data.columns.types.item)
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import RawFiles
-from mmssl_dist.embedding.inputs import embedded_files, embeddings_fingerprint, encoder_of, has_content
+from mmssl_dist.embedding.inputs import (
+    embedded_files,
+    embeddings_fingerprint,
+    encoded,
+    encoder_of,
+    has_content,
+)
 from mmssl_dist.errors import InputError
 from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.launch.earlier_run import check_start, check_widths, warn_of_overlap
@@ -62,9 +68,9 @@ def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False)
     if stage is EMBED and not has_content(job):
         raise InputError(
             "data.modalities",
-            "no encoder",
+            "no encoder and no features",
             "embed makes vectors of raw content, and no modality has some",
-            "Name an encoder, or go on with `mmssl-dist prepare`.",
+            "Name an encoder or features, or run `mmssl-dist prepare`.",
         )
     # First, so that a missing input is reported before job.yaml is replaced.
     stage.source(pipeline)
@@ -89,9 +95,9 @@ def _embed(cluster: LazyCluster, job: Job, files: RawFiles) -> Manifest:
     from mmssl_dist.embedding.embed import embed, identity
 
     cluster.release_workers()
-    sources = [encoder_of(job, modality) for modality in files.content]
-    identities = cluster.run_tasks(identity, [(source, job) for source in sources])
-    return embed(job, files, dict(zip(files.content, identities, strict=True)))
+    names = encoded(job)
+    identities = cluster.run_tasks(identity, [(encoder_of(job, name), job) for name in names])
+    return embed(job, files, dict(zip(names, identities, strict=True)))
 
 
 def _discard_embeddings(job: Job, files: RawFiles) -> None:

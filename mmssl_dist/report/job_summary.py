@@ -31,6 +31,8 @@ def description(job: Job) -> str:
 
 
 def _origin(modality: Modality) -> str:
+    if modality.features:
+        return f"{', '.join(modality.features)} of {modality.table}"
     if modality.encoder is None:
         return str(modality.file)
     content = modality.files or f"{', '.join(modality.columns)} of {modality.table}"

@@ -164,7 +164,8 @@ def _figures(report: ReportContent) -> Iterator[tuple[str, str]]:
     if "training" in facts:
         yield "best epoch", f"{facts['training']['best_epoch']} of {facts['training']['epochs']}"
     for name, own in facts.get("embeddings", {}).get("modalities", {}).items():
-        yield f"items with {name}, embedded by {own['encoder']}", count(own["items"])
+        maker = ", ".join(own["fit"]) if "fit" in own else f"embedded by {own['encoder']}"
+        yield f"items with {name}, {maker}", count(own["items"])
     if "dataset" in facts:
         dataset = facts["dataset"]
         yield "users", count(dataset["users"])

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from mmssl_dist.data.columns import HELD_OUT
+from mmssl_dist.embedding.table_fit import TableFit
 
 Facts = Mapping[str, Any]
 
@@ -70,16 +71,30 @@ def embeddings_summary(facts: Facts) -> list[str]:
         )
     ]
     for name, modality in modalities.items():
-        at = f" at {modality['revision'][:12]}" if modality["revision"] else ""
-        taken = modality["items"] - modality["embedded"]
-        known = f", {count(taken)} as before" if taken else ""
-        lines.append(f"{name}: {modality['encoder']}{at}; {count(modality['embedded'])} embedded{known}")
+        lines += _columns(name, modality) if "fit" in modality else [_encoder(name, modality)]
         if modality["left_out"]:
             reasons = ", ".join(
                 f"{count(number)} {reason}" for reason, number in modality["left_out"].items()
             )
             lines.append(f"{name}: left out: {reasons}; such as {', '.join(modality['examples'])}")
     return lines
+
+
+def _encoder(name: str, modality: Facts) -> str:
+    at = f" at {modality['revision'][:12]}" if modality["revision"] else ""
+    taken = modality["items"] - modality["embedded"]
+    known = f", {count(taken)} as before" if taken else ""
+    return f"{name}: {modality['encoder']}{at}; {count(modality['embedded'])} embedded{known}"
+
+
+def _columns(name: str, modality: Facts) -> Iterator[str]:
+    """How the columns of features are encoded, and what is unusual of their values."""
+    fit = TableFit.of_facts(modality["fit"])
+    yield f"{name}: " + ", ".join(f"{column} {own.describe()}" for column, own in fit.columns.items())
+    for column, occurrences in modality["occurrences"].items():
+        for occurrence, entry in occurrences.items():
+            examples = ", ".join(entry["examples"])
+            yield f"{name}: {column}: {count(entry['items'])} {occurrence}, such as {examples}"
 
 
 def dataset_summary(facts: Facts) -> list[str]:

@@ -103,6 +103,9 @@ def _write_raw(folder: Path, seed: int) -> None:
         "item_id,text,text_2\n1,one,two\n3,three,four\n4,five,six\n5,seven,eight\n"
     )
     (folder / "words-2.csv").write_text("item_id,text,text_2\n2,one,two\n")
+    (folder / "facts.csv").write_text(
+        'item_id,brand,marks,size\n1,a,"u,v;w",1\n2,b,"u",2\n3,c,"v;x",3\n4,d,"w",5\n'
+    )
     for name, item in (("pictures", 2), ("other-pictures", 1)):
         (folder / name).mkdir()
         (folder / name / f"{item}.png").write_bytes(PICTURES["png"])

@@ -38,6 +38,11 @@ _LOOKS = (
     "data.modalities.looks.files=other-pictures/{item}.png",
     "data.modalities.looks.encoder=owner/model",
 )
+# Columns of features, in place of the vectors.
+_FACTS = (
+    "data.modalities.facts.table=facts.csv",
+    "data.modalities.facts.features={brand: category, marks: tags}",
+)
 
 CHANGES = (
     # What the readers make of the raw files.
@@ -62,6 +67,22 @@ CHANGES = (
     Change("data.modalities.*.encoder", "embedding", ("data.modalities.words.encoder=owner/other",), _WORDS),
     Change("data.modalities.*.revision", "embedding", ("data.modalities.words.revision=v2",), _WORDS),
     Change("data.modalities.*.dimension", "embedding", ("data.modalities.words.dimension=3",), _WORDS),
+    Change(
+        "data.modalities.*.features", "embedding", ("data.modalities.facts.features.size=number",), _FACTS
+    ),
+    Change(
+        "data.modalities.*.one_hot",
+        "embedding",
+        ("data.modalities.facts.one_hot=3",),
+        (*_FACTS, "data.modalities.facts.hashed=6"),
+    ),
+    Change(
+        "data.modalities.*.hashed",
+        "embedding",
+        ("data.modalities.facts.hashed=3",),
+        (*_FACTS, "data.modalities.facts.one_hot=3"),
+    ),
+    Change("data.modalities.*.separator", "embedding", ("data.modalities.facts.separator=;",), _FACTS),
     # What Ray and an encoder are asked for.
     _one("embedding", "embedding.batch_size", 3, *_WORDS),
     _one("embedding", "embedding.actors", 2, *_WORDS),

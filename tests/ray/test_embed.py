@@ -20,9 +20,10 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.data.prepare import prepare
 from mmssl_dist.embedding.embed import actor_options, embed, identity
 from mmssl_dist.embedding.encoders import encode, open_encoder
-from mmssl_dist.embedding.inputs import embedded_files, encoder_of
+from mmssl_dist.embedding.inputs import embedded_files, embeddings_fingerprint, encoded, encoder_of
 from mmssl_dist.embedding.weights import EncoderSource, encoder_folder
 from mmssl_dist.errors import InputError
+from mmssl_dist.report.progress import embeddings_summary
 from mmssl_dist.storage import Manifest, begin, open_location, read_manifest
 from tests.clusters import own_ray
 from tests.encoders import WIDTH, tiny_pictures, tiny_texts
@@ -72,7 +73,7 @@ def _job(folder: Path, encoders: dict[str, Path], *overrides: str, only: str | N
 
 def _embed(job: Job) -> Manifest:
     raw = find_files(job)
-    return embed(job, raw, {name: identity(encoder_of(job, name), job) for name in raw.content})
+    return embed(job, raw, {name: identity(encoder_of(job, name), job) for name in encoded(job)})
 
 
 def _rows(job: Job, manifest: Manifest, modality: str) -> dict[int, dict[str, Any]]:
@@ -201,6 +202,77 @@ def test_what_an_encoder_gets_wrong_is_an_input_error(folder, encoders):
     (damaged / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="must be a model that transformers can load for texts"):
         _embed(_job(folder, encoders | {"text": damaged}, only="text"))
+
+
+FEATURES = {"brand": "category", "price": "number"}
+
+
+def _facts_job(folder: Path, *overrides: str, output: str = "out") -> Job:
+    modalities = {"facts": {"table": "facts.csv", "features": FEATURES}}
+    tree = {"output": str(folder / output), "data": {"path": str(folder / "raw"), "modalities": modalities}}
+    return parse_job(tree, ("data.interactions=clicks.csv", "data.buckets=2", *overrides))
+
+
+def _facts(folder: Path, rows: dict[int, str]) -> None:
+    lines = ["item_id,brand,price", *(f"{item},{row}" for item, row in rows.items())]
+    (folder / "raw" / "facts.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_columns_of_features_are_a_modality_and_a_later_day_keeps_their_fit(folder):
+    days = {item: f"{'ab'[item % 2]},{item}" for item in range(ITEMS)}
+    _facts(folder, days | {0: "a,", 1: ","})
+    job = _facts_job(folder, "data.unknown_items=keep")  # one of them has nothing
+    manifest = _embed(job)
+    facts = manifest.facts["modalities"]["facts"]
+    assert (facts["dimension"], facts["items"]) == (4, ITEMS - 1)
+    assert facts["left_out"] == {"no value in any column": 1}
+    assert facts["occurrences"] == {"price": {"missing": {"items": 1, "examples": ["0"]}}}
+    assert embeddings_summary(manifest.facts) == [
+        f"facts 4 wide for {ITEMS - 1} items",
+        "facts: brand 2 values, price standardized",
+        "facts: price: 1 missing, such as 0",
+        "facts: left out: 1 no value in any column; such as 1",
+    ]
+    prices = np.arange(2, ITEMS)
+    rows = _rows(job, manifest, "facts")
+    assert rows[0]["vector"] == [1, 0, 0, 1]
+    assert rows[3]["vector"] == pytest.approx([0, 1, (3 - prices.mean()) / prices.std(), 0])
+    assert prepare(job, embedded_files(job, find_files(job), manifest)).facts["modalities"]["facts"] == {
+        "dimension": 4,
+        "items": ITEMS - 1,
+    }
+    # The next day: another brand, and prices that would change the mean
+    _facts(folder, days | {1: "b,1", ITEMS: "c,50", ITEMS + 1: "a,3"})
+    fresh = _embed(_facts_job(folder, output="fresh"))
+    assert fresh.facts["modalities"]["facts"]["dimension"] == 5
+    started = f"training.start_from={folder / 'out'}"
+    later = _facts_job(folder, started, output="later")
+    second = _embed(later)
+    own = second.facts["modalities"]["facts"]
+    assert own["fit"] == facts["fit"]
+    assert own["occurrences"]["brand"] == {"not in the fit": {"items": 1, "examples": [str(ITEMS)]}}
+    later_rows = _rows(later, second, "facts")
+    assert later_rows[3]["vector"] == rows[3]["vector"]
+    assert later_rows[ITEMS + 1]["vector"] == pytest.approx([1, 0, rows[3]["vector"][2], 0])
+    assert later_rows[ITEMS]["vector"][:2] == [0, 0]
+    # It outlives the run that it is from
+    (folder / "out" / "embeddings" / "manifest.json").unlink()
+    assert embeddings_fingerprint(later, find_files(later)) == second.fingerprint
+    with pytest.raises(InputError, match="whose embeddings have no features of facts"):
+        _embed(_facts_job(folder, started, output="other"))
+
+
+def test_columns_of_features_that_cannot_be_used_stop_the_stage(folder):
+    _facts(folder, {0: "a,1", 1: "b,cheap"})
+    with pytest.raises(InputError, match="line 3, column price: found 'cheap'"):
+        _embed(_facts_job(folder))
+    _facts(folder, {0: "a,", 1: "b,"})
+    with pytest.raises(InputError, match=r"features\.price: found nothing but missing values"):
+        _embed(_facts_job(folder))
+    (folder / "raw" / "facts.csv").write_text("item_id,brand,price\n1,a,1\n1,a,1\n")
+    with pytest.raises(InputError, match=r"line 3: found item 1, also in .*line 2"):
+        _embed(_facts_job(folder))
+    assert not (folder / "out" / "embeddings" / "manifest.json").exists()
 
 
 def test_actors_take_a_gpu_where_there_is_one():

@@ -133,9 +133,11 @@ def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
     for name, modality in data.modalities.items():
         if name in files.content:
             key = f"data.modalities.{name}"
-            sources[name] = open_content(key, modality, files.content[name], data.columns.types.item)
+            sources[name] = open_content(
+                key, modality, files.content[name], data.columns.types.item, data.columns.null_values
+            )
             continue
-        if modality.encoder is not None:
+        if modality.has_content:
             sources[name] = open_vectors(files.features[name], EMBEDDED, data.columns.types.item)
             continue
         numbered = is_numbered(modality)

@@ -1,4 +1,5 @@
-"""Raw content of items, which an encoder embeds: texts in tables, pictures in a folder, or both."""
+"""Raw content of items, of which the stage embed makes vectors: texts in tables, pictures in a folder or
+named by tables, columns of features."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from mmssl_dist.data.readers.parquet import (
     row_group_pieces,
 )
 from mmssl_dist.data.readers.parquet_columns import id_summary
+from mmssl_dist.data.readers.tabular import item_texts, require_feature_type
 from mmssl_dist.data.readers.text import named_blocks, raw_names, summarize_text
 from mmssl_dist.data.readers.values import checked_values, to_ids
 from mmssl_dist.errors import InputError
@@ -35,13 +37,14 @@ LINE = "\n"
 """Between the values of an item's text."""
 _NULLS = ("",)
 _ITEM = "item"  # in a path of pictures, whatever the column is called
+_COLUMN = "column "  # before the name of a column that is not the item's id
 _PIECE_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
 class ContentBatch:
-    """Content of n items: their ids, where they are named, and the text of each, or the path of its picture
-    below data.path; null where there is none."""
+    """Content of n items: their ids, where they are named, and the text of each, the path of its picture
+    below data.path, or its features as ``tabular.item_texts`` writes them; null where there is none."""
 
     items: pa.Array
     files: np.ndarray
@@ -64,6 +67,8 @@ class ContentSource:
     rows: int | None = None
     dimension: int = 1
     dtype: np.dtype = np.dtype(np.float16)  # noqa: RUF009, immutable
+    null_values: tuple[str, ...] = _NULLS
+    """Of columns of features."""
 
     def with_item_type(self, item_type: pa.DataType) -> ContentSource:
         """See ``FeatureSource``."""
@@ -103,21 +108,28 @@ class ContentSource:
 
     def _of_block(self, block: dict[str, pa.Array], file: int, first: int, where: Where) -> ContentBatch:
         items = to_ids(pa.chunked_array([block[ITEM_ID]]), self.item_type, where)
-        texts = {name: _texts(column, name, where) for name, column in block.items() if name != ITEM_ID}
-        pattern = self.columns.files
-        content = joined_text(list(texts.values())) if pattern is None else _paths(pattern, texts, items)
+        columns = {name: column for name, column in block.items() if name != ITEM_ID}
+        content = self._content(columns, items, where)
         unnamed = pc.and_(items.is_null(), content.is_valid())
         if pc.any(unnamed).as_py():
             raise InputError(
                 where(int(pc.index(unnamed, pa.scalar(True)).as_py())),
                 "no item id",
-                "every text or picture belongs to an item",
+                "all content belongs to an item",
                 "Fill in the id or drop the row.",
             )
         named = np.flatnonzero(items.is_valid().to_numpy(zero_copy_only=False))
         rows = first + named.astype(np.int64)
         files = np.full(len(named), file, np.int32)
         return ContentBatch(items.take(named), files, rows, content.take(named))
+
+    def _content(self, columns: dict[str, pa.Array], items: pa.Array, where: Where) -> pa.Array:
+        if self.columns.features:
+            named = {name.removeprefix(_COLUMN): column for name, column in columns.items()}
+            return item_texts(named, self.columns, self.null_values, where)
+        texts = {name: _texts(column, name, where) for name, column in columns.items()}
+        pattern = self.columns.files
+        return joined_text(list(texts.values())) if pattern is None else _paths(pattern, texts, items)
 
     def _of_pictures(self, piece: Piece) -> ContentBatch:
         assert self.content.pictures is not None
@@ -148,12 +160,23 @@ def joined_text(columns: Sequence[pa.Array]) -> pa.Array:
 
 
 def open_content(
-    key: str, modality: Modality, content: ContentFiles, item_setting: str | None = None
+    key: str,
+    modality: Modality,
+    content: ContentFiles,
+    item_setting: str | None = None,
+    null_values: tuple[str, ...] = _NULLS,
 ) -> ContentSource:
-    """The content of one modality; ``key`` is its YAML path, ``item_setting`` data.columns.types.item.
+    """The content of one modality.
+
+    Args:
+        key: its YAML path.
+        modality: its settings.
+        content: its files.
+        item_setting: data.columns.types.item.
+        null_values: what stands for a missing value in columns of features.
 
     Raises:
-        InputError: a table cannot be read, or lacks a column, or has values that are no texts.
+        InputError: a table cannot be read, or lacks a column, or has one of another type.
     """
     if not content.tables:
         assert content.pictures is not None
@@ -172,7 +195,7 @@ def open_content(
         if file.location.path.endswith(PARQUET_SUFFIXES):
             (footer,) = read_footers([file])
             for column in wanted_columns(modality).values():
-                _require_texts(file, footer, column, column == modality.item)
+                _require_type(file, footer, column, modality)
             summaries.append(id_summary((file,), [footer], modality.item, item_setting))
             groups = row_group_pieces([footer], _PIECE_ROWS)
             all_pieces += [replace(piece, file=number) for piece in groups]
@@ -182,14 +205,18 @@ def open_content(
             summaries.append(summarize_text((file,), ids_alone, _NULLS, None).ids[ITEM_ID])
             all_pieces.append(Piece(number))
     ids = joined_ids(summaries, item_setting)
-    return ContentSource(content.tables, modality, content, ids, ids.type, tuple(all_pieces))
+    return ContentSource(
+        content.tables, modality, content, ids, ids.type, tuple(all_pieces), null_values=null_values
+    )
 
 
 def wanted_columns(modality: Modality) -> dict[str, str]:
     """The columns of a table that are read, by how they are called here."""
-    named = modality.columns if modality.files is None else columns_of_path(modality.files)
-    others = {name: name for name in named if modality.files is None or name != _ITEM}
-    return {ITEM_ID: modality.item} | {f"column {name}": name for name in others}
+    if modality.files is None:
+        named = [*modality.columns, *modality.features]
+    else:
+        named = [name for name in columns_of_path(modality.files) if name != _ITEM]
+    return {ITEM_ID: modality.item} | {f"{_COLUMN}{name}": name for name in named}
 
 
 def _text_blocks(file: RawFile, modality: Modality) -> Iterator[dict[str, pa.Array]]:
@@ -204,9 +231,11 @@ def _parquet_blocks(file: RawFile, piece: Piece, modality: Modality) -> Iterator
         yield {name: batch.column(stored.index(column)) for name, column in names.items()}
 
 
-def _require_texts(file: RawFile, footer: Footer, column: str, ids: bool) -> None:
+def _require_type(file: RawFile, footer: Footer, column: str, modality: Modality) -> None:
     raw = storage_type(require_column(file, footer.schema, column))
-    if not (ids or _is_textual(raw)):
+    if column in modality.features:
+        require_feature_type(f"{file.name}, column {column}", raw, modality.features[column])
+    elif not (column == modality.item or _is_textual(raw)):
         raise InputError(
             f"{file.name}, column {column}",
             f"type {raw}",
@@ -248,7 +277,7 @@ def _ids_of_paths(pattern: str, names: pa.Array) -> pa.Array:
 
 def _paths(pattern: str, texts: dict[str, pa.Array], items: pa.Array) -> pa.Array:
     """The path of each item's picture, null where a part of it is missing."""
-    values = {name.removeprefix("column "): pc.utf8_trim_whitespace(column) for name, column in texts.items()}
+    values = {name.removeprefix(_COLUMN): pc.utf8_trim_whitespace(column) for name, column in texts.items()}
     if _ITEM in columns_of_path(pattern):
         values[_ITEM] = items.cast(pa.string())
     parts: list[pa.Array | str] = []

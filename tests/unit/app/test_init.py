@@ -81,6 +81,24 @@ def test_movielens_with_embedded_titles(folder: Path) -> None:
     assert "valid; 3 raw files found" in checked.output
 
 
+def test_columns_of_items_stand_in_for_vectors(folder: Path) -> None:
+    write_movielens(folder)
+    (folder / "title_embeddings.parquet").unlink()
+    rows = [f"{movie},Film {movie},{'ab'[movie % 2]},{movie}.5,x" for movie in range(1, 31)]
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,Brand,price,note", *rows]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert yaml.safe_load(Path("job.yaml").read_text())["data"]["modalities"] == {
+        "facts": {
+            "table": "movies.csv",
+            "item": "movieId",
+            "features": {"Brand": "category", "price": "number"},
+        }
+    }
+    assert not [line for line in Path("job.yaml").read_text().splitlines() if "Not used: movies" in line]
+    assert call("validate", "job.yaml").exit_code == 0
+
+
 def test_recbole_with_the_matrices_of_mmrec(folder: Path) -> None:
     rng = np.random.default_rng(0)
     lines = ["userID:token\titemID:token\trating:float\ttimestamp:float\tx_label:float"]

@@ -8,6 +8,7 @@ from mmssl_dist.config import parse_job
 from mmssl_dist.errors import ConfigError
 
 TEXT = {"table": "items.csv", "columns": ["title"], "encoder": "owner/model"}
+FACTS = {"table": "items.csv", "features": {"brand": "category", "price": "number"}}
 PICTURES = {"files": "images/{item}.jpg", "encoder": "owner/model"}
 
 
@@ -20,6 +21,8 @@ def _parsed(modality: dict[str, object]) -> object:
     [
         TEXT,
         PICTURES,
+        FACTS,
+        {**FACTS, "one_hot": 8, "hashed": 16, "separator": " "},
         {**TEXT, "revision": "v1", "dimension": 384},
         {**PICTURES, "table": "items.csv", "files": "images/{picture}"},
         {**PICTURES, "table": "items.csv", "files": "{shop}/{item}.png"},
@@ -32,7 +35,19 @@ def test_content_with_an_encoder_is_valid(modality):
 @pytest.mark.parametrize(
     ("modality", "message"),
     [
-        ({}, "data.modalities.m.file: missing; a modality has vectors in a file, or content"),
+        ({}, "data.modalities.m.file: missing; a modality has vectors in a file, content and an encoder, or"),
+        ({"features": {"price": "number"}}, "data.modalities.m.table: missing; features are columns of a"),
+        (
+            {**FACTS, "encoder": "owner/model"},
+            "data.modalities.m.encoder: found owner/model; a modality with",
+        ),
+        ({**FACTS, "file": "a.npy"}, "data.modalities.m.file: found a.npy; a modality with features has"),
+        ({**FACTS, "columns": ["brand"]}, "data.modalities.m.columns: found brand; a modality with features"),
+        (
+            {**FACTS, "item": "brand"},
+            "data.modalities.m.features: found brand; this column has the item's id",
+        ),
+        ({**FACTS, "features": {"price": "price"}}, "data.modalities.m.features.price: "),
         (
             {"file": "a.npy", "columns": ["title"]},
             "data.modalities.m.columns: found title; it is read for an enc",

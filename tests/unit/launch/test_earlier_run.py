@@ -39,6 +39,20 @@ def test_a_job_that_is_not_text(trained: Path) -> None:
         start_from(trained)
 
 
+def test_a_run_with_other_columns_of_features(trained: Path) -> None:
+    facts = "data.modalities={facts: {table: items.csv, features: {brand: category, price: number}}}"
+    # The order of the columns is no difference: the earlier run's is taken over with its encoding
+    same = facts.replace("brand: category, price: number", "price: number, brand: category")
+    (trained / "job.yaml").write_text(make_job(facts).model_dump_json())
+    check_start(make_job(same, f"training.start_from={trained}"))
+    more = "data.modalities.facts.one_hot=3"
+    with pytest.raises(InputError, match=r"one_hot 3, .*, where the earlier run has features .*one_hot 64"):
+        check_start(make_job(facts, more, f"training.start_from={trained}"))
+    vectors = "data.modalities={facts: {file: facts.parquet}}"
+    with pytest.raises(InputError, match=r"of no columns of features, where the earlier run has features"):
+        check_start(make_job(vectors, f"training.start_from={trained}"))
+
+
 def test_a_run_with_rows_of_another_width(trained: Path) -> None:
     other = make_job("model.dimension=64")
     (trained / "job.yaml").write_text(other.model_dump_json())

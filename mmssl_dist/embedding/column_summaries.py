@@ -1,0 +1,161 @@
+"""What the values of a column show, in little memory: the summaries of parts of a table are joined."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmssl_dist.config.data_sections import Modality
+from mmssl_dist.data.readers.raw_content import ContentSource
+from mmssl_dist.data.readers.tabular import Values, values_of
+
+_LARGEST = 1e100  # beyond, squares overflow; such numbers are far from the others whatever their size
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of numbers: how many, their mean, the sum of squared differences from it, least and greatest."""
+
+    count: int
+    mean: float
+    squares: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> Moments:
+        """Of [n] float64, at least one."""
+        mean = math.fsum(numbers) / len(numbers)
+        squares = math.fsum((numbers - mean) ** 2)
+        return cls(len(numbers), mean, squares, float(numbers.min()), float(numbers.max()))
+
+    def joined(self, other: Moments) -> Moments:
+        """Of the numbers of both (Chan, Golub and LeVeque, 1979)."""
+        count, apart = self.count + other.count, other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * other.count / count,
+            self.squares + other.squares + apart * apart * self.count * other.count / count,
+            min(self.least, other.least),
+            max(self.greatest, other.greatest),
+        )
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation; 0 of equal numbers, whatever rounding makes of their mean."""
+        return math.sqrt(self.squares / self.count) if self.least < self.greatest else 0.0
+
+    @property
+    def farthest(self) -> float:
+        """Standard deviations between the mean and the number that is farthest from it."""
+        deviation = self.deviation
+        return max(self.greatest - self.mean, self.mean - self.least) / deviation if deviation else 0.0
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """What a column shows.
+
+    Attributes:
+        count: items with a value.
+        values: distinct values of a category or tags column; None if there are more than are told apart.
+        linear, logarithmic: of the finite values of a number column, and of their logarithms; None without
+            one.
+    """
+
+    count: int = 0
+    values: frozenset[str] | None = frozenset()
+    linear: Moments | None = None
+    logarithmic: Moments | None = None
+
+    def joined(self, other: ColumnSummary, most: int) -> ColumnSummary:
+        """Of both parts; ``most`` values are told apart."""
+        both = None if self.values is None or other.values is None else self.values | other.values
+        return ColumnSummary(
+            self.count + other.count,
+            None if both is None or len(both) > most else both,
+            _joined(self.linear, other.linear),
+            _joined(self.logarithmic, other.logarithmic),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values, for ``of_json``."""
+        return {**asdict(self), "values": None if self.values is None else sorted(self.values)}
+
+    @classmethod
+    def of_json(cls, summary: Mapping[str, Any]) -> ColumnSummary:
+        """What ``as_json`` wrote."""
+        values, moments = summary["values"], (summary["linear"], summary["logarithmic"])
+        return cls(
+            summary["count"],
+            None if values is None else frozenset(values),
+            *(None if one is None else Moments(**one) for one in moments),
+        )
+
+
+def logarithms(numbers: Any) -> Any:
+    """log(1 + x), of negative numbers -log(1 - x); float64 of any shape."""
+    return np.copysign(np.log1p(np.abs(numbers)), numbers)
+
+
+def summarize(items: Sequence[Values], settings: Modality) -> dict[str, ColumnSummary]:
+    """What the columns of ``settings.features`` show for some items."""
+    summaries = {}
+    for name, feature_type in settings.features.items():
+        values = [item[name] for item in items if name in item]
+        if feature_type == "number":
+            summaries[name] = _of_numbers(values)
+        elif feature_type == "boolean":
+            summaries[name] = ColumnSummary(len(values))
+        else:
+            several = {one for value in values for one in ((value,) if isinstance(value, str) else value)}
+            fits = len(several) <= settings.one_hot
+            summaries[name] = ColumnSummary(len(values), frozenset(several) if fits else None)
+    return summaries
+
+
+def summary_rows(batch: pa.Table, source: ContentSource) -> Iterator[pa.Table]:
+    """What the pieces whose numbers are in ``batch`` show, a row each: piece, and summaries for
+    ``summaries_of_json``."""
+    settings = source.columns
+    for number in batch["id"].to_pylist():
+        reads = source.read_content(source.pieces[number])
+        items = ([values_of(text) for text in read.content.drop_null().to_pylist()] for read in reads)
+        total = joined_summaries((summarize(some, settings) for some in items), settings)
+        text = json.dumps({name: summary.as_json() for name, summary in total.items()})
+        yield pa.table({"piece": [number], "summaries": [text]})
+
+
+def summaries_of_json(text: str) -> dict[str, ColumnSummary]:
+    """What ``summary_rows`` wrote."""
+    return {name: ColumnSummary.of_json(summary) for name, summary in json.loads(text).items()}
+
+
+def joined_summaries(
+    parts: Iterable[Mapping[str, ColumnSummary]], settings: Modality
+) -> dict[str, ColumnSummary]:
+    """By column, over all parts, in their order."""
+    total = dict.fromkeys(settings.features, ColumnSummary())
+    for part in parts:
+        total = {name: summary.joined(part[name], settings.one_hot) for name, summary in total.items()}
+    return total
+
+
+def _of_numbers(values: Sequence[float]) -> ColumnSummary:
+    numbers = np.asarray([value for value in values if math.isfinite(value)], np.float64)
+    if not len(numbers):
+        return ColumnSummary()
+    linear = Moments.of(numbers.clip(-_LARGEST, _LARGEST))
+    return ColumnSummary(len(numbers), linear=linear, logarithmic=Moments.of(logarithms(numbers)))
+
+
+def _joined(one: Moments | None, other: Moments | None) -> Moments | None:
+    if one is None or other is None:
+        return one or other
+    return one.joined(other)
