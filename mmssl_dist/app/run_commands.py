@@ -93,7 +93,7 @@ def recommend(
     Give --user, or --item (several times) for a user who is not in the data, or --users and --to for many
     at once: Ray Data writes Parquet with user_id, items and scores. Seen items are those of training.
     """
-    from mmssl_dist.serving.titled_run import open_titled_run
+    from mmssl_dist.serving.titled_run import open_titled_run, require_listed
 
     _require_one_question(user=user, item=item, users=users, to=to, titles=titles)
     storage, choice = parse_storage_settings(settings), _choice(items, where, allow=allow, block=block)
@@ -110,6 +110,8 @@ def recommend(
         typer.echo(_summary(to, options, written))
         return
     run, candidates = open_titled_run(url, storage, items, few_lists=True), choice.candidates(url, storage)
+    if candidates is not None:
+        require_listed(run, candidates)
     if item is not None:
         ranked = run.recommend_new(item, k, exclude_seen, exact=exact, candidates=candidates)
     else:
@@ -135,11 +137,13 @@ def similar(
 
     By the cosine of their embeddings, which combine who chose them with what they look, read or sound like.
     """
-    from mmssl_dist.serving.titled_run import open_titled_run
+    from mmssl_dist.serving.titled_run import open_titled_run, require_listed
 
     storage, choice = parse_storage_settings(settings), _choice(items, where, allow=allow, block=block)
-    run = open_titled_run(url, storage, items, few_lists=True)
-    ranked = cast("Ranked", run.similar(item, k, choice.candidates(url, storage)))
+    run, candidates = open_titled_run(url, storage, items, few_lists=True), choice.candidates(url, storage)
+    if candidates is not None:
+        require_listed(run, candidates)
+    ranked = cast("Ranked", run.similar(item, k, candidates))
     _show(ranked, {"item": item}, "cosine", as_json)
 
 

@@ -52,30 +52,12 @@ def chosen_users(job: Job) -> ChosenUsers:
     file = users_file(job)
     if file is None:
         return ChosenUsers(None)
-    tables = (table for piece in file.pieces for table in file.read(piece))
-    chunks = [chunk for table in tables for chunk in table[0].chunks]
-    # Arrow compares no extension types, such as UUIDs; their storage has the same values.
-    stored = concatenated(
-        [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in chunks]
-    )
-    if pa.types.is_nested(stored.type):
-        raise InputError(
-            file.file.name,
-            f"values of type {stored.type}",
-            f"{SETTING}: an id is a number or a text",
-            "Write one user in each row.",
-        )
-    if pa.types.is_floating(stored.type):
-        stored = pc.if_else(pc.is_nan(stored), pa.scalar(None, stored.type), stored)
-    ids = stored.drop_null().unique()
+    ids = file.ids()
     if not len(ids):
         raise InputError(
             file.file.name, "no id", f"{SETTING}: a file of users names at least one", "Fill in the column."
         )
-    extension = chunks[0].type
-    return ChosenUsers(
-        pa.ExtensionArray.from_storage(extension, ids) if isinstance(chunks[0], pa.ExtensionArray) else ids
-    )
+    return ChosenUsers(ids)
 
 
 def users_file(job: Job) -> IdFile | None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.titles import TITLE
@@ -22,7 +23,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_file import IdFile, open_id_file
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.run import NOTHING, Ranked, Run, open_run
-from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run
+from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run, require_listed
 from mmssl_dist.storage import (
     FileRecord,
     Location,
@@ -150,7 +151,7 @@ class _Recommender:
         ids = batch[USER_ID].to_pylist()
         # Raised by the first unknown id, which the message names.
         find = self.run.users.positions if self.options.unknown == "error" else self.run.users.find
-        positions = find(ids)
+        positions = find(one_array(batch[USER_ID]))
         table = self._lists(batch[USER_ID], positions)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
@@ -221,14 +222,7 @@ def _listed(opened: _Opened) -> tuple[int, str]:
     """How many items may be listed, and a digest of which; raises InputError if there are none."""
     if opened.candidates is None:
         return int(opened.run.facts["items"]), "all"
-    mask = opened.candidates.mask(opened.run.items, opened.run.item_table)
-    if not mask.any():
-        raise InputError(
-            "--allow, --block and --where",
-            "conditions that no item of the run meets",
-            "all lists would be empty",
-            "Check the columns and the ids of the files.",
-        )
+    mask = require_listed(opened.run, opened.candidates)
     return int(mask.sum()), hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 

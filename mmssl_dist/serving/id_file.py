@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmssl_dist.data.files import PARQUET_SUFFIXES, TABLE_SUFFIXES, RawFile
+from mmssl_dist.data.ids import concatenated
 from mmssl_dist.data.readers.base import Piece, row_location
 from mmssl_dist.data.readers.delimited import FIRST_RECORD
 from mmssl_dist.data.readers.parquet import (
@@ -64,10 +66,34 @@ class IdFile:
             yield pa.table({self.column: column})
             row += batch.num_rows
 
-    def ids(self) -> list[object]:
-        """All ids but empty ones, as Python values; raises as ``read`` does."""
+    def ids(self) -> pa.Array:
+        """All ids but empty ones, each once, in the file's type; raises as ``read`` does.
+
+        Raises:
+            InputError: also for lists and the like, of which none is an id.
+        """
         tables = (table for piece in self.pieces for table in self.read(piece))
-        return [value for table in tables for value in table[self.column].to_pylist() if value is not None]
+        chunks = [chunk for table in tables for chunk in table[self.column].chunks]
+        # Arrow compares no extension types, such as UUIDs; their storage has the same values.
+        stored = concatenated(
+            [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in chunks]
+        )
+        if pa.types.is_nested(stored.type):
+            raise InputError(
+                self.file.name,
+                f"values of type {stored.type}",
+                "an id is a number or a text",
+                "Write one id in each row.",
+            )
+        if pa.types.is_floating(stored.type):
+            stored = pc.if_else(pc.is_nan(stored), pa.scalar(None, stored.type), stored)
+        ids = stored.drop_null().unique()
+        extension = chunks[0].type
+        return (
+            pa.ExtensionArray.from_storage(extension, ids)
+            if isinstance(chunks[0], pa.ExtensionArray)
+            else ids
+        )
 
 
 def open_id_file(location: Location, column: str, option: str) -> IdFile:

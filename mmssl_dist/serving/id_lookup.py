@@ -53,10 +53,10 @@ class Ids:
         """
         return int(self.positions([value])[0])
 
-    def positions(self, values: Iterable[object]) -> np.ndarray:
+    def positions(self, values: Iterable[object] | pa.Array) -> np.ndarray:
         """int64 positions of several ids; raises as ``position`` does."""
-        asked = list(values)
-        positions = self.find(asked)
+        asked = id_values(values) if isinstance(values, pa.Array) else list(values)
+        positions = self.find(values if isinstance(values, pa.Array) else asked)
         unknown = np.flatnonzero(positions < 0)
         if len(unknown):
             example = f", such as {id_values(self.array[:1])[0]!s}" if len(self) else ""
@@ -65,14 +65,22 @@ class Ids:
             raise UnknownIdError(f"{self.entity} id", repr(asked[unknown[0]]), rule, remedy)
         return positions
 
-    def find(self, values: Iterable[object]) -> np.ndarray:
-        """int64 positions of several ids, -1 for those that are not there."""
-        asked = list(values)
-        if not asked or not len(self):
+    def find(self, values: Iterable[object] | pa.Array) -> np.ndarray:
+        """int64 positions of several ids, -1 for those that are not there. An array is a column of a file,
+        whose values are ids as ``as_ids`` makes them."""
+        asked = values if isinstance(values, pa.Array) else list(values)
+        if not len(asked) or not len(self):
             return np.full(len(asked), -1, np.int64)
+        if not isinstance(asked, pa.Array):
+            return self._search(self._as_ids(asked))
+        blocks = (asked.slice(start, _BLOCK) for start in range(0, len(asked), _BLOCK))
+        return np.concatenate([self._search(self._block_as_ids(block).cast(self._type)) for block in blocks])
+
+    def _search(self, values: pa.Array) -> np.ndarray:
+        """int64 positions of ids of this type, -1 for those that are not there."""
         # Bisection of all of them at once: a dictionary would take some hundred bytes an id, and a loop would
         # keep this process from its other requests
-        ids = _comparable(self._as_ids(asked))
+        ids = _comparable(values)
         ranks = pc.min_element_wise(
             pc.search_sorted(self._sorted, ids), pa.scalar(len(self) - 1, pa.uint64())
         )

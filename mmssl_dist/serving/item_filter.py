@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.serving.item_table import ItemTable
@@ -18,14 +19,14 @@ class ItemFilter:
     Lists of ids come from other systems, so that ids which the run does not know are no mistake there.
 
     Attributes:
-        allow: external ids; nothing else is listed. None: everything may be.
+        allow: external ids; nothing else is listed. None: everything may be. An array has those of a file.
         block: external ids that are not listed.
         where: column of the table of items -> the value that an item has there, or several of which it has
             one.
     """
 
-    allow: Sequence[object] | None = None
-    block: Sequence[object] = ()
+    allow: Sequence[object] | pa.Array | None = None
+    block: Sequence[object] | pa.Array = ()
     where: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -80,6 +81,6 @@ class _FixedFilter(ItemFilter):
         return self.listed
 
 
-def _known(items: Ids, ids: Sequence[object]) -> np.ndarray:
+def _known(items: Ids, ids: Sequence[object] | pa.Array) -> np.ndarray:
     positions = items.find(ids)
     return positions[positions >= 0]

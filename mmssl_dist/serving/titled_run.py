@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+import pyarrow as pa
+
 from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.item_table import (
@@ -61,7 +65,7 @@ class ItemChoice:
             return None
         column = id_column_of(open_location(url, storage))
 
-        def read(file: str, option: str) -> list[object]:
+        def read(file: str, option: str) -> pa.Array:
             return open_id_file(open_location(file, storage), column, option).ids()
 
         return ItemFilter(
@@ -69,6 +73,23 @@ class ItemChoice:
             block=() if self.block is None else read(self.block, "--block"),
             where=self.where,
         )
+
+
+def require_listed(run: Run, candidates: ItemFilter) -> np.ndarray:
+    """bool [I], the items that may be listed.
+
+    Raises:
+        InputError: there are none, or a condition names a column or a value that the table cannot have.
+    """
+    mask = candidates.mask(run.items, run.item_table)
+    if not mask.any():
+        raise InputError(
+            "--allow, --block and --where",
+            "conditions that no item of the run meets",
+            "all lists would be empty",
+            "Check the columns and the ids of the files.",
+        )
+    return mask
 
 
 def open_titled_run(

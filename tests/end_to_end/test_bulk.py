@@ -166,6 +166,11 @@ def test_titles_and_filters_are_those_of_the_service(folder, ray_address):
         refused = command(folder, *call, *options)
         assert (refused.returncode, message in refused.stderr) == (2, True)
     assert (folder / "chosen/manifest.json").exists()
+    # Lists of one user or item are refused for the same reason
+    for question in (("recommend", "run", "--user=u1"), ("similar", "run", "--item=101")):
+        refused = command(folder, *question, "--where=color=blue", "--items=items.csv")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "conditions that no item of the run meets" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def _json_texts(
         with opened_at(file, start) as stream:
             for columns in json_blocks(stream, file, names, lists):
                 yield {
-                    name: column if name in lists else _trimmed(column, missing)
+                    name: (_trimmed_lists if name in lists else _trimmed)(column, missing)
                     for name, column in columns.items()
                 }
     except (pa.ArrowException, OSError) as error:
@@ -178,6 +178,11 @@ def too_long(file: RawFile) -> InputError:
         "a quote that is opened is closed, and a row is shorter",
         "Close the quote, or write Parquet.",
     )
+
+
+def _trimmed_lists(lists: pa.Array, missing: pa.Array) -> pa.Array:
+    """Lists whose texts are trimmed, one by one."""
+    return pa.ListArray.from_arrays(lists.offsets, _trimmed(lists.values, missing), mask=lists.is_null())
 
 
 def _trimmed(texts: pa.Array, missing: pa.Array) -> pa.Array:

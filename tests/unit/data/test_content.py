@@ -80,6 +80,14 @@ def test_json_lines_have_texts_numbers_and_lists(folder):
     assert _content(_job(folder, text=settings), "text") == {"a": "One\nx, y\n1.50", "b": None, "c": None}
 
 
+def test_texts_in_lists_are_trimmed_as_others_are(folder):
+    (folder / "items.jsonl").write_text(
+        '{"item_id": "a", "tags": [" x", "\\ty ", " "]}\n{"item_id": "b"}\n{"item_id": "c", "tags": [""]}\n'
+    )
+    settings = {"table": "items.jsonl", "columns": ["tags"], "encoder": "owner/model"}
+    assert _content(_job(folder, text=settings), "text") == {"a": "x, y", "b": None, "c": None}
+
+
 def test_nulls_in_lists_are_left_out(folder):
     tags = [[None, "x", None], None, [], ["y", "z"], [None]]
     ids = ["a", "b", "c", "d", "e"]

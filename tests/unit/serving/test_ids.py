@@ -156,6 +156,23 @@ def test_many_ids_of_several_types_at_once():
     assert ids.find([]).tolist() == []
 
 
+def test_columns_of_files_are_ids_as_prepare_reads_them():
+    texts = Ids(pa.array(["3", "04", "-1", str(uuid.UUID(int=5))]), "user")
+    assert texts.find(pa.array([3, 4, -1])).tolist() == [0, -1, 2]
+    assert texts.find(pa.array([3.0, 1.5, None])).tolist() == [0, -1, -1]
+    assert texts.find(pa.array(["04", "4"])).tolist() == [1, -1]
+    assert texts.find(pa.array([uuid.UUID(int=5).bytes], pa.uuid())).tolist() == [3]
+    assert texts.find([3]).tolist() == [-1]  # a value of a request is of the type that it has
+    numbers = Ids(pa.array([3, -4]), "user")
+    assert numbers.find(pa.array(["-4", "3", "03", None])).tolist() == [1, 0, -1, -1]
+    assert numbers.find(pa.array([3.0, 2.5])).tolist() == [0, -1]
+    with pytest.raises(InputError, match="user id: found 9; the run knows 2 users"):
+        numbers.positions(pa.array([3, 9]))
+    uuids = Ids(pa.array([uuid.UUID(int=5).bytes], pa.uuid()), "user")
+    assert uuids.find(pa.array([str(uuid.UUID(int=5)), "x"])).tolist() == [0, -1]
+    assert uuids.find(pa.array([uuid.UUID(int=5).bytes], pa.uuid())).tolist() == [0]
+
+
 def plain(value):
     return value.as_py() if isinstance(value, pa.Scalar) else value
 
