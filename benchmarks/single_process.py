@@ -1,14 +1,15 @@
 """Trains the experiments of a YAML file in this process alone: one worker, one thread, without Ray.
 
     python benchmarks/single_process.py EXPERIMENTS OUT --data NAME=RUN ... [--only NAME ...] [--table]
-        [--seeds S ...] [--results FILE] [--paired FILE] [--note TEXT]
+        [--seeds S ...] [--results FILE] [--paired FILE] [--lengths FILE] [--note TEXT]
 
 EXPERIMENTS is like benchmarks/adversarial.yaml; RUN is the output of that data set's job after `prepare` and
 `partition`. The losses, the draws and the early stop are those of the system with one worker, and the
 checkpoint that validation chooses is evaluated once on test. A run is OUT/DATA SET/EXPERIMENT/seed-S.npz,
 and is not made again. --results writes the table's figures and, for every data set, each experiment beside
-"none", paired by user over the seeds that both have; --paired writes these differences as a table; --note is
-added to what made them; --table trains nothing.
+"none", paired by user over the seeds that both have; --paired writes these differences as a table. --lengths
+writes what the exponent of item lengths that validation chose is worth beside the dot product, of the same
+checkpoints. --note is added to what made them; --table trains nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.metrics import metric_names
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
+from mmssl_dist.evaluation.users import MODEL
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.launch.worker_entry import measure
@@ -54,6 +56,14 @@ METRICS = ("recall@20", "ndcg@20")
 ALONE = ("scaling.workers=1", "training.prefetch=0")
 BASELINE = "none"
 MEASURES = ("validation recall@20", "test recall@20", "test ndcg@20")
+BY_DOT_PRODUCT = "by dot product"
+LENGTH_COLUMNS = (
+    "",
+    "seeds",
+    "exponents chosen",
+    *(f"{which[0].upper()}{which[1:]}, dot product" for which in MEASURES),
+    *(part for which in MEASURES for part in (f"{which[0].upper()}{which[1:]}, gain", "p")),
+)
 COLUMNS = (
     f"against {BASELINE}",
     "seeds of both",
@@ -72,6 +82,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, help="seeds to run")
     parser.add_argument("--results", type=Path, help="file to write the figures to, as JSON")
     parser.add_argument("--paired", type=Path, help="file to write the differences to, as a table")
+    parser.add_argument("--lengths", type=Path, help="file to write the table of exponents of lengths to")
     parser.add_argument("--note", default="", help="what else is to be known of how the runs were made")
     parser.add_argument("--table", action="store_true", help="only report what is there")
     arguments = parser.parse_args()
@@ -100,6 +111,9 @@ def main() -> None:
         cells = [_cells(difference) for difference in differences]
         content = {**head, "columns": list(COLUMNS), "rows": cells}
         arguments.paired.write_text(json.dumps(content, indent=1) + "\n")
+    if arguments.lengths:
+        content = {**head, "columns": list(LENGTH_COLUMNS), "rows": length_rows(tree, arguments.out)}
+        arguments.lengths.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def of_data_set(tree: Mapping[str, Any], name: str) -> list[Experiment]:
@@ -162,16 +176,21 @@ def train(job: Job, scratch: Path) -> tuple[dict[str, Any], dict[str, np.ndarray
     position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
     seconds = time.process_time() - before
     assert session.best is not None
-    metrics, of_users = measure(job.evaluation, session.best, SPLITS)
+    measured = measure(job.evaluation, session.best, SPLITS)
+    dot_product = job.evaluation.model_copy(update={"length_exponent": 1.0, "contributions": False})
+    by_dot_product = measure(dot_product, session.best, SPLITS)
     figures = {
-        "metrics": metrics,
+        "metrics": measured.metrics,
+        "length_exponent": measured.length_exponent,
         "best_epoch": position.best_epoch,
         "epochs": position.epochs,
         "processor seconds": round(seconds, 1),
         "names": list(metric_names(job.evaluation.ks)),
     }
-    (users,) = (by_split for who, by_split in of_users.items() if who != "popularity")
-    return figures, {split: users[split].values.numpy() for split in SPLITS}
+    users = {split: measured.of_users[MODEL][split].values.numpy() for split in SPLITS}
+    return figures, users | {
+        f"{split} {BY_DOT_PRODUCT}": by_dot_product.of_users[MODEL][split].values.numpy() for split in SPLITS
+    }
 
 
 class BestKept:
@@ -251,19 +270,53 @@ def row(name: str, runs: Mapping[int, Any]) -> dict[str, Any]:
 def paired(runs: Mapping[int, Any], others: Mapping[int, Any]) -> dict[str, Any]:
     """The differences of the seeds that both have, averaged user by user: mean, interval over users, p."""
     seeds = sorted(runs.keys() & others.keys())
-    names = json.loads(str(runs[seeds[0]]["figures"]))["names"]
     result: dict[str, Any] = {"seeds": seeds}
     for split in SPLITS:
         for metric in METRICS:
-            column = names.index(metric)
-            difference = np.mean([runs[s][split][:, column] - others[s][split][:, column] for s in seeds], 0)
-            low, high = interval(resampled_means(difference[None])[:, 0])
-            result[f"{split} {metric}"] = {
-                "difference": round(float(difference.mean()), 5),
-                "95 % interval": [round(low, 5), round(high, 5)],
-                "p": round(sign_flip_p(difference), 4),
-            }
+            differences = [
+                _by_user(runs[s], split, metric) - _by_user(others[s], split, metric) for s in seeds
+            ]
+            result[f"{split} {metric}"] = _difference(np.mean(differences, 0))
     return result
+
+
+def length_rows(tree: Mapping[str, Any], out: Path) -> list[list[str]]:
+    """The rows under LENGTH_COLUMNS: every experiment that has been run, its rankings by the dot product and
+    with the exponent that validation chose, paired user by user over all its seeds."""
+    rows = []
+    for name in tree["data"]:
+        for form in of_data_set(tree, name):
+            runs = _finished(out / name / form.name)
+            if not runs:
+                continue
+            exponents = [json.loads(str(run["figures"]))["length_exponent"] for run in runs.values()]
+            cells = [f"{name}: {form.name}", " ".join(map(str, runs)), " ".join(f"{a:g}" for a in exponents)]
+            gains = []
+            for which in MEASURES:
+                split, metric = which.split()
+                before = [_by_user(run, split, metric, f" {BY_DOT_PRODUCT}") for run in runs.values()]
+                after = [_by_user(run, split, metric) for run in runs.values()]
+                cells.append(f"{np.mean(before):.4f}")
+                gains += _gain(_difference(np.mean(after, 0) - np.mean(before, 0)))
+            rows.append(cells + gains)
+    return rows
+
+
+def _by_user(run: Any, split: str, metric: str, ranked: str = "") -> np.ndarray:
+    """[u] a metric of each user in a run's rankings."""
+    column = json.loads(str(run["figures"]))["names"].index(metric)
+    values: np.ndarray = run[f"{split}{ranked}"][:, column]
+    return values
+
+
+def _difference(by_user: np.ndarray) -> dict[str, Any]:
+    """Mean of differences by user, its interval over users and the p of sign flips."""
+    low, high = interval(resampled_means(by_user[None])[:, 0])
+    return {
+        "difference": round(float(by_user.mean()), 5),
+        "95 % interval": [round(low, 5), round(high, 5)],
+        "p": round(sign_flip_p(by_user), 4),
+    }
 
 
 def _cells(difference: Mapping[str, Any]) -> list[str]:
@@ -272,12 +325,14 @@ def _cells(difference: Mapping[str, Any]) -> list[str]:
         f"{difference['data']}: {difference['experiment']}",
         " ".join(map(str, difference["seeds"])),
     ]
-    for which in MEASURES:
-        value = difference[which]
-        low, high = value["95 % interval"]
-        p = "< 0.0002" if value["p"] < 0.0002 else f"{value['p']:.4f}"
-        cells += [f"{value['difference']:+.4f} ({low:+.4f} to {high:+.4f})", p]
-    return cells
+    return cells + [cell for which in MEASURES for cell in _gain(difference[which])]
+
+
+def _gain(value: Mapping[str, Any]) -> list[str]:
+    """A difference with its interval, and its p."""
+    low, high = value["95 % interval"]
+    p = "< 0.0002" if value["p"] < 0.0002 else f"{value['p']:.4f}"
+    return [f"{value['difference']:+.4f} ({low:+.4f} to {high:+.4f})", p]
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:

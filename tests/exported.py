@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import torch
 
 from mmssl_dist.config import Job
-from mmssl_dist.evaluation.propagation import ExactRows, exact_layers
+from mmssl_dist.evaluation.item_lengths import rows_to_rank
+from mmssl_dist.evaluation.propagation import ExactRows
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
@@ -41,7 +42,8 @@ def export_run(job: Job) -> Exported:
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
     model, id_rows = make_model(job, graph), initial_rows(job, graph)
-    exact = exact_layers(Trained(model=model, id_rows=id_rows, graph=graph, views={}, exchange=exchange))
+    untrained = Trained(model=model, id_rows=id_rows, graph=graph, views={}, exchange=exchange)
+    trained, exact = rows_to_rank(job.evaluation, untrained)
     output = open_location(job.output, job.storage)
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     source = output / "partitions"
@@ -58,7 +60,8 @@ def export_run(job: Job) -> Exported:
     training = Manifest("training", "made by a test", {}, {})
     publish(output / "training", training)
     listed = {"users": written.users, "unknown_users": max(0, written.named - written.users)}
-    publish_export(job, export_fingerprint(job, training), files, listed, in_this_process)
+    inputs = export_fingerprint(job, training)
+    publish_export(job, inputs, files, listed, in_this_process, length_exponent=trained.length_exponent)
     return Exported(job, graph, id_rows, exact)
 
 

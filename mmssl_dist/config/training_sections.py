@@ -84,6 +84,11 @@ class Evaluation(Section):
         "recall@20"
     )
     """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
+    length_exponent: Literal["auto"] | Weight = "auto"
+    """How much the length of an item's row counts in its score: its exponent there. 1: the score is the dot
+    product; 0: the cosine with a user's row. "auto": training validates with 1. For its best checkpoint 0.5,
+    0.75, 1.25, 1.5 and 2 are tried as well, and metrics and export take the best of them by ``metric`` where
+    it gains more than a standard error."""
     every_epochs: Count = 1
     """Epochs between validations."""
     patience: Count = 10

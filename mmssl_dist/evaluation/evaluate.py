@@ -37,21 +37,27 @@ class UserMetrics:
 
 
 def held_out_users(
-    settings: Evaluation, graph: LocalGraph, rows: Tensor, exchange: Exchange, splits: Sequence[str]
+    settings: Evaluation,
+    graph: LocalGraph,
+    rows: Tensor,
+    exchange: Exchange,
+    splits: Sequence[str],
+    item_rows: Tensor | None = None,
 ) -> dict[str, UserMetrics]:
     """Each local user's metrics of the ranking by ``rows``, by split (collective).
 
     Args:
         rows: [n, D] final rows of the local nodes.
         splits: among "validation" and "test"; training items are masked in both.
+        item_rows: [m, D] of the local items, in place of those among ``rows``.
     """
 
     def rows_of(nodes: Tensor) -> Tensor:
         return rows.index_select(0, nodes.to(rows.device))
 
-    return _users(
-        settings, graph, rows_of=rows_of, item_rows=rows_of(graph.items), exchange=exchange, splits=splits
-    )
+    if item_rows is None:
+        item_rows = rows_of(graph.items)
+    return _users(settings, graph, rows_of=rows_of, item_rows=item_rows, exchange=exchange, splits=splits)
 
 
 def popularity_users(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmssl_dist.evaluation.trained import Trained
+from mmssl_dist.evaluation.trained import DOT_PRODUCT, Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sampling.block import csr_product
@@ -25,9 +25,9 @@ PIECE_ROWS = 1 << 14  # combined at once, with everything that goes into them
 class ExactRows:
     """Rows of this worker's nodes, each [n, D] float32.
 
-    final: what is ranked with. own: the ID rows. layers: the start rows, then those of each propagation step.
-        similar:
-    rows over the item-item graph; None when it is off.
+    final: what is ranked with, items' with their length to the power of ``Trained.length_exponent``.
+    own: the ID rows. layers: the start rows, then those of each propagation step.
+    similar: rows over the item-item graph; None when it is off.
     """
 
     final: Tensor
@@ -55,12 +55,27 @@ def exact_layers(trained: Trained) -> ExactRows:
         tower = {m: model.project(m, x[piece].to(id_rows.device)) for m, x in graph.propagated.items()}
         similar_rows = None if similar is None else similar[piece]
         final[piece] = model.combine([rows[piece] for rows in layers], tower, similar_rows)
+    scale_items_(final, graph.items, trained.length_exponent)
     return ExactRows(final, id_rows, tuple(layers), similar)
 
 
 def exact_rows(trained: Trained) -> Tensor:
     """The final rows of ``exact_layers`` alone, [n, D] (collective)."""
     return exact_layers(trained).final
+
+
+def scale_items_(rows: Tensor, items: Tensor, exponent: float) -> None:
+    """In place, ``with_length`` for the rows of the items among ``rows`` [n, D]."""
+    if exponent != DOT_PRODUCT:
+        items = items.to(rows.device)
+        rows.index_copy_(0, items, with_length(rows.index_select(0, items), exponent))
+
+
+def with_length(rows: Tensor, exponent: float) -> Tensor:
+    """Rows [m, D] of the same directions whose lengths are |z|^exponent; rows of zeros stay."""
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+    factor = torch.where(length > 0, length, 1.0) ** (exponent - 1.0)
+    return rows * factor.to(rows.dtype)
 
 
 def _start_rows(model: Mmssl, id_rows: Tensor, views: Mapping[str, Adjacency], exchange: Exchange) -> Tensor:

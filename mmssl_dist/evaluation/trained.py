@@ -12,6 +12,9 @@ from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
+DOT_PRODUCT = 1.0
+"""The exponent of an item's length with which a score is the dot product of the two rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -22,6 +25,7 @@ class Trained:
         graph: this worker's partitions.
         views: the learned lists as graphs, by modality; empty without them.
         id_rows: [n, D] ID rows of this worker's nodes.
+        length_exponent: of the length of an item's final row, see ``evaluation.item_lengths``.
     """
 
     graph: LocalGraph
@@ -29,3 +33,4 @@ class Trained:
     model: Mmssl
     views: Mapping[str, Adjacency]
     id_rows: Tensor
+    length_exponent: float = DOT_PRODUCT

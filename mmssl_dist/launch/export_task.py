@@ -22,6 +22,7 @@ def publish_export(
     written: Mapping[str, FileRecord],
     listed: Mapping[str, int],
     run_tasks: RunTasks,
+    length_exponent: float,
 ) -> Manifest:
     """Publish the files that the workers have ``written``, by name below export/, the index of the items, and
     lists made through it.
@@ -30,6 +31,7 @@ def publish_export(
         inputs: the export's fingerprint, taken before anything was read.
         listed: of lists that the workers wrote, the number of users, and of users that are not in the run.
         run_tasks: runs what needs memory for the index, side by side where there are machines for it.
+        length_exponent: of the items' lengths in the item embeddings, which rows of new items get too.
     """
     folder = RunFolder.of(job)
     (built,) = run_tasks(index_task, [(job, written)])
@@ -69,6 +71,7 @@ def publish_export(
             "modality_weight": job.model.modality_weight,
             "similar_weight": job.model.item_graph.weight,
             "feature_columns": job.model.feature_columns,
+            "length_exponent": length_exponent,
         },
     }
     manifest = Manifest("export", inputs, facts, files)

@@ -9,10 +9,11 @@ from mmssl_dist.storage import Manifest, RunFolder, fingerprint, open_location
 
 # Increased when the same settings and inputs give another artifact; older ones are then made again.
 _FORMAT = 1
-_EXPORT_FORMAT = 5  # since 5: how lists were made, and for whom
-_EVALUATION_FORMAT = 3  # since 3: contributions of the modalities
+_EXPORT_FORMAT = 6  # since 6: the exponent of item lengths
+_EVALUATION_FORMAT = 4  # since 4: the exponent of item lengths
 _STOPPING = {"metric", "every_epochs", "patience", "ks", "users"}
-_RANKING = {"ks", "users", "contributions"}
+_LENGTHS = {"length_exponent", "metric", "users"}  # what the exponent depends on
+_RANKING = {"ks", "contributions", *_LENGTHS}
 
 
 def training_fingerprint(job: Job, partitions: Manifest) -> str:
@@ -23,6 +24,9 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
     """
     # Nothing at all for jobs without, so that the fingerprints of trainings made before the setting stay.
     start = () if job.training.start_from is None else (_start_of(job),)
+    # "auto" is chosen after training.
+    exponent = job.evaluation.length_exponent
+    validated = () if exponent == "auto" else (("length_exponent", exponent),)
     return fingerprint(
         "training",
         _FORMAT,
@@ -34,6 +38,7 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
         job.evaluation.model_dump(include=_STOPPING),
         job.seed,
         *start,
+        *validated,
     )
 
 
@@ -57,16 +62,23 @@ def run_name(job: Job, partitions: Manifest) -> str:
 
 
 def evaluation_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal metrics: the checkpoint's content, the cut-offs, and the users ranked for."""
+    """Equal for equal metrics: the checkpoint's content, the cut-offs, the users ranked for, and what the
+    exponent of item lengths is chosen by."""
     return fingerprint(
         "evaluation", _EVALUATION_FORMAT, content(training), job.evaluation.model_dump(include=_RANKING)
     )
 
 
 def export_fingerprint(job: Job, training: Manifest) -> str:
-    """Equal for equal exports: the checkpoint's content, the export settings, and the file of users."""
+    """Equal for equal exports: the checkpoint's content, the export settings, what the exponent of item
+    lengths is chosen by, and the file of users."""
     return fingerprint(
-        "export", _EXPORT_FORMAT, content(training), job.export.model_dump(), *_users_content(job)
+        "export",
+        _EXPORT_FORMAT,
+        content(training),
+        job.export.model_dump(),
+        job.evaluation.model_dump(include=_LENGTHS),
+        *_users_content(job),
     )
 
 

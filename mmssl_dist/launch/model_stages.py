@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from mmssl_dist.exchange.worker import Worker
 
 METRICS = "metrics.json"
+LENGTH_EXPONENT = "length_exponent"
 
 
 def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     """Publish metrics of the published checkpoint: ``evaluation/metrics.json``, and the workers write those
     of each user beside it.
 
-    The manifest's facts are the metrics, and the digest of the held-out items that they are of: dataset/ may
-    hold another split by the time that somebody compares the run.
+    The manifest's facts are the metrics, the exponent of item lengths, and the digest of the held-out items
+    that they are of: dataset/ may hold another split by the time that somebody compares the run.
     """
     location = RunFolder.of(job).evaluation.location
     # Before the workers are asked for: from here on the old metrics do not look current, however this ends.
@@ -40,7 +41,11 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
     files = _files(worker["files"] for worker in returned)
     files[METRICS] = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
     dataset = RunFolder.of(job).dataset.require()  # the one behind ``training``: the pipeline has checked it
-    facts = {**metrics, HELD_OUT_DIGEST: dataset.facts.get(HELD_OUT_DIGEST)}
+    facts = {
+        **metrics,
+        LENGTH_EXPONENT: returned[0][LENGTH_EXPONENT],
+        HELD_OUT_DIGEST: dataset.facts.get(HELD_OUT_DIGEST),
+    }
     published = Manifest("evaluation", evaluation_fingerprint(job, training), facts, files)
     publish(location, published)
     return published
@@ -60,7 +65,8 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     files = _files(worker["files"] for worker in returned)
     users, named = sum(worker["users"] for worker in returned), returned[0]["named"]
     listed = {"users": users, "unknown_users": named - users if named else 0}
-    return publish_export(job, inputs, files, listed, cluster.run_tasks)
+    exponent = returned[0][LENGTH_EXPONENT]
+    return publish_export(job, inputs, files, listed, cluster.run_tasks, length_exponent=exponent)
 
 
 def _evaluate(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +27,8 @@ from mmssl_dist.evaluation.evaluate import (
     popularity_users,
 )
 from mmssl_dist.evaluation.groups import group_metrics
-from mmssl_dist.evaluation.propagation import exact_layers, exact_rows
+from mmssl_dist.evaluation.item_lengths import fixed_exponent, rows_to_rank
+from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
 from mmssl_dist.exchange.exchange import Exchange
@@ -71,7 +72,12 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     def validate(state: TrainingState) -> dict[str, float]:
         views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
         trained = Trained(
-            graph=graph, exchange=exchange, model=state.model, views=views, id_rows=state.table.rows
+            graph=graph,
+            exchange=exchange,
+            model=state.model,
+            views=views,
+            id_rows=state.table.rows,
+            length_exponent=fixed_exponent(job.evaluation),
         )
         rows = exact_rows(trained)
         return held_out_metrics(job.evaluation, graph, rows=rows, exchange=exchange, splits=(VALIDATION,))[
@@ -112,7 +118,8 @@ def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training:
     user.
 
     Returns:
-        "metrics", those of all users, and "files", the records of this worker's files.
+        "metrics", those of all users; "length_exponent", that the items' lengths were ranked with; and
+        "files", the records of this worker's files.
     """
     _logger.info("evaluate: reading partitions and the checkpoint")
     trained = load_trained(job, worker, checkpoint, training)
@@ -120,25 +127,39 @@ def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training:
     _logger.info("evaluate: ranking every item for every user")
     # A split may be empty for the whole data set, which only all workers together can tell.
     splits = [split for split in HELD_OUT if exchange.max(len(graph.held_out[split].neighbours)) > 0]
-    metrics, of_users = measure(job.evaluation, trained, splits)
+    measured = measure(job.evaluation, trained, splits)
     user_ids = [users for users, _ in external_ids(job, worker, graph)]
     location = RunFolder.of(job).evaluation.location
     files = write_users(
-        evaluation=location, graph=graph, ids=user_ids, by_ranker=of_users, ks=job.evaluation.ks
+        evaluation=location, graph=graph, ids=user_ids, by_ranker=measured.of_users, ks=job.evaluation.ks
     )
-    return {"metrics": metrics, "files": _records(files)}
+    return {
+        "metrics": measured.metrics,
+        "length_exponent": measured.length_exponent,
+        "files": _records(files),
+    }
 
 
-def measure(
-    settings: Evaluation, trained: Trained, splits: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, UserMetrics]]]:
-    """Metrics of the rankings by the model and by popularity (collective).
+@dataclass(frozen=True)
+class Measured:
+    """What the rankings by the model and by popularity are worth.
 
-    Returns:
-        the content of metrics.json; and, by ranker and split, the metrics of this worker's users.
+    Attributes:
+        metrics: the content of metrics.json.
+        of_users: by ranker and split, the metrics of this worker's users.
+        length_exponent: of the items' lengths, see ``evaluation.item_lengths``.
     """
-    graph, exchange = trained.graph, trained.exchange
-    rows = exact_rows(trained)
+
+    metrics: dict[str, Any]
+    of_users: dict[str, dict[str, UserMetrics]]
+    length_exponent: float
+
+
+def measure(settings: Evaluation, trained: Trained, splits: Sequence[str]) -> Measured:
+    """Metrics of the rankings by the model and by popularity (collective)."""
+    trained, exact = rows_to_rank(settings, trained)
+    graph, exchange, rows = trained.graph, trained.exchange, exact.final
+    del exact  # the rows of each layer are not needed
     of_users = {
         MODEL: held_out_users(settings, graph, rows=rows, exchange=exchange, splits=splits),
         POPULARITY: popularity_users(settings, graph, exchange, splits),
@@ -150,7 +171,7 @@ def measure(
     if settings.contributions:
         without = metrics_without(settings, trained, splits)
         metrics |= {"without": without} if without else {}
-    return metrics, of_users
+    return Measured(metrics, of_users, trained.length_exponent)
 
 
 def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
@@ -158,7 +179,8 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     are computed from.
 
     Returns:
-        "files", the records of this worker's files; "users", that have a list; "named", by ``export.users``.
+        "files", the records of this worker's files; "users", that have a list; "named", by ``export.users``;
+        "length_exponent", of the items' lengths in the item embeddings.
     """
     _logger.info("export: reading partitions and the checkpoint")
     trained = load_trained(job, worker, checkpoint, training)
@@ -167,7 +189,7 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     graph, model = trained.graph, trained.model
     ids = external_ids(job, worker, graph)
     location = RunFolder.of(job).export.location
-    exact = exact_layers(trained)
+    trained, exact = rows_to_rank(job.evaluation, trained)
     written = export_partitions(
         job, graph, rows=exact.final, ids=ids, exchange=trained.exchange, location=location
     )
@@ -175,7 +197,12 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     files = written.files | write_fold_in(location, graph, fold_in)
     if worker.rank == 0:
         files |= write_new_items(location, model, standardizations(job, worker, model))
-    return {"files": _records(files), "users": written.users, "named": written.named}
+    return {
+        "files": _records(files),
+        "users": written.users,
+        "named": written.named,
+        "length_exponent": trained.length_exponent,
+    }
 
 
 def load_trained(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> Trained:

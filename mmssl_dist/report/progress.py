@@ -196,6 +196,9 @@ def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
     for split, cold in metrics.get("cold", {}).items():
         counts = f"{count(cold['users'])} users, {count(cold['items'])} items"
         lines.append(f"cold {split} {metric} {cold[metric]:.4f} ({counts})")
+    exponent = metrics.get("length_exponent", 1.0)
+    if exponent != 1:
+        lines.append(f"scores: cosine times the length of an item's row to the power of {exponent:g}")
     split = "test" if "test" in metrics else "validation"
     without = ", ".join(f"{m} {means[split][metric]:.4f}" for m, means in metrics.get("without", {}).items())
     return [*lines, f"{split} {metric} without {without}"] if without else lines

@@ -44,6 +44,9 @@ class NewItems:
         if facts["similar_weight"] > 0:
             around = sum(self._tensors[share(m)] * self._around(m, x) for m, x in standardized.items())
             row = row + facts["similar_weight"] * unit(np.asarray(around))
+        # As the catalogue's embeddings; see ``evaluation.item_lengths``.
+        length = float(lengths(row)) or 1.0
+        row = row * length ** (facts["length_exponent"] - 1.0)
         _require_float32("features", row)
         return np.asarray(row, np.float32)
 

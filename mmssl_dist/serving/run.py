@@ -359,7 +359,7 @@ def open_run(
     folder = RunFolder(location)
     export = _artifact(folder.export, cache)
     partitions = _artifact(folder.partitions, cache)
-    if "index" not in export.manifest.facts or "feature_columns" not in export.manifest.facts["fold_in"]:
+    if "index" not in export.manifest.facts or "length_exponent" not in export.manifest.facts["fold_in"]:
         raise ArtifactError(
             f"{export.location.url}: exported by an earlier version. Run `mmssl-dist export` again."
         )

@@ -92,7 +92,7 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
     training = Manifest("training", "made up", {}, {})
     publish(output / "training", training)
     inputs = export_fingerprint(job, training)
-    publish_export(job, inputs, files, {"users": 0, "unknown_users": 0}, in_this_process)
+    publish_export(job, inputs, files, {"users": 0, "unknown_users": 0}, in_this_process, length_exponent=1.0)
 
 
 def _item_rows(centres: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:

@@ -33,6 +33,7 @@ TRAINING = Manifest("training", "bb", {}, {"run/x": FileRecord(3, "cc")})
         "evaluation.patience=3",
         "evaluation.every_epochs=2",
         "evaluation.users=9",
+        "evaluation.length_exponent=0.5",
     ],
 )
 def test_another_training(override):
@@ -92,8 +93,11 @@ def test_content_of_the_checkpoint_counts_not_its_settings_alone(function):
 def test_what_evaluation_and_export_depend_on():
     job, blocks = make_job(), make_job("evaluation.item_block=99", "scaling.workers=2")
     ks, k = make_job("evaluation.ks=[5, 20]"), make_job("export.k=9")
-    for override in ("evaluation.users=9", "evaluation.contributions=false"):
+    for override in ("evaluation.users=9", "evaluation.contributions=false", "evaluation.length_exponent=1"):
         assert evaluation_fingerprint(make_job(override), TRAINING) != evaluation_fingerprint(job, TRAINING)
+    # Validation chooses the exponent of lengths that the exported rows have.
+    for override in ("evaluation.users=9", "evaluation.length_exponent=1", "evaluation.metric=ndcg@20"):
+        assert export_fingerprint(make_job(override), TRAINING) != export_fingerprint(job, TRAINING)
     assert evaluation_fingerprint(blocks, TRAINING) == evaluation_fingerprint(job, TRAINING)
     assert evaluation_fingerprint(ks, TRAINING) != evaluation_fingerprint(job, TRAINING)
     assert export_fingerprint(ks, TRAINING) == export_fingerprint(job, TRAINING)
