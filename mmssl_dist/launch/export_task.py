@@ -67,16 +67,21 @@ def publish_export(
         # Lookups read both, and refuse an export whose partitions have been made again.
         "partitions": partitions.fingerprint,
         "dimension": job.model.dimension,
-        "fold_in": {
-            "modality_weight": job.model.modality_weight,
-            "similar_weight": job.model.item_graph.weight,
-            "feature_columns": job.model.feature_columns,
-            "length_exponent": length_exponent,
-        },
+        "fold_in": _fold_in_facts(job, length_exponent),
     }
     manifest = Manifest("export", inputs, facts, files)
     publish(folder.export.location, manifest)
     return manifest
+
+
+def _fold_in_facts(job: Job, length_exponent: float) -> dict[str, float]:
+    """What rows of new users and items are summed with."""
+    return {
+        "modality_weight": job.model.modality_weight,
+        "similar_weight": job.model.item_graph.weight,
+        "feature_columns": job.model.feature_columns,
+        "length_exponent": length_exponent,
+    }
 
 
 def index_task(

@@ -39,6 +39,7 @@ from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.launch.machine import machine_facts
 from mmssl_dist.launch.worker_data import external_ids, item_features, load_local_graph, standardizations
 from mmssl_dist.model import Mmssl
+from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder
 from mmssl_dist.training.checkpoint import GENERATOR, load_dense, load_rows, rows_file, verified
 from mmssl_dist.training.session import Session
@@ -70,16 +71,7 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
     sampler = Exchange(group, graph.book.worker_bounds(worker.world_size), worker.rank)
 
     def validate(state: TrainingState) -> dict[str, float]:
-        views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
-        trained = Trained(
-            graph=graph,
-            exchange=exchange,
-            model=state.model,
-            views=views,
-            id_rows=state.table.rows,
-            length_exponent=fixed_exponent(job.evaluation),
-        )
-        rows = exact_rows(trained)
+        rows = exact_rows(_in_training(state, graph, exchange, fixed_exponent(job.evaluation)))
         return held_out_metrics(job.evaluation, graph, rows=rows, exchange=exchange, splits=(VALIDATION,))[
             VALIDATION
         ]
@@ -111,6 +103,19 @@ def train_on_worker(job: Job, worker: Worker, session: Session) -> dict[str, Any
         "left_out": {"users": users, "interactions": interactions},
         "machine": machine_facts(worker),
     }
+
+
+def _in_training(
+    state: TrainingState, graph: LocalGraph, exchange: Exchange, length_exponent: float
+) -> Trained:
+    return Trained(
+        graph=graph,
+        exchange=exchange,
+        model=state.model,
+        views={m: lists.graph(exchange) for m, lists in state.lists.items()},
+        id_rows=state.table.rows,
+        length_exponent=length_exponent,
+    )
 
 
 def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:

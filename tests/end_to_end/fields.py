@@ -187,6 +187,7 @@ CHANGES = (
     # Metrics, lists, and the score matrices they are made from.
     _one("ranking", "evaluation.ks", "[20]"),
     _one("ranking", "evaluation.users", 3),
+    _one("ranking", "evaluation.length_exponent", 0.5),
     _one("ranking", "evaluation.contributions", False),
     _one("ranking", "evaluation.user_block", 7),
     _one("ranking", "evaluation.item_block", 3),

@@ -130,7 +130,11 @@ def test_metrics_file_has_every_metric_of_both_splits_and_popularitys_beside(fol
     output_text = (folder / "said.txt").read_text()
     assert f"{result['test']['recall@20']:.4f}" in output_text.partition("Test metrics")[2]
     digest = _facts(folder / "out", "dataset")["held_out_digest"]
-    assert _facts(folder / "out", "evaluation") == {**result, "held_out_digest": digest}
+    facts = _facts(folder / "out", "evaluation")
+    exponent = facts.pop("length_exponent")
+    assert facts == {**result, "held_out_digest": digest}
+    # Chosen by each of the two on its own.
+    assert exponent == _facts(folder / "out", "export")["fold_in"]["length_exponent"]
 
 
 def test_metrics_are_the_means_of_the_users(folder):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mmssl_dist.config import Job
-from mmssl_dist.evaluation.propagation import ExactRows
+from mmssl_dist.evaluation.propagation import ExactRows, scale_items_
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.export.export import export_partitions
 from mmssl_dist.graph.partition import partition
@@ -141,8 +141,13 @@ def _ranking(job: Job) -> object:
     with tempfile.TemporaryDirectory() as name, _Products() as products:
         model = make_model(job, graph)
         trained = Trained(model=model, id_rows=rows, graph=graph, views={}, exchange=exchange)
-        exact = ExactRows(rows, own=rows, layers=(), similar=None)
-        with patch("mmssl_dist.launch.worker_entry.rows_to_rank", lambda *_: (trained, exact)):
+
+        def exact(ranked: Trained) -> ExactRows:
+            final = rows.clone()
+            scale_items_(final, graph.items, ranked.length_exponent)
+            return ExactRows(final, own=rows, layers=(), similar=None)
+
+        with patch("mmssl_dist.evaluation.item_lengths.exact_layers", exact):
             metrics = measure(job.evaluation, trained, ("validation", "test")).metrics
         export_partitions(job, graph, rows, ids, exchange, open_location(name, job.storage))
         written = Path(name) / "recommendations"
