@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -30,7 +31,9 @@ from tests.reliability.cases import Case, Result, cases, table
 from tests.reliability.target import (
     ARTIFACTS,
     EPOCHS,
+    LARGE,
     STAGES,
+    USUAL,
     Command,
     Failed,
     Published,
@@ -50,11 +53,18 @@ _STORE_SECONDS = (
 class Campaign:
     """Undisturbed runs in ``folder``, and cases beside them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, sizes: tuple[int, int, int] = USUAL) -> None:
+        self.folder, self.sizes = folder, sizes
         self.seconds: dict[tuple[str, int], float] = {}
         self.commands: list[Command] = []
-        prepare_target(folder)
+        prepare_target(folder, sizes)
+
+    @cached_property
+    def large(self) -> Campaign:
+        """The same on more data, so that a step lasts until the fault is there."""
+        campaign = Campaign(self.folder / "large", LARGE)
+        campaign.commands = self.commands
+        return campaign
 
     def reference(self, workers: int, last: str) -> Path:
         """The folder of an undisturbed run, made once, as far as to the stage ``last``."""
@@ -77,6 +87,8 @@ class Campaign:
 
     def run(self, case: Case) -> Result:
         """The case, with nothing left of it."""
+        if case.kind == "worker" and case.what and self.sizes != LARGE:
+            return self.large.run(case)
         result = Result(case)
         reference = self.reference(case.workers, case.stage)
         output = self.folder / f"case-{case.seed}"
@@ -110,11 +122,13 @@ class Campaign:
         if case.stage == "train":
             mark = f"epoch {rng.randint(1, EPOCHS - 2)}/"
         else:
-            mark = "started"
+            mark = case.what if case.kind == "worker" and case.what else "started"
         if not command.wait_for(f"{case.stage}: {mark}"):
             raise Failed(f"{case.stage} ended before the fault:\n" + "\n".join(command.lines))
         if case.stage == "train":
             time.sleep(rng.uniform(0.0, 0.5))
+        elif mark != "started":
+            time.sleep(rng.uniform(0.0, 0.2))
         else:  # after its line a stage takes some seconds to start its Ray
             time.sleep(rng.uniform(0.2, 0.7) * self.seconds[case.stage, case.workers])
 

@@ -11,11 +11,23 @@ from tests.reliability.target import (
     STAGES,
 )
 
+PARTITION_STEPS = (
+    "reading the training interactions",
+    "cutting the graph",
+    "propagating image",
+    "propagating text",
+)
+"""What a worker of ``partition`` says when it begins a step."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """One fault: its kind, the stage and the number of workers it meets, and the seed of what is left to
-    chance."""
+    """One fault.
+
+    Attributes:
+        kind: of the fault. stage, workers: that it meets. seed: of what is left to chance.
+        what: the way a file is damaged; of a worker of ``partition``, the step that it is killed in.
+    """
 
     kind: str
     stage: str
@@ -57,7 +69,8 @@ def cases(seed: int, few: bool) -> list[Case]:
     """The campaign, or a case of most kinds."""
     plan = [
         *[("worker", "train", workers, "") for workers in (1, 2, 1, 2)],
-        *[("worker", stage, 2, "") for stage in ("partition", "partition", "evaluate", "export")],
+        *[("worker", "partition", 2, step) for step in PARTITION_STEPS],
+        *[("worker", stage, 2, "") for stage in ("evaluate", "export")],
         *[("task", stage, 1, "") for stage in ("prepare", "partition")],
         *[("driver", stage, workers, "") for stage in STAGES for workers in (1, 2)],
         *[("driver", "train", workers, "") for workers in (1, 2)],

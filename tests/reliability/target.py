@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("prepare", "partition", "train", "evaluate", "export")
 ARTIFACTS = dict(zip(STAGES, ("dataset", "partitions", "training", "evaluation", "export"), strict=True))
 EPOCHS = 8
-USERS, ITEMS, INTERACTIONS = 600, 240, 9000
+USUAL = (600, 240, 9000)
+"""Users, items and interactions."""
+LARGE = (60_000, 20_000, 1_200_000)
+"""Of which each step of ``partition`` takes a while."""
 JOB = f"""\
 output: unused
 seed: 5
@@ -44,8 +47,14 @@ class Failed(AssertionError):
     """The system did something under a fault that it must not."""
 
 
-def prepare_target(folder: Path) -> None:
-    """Raw files and job file in ``folder``."""
+def prepare_target(folder: Path, sizes: tuple[int, int, int] = USUAL) -> None:
+    """Raw files and job file in ``folder``, which is made.
+
+    Args:
+        sizes: users, items and interactions.
+    """
+    users, items, interactions = sizes
+    folder.mkdir(exist_ok=True)
     (folder / "job.yaml").write_text(JOB)
     command = [
         sys.executable,
@@ -53,11 +62,11 @@ def prepare_target(folder: Path) -> None:
         "synthesize",
         str(folder / "raw"),
         "--users",
-        str(USERS),
+        str(users),
         "--items",
-        str(ITEMS),
+        str(items),
         "--interactions",
-        str(INTERACTIONS),
+        str(interactions),
         "--modality",
         "image=12",
         "--modality",
