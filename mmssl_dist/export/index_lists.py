@@ -60,6 +60,7 @@ def write_part_lists(
     """
     import faiss
 
+    faiss.omp_set_num_threads(1)  # a task has one core; workers' variables give FAISS as many as theirs
     export = Artifact(
         RunFolder.of(job).export.location, Manifest("export", "", {}, written), downloads_folder()
     )
