@@ -229,7 +229,7 @@ def report(tree: Mapping[str, Any], out: Path) -> tuple[list[dict[str, Any]], li
     """Print the table of the runs that are there. Returns its rows, and the paired differences."""
     rows, differences = [], []
     for name in tree["data"]:
-        done = {form.name: _finished(out / name / form.name) for form in of_data_set(tree, name)}
+        done = {form.name: finished(out / name / form.name) for form in of_data_set(tree, name)}
         rows += [row(f"{name}: {form}", runs) for form, runs in done.items() if runs]
         differences += [
             {"data": name, "experiment": form, **paired(runs, done[BASELINE])}
@@ -244,7 +244,8 @@ def report(tree: Mapping[str, Any], out: Path) -> tuple[list[dict[str, Any]], li
     return rows, differences
 
 
-def _finished(folder: Path) -> dict[int, Any]:
+def finished(folder: Path) -> dict[int, Any]:
+    """The runs that are in a folder, by seed."""
     files = {int(file.stem.removeprefix("seed-")): file for file in folder.glob("seed-*.npz")}
     return {seed: np.load(files[seed]) for seed in sorted(files)}
 
