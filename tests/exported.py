@@ -19,7 +19,7 @@ from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.graph.partition_files import load_features, load_ids
 from mmssl_dist.launch.export_task import in_this_process, publish_export
 from mmssl_dist.launch.fingerprints import export_fingerprint
-from mmssl_dist.launch.worker_data import load_local_graph, standardizations
+from mmssl_dist.launch.worker_data import feature_maps, load_local_graph
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import initial_rows, make_model
@@ -56,7 +56,7 @@ def export_run(job: Job) -> Exported:
     files = written.files | write_fold_in(
         output / "export", graph, fold_in_rows(model, exact, graph, features)
     )
-    files |= write_new_items(output / "export", model, standardizations(job, worker, model))
+    files |= write_new_items(output / "export", model, feature_maps(job, worker, model))
     training = Manifest("training", "made by a test", {}, {})
     publish(output / "training", training)
     listed = {"users": written.users, "unknown_users": max(0, written.named - written.users)}

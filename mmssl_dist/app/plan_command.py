@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,11 +61,7 @@ def plan(
     from mmssl_dist.report.plan_lines import plan_lines
 
     job = load_resolved(job_file, overrides)
-    numbers = (users, items, interactions)
-    if any(number is not None for number in numbers):
-        sizes = _requested_sizes(job, numbers, modality)
-    else:
-        sizes = _published_sizes(job)
+    sizes = _sizes(job, (users, items, interactions), modality)
     gigabytes = memory or job.scaling.memory_gb
     # Without a figure the plan answers for this machine with all workers on it, which is how most begin.
     limit = machine_memory() / job.scaling.fewest if gigabytes is None else gigabytes * GIGA
@@ -72,14 +69,25 @@ def plan(
     speed = None
     if calibrate:
         from mmssl_dist.planning.calibrate import calibrate as measure
+        from mmssl_dist.planning.sizes import features_of
 
-        speed = measure(job, dict(sizes.modalities), job.scaling.fewest)
+        speed = measure(job, features_of(job, sizes), job.scaling.fewest)
     estimate = plan_resources(job, sizes, assumptions, speed)
     typer.echo(
         json.dumps(estimate.facts(), indent=1)
         if as_json
         else "\n".join(plan_lines(estimate, assumptions, speed))
     )
+
+
+def _sizes(job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None) -> Sizes:
+    asked = any(number is not None for number in numbers)
+    sizes = _requested_sizes(job, numbers, modality) if asked else _published_sizes(job)
+    if job.export.users is None:
+        return sizes
+    from mmssl_dist.export.chosen_users import chosen_users
+
+    return replace(sizes, named=chosen_users(job).named)
 
 
 def _requested_sizes(

@@ -178,6 +178,9 @@ class Embedding(Section):
     """Pixels of the largest picture that is decoded; larger ones are left out and counted."""
 
 
+RowType = Literal["float32", "bfloat16"]
+
+
 class Partition(Section):
     """How the graph is cut."""
 
@@ -198,5 +201,15 @@ class Partition(Section):
     workers: Count | Literal["auto"] = "auto"
     """Workers that cut and propagate, each with scaling.cpus_per_worker and no GPU; at most parts. The result
     does not depend on it. auto: 1 on one machine; on several as many as scaling.workers starts with."""
+    feature_dimensions: Natural = 0
+    """Most dimensions that features of a modality keep, by PCA after they are standardized; the item-item
+    graph, training and storage then see these alone. 0 keeps all."""
+    row_type: RowType = "float32"
+    """Type of a node's propagated features, most of what partitions keep and a worker holds: bfloat16 takes
+    half of float32's space."""
     standardize: bool = True
     """Scale each feature dimension to mean 0 and variance 1 over the items that have the modality."""
+
+    def kept_dimensions(self, width: int) -> int:
+        """How many dimensions features of ``width`` keep."""
+        return min(width, self.feature_dimensions or width)

@@ -1,5 +1,5 @@
 """The dense weights that the row of an item training never saw is computed with, and how features are
-standardized."""
+made of raw ones."""
 
 # D embedding, F features
 
@@ -11,19 +11,21 @@ import numpy as np
 import safetensors.numpy
 import torch
 
+from mmssl_dist.graph.partition_files import FeatureMap
 from mmssl_dist.model import Mmssl
 from mmssl_dist.storage import FileRecord, Location
-from mmssl_dist.storage.export_names import NEW_ITEMS, bias, share, standardization, weight
+from mmssl_dist.storage.export_names import NEW_ITEMS, bias, components, share, standardization, weight
 
 
 @torch.no_grad()
 def write_new_items(
-    export: Location, model: Mmssl, standardizations: Mapping[str, np.ndarray]
+    export: Location, model: Mmssl, feature_maps: Mapping[str, FeatureMap]
 ) -> dict[str, FileRecord]:
-    """Write ``new_items.safetensors``: of each modality its projection, its share and its standardization.
+    """Write ``new_items.safetensors``: of each modality its projection, its share, and what
+    makes its features of raw ones.
 
     Args:
-        standardizations: modality -> [2, F] float64.
+        feature_maps: by modality.
 
     Returns:
         the file's record, by name below ``export``.
@@ -35,7 +37,10 @@ def write_new_items(
             weight(modality): dense_weight.cpu().numpy(),
             bias(modality): dense_bias.cpu().numpy(),
             share(modality): counts.reshape(1).numpy(),
-            standardization(modality): standardizations[modality],
+            standardization(modality): feature_maps[modality].standardization,
         }
+        directions = feature_maps[modality].components
+        if directions is not None:
+            tensors[components(modality)] = directions
     content = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     return {NEW_ITEMS: (export / NEW_ITEMS).write_bytes(content)}

@@ -51,13 +51,10 @@ def standardize(homes: Homes, rows: np.ndarray) -> np.ndarray:
         [2, F] float64: what was subtracted, and what was multiplied with.
     """
     width = rows.shape[1] - 1
-    present = np.flatnonzero(rows[:, -1])
-    count = int(total(homes.items, np.array([len(present)]))[0])
+    chunks = present_rows(homes, rows)
+    count = int(total(homes.items, np.array([sum(map(len, chunks))]))[0])
     if count == 0:
         return unchanged(width)
-    chunks = [
-        present[slice(*np.searchsorted(present, [block.start, block.stop]))] for block in homes.blocks()
-    ]
     of_blocks = [rows[chunk, :width].sum(0, dtype=np.float64) for chunk in chunks]
     mean = sum_over_blocks(homes.items, of_blocks, (width,)) / count
     # In a second pass: the mean of squares minus the square of the mean cancels for dimensions far from 0.
@@ -70,6 +67,16 @@ def standardize(homes: Homes, rows: np.ndarray) -> np.ndarray:
     for chunk in chunks:
         rows[chunk, :width] = (rows[chunk, :width] - mean) * scale
     return np.stack([mean, scale])
+
+
+def present_rows(homes: Homes, rows: np.ndarray) -> list[np.ndarray]:
+    """Of each block of items at home, the rows that have the modality.
+
+    Args:
+        rows: [own items, F + 1] of [x, 1], or zeros where the modality is missing.
+    """
+    present = np.flatnonzero(rows[:, -1])
+    return [present[slice(*np.searchsorted(present, [block.start, block.stop]))] for block in homes.blocks()]
 
 
 def unchanged(width: int) -> np.ndarray:

@@ -44,6 +44,12 @@ def standardization(modality: str) -> str:
     return f"standardization_{modality}.npy"
 
 
+def components(modality: str) -> str:
+    """File with the directions that a modality's standardized features are reduced to: [F, k] float64; none
+    where they keep all dimensions."""
+    return f"components_{modality}.npy"
+
+
 def propagated(modality: str) -> str:
     """File with the propagated rows of a modality."""
     return f"propagated_{modality}.npy"

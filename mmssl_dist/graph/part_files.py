@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmssl_dist.config.data_sections import RowType
 from mmssl_dist.graph import names
 from mmssl_dist.storage import FileRecord, Location, Manifest, publish, read_manifest
 
@@ -37,10 +38,15 @@ class PartFiles:
         path = f"{names.part_folder(self.part)}/{name}"
         self.files[path] = (self.location / path).write_array(array)
 
-    def rows(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
-        """A float32 array that comes in pieces."""
+    def rows(
+        self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray], row_type: RowType
+    ) -> None:
+        """An array that comes in pieces of float32, stored as ``row_type``."""
         path = f"{names.part_folder(self.part)}/{name}"
-        self.files[path] = (self.location / path).write_rows(shape, np.dtype(np.float32), pieces)
+        dtype: np.dtype = np.dtype(np.float32)
+        if row_type == "bfloat16":
+            dtype, pieces = np.dtype(np.uint16), map(bfloat16_bits, pieces)
+        self.files[path] = (self.location / path).write_rows(shape, dtype, pieces)
 
     def table(self, name: str, table: pa.Table) -> None:
         """Write a table of the part."""
@@ -52,6 +58,13 @@ class PartFiles:
     def whole(self, name: str, array: np.ndarray) -> None:
         """Write a file of the whole artifact."""
         self.files[name] = (self.location / name).write_array(array)
+
+
+def bfloat16_bits(rows: np.ndarray) -> np.ndarray:
+    """float32 rows rounded to bfloat16, which NumPy lacks, as uint16: the upper halves of their bits."""
+    import torch
+
+    return torch.from_numpy(rows).to(torch.bfloat16).view(torch.uint16).numpy()
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,17 @@ from mmssl_dist.storage import FileRecord, Manifest, RunFolder, fingerprint, pub
 NEUTRAL = frozenset({"workers"})
 """Settings of ``partition`` that its result does not depend on."""
 
+_LATER = {"feature_dimensions": 0, "row_type": "float32"}
+"""Settings that earlier versions lacked, and what these versions did."""
+
 
 def partitions_fingerprint(job: Job, dataset: Manifest) -> str:
     """Equal for equal partitions: the dataset, the ``partition`` section, the seed and this version's
     format."""
     # The number of workers is left out: the result is the same, so it must not cause a second run.
     settings = job.partition.model_dump(exclude=set(NEUTRAL))
+    # Nothing at all of these unless they are set, so that partitions made before there were any stay.
+    settings = {name: value for name, value in settings.items() if _LATER.get(name, ...) != value}
     return fingerprint(names.KIND, names.FORMAT, settings, job.seed, dataset.fingerprint)
 
 
@@ -60,7 +65,7 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
     modalities = dict(dataset.facts["modalities"])
     files: dict[str, FileRecord] = {}
     facts: dict[str, object] = {}
-    recall = {}
+    recall, reduced = {}, {}
     for step in (names.GRAPH, *map(names.modality_step, modalities)):
         for part in parts:
             written = progress.step(step, part)
@@ -70,8 +75,10 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
                 facts |= written.facts
             elif part == 0:
                 recall[step] = written.facts["item_graph_recall"]
+                reduced[step] = written.facts.get("reduced")
     facts |= {
-        "modalities": {m: own["dimension"] for m, own in modalities.items()},
+        "modalities": {m: job.partition.kept_dimensions(own["dimension"]) for m, own in modalities.items()},
+        "reduced": {m: facts_of for m in modalities if (facts_of := reduced[names.modality_step(m)])},
         "item_neighbours": job.partition.item_neighbours,
         "item_graph_recall": {m: recall[names.modality_step(m)] for m in modalities},
         "bytes": sum(record.bytes for record in files.values()),

@@ -29,9 +29,9 @@ class PartitionData:
         weight: [E] float32, 1 / sqrt(degree of the row * degree of the neighbour).
         held_out: "validation" and "test", where loaded: (indptr [users + 1] int64, item node ids [...] int64)
             of local users.
-        propagated: by modality, [n, F + 1] float32 rows of the tower before its projection; the last column
-            carries the bias. Loaded with ``own_features``: the items' features as they are, and zeros for
-            users.
+        propagated: by modality, [n, F + 1] rows of the tower before its projection, float32, or uint16 with
+            the bits of bfloat16; the last column carries the bias. Loaded with ``own_features``: the items'
+            features as they are, float32, and zeros for users.
         similar: by modality, the item-item graph of the local items: indptr [items + 1] int64, node ids [...]
             int64, weights [...] float32. Without modalities when it was not built.
     """
@@ -151,15 +151,35 @@ def load_features(
     return loaded
 
 
-def load_standardization(location: Location, manifest: Manifest, modality: str, cache: Path) -> np.ndarray:
-    """[2, F] float64: what to subtract from a modality's raw features, and what to multiply the rest with.
+@dataclass(frozen=True)
+class FeatureMap:
+    """What makes a modality's features of raw ones.
+
+    Attributes:
+        standardization: [2, F] float64, what to subtract, and what to multiply the rest with.
+        components: [F, k] float64, the directions to keep of what comes of it; None where all are kept.
+    """
+
+    standardization: np.ndarray
+    components: np.ndarray | None
+
+
+def load_feature_map(location: Location, manifest: Manifest, modality: str, cache: Path) -> FeatureMap:
+    """How the features of a modality were made.
 
     Raises:
         ArtifactError: as ``load_partition``.
     """
-    path = _localize(location, manifest, names.standardization(modality), cache)
-    loaded: np.ndarray = np.load(path, allow_pickle=False)
-    return loaded
+
+    def array(name: str) -> np.ndarray:
+        loaded: np.ndarray = np.load(_localize(location, manifest, name, cache), allow_pickle=False)
+        return loaded
+
+    reduced = names.components(modality) in manifest.files
+    return FeatureMap(
+        standardization=array(names.standardization(modality)),
+        components=array(names.components(modality)) if reduced else None,
+    )
 
 
 def _localize(location: Location, manifest: Manifest, name: str, cache: Path) -> Path:

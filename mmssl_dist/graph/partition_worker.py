@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +22,7 @@ from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Lists
 from mmssl_dist.graph.cut import cut
 from mmssl_dist.graph.cut_method import chosen_method
+from mmssl_dist.graph.feature_reduction import along, principal_directions
 from mmssl_dist.graph.homes import Homes, homes, interactions_of, lists_at_home
 from mmssl_dist.graph.id_columns import send_ids
 from mmssl_dist.graph.item_features import features_at_home, features_of_owned, standardize, unchanged
@@ -231,10 +231,16 @@ def _write_modality(stage: _Stage, graph: _Graph, sums: _Sums, modality: str, wi
     seed = job.seed if job.partition.shuffle_features else None
     rows = features_at_home(stage.reader, homes, modality, width, seed)
     moments = standardize(homes, rows) if job.partition.standardize else unchanged(width)
+    dimensions, components = job.partition.kept_dimensions(width), None
+    facts: dict[str, object] = {"item_graph_recall": 1.0}
+    if dimensions < width:
+        directions = principal_directions(homes, rows, dimensions)
+        components = directions.components
+        rows = along(homes, rows, components)
+        facts["reduced"] = {"from": width, "kept": directions.kept}
     parts = {part: PartFiles(stage.progress.location, part) for part in stage.parts}
-    recall = 1.0
     if job.partition.item_neighbours:
-        recall = _write_similar(stage, graph, parts, modality, rows)
+        facts["item_graph_recall"] = _write_similar(stage, graph, parts, modality, rows)
     features = features_of_owned(homes, graph.numbering, own, rows)
     del rows
     with tempfile.TemporaryDirectory(prefix="rows-", dir=stage.worker.cache) as scratch:
@@ -243,24 +249,17 @@ def _write_modality(stage: _Stage, graph: _Graph, sums: _Sums, modality: str, wi
         propagated = propagate(*sums, features, Path(scratch))
         del features
         for part, files in parts.items():
-            _write_propagated(own, files, modality, width + 1, propagated)
+            first, last = (int(own.book.bounds[part + side]) - own.owner.first for side in (0, 1))
+            shape = last - first, dimensions + 1
+            files.rows(
+                names.propagated(modality), shape, propagated(first, last), row_type=job.partition.row_type
+            )
             # Facts of a whole modality are written once, with the first part.
             if part == 0:
                 files.whole(names.standardization(modality), moments)
-            stage.progress.mark(
-                names.modality_step(modality), files, {"item_graph_recall": recall} if part == 0 else {}
-            )
-
-
-def _write_propagated(
-    own: OwnLists,
-    files: PartFiles,
-    modality: str,
-    width: int,
-    propagated: Callable[[int, int], Iterator[np.ndarray]],
-) -> None:
-    first, last = (int(own.book.bounds[files.part + side]) - own.owner.first for side in (0, 1))
-    files.rows(names.propagated(modality), (last - first, width), propagated(first, last))
+                if components is not None:
+                    files.whole(names.components(modality), components)
+            stage.progress.mark(names.modality_step(modality), files, facts if part == 0 else {})
 
 
 def _write_similar(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.embedding.table_fit import DEFINITION
 from mmssl_dist.errors import ArtifactError, ConfigError, InputError
 from mmssl_dist.graph.partition_book import PartitionBook
-from mmssl_dist.graph.partition_files import load_ids, read_book
+from mmssl_dist.graph.partition_files import FeatureMap, load_feature_map, load_ids, read_book
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.storage import Location, Manifest, RunFolder
 from mmssl_dist.storage.run_job import read_run_job
@@ -56,6 +56,11 @@ class EarlierRun:
     def ids(self, part: int, cache: Path) -> tuple[pa.Array, pa.Array]:
         """External ids of the users and of the items of ``part``, in the order of its rows."""
         return load_ids(self.folder.partitions.location, self.partitions, part, cache)
+
+    def feature_maps(self, modalities: Sequence[str], cache: Path) -> dict[str, FeatureMap]:
+        """How the features of ``modalities`` were made of raw ones."""
+        location = self.folder.partitions.location
+        return {m: load_feature_map(location, self.partitions, m, cache) for m in modalities}
 
 
 def find_earlier_run(job: Job) -> EarlierRun:
@@ -121,9 +126,9 @@ def check_widths(job: Job, partitions: Manifest) -> None:
     """
     if job.training.start_from is None:
         return
-    earlier_widths = find_earlier_run(job).partitions.facts["modalities"]
-    for modality, mine in partitions.facts["modalities"].items():
-        other = earlier_widths[modality]
+    earlier = find_earlier_run(job).partitions
+    for modality in partitions.facts["modalities"]:
+        mine, other = (_width(manifest, modality) for manifest in (partitions, earlier))
         if mine != other:
             raise InputError(
                 SETTING,
@@ -131,6 +136,13 @@ def check_widths(job: Job, partitions: Manifest) -> None:
                 "the projection of a modality has one shape",
                 _REMEDY,
             )
+
+
+def _width(partitions: Manifest, modality: str) -> str:
+    """The width of a modality's features, in words."""
+    kept = partitions.facts["modalities"][modality]
+    reduced = partitions.facts.get("reduced", {}).get(modality)
+    return f"{kept}" if reduced is None else f"{reduced['from']} (reduced to {kept})"
 
 
 def _differences(job: Job, other: Job) -> Iterator[str]:

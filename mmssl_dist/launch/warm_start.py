@@ -26,7 +26,8 @@ from mmssl_dist.evaluation.propagation import sum_neighbours
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.earlier_run import SETTING, EarlierRun, find_earlier_run, shape_error
-from mmssl_dist.launch.worker_data import external_ids
+from mmssl_dist.launch.worker_data import external_ids, feature_maps
+from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.table import RowTable
 from mmssl_dist.sharding.topology import Adjacency
@@ -69,7 +70,7 @@ def take_over(
             _copy(earlier, worker, part=part, source=source, target=target, table=state.table)
             taken[target] = True
     _start_new_rows(graph, exchange, table=state.table, taken=taken)
-    _take_dense(earlier, worker, state)
+    _take_dense(job, earlier, worker, state)
     return _figures(graph, exchange, earlier, taken)
 
 
@@ -109,7 +110,7 @@ def _copy(
         values[target] = stored[tensor][source].to(values.device)
 
 
-def _take_dense(earlier: EarlierRun, worker: Worker, state: TrainingState) -> None:
+def _take_dense(job: Job, earlier: EarlierRun, worker: Worker, state: TrainingState) -> None:
     """Dense weights and their optimizer; a critic only where both runs have one."""
     engines = {GENERATOR: state.generator}
     if state.critic is not None and CRITIC in earlier.training.files:
@@ -123,7 +124,32 @@ def _take_dense(earlier: EarlierRun, worker: Worker, state: TrainingState) -> No
             stored = load_dense(files, name, engine.module)
         except ArtifactError as error:
             raise shape_error(error) from error
+        if name == GENERATOR:
+            _turn(stored, job, earlier, worker, state.model)
         engine.load(stored)
+
+
+def _turn(stored: dict[str, Tensor], job: Job, earlier: EarlierRun, worker: Worker, model: Mmssl) -> None:
+    """Where features were reduced, bring the weights that project them from the earlier run's directions to
+    this one's, in place: other items have other principal components, if only by their sign."""
+    reduced = earlier.partitions.facts.get("reduced", {})
+    if not reduced:
+        return
+    own, before = feature_maps(job, worker, model), earlier.feature_maps(tuple(reduced), worker.cache)
+    for modality, feature_map in before.items():
+        components = own[modality].components
+        # As check_widths has compared them.
+        assert feature_map.components is not None
+        assert components is not None
+        turn = torch.from_numpy(feature_map.components.T @ components)
+        name = model.projection_weight(modality)
+        # Second moments are of single weights; those of sums follow if the weights' gradients are unrelated.
+        for tensor, factor in (
+            (name, turn),
+            (f"exp_avg.{name}", turn),
+            (f"exp_avg_sq.{name}", turn.square()),
+        ):
+            stored[tensor] = (stored[tensor].double() @ factor).float()
 
 
 def _start_new_rows(graph: LocalGraph, exchange: Exchange, table: RowTable, taken: Tensor) -> None:

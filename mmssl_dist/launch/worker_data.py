@@ -12,10 +12,11 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.partition_files import (
+    FeatureMap,
+    load_feature_map,
     load_features,
     load_ids,
     load_partition,
-    load_standardization,
     read_book,
 )
 from mmssl_dist.sharding.partitions import LocalGraph, join_partitions
@@ -71,8 +72,8 @@ def item_features(
     return {modality: of(modality) for modality in modalities}
 
 
-def standardizations(job: Job, worker: Worker, model: Mmssl) -> dict[str, np.ndarray]:
-    """Per modality, what raw features are standardized by: [2, F] float64."""
+def feature_maps(job: Job, worker: Worker, model: Mmssl) -> dict[str, FeatureMap]:
+    """Per modality, how raw features became those that the model is trained on."""
     folder = RunFolder.of(job).partitions
     manifest = folder.require()
-    return {m: load_standardization(folder.location, manifest, m, worker.cache) for m in model.modalities}
+    return {m: load_feature_map(folder.location, manifest, m, worker.cache) for m in model.modalities}

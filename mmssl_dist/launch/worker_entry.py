@@ -37,7 +37,7 @@ from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.launch.machine import machine_facts
-from mmssl_dist.launch.worker_data import external_ids, item_features, load_local_graph, standardizations
+from mmssl_dist.launch.worker_data import external_ids, feature_maps, item_features, load_local_graph
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder
@@ -201,7 +201,7 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     fold_in = fold_in_rows(model, exact, graph, item_features(job, worker, graph, tuple(model.modalities)))
     files = written.files | write_fold_in(location, graph, fold_in)
     if worker.rank == 0:
-        files |= write_new_items(location, model, standardizations(job, worker, model))
+        files |= write_new_items(location, model, feature_maps(job, worker, model))
     return {
         "files": _records(files),
         "users": written.users,

@@ -138,6 +138,10 @@ class Mmssl(nn.Module):
         """A modality's linear map."""
         return cast(Projection, self.projections[_key(modality)])
 
+    def projection_weight(self, modality: str) -> str:
+        """Name of the parameter [columns, F] that a modality's features are multiplied with."""
+        return f"projections.{_key(modality)}.weight"
+
     def views(self, id_rows: Tensor, graph: SampledGraph) -> dict[str, Tensor]:
         """Equation 2: per modality, ID rows [|S_{L+1}|, D] summed over the modality graph -> [|S_L|, D]."""
         return {m: aggregate(block, id_rows) for m, block in graph.views.items()}

@@ -112,7 +112,7 @@ def _late_breaks(job: Job, sizes: Sizes, stages: tuple[StageNeeds, ...], limit: 
     """What would break after training."""
     by_name = {stage.stage: stage for stage in stages}
     workers = job.scaling.fewest
-    days = ranking_seconds(job, sizes.num_users, sizes.num_items) / _DAY
+    days = ranking_seconds(job, sizes.num_listed, sizes.num_items) / _DAY
     ranking = f"ranking {sizes.num_items:,} items for"
     validated = by_name["its validations"].seconds / _DAY
     if validated > 1:
@@ -122,14 +122,14 @@ def _late_breaks(job: Job, sizes: Sizes, stages: tuple[StageNeeds, ...], limit: 
         )
     if job.export.recommendations == "exact" and days > 1:
         yield (
-            f"export.recommendations: {ranking} each of {sizes.num_users:,} users takes {workers} worker(s) "
+            f"export.recommendations: {ranking} each of {sizes.num_listed:,} users takes {workers} worker(s) "
             f"some {days:,.0f} days; set it to index, or to none and use `recommend` for the users you need"
         )
     if "its lists" in by_name:
         lists = by_name["its lists"]
         if lists.seconds > _DAY:
             yield (
-                f"export: lists for {sizes.num_users:,} users take {lists.workers} core(s) some "
+                f"export: lists for {sizes.num_listed:,} users take {lists.workers} core(s) some "
                 f"{lists.seconds / _DAY:,.1f} days; name fewer with export.users, or raise scaling.workers"
             )
         shared = by_name["its index"].memory - EMPTY_WORKER  # mapped from a file, once for a machine

@@ -12,7 +12,7 @@ from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
 from mmssl_dist.export.index import TRAINED_WITH, cells_of, kind_of
 from mmssl_dist.losses.contrastive import rows_at_once
 from mmssl_dist.planning.expected_batch import ExpectedBatch
-from mmssl_dist.planning.sizes import Sizes
+from mmssl_dist.planning.sizes import Sizes, features_of, row_bytes
 from mmssl_dist.training.state import ROWS_AT_ONCE
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
@@ -80,7 +80,7 @@ def worker_memory(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) ->
     topology = 4 * _ID * nodes + (_ID + _WEIGHT) * (edges + sizes.held_out * share) + _ID * edges / 2
     if job.model.item_graph.weight > 0:
         topology += modalities * (2 * _ID * nodes + items * job.partition.item_neighbours * (_ID + _WEIGHT))
-    features = nodes * _features_of(sizes)
+    features = nodes * _features_of(job, sizes)
     lists = nodes * job.model.modality_graph.size * (2 * _ID + _FLOAT) * modalities
     one_batch = batch.edges * _EDGE_BYTES + batch.rows * 3 * _ID
     # those sampled ahead, the one in use, and the temporaries of making one
@@ -110,7 +110,7 @@ def worker_memory(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) ->
         device |= {"step or validation": largest, "batch": one_batch}
     if gpu:
         # rows are drawn, written and exported on the host; a step picks the features of its seeds there
-        host["in transit"] = max(rows + start, checkpoint, batch.seeds * _features_of(sizes))
+        host["in transit"] = max(rows + start, checkpoint, batch.seeds * _features_of(job, sizes))
         host["gaps in the heap"] = (_HEAP - 1) * batches
     else:
         largest = max(largest, start, checkpoint)
@@ -124,16 +124,20 @@ def _moments(job: Job) -> int:
     return job.model.dimension + (job.model.dimension if job.training.rows.second_moment == "element" else 1)
 
 
-def _features_of(sizes: Sizes) -> int:
-    """Bytes of one node's propagated features, of all modalities."""
-    return sum(width + 1 for width in sizes.modalities.values()) * _FLOAT
+def _features_of(job: Job, sizes: Sizes) -> int:
+    """Bytes of one node's features, of all modalities, as they are held."""
+    # Models with feature columns hold the items' own, which are always float32.
+    of_number = _FLOAT if job.model.feature_columns else row_bytes(job)
+    return sum(width + 1 for width in features_of(job, sizes).values()) * of_number
 
 
 def _step(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) -> float:
     """The most that a step holds: in the contrastive term's gradient, or in the update of the ID rows."""
     row, modalities = job.model.dimension * _FLOAT, len(sizes.modalities)
     scores = batch.users * batch.candidates * _FLOAT
-    wide = _features_of(sizes)
+    wide = sum(width + 1 for width in features_of(job, sizes).values()) * _FLOAT
+    if _features_of(job, sizes) < wide:
+        wide += _features_of(job, sizes)  # as they are picked, and widened
     seeds = batch.seeds * (wide + _SEED_COPIES * (1 + modalities) * row)
     attention = 0.0
     if job.model.modality_graph.size:
@@ -222,14 +226,15 @@ def storage_bytes(job: Job, sizes: Sizes) -> dict[str, int]:
     """What each artifact keeps, uncompressed."""
     nodes, edges, row = sizes.num_nodes, 2 * sizes.interactions, job.model.dimension * _FLOAT
     width = sum(columns + 1 for columns in sizes.modalities.values())
+    kept = sum(columns + 1 for columns in features_of(job, sizes).values())
     listed = job.export.k if job.export.recommendations != "none" else 0
-    lists = sizes.num_users * listed * (_ID + _FLOAT)
+    lists = sizes.num_listed * listed * (_ID + _FLOAT)
     similar = len(sizes.modalities) * sizes.num_items * job.partition.item_neighbours * (_ID + _WEIGHT)
     return {
         "dataset": (sizes.interactions + sizes.held_out) * 2 * _ID + sizes.num_items * width * _FLOAT,
         "partitions": edges * (_ID + _WEIGHT)
         + nodes * _ID
-        + (nodes + sizes.num_items) * width * _FLOAT
+        + (nodes * row_bytes(job) + sizes.num_items * _FLOAT) * kept
         + similar,
         "checkpoints": (job.training.keep_checkpoints + 1) * nodes * (row + _moments(job) * _FLOAT),
         "export": nodes * 2 * row + lists,

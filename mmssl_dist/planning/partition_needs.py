@@ -14,7 +14,7 @@ from mmssl_dist.graph.similar import EXACT, ROUND_BYTES
 from mmssl_dist.graph.streaming import NODE_BYTES
 from mmssl_dist.graph.streaming import ROUNDS as DEALING_ROUNDS
 from mmssl_dist.graph.voting_side import SUB_ROUNDS
-from mmssl_dist.planning.sizes import Sizes
+from mmssl_dist.planning.sizes import Sizes, features_of, row_bytes
 
 _FLOAT, _ID = 4, 8
 _EMPTY = 450_000_000  # of a worker that has nothing yet: Python, torch, Arrow, Ray
@@ -27,6 +27,7 @@ _CUT_SECONDS = 1.5e-6  # of an interaction that is cut by the streaming partitio
 _METIS_SECONDS = 8e-6  # of an interaction that METIS cuts
 _PROPAGATED_SECONDS = 1.2e-9  # of a column of a directed edge
 _COMPARED_SECONDS = 3e-11  # of a multiplication and addition of two items' features
+_MATRICES = 4  # sums of products: of a block, of all blocks, as they arrive, and as they are decomposed
 _WRITTEN = 4e8  # bytes hashed and written in a second
 
 
@@ -102,9 +103,12 @@ def _memory(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, int]
     elif method == "metis":
         amounts["METIS"] = metis_bytes(sizes.num_nodes, sizes.interactions)
     steps = [amounts]
-    for width in sizes.modalities.values():
-        rows = items * (width + 1) * _FLOAT
-        lists = {"lists": edges * _LISTED_BYTES}
+    for modality, width in sizes.modalities.items():
+        kept = features_of(job, sizes)[modality]
+        lists, rows = {"lists": edges * _LISTED_BYTES}, items * (kept + 1) * _FLOAT
+        if kept < width:
+            read = items * (width + 1) * _FLOAT
+            steps.append({**lists, "features": read + rows, "directions": _MATRICES * width**2 * _ID})
         steps.append(
             {
                 **lists,
@@ -120,14 +124,19 @@ def _memory(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, int]
 
 def _core_seconds(job: Job, sizes: Sizes, method: str) -> dict[str, float]:
     """Of one core in all, by step."""
-    columns = sum(width + 1 for width in sizes.modalities.values())
+    features = features_of(job, sizes)
+    columns = sum(width + 1 for width in features.values())
     cores = job.scaling.cpus_per_worker  # work in the steps whose kernels have threads
     nodes, items = sizes.num_nodes, sizes.num_items
     pairs = items * _compared(items) if job.partition.item_neighbours else 0.0
-    written = (nodes + items) * columns * _FLOAT + sizes.interactions * 2 * (_ID + _FLOAT)
+    written = (nodes * row_bytes(job) + items * _FLOAT) * columns + sizes.interactions * 2 * (_ID + _FLOAT)
+    products = sum(
+        width * (width + features[m]) for m, width in sizes.modalities.items() if features[m] < width
+    )
     return {
         "cut": sizes.interactions * _CUT_SECONDS if method == "streaming" else 0.0,
         "lists": sizes.interactions * _EDGE_SECONDS,
+        **({"directions": items * products * _COMPARED_SECONDS / cores} if products else {}),
         "item-item graph": pairs * columns * _COMPARED_SECONDS / cores,
         "propagation": 2 * sizes.interactions * columns * _PROPAGATED_SECONDS / cores,
         "writing": written / _WRITTEN,
@@ -137,7 +146,9 @@ def _core_seconds(job: Job, sizes: Sizes, method: str) -> dict[str, float]:
 def _sent(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, float]:
     """Bytes that one worker sends, by step."""
     edges, away = sizes.interactions / workers, 1 - 1 / workers
-    columns = sum(width + 1 for width in sizes.modalities.values())
+    features = features_of(job, sizes)
+    columns = sum(width + 1 for width in features.values())
+    products = sum(width**2 for m, width in sizes.modalities.items() if features[m] < width)
     users, items = min(edges, sizes.num_users), min(edges, sizes.num_items)
     # in each sub-round of clustering the room of labels, what is wanted and taken of them, and shares
     cutting = CLUSTERING_ROUNDS * SUB_ROUNDS * 4 * _ID * items
@@ -147,6 +158,7 @@ def _sent(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, float]
     return {
         "cut": cutting * away if method == "streaming" else edges * _FLOAT,
         "lists": 5 * edges * _ID * away,
+        **({"directions": 2 * products * _ID * away} if products else {}),
         "item-item graph": compared * away if job.partition.item_neighbours else 0.0,
         "propagation": 2 * edges * sizes.cut_between(workers) * columns * _FLOAT,
         "writing": sizes.num_items / workers * columns * _FLOAT * away,

@@ -46,6 +46,7 @@ class Sizes:
         method: how it was cut; empty before.
         unevenness: most edges of a partition over the mean; 1 before the graph is cut.
         source: where the numbers come from, in words.
+        named: users that ``export.users`` names; None where all get a list.
     """
 
     users: Degrees
@@ -56,6 +57,12 @@ class Sizes:
     method: str
     unevenness: float
     source: str
+    named: int | None = None
+
+    @property
+    def num_listed(self) -> int:
+        """Users that get a list, where export makes lists."""
+        return self.num_users if self.named is None else min(self.named, self.num_users)
 
     @property
     def num_users(self) -> int:
@@ -139,6 +146,16 @@ def supposed_sizes(
         unevenness=1.0,
         source="the sizes given; degrees by a power law",
     )
+
+
+def features_of(job: Job, sizes: Sizes) -> dict[str, int]:
+    """Width of the features that partitions keep, by name."""
+    return {m: job.partition.kept_dimensions(width) for m, width in sizes.modalities.items()}
+
+
+def row_bytes(job: Job) -> int:
+    """Bytes of a number of a propagated row."""
+    return 2 if job.partition.row_type == "bfloat16" else 4
 
 
 def held_out_share(job: Job) -> float:

@@ -78,7 +78,7 @@ def stage_needs(
     ranked_by = ASSUMED if job.scaling.gpus_per_worker else MEASURED
     propagation = 2 * sizes.interactions * job.model.layers * job.model.dimension * _PROPAGATED / all_cores
     exact = job.export.recommendations == "exact"
-    lists = ranking_seconds(job, sizes.num_users, sizes.num_items) if exact else 0.0
+    lists = ranking_seconds(job, sizes.num_listed, sizes.num_items) if exact else 0.0
     rows = sizes.num_nodes * job.model.dimension * _FLOAT
     rank = ranking + propagation
     write = propagation + lists + 2 * rows / workers / _WRITTEN
@@ -102,7 +102,7 @@ def stage_needs(
     ]
     if job.export.recommendations == "index":
         at_once = min(all_cores, job.partition.parts)
-        seconds = sizes.num_users * list_seconds(job, sizes.num_items) / at_once
+        seconds = sizes.num_listed * list_seconds(job, sizes.num_items) / at_once
         stages.append(of_tasks("its lists", at_once, lists_memory(job, sizes), seconds))
     return tuple(stages)
 
@@ -150,11 +150,11 @@ def list_seconds(job: Job, items: int) -> float:
 
 def lists_memory(job: Job, sizes: Sizes) -> int:
     """Bytes of the task that makes one partition's lists: index, items' ids, that partition's users."""
-    users = sizes.num_users / job.partition.parts
+    users, listed = (count / job.partition.parts for count in (sizes.num_users, sizes.num_listed))
     row = job.model.dimension * _FLOAT
     ids = (sizes.num_items + users) * _ID_TEXT
     block = _PART_USERS * (4 * job.export.k + row) * _ID
-    return EMPTY_WORKER + index_memory(job, sizes) + round(ids + block + users * job.export.k * _ID)
+    return EMPTY_WORKER + index_memory(job, sizes) + round(ids + block + listed * job.export.k * _ID)
 
 
 def _prepare_seconds(sizes: Sizes, cores: int) -> float:

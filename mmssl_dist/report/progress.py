@@ -130,6 +130,11 @@ def partitions_summary(facts: Facts) -> list[str]:
         f"{len(facts['book']['users'])} parts by {facts['method']}, edge cut {percent(facts['edge_cut'])}",
         f"balance, largest part over mean: {balance}",
         f"item-item graph: {nearest if facts['item_neighbours'] else 'none'}",
+        *(
+            f"{modality}: {facts['modalities'][modality]} of {reduced['from']} dimensions, "
+            f"{percent(reduced['kept'])} of the variance"
+            for modality, reduced in facts.get("reduced", {}).items()
+        ),
         f"{cold} items without training interactions (cold)",
         f"{size(facts['bytes'])} of {count(facts['edges'])} directed edges, features and lists",
     ]

@@ -21,7 +21,16 @@ from mmssl_dist.graph import names
 from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.seen import places_of
-from mmssl_dist.storage.export_names import NEW_ITEMS, OWN, bias, fold_in_file, share, standardization, weight
+from mmssl_dist.storage.export_names import (
+    NEW_ITEMS,
+    OWN,
+    bias,
+    components,
+    fold_in_file,
+    share,
+    standardization,
+    weight,
+)
 
 _SHORTEST = 1e-12  # a row not longer than this has no direction
 _SHORTEST_FEATURES = 1e-6  # the same of standardized features, as in the item-item graph
@@ -51,8 +60,11 @@ class NewItems:
         return np.asarray(row, np.float32)
 
     def _standardized(self, features: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
-        """[F] float32 of each modality given, as training saw those of the catalogue."""
-        modalities = self.partitions.manifest.facts["modalities"]
+        """float32 of each modality given, as training saw those of the catalogue."""
+        tensors = self._tensors
+        modalities = {
+            m: tensors[standardization(m)].shape[1] for m in self.partitions.manifest.facts["modalities"]
+        }
         named = ", ".join(f"{m} ({width} values)" for m, width in modalities.items())
         rule, remedy = (
             f"the run's modalities are {named}",
@@ -72,9 +84,11 @@ class NewItems:
                 ) from error
             if raw.shape != (modalities[modality],):
                 raise InputError(f"features.{modality}", f"shape {list(raw.shape)}", rule, remedy)
-            mean, scale = self._tensors[standardization(modality)].astype(np.float64)
+            mean, scale = tensors[standardization(modality)].astype(np.float64)
             # With the numbers of the training catalogue: those of the new item alone would move it.
             standardized = (raw - mean) * scale
+            if components(modality) in tensors:
+                standardized = standardized @ tensors[components(modality)]
             _require_float32(f"features.{modality}", raw, standardized)
             prepared[modality] = standardized.astype(np.float32)
         return prepared

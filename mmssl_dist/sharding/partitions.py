@@ -31,7 +31,8 @@ class LocalGraph:
         training: the interaction graph's lists of the local nodes; weights are 1 / sqrt(degree * neighbour's
             degree).
         held_out: "validation", "test": lists of the local nodes' held-out items; empty for item rows.
-        propagated: modality -> float32 [n, F + 1] propagated features and bias column (equation 1); with
+        propagated: modality -> [n, F + 1] propagated features and bias column (equation 1), float32 or
+            bfloat16 by partition.row_type; with
             model.feature_columns the items' own, and zeros for users.
         similar: modality -> the item-item graph's lists of the local nodes; empty for user rows.
     """
@@ -93,7 +94,7 @@ def join_partitions(book: PartitionBook, partitions: list[PartitionData]) -> Loc
     held_out = {split: _held_out(partitions, split) for split in partitions[0].held_out}
     # Sorted, so that all workers hold the modalities in one order.
     modalities = sorted(partitions[0].propagated)
-    propagated = {m: _join([p.propagated[m] for p in partitions]) for m in modalities}
+    propagated = {m: _floats(_join([p.propagated[m] for p in partitions])) for m in modalities}
     similar = {m: _similar(partitions, m) for m in sorted(partitions[0].similar)}
     return LocalGraph(
         book=book,
@@ -138,6 +139,11 @@ def _join(arrays: list[np.ndarray]) -> Tensor:
         first += len(array)
         _release_pages(array)
     return torch.from_numpy(joined)
+
+
+def _floats(stored: Tensor) -> Tensor:
+    """NumPy has no bfloat16, so partitions hold its bits."""
+    return stored.view(torch.bfloat16) if stored.dtype == torch.uint16 else stored
 
 
 def _join_indptr(indptrs: list[np.ndarray]) -> Tensor:

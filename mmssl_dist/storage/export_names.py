@@ -49,6 +49,12 @@ def standardization(modality: str) -> str:
     return f"standardization/{modality}"
 
 
+def components(modality: str) -> str:
+    """Tensor [F, k] in the new items' file: the directions that standardized features are reduced to; none
+    where they keep all dimensions."""
+    return f"components/{modality}"
+
+
 def share(modality: str) -> str:
     """Tensor [1] in the new items' file: what a modality counts in the row over the item-item graph."""
     return f"share/{modality}"

@@ -22,7 +22,7 @@ from mmssl_dist.graph.partition import partition
 from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.export_task import in_this_process, publish_export
 from mmssl_dist.launch.fingerprints import export_fingerprint
-from mmssl_dist.launch.worker_data import load_local_graph, standardizations
+from mmssl_dist.launch.worker_data import feature_maps, load_local_graph
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset
@@ -88,7 +88,7 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
     rows = torch.from_numpy(item_rows)
     files |= write_fold_in(output / "export", graph, FoldInRows(rows, None, None, {"image": rows}))
     model = make_model(job, graph)
-    files |= write_new_items(output / "export", model, standardizations(job, worker, model))
+    files |= write_new_items(output / "export", model, feature_maps(job, worker, model))
     training = Manifest("training", "made up", {}, {})
     publish(output / "training", training)
     inputs = export_fingerprint(job, training)

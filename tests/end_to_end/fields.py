@@ -124,6 +124,8 @@ CHANGES = (
     _one("partition", "partition.shuffle_features", "true"),
     _one("partition", "partition.standardize", "false"),
     _one("partition", "partition.item_neighbours", 5),
+    _one("partition", "partition.feature_dimensions", 2),
+    _one("partition", "partition.row_type", "bfloat16"),
     _one("partition workers", "partition.workers", 2, "partition.workers=1"),
     # Losses, weights and rows of a few steps.
     _one("steps", "seed", 4),

@@ -56,9 +56,14 @@ def partitioned(
     [
         ((2, 3, 4), {"parts": 4, "method": "streaming", "item_neighbours": 4}, 10),
         ((3,), {"parts": 5, "method": "random"}, 10**6),
+        (
+            (2, 3, 4),
+            {"parts": 4, "method": "random", "feature_dimensions": 5, "row_type": "bfloat16"},
+            10,
+        ),
         ((2,), {"parts": 7, "method": "metis", "shuffle_features": True, "standardize": False}, 10),
     ],
-    ids=["streaming", "random", "metis"],
+    ids=["streaming", "random", "reduced", "metis"],
 )
 def test_the_same_files_whoever_writes_them(tmp_path, groups, settings, exact_up_to):
     one = partitioned(tmp_path, 1, settings, exact_up_to)

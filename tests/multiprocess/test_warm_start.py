@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from torch import Tensor
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
+from mmssl_dist.graph.partition_files import load_feature_map
 from mmssl_dist.launch.earlier_run import check_start, check_widths, find_earlier_run
 from mmssl_dist.launch.warm_start import take_over
 from mmssl_dist.launch.worker_data import external_ids, load_local_graph
@@ -43,13 +45,13 @@ class Started:
     steps: int
 
 
-def earlier_job(folder: Path, workers: int = 1) -> Job:
-    return make_job(folder / "earlier", 2, workers, "training.epochs=2")
+def earlier_job(folder: Path, workers: int = 1, *sets: str) -> Job:
+    return make_job(folder / "earlier", 2, workers, "training.epochs=2", *sets)
 
 
-def later_job(folder: Path, workers: int = 1) -> Job:
+def later_job(folder: Path, workers: int = 1, *sets: str) -> Job:
     start = f"training.start_from={folder / 'earlier'}"
-    return make_job(folder / "later", 2, workers, "partition.parts=3", "training.epochs=1", start)
+    return make_job(folder / "later", 2, workers, "partition.parts=3", "training.epochs=1", start, *sets)
 
 
 def run_loop(rank: int, job: Job, session: LocalSession, start: Start | None = None) -> TrainingLoop:
@@ -74,9 +76,9 @@ def run_loop(rank: int, job: Job, session: LocalSession, start: Start | None = N
     return loop
 
 
-def train_earlier(rank: int, folder: Path) -> None:
+def train_earlier(rank: int, folder: Path, *sets: str) -> None:
     """Train and publish as the stage does."""
-    job = earlier_job(folder)
+    job = earlier_job(folder, 1, *sets)
     location = RunFolder.of(job).training.location
     run_loop(rank, job, LocalSession(Path(location.path) / "run"))
     checkpoint = max((Path(location.path) / "run").glob("checkpoint-*"))
@@ -89,8 +91,8 @@ def train_earlier(rank: int, folder: Path) -> None:
     publish(location, Manifest("training", "of a test", {"checkpoint": f"run/{checkpoint.name}"}, files))
 
 
-def start_later(rank: int, folder: Path, workers: int) -> Started:
-    job = later_job(folder, workers)
+def start_later(rank: int, folder: Path, workers: int, *sets: str) -> Started:
+    job = later_job(folder, workers, *sets)
     worker = make_worker(rank, job)
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
@@ -127,13 +129,16 @@ def train_later_twice(rank: int, folder: Path) -> tuple[list[dict[str, float]], 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("warm-start")
-    publish_graph(earlier_job(folder))
-    publish_graph(later_job(folder), seed=1, users=range(GONE, USERS + GONE), items=range(GONE, ITEMS + GONE))
-    RunFolder.of(earlier_job(folder)).job_file.write_bytes(
-        yaml.safe_dump(earlier_job(folder).model_dump(mode="json")).encode()
-    )
-    run_workers(1, train_earlier, folder)
+    return with_earlier_run(tmp_path_factory.mktemp("warm-start"))
+
+
+def with_earlier_run(folder: Path, *sets: str) -> Path:
+    """``folder`` with the trained earlier run, and the partitions of the later one."""
+    earlier, later = earlier_job(folder, 1, *sets), later_job(folder, 1, *sets)
+    publish_graph(earlier)
+    publish_graph(later, seed=1, users=range(GONE, USERS + GONE), items=range(GONE, ITEMS + GONE))
+    RunFolder.of(earlier).job_file.write_bytes(yaml.safe_dump(earlier.model_dump(mode="json")).encode())
+    run_workers(1, train_earlier, folder, *sets)
     return folder
 
 
@@ -177,6 +182,33 @@ def test_rows_and_moments_follow_their_ids(started, earlier):
         "items/new": GONE,
         "items/gone": GONE,
     }
+
+
+def test_weights_of_reduced_features_are_turned_into_the_later_run_s_directions(tmp_path):
+    sets = "partition.feature_dimensions=3", "partition.method=random"
+    folder = with_earlier_run(tmp_path, *sets)
+    job = later_job(folder, 1, *sets)
+    check_widths(job, RunFolder.of(job).partitions.require())
+    run = find_earlier_run(job)
+    dense = load_file(Path(run.checkpoint.path) / GENERATOR)
+    for workers in (1, 2):
+        own = run_workers(workers, start_later, folder, workers, *sets)[0].dense
+        for modality, before in run.feature_maps(("image", "text"), folder).items():
+            partitions = RunFolder.of(job).partitions
+            after = load_feature_map(partitions.location, partitions.require(), modality, folder)
+            name = f"projections.modality_{modality}.weight"
+            # What the earlier weights make of raw features, of those features that the later run still sees.
+            raw = dense[name].double().numpy() @ before.components.T @ after.components
+            np.testing.assert_allclose(own[name].double().numpy(), raw, rtol=1e-5, atol=1e-6)
+            assert own[f"exp_avg_sq.{name}"].min() >= 0
+
+
+def test_widths_before_reduction_are_compared(folder):
+    job = later_job(folder)
+    partitions = RunFolder.of(job).partitions.require()
+    partitions.facts["reduced"] = {"text": {"from": 9, "kept": 0.5}}
+    with pytest.raises(InputError, match=r"text with 9 \(reduced to 6\) values, where the earlier run has 6"):
+        check_widths(job, partitions)
 
 
 def test_new_nodes_start_among_their_neighbours_and_as_long_as_known_rows(started, earlier):

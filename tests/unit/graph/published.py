@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.graph.partition_files import PartitionData, load_ids, load_partition, read_book
 from mmssl_dist.storage import Location, Manifest, open_location
+from tests.oracle import reference as oracle
+from tests.unit.graph.conftest import COLD_ITEM, ITEMS, USERS, training_pairs
 
 
 def location(job: Job) -> Location:
@@ -43,3 +47,18 @@ def rows_by_name(job: Job, manifest: Manifest) -> dict[str, tuple[object, ...]]:
             rows = {m: array[row].tobytes() for m, array in data.propagated.items()}
             result[names[first + row]] = (neighbours, held_out, rows)
     return result
+
+
+def dense_truth(x: np.ndarray, having: list[int], *, standardized: bool) -> np.ndarray:
+    """[U + I, F + 1] by the reference's tower with identity weights, on [x, 1]."""
+    adjacency = np.zeros((USERS, ITEMS))
+    adjacency[tuple(np.transpose(training_pairs()))] = 1.0
+    x = x.astype(np.float64)
+    if standardized:
+        x = (x - x.mean(0)) / x.std(0)
+    extended = np.zeros((ITEMS, x.shape[1] + 1))
+    extended[having] = np.concatenate([x, np.ones((len(x), 1))], 1)
+    identity = np.eye(extended.shape[1])
+    user, item = oracle.modality_tower(adjacency, extended, identity, np.zeros(len(identity)))
+    item[COLD_ITEM] = extended[COLD_ITEM]
+    return np.concatenate([user, item])

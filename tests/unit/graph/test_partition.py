@@ -18,24 +18,9 @@ from mmssl_dist.storage import Manifest, read_manifest
 from tests.artifacts import write_dataset
 from tests.oracle import reference as oracle
 from tests.unit.graph.conftest import COLD_ITEM, COLD_USER, HELD_OUT, ITEMS, USERS, features, training_pairs
-from tests.unit.graph.published import load_all, location, names_by_node, rows_by_name
+from tests.unit.graph.published import dense_truth, load_all, location, names_by_node, rows_by_name
 
 MakeJob = Callable[..., Job]
-
-
-def dense_truth(x: np.ndarray, having: list[int], *, standardized: bool) -> np.ndarray:
-    """[U + I, F + 1] by the reference's tower with identity weights, on [x, 1]."""
-    adjacency = np.zeros((USERS, ITEMS))
-    adjacency[tuple(np.transpose(training_pairs()))] = 1.0
-    x = x.astype(np.float64)
-    if standardized:
-        x = (x - x.mean(0)) / x.std(0)
-    extended = np.zeros((ITEMS, x.shape[1] + 1))
-    extended[having] = np.concatenate([x, np.ones((len(x), 1))], 1)
-    identity = np.eye(extended.shape[1])
-    user, item = oracle.modality_tower(adjacency, extended, identity, np.zeros(len(identity)))
-    item[COLD_ITEM] = extended[COLD_ITEM]
-    return np.concatenate([user, item])
 
 
 @pytest.mark.processes

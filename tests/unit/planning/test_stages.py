@@ -4,6 +4,7 @@ it is named."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -107,3 +108,37 @@ def test_a_gpu_that_is_too_small_is_named_with_one_that_is_not():
     assert not [b for b in planned("A", *sets, "scaling.accelerator=B200").breaks if "GPU memory" in b]
     (unknown,) = [b for b in planned("A", *sets, "scaling.accelerator=TPU").breaks if "TPU" in b]
     assert unknown.startswith("scaling.accelerator: ")
+
+
+def test_narrow_features_and_rows_of_16_bits_take_less():
+    whole, narrow, half = (
+        planned("A", *sets)
+        for sets in ((), ("partition.feature_dimensions=64",), ("partition.row_type=bfloat16",))
+    )
+    columns, kept = (sum(width + 1 for width in widths) for widths in (WIDTHS.values(), (64, 64)))
+    features = [plan.memory.host["features"] for plan in (whole, narrow, half)]
+    assert features[1] == pytest.approx(features[0] * kept / columns, abs=8)
+    assert features[2] == pytest.approx(features[0] / 2, abs=8)
+    sizes = whole.sizes
+    saved = whole.storage["partitions"] - half.storage["partitions"]
+    assert saved == sizes.num_nodes * columns * 2
+    saved = whole.storage["partitions"] - narrow.storage["partitions"]
+    assert saved == (sizes.num_nodes + sizes.num_items) * (columns - kept) * 4
+    assert narrow.storage["dataset"] == whole.storage["dataset"]
+    assert narrow.partition.seconds["propagation"] < whole.partition.seconds["propagation"] / 5
+    assert set(narrow.partition.seconds) - set(whole.partition.seconds) == {"directions"}
+    with_columns = ("model.feature_columns=8", "losses.adversarial.weight=0")
+    models = [planned("A", *with_columns, *sets) for sets in ((), ("partition.row_type=bfloat16",))]
+    assert models[0].memory.host["features"] == models[1].memory.host["features"]
+
+
+@pytest.mark.parametrize("lists", ["exact", "index"])
+def test_lists_of_named_users_alone_take_less(lists):
+    job = job_of("B", f"export.recommendations={lists}")
+    named = replace(sizes_of("B"), named=1000)
+    plans = [plan_resources(job, sizes, Assumptions(LIMIT)) for sizes in (sizes_of("B"), named)]
+    stage = {"exact": "export", "index": "its lists"}[lists]
+    seconds = [next(s.seconds for s in plan.stages if s.stage == stage) for plan in plans]
+    assert seconds[1] < seconds[0] / 2
+    saved = (named.num_users - 1000) * job.export.k * 12
+    assert plans[0].storage["export"] - plans[1].storage["export"] == saved

@@ -98,10 +98,19 @@ def test_a_held_out_item_gets_the_model_s_own_row(tmp_path, sets):
 
 
 @pytest.mark.processes
-def test_features_are_standardized_as_those_of_training_and_missing_ones_count_nothing(tmp_path):
+@pytest.mark.parametrize("dimensions", [0, 3])
+def test_features_are_standardized_as_those_of_training_and_missing_ones_count_nothing(tmp_path, dimensions):
     """Without the item-item graph an item's row is its tower's: for one without interactions, its row in the
     export but for its own ID row."""
-    made = publish(tmp_path, ITEMS, "partition.standardize=true", "model.item_graph.weight=0")
+    reduced = f"partition.feature_dimensions={dimensions}"
+    made = publish(
+        tmp_path,
+        ITEMS,
+        "partition.standardize=true",
+        "partition.method=random",
+        "model.item_graph.weight=0",
+        reduced,
+    )
     run = open_run(str(tmp_path))
     position, node = run.items.position(f"i{HELD}"), nodes_of_items(made.job)[f"i{HELD}"]
     own = made.id_rows[node].numpy() / (made.job.model.layers + 1)
@@ -111,6 +120,16 @@ def test_features_are_standardized_as_those_of_training_and_missing_ones_count_n
     )
     separate = [run.new_item({m: features[m]}) for m in WIDTHS]
     np.testing.assert_allclose(sum(separate), run.new_item(features), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.processes
+def test_neighbours_of_reduced_features_are_those_of_the_item_graph(tmp_path):
+    """An item whose features are those of one of the catalogue is nearest to it."""
+    publish(tmp_path, ITEMS, "partition.method=random", "partition.feature_dimensions=3")
+    run, features = open_run(str(tmp_path)), {m: rows[4].tolist() for m, rows in raw_features().items()}
+    assert run.new_item(features).shape == (run.item_embeddings.shape[1],)
+    with pytest.raises(InputError, match=r"the run's modalities are image \(5 values\), text \(7 values\)"):
+        run.new_item({"image": [0.0] * 3})
 
 
 def test_similar_items_and_users_of_a_new_item_by_hand(run: Run) -> None:
