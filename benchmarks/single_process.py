@@ -287,7 +287,7 @@ def length_rows(tree: Mapping[str, Any], out: Path) -> list[list[str]]:
     rows = []
     for name in tree["data"]:
         for form in of_data_set(tree, name):
-            runs = _finished(out / name / form.name)
+            runs = finished(out / name / form.name)
             if not runs:
                 continue
             exponents = [json.loads(str(run["figures"]))["length_exponent"] for run in runs.values()]
