@@ -57,11 +57,7 @@ class Cluster:
         # Retries are for machines that die: an error of the function itself is an exception and ends the
         # task.
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
-        shared = _shared(arguments)
-        references = [
-            task.remote(function, tuple(shared.get(id(value), value) for value in call), self.relay)
-            for call in arguments
-        ]
+        references = [task.remote(function, argument, self.relay) for argument in arguments]
         # In order, since all of them have been started; the relay is drained whichever one is waited for.
         return [self.result_of(reference, function) for reference in references]
 
@@ -258,25 +254,9 @@ def describe(error: BaseException) -> str:
     return without_secrets(f"{type(error).__name__}: {_first_line(error)}".rstrip(": "))
 
 
-def _shared(calls: Sequence[tuple[object, ...]]) -> dict[int, Any]:
-    """References to mappings that all calls have, by ``id``: a table of files travels once, and not with each
-    of thousands of tasks."""
-    import ray
-
-    if len(calls) < 2:
-        return {}
-    common = set.intersection(*({id(value) for value in call} for call in calls))
-    return {
-        id(value): ray.put(value) for value in calls[0] if id(value) in common and isinstance(value, Mapping)
-    }
-
-
 def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:
-    import ray
-
-    values = [ray.get(value) if isinstance(value, ray.ObjectRef) else value for value in arguments]
     with relayed_logs(relay):
-        return function(*values)
+        return function(*arguments)
 
 
 def _start_relay() -> Any:

@@ -192,16 +192,6 @@ def test_tasks_have_the_variables_of_workers_and_the_driver_has_not(cluster, job
     assert "MALLOC_TOP_PAD_" not in os.environ
 
 
-def _entry(table: dict[str, int], name: str) -> tuple[str, int]:
-    return type(table).__name__, table[name]
-
-
-def test_a_table_that_all_tasks_share_arrives_with_each(cluster):
-    table = {"a": 1, "b": 2}
-    assert cluster.run_tasks(_entry, [(table, "a"), (table, "b")]) == [("dict", 1), ("dict", 2)]
-    assert cluster.run_tasks(_entry, [(table, "a"), ({"b": 3}, "b")]) == [("dict", 1), ("dict", 3)]
-
-
 def test_task_returns_and_logs_to_the_driver(cluster, caplog):
     with caplog.at_level(logging.INFO, "mmssl_dist"):
         assert cluster.run_task(_double, 21) == 42
