@@ -89,6 +89,19 @@ def _tracking(job: JobSections) -> Iterator[Disagreement]:
             f"found {job.tracking.registered_model}; the registry is MLflow's, and tracking.mlflow names "
             "none. Set it, or remove the model",
         )
+    if job.tracking.wandb_mode == "offline":
+        if job.tracking.wandb is None:
+            yield Disagreement(
+                ("tracking.wandb_mode", "tracking.wandb"),
+                "found offline; tracking.wandb names no project. Set it, or remove the mode",
+            )
+        # They would stay in a folder of the machine that runs the command.
+        elif "://" in job.output and not job.output.startswith("file://"):
+            yield Disagreement(
+                ("tracking.wandb_mode", "output"),
+                f"found offline; its files are written to a folder below the output, and {job.output} is no "
+                "local folder. Choose a local output, or online",
+            )
 
 
 def _split(job: JobSections) -> Iterator[Disagreement]:

@@ -16,6 +16,8 @@ from mmssl_dist.embedding.weights import check_encoder
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.graph.installed_dgl import dgl_installed
 from mmssl_dist.launch.preflight import check_data, check_output
+from mmssl_dist.tracking.mlflow import check_mlflow
+from mmssl_dist.tracking.wandb import check_wandb
 
 PACKAGES = (
     "mmssl-dist",
@@ -45,7 +47,7 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
 
     Args:
         address: of a Ray cluster; None means RAY_ADDRESS, or a Ray of this machine.
-        job: its storage is tried too.
+        job: its encoders, trackers and storage are tried too.
     """
     # Cheapest first, so that much is known already when starting a Ray takes long or fails.
     yield Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
@@ -63,6 +65,10 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
     if job is not None:
         for name in encoded(job):
             yield _check("encoder", partial(_encoder, job, name))
+        if job.tracking.mlflow is not None:
+            yield _check("tracker", partial(_mlflow, job))
+        if job.tracking.wandb is not None:
+            yield _check("tracker", partial(_wandb, job))
         yield _check("data", lambda: _data(job))
         yield _check("output", lambda: _output(job))
 
@@ -123,6 +129,16 @@ def _encoder(job: Job, modality: str) -> str:
     source = encoder_of(job, modality)
     check_encoder(source, job.storage)
     return f"{source.name} for {modality}" + ("" if source.is_path else ", downloaded when it is needed")
+
+
+def _mlflow(job: Job) -> str:
+    check_mlflow(job)
+    return f"MLflow {version('mlflow-skinny')}"
+
+
+def _wandb(job: Job) -> str:
+    check_wandb(job)
+    return f"W&B {version('wandb')}, {job.tracking.wandb_mode}, project {job.tracking.wandb}"
 
 
 def _output(job: Job) -> str:

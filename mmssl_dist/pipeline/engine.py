@@ -24,6 +24,7 @@ from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import Facts, skipped_line, stage_lines
 from mmssl_dist.storage import Manifest, RunFolder, StageFolder, in_shares, require_intact, require_whole
 from mmssl_dist.tracking.mlflow import check_mlflow
+from mmssl_dist.tracking.wandb import check_wandb
 
 _logger = logging.getLogger(__name__)
 
@@ -86,12 +87,13 @@ class Pipeline:
         """Check the output and write job.yaml there.
 
         Raises:
-            InputError: the output cannot be written, MLflow does not answer, or a setting needs DGL and it
-                is not installed.
+            InputError: the output cannot be written, a tracker is not installed or has no API key, or a
+                setting needs DGL and it is not installed.
         """
         # Before the first stage, which may take hours: neither depends on what it does.
         check_dgl(self.job)
         check_mlflow(self.job)
+        check_wandb(self.job)
         check_output(self.job)
         # With every default written out: a later version may have others.
         text = yaml.safe_dump(self.job.model_dump(mode="json"), sort_keys=False)

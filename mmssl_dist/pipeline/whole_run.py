@@ -13,6 +13,7 @@ from mmssl_dist.pipeline import stages
 from mmssl_dist.report.html import write_report
 from mmssl_dist.tracking.mlflow import end_mlflow
 from mmssl_dist.tracking.tensorboard import end_tensorboard
+from mmssl_dist.tracking.wandb import end_wandb
 
 
 @dataclass(frozen=True)
@@ -45,4 +46,5 @@ def run_whole(job: Job, address: str | None = None, force: bool = False, debug: 
     name = run_name(job, manifests["partition"])
     end_tensorboard(job, name, metrics)
     end_mlflow(job, name, metrics)
+    end_wandb(job, name, manifests["train"].facts["history"], metrics)
     return WholeRun(metrics, report)

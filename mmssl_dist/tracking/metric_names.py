@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from mmssl_dist.data.columns import HELD_OUT
+from mmssl_dist.training.improvement import CHECKPOINT_SCORE
 
 _GROUPS = ("loss/", "seconds/", "share/", "rate/", "exchange/", "memory/")
+_UNTRACKED = ("epoch", CHECKPOINT_SCORE)  # the axis, and an order of checkpoints
+
+
+def figures_of(entry: Mapping[str, float]) -> dict[str, float]:
+    """What trackers receive of an entry of the history: its finite numbers but the epoch."""
+    return {name: float(v) for name, v in entry.items() if name not in _UNTRACKED and math.isfinite(v)}
 
 
 def tracked_name(name: str) -> str:

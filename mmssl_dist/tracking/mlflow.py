@@ -7,25 +7,23 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmssl_dist import __version__
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import RunFolder
+from mmssl_dist.tracking.description import COMMIT, REPORTS, parameters, tags, without_password
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 from mmssl_dist.tracking.mlflow_model import register_model
 
 _logger = logging.getLogger(__name__)
 
 _TAG = "mmssl.run"
-# Limits of MLflow's servers: letters of a parameter's value, and parameters of one request.
-_LONGEST = 500
+# Parameters that MLflow's servers take in one request.
 _AT_ONCE = 100
-_ARTIFACTS = ("job.yaml", "report.html")
 
 
 def check_mlflow(job: Job) -> None:
@@ -103,10 +101,10 @@ class MlflowRun:
         for name, value in final_metrics(metrics).items():
             self.client.log_metric(self.id, metric_name(name), value)
         for name, text in tags(job).items():
-            self.client.set_tag(self.id, name, text)
+            self.client.set_tag(self.id, "mlflow.source.git.commit" if name == COMMIT else name, text)
         output = RunFolder.of(job).root
         with tempfile.TemporaryDirectory(prefix="mmssl-mlflow-") as folder:
-            for name in _ARTIFACTS:
+            for name in REPORTS:
                 (Path(folder) / name).write_bytes((output / name).read_bytes())
             self.client.log_artifacts(self.id, folder)
         if job.tracking.registered_model is not None:
@@ -128,55 +126,6 @@ def end_mlflow(job: Job, run: str, metrics: Mapping[str, Any]) -> None:
         _logger.warning("MLflow: the end of this run was not recorded (%s)", describe(error))
 
 
-def tags(job: Job) -> dict[str, str]:
-    """What a run was made with: version, the commit of a checkout, and the digest of the dataset that
-    ``prepare`` published."""
-    result = {"mmssl.version": __version__}
-    commit = _commit(Path(__file__).parents[2])
-    if commit:
-        result["mlflow.source.git.commit"] = commit
-    dataset = RunFolder.of(job).dataset.read()
-    if dataset is not None:
-        result["mmssl.data"] = dataset.fingerprint
-    return result
-
-
-def _commit(checkout: Path) -> str | None:
-    """The commit that is checked out in a Git repository; None where the package was installed without
-    one."""
-    git = checkout / ".git"
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        reference = head.removeprefix("ref: ")
-        if (git / reference).exists():
-            return (git / reference).read_text().strip()
-        packed = (git / "packed-refs").read_text()
-    except OSError:
-        return None
-    found = re.search(rf"^([0-9a-f]{{40}}) {re.escape(reference)}$", packed, flags=re.M)
-    return found[1] if found else None
-
-
-def parameters(job: Job) -> Iterator[tuple[str, str]]:
-    """Every setting by its dotted path, without what could hold a password."""
-    yield from _flat(job.model_dump(mode="json", exclude={"tracking", "search"}), "")
-
-
 def metric_name(name: str) -> str:
     """``name`` in the letters that MLflow allows: recall@20 becomes recall_at_20."""
     return re.sub(r"[^\w\-./ ]", "_", name.replace("@", "_at_"))
-
-
-def without_password(url: str) -> str:
-    """A URL without user and password."""
-    return re.sub(r"(//)[^/@]*@", r"\1", url)
-
-
-def _flat(value: object, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, below in value.items():
-            yield from _flat(below, f"{path}.{name}".lstrip("."))
-    elif value is not None:
-        yield path, without_password(str(value))[:_LONGEST]

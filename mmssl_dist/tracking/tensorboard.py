@@ -19,8 +19,8 @@ from typing import Any
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.storage import Location, RunFolder
+from mmssl_dist.tracking.description import parameters
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
-from mmssl_dist.tracking.mlflow import parameters
 
 _logger = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
-"""Trackers of a training: TensorBoard's event files, MLflow where it is named, and gauges that Ray shows
-Prometheus.
+"""Trackers of a training: TensorBoard's event files, MLflow and Weights & Biases where they are named, and
+gauges that Ray shows Prometheus.
 
 They receive what goes into the history. One that fails is reported once and receives no more; training
 continues.
@@ -8,7 +8,6 @@ continues.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +19,10 @@ from mmssl_dist.cluster.connection import describe
 from mmssl_dist.cluster.log_relay import relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.storage import RunFolder
+from mmssl_dist.tracking.metric_names import figures_of
 from mmssl_dist.tracking.mlflow import MlflowRun
 from mmssl_dist.tracking.tensorboard import TENSORBOARD, TensorBoard
-from mmssl_dist.training.improvement import CHECKPOINT_SCORE
+from mmssl_dist.tracking.wandb import WandbRun
 
 _logger = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ GAUGES = {
     "rate/pairs": ("mmssl_pairs_per_second", None, "Training pairs per second, over all workers."),
     "share/waiting": ("mmssl_waiting_share", None, "Share of the steps' time spent waiting."),
 }
-_UNTRACKED = ("epoch", CHECKPOINT_SCORE)  # the axis, and an order of checkpoints
 
 
 class Tracker(Protocol):
@@ -88,7 +87,7 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
         # At the first report, in the controller's process: a tracker's connections do not survive pickling.
         if self._trackers is None:
             self._trackers = self._start()
-        figures = {name: float(v) for name, v in entry.items() if name not in _UNTRACKED and math.isfinite(v)}
+        figures = figures_of(entry)
         for tracker in list(self._trackers):
             if not self._try(tracker.name, lambda t=tracker: t.epoch(int(entry["epoch"]), figures)):
                 # Once is enough: a server that is down would cost its time limit at every epoch.
@@ -103,6 +102,9 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
         }
         if self.job.tracking.mlflow:
             makers["MLflow"] = lambda: started.append(MlflowRun(self.job, self.run))
+        # An offline run is written at the end of a job, whole: see WandbRun.
+        if self.job.tracking.wandb and self.job.tracking.wandb_mode == "online":
+            makers[WandbRun.name] = lambda: started.append(WandbRun(self.job, self.run))
         for name, make in makers.items():
             self._try(name, make)
         return started

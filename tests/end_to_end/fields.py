@@ -242,6 +242,8 @@ CHANGES = (
     _one("trackers", "tracking.mlflow", "sqlite:///runs.db"),
     _one("trackers", "tracking.experiment", "another", "tracking.mlflow=sqlite:///runs.db"),
     _one("registered", "tracking.registered_model", "shop", "tracking.mlflow=sqlite:///runs.db"),
+    _one("wandb", "tracking.wandb", "shop"),
+    _one("wandb", "tracking.wandb_mode", "offline", "tracking.wandb=shop"),
     # What is asked of S3.
     _one("storage", "storage.endpoint", "https://storage.example.com"),
     _one("storage", "storage.region", "us-west-2", *_S3),

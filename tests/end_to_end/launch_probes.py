@@ -34,6 +34,7 @@ from mmssl_dist.launch.train_stage import check_memory, run_training
 from mmssl_dist.storage import Location, Manifest, open_location
 from mmssl_dist.tracking.mlflow import MlflowRun
 from mmssl_dist.tracking.trackers import TrackingCallback
+from mmssl_dist.tracking.wandb import end_wandb
 from mmssl_dist.tuning.run_trials import run_trials
 from tests.exported import publish_run
 
@@ -168,6 +169,20 @@ def registered_models(folder: Path, sets: Sequence[str]) -> object:
     with chdir(output):  # where MLflow keeps the files of a run in sqlite
         MlflowRun(job, "run").end(job, {})
     return [model.name for model in MlflowClient(store).search_registered_models()]
+
+
+def asked_of_wandb(folder: Path, sets: Sequence[str]) -> object:
+    """What Weights & Biases is asked for when a job ends."""
+    asked: list[object] = []
+
+    def init(**options: object) -> None:
+        asked.append((options["project"], options["mode"]))
+        raise _Handed
+
+    client = SimpleNamespace(init=init, Settings=dict)
+    with patch.dict("sys.modules", {"wandb": client}):
+        end_wandb(_job(folder, sets), "run", [], {})
+    return asked
 
 
 @cache

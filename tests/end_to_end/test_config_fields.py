@@ -45,6 +45,7 @@ HERE: dict[str, Callable[[Path, Sets], object]] = {
     "search": launch_probes.asked_of_tune,
     "trackers": launch_probes.asked_of_mlflow,
     "registered": launch_probes.registered_models,
+    "wandb": launch_probes.asked_of_wandb,
     "storage": launch_probes.filesystem,
     "cache": launch_probes.downloads_kept,
     "retries": launch_probes.requests_of_a_failing_store,

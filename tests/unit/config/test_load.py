@@ -133,6 +133,27 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             changed(tracking={"mlflow": "runs", "registered_model": "ä" * 128}),
             "tracking.registered_model: found 'ä",
         ),
+        *(
+            (
+                changed(tracking={"wandb": project}),
+                f"tracking.wandb: found {project!r}; must be PROJECT or ENTITY/PROJECT, without",
+            )
+            for project in ("a/b/c", "/a", "a/", "a:b", "a#b", "a?b", "a%b", "a\nb", " ")
+        ),
+        (changed(tracking={"wandb": "a" * 129}), "tracking.wandb: found 'aaaa"),
+        (
+            changed(tracking={"wandb": "shop", "wandb_mode": "disabled"}),
+            "tracking.wandb_mode: found 'disabled'",
+        ),
+        (
+            changed(tracking={"wandb_mode": "offline"}),
+            "tracking.wandb_mode: found offline; tracking.wandb names no project. Set it, or remove the mode",
+        ),
+        (
+            changed(output="s3://runs/a", tracking={"wandb": "shop", "wandb_mode": "offline"}),
+            "tracking.wandb_mode: found offline; its files are written to a folder below the output, and "
+            "s3://runs/a is no local folder. Choose a local output, or online",
+        ),
         (
             changed(evaluation={"ks": [5], "metric": "recall@20"}),
             "evaluation.metric: found recall@20; its K must be among evaluation.ks [5]",

@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Manifest, open_location, publish
-from mmssl_dist.tracking.mlflow import MlflowRun, _commit, end_mlflow
+from mmssl_dist.tracking.description import commit_of
+from mmssl_dist.tracking.mlflow import MlflowRun, end_mlflow
 from tests.jobs import make_job
 
 METRICS = {
@@ -68,14 +69,14 @@ def test_a_server_that_is_not_there_is_warned_of(caplog, monkeypatch):
 
 
 def test_the_commit_of_a_checkout(tmp_path):
-    assert _commit(tmp_path) is None
+    assert commit_of(tmp_path) is None
     git, commit = tmp_path / ".git", "ab" * 20
     (git / "refs/heads").mkdir(parents=True)
     (git / "HEAD").write_text("ref: refs/heads/main\n")
-    assert _commit(tmp_path) is None
+    assert commit_of(tmp_path) is None
     (git / "packed-refs").write_text(f"# pack-refs\n{'cd' * 20} refs/heads/other\n{commit} refs/heads/main\n")
-    assert _commit(tmp_path) == commit
+    assert commit_of(tmp_path) == commit
     (git / "refs/heads/main").write_text(f"{commit[::-1]}\n")
-    assert _commit(tmp_path) == commit[::-1]
+    assert commit_of(tmp_path) == commit[::-1]
     (git / "HEAD").write_text(f"{commit}\n")
-    assert _commit(tmp_path) == commit
+    assert commit_of(tmp_path) == commit

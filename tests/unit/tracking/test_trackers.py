@@ -18,8 +18,9 @@ from tensorboardX.proto.event_pb2 import Event
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
+from mmssl_dist.tracking.description import parameters
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
-from mmssl_dist.tracking.mlflow import check_mlflow, metric_name, parameters
+from mmssl_dist.tracking.mlflow import check_mlflow, metric_name
 from mmssl_dist.tracking.tensorboard import TensorBoard, end_tensorboard
 from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback
 from tests.jobs import make_job

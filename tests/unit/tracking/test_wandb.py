@@ -1,0 +1,193 @@
+"""The run of a training in Weights & Biases: offline for real, online where no server answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb.proto.wandb_internal_pb2 import Record
+
+import mmssl_dist
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.errors import InputError
+from mmssl_dist.storage import Manifest, open_location, publish
+from mmssl_dist.tracking import wandb as tracker
+from mmssl_dist.tracking.trackers import TrackingCallback
+from mmssl_dist.tracking.wandb import check_wandb, end_wandb
+from tests.jobs import make_job
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+HISTORY = [
+    {"epoch": 1.0, "loss/total": 0.5, "recall@20": 0.125, "checkpoint_score": 0.125},
+    {"epoch": 2.0, "loss/total": 0.25, "recall@20": 0.25, "checkpoint_score": 0.25},
+]
+METRICS = {
+    "test": {"recall@20": 0.25},
+    "baselines": {"popularity": {"test": {"recall@20": 0.125}}},
+    "without": {"image": {"test": {"recall@20": 0.1875}}},
+}
+_BLOCK = 32768  # bytes of a block of LevelDB's log format, whose records W&B's files hold
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+
+
+def records(path: Path) -> Iterator[Record]:
+    """What an offline run holds: records of checksum, length, type, content, cut at the ends of blocks."""
+    content, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if _BLOCK - at % _BLOCK < 7:
+            at += _BLOCK - at % _BLOCK
+            continue
+        length, part = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        whole += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if part in (1, 4):  # whole, or last
+            yield Record.FromString(whole)
+            whole = b""
+
+
+def items(entries: Any) -> dict[str, Any]:
+    return {entry.key or ".".join(entry.nested_key): json.loads(entry.value_json) for entry in entries}
+
+
+def offline_job(folder: Path, *sets: str) -> Any:
+    dataset = Manifest("dataset", "0f" * 16, {}, {})
+    (folder / "out").mkdir()
+    publish(open_location(str(folder / "out/dataset"), Storage()), dataset)
+    for name in ("job.yaml", "report.html"):
+        (folder / "out" / name).write_text(name)
+    return make_job(
+        f"output={folder}/out", "tracking.wandb=team/shop", "tracking.wandb_mode=offline", "seed=7", *sets
+    )
+
+
+@pytest.mark.processes
+def test_an_offline_run_is_written_whole_at_the_end_and_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    # Nothing is sent: a server that is asked would not answer here.
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    job = offline_job(tmp_path, "storage.endpoint=https://me:secret@store")
+    for _ in range(2):  # the second run has nothing to do
+        end_wandb(job, "run-1", HISTORY, METRICS)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    (folder,) = (tmp_path / "out/wandb").glob("offline-run-*")
+    (file,) = folder.glob("run-*.wandb")
+    written = list(records(file))
+    (run, *_) = [record.run for record in written if record.HasField("run")]
+    assert (run.entity, run.project, run.display_name) == ("team", "shop", "out")
+    config = {name: value for name, value in items(run.config.update).items() if name != "_wandb"}
+    for record in written:
+        config |= items(record.config.update)
+    assert config["seed"] == 7
+    assert config["training"]["rows"]["learning_rate"] == job.training.rows.learning_rate
+    assert config["storage"]["endpoint"] == "https://store"
+    assert config["mmssl.version"] == mmssl_dist.__version__
+    assert config["mmssl.data"] == Manifest("dataset", "0f" * 16, {}, {}).fingerprint
+    assert "tracking" not in config
+    history = [
+        {name: value for name, value in items(record.history.item).items() if not name.startswith("_")}
+        for record in written
+        if record.HasField("history")
+    ]
+    assert history == [
+        {"loss/total": 0.5, "validation/recall@20": 0.125},
+        {"loss/total": 0.25, "validation/recall@20": 0.25},
+    ]
+    assert [record.history.step.num for record in written if record.HasField("history")] == [1, 2]
+    summary: dict[str, Any] = {}
+    for record in written:
+        summary |= items(record.summary.update)
+    assert summary["final/test/recall@20"] == 0.25
+    assert summary["final/test/popularity/recall@20"] == 0.125
+    assert summary["final/test/without_image/recall@20"] == 0.1875
+    assert {path.name for path in (folder / "files").iterdir()} >= {"job.yaml", "report.html"}
+    # No key and no password in what is sent, in logs or beside them.
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+            assert b"me:secret" not in path.read_bytes(), path
+
+
+@pytest.mark.processes
+def test_another_training_of_the_output_is_another_run(tmp_path):
+    job = offline_job(tmp_path)
+    end_wandb(job, "run-1", HISTORY, METRICS)
+    end_wandb(job, "run-2", HISTORY, METRICS)
+    end_wandb(job, "run-2", HISTORY, {**METRICS, "test": {"recall@20": 0.5}})  # evaluated again
+    files = sorted(path.name for path in (tmp_path / "out/wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 3
+    assert len(set(files)) == 2  # by id: the same training is the same run
+
+
+def test_an_offline_run_has_no_tracker_while_it_trains(tmp_path):
+    job = make_job(f"output={tmp_path}", "tracking.wandb=shop", "tracking.wandb_mode=offline")
+    started = TrackingCallback(job, "run-1", None)._start()
+    assert [made.name for made in started] == ["TensorBoard", "Ray metrics"]
+
+
+@pytest.mark.processes
+def test_a_server_that_is_not_there_is_warned_of(tmp_path):
+    """In a process of its own, whose W&B client must end with it."""
+    program = f"""
+import logging, sys
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+from mmssl_dist.tracking import wandb
+from tests.jobs import make_job
+wandb._START_SECONDS = 5.0
+wandb.end_wandb(make_job("output={tmp_path}/out", "tracking.wandb=shop"), "run-1", [], {{}})
+"""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "WANDB_API_KEY": KEY,
+        "WANDB_BASE_URL": "http://127.0.0.1:1",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    assert "W&B: the end of this run was not recorded (" in result.stderr
+    assert KEY not in result.stdout + result.stderr
+    assert not list((tmp_path / "out").glob("wandb/final-*"))
+
+
+def test_what_an_online_run_needs(monkeypatch, tmp_path):
+    check_wandb(make_job())
+    check_wandb(make_job("tracking.wandb=shop", "tracking.wandb_mode=offline"))
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.com")
+    online = make_job("tracking.wandb=shop")
+    with pytest.raises(InputError, match=r"tracking\.wandb: found shop; .*WANDB_API_KEY.*offline"):
+        check_wandb(online)
+    (tmp_path / "netrc").write_text(f"machine wandb.example.com login user password {KEY}\n")
+    check_wandb(online)
+    (tmp_path / "netrc").write_text(f"machine elsewhere login user password {KEY}\n")
+    with pytest.raises(InputError, match="API key"):
+        check_wandb(online)
+    (tmp_path / "netrc").write_text(f"machine wandb.example.com loggin {KEY}\n")
+    with pytest.raises(InputError, match="API key") as caught:
+        check_wandb(online)
+    assert KEY not in str(caught.value)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    check_wandb(online)
+
+
+def test_wandb_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(tracker.importlib.util, "find_spec", lambda name: None)
+    check_wandb(make_job())
+    with pytest.raises(InputError, match=r"tracking\.wandb: found shop; .*mmssl-dist\[wandb\]"):
+        check_wandb(make_job("tracking.wandb=shop", "tracking.wandb_mode=offline"))
