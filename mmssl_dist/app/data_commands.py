@@ -100,17 +100,17 @@ def convert(
 @app.command()
 @reported_resumable
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="tiktok, baby or ml-1m.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="movielens-100k or movielens-1m.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to.")],
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the files are. Default: their publishers' sites.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Download a public data set.
+    """Download a public data set, ready to train.
 
     Verifies checksums, shows the licence, and resumes an interrupted download. fetched.json exists once the
-    set is complete.
+    set is complete. `mmssl-dist run jobs/NAME.yaml` trains on data/NAME.
     """
     from mmssl_dist.datasets.fetch import LOCK, SETS
     from mmssl_dist.datasets.fetch import fetch as fetch_set

@@ -18,6 +18,7 @@ from mmssl_dist.config.renamed import current_setting, with_current_names
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.rules import disagreements
 from mmssl_dist.config.tree import JobSections
+from mmssl_dist.config.wording import alternatives, worded
 from mmssl_dist.errors import ConfigError, InputError
 
 # Limits of what is read at all: a wrong path may name a data file, and a message has to fit a terminal.
@@ -284,18 +285,19 @@ def with_value(tree: Mapping[str, Any], path: str, value: object, where: str) ->
 
 def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
     """One line per problem: those of single values first, then those between values that are valid alone."""
-    alone: dict[str, list[str]] = {}
+    alone: dict[str, list[tuple[str, str]]] = {}
     for problem in error.errors():
         # The second one only follows from another problem.
         if problem["type"] not in ("disagreement", "default_factory_not_called"):
-            alone.setdefault(_path(problem["loc"]), []).append(_line(problem))
+            alone.setdefault(_path(problem["loc"]), []).append(_parts(problem))
     sections = {path[:end] for path in alone for end, letter in enumerate(path) if letter == "."}
     for path, texts in alone.items():
         if path in sections:
             # a union of a word and a list says of a list's wrong element that the list is not the word
             continue
-        first, *others = dict.fromkeys(texts)  # each branch of a union reports its own problem
-        yield f"{path}: " + " or ".join((first, *(text.split("; ", 1)[-1] for text in others)))
+        # Each branch of a union reports its own problem.
+        (start, _), rules = texts[0], [rule for _, rule in texts]
+        yield f"{path}: {start}{alternatives(rules)}"
     for line in _disagreements(error, tree):
         if not any(
             compared == path or compared.startswith(f"{path}.") for compared in line.paths for path in alone
@@ -303,15 +305,11 @@ def _problems(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[str]:
             yield f"{line.path}: {line.text}"
 
 
-def _line(problem: Any) -> str:
-    message: str = problem["msg"]
+def _parts(problem: Any) -> tuple[str, str]:
+    """What was read, and the rule that it breaks."""
     if problem["type"] == "extra_forbidden":
-        return f"unknown key{_suggestion(problem['loc'])}"
-    if problem["type"] == "missing":
-        return "missing; this key is required"
-    if problem["type"] in ("model_type", "dict_type"):
-        return f"found {_shown(problem['input'])}; this is a section, with keys below it"
-    return f"found {_shown(problem['input'])}; {message[0].lower()}{message[1:]}"
+        return "unknown key", _suggestion(problem["loc"])
+    return "" if problem["type"] == "missing" else f"found {_shown(problem['input'])}; ", worded(problem)
 
 
 def _disagreements(error: ValidationError, tree: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mmssl_dist.config.section import Count, Natural, Range, Rate, Section, Text
+from mmssl_dist.config.section import ENDPOINT, Count, Natural, Range, Rate, Section, Text
 
 
 class Scaling(Section):
@@ -52,7 +52,7 @@ class Scaling(Section):
 class Storage(Section):
     """How remote URLs are reached. Never keys: those come from each cloud's standard credential chain."""
 
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#]+/?$")] | None = None
+    endpoint: Annotated[str, Field(pattern=ENDPOINT)] | None = None
     """Endpoint URL of an S3-compatible store, such as http://127.0.0.1:9000; for gs:// and abfs:// that of an
     emulator."""
     region: Text | None = None

@@ -8,7 +8,12 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# Patterns of texts; ``wording`` says them in words.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+METRIC = r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]{0,8}$"
+ENDPOINT = r"^https?://[^/?#]+/?$"
+
+Name = Annotated[str, Field(pattern=NAME)]
 # Below 1, since a share of 1 leaves nothing for the rest: no training data, or no rows after dropout.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]

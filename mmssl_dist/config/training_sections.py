@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mmssl_dist.config.section import Count, Counts, Fraction, Natural, Rate, Section, Text, Weight
+from mmssl_dist.config.section import METRIC, Count, Counts, Fraction, Natural, Rate, Section, Text, Weight
 
 
 class RowOptimizer(Section):
@@ -80,9 +80,7 @@ class Evaluation(Section):
 
     ks: Counts = (10, 20, 50)
     """Cut-offs K of every metric."""
-    metric: Annotated[str, Field(pattern=r"^(recall|precision|ndcg|hit_rate|mrr)@[1-9][0-9]{0,8}$")] = (
-        "recall@20"
-    )
+    metric: Annotated[str, Field(pattern=METRIC)] = "recall@20"
     """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
     length_exponent: Literal["auto"] | Weight = "auto"
     """How much the length of an item's row counts in its score: its exponent there. 1: the score is the dot

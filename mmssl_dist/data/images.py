@@ -21,7 +21,14 @@ from mmssl_dist.data.files import ITEM_PLACE, RawFile
 from mmssl_dist.data.ids import id_texts, plain_values, storage_type
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.data.readers.base import Piece
-from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
+from mmssl_dist.data.readers.parquet import (
+    BATCH_ROWS,
+    Footer,
+    batches,
+    read_footers,
+    require_column,
+    require_columns,
+)
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location, open_location
 
@@ -159,7 +166,8 @@ def _of_table(data: Data, file: RawFile, names: list[str], like: object) -> Iter
 
 def _footer(data: Data, file: RawFile) -> Footer:
     (footer,) = read_footers([file])
-    require_column(file, footer.schema, data.columns.item)
+    require_columns(file, footer.schema, (data.columns.item, IMAGE))
+    require_column(file, footer.schema, data.columns.item)  # one of that name
     raw = storage_type(require_column(file, footer.schema, IMAGE))
     if not (
         pa.types.is_binary(raw)

@@ -12,13 +12,23 @@ from mmssl_dist.data.ids import is_text, storage_type
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import header
 from mmssl_dist.data.readers.json_lines import is_json_lines
-from mmssl_dist.data.readers.parquet import BATCH_ROWS, Footer, batches, read_footers, require_column
+from mmssl_dist.data.readers.parquet import (
+    BATCH_ROWS,
+    Footer,
+    batches,
+    read_footers,
+    require_column,
+    require_columns,
+)
 from mmssl_dist.data.readers.text import columns_with, named_blocks, raw_names
 from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 
 TITLE = "title"
 _NULLS = ("",)
+_REMEDY = (
+    f"Rename columns: titles are read from {TITLE}, and ids from the column that data.columns.item names."
+)
 
 
 def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> None:
@@ -32,7 +42,7 @@ def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> N
     elif is_json_lines(file.location.path):
         next(_text_blocks(file, id_column, names), None)  # the first values show what the columns have
     else:
-        raw_names(file, {name: name for name in (id_column, *names)})
+        raw_names(file, {name: name for name in (id_column, *names)}, _REMEDY)
 
 
 def item_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -65,7 +75,7 @@ def _text_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> 
         nested = columns_with("nested", file, written := column_names(file))
         names = [name for name in written if name not in nested or name == TITLE]
     unique = {name: name for name in (id_column, *names)}
-    raw_names(file, unique)
+    raw_names(file, unique, _REMEDY)
     lists = unique.keys() - {id_column, TITLE}
     return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS, lists=lists))
 
@@ -94,7 +104,9 @@ def _where(file: RawFile, first: int, column: str, index: int) -> str:
 
 def _footer(file: RawFile, id_column: str, names: Sequence[str] | None) -> Footer:
     (footer,) = read_footers([file])
-    for name in (id_column, *(footer.schema.names if names is None else names)):
+    columns = (id_column, *(footer.schema.names if names is None else names))
+    require_columns(file, footer.schema, columns, _REMEDY)
+    for name in columns:
         raw = storage_type(require_column(file, footer.schema, name))
         if name == TITLE and not (is_text(raw) or pa.types.is_null(raw)):
             raise InputError(

@@ -17,10 +17,11 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mmssl_dist.datasets.movielens import write_movielens
 from mmssl_dist.errors import InputError, StorageFault
 
 _logger = logging.getLogger(__name__)
@@ -31,55 +32,41 @@ _PART = ".part"
 _SECONDS = 60
 _CHUNK = 1 << 20
 _MOST_UNPACKED = 1 << 30
-_DIFFMM = "https://raw.githubusercontent.com/HKUDS/DiffMM/fae20e642aeeaad4284be6f7fb3432ebb551da8e/Datasets"
-_MATRICES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
 _TERMS = (
-    "From the repository of DiffMM (github.com/HKUDS/DiffMM), whose README names no licence: for "
-    "research; ask "
-    "its makers for anything else."
-)
-_PICKLED = (
-    "The interactions are Python pickles of SciPy matrices. mmssl-dist reads no pickles, which can run any "
-    "program: open them only if you trust their makers, and write tables."
+    "MovieLens of GroupLens: for research, not for commercial use, not to be passed on, and to be cited "
+    "(Harper and Konstan, The MovieLens Datasets, 2015); its README has the terms."
 )
 
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A data set that can be fetched.
+    """A data set that can be fetched. ``jobs/`` has a job of its name, which trains on it.
 
     Attributes:
         base: URL below which its files are.
         files: by name, the known checksum as "sha256:..." or "md5:...", or None where none is known.
         note: licence, and what to know of it.
+        write_tables: makes tables that its job reads from what is in a folder.
     """
 
     base: str
     files: Mapping[str, str | None]
     note: str
+    write_tables: Callable[[Path], None] | None = None
 
 
 SETS = {
-    "tiktok": PublicSet(
-        f"{_DIFFMM}/tiktok",
-        {
-            **dict.fromkeys((*_MATRICES, "text_feat.npy")),
-            "image_feat.npy": "sha256:f6c1ec1726ed2aa80315411199ab2143bee6333821bf58c5f00bd3f5b462efc2",
-            "audio_feat.npy": "sha256:d45a44a9d462f578802de914c2feea5cfd45742b2922775a085b9bdc1beba26f",
-        },
-        f"{_TERMS} {_PICKLED}",
+    "movielens-100k": PublicSet(
+        "https://files.grouplens.org/datasets/movielens",
+        {"ml-100k.zip": "md5:0e33842e24a9c977be4e0107933c0723"},
+        _TERMS,
+        write_movielens,
     ),
-    "baby": PublicSet(
-        f"{_DIFFMM}/baby",
-        dict.fromkeys((*_MATRICES, "text_feat.npy", "image_feat.npy.zip")),
-        f"Amazon reviews. {_TERMS} {_PICKLED}",
-    ),
-    "ml-1m": PublicSet(
+    "movielens-1m": PublicSet(
         "https://files.grouplens.org/datasets/movielens",
         {"ml-1m.zip": "md5:c4d9eecfca2ab87c1945afe126590906"},
-        "MovieLens-1M of GroupLens: for research, not for commercial use, not to be passed on, "
-        "and to be cited; ml-1m/"
-        "README has the terms. It has no item features.",
+        _TERMS,
+        write_movielens,
     ),
 }
 
@@ -99,8 +86,8 @@ class FetchedFile:
 
 
 def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]:
-    """Bring the set ``name`` into ``folder``, and unpack its archives; what is there and whole is not fetched
-    again.
+    """Bring the set ``name`` into ``folder``, unpack its archives and write its tables; what is there and
+    whole is not fetched again.
 
     Args:
         base: URL to take the place of the set's own.
@@ -128,6 +115,8 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
                 file, (folder / file).stat().st_size, _digest(folder / file, "sha256"), bool(checksum)
             )
         )
+    if data_set.write_tables is not None:
+        data_set.write_tables(folder)
     content = {"name": name, "files": {record.name: vars(record) for record in records}}
     partial = folder / f"{LOCK}{_PART}"
     partial.write_text(json.dumps(content, indent=1))

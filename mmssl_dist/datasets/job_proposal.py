@@ -7,7 +7,7 @@ share is the item's id.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -28,6 +28,8 @@ _ITEMS += tuple("trackid track songid song articleid article bookid book isbn bu
 _ITEMS += tuple("postid photoid newsid gameid appid contentid docid".split())
 _TIMES = tuple("timestamp time eventtime datetime date ts at createdat unixreviewtime unixtime when".split())
 _TIMES += tuple("viewedat clickedat purchasedat orderedat ratedat reviewedat day".split())
+_TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitle moviename".split())
+_TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
 _SPLITS = (LABEL, "split")
 _INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
 _IDS: tuple[ValueType, ...] = ("integer", "text")
@@ -133,6 +135,8 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
         if name not in used:
             unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")
+    if titles is None:
+        unused |= _possible_titles(others, item)
     for other in others:
         if other.name not in used and set(other.columns) == set(table.columns):
             unused[other.name] = (
@@ -332,6 +336,15 @@ def _titles(tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
     question = "Which table has the titles of items?"
     chosen = ask(Question("data.titles", question, (*candidates, NONE), candidates[0]))
     return None if chosen == NONE else chosen
+
+
+def _possible_titles(tables: Sequence[RawTable], item: str) -> Iterator[tuple[str, str]]:
+    """Columns that look like titles, by file and column, and what to do for them to be read."""
+    for table in tables:
+        if item in table.columns and not table.is_inter:
+            for column in _named(table, _TITLE_NAMES, ("text",))[:1]:
+                reason = f"titles? They are read from a column {TITLE}: rename this one, and set data.titles"
+                yield f"{table.name}, column {column}", reason
 
 
 def _images(inventory: Inventory, tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:

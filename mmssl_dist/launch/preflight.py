@@ -28,6 +28,8 @@ from mmssl_dist.storage import Location, RunFolder, open_location, require_answe
 from mmssl_dist.storage.paths import absolute
 
 T = TypeVar("T")
+# They take no files, also where their permissions allow it.
+_KERNEL_FILESYSTEMS = ("proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf")
 _EMPTY = ("no vector", "no row below the header")  # what readers find in files without rows
 
 
@@ -175,10 +177,26 @@ def check_output_folder(job: Job) -> None:
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
         raise _unwritable(job.output, "Not a directory")
-    # By access and not by writing, since validate must leave no trace; mounts that refuse writes in spite of
-    # their permissions show later.
+    # By what the system says and not by writing, since validate must leave no trace.
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise _unwritable(job.output, "Read-only file system")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _unwritable(job.output, "Permission denied")
+    if (filesystem := _filesystem(nearest)) in _KERNEL_FILESYSTEMS:
+        raise _unwritable(job.output, f"{nearest} is the kernel's own, of type {filesystem}")
+
+
+def _filesystem(folder: Path) -> str | None:
+    """The type of the filesystem of ``folder``; None where the system does not say it as Linux does."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    # "24 29 0:22 / /proc rw,relatime shared:13 - proc proc rw": the type is behind the dash.
+    types = [fields[fields.index("-") + 1] for fields in map(str.split, mounts) if fields[2] == number]
+    return types[0] if types else None
 
 
 def _unwritable(output: str, reason: str) -> StorageError:

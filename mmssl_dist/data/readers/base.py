@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,6 +126,12 @@ def unreadable(file: RawFile, error: Exception, rule: str, remedy: str) -> Input
             "Check the URL, the credentials of every node and the `storage` section.",
         )
     return InputError(file.name, message, rule, remedy)
+
+
+def without_columns(where: str, available: Iterable[str], missing: Sequence[str], remedy: str) -> InputError:
+    """The error for a file that lacks columns, all of them."""
+    needed = f"a column {missing[0]} is" if len(missing) == 1 else f"columns {', '.join(missing)} are"
+    return InputError(where, f"columns {', '.join(available)}", f"{needed} needed", remedy)
 
 
 def require_dimension(where: str, dimension: int) -> None:

@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
 from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_columns
-from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of
+from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of, undecodable
 from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.errors import InputError
 
@@ -30,6 +30,7 @@ COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 _HEADER_BYTES = 1 << 16
 _NO_ROW = "Empty CSV file or block"  # in Arrow's message
+_NOT_UTF8 = "invalid UTF8"  # likewise, on bytes that are none
 _TOO_LONG = "straddling object"  # likewise, on a row that does not end within two blocks
 
 
@@ -167,6 +168,15 @@ def not_text(file: RawFile, error: Exception) -> InputError:
     """The error for a file that cannot be parsed."""
     if _TOO_LONG in str(error):
         return too_long(file)
+    if _NOT_UTF8 in str(error) and (line := undecodable(file)):
+        number, content = line
+        return InputError(
+            f"{file.name}, line {number}",
+            f"the byte(s) {content[:8].hex(' ')}",
+            "delimited text is UTF-8",
+            "Save the file again, in Excel as `CSV UTF-8`, or convert it: "
+            "`iconv -f latin1 -t utf-8 OLD > NEW`.",
+        )
     return unreadable(file, error, "every line has the header's columns, as UTF-8 text", "Correct the file.")
 
 

@@ -51,6 +51,21 @@ def line_of(file: RawFile, record: int, start: int = 0) -> int:
     return record
 
 
+def undecodable(file: RawFile) -> tuple[int, bytes] | None:
+    """The first line that is not UTF-8, and its bytes that are not; None where the file cannot be read so."""
+    try:
+        with file.location.filesystem.open_input_stream(file.location.path) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape")
+            for number, line in enumerate(text, 1):
+                try:
+                    line.encode()
+                except UnicodeEncodeError as error:
+                    return number, line[error.start : error.end].encode(errors="surrogateescape")
+    except (OSError, pa.ArrowException):
+        return None
+    return None
+
+
 def _object_line(stream: pa.NativeFile, record: int) -> int:
     """The line of an object, of which the first is record 2, below the header that there is not."""
     records = 1

@@ -28,6 +28,7 @@ from mmssl_dist.data.readers.parquet import (
     last_groups,
     read_footers,
     require_column,
+    require_columns,
     row_group_pieces,
 )
 from mmssl_dist.data.readers.parquet_columns import summarize_parquet
@@ -217,8 +218,9 @@ def _open_parquet(
 ) -> ParquetInteractions:
     footers = read_footers(files)
     for file, footer in zip(files, footers, strict=True):
+        require_columns(file, footer.schema, names.values())
         for raw in names.values():
-            require_column(file, footer.schema, raw)
+            require_column(file, footer.schema, raw)  # one of that name
     settings = {USER_ID: data.columns.types.user, ITEM_ID: data.columns.types.item}
     summaries = summarize_parquet(files=files, footers=footers, names=names, settings=settings, whole=whole)
     return ParquetInteractions(

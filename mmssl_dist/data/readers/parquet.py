@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import FILE, ITEM_ID, USER_ID
 from mmssl_dist.data.files import RawFile
-from mmssl_dist.data.readers.base import NAME_OR_RENAME, Piece, row_location, unreadable
+from mmssl_dist.data.readers.base import NAME_OR_RENAME, Piece, row_location, unreadable, without_columns
 from mmssl_dist.data.readers.table_columns import stored_names, table_schema
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.readers.values import canonical_table
@@ -241,17 +241,21 @@ class _NoData(io.RawIOBase):
         raise _DataWanted
 
 
+def require_columns(
+    file: RawFile, schema: pa.Schema, names: Iterable[str], remedy: str = NAME_OR_RENAME
+) -> None:
+    """Check that columns are there; the error names all that are not."""
+    available = (*schema.names, *file.keys)
+    missing = [name for name in dict.fromkeys(names) if name not in available]
+    if missing:
+        raise without_columns(file.name, available, missing, remedy)
+
+
 def require_column(file: RawFile, schema: pa.Schema, name: str, remedy: str = NAME_OR_RENAME) -> pa.DataType:
     """The type of a column that has to be there."""
     if is_folder_key(file, schema, name):
         return pa.string()
-    if name not in schema.names:
-        raise InputError(
-            file.name,
-            f"columns {', '.join((*schema.names, *file.keys))}",
-            f"a column {name} is needed",
-            remedy,
-        )
+    require_columns(file, schema, [name], remedy)
     if schema.names.count(name) > 1:
         raise InputError(
             file.name,

@@ -25,6 +25,7 @@ from mmssl_dist.data.readers.parquet import (
     batches,
     read_footers,
     require_column,
+    require_columns,
     row_group_pieces,
 )
 from mmssl_dist.data.readers.parquet_columns import id_summary
@@ -194,6 +195,7 @@ def open_content(
     for number, file in enumerate(content.tables):
         if file.location.path.endswith(PARQUET_SUFFIXES):
             (footer,) = read_footers([file])
+            require_columns(file, footer.schema, wanted_columns(modality).values())
             for column in wanted_columns(modality).values():
                 _require_type(file, footer, column, modality)
             summaries.append(id_summary((file,), [footer], modality.item, item_setting))

@@ -20,6 +20,7 @@ from mmssl_dist.data.readers.base import (
     Piece,
     row_location,
     with_file,
+    without_columns,
 )
 from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
@@ -143,14 +144,15 @@ def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_REN
     # Columns of the file itself come second, so that they win over a folder's name.
     by_name = {name: name for name in file.keys}
     by_name |= {bare(name) if typed else name: name for name in written}
+    missing = [name for name in dict.fromkeys(names.values()) if name not in by_name]
+    if missing:
+        raise without_columns(
+            f"{file.name}, line 1",
+            (*written, *file.keys),
+            missing,
+            _semicolons(file, written) or remedy,
+        )
     for name in names.values():
-        if name not in by_name:
-            raise InputError(
-                f"{file.name}, line 1",
-                f"columns {', '.join((*written, *file.keys))}",
-                f"a column {name} is needed",
-                _semicolons(file, written) or remedy,
-            )
         if written.count(by_name[name]) > 1:
             raise InputError(
                 f"{file.name}, line 1",

@@ -32,6 +32,7 @@ from mmssl_dist.data.readers.parquet import (
     last_groups,
     read_footers,
     require_column,
+    require_columns,
     row_group_pieces,
 )
 from mmssl_dist.data.readers.parquet_columns import has_value, id_summary
@@ -118,6 +119,8 @@ def open_vectors(
         InputError: not Parquet, a column missing or of the wrong type, or no vector at all.
     """
     footers = read_footers(files)
+    for file, footer in zip(files, footers, strict=True):
+        require_columns(file, footer.schema, (columns.item, columns.vector))
     item_ids = id_summary(files, footers, columns.item, item_setting)
     types = [_value_type(file, footer, columns.vector) for file, footer in zip(files, footers, strict=True)]
     dimension = _dimension(files, footers, columns.vector)

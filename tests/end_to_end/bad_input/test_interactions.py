@@ -153,7 +153,7 @@ CASES = [
     ),
     Case(
         "not UTF-8",
-        "raw/log.csv: found In CSV column #0: Row #2: CSV conversion error to string: invalid UTF8",
+        "raw/log.csv, line 2: found the byte(s) ff",
         CSV,
         content("raw/log.csv", b"user_id,item_id\n\xff,1\n"),
     ),

@@ -100,7 +100,7 @@ CASES = [
     ),
     Case(
         "a wrong endpoint",
-        "job.yaml: 1 problem(s)\n  storage.endpoint: found '127.0.0.1:9000'; string should match",
+        "job.yaml: 1 problem(s)\n  storage.endpoint: found '127.0.0.1:9000'; must be a URL without a path",
         _to("storage.endpoint", "127.0.0.1:9000"),
     ),
     Case(

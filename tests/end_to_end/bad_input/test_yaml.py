@@ -82,22 +82,22 @@ CASES = [
     ),
     Case(
         "text for a number",
-        _one("training.epochs: found '1'; input should be a valid integer"),
+        _one("training.epochs: found '1'; must be a whole number"),
         _set("training.epochs='1'"),
     ),
     Case(
         "a number without end",
-        _one("training.epochs: found a number too long to show; input should be less than"),
+        _one("training.epochs: found a number too long to show; must be less than"),
         _set("training.epochs=0x" + "f" * 5000),
     ),
     Case(
         "infinity",
-        _one("training.rows.learning_rate: found inf; input should be a finite number"),
+        _one("training.rows.learning_rate: found inf; must be a finite number"),
         _set("training.rows.learning_rate=.inf"),
     ),
     Case(
         "half a character",
-        _one(r"data.columns.user: found '\ud800'; input should be a valid string"),
+        _one(r"data.columns.user: found '\ud800'; must be a text"),
         _set(r'data.columns.user="\ud800"'),
     ),
     Case(
@@ -111,12 +111,10 @@ CASES = [
         _set("data.columns.item=user_id"),
     ),
     Case("no override", "--set: found seed; an override reads a.b=c", _set("seed")),
-    Case(
-        "an expression", _one("seed: found '${HOME}'; input should be a valid integer"), _set("seed=${HOME}")
-    ),
+    Case("an expression", _one("seed: found '${HOME}'; must be a whole number"), _set("seed=${HOME}")),
     Case(
         "a modality's name that is a path",
-        _one("data.modalities.../x: found '../x'; string should match pattern"),
+        _one("data.modalities.../x: found '../x'; must begin with a letter or digit"),
         spoil=_job("text:", "../x:"),
     ),
 ]

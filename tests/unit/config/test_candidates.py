@@ -88,7 +88,7 @@ def test_problems_come_together():
         ({"int": [1, 2], "choice": [3]}, "must have exactly one of choice, uniform, loguniform and int"),
         ({}, "must have exactly one of"),
         ({"normal": [0, 1]}, "unknown key"),
-        ({"int": [1.5, 2]}, "valid integer"),
+        ({"int": [1.5, 2]}, "whole number"),
     ],
 )
 def test_a_space_that_is_none(space, message):

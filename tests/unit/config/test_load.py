@@ -76,11 +76,9 @@ losses: {candidates: some}
     assert "otput: unknown key; did you mean output?" in lines
     assert "data.modalities.image.vektor: unknown key; did you mean vector?" in lines
     assert any(line.startswith("data.modalities.no good: found 'no good'; ") for line in lines)
-    assert (
-        "partition.method: found 'metiz'; input should be 'auto', 'metis', 'streaming' or 'random'" in lines
-    )
-    assert "scaling.cpus_per_worker: found 'two'; input should be a valid integer" in lines
-    assert "training.fanout: found 'none'; input should be 'all' or input should be a valid tuple" in lines
+    assert "partition.method: found 'metiz'; must be auto, metis, streaming or random" in lines
+    assert "scaling.cpus_per_worker: found 'two'; must be a whole number" in lines
+    assert "training.fanout: found 'none'; must be all or a list" in lines
     assert any(line.startswith("losses.candidates: found 'some'; ") for line in lines)
     # And those between settings, although others are wrong alone.
     assert any(
@@ -94,7 +92,7 @@ losses: {candidates: some}
 
 def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
     assert problems(changed(scaling={"workers": 8}, partition={"parts": "many"})) == [
-        "partition.parts: found 'many'; input should be a valid integer"
+        "partition.parts: found 'many'; must be a whole number"
     ]
     assert problems(changed(scaling={"workers": 8}, partition=3)) == [
         "partition: found 3; this is a section, with keys below it"
@@ -211,9 +209,9 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
             "losses.contrastive.rows: found item_graph; model.item_graph.weight is 0",
         ),
         (changed(seed=-1), "seed: found -1; "),
-        (changed(seed=1.0), "seed: found 1.0; input should be a valid integer"),
-        (changed(seed=True), "seed: found True; input should be a valid integer"),
-        (changed(seed="1"), "seed: found '1'; input should be a valid integer"),
+        (changed(seed=1.0), "seed: found 1.0; must be a whole number"),
+        (changed(seed=True), "seed: found True; must be a whole number"),
+        (changed(seed="1"), "seed: found '1'; must be a whole number"),
         (changed(model={"dropout": 1.0}), "model.dropout: found 1.0; "),
         (changed(training={"fanout": [5, 0]}), "training.fanout.1: found 0; "),
         (

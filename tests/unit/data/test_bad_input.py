@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -170,19 +172,42 @@ def test_a_missing_column(folder):
         (
             "log.csv",
             "user_id;item_id\n1;2\n",
-            "found columns user_id;item_id; a column user_id is needed. Write commas",
+            "found columns user_id;item_id; columns user_id, item_id are needed. Write commas",
         ),
         (
             "log.tsv",
             "user_id,item_id\n1,2\n",
-            "found columns user_id,item_id; a column user_id is needed. Write tabs",
+            "found columns user_id,item_id; columns user_id, item_id are needed. Write tabs",
         ),
-        ("log.csv", "user\n1\n", "found columns user; a column user_id is needed. Name the right column"),
+        (
+            "log.csv",
+            "user\n1\n",
+            "found columns user; columns user_id, item_id are needed. Name the right column",
+        ),
     ],
 )
 def test_a_file_with_another_delimiter_than_its_name_asks_for(folder, name, text, message):
     (folder / "raw" / name).write_text(text)
     assert f"raw/{name}, line 1: {message}" in _message(make_job(folder, interactions=name))
+
+
+def test_every_missing_column_is_named_at_once(folder):
+    columns = {"user": "who", "item": "what", "time": "when"}
+    expected = "found columns user_id, item_id; columns who, what, when are needed"
+    assert expected in _message(make_job(folder, columns=columns))
+    write_text(folder, "log.csv", ["user_id,item_id", "1,2"])
+    assert expected in _message(make_job(folder, columns=columns, interactions="log.csv"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_text_in_latin_1_is_named_with_its_line(folder, suffix):
+    content = "user_id,item_id\n1,2\n1,3\nRené,2\n".encode("latin-1")
+    (folder / f"raw/log.{suffix}").write_bytes(gzip.compress(content) if suffix == "csv.gz" else content)
+    message = _message(make_job(folder, interactions=f"log.{suffix}"))
+    assert message.startswith(
+        f"raw/log.{suffix}, line 4: found the byte(s) e9; delimited text is UTF-8. Save"
+    )
+    assert "iconv -f latin1 -t utf-8" in message
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])

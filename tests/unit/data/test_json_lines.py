@@ -150,7 +150,7 @@ def test_text_that_is_not_utf_8(folder):
     ("records", "message"),
     [
         ([{"user": 1, "item_id": 1}], r"line 1: found columns user, item_id; a column user_id is needed"),
-        ([{"u": {"a": 1}}], r"line 1: found columns u; a column user_id is needed"),
+        ([{"u": {"a": 1}}], r"line 1: found columns u; columns user_id, item_id are needed"),
         ([{"user_id": {"a": 1}, "item_id": 1}], "line 1: found an object in user_id"),
         ([{}], "found no object with a key"),
         ([""], "found no object with a key; the first lines name the columns"),

@@ -136,7 +136,7 @@ def test_what_is_not_there(served, tmp_path):
         fetch("tiny", tmp_path)
     with pytest.raises(InputError, match="fetched over http or https"):
         fetch("tiny", tmp_path, "file:///etc")
-    with pytest.raises(InputError, match="NAME: found nowhere; known sets are tiktok, baby, ml-1m"):
+    with pytest.raises(InputError, match="NAME: found nowhere; known sets are movielens-100k, movielens-1m"):
         fetch("nowhere", tmp_path)
 
 

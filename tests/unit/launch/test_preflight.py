@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmssl_dist.errors import InputError, StorageError
-from mmssl_dist.launch.preflight import check_data, check_output, resolved
+from mmssl_dist.launch.preflight import check_data, check_output, check_output_folder, resolved
 from mmssl_dist.storage.paths import absolute
 from tests.jobs import make_job
 
@@ -50,3 +50,9 @@ def test_a_file_of_users_that_a_stage_would_remove_is_refused(tmp_path):
     job = make_job(f"output={tmp_path}/out", f"export.users={users}", data=data)
     with pytest.raises(InputError, match=r"export\.users: .*output/export is emptied by its stage"):
         check_data(job)
+
+
+@pytest.mark.parametrize("output", ["/proc/out", "/sys/kernel/out", "/proc/self/fd/out/deeper"])
+def test_an_output_among_the_kernels_files_is_refused_without_a_trace(output):
+    with pytest.raises(StorageError, match=r"output: found .*it must be a folder that can be written \("):
+        check_output_folder(make_job(f"output={output}"))
