@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types test-calls pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site newcomer clean
+.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types test-calls pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site pictures newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -46,6 +46,7 @@ help:
 	@echo "              60 GB of disk); writes runs/hundred/"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make site     the documents as a web site, in site/"
+	@echo "make pictures  run the demo and a small shop, and draw docs/images/*.png; needs Chromium"
 	@echo "make newcomer  the way of somebody new, in a fresh clone: install, demo, and docs/own-data.md line by line"
 	@echo "make clean    remove runs, demo data and caches; keeps the virtual environment"
 
@@ -149,6 +150,9 @@ serving: $(STAMP)
 
 site: $(STAMP)
 	$(BIN)/mkdocs build --strict
+
+pictures: $(STAMP)
+	$(BIN)/python docs/pictures.py
 
 newcomer:
 	folder=$$(mktemp -d) && git clone -q . $$folder/mmssl-dist && cd $$folder/mmssl-dist && $(MAKE) demo && \
