@@ -1,4 +1,4 @@
-"""What the script of the pictures takes from a run: the end of its output, a section of its report; its shop."""
+"""What the script of the pictures takes from a run and its report, and the shop it makes."""
 
 from __future__ import annotations
 
