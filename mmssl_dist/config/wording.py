@@ -24,6 +24,7 @@ WORDS = {
     "model_type": "this is a section, with keys below it",
     "string_too_short": "must not be empty",
     "string_type": "must be a text, in quotes where it looks like something else",
+    "string_unicode": "must be a text of whole characters",
     "too_long": "must have no more than {max_length} entries",
     "tuple_type": "must be a list",
 }

@@ -132,7 +132,7 @@ CASES = [
     ),
     Case(
         "a CSV of other columns",
-        "raw/log.csv, line 1: found columns user, item; a column user_id is needed",
+        "raw/log.csv, line 1: found columns user, item; columns user_id, item_id are needed",
         CSV,
         _csv("user,item\n1,2\n"),
     ),

@@ -43,6 +43,7 @@ BAD: tuple[Any, ...] = (
     10**30,
     date(2024, 1, 1),
     b"x",
+    "\ud800",
     "a" * 300,
 )
 PYDANTIC = ("input should", "should be", "should have", "should match", "valid ", "after validation", "'a'")

@@ -109,8 +109,20 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 def test_links_between_documents_lead_somewhere() -> None:
     for path in DOCUMENTS:
         if path.suffix == ".md":
-            for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
-                assert (path.parent / target).exists(), f"{path.name}: {target}"
+            text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+            for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+                file = path.parent / target if target else path
+                assert file.exists(), f"{path.name}: {target}"
+                if anchor and file.suffix == ".md":
+                    assert anchor in anchors(file), f"{path.name}: {target}#{anchor}"
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub and MkDocs make them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in plain}
 
 
 def test_no_file_names_a_machine_or_a_registry(files: list[Path]) -> None:
