@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,24 @@ def records(path: Path) -> Iterator[Record]:
             at += _BLOCK - at % _BLOCK
             continue
         length, part = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if at + 7 + length > len(content):
+            return  # its end is not written yet
         whole += content[at + 7 : at + 7 + length]
         at += 7 + length
         if part in (1, 4):  # whole, or last
             yield Record.FromString(whole)
             whole = b""
+
+
+def whole_run(path: Path) -> list[Record]:
+    """The records of a run that has ended: W&B's process writes its last block after it says so."""
+    end = time.monotonic() + 120
+    written: list[Record] = []
+    while not any(record.HasField("exit") for record in written):
+        assert time.monotonic() < end, "the run has no end"
+        time.sleep(0.05)
+        written = list(records(path))
+    return written
 
 
 def items(entries: Any) -> dict[str, Any]:
@@ -86,7 +100,7 @@ def test_an_offline_run_is_written_whole_at_the_end_and_once(tmp_path, monkeypat
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     (folder,) = (tmp_path / "out/wandb").glob("offline-run-*")
     (file,) = folder.glob("run-*.wandb")
-    written = list(records(file))
+    written = whole_run(file)
     (run, *_) = [record.run for record in written if record.HasField("run")]
     assert (run.entity, run.project, run.display_name) == ("team", "shop", "out")
     config = {name: value for name, value in items(run.config.update).items() if name != "_wandb"}
