@@ -7,7 +7,7 @@ share is the item's id.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -131,12 +131,10 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
         columns.pop("split", None)
     used = {table.name, titles, images, *(one.settings.get("file") for one in modalities.values())}
     used |= {one.settings.get("table") for one in modalities.values()}
-    unused = {**inventory.unusable, **reasons}
+    unused = {**inventory.unusable, **reasons, **_possible_titles(others, item, titles)}
     for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
         if name not in used:
             unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")
-    if titles is None:
-        unused |= _possible_titles(others, item)
     for other in others:
         if other.name not in used and set(other.columns) == set(table.columns):
             unused[other.name] = (
@@ -338,13 +336,16 @@ def _titles(tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
     return None if chosen == NONE else chosen
 
 
-def _possible_titles(tables: Sequence[RawTable], item: str) -> Iterator[tuple[str, str]]:
-    """Columns that look like titles, by file and column, and what to do for them to be read."""
-    for table in tables:
-        if item in table.columns and not table.is_inter:
-            for column in _named(table, _TITLE_NAMES, ("text",))[:1]:
-                reason = f"titles? They are read from a column {TITLE}: rename this one, and set data.titles"
-                yield f"{table.name}, column {column}", reason
+def _possible_titles(tables: Sequence[RawTable], item: str, titles: str | None) -> dict[str, str]:
+    """Columns that look like titles, by file and column, and what to do for them to be read; none where a
+    table has ``titles``."""
+    reason = f"titles? They are read from a column {TITLE}: rename this one, and set data.titles"
+    return {
+        f"{table.name}, column {column}": reason
+        for table in tables
+        if titles is None and item in table.columns and not table.is_inter
+        for column in _named(table, _TITLE_NAMES, ("text",))[:1]
+    }
 
 
 def _images(inventory: Inventory, tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
