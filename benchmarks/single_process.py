@@ -41,7 +41,7 @@ from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.metrics import metric_names
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
-from mmssl_dist.evaluation.users import MODEL
+from mmssl_dist.evaluation.user_columns import MODEL
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.launch.worker_entry import measure

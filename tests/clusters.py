@@ -183,17 +183,20 @@ def own_ray(**variables: str) -> Iterator[None]:
     """A small Ray in this process, with ``variables`` in its workers' environment."""
     import ray
 
+    from mmssl_dist.cluster.local_ray import few_services
+
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         for name, value in {"PYTHONPATH": str(ROOT), **variables}.items():
             patch.setenv(name, value)  # Ray's workers inherit it
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=int(150e6),
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+        with few_services():
+            ray.init(
+                address="local",
+                num_cpus=2,
+                object_store_memory=int(150e6),
+                include_dashboard=False,
+                log_to_driver=False,
+            )
         try:
             yield
         finally:

@@ -27,7 +27,7 @@ import torch.distributed as dist
 
 _PRELOADED = (
     "torch.distributed",
-    "deepspeed",
+    "mmssl_dist.training.light_deepspeed",
     "pyarrow.dataset",
     "mmssl_dist.launch.worker_entry",
     "mmssl_dist.training.loop",

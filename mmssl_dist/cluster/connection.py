@@ -34,11 +34,13 @@ class Cluster:
         environment: variables to give to every task and worker; none where their Ray has them from its start.
         relay: handle of the actor that brings their log to the driver.
         debug: show what Ray and other libraries log.
+        own: a Ray of this machine that ends with the command.
     """
 
     environment: Mapping[str, str]
     relay: Any
     debug: bool
+    own: bool = False
 
     def run_task(self, function: Callable[..., Any], *arguments: object) -> Any:
         """``function(*arguments)`` in one Ray task, off the driver; returns its result.
@@ -114,15 +116,13 @@ def connect(
                 )
             else:
                 stack.enter_context(local_ray(scaling, options, variables, cpu_workers))
-        if not debug:
-            _quiet_data()
         watch = ExitWatch()
         stack.callback(watch.close)
         try:
             require_resources(scaling)
             if target:  # a head may run no tasks, and be all there is
                 await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")
-            yield Cluster(variables if target else {}, _start_relay(), debug)
+            yield Cluster(variables if target else {}, _start_relay(), debug, own=not target)
         except (Terminated, KeyboardInterrupt):
             watch.close()  # the end has been announced, and may take longer than the sender waits
             raise
@@ -266,16 +266,6 @@ def _start_relay() -> Any:
     # Beside the driver, so that the log survives the loss of any other machine.
     beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return ray.remote(num_cpus=0, scheduling_strategy=beside)(LogRelay).remote()
-
-
-def _quiet_data() -> None:
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    # Ray Data's bars redraw the terminal that our own progress lines are written to.
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _first_line(error: BaseException) -> str:

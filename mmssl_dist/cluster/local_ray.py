@@ -24,6 +24,7 @@ _POLL_SECONDS = 0.5
 _LONGEST_FOLDER = 42
 """Bytes of a folder for Ray: a socket's path has at most 107, of which Ray's session takes the rest."""
 _SYSTEM_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - as Ray itself does without TMPDIR
+_NOT_STARTED = ("start_monitor", "start_api_server", "start_log_monitor")
 
 _logger = logging.getLogger(__name__)
 
@@ -58,9 +59,30 @@ def local_ray(
     }
     with own_token():
         # Around the start alone: Ray's processes inherit them, and this process goes back to its own.
-        with environment(variables):
+        with environment(variables), few_services(with_logs=bool(options.get("log_to_driver"))):
             _start(arguments, scaling.start_seconds)
         yield
+
+
+@contextmanager
+def few_services(with_logs: bool = False) -> Iterator[None]:
+    """Until its end ``ray.init`` starts no autoscaler and no dashboard, which a Ray of one machine that ends
+    with its driver has no use for, and no process that gathers the workers' output, unless ``with_logs``.
+
+    Ray starts them one after the other, and with ``include_dashboard=False`` still starts the dashboard's
+    process and waits for it: seconds of every start.
+    """
+    from ray._private.node import Node
+
+    left_out = [name for name in _NOT_STARTED if not (with_logs and name == "start_log_monitor")]
+    starts = {name: getattr(Node, name) for name in left_out}
+    for name in left_out:
+        setattr(Node, name, lambda node, **options: None)
+    try:
+        yield
+    finally:
+        for name, start in starts.items():
+            setattr(Node, name, start)
 
 
 def socket_folder() -> Path:

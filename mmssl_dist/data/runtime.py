@@ -25,9 +25,16 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
     """
     context, logger = DataContext.get_current(), logging.getLogger("ray.data")
     # The context is one for the whole process, which may use Ray Data for something else afterwards.
-    before = (context.enable_progress_bars, context.raise_original_map_exception, context.shuffle_strategy)
+    settings = (
+        "enable_progress_bars",
+        "print_on_execution_start",
+        "raise_original_map_exception",
+        "shuffle_strategy",
+    )
+    before = {name: getattr(context, name) for name in settings}
     level = logger.level
-    context.enable_progress_bars = False
+    # Bars redraw the terminal that our own progress lines are written to.
+    context.enable_progress_bars = context.print_on_execution_start = False
     context.raise_original_map_exception = True
     if raw_bytes < SMALL_BYTES:
         context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
@@ -40,7 +47,8 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
             raise
         raise own_error from error
     finally:
-        context.enable_progress_bars, context.raise_original_map_exception, context.shuffle_strategy = before
+        for name, value in before.items():
+            setattr(context, name, value)
         logger.setLevel(level)
 
 

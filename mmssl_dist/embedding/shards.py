@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,12 +31,14 @@ from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.readers.tabular import values_of
 from mmssl_dist.data.row_operations import TaskFailure
 from mmssl_dist.data.write import bucket_of, part, write_table
-from mmssl_dist.embedding.encoders import Encoder, encode, open_encoder
 from mmssl_dist.embedding.pictures import LARGEST_BYTES, UNREADABLE, decode
 from mmssl_dist.embedding.table_fit import Occurrences, TableFit, joined_occurrences
 from mmssl_dist.embedding.weights import EncoderSource, encoder_folder
 from mmssl_dist.errors import InputError, MmsslError
 from mmssl_dist.storage import Location
+
+if TYPE_CHECKING:  # in functions: it brings torch, which only processes of the pool need
+    from mmssl_dist.embedding.encoders import Encoder
 
 T = TypeVar("T")
 CONTENT = "content"
@@ -279,6 +281,8 @@ class ShardEmbedder:
         return _Reason(picture) if isinstance(picture, str) else picture
 
     def _encode(self, contents: Sequence[Any]) -> np.ndarray:
+        from mmssl_dist.embedding.encoders import encode
+
         task = self.task
         if task.fit is not None:
             return task.fit(contents)
@@ -297,6 +301,8 @@ class ShardEmbedder:
     @cached_property
     def _encoder(self) -> Encoder:
         import torch
+
+        from mmssl_dist.embedding.encoders import open_encoder
 
         task = self.task
         assert task.encoder is not None

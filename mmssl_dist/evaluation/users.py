@@ -13,16 +13,10 @@ import torch
 from mmssl_dist.data.columns import SPLIT, USER_ID
 from mmssl_dist.evaluation.evaluate import UserMetrics
 from mmssl_dist.evaluation.metrics import metric_names
+from mmssl_dist.evaluation.user_columns import POSITIVES, USERS, WHO
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import FileRecord, Location
 
-USERS = "users"
-"""Folder of the files."""
-WHO = "who"
-"""Who ranked: ``MODEL`` or ``POPULARITY``."""
-POSITIVES = "positives"
-"""How many of a user's items are held out in the split, int32."""
-MODEL, POPULARITY = "model", "popularity"
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
 
 

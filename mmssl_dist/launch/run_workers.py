@@ -21,12 +21,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster
+from mmssl_dist.cluster.environment import environment
 from mmssl_dist.cluster.log_relay import in_thread, relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.launch.failure_policy import FailurePolicy
 from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
 from mmssl_dist.launch.heartbeat import heartbeat
+from mmssl_dist.launch.lean_trainer import OWN_RAY_SETTINGS, LeanTrainer
 from mmssl_dist.storage import Location, downloads_folder
 from mmssl_dist.training.improvement import CHECKPOINT_SCORE, order_key
 from mmssl_dist.training.session import Session
@@ -201,8 +203,9 @@ def run_workers(
     _logger.info("%s: starting %s worker(s)", stage, size)
     resources = {name: amount for name, amount in scaling.per_worker.items() if name in ("CPU", "GPU")}
     policy = FailurePolicy(stage, run.storage, cluster.relay)
-    trainer = TorchTrainer(
+    trainer = LeanTrainer(
         _enter,
+        own_ray=cluster.own,
         train_loop_config={
             "job": job.model_dump_json(),
             "stage": stage,
@@ -225,7 +228,9 @@ def run_workers(
         run_config=_run_config(cluster, run, [EndOnPermanentFailure(policy), *callbacks]),
     )
     # Ray Train's ``fit`` blocks; in a thread the driver can pass on the workers' log meanwhile.
-    result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
+    settings = OWN_RAY_SETTINGS if cluster.own else {}
+    with environment({name: value for name, value in settings.items() if name not in os.environ}):
+        result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
     kept = tuple(Checkpoint(folder.path, metrics) for folder, metrics in result.best_checkpoints or ())
     return Outcome(tuple(result.return_value), kept)
 

@@ -30,7 +30,8 @@ from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.item_lengths import fixed_exponent, rows_to_rank
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
-from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
+from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
+from mmssl_dist.evaluation.users import write_users
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions

@@ -29,6 +29,7 @@ from mmssl_dist.tracking.wandb import check_wandb
 _logger = logging.getLogger(__name__)
 
 Source = TypeVar("Source", RawFiles, Manifest)
+_SMALL_BYTES = 32 << 20  # read and hashed here in less time than a task takes to start
 
 
 def _nothing(job: Job, source: object) -> None:
@@ -138,8 +139,8 @@ class Pipeline:
         return manifest
 
     def check_artifacts(self, *folders: StageFolder) -> None:
-        """Check every file of published artifacts: sizes first, which needs no Ray, then hashes, in as many
-        tasks as the job has workers and once per command.
+        """Check every file of published artifacts: sizes first, then hashes, once per command; those of large
+        artifacts in as many tasks as the job has workers.
 
         Raises:
             ArtifactError: one is not what its manifest says.
@@ -149,10 +150,14 @@ class Pipeline:
             # All sizes first: they cost one listing, and a missing file is known before any Ray is started.
             require_whole(location, manifest)
         for location, manifest in artifacts:
-            if self._intact.get(manifest.kind) != manifest:
+            if self._intact.get(manifest.kind) == manifest:
+                continue
+            if sum(record.bytes for record in manifest.files.values()) <= _SMALL_BYTES:
+                require_intact(location, manifest)
+            else:
                 shares = in_shares(manifest, self.job.scaling.fewest)
                 self.cluster.run_tasks(require_intact, [(location, share) for share in shares])
-                self._intact[manifest.kind] = manifest
+            self._intact[manifest.kind] = manifest
 
     def _skipped(self, stage: Stage[Any], source: RawFiles | Manifest) -> Manifest | None:
         folder = self.folder.stage(stage.publishes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
-from mmssl_dist.evaluation.users import MODEL, POPULARITY
+from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
 from mmssl_dist.report.paired import SMALLEST_P, Interval, holm, interval, resampled_means, sign_flip_p
 from mmssl_dist.report.runs import Summary
 from mmssl_dist.report.same_model import require_same_models

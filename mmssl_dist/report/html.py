@@ -21,7 +21,7 @@ from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.embedding.inputs import KIND, has_content
 from mmssl_dist.errors import InputError
-from mmssl_dist.evaluation.users import MODEL, POPULARITY
+from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
 from mmssl_dist.report.list_quality import UserExample, measure_lists
 from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, page, stamp_of
 from mmssl_dist.report.paired import interval, resampled_means

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.data.columns import HELD_OUT_DIGEST, SPLIT, USER_ID
 from mmssl_dist.errors import ArtifactError, InputError
-from mmssl_dist.evaluation.users import POSITIVES, USERS, WHO
+from mmssl_dist.evaluation.user_columns import POSITIVES, USERS, WHO
 from mmssl_dist.storage import Location, RunFolder
 
 _logger = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from mmssl_dist import __version__
@@ -66,6 +65,7 @@ def register_model(client: MlflowClient, job: Job, run_id: str) -> None:
 
 def _save(job: Job, folder: Path, *, run_id: str, model_id: str) -> None:
     """Write the model's files to ``folder``/model."""
+    import pandas as pd
     from mlflow import pyfunc
     from mlflow.models import Model
 

@@ -155,11 +155,8 @@ def make_engine(
     # Launchers set it, Ray Train among them; DeepSpeed insists on it, though the module is on its device
     # already
     os.environ.setdefault("LOCAL_RANK", str(first.device.index or 0))
-    import deepspeed
-    import deepspeed.ops
+    from mmssl_dist.training.light_deepspeed import deepspeed
 
-    # Compiled in init_distributed for 46 s, for inference only, and an error where ninja is missing
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     config = {
         # DeepSpeed wants one; batches are made here, and losses are global means
         "train_micro_batch_size_per_gpu": 1,

@@ -51,6 +51,7 @@ class _Shared:
     environment: Mapping[str, str]
     relay: Any
     debug: bool
+    own_ray: bool
     format_report: FormatReport | None
 
 
@@ -90,6 +91,7 @@ def run_trials(
         environment=cluster.environment,
         relay=cluster.relay,
         debug=cluster.debug,
+        own_ray=cluster.own,
         format_report=format_report,
     )
     scheduler = Halving(job, trials)
@@ -235,7 +237,9 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
     # A relay of its own: the driver's lives in another job's actor, and lines get the trial's number here.
-    cluster = Cluster(shared.environment, ray.remote(num_cpus=0)(LogRelay).remote(), shared.debug)
+    cluster = Cluster(
+        shared.environment, ray.remote(num_cpus=0)(LogRelay).remote(), shared.debug, shared.own_ray
+    )
     run = RunSettings(
         storage=shared.folder,
         name=_run_name(config["number"]),

@@ -11,9 +11,9 @@ import pytest
 _HEAD = """
 import sys
 import ray
-ray.init(
-    address="local", num_cpus=3, object_store_memory=150_000_000, include_dashboard=False, log_to_driver=False
-)
+from mmssl_dist.cluster.local_ray import few_services
+with few_services():
+    ray.init(address="local", num_cpus=3, object_store_memory=150_000_000, log_to_driver=False)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 ray.shutdown()

@@ -7,13 +7,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.fs as pafs
 import pytest
+import ray
 
 from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster, connect, require_resources, worker_environment
@@ -63,6 +66,26 @@ def test_every_worker_gets_job_identity_and_group(cluster, job, tmp_path, caplog
     common = {"sum": 21, "seed": 5, "cache": True, "fanout": (10, 10), "threads": "1", "device": "cpu"}
     assert outcome.returned == ({"rank": 0, **common}, {"rank": 1, **common})
     assert [r.message for r in caplog.records if r.name == "mmssl_dist.training"] == ["the sum is 21"]
+    _only_what_is_needed_was_started()
+
+
+def _only_what_is_needed_was_started() -> None:
+    """Of Ray's services and Ray Train's actors: each of the others takes seconds of a start."""
+    commands = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ended in the meantime
+            commands.append(" ".join(process.cmdline()))
+    assert any("/raylet/raylet" in command for command in commands)
+    assert not [name for name in commands if re.search(r"/(dashboard|monitor|log_monitor)\.py", name)]
+    actors = {actor["ActorClassName"] for actor in ray._private.state.actors().values()}
+    assert {"TrainController", "RayTrainWorker"} <= actors
+    without_use = {
+        "DatasetManager",
+        "PlacementGroupCleaner",
+        "PreemptionWatcher",
+        "_AutoscalingCoordinatorActor",
+    }
+    assert not actors & without_use
 
 
 def test_input_error_of_one_worker_ends_the_run_at_once(cluster, job, tmp_path):

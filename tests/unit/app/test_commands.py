@@ -60,6 +60,20 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     assert "..." not in done.stdout.partition("Commands:")[2]  # every summary fits its line
 
 
+@pytest.mark.processes
+def test_the_driver_of_stages_imports_neither_pandas_nor_ray_data_nor_torch():
+    """Each takes part of a second, before anything is done."""
+    program = (
+        "import sys\n"
+        "import mmssl_dist.pipeline.whole_run, mmssl_dist.report.compare, mmssl_dist.report.html\n"
+        "import mmssl_dist.launch.model_stages, mmssl_dist.launch.worker_group\n"
+        "heavy = {'pandas', 'ray.data', 'torch', 'dgl', 'mlflow', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [

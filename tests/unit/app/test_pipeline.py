@@ -105,6 +105,7 @@ def stages(monkeypatch):
     monkeypatch.setattr(stage_table, "STAGES", fakes.all)
     monkeypatch.setattr(engine, "check_data", lambda job: RawFiles((), {}, (), ()))
     monkeypatch.setattr(engine, "check_headers", lambda job, files: None)
+    monkeypatch.setattr(engine, "_SMALL_BYTES", 0)  # as if they were large: hashed by tasks
     return fakes
 
 
@@ -127,6 +128,16 @@ def test_only_what_is_out_of_date_runs(stages, job_for):
     assert _ran(stages, run_all, job_for("model.dimension=32")) == ["train"]
     assert _ran(stages, run_all, job_for("model.dimension=32", "seed=1")) == ["prepare", "train"]
     assert _ran(stages, run_all, job_for("model.dimension=32", "seed=1"), force=True) == ["prepare", "train"]
+
+
+def test_what_is_small_is_hashed_without_a_task(monkeypatch, stages, job_for, tmp_path):
+    monkeypatch.setattr(engine, "_SMALL_BYTES", 1)  # the size of the file of each artifact
+    run_stage("prepare", job_for(), stages.cluster)
+    run_stage("train", job_for(), stages.cluster)
+    assert stages.hashed == []
+    (tmp_path / "out/dataset/run/data").write_bytes(b"y")
+    with pytest.raises(ArtifactError, match="content differs from its manifest"):
+        run_stage("train", job_for("model.dimension=32"), stages.cluster)
 
 
 def test_a_command_hashes_what_it_reads_unless_it_wrote_that(stages, job_for):

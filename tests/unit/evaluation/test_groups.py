@@ -17,7 +17,8 @@ from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import held_out_users, means_of, popularity_users, ranked_users
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.metrics import metric_names
-from mmssl_dist.evaluation.users import MODEL, POPULARITY, write_users
+from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
+from mmssl_dist.evaluation.users import write_users
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.storage import open_location
