@@ -38,6 +38,7 @@ from tables import table
 
 from mmssl_dist.config import Job, load_job
 from mmssl_dist.evaluation.evaluate import held_out_metrics
+from mmssl_dist.evaluation.item_lengths import fixed_exponent
 from mmssl_dist.evaluation.metrics import metric_names
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
@@ -160,7 +161,12 @@ def train(job: Job, scratch: Path) -> tuple[dict[str, Any], dict[str, np.ndarray
     def trained(state: TrainingState) -> Trained:
         views = {m: lists.graph(exchange) for m, lists in state.lists.items()}
         return Trained(
-            graph=graph, exchange=exchange, model=state.model, views=views, id_rows=state.table.rows
+            graph=graph,
+            exchange=exchange,
+            model=state.model,
+            views=views,
+            id_rows=state.table.rows,
+            length_exponent=fixed_exponent(job.evaluation),
         )
 
     def validate(state: TrainingState) -> dict[str, float]:

@@ -82,7 +82,7 @@ class Evaluation(Section):
     """Cut-offs K of every metric."""
     metric: Annotated[str, Field(pattern=METRIC)] = "recall@20"
     """Validation metric that stops training and chooses the checkpoint; its K must be among ks."""
-    length_exponent: Literal["auto"] | Weight = "auto"
+    length_exponent: Literal["auto"] | Annotated[float, Field(ge=0.0, le=4.0)] = "auto"
     """How much the length of an item's row counts in its score: its exponent there. 1: the score is the dot
     product; 0: the cosine with a user's row. "auto": training validates with 1. For its best checkpoint 0.5,
     0.75, 1.25, 1.5 and 2 are tried as well, and metrics and export take the best of them by ``metric`` where

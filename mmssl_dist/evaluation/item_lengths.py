@@ -8,6 +8,7 @@ item is in a batch, so that a long row counts like popularity; data differ in ho
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -79,10 +80,17 @@ def choose_exponent(settings: Evaluation, graph: LocalGraph, rows: Tensor, excha
             continue  # lengths whose power float32 cannot hold
         difference = values(scaled) - as_trained
         moments = torch.stack([torch.ones_like(difference), difference, difference.square()]).sum(1)
-        count, total, squares = exchange.sum(moments).tolist()
-        mean = total / max(count, 1.0)
-        variance = max(squares / max(count, 1.0) - mean * mean, 0.0)
+        mean, error = _mean_and_error(*exchange.sum(moments).tolist())
         # Rounded, since sums over another number of workers differ in their last digits.
-        if round(mean, 8) > round(max(gain, (variance / max(count, 1.0)) ** 0.5), 8):
+        if round(mean, 8) > round(max(gain, error), 8):
             best, gain = exponent, mean
     return best
+
+
+def _mean_and_error(count: float, total: float, squares: float) -> tuple[float, float]:
+    """Mean and standard error of ``count`` values, from their sum and the sum of their squares; of fewer than
+    two values the error is infinite."""
+    if count < 2:
+        return total, math.inf
+    mean = total / count
+    return mean, (max(squares - total * mean, 0.0) / (count - 1) / count) ** 0.5

@@ -60,7 +60,6 @@ def write_part_lists(
     """
     import faiss
 
-    faiss.omp_set_num_threads(1)  # a task has one core; workers' variables give FAISS as many as theirs
     export = Artifact(
         RunFolder.of(job).export.location, Manifest("export", "", {}, written), downloads_folder()
     )
@@ -85,7 +84,12 @@ def write_part_lists(
             yield part_users.take(pa.array(users)), ids, best >= 0, scores
 
     types = part_users.type, narrow(item_ids[:0]).type
-    name, record = write_list_blocks(export.location, part, types=types, blocks=blocks())
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # a task has one core; workers' variables give FAISS as many as theirs
+    try:
+        name, record = write_list_blocks(export.location, part, types=types, blocks=blocks())
+    finally:
+        faiss.omp_set_num_threads(threads)  # other tasks come to this process
     return PartLists({name: record}, len(chosen), users_wanted.named)
 
 

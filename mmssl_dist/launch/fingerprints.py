@@ -24,9 +24,9 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
     """
     # Nothing at all for jobs without, so that the fingerprints of trainings made before the setting stay.
     start = () if job.training.start_from is None else (_start_of(job),)
-    # "auto" is chosen after training.
+    # "auto" is chosen after training, which validates with 1.
     exponent = job.evaluation.length_exponent
-    validated = () if exponent == "auto" else (("length_exponent", exponent),)
+    validated = () if exponent in ("auto", 1.0) else (("length_exponent", exponent),)
     return fingerprint(
         "training",
         _FORMAT,

@@ -60,13 +60,25 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     # The same processes as in evaluate, where it has just run: they have torch and the files of the graph.
     workers = cluster.workers(job, "export")
     checkpoint, manifest = checkpoint_of(RunFolder.of(job), training)
-    returned = workers.run(partial(_export, checkpoint=checkpoint, training=manifest), stage="export")
+    function = partial(
+        _export, checkpoint=checkpoint, training=manifest, exponent=_evaluated_exponent(job, training)
+    )
+    returned = workers.run(function, stage="export")
     cluster.release_workers()  # the index needs memory for all items, and one of their CPUs
     files = _files(worker["files"] for worker in returned)
     users, named = sum(worker["users"] for worker in returned), returned[0]["named"]
     listed = {"users": users, "unknown_users": named - users if named else 0}
     exponent = returned[0][LENGTH_EXPONENT]
     return publish_export(job, inputs, files, listed, cluster.run_tasks, length_exponent=exponent)
+
+
+def _evaluated_exponent(job: Job, training: Manifest) -> float | None:
+    """The exponent of item lengths that the published metrics are of; None where they are of another model or
+    by other settings, or not there."""
+    evaluation = RunFolder.of(job).evaluation.read()
+    if evaluation is None or evaluation.fingerprint != evaluation_fingerprint(job, training):
+        return None
+    return float(evaluation.facts[LENGTH_EXPONENT])
 
 
 def _evaluate(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
@@ -76,11 +88,13 @@ def _evaluate(job: Job, worker: Worker, checkpoint: Location, training: Manifest
     return evaluate_on_worker(job, worker, checkpoint, training)
 
 
-def _export(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
+def _export(
+    job: Job, worker: Worker, checkpoint: Location, training: Manifest, exponent: float | None
+) -> dict[str, Any]:
     """``export_on_worker``, in the same way."""
     from mmssl_dist.launch.worker_entry import export_on_worker
 
-    return export_on_worker(job, worker, checkpoint, training)
+    return export_on_worker(job, worker, checkpoint, training, exponent)
 
 
 def _files(returned: Iterable[Mapping[str, Any]]) -> dict[str, FileRecord]:

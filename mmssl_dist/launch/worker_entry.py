@@ -180,9 +180,14 @@ def measure(settings: Evaluation, trained: Trained, splits: Sequence[str]) -> Me
     return Measured(metrics, of_users, trained.length_exponent)
 
 
-def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: Manifest) -> dict[str, Any]:
+def export_on_worker(
+    job: Job, worker: Worker, checkpoint: Location, training: Manifest, exponent: float | None = None
+) -> dict[str, Any]:
     """Write embeddings and recommendations of the published checkpoint, and the rows that new users and items
     are computed from.
+
+    Args:
+        exponent: of item lengths, where the checkpoint's metrics are by it already; otherwise chosen here.
 
     Returns:
         "files", the records of this worker's files; "users", that have a list; "named", by ``export.users``;
@@ -195,7 +200,10 @@ def export_on_worker(job: Job, worker: Worker, checkpoint: Location, training: M
     graph, model = trained.graph, trained.model
     ids = external_ids(job, worker, graph)
     location = RunFolder.of(job).export.location
-    trained, exact = rows_to_rank(job.evaluation, trained)
+    ranked = job.evaluation
+    if exponent is not None:  # rows that differ in a last digit, as with another W, might choose another one
+        ranked = ranked.model_copy(update={"length_exponent": exponent})
+    trained, exact = rows_to_rank(ranked, trained)
     written = export_partitions(
         job, graph, rows=exact.final, ids=ids, exchange=trained.exchange, location=location
     )

@@ -79,6 +79,7 @@ def _search(pipeline: Pipeline, partitions: Manifest, force: bool) -> SearchResu
     trials = read_trials(folder)
     if remaining(job, trials):
         pipeline.check_artifacts(pipeline.folder.partitions)
+        pipeline.cluster.connect()  # what fits depends on the machines it has
         check_memory(job, partitions)
         # The last file of the result: while it is missing, no search looks finished.
         (tuning / BEST_JOB).remove()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
+from mmssl_dist.evaluation.item_lengths import USERS
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
 from mmssl_dist.export.index import TRAINED_WITH, cells_of, kind_of
@@ -202,7 +203,13 @@ def _validation(job: Job, sizes: Sizes, *, workers: int, nodes: float, edges: fl
     score = block * (columns * _FLOAT + min(columns, longest * CHUNK_COLUMNS) * _COLUMN_BYTES)
     ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT)
     ranking += max(score, min(USERS_AT_ONCE, users) * longest * _MEASURED_BYTES)
-    return max(propagation, combining, ranking)
+    # The exponent of item lengths is chosen beside the rows of all layers, with items' rows scaled.
+    chosen_by = min(users, USERS)
+    choosing = row * (nodes * (kept + layers + 1) + 2 * items + chosen_by) + chosen_by * longest * (
+        _ID + _FLOAT
+    )
+    choosing += max(score, min(USERS_AT_ONCE, chosen_by) * longest * _MEASURED_BYTES)
+    return max(propagation, combining, ranking, choosing if evaluation.length_exponent == "auto" else 0.0)
 
 
 def _checkpoint(job: Job, sizes: Sizes, workers: int) -> float:

@@ -93,14 +93,15 @@ class Sizes:
 
 
 def sizes_of_partitions(manifest: Manifest) -> Sizes:
-    """Of published partitions; nothing is estimated."""
+    """Of published partitions; nothing is estimated. Widths are those of the dataset's features."""
     facts = manifest.facts
+    reduced = facts.get("reduced", {})
     held_out = sum(count for split, count in facts["interactions"].items() if split != "train")
     return Sizes(
         users=_degrees(facts["degrees"]["users"]),
         items=_degrees(facts["degrees"]["items"]),
         held_out=held_out,
-        modalities=facts["modalities"],
+        modalities={m: reduced.get(m, {}).get("from", width) for m, width in facts["modalities"].items()},
         edge_cut=tuple(facts["edge_cut_of_workers"]),
         method=facts["method"],
         unevenness=facts["balance"]["edges"],

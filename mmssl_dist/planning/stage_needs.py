@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import needed_buckets
+from mmssl_dist.evaluation.item_lengths import EXPONENTS, USERS
 from mmssl_dist.export.index import cells_of, kind_of
 from mmssl_dist.planning.memory import EMPTY_WORKER, index_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds
@@ -74,6 +75,10 @@ def stage_needs(
     all_cores = workers * cores
     validations = -(-job.training.epochs // job.evaluation.every_epochs)
     ranking = ranking_seconds(job, _evaluated(job, sizes), sizes.num_items)
+    # Once for each exponent of item lengths, and for the dot product.
+    users = min(_evaluated(job, sizes), USERS)
+    tried = len(EXPONENTS) + 1 if job.evaluation.length_exponent == "auto" else 0
+    choosing = tried * ranking_seconds(job, users, sizes.num_items)
     passes = 1 + (len(sizes.modalities) if job.evaluation.contributions else 0)
     ranked_by = ASSUMED if job.scaling.gpus_per_worker else MEASURED
     propagation = 2 * sizes.interactions * job.model.layers * job.model.dimension * _PROPAGATED / all_cores
@@ -96,7 +101,7 @@ def stage_needs(
         StageNeeds("partition", partition.workers, cores, memory=partition.peak, seconds=cut, basis=MEASURED),
         of_workers("train", training.seconds, training.basis),
         of_workers("its validations", validations * rank, ranked_by),
-        of_workers("evaluate", _START + passes * rank, ranked_by),
+        of_workers("evaluate", _START + choosing + passes * rank, ranked_by),
         of_workers("export", _START + write, ranked_by),
         of_tasks("its index", 1, index, index_seconds(job, sizes)),
     ]

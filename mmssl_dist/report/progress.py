@@ -132,7 +132,7 @@ def partitions_summary(facts: Facts) -> list[str]:
         f"item-item graph: {nearest if facts['item_neighbours'] else 'none'}",
         *(
             f"{modality}: {facts['modalities'][modality]} of {reduced['from']} dimensions, "
-            f"{percent(reduced['kept'])} of the variance"
+            f"{percent(reduced['kept'])} of their squared length"
             for modality, reduced in facts.get("reduced", {}).items()
         ),
         f"{cold} items without training interactions (cold)",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import NEUTRAL_TRAINING
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import Location
+from mmssl_dist.storage import Location, RunFolder
 from mmssl_dist.storage.run_job import read_run_job
 
 # Where a run is kept, the machines it took, what is made of it afterwards; none changes what is trained
@@ -25,7 +24,7 @@ def require_same_models(runs: Sequence[Location]) -> None:
     """
     if len(runs) < 2:
         return
-    first, *others = (_trained_settings(read_run_job(run)) for run in runs)
+    first, *others = (_trained_settings(run) for run in runs)
     for run, settings in zip(runs[1:], others, strict=True):
         differing = [path for path in {**first, **settings} if first.get(path) != settings.get(path)]
         if differing:
@@ -40,8 +39,9 @@ def require_same_models(runs: Sequence[Location]) -> None:
             )
 
 
-def _trained_settings(job: Job) -> dict[str, Any]:
-    """Every setting that makes the model, by dotted path."""
+def _trained_settings(run: Location) -> dict[str, Any]:
+    """Every setting that makes the model and its ranking, by dotted path."""
+    job = read_run_job(run)
     tree: dict[str, Any] = job.model_dump(mode="json", exclude={"seed", *_NEUTRAL_SECTIONS})
     tree["data"]["split"].pop("seed", None)
     tree["model"].pop("name", None)
@@ -49,6 +49,10 @@ def _trained_settings(job: Job) -> dict[str, Any]:
         tree["training"].pop(name, None)
     for name in _NEUTRAL_EVALUATION:
         tree["evaluation"].pop(name, None)
+    evaluation = RunFolder(run).evaluation.read()
+    if evaluation is not None and "length_exponent" not in evaluation.facts:
+        # Of a version without the setting, whose rankings were by the dot product.
+        tree["evaluation"]["length_exponent"] = 1.0
     return dict(_leaves(tree, ""))
 
 

@@ -10,13 +10,14 @@ import torch
 from mmssl_dist.config.model_sections import ItemGraph, Model
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.evaluation.evaluate import held_out_metrics
-from mmssl_dist.evaluation.item_lengths import choose_exponent, fixed_exponent, rows_to_rank
+from mmssl_dist.evaluation.item_lengths import _mean_and_error, choose_exponent, fixed_exponent, rows_to_rank
 from mmssl_dist.evaluation.propagation import exact_layers, with_length
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
+from mmssl_dist.sharding.topology import Adjacency
 from tests.graphs import item_nodes, local_graph
 
 USERS, ITEMS, DIMENSION = 60, 24, 6
@@ -72,9 +73,31 @@ def test_without_a_clear_gain_it_is_the_dot_product():
         rows[item_nodes(BOOK)], 0.0
     )  # of one length: the exponent changes nothing
     assert choose_exponent(SETTINGS, graph_that_wants(2.0, rows), rows, ALONE) == 1.0
-    one_user = local_graph(BOOK, SEEN, held_out=[(0, 5)])
-    spread = random_rows()
-    assert choose_exponent(SETTINGS, one_user, spread, ALONE) == 1.0
+
+
+def test_one_user_chooses_nothing():
+    rows = random_rows()
+    rows[item_nodes(BOOK)] *= torch.linspace(0.2, 3.0, ITEMS)[:, None]
+    wanting = graph_that_wants(2.0, rows).held_out["validation"]
+    plain = graph_that_wants(1.0, rows).held_out["validation"]
+    chosen = (wanting.neighbours.view(-1, 2) != plain.neighbours.view(-1, 2)).any(1).nonzero()[:, 0]
+    assert len(chosen) > 1  # users whose best items differ between the two
+    graph = graph_that_wants(2.0, rows)
+    indptr = torch.zeros_like(wanting.indptr)
+    first, node = int(chosen[0]), int(wanting.degrees(torch.arange(BOOK.num_nodes)).nonzero()[chosen[0], 0])
+    indptr[node + 1 :] = 2
+    alone = Adjacency(indptr, wanting.neighbours[2 * first : 2 * first + 2], wanting.weight[:2])
+    assert choose_exponent(SETTINGS, graph, rows, ALONE) == 2.0
+    one_user = replace(graph, held_out={**graph.held_out, "validation": alone})
+    assert choose_exponent(SETTINGS, one_user, rows, ALONE) == 1.0
+
+
+@pytest.mark.parametrize("users", [1, 2, 4096])
+def test_a_single_user_s_gain_is_within_the_standard_error(users):
+    mean, error = _mean_and_error(users, total=1.0, squares=1.0)
+    assert error >= mean - 1e-15
+    mean, error = _mean_and_error(users, total=0.9 * users, squares=0.9 * users)
+    assert (mean > error) == (users > 1)
 
 
 def test_test_interactions_choose_nothing():

@@ -71,6 +71,7 @@ def test_other_partitions_are_trained_on_again():
         "training.checkpoint_minutes=2",
         "training.prefetch=0",
         "evaluation.user_block=7",
+        "evaluation.length_exponent=1",
         "export.k=9",
         "output=elsewhere",
     ],

@@ -13,7 +13,7 @@ from mmssl_dist.app import app
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.report.same_model import require_same_models
-from mmssl_dist.storage import open_location
+from mmssl_dist.storage import Manifest, open_location, publish
 
 
 def write_run(folder: Path, value: float, **settings: object) -> Path:
@@ -73,3 +73,14 @@ def test_a_run_without_its_job_is_averaged_with_none(tmp_path):
     with pytest.raises(InputError, match=r"job\.yaml: found no such file"):
         require_same_models([open_location(str(run), Storage()) for run in (a, b)])
     require_same_models([open_location(str(b), Storage())])  # nothing to average
+
+
+def test_a_run_ranked_by_dot_products_alone_is_another_model(tmp_path):
+    """As those of versions without the exponent are; their jobs say nothing of it."""
+    old, new = write_run(tmp_path / "old", 0.1), write_run(tmp_path / "new", 0.3, seed=9)
+    for run, facts in ((old, {}), (new, {"length_exponent": 1.0})):
+        publish(open_location(str(run), Storage()) / "evaluation", Manifest("evaluation", "x", facts, {}))
+    runs = [open_location(str(run), Storage()) for run in (old, new)]
+    with pytest.raises(InputError, match=r"evaluation\.length_exponent auto; runs are averaged"):
+        require_same_models(runs)
+    require_same_models([runs[0], runs[0]])
