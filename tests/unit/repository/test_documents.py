@@ -187,14 +187,17 @@ def numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def test_every_dependency_is_pinned_at_or_above_its_lower_bound() -> None:
+def test_every_dependency_is_pinned_within_its_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = sum(project["optional-dependencies"].values(), start=project["dependencies"])
     pinned = pins()
     for requirement in wanted:
-        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[a-z,]+\])?>=([0-9.]+)(?:; .+)?", requirement)
+        match = re.fullmatch(
+            r"([A-Za-z0-9_.-]+)(?:\[[a-z,]+\])?>=([0-9.]+)(?:,<([0-9.]+))?(?:; .+)?", requirement
+        )
         assert match, requirement
         assert numbers(pinned[normal(match[1])]) >= numbers(match[2]), requirement
+        assert match[3] is None or numbers(pinned[normal(match[1])]) < numbers(match[3]), requirement
 
 
 def test_everything_installed_beside_us_is_pinned_as_tested() -> None:
