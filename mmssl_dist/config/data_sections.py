@@ -45,6 +45,8 @@ class Columns(Section):
 
 
 FeatureType = Literal["category", "tags", "number", "boolean"]
+# Vectors are not sparse: a column of more would fill memory with zeros.
+Dimensions = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
 class Modality(Section):
@@ -75,9 +77,9 @@ class Modality(Section):
     features: dict[Text, FeatureType] = Field({})
     """Of table: columns that are features themselves, such as {brand: category, price: number}. category: one
     value; tags: a list, or a text with separators; number: standardized; boolean: true or false."""
-    one_hot: Count = 64
+    one_hot: Dimensions = 64
     """Of features: a category or tags column of at most so many distinct values has a dimension for each."""
-    hashed: Count = 64
+    hashed: Dimensions = 64
     """Of features: dimensions that the values of a column with more distinct ones are hashed into."""
     separator: Text = ","
     """Of features: what stands between the tags of a text."""

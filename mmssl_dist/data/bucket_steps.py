@@ -31,7 +31,7 @@ from mmssl_dist.data.columns import (
     VALIDATION,
     VECTOR,
 )
-from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.files import TEXT_TABLE_SUFFIXES, RawFile
 from mmssl_dist.data.ids import buckets_of, hashes, one_array, positions, ranked, scalar_text
 from mmssl_dist.data.order import order_of, sorted_rows
 from mmssl_dist.data.packed_rows import pack, unpack
@@ -303,13 +303,13 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
     twice = np.flatnonzero(local[1:] == local[:-1])
     if len(twice):
         second = rows.slice(int(place_of[twice[0] + 1]), 1)
-        where = row_location(
-            catalogue.features[modality], second[FILE][0].as_py(), "row", second[ROW][0].as_py()
-        )
+        files, file = catalogue.features[modality], second[FILE][0].as_py()
+        # A table of raw content may be text, of which lines are counted.
+        unit = "line" if files[file].location.path.endswith(TEXT_TABLE_SUFFIXES) else "row"
         raise InputError(
-            where,
-            f"a second vector of item {scalar_text(second[ITEM_ID][0])}",
-            "an item has at most one vector of a modality",
+            row_location(files, file, unit, second[ROW][0].as_py()),
+            f"a second row of item {scalar_text(second[ITEM_ID][0])}",
+            "an item has at most one row in a modality",
             "Drop one of the rows.",
         )
     vectors = one_array(rows["vector"]).take(pa.array(place_of))

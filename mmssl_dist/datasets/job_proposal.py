@@ -112,7 +112,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     columns = {"user": _user_column(table, (item, time, split), ask), "item": item}
     columns |= {name: value for name, value in (("time", time), ("split", split)) if value is not None}
     others = [other for other in inventory.tables if other is not table]
-    modalities, reasons = _modalities(inventory, others, columns["item"], table.columns[item], ask)
+    modalities, reasons = _modalities(inventory, others, columns, table.columns[item], ask)
     titles = _titles(others, item, ask)
     images = _images(inventory, others, item, ask)
     choices: tuple[str, ...] = ("given",) if split else ()
@@ -242,7 +242,7 @@ def _split_column(table: RawTable) -> str | None:
 
 
 def _modalities(
-    inventory: Inventory, tables: Sequence[RawTable], item: str, item_type: ValueType, ask: Ask
+    inventory: Inventory, tables: Sequence[RawTable], of: Mapping[str, str], item_type: ValueType, ask: Ask
 ) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
     """Every list column of numbers and every matrix; and why others cannot be used.
 
@@ -250,6 +250,7 @@ def _modalities(
         InputError: there is none.
     """
     modalities, reasons = _matrices(inventory, item_type)
+    item = of["item"]
     for table in tables:
         vectors = table.columns_of("vector")
         if not vectors:
@@ -270,14 +271,18 @@ def _modalities(
             settings = {"file": table.name, "item": chosen, "vector": vector}
             modalities[name] = ProposedFeatures(settings, f"{table.bytes:,} bytes")
     if not modalities:
-        modalities = _facts(tables, item)
+        modalities, with_users = _facts(tables, item, of["user"])
+        reasons |= with_users
     _require_modalities(modalities, reasons)
     return modalities, reasons
 
 
-def _facts(tables: Sequence[RawTable], item: str) -> dict[str, ProposedFeatures]:
-    """Columns with usual names of the first table of items that has some; for want of vectors, since what
-    they add to vectors is not known."""
+def _facts(
+    tables: Sequence[RawTable], item: str, user: str
+) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
+    """Columns with usual names of the first table of items that has some, for want of vectors, since what
+    they add to vectors is not known; and the tables that have some beside users."""
+    reasons: dict[str, str] = {}
     for table in tables:
         if table.is_inter or table.columns.get(item) not in _IDS:
             continue
@@ -286,14 +291,15 @@ def _facts(tables: Sequence[RawTable], item: str) -> dict[str, ProposedFeatures]
             for feature_type, (names, types) in _FEATURES.items()
             for name in _named(table, names, types)
         }
-        if features:
+        # A price beside a user is what that user paid, and may be of an interaction that is held out.
+        users = [name for name in (user, *_named(table, _USERS, _IDS)) if name in table.columns]
+        if features and set(users) - {item}:
+            reasons[table.name] = f"users beside {', '.join(features)}: values of interactions, not of items"
+        elif features:
             settings = {"table": table.name, "item": item, "features": features}
-            return {
-                "facts": ProposedFeatures(
-                    settings, f"{table.bytes:,} bytes; commas separate tags, unless separator says otherwise"
-                )
-            }
-    return {}
+            remark = f"{table.bytes:,} bytes; commas separate tags, unless separator says otherwise"
+            return {"facts": ProposedFeatures(settings, remark)}, reasons
+    return {}, reasons
 
 
 def _matrices(

@@ -158,7 +158,8 @@ def _table_task(
         gpu=False,
         fit=fit,
     )
-    key = fingerprint(TABULAR_FORMAT, fit.facts(), str(source.item_type))
+    # With the order of columns, which is that of dimensions.
+    key = fingerprint(TABULAR_FORMAT, list(fit.facts().items()), str(source.item_type))
     return task, {"fit": fit.facts(), "key": key}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -69,8 +70,10 @@ def embeddings_fingerprint(job: Job, raw: RawFiles) -> str:
     fits = fits_of_start(job)
     for name in tabular(job):
         settings = job.data.modalities[name].model_dump(mode="json", include=_READ_OF_TABLES)
+        # Dimensions follow the order of columns, which a mapping's fingerprint does not have.
+        order = list(fits[name].columns if name in fits else settings["features"])
         stamps = [TABULAR_FORMAT, settings, list(job.data.columns.null_values), raw.content[name].stamp()]
-        modalities[name] = [*stamps, fits[name].facts() if name in fits else None]
+        modalities[name] = [*stamps, order, fits[name].facts() if name in fits else None]
     buckets = with_content_buckets(job, raw).data.buckets
     return fingerprint(
         KIND, FORMAT, modalities, job.embedding.max_pixels, buckets, job.data.columns.types.item
@@ -81,7 +84,7 @@ def fits_of_start(job: Job) -> dict[str, TableFit]:
     """Fits of the run that ``training.start_from`` names, by modality: its weights are for their dimensions.
 
     Raises:
-        InputError: it has no such modality.
+        InputError: it has no such modality, or one of other columns; names all of them.
     """
     start, names = job.training.start_from, tabular(job)
     if start is None or not names:
@@ -100,7 +103,29 @@ def fits_of_start(job: Job) -> dict[str, TableFit]:
             "columns of features are encoded as in the run that a training starts from",
             f"Train without {SETTING}, or start from another run.",
         )
-    return {name: TableFit.of_facts(modalities[name]["fit"]) for name in names}
+    fits = {name: TableFit.of_facts(modalities[name]["fit"]) for name in names}
+    differing = list(_other_columns(job, fits))
+    if differing:
+        raise InputError(
+            SETTING,
+            "; ".join(differing),
+            "columns of features are those of the run that a training starts from",
+            f"Train without {SETTING}, or start from another run.",
+        )
+    return fits
+
+
+def _other_columns(job: Job, fits: Mapping[str, TableFit]) -> Iterator[str]:
+    """The modalities whose columns, in any order, are not those of their fits."""
+    for name, fit in fits.items():
+        own = job.data.modalities[name].features
+        earlier = {column: one.feature_type for column, one in fit.columns.items()}
+        if own != earlier:
+            shown, other = (
+                ", ".join(f"{column}: {feature_type}" for column, feature_type in columns.items())
+                for columns in (own, earlier)
+            )
+            yield f"data.modalities.{name}.features {{{shown}}}, where the earlier run has {{{other}}}"
 
 
 def embedded_files(job: Job, raw: RawFiles, embeddings: Manifest) -> RawFiles:

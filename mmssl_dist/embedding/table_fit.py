@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmssl_dist.config.data_sections import FeatureType, Modality
+from mmssl_dist.data.readers.base import MAX_DIMENSION
 from mmssl_dist.data.readers.tabular import Values, values_of
 from mmssl_dist.embedding.column_summaries import ColumnSummary, logarithms
 from mmssl_dist.errors import InputError
@@ -113,8 +114,9 @@ class TableFit:
         """What is unusual of the items' values; ``ids`` for the examples."""
         counted: Occurrences = {}
         for name, fit in self.columns.items():
+            known = None if fit.values is None else frozenset(fit.values)
             for item_id, values in zip(ids, items, strict=True):
-                occurrence = _occurrence(fit, values.get(name))
+                occurrence = _occurrence(fit, known, values.get(name))
                 if occurrence is not None:
                     entry = counted.setdefault(name, {}).setdefault(occurrence, {"items": 0, "examples": []})
                     entry["items"] += 1
@@ -132,7 +134,7 @@ def fitted(key: str, settings: Modality, summaries: Mapping[str, ColumnSummary])
         summaries: of each column, over all items.
 
     Raises:
-        InputError: a column has no value at all.
+        InputError: a column has no value at all, or the columns have more dimensions than a vector may.
     """
     columns = {}
     for name, feature_type in settings.features.items():
@@ -152,7 +154,15 @@ def fitted(key: str, settings: Modality, summaries: Mapping[str, ColumnSummary])
             columns[name] = ColumnFit(feature_type, hashed=settings.hashed)
         else:
             columns[name] = ColumnFit(feature_type, values=tuple(sorted(summary.values)))
-    return TableFit(columns)
+    fit = TableFit(columns)
+    if fit.dimension > MAX_DIMENSION:
+        raise InputError(
+            f"{key}.features",
+            f"columns of {fit.dimension} dimensions in all",
+            f"a vector has 1 to {MAX_DIMENSION} values",
+            "Lower one_hot or hashed, or remove columns.",
+        )
+    return fit
 
 
 def joined_occurrences(parts: Iterable[Occurrences]) -> Occurrences:
@@ -187,17 +197,15 @@ def _number_fit(summary: ColumnSummary) -> ColumnFit:
     return ColumnFit("number", logarithm=long_tail, mean=chosen.mean, deviation=chosen.deviation)
 
 
-def _occurrence(fit: ColumnFit, value: Any) -> str | None:
-    """What is unusual of a value, if anything."""
+def _occurrence(fit: ColumnFit, known: frozenset[str] | None, value: Any) -> str | None:
+    """What is unusual of a value, if anything; ``known`` are the values of ``fit``."""
     if value is None:
         return MISSING
     if fit.feature_type == "number":
         if not math.isfinite(value):
             return INFINITE
         return LIMITED if abs(fit.standardized(value)) > FARTHEST else None
-    if fit.values is None:
-        return None
-    return None if set(_several(value)) <= set(fit.values) else UNKNOWN
+    return None if known is None or known.issuperset(_several(value)) else UNKNOWN
 
 
 def _fill_values(block: np.ndarray, name: str, fit: ColumnFit, values: Sequence[Any]) -> None:

@@ -23,9 +23,13 @@ from mmssl_dist.data.local_rows import local_numbers
 from mmssl_dist.data.passes import dataset_facts, numbered_rows
 from mmssl_dist.data.readers import FeatureSource, InteractionSource, Sources, open_sources
 from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.readers.times import TimeFormat, time_text
 from mmssl_dist.data.row_operations import TaskFailure
 from mmssl_dist.data.titles import read_titles
+from mmssl_dist.embedding.column_summaries import joined_summaries, summaries_of_json, summary_rows
+from mmssl_dist.embedding.inputs import tabular
+from mmssl_dist.embedding.table_fit import fitted
 from mmssl_dist.errors import Problems
 from mmssl_dist.graph.cut_method import require_nodes
 
@@ -86,6 +90,10 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     if sum(file.size for file in files.titles) <= WHOLE_BYTES:
         problems.attempt(lambda: read_titles(job.data, files.titles, ()))
     problems.raise_all("data")
+    if whole and job.training.start_from is None:  # else the earlier run's fit is taken over
+        for modality in tabular(job):
+            problems.attempt(partial(_check_fit, job, modality, sources.features[modality]))
+        problems.raise_all("data")
     facts = _facts_of_dataset(job, sources) if whole else {}
     for modality in files.content:  # only the encoder knows
         if whole:
@@ -140,6 +148,19 @@ def _read_interactions(source: InteractionSource, file: int, whole: bool, seen: 
 def _read_features(modality: str, source: FeatureSource, file: int, whole: bool, seen: _InputTotals) -> None:
     for batch in _blocks(source, file, whole):
         seen.vectors[modality] = seen.vectors.get(modality, 0) + len(np.asarray(batch.rows))
+
+
+def _check_fit(job: Job, modality: str, source: FeatureSource) -> None:
+    """Raise the InputErrors of ``fitted``, for columns of features."""
+    assert isinstance(source, ContentSource)
+    settings = job.data.modalities[modality]
+    texts = (
+        text
+        for rows in summary_rows(pa.table({"id": np.arange(len(source.pieces))}), source)
+        for text in rows["summaries"].to_pylist()
+    )
+    summaries = joined_summaries(map(summaries_of_json, texts), settings)
+    fitted(f"data.modalities.{modality}", settings, summaries)
 
 
 def _blocks(source: Any, file: int, whole: bool) -> Iterator[Any]:

@@ -43,13 +43,13 @@ def item_texts(
 
     Args:
         columns: plain columns by name, those of ``settings.features``.
-        null_values: texts that stand for a missing value.
+        null_values: texts that stand for a missing value, as an empty one always does.
         where: names the row at an index.
 
     Raises:
         InputError: a value is not of its column's type; names the first.
     """
-    nulls = frozenset(null_values)
+    nulls = frozenset(null_values) | {""}
     parsed = {
         name: _parsed(columns[name], name, settings, nulls, where) for name in sorted(settings.features)
     }

@@ -99,6 +99,24 @@ def test_columns_of_items_stand_in_for_vectors(folder: Path) -> None:
     assert call("validate", "job.yaml").exit_code == 0
 
 
+def test_columns_beside_users_are_no_features_of_items(folder: Path) -> None:
+    rows = [
+        f"{user},{item},{100 * user + item},{item}.5" for user in range(20) for item in range(user % 5, 20)
+    ]
+    for name in ("train.csv", "test.csv"):
+        (folder / name).write_text("\n".join(["user_id,item_id,timestamp,price", *rows]) + "\n")
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "no feature vectors (test.csv: users beside price: values of interactions" in refused.stderr
+    (folder / "buys.csv").write_text("customer,item_id,price\n1,2,3.5\n1,2,4.5\n")
+    items = [f"{item},{'ab'[item % 2]},{item}.5" for item in range(20)]
+    (folder / "items.csv").write_text("\n".join(["item_id,category,price", *items]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    modalities = yaml.safe_load(Path("job.yaml").read_text())["data"]["modalities"]
+    assert modalities["facts"]["table"] == "items.csv"
+
+
 def test_recbole_with_the_matrices_of_mmrec(folder: Path) -> None:
     rng = np.random.default_rng(0)
     lines = ["userID:token\titemID:token\trating:float\ttimestamp:float\tx_label:float"]

@@ -41,6 +41,8 @@ def test_content_with_an_encoder_is_valid(modality):
             {**FACTS, "encoder": "owner/model"},
             "data.modalities.m.encoder: found owner/model; a modality with",
         ),
+        ({**FACTS, "hashed": 65537}, "data.modalities.m.hashed: found 65537; must be at most 65536"),
+        ({**FACTS, "one_hot": 10**9}, "data.modalities.m.one_hot: found 1000000000; must be at most 65536"),
         ({**FACTS, "file": "a.npy"}, "data.modalities.m.file: found a.npy; a modality with features has"),
         ({**FACTS, "columns": ["brand"]}, "data.modalities.m.columns: found brand; a modality with features"),
         (

@@ -128,3 +128,13 @@ def test_words_of(path, value, line):
         parse_job(with_bad(tuple(path.split(".")), value))
     (problem,) = caught.value.problems
     assert line in problem
+
+
+def test_bounds_are_whole_where_they_can_be() -> None:
+    for path, value, end in (
+        ("evaluation.length_exponent", -1, "must be auto or at least 0"),
+        ("training.rows.learning_rate", 0, "must be greater than 0"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            parse_job(with_bad(tuple(path.split(".")), value))
+        assert caught.value.problems[0].endswith(f"; {end}")

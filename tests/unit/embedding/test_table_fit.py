@@ -17,16 +17,19 @@ from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.readers.tabular import values_of
 from mmssl_dist.embedding.column_summaries import (
+    ColumnSummary,
     Moments,
     joined_summaries,
     summaries_of_json,
     summarize,
     summary_rows,
 )
+from mmssl_dist.embedding.inputs import embeddings_fingerprint, fits_of_start
 from mmssl_dist.embedding.table_fit import TableFit, fitted, hashed_dimension
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.input_check import check_values
 from mmssl_dist.report.job_summary import description
+from mmssl_dist.storage import Manifest, RunFolder, publish
 
 FEATURES = {"brand": "category", "tags": "tags", "price": "number", "new": "boolean"}
 ROWS: list[dict[str, Any]] = [
@@ -248,5 +251,75 @@ def test_lists_are_tags_alone(tmp_path):
 def test_a_column_without_any_value_is_refused(tmp_path):
     (tmp_path / "items.csv").write_text("item_id,brand,price\n1,a,\n2,b,nan\n")
     job = _job(tmp_path, "items.csv", features={"brand": "category", "price": "number"})
-    with pytest.raises(InputError, match=r"facts\.features\.price: found nothing but missing values"):
+    message = r"facts\.features\.price: found nothing but missing values"
+    with pytest.raises(InputError, match=message):
         _fit(job)
+    with pytest.raises(InputError, match=message):
+        check_values(job, find_files(job))
+
+
+def test_columns_of_more_dimensions_than_a_vector_may_have_are_refused(tmp_path):
+    features = {f"c{number}": "category" for number in range(17)}
+    settings = _job(tmp_path, "items.csv", features=features, hashed=65_536).data.modalities["facts"]
+    many = ColumnSummary(count=99, values=None)
+    fitted("facts", settings.model_copy(update={"hashed": 60_000}), dict.fromkeys(features, many))
+    with pytest.raises(InputError, match=r"facts\.features: found columns of 1114112 dimensions in all"):
+        fitted("facts", settings, dict.fromkeys(features, many))
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl", "items.parquet"])
+def test_empty_texts_are_missing_whatever_else_is(tmp_path, name):
+    rows = [
+        {"item_id": 1, "brand": "", "tags": "x,,y", "price": "1"},
+        {"item_id": 2, "brand": "-", "tags": "x, ,-", "price": ""},
+        {"item_id": 3, "brand": " ", "tags": "", "price": "-"},
+    ]
+    _write(tmp_path, name, rows)
+    features = {"brand": "category", "tags": "tags", "price": "number"}
+    tree = _job(tmp_path, name, features=features).model_dump(mode="json")
+    tree["data"]["columns"]["null_values"] = ["-"]
+    assert _read(parse_job(tree, ())) == {1: {"tags": ["x", "y"], "price": 1.0}, 2: {"tags": ["x"]}, 3: None}
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl"])
+def test_a_second_row_of_an_item_is_named_by_its_line(tmp_path, name):
+    rows = [{"item_id": item, "brand": "a"} for item in (1, 2, 3, 2)]
+    _write(tmp_path, name, rows)
+    job = _job(tmp_path, name, features={"brand": "category"})
+    line = 5 if name.endswith(".csv") else 4
+    with pytest.raises(InputError, match=rf"{name}, line {line}: found a second row of item 2"):
+        check_values(job, find_files(job))
+
+
+def test_the_order_of_columns_is_part_of_the_fingerprint(tmp_path):
+    _write(tmp_path, "items.parquet", ROWS)
+    jobs = [
+        _job(tmp_path, "items.parquet", features=dict(features))
+        for features in (FEATURES.items(), FEATURES.items(), reversed(FEATURES.items()))
+    ]
+    first, again, other = (embeddings_fingerprint(job, find_files(job)) for job in jobs)
+    assert first == again != other
+
+
+def _starting_from(job: Job, folder: Path, **settings: object) -> Job:
+    """A job that starts from what ``job`` published, with other settings of its modality."""
+    manifest = Manifest("embeddings", "", {"modalities": {"facts": {"fit": _fit(job).facts()}}}, {})
+    start = RunFolder.at(str(folder / "earlier"), job.storage)
+    publish(start.embeddings.location, manifest)
+    tree = _job(folder, "items.parquet", **settings).model_dump(mode="json")
+    return parse_job(tree, (f"training.start_from={start.root.url}",))
+
+
+def test_a_start_of_other_columns_is_refused_before_anything_is_encoded(tmp_path):
+    _write(tmp_path, "items.parquet", ROWS)
+    job = _job(tmp_path, "items.parquet")
+    # In another order they are the same, and dimensions stay where the earlier run has them
+    later = _starting_from(job, tmp_path, features=dict(reversed(FEATURES.items())))
+    assert list(fits_of_start(later)["facts"].columns) == list(FEATURES)
+    later = _starting_from(job, tmp_path, features={"brand": "category", "price": "category"})
+    message = (
+        r"training\.start_from: found data\.modalities\.facts\.features {brand: category, price: category}, "
+        r"where the earlier run has {brand: category, tags: tags, price: number, new: boolean}"
+    )
+    with pytest.raises(InputError, match=message):
+        embeddings_fingerprint(later, find_files(later))
