@@ -32,9 +32,10 @@ from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Location, RunFolder, StageFolder, fingerprint, open_location
 from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.storage.run_job import read_run_job
+from mmssl_dist.tracking.description import shareable
 
 REPORT = "report.html"
-_FORMAT = 5  # since 5: uplift over popularity, popularity's lists, data, contents
+_FORMAT = 6  # since 6: the job without passwords
 _RESAMPLES, _FEWER_RESAMPLES, _MANY_USERS = 1000, 200, 200_000
 _LISTS = {"partitions", "export"}  # what the exported lists are read with
 _PACKAGES = ("torch", "ray", "dgl", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
@@ -94,7 +95,7 @@ def write_report(url: str, storage: Storage) -> str:
         ],
         lists=lists,
         labels=ItemLabels(read_titles(job.data, titles, items), read_images(job, images, items)),
-        job=text,
+        job=shareable(text),
         versions=_versions(),
         stamp=stamp,
     )

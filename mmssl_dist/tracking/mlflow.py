@@ -14,8 +14,7 @@ from typing import Any
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import RunFolder
-from mmssl_dist.tracking.description import COMMIT, REPORTS, parameters, tags, without_password
+from mmssl_dist.tracking.description import COMMIT, parameters, shared_files, tags, without_password
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 from mmssl_dist.tracking.mlflow_model import register_model
 
@@ -102,10 +101,9 @@ class MlflowRun:
             self.client.log_metric(self.id, metric_name(name), value)
         for name, text in tags(job).items():
             self.client.set_tag(self.id, "mlflow.source.git.commit" if name == COMMIT else name, text)
-        output = RunFolder.of(job).root
         with tempfile.TemporaryDirectory(prefix="mmssl-mlflow-") as folder:
-            for name in REPORTS:
-                (Path(folder) / name).write_bytes((output / name).read_bytes())
+            for name, content in shared_files(job):
+                (Path(folder) / name).write_bytes(content)
             self.client.log_artifacts(self.id, folder)
         if job.tracking.registered_model is not None:
             try:

@@ -8,6 +8,7 @@ continues.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,6 +105,9 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
             makers["MLflow"] = lambda: started.append(MlflowRun(self.job, self.run))
         # An offline run is written at the end of a job, whole: see WandbRun.
         if self.job.tracking.wandb and self.job.tracking.wandb_mode == "online":
+            # A W&B process of the program that started Ray would keep this run open after the controller's
+            # end, and the end of the job could not write to it.
+            os.environ.pop("WANDB_SERVICE", None)
             makers[WandbRun.name] = lambda: started.append(WandbRun(self.job, self.run))
         for name, make in makers.items():
             self._try(name, make)

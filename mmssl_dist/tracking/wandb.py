@@ -12,34 +12,40 @@ import hashlib
 import importlib.util
 import json
 import logging
+import netrc
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import RunFolder
-from mmssl_dist.tracking.description import REPORTS, settings, tags
+from mmssl_dist.storage import Location, RunFolder
+from mmssl_dist.tracking.description import settings, shared_files, tags, without_password
 from mmssl_dist.tracking.metric_names import figures_of, final_metrics, tracked_name
 
 _logger = logging.getLogger(__name__)
 
 _WANDB = "wandb"  # folder below the output
 _FINAL = "final-"  # in the names of files that say what was written, before its hash
+_START = "start-"  # in those that tell a training that started over from the earlier one, before its name
 _START_SECONDS = 60.0
 _UPLOAD_SECONDS = 600
+# Keys that are noted for the second are good for the first, W&B's own service.
+_FORMER_HOSTS = {"api.forge.coreweave.com": "api.wandb.ai"}
 
 
 def check_wandb(job: Job) -> None:
     """Check that W&B's client is installed, and has an API key unless it works offline, where the job names
-    a project.
+    a project. Starts no process of W&B's, which children would inherit.
 
     Raises:
-        InputError: it isn't, or has none.
+        InputError: it isn't, or has none, or what it is read from is invalid.
     """
     project, mode = job.tracking.wandb, job.tracking.wandb_mode
     if project is None:
@@ -77,13 +83,11 @@ class WandbRun:
         self._temporary = None if output.is_local else tempfile.mkdtemp(prefix="mmssl-wandb-")
         folder = Path(self._temporary or output.path)
         folder.mkdir(parents=True, exist_ok=True)
-        # Made of what distinguishes the run, so that every process continues the same one.
-        identity = hashlib.sha256(f"{job.output}/{run}".encode()).hexdigest()[:16]
         self._run = wandb.init(
             entity=entity[0] if entity else None,
             project=project,
             name=Path(job.output).name,
-            id=identity,
+            id=_identity(job, run),
             resume="allow",
             mode=job.tracking.wandb_mode,
             dir=folder,
@@ -108,10 +112,9 @@ class WandbRun:
             self.epoch(int(entry["epoch"]), figures_of(entry))
         self._run.summary.update(final_metrics(metrics))
         self._run.config.update(tags(job), allow_val_change=True)
-        output = RunFolder.of(job).root
-        for name in REPORTS:
+        for name, content in shared_files(job):
             path = Path(self._run.dir) / name
-            path.write_bytes((output / name).read_bytes())
+            path.write_bytes(content)
             self._run.save(str(path), base_path=self._run.dir, policy="now")
         self._run.finish()
         if self._temporary:
@@ -129,7 +132,9 @@ def end_wandb(job: Job, run: str, history: Sequence[Mapping[str, float]], metric
     if job.tracking.wandb is None:
         return
     try:
-        facts = [run, job.tracking.wandb, settings(job), history, final_metrics(metrics)]
+        named = final_metrics(metrics)
+        project = [_identity(job, run), job.tracking.wandb, job.tracking.wandb_mode]
+        facts = [*project, settings(job), history, named]
         content = json.dumps(facts, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         written = RunFolder.of(job).root / _WANDB / f"{_FINAL}{digest}"
@@ -139,6 +144,24 @@ def end_wandb(job: Job, run: str, history: Sequence[Mapping[str, float]], metric
             written.write_bytes(b"")
     except Exception as error:  # noqa: BLE001, the job is done whatever W&B says
         _logger.warning("W&B: the end of this run was not recorded (%s)", describe(error))
+
+
+def restart_wandb(job: Job, run: str) -> None:
+    """Let a training that starts over be another run of W&B, which takes no epoch twice, where the job names
+    a project."""
+    if job.tracking.wandb is not None:
+        _start_of(job, run).write_bytes(secrets.token_hex(8).encode())
+
+
+def _start_of(job: Job, run: str) -> Location:
+    return RunFolder.of(job).root / _WANDB / f"{_START}{run}"
+
+
+def _identity(job: Job, run: str) -> str:
+    """Of what distinguishes the run, so that every process continues the same one."""
+    start = _start_of(job, run)
+    token = start.read_bytes().decode() if start.exists() else ""
+    return hashlib.sha256(f"{job.output}/{run}{token}".encode()).hexdigest()[:16]
 
 
 def _client() -> Any:
@@ -169,15 +192,49 @@ def _quiet(wandb: Any) -> Any:
 
 def _has_key() -> bool:
     """Whether W&B finds credentials without asking, as its client looks for them."""
-    import netrc
-    from urllib.parse import urlsplit
-
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    # The variable, or what `wandb login --host` has noted.
-    server = os.environ.get("WANDB_BASE_URL") or _client().setup().settings.base_url
+    settings = _settings()
+    if settings.api_key:
+        return True
+    host = urlsplit(settings.base_url).netloc
+    return any(_is_in_netrc(name) for name in (host, _FORMER_HOSTS.get(host)) if name)
+
+
+def _settings() -> Any:
+    """W&B's settings from its file, where `wandb login --host` notes the server, and the variable for it."""
+    settings = _client().Settings(silent=True)
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    settings.settings_system = str(folder / "settings")
+    settings.update_from_system_settings()
+    if server := os.environ.get("WANDB_BASE_URL"):
+        try:
+            settings.base_url = server
+        except ValueError:
+            raise InputError(
+                "WANDB_BASE_URL",
+                without_password(server),
+                "it must be the URL of a W&B server",
+                "Correct it, or unset it for W&B's own.",
+            ) from None
+    return settings
+
+
+def _is_in_netrc(host: str) -> bool:
+    named = os.environ.get("NETRC")
+    files = [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]
+    path = next((file for file in (name.expanduser() for name in files) if file.exists()), None)
+    if path is None:
+        return False
     try:
-        entry = netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(server).netloc)
+        entry = netrc.netrc(path).authenticators(host)
+    except UnicodeDecodeError:
+        raise InputError(
+            str(path),
+            "bytes that are not UTF-8",
+            "W&B looks for its API key there",
+            "Save it as UTF-8, or set WANDB_API_KEY.",
+        ) from None
     except (OSError, netrc.NetrcParseError):
         return False
     return entry is not None and bool(entry[2])

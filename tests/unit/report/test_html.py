@@ -374,6 +374,20 @@ def test_a_run_that_has_published_nothing(tmp_path):
         write_report(str(tmp_path), Storage())
 
 
+def test_the_job_is_shown_without_passwords(reported, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(reported, run)
+    secrets = {
+        "storage": {"endpoint": "https://me:secret@store"},
+        "tracking": {"mlflow": "https://me:secret@mlflow"},
+    }
+    (run / "job.yaml").write_text(_job(run) + yaml.safe_dump(secrets))
+    write_report(str(run), Storage())
+    report = (run / "report.html").read_text()
+    assert "secret" not in report
+    assert "endpoint: https://store" in report
+
+
 def test_the_model_s_own_name_is_in_the_report(reported, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(reported, run)

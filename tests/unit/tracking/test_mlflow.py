@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 import mmssl_dist
@@ -26,8 +29,6 @@ def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatc
     (tmp_path / "out").mkdir()
     dataset = Manifest("dataset", "0f" * 16, {}, {})
     publish(open_location(str(tmp_path / "out/dataset"), Storage()), dataset)
-    for name in ("job.yaml", "report.html"):
-        (tmp_path / "out" / name).write_text(name)
     uri = store.format(tmp_path)
     job = make_job(
         f"output={tmp_path}/out",
@@ -35,7 +36,11 @@ def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatc
         "tracking.experiment=mine",
         "storage.endpoint=https://me:secret@store",
         "seed=7",
+        "data.modalities.facts.table=items.csv",
+        "data.modalities.facts.features={Price (EUR): number}",
     )
+    (tmp_path / "out/job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    (tmp_path / "out/report.html").write_text("report.html")
     MlflowRun(job, "run-1").epoch(1, {"loss/total": 0.5, "recall@20": 0.1})
     MlflowRun(job, "run-1").epoch(2, {"loss/total": 0.25, "recall@20": 0.2})  # resumed
     MlflowRun(job, "run-2").epoch(1, {"recall@20": 0.3})  # another training
@@ -58,7 +63,11 @@ def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatc
     }
     assert run.data.tags["mmssl.version"] == mmssl_dist.__version__
     assert run.data.tags["mmssl.data"] == dataset.fingerprint
+    assert run.data.params["data.modalities.facts.features"] == '{"Price (EUR)": "number"}'
     assert sorted(file.path for file in client.list_artifacts(run.info.run_id)) == ["job.yaml", "report.html"]
+    sent = Path(client.download_artifacts(run.info.run_id, "job.yaml", str(tmp_path))).read_text()
+    assert yaml.safe_load(sent)["storage"]["endpoint"] == "https://store"
+    assert "secret" not in sent
 
 
 def test_a_server_that_is_not_there_is_warned_of(caplog, monkeypatch):

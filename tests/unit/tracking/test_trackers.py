@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import struct
 import tempfile
@@ -12,13 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
-from mmssl_dist.tracking.description import parameters
+from mmssl_dist.tracking import trackers
+from mmssl_dist.tracking.description import parameters, shareable, without_password
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 from mmssl_dist.tracking.mlflow import check_mlflow, metric_name
 from mmssl_dist.tracking.tensorboard import TensorBoard, end_tensorboard
@@ -188,6 +191,70 @@ def test_parameters_are_the_settings_without_passwords():
     assert result["data.modalities.image.file"]
     assert not any("secret" in value for value in result.values())
     assert not any(name.startswith("tracking") for name in result)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://me:secret@host/x", "https://host/x"),
+        ("https://me:sec@ret@host/x", "https://host/x"),
+        ("https://me:secret/w@host", "https://host"),
+        ("https://me:1secret?#w@host:80/x", "https://host:80/x"),
+        ("mysql+pymysql://me:secret@host/db", "mysql+pymysql://host/db"),
+        ("https://me@host/x", "https://host/x"),
+        ("http://host:8080/path@2", "http://host:8080/path@2"),
+        ("hf://datasets/me/shop@main/x.csv", "hf://datasets/me/shop@main/x.csv"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+        ("sqlite:///C:/runs@home.db", "sqlite:///C:/runs@home.db"),
+        ("a@b: c//d@e", "a@b: c//d@e"),
+    ],
+)
+def test_urls_without_passwords(url, expected):
+    assert without_password(url) == expected
+
+
+def test_a_job_file_that_can_be_shared():
+    text = """
+output: out
+storage: {endpoint: "https://me:sec/r@et@store", region: null}
+tracking: {mlflow: "https://host/?token=secret"}
+data: {path: [a, "https://me:secret@b"]}
+"""
+    assert yaml.safe_load(shareable(text)) == {
+        "output": "out",
+        "storage": {"endpoint": "https://store", "region": None},
+        "data": {"path": ["a", "https://b"]},
+    }
+
+
+def test_settings_by_names_that_a_tracker_refuses_are_one_parameter():
+    sets = [
+        "data.modalities.facts.table=items.csv",
+        "data.modalities.facts.features={'Price (EUR)': number, 'Price [EUR]': number}",
+        "data.modalities.plain.table=items.csv",
+        "data.modalities.plain.features={price: number}",
+    ]
+    result = dict(parameters(make_job(*sets)))
+    assert json.loads(result["data.modalities.facts.features"]) == {
+        "Price (EUR)": "number",
+        "Price [EUR]": "number",
+    }
+    assert result["data.modalities.plain.features.price"] == "number"
+
+
+def test_the_controller_has_a_process_of_wandb_of_its_own(tmp_path, monkeypatch):
+    inherited = []
+
+    class Started:
+        name = "W&B"
+
+        def __init__(self, job: Any, run: str) -> None:
+            inherited.append(os.environ.get("WANDB_SERVICE"))
+
+    monkeypatch.setenv("WANDB_SERVICE", "3-1-tcp-localhost-1")
+    monkeypatch.setattr(trackers, "WandbRun", Started)
+    TrackingCallback(make_job(f"output={tmp_path}", "tracking.wandb=shop"), "run-1", Relay())._start()
+    assert inherited == [None]
 
 
 def test_names_in_the_words_of_the_trackers():

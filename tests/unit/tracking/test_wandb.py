@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from wandb.proto.wandb_internal_pb2 import Record
 
 import mmssl_dist
@@ -20,7 +21,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest, open_location, publish
 from mmssl_dist.tracking import wandb as tracker
 from mmssl_dist.tracking.trackers import TrackingCallback
-from mmssl_dist.tracking.wandb import check_wandb, end_wandb
+from mmssl_dist.tracking.wandb import check_wandb, end_wandb, restart_wandb
 from tests.jobs import make_job
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -82,11 +83,12 @@ def offline_job(folder: Path, *sets: str) -> Any:
     dataset = Manifest("dataset", "0f" * 16, {}, {})
     (folder / "out").mkdir()
     publish(open_location(str(folder / "out/dataset"), Storage()), dataset)
-    for name in ("job.yaml", "report.html"):
-        (folder / "out" / name).write_text(name)
-    return make_job(
+    job = make_job(
         f"output={folder}/out", "tracking.wandb=team/shop", "tracking.wandb_mode=offline", "seed=7", *sets
     )
+    (folder / "out/job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    (folder / "out/report.html").write_text("report.html")
+    return job
 
 
 @pytest.mark.processes
@@ -94,7 +96,9 @@ def test_an_offline_run_is_written_whole_at_the_end_and_once(tmp_path, monkeypat
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     # Nothing is sent: a server that is asked would not answer here.
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
-    job = offline_job(tmp_path, "storage.endpoint=https://me:secret@store")
+    job = offline_job(
+        tmp_path, "storage.endpoint=https://me:secret@store", "tracking.mlflow=https://me:secret@mlflow"
+    )
     for _ in range(2):  # the second run has nothing to do
         end_wandb(job, "run-1", HISTORY, METRICS)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -130,8 +134,10 @@ def test_an_offline_run_is_written_whole_at_the_end_and_once(tmp_path, monkeypat
     assert summary["final/test/without_image/recall@20"] == 0.1875
     assert {path.name for path in (folder / "files").iterdir()} >= {"job.yaml", "report.html"}
     # No key and no password in what is sent, in logs or beside them.
+    assert "secret" in (tmp_path / "out/job.yaml").read_text()
+    assert yaml.safe_load((folder / "files/job.yaml").read_text())["storage"]["endpoint"] == "https://store"
     for path in tmp_path.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path != tmp_path / "out/job.yaml":
             assert KEY.encode() not in path.read_bytes(), path
             assert b"me:secret" not in path.read_bytes(), path
 
@@ -145,6 +151,37 @@ def test_another_training_of_the_output_is_another_run(tmp_path):
     files = sorted(path.name for path in (tmp_path / "out/wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 3
     assert len(set(files)) == 2  # by id: the same training is the same run
+
+
+@pytest.mark.processes
+def test_a_training_that_starts_over_is_another_run_and_one_of_another_mode_is_recorded(tmp_path):
+    job = offline_job(tmp_path)
+    end_wandb(job, "run-1", HISTORY, METRICS)
+    restart_wandb(job, "run-1")
+    end_wandb(job, "run-1", HISTORY, METRICS)  # of equal figures
+    end_wandb(job, "run-1", HISTORY, METRICS)
+    files = {path.name for path in (tmp_path / "out/wandb").glob("offline-run-*/*.wandb")}
+    assert len(files) == 2
+
+
+@pytest.mark.processes
+def test_what_was_recorded_offline_is_recorded_online_too(tmp_path, monkeypatch, caplog):
+    def refuse(job: Any, run: str) -> None:
+        raise ConnectionError("no server")
+
+    offline = offline_job(tmp_path)
+    online = make_job(f"output={tmp_path}/out", "tracking.wandb=team/shop", "seed=7")
+    end_wandb(offline, "run-1", HISTORY, METRICS)
+    monkeypatch.setattr(tracker, "WandbRun", refuse)
+    end_wandb(offline, "run-1", HISTORY, METRICS)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    end_wandb(online, "run-1", HISTORY, METRICS)
+    assert "no server" in caplog.text
+
+
+def test_a_job_without_a_project_has_nothing_to_start_over(tmp_path):
+    restart_wandb(make_job(f"output={tmp_path}/out"), "run-1")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_offline_run_has_no_tracker_while_it_trains(tmp_path):
@@ -198,6 +235,50 @@ def test_what_an_online_run_needs(monkeypatch, tmp_path):
     assert KEY not in str(caught.value)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     check_wandb(online)
+
+
+@pytest.mark.parametrize("host", ["api.forge.coreweave.com", "api.wandb.ai"])
+def test_a_key_for_the_service_of_wandb_itself(monkeypatch, tmp_path, host):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", "~/netrc")
+    (tmp_path / "netrc").write_text(f"machine {host} login user password {KEY}\n")
+    check_wandb(make_job("tracking.wandb=shop"))
+    # It is none for a server of one's own.
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/settings").write_text("[default]\nbase_url = https://wandb.example.com\n")
+    with pytest.raises(InputError, match="API key"):
+        check_wandb(make_job("tracking.wandb=shop"))
+
+
+def test_a_netrc_and_a_server_that_are_invalid(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_bytes(f"# caf\xe9\nmachine api.wandb.ai password {KEY}\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"netrc: found bytes that are not UTF-8; .*WANDB_API_KEY") as caught:
+        check_wandb(make_job("tracking.wandb=shop"))
+    assert KEY not in str(caught.value)
+    monkeypatch.setenv("WANDB_BASE_URL", "wandb.example.com")
+    with pytest.raises(InputError, match=r"WANDB_BASE_URL: found wandb\.example\.com; it must be the URL"):
+        check_wandb(make_job("tracking.wandb=shop"))
+
+
+@pytest.mark.processes
+def test_the_check_starts_no_process_that_ray_would_inherit(tmp_path):
+    (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    program = """
+import os
+from mmssl_dist.tracking.wandb import check_wandb
+from tests.jobs import make_job
+check_wandb(make_job("tracking.wandb=shop"))
+assert "WANDB_SERVICE" not in os.environ
+"""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_wandb_that_is_not_installed(monkeypatch):
