@@ -18,6 +18,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
+from mmssl_dist.pipeline.stages import _discard_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from mmssl_dist.tracking import wandb as tracker
 from mmssl_dist.tracking.trackers import TrackingCallback
@@ -177,6 +178,14 @@ def test_what_was_recorded_offline_is_recorded_online_too(tmp_path, monkeypatch,
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     end_wandb(online, "run-1", HISTORY, METRICS)
     assert "no server" in caplog.text
+
+
+def test_force_starts_over(tmp_path):
+    sets = (f"output={tmp_path}/out", "tracking.wandb=team/shop")
+    _discard_run(make_job(*sets), Manifest("partitions", "0f" * 16, {}, {}))
+    (start,) = (tmp_path / "out/wandb").iterdir()
+    assert start.name.startswith("start-run-")
+    assert len(start.read_text()) == 16
 
 
 def test_a_job_without_a_project_has_nothing_to_start_over(tmp_path):
