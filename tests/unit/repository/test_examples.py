@@ -195,7 +195,7 @@ def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
     plan_lines = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
     assert len(plan_lines) == 5
     assert [each for each in plan_lines if each not in done.stdout.splitlines()] == []
-    for title, amount in (("worker", "18.1 GB each"), ("its GPU", "7.0 GB of their GPUs")):
+    for title, amount in (("worker", "18.1 GB each"), ("its GPU", "7.3 GB of their GPUs")):
         assert amount in guide
         size = " ".join(amount.split()[:2])
         assert re.search(rf"^memory (per|of) {title}$(\n  .*)*\n  in all +{size}$", done.stdout, flags=re.M)

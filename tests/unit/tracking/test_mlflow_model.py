@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from mlflow import MlflowClient, pyfunc
 from mlflow.artifacts import download_artifacts
 
@@ -28,8 +29,7 @@ METRICS = {"test": {"recall@20": 0.3}}
 def test_the_export_is_a_model_that_recommends(tmp_path, store, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exported = publish_run(tmp_path / "out")
-    for name in ("job.yaml", "report.html"):
-        (tmp_path / "out" / name).write_text(name)
+    write_uploads(exported.job)
     uri = store.format(tmp_path)
     tracking = exported.job.tracking.model_copy(update={"mlflow": uri, "registered_model": "shop"})
     job = exported.job.model_copy(update={"tracking": tracking})
@@ -135,9 +135,14 @@ def _of_uuids(values: list[uuid.UUID]) -> pa.Array:
     return pa.array([value.bytes for value in values], pa.binary(16))
 
 
+def write_uploads(job: Job) -> None:
+    """The files that the end of a run uploads."""
+    (Path(job.output) / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    (Path(job.output) / "report.html").write_text("report")
+
+
 def _registering(job: Job, uri: str) -> Job:
     """``job`` with a model in the registry at ``uri``, and the files that the end of a run uploads."""
-    for name in ("job.yaml", "report.html"):
-        (Path(job.output) / name).write_text(name)
+    write_uploads(job)
     tracking = job.tracking.model_copy(update={"mlflow": uri, "registered_model": "shop"})
     return job.model_copy(update={"tracking": tracking})
