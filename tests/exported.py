@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
+import yaml
 
 from mmssl_dist.config import Job
 from mmssl_dist.evaluation.item_lengths import rows_to_rank
@@ -80,6 +81,12 @@ def publish_run(output: Path, *sets: str) -> Exported:
         job, users=[f"u{user}" for user in range(USERS)], items=[100 + item for item in range(ITEMS)]
     )
     return export_run(job)
+
+
+def write_uploads(job: Job) -> None:
+    """The files that the end of a run uploads."""
+    (Path(job.output) / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    (Path(job.output) / "report.html").write_text("report")
 
 
 def dataset_items(output: Path, split: str) -> dict[str, set[int]]:

@@ -36,7 +36,7 @@ from mmssl_dist.tracking.mlflow import MlflowRun
 from mmssl_dist.tracking.trackers import TrackingCallback
 from mmssl_dist.tracking.wandb import end_wandb
 from mmssl_dist.tuning.run_trials import run_trials
-from tests.exported import publish_run
+from tests.exported import publish_run, write_uploads
 
 _PARTITIONS = Manifest(
     "partitions",
@@ -161,9 +161,7 @@ def asked_of_mlflow(folder: Path, sets: Sequence[str]) -> object:
 def registered_models(folder: Path, sets: Sequence[str]) -> object:
     """The models that a run's end leaves in MLflow's registry."""
     output = Path(mkdtemp(dir=folder))
-    publish_run(output)
-    for name in ("job.yaml", "report.html"):
-        (output / name).write_text(name)
+    write_uploads(publish_run(output).job)
     store = f"sqlite:///{output}/runs.db"
     job = _job(folder, [*sets, f"output={output}", f"tracking.mlflow={store}"])
     with chdir(output):  # where MLflow keeps the files of a run in sqlite

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-import yaml
 from mlflow import MlflowClient, pyfunc
 from mlflow.artifacts import download_artifacts
 
@@ -19,7 +18,7 @@ from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.serving.pyfunc import plain_id
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.tracking.mlflow import end_mlflow
-from tests.exported import export_run, publish_run
+from tests.exported import export_run, publish_run, write_uploads
 from tests.training import ITEMS, USERS, make_job, publish_graph
 
 METRICS = {"test": {"recall@20": 0.3}}
@@ -133,12 +132,6 @@ def test_ids_are_whole_numbers_or_texts(value, text):
 
 def _of_uuids(values: list[uuid.UUID]) -> pa.Array:
     return pa.array([value.bytes for value in values], pa.binary(16))
-
-
-def write_uploads(job: Job) -> None:
-    """The files that the end of a run uploads."""
-    (Path(job.output) / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
-    (Path(job.output) / "report.html").write_text("report")
 
 
 def _registering(job: Job, uri: str) -> Job:
