@@ -35,7 +35,7 @@ PARTITION = "partition."
 COLUMNS = (
     "data set: form",
     "widths",
-    "share of the variance",
+    "share of the squared length",
     "MB of partitions",
     "seeds",
     "validation Recall@20",

@@ -64,7 +64,7 @@ class ColumnSummary:
 
     Attributes:
         count: items with a value.
-        values: distinct values of a category or tags column; None if there are more than are told apart.
+        values: distinct values of a category or tags column; None if there are more than are kept.
         linear, logarithmic: of the finite values of a number column, and of their logarithms; None without
             one.
     """
@@ -75,7 +75,7 @@ class ColumnSummary:
     logarithmic: Moments | None = None
 
     def joined(self, other: ColumnSummary, most: int) -> ColumnSummary:
-        """Of both parts; ``most`` values are told apart."""
+        """Of both parts; of up to ``most`` distinct values all are kept."""
         both = None if self.values is None or other.values is None else self.values | other.values
         return ColumnSummary(
             self.count + other.count,

@@ -21,7 +21,7 @@ K = 10
 
 @dataclass(frozen=True)
 class World:
-    """Rows of all nodes; users and items told apart by the book; per node, the items it has seen or holds
+    """Rows of all nodes; users and items distinguished by the book; per node, the items it has seen or holds
     out."""
 
     book: PartitionBook
