@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import ray
 from ray.data import DataContext, Dataset
+from ray.data._internal.cluster_autoscaler import DefaultAutoscalingCoordinator
+from ray.data._internal.cluster_autoscaler.base_autoscaling_coordinator import STANDARD_RESOURCE_TYPES
+from ray.data._internal.stats import _StatsManager
 from ray.data.context import ShuffleStrategy
 from ray.exceptions import RayError
 
@@ -40,7 +45,8 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
         context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
     logger.setLevel(logging.CRITICAL)  # what it would log is raised as well
     try:
-        yield
+        with _without_actors() if _own_ray() else nullcontext():
+            yield
     except RayError as error:
         own_error = find_known(error)
         if own_error is None:
@@ -50,6 +56,49 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
         for name, value in before.items():
             setattr(context, name, value)
         logger.setLevel(level)
+
+
+def _own_ray() -> bool:
+    """Whether this process has started the Ray that it is connected to, or will start one."""
+    node = ray._private.worker._global_node
+    return node is None or bool(node.is_head())
+
+
+def _nothing(*arguments: object, **options: object) -> None:
+    """Stands in for a report that nobody reads."""
+
+
+def _this_machine(coordinator: object) -> dict[str, dict[str, float]]:
+    """All resources of the only node, by its id."""
+    (node,) = ray.nodes()
+    return {node["NodeID"]: {name: node["Resources"].get(name, 0.0) for name in STANDARD_RESOURCE_TYPES}}
+
+
+# Of the two actors that Ray Data starts in processes of their own, the methods that ask them
+_ASKING: tuple[tuple[type, str, Any], ...] = (
+    (_StatsManager, "gen_dataset_id_from_stats_actor", staticmethod(lambda: uuid.uuid4().hex)),
+    (_StatsManager, "register_dataset_to_stats_actor", staticmethod(_nothing)),
+    (_StatsManager, "update_execution_metrics", staticmethod(_nothing)),
+    (_StatsManager, "update_iteration_metrics", staticmethod(_nothing)),
+    (DefaultAutoscalingCoordinator, "request_resources", _nothing),
+    (DefaultAutoscalingCoordinator, "cancel_request", _nothing),
+    (DefaultAutoscalingCoordinator, "get_reserved_resources", _this_machine),
+)
+
+
+@contextmanager
+def _without_actors() -> Iterator[None]:
+    """Until its end Ray Data starts neither the actor that keeps statistics for the dashboard nor the one
+    that asks for more machines: a Ray of this machine has no dashboard and no other machines. Each takes
+    seconds to start, and asking for them by name can end in an error line of Ray's."""
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in _ASKING]
+    for owner, name, replacement in _ASKING:
+        setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        for owner, name, method in before:
+            setattr(owner, name, method)
 
 
 def numbers(count: int) -> Dataset:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from mmssl_dist.config import parse_job
 from mmssl_dist.data.files import find_files
@@ -352,3 +353,19 @@ def test_synthetic_data_can_be_prepared(tmp_path):
     assert prepared["modalities"]["text"] == {"dimension": 4, "items": 120}
     synthesize(raw, **sizes, shards=3)
     assert pq.read_table(tmp_path / "raw" / "interactions.parquet").equals(table)
+
+
+def test_a_ray_of_this_machine_starts_none_of_ray_data_s_actors(tmp_path):
+    write_table(tmp_path, "interactions.parquet", **_grid(30, 20))
+    write_table(tmp_path, "image.parquet", item_id=range(20), vector=vectors([[1.0]] * 20))
+    job = make_job(tmp_path)
+    before = _actors()
+    prepare(job, find_files(job))
+    assert _actors() == before
+    ray.data.range(8).materialize()  # outside prepare Ray Data is as it always is
+    assert _actors() > before
+
+
+def _actors():
+    """Class names of all actors there have been."""
+    return Counter(actor["ActorClassName"] for actor in ray._private.state.actors().values())
