@@ -44,6 +44,7 @@ ITEMS_DROPPED = "items_dropped"
 UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS = "unknown_items", "unknown_interactions"
 UNKNOWN_EXAMPLES = "unknown_examples"
 HELD_OUT = (VALIDATION, TEST)
+EARLIEST, LATEST = "earliest", "latest"
 _EXAMPLES = 5
 
 
@@ -77,7 +78,8 @@ def distinct(table: pa.Table, least: int = 1) -> tuple[pa.Table, dict[str, int]]
 
 def settle_users(table: pa.Table, split: Split, method: str, least: int = 1) -> pa.Table:
     """One user bucket, packed: its users in order, and its interactions with local user numbers and a split,
-    or, for the temporal method, a time key. Pairs in fewer than ``least`` rows go, as do repetitions."""
+    or, for the temporal method, a time key. Pairs in fewer than ``least`` rows go, as do repetitions. Where
+    interactions have times, the first and the last of them are columns of their own."""
     live, tallies = live_and_tallies(table)
     live, rare = _frequent(live, least)
     order, user_ids, users = _first_of_pairs(live)
@@ -85,6 +87,7 @@ def settle_users(table: pa.Table, split: Split, method: str, least: int = 1) -> 
     dropped[BELOW_EVENTS] += rare
     dropped[DUPLICATE] += live.num_rows - len(order)
     live = live.drop_columns([USER_ID]).take(order)
+    period = _period(live) if TIME in live.column_names else {}
     items = one_array(live[ITEM_ID])
     made = {USER: pa.array(users), ITEM_ID: items, FILE: live[FILE], ROW: live[ROW]}
     if method == "given":
@@ -97,7 +100,20 @@ def settle_users(table: pa.Table, split: Split, method: str, least: int = 1) -> 
         )
     counts = {"users": len(user_ids), "interactions": live.num_rows, **dropped}
     tables = {"users": pa.table({USER_ID: user_ids}), "interactions": pa.table(made)}
-    return pack(table[BUCKET][0].as_py(), counts, tables)
+    packed = pack(table[BUCKET][0].as_py(), counts, tables)
+    for name, time in period.items():
+        packed = packed.append_column(name, time)
+    return packed
+
+
+def _period(interactions: pa.Table) -> dict[str, pa.Array]:
+    """The first and the last time, each as an array of one; null where there are no interactions."""
+    bounds = pc.min_max(interactions[TIME])
+    times = interactions.schema.field(TIME).type
+    return {
+        EARLIEST: pa.array([bounds["min"].as_py()], times),
+        LATEST: pa.array([bounds["max"].as_py()], times),
+    }
 
 
 def _frequent(table: pa.Table, least: int) -> tuple[pa.Table, int]:

@@ -16,8 +16,10 @@ import pyarrow as pa
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import bucket_count, interaction_bytes, needed_buckets, with_buckets
 from mmssl_dist.data.bucket_steps import (
+    EARLIEST,
     HELD_OUT,
     ITEMS_DROPPED,
+    LATEST,
     UNKNOWN_EXAMPLES,
     UNKNOWN_INTERACTIONS,
     UNKNOWN_ITEMS,
@@ -45,6 +47,7 @@ from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.packed_rows import cut, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import row_location
+from mmssl_dist.data.readers.times import TimeFormat, moment_text
 from mmssl_dist.data.row_operations import Numbers, Rows, by_bucket, map_tables
 from mmssl_dist.data.rows import (
     BELOW_EVENTS,
@@ -75,14 +78,15 @@ class _Users:
 
     Attributes:
         thresholds: time keys at which validation and test begin; None for splits that do without.
-        window: where data.window begins and ends; empty without one.
+        times: where data.window begins and ends, where there is one, and the times of the first and the last
+            interaction, where they have times.
     """
 
     buckets: Rows
     offsets: np.ndarray
     counts: dict[str, int]
     thresholds: tuple[int | None, int | None] | None
-    window: dict[str, Any]
+    times: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class NumberedRows:
         counts: of users, items, interactions by split, features by modality, and of what was dropped.
         held_out_digest: of the pairs in validation and test, 32 hex digits; equal for equal pairs, however
             users and items are numbered.
-        window: where data.window begins and ends; empty without one.
+        times: where data.window begins and ends, where there is one, and the times of the first and the last
+            interaction, where they have times.
     """
 
     users: Rows
@@ -104,7 +109,7 @@ class NumberedRows:
     item_offsets: np.ndarray
     counts: dict[str, int]
     held_out_digest: str
-    window: dict[str, Any]
+    times: dict[str, dict[str, str]]
 
 
 def numbered_rows(
@@ -141,7 +146,7 @@ def numbered_rows(
         item_offsets=offsets,
         counts=users.counts | counts,
         held_out_digest=_held_out_digest(users),
-        window=users.window,
+        times=users.times,
     )
 
 
@@ -173,7 +178,7 @@ def dataset_facts(
             "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
         },
         "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
-        **({"window": rows.window} if rows.window else {}),
+        **rows.times,
         HELD_OUT_DIGEST: rows.held_out_digest,
     }
 
@@ -189,11 +194,12 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
         least_rating=job.data.min_rating,
     )
     rows = map_tables(numbers(len(groups)), cut(read))
-    window: dict[str, Any] = {}
+    times = getattr(source, "times", None)  # the layout mmssl has none, and no window
+    known: dict[str, dict[str, str]] = {}
     if job.data.window is not None:
-        times = getattr(source, "times", None)  # the layout mmssl has none, and no window
         assert times is not None
         rows, window = within_window(rows, job.data.window, times)
+        known = {"window": window} if window else {}
     rare, least_events = 0, job.data.min_events
     if job.data.min_interactions > 1:
         # Before the split: with interactions removed afterwards, a user's held-out share would be another.
@@ -206,7 +212,18 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
     counts["below_min_interactions"] = rare
     if counts["interactions"] == 0:
         raise _nothing_left(source, counts)
-    return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]), window)
+    if times is not None:
+        known["period"] = _period(packed, times)
+    return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]), known)
+
+
+def _period(packed: Rows, times: TimeFormat) -> dict[str, str]:
+    """When the first and the last interaction were."""
+    bounds = [
+        row for row in packed.select_columns([EARLIEST, LATEST]).iter_rows() if row[EARLIEST] is not None
+    ]
+    first, last = min(row[EARLIEST] for row in bounds), max(row[LATEST] for row in bounds)
+    return {"from": moment_text(first, times), "to": moment_text(last, times)}
 
 
 def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> InputError:

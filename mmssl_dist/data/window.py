@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +13,12 @@ import pyarrow.compute as pc
 from mmssl_dist.config.data_sections import Window
 from mmssl_dist.data.columns import BUCKET, FILE, TIME
 from mmssl_dist.data.packed_rows import cut, joined
-from mmssl_dist.data.readers.times import TimeFormat, epoch_unit, time_text
+from mmssl_dist.data.readers.times import PER_SECOND, TimeFormat, epoch_unit, moment_text, time_text
 from mmssl_dist.data.row_operations import Rows, map_tables
 from mmssl_dist.data.rows import OUTSIDE_WINDOW, live_and_tallies, tally
 from mmssl_dist.errors import InputError
 
 _DAY = 86_400
-_PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS = (datetime(1690, 1, 1, tzinfo=UTC), datetime(2250, 1, 1, tzinfo=UTC))
 _NEWEST = "newest"
@@ -48,7 +46,7 @@ class WindowBounds:
         return inside
 
 
-def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, dict[str, Any]]:
+def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, dict[str, str]]:
     """Fragments of interactions without those outside of ``window``, which become tallies; and the facts of
     the window for the manifest.
 
@@ -62,7 +60,7 @@ def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, 
     if not newest:
         return rows, {}
     bounds = window_bounds(window, times, max(newest))
-    facts = {"from": time_text(bounds.first, times), "to": time_text(bounds.last, times)}
+    facts = {"from": moment_text(bounds.first, times), "to": moment_text(bounds.last, times)}
     return map_tables(rows, joined(cut(partial(_inside, bounds=bounds)))), facts
 
 
@@ -95,7 +93,7 @@ def _per_second(times: TimeFormat, newest: float) -> int:
             rule,
             "Write data.columns.time as timestamps, or remove the window.",
         )
-    return int(_PER_SECOND[unit] * 10 ** (times.decimals or 0))
+    return int(PER_SECOND[unit] * 10 ** (times.decimals or 0))
 
 
 def _is_exact(code: float) -> bool:

@@ -122,8 +122,9 @@ def _items_of(example: UserExample) -> tuple[Any, ...]:
 def _about(job: Job, facts: Facts, published: datetime | None) -> str:
     """The data set, when the run was finished, how long it trained and where, and with which version."""
     parts = [f"data set {'/'.join(PurePosixPath(job.data.path).parts[-2:])}"]
-    if window := facts.get("dataset", {}).get("window"):
-        parts.append(f"interactions from {window['from']} to {window['to']}")
+    dataset = facts.get("dataset", {})
+    if period := dataset.get("period", dataset.get("window")):
+        parts.append(f"interactions from {_day(period['from'])} to {_day(period['to'])}")
     if published is not None:
         parts.append(f"{published:%Y-%m-%d}")
     if "training" in facts:
@@ -133,6 +134,11 @@ def _about(job: Job, facts: Facts, published: datetime | None) -> str:
         seconds += sum(entry["validation_seconds"] for entry in history)
         parts.append(f"trained for {duration(seconds)}{_machine(facts['training'])}")
     return ", ".join((*parts, f"mmssl-dist {__version__}"))
+
+
+def _day(time: str) -> str:
+    """The date of a timestamp; other times as they are."""
+    return time.partition("T")[0] if time.endswith("Z") else time
 
 
 def _machine(training: Mapping[str, Any]) -> str:

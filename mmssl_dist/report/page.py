@@ -14,7 +14,7 @@ from mmssl_dist.data.columns import HELD_OUT, TEST, VALIDATION
 from mmssl_dist.data.images import Image, Images
 from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.list_quality import Group, ListQuality, UserExample
-from mmssl_dist.report.progress import count, lists_line, percent, size
+from mmssl_dist.report.progress import count, lists_line, percent, periods, score_lines, size
 from mmssl_dist.report.style import STYLE
 from mmssl_dist.report.tables import cells, cutoff, rows_of_split
 
@@ -186,7 +186,8 @@ def _metrics(metrics: Mapping[str, Any], model: str) -> str:
         if split in metrics:
             head, lines = cells(rows_of_split(metrics, split, model))
             parts.append(f"<div><h3>{split}</h3>{_table(head, lines)}</div>")
-    return f'<div class="side">{"".join(parts)}</div>'
+    notes = "".join(f"<p>{escape(line)}</p>" for line in score_lines(metrics))
+    return f'<div class="side">{"".join(parts)}</div>{notes}'
 
 
 def _data(dataset: Mapping[str, Any]) -> str:
@@ -195,6 +196,7 @@ def _data(dataset: Mapping[str, Any]) -> str:
     dropped = dataset.get("dropped", {})
     rows += [(f"dropped: {reason.replace('_', ' ')}", count(n)) for reason, n in dropped.items() if n]
     rows += [] if any(dropped.values()) else [("dropped", "nothing")]
+    rows += periods(dataset)
     for name, modality in dataset.get("modalities", {}).items():
         share = percent(modality["items"] / max(1, dataset["items"]))
         label = f"items with {name} ({modality['dimension']} values)"

@@ -116,8 +116,18 @@ def dataset_summary(facts: Facts) -> list[str]:
         "interactions: " + ", ".join(f"{count(n)} {split}" for split, n in splits.items()) + method,
         f"features: {modalities}" + (f"; {count(without)} items have none" if without else ""),
         f"dropped: {dropped or 'nothing'}",
-        *(f"window: {w['from']} to {w['to']}" for w in [facts.get("window")] if w),
+        *(f"{name}: {bounds}" for name, bounds in periods(facts)),
         f"ids: {facts['user_id_type']} of users, {facts['item_id_type']} of items",
+    ]
+
+
+def periods(dataset: Facts) -> list[tuple[str, str]]:
+    """Names and bounds in time: of data.window, and of the interactions that have times."""
+    names = {"window": "window", "period": "first and last interaction"}
+    return [
+        (label, f"{dataset[name]['from']} to {dataset[name]['to']}")
+        for name, label in names.items()
+        if name in dataset
     ]
 
 
@@ -201,12 +211,18 @@ def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
     for split, cold in metrics.get("cold", {}).items():
         counts = f"{count(cold['users'])} users, {count(cold['items'])} items"
         lines.append(f"cold {split} {metric} {cold[metric]:.4f} ({counts})")
-    exponent = metrics.get("length_exponent", 1.0)
-    if exponent != 1:
-        lines.append(f"scores: cosine times the length of an item's row to the power of {exponent:g}")
+    lines += score_lines(metrics)
     split = "test" if "test" in metrics else "validation"
     without = ", ".join(f"{m} {means[split][metric]:.4f}" for m, means in metrics.get("without", {}).items())
     return [*lines, f"{split} {metric} without {without}"] if without else lines
+
+
+def score_lines(metrics: Facts) -> list[str]:
+    """How scores are made, where they are no dot products."""
+    exponent = metrics.get("length_exponent", 1.0)
+    if exponent == 1:
+        return []
+    return [f"scores: cosine times the length of an item's row to the power of {exponent:g}"]
 
 
 def export_summary(facts: Facts) -> list[str]:

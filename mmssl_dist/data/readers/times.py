@@ -38,6 +38,8 @@ EPOCHS = {
     "nanoseconds": (10**17, 10**19),
 }
 """Numbers from 1973 to 2286, by the unit in which they count since 1970."""
+PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+"""How many of a unit of ``EPOCHS`` are a second."""
 
 
 @dataclass(frozen=True)
@@ -348,6 +350,17 @@ def time_text(value: float, times: TimeFormat) -> str:
     if _YEAR_1690 * 10**9 <= value < _YEAR_2250 * 10**9:
         return f"{np.datetime64(int(value), 'ns').astype('datetime64[s]')}Z"
     return "a time before 1690" if value < 0 else "a time after 2250"
+
+
+def moment_text(value: float, times: TimeFormat) -> str:
+    """As ``time_text``, with numbers that count since 1970 as timestamps too."""
+    if times.kind == "number":
+        number = value / 10 ** (times.decimals or 0)
+        unit = epoch_unit(number)
+        if unit is not None:
+            seconds = int(number // PER_SECOND[unit])
+            return f"{np.datetime64(seconds, 's')}Z"
+    return time_text(value, times)
 
 
 def _is_time(raw: pa.Array, wanted: TimeFormat) -> bool:
