@@ -7,7 +7,6 @@ import shutil
 from base64 import b64decode
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +20,12 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.image_header import raster_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.report import html
-from mmssl_dist.report.html import _about, write_report
+from mmssl_dist.report.html import write_report
 from mmssl_dist.report.list_quality import measure_lists
-from mmssl_dist.report.page import _data
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of
 from tests.exported import dataset_items
-from tests.jobs import make_job
 from tests.pictures import PICTURES
 
 METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
@@ -73,7 +70,6 @@ def reported(output, tmp_path_factory) -> Path:
         "cold": cold,
         "without": without,
         "baselines": {"popularity": {"validation": METRICS, "test": METRICS}},
-        "length_exponent": 0.75,
     }
     for artifact, facts in (("training", training), ("evaluation", evaluation)):
         publish(
@@ -182,37 +178,6 @@ def test_the_head_names_data_time_and_machine(reported):
     assert (
         "trained for 3.3 s by 2 workers (machine: 16 cores, 137.4 GB of memory, NVIDIA &lt;H200&gt;)" in about
     )
-
-
-def test_the_head_names_the_period_and_one_worker_without_a_gpu():
-    history = [{"epoch": 2.0, "train_seconds": 2.0, "validation_seconds": 1.0}]
-    machine = {"workers": 1, "cores": 2, "memory": 8e9, "gpu": None}
-    facts: dict[str, Any] = {
-        "dataset": {
-            "window": {"from": "2025-12-31T23:00:00Z", "to": "2026-03-31T23:00:00Z"},
-            "period": {"from": "2026-01-01T00:00:00Z", "to": "2026-03-31T12:30:00Z"},
-        },
-        "training": {"history": history, "machine": machine},
-    }
-    about = _about(make_job(), facts, None)
-    assert "raw, interactions from 2026-01-01 to 2026-03-31, trained for 5.0 s by one worker" in about
-    assert "(machine: 2 cores, 8.0 GB of memory, no GPU)" in about
-    del facts["training"]["machine"], facts["dataset"]["period"]  # of an earlier version
-    assert "interactions from 2025-12-31 to 2026-03-31" in _about(make_job(), facts, None)
-    assert ", trained for 5.0 s, mmssl-dist" in _about(make_job(), facts, None)
-
-
-def test_scores_that_are_no_dot_products_are_explained(reported):
-    line = "<p>scores: cosine times the length of an item&#x27;s row to the power of 0.75</p>"
-    assert line in (reported / "report.html").read_text()
-
-
-def test_the_data_s_times_are_in_its_table():
-    times = {"from": "2026-01-01T00:00:00Z", "to": "2026-03-31T12:30:00Z"}
-    table = _data({"interactions": {"train": 5}, "items": 2, "period": times})
-    assert "first and last interaction" in table
-    assert "2026-01-01T00:00:00Z to 2026-03-31T12:30:00Z" in table
-    assert "window" not in table
 
 
 def test_popularity_s_list_stands_beside_each_example(reported):
