@@ -59,9 +59,9 @@ def ray_data(raw_bytes: int) -> Iterator[None]:
 
 
 def _own_ray() -> bool:
-    """Whether this process has started the Ray that it is connected to, or will start one."""
+    """Whether this process has started the Ray that it is connected to."""
     node = ray._private.worker._global_node
-    return node is None or bool(node.is_head())
+    return node is not None and bool(node.is_head())
 
 
 def _nothing(*arguments: object, **options: object) -> None:
