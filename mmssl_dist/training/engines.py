@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmssl_dist.config.training_sections import DenseOptimizer
+from mmssl_dist.training.eager_adam import EagerAdam
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -167,7 +168,9 @@ def make_engine(
         "gradient_clipping": settings.clip,
         "steps_per_print": 1 << 40,
     }
-    adam = torch.optim.Adam(module.parameters(), lr=learning_rate, betas=betas)
+    # ZeRO imports torch's compiler itself, and warns of optimizers other than torch's
+    make_adam = torch.optim.Adam if settings.zero_stage else EagerAdam
+    adam = make_adam(module.parameters(), lr=learning_rate, betas=betas)
     # The process group exists already, and DeepSpeed must not make another one.
     wrapped, *_ = deepspeed.initialize(model=module, optimizer=adam, config=config, dist_init_required=False)
     return Engine(wrapped, wrapped.module)
