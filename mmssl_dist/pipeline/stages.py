@@ -35,7 +35,7 @@ from mmssl_dist.report.progress import (
     training_summary,
 )
 from mmssl_dist.storage import Manifest, RunFolder, begin, require_intact
-from mmssl_dist.tracking.wandb import restart_wandb
+from mmssl_dist.tracking.identity import start_over
 
 # The imports within functions bring Ray Data, DGL or torch, which a skipped stage does not need.
 
@@ -166,7 +166,7 @@ def _check_training(job: Job, partitions: Manifest) -> None:
 def _discard_run(job: Job, partitions: Manifest) -> None:
     name = run_name(job, partitions)
     (RunFolder.of(job).training.location / name).remove()
-    restart_wandb(job, name)
+    start_over(job, name)
 
 
 def _run_training(cluster: LazyCluster, job: Job, partitions: Manifest) -> Manifest:

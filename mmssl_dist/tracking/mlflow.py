@@ -15,6 +15,7 @@ from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.tracking.description import COMMIT, parameters, shared_files, tags, without_password
+from mmssl_dist.tracking.identity import tracked_identity
 from mmssl_dist.tracking.metric_names import final_metrics, tracked_name
 from mmssl_dist.tracking.mlflow_model import register_model
 
@@ -56,7 +57,7 @@ class MlflowRun:
         if "://" not in job.tracking.mlflow:
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder was asked for by name
         self.client = MlflowClient(job.tracking.mlflow)
-        self.id = self._find(job, f"{job.output}/{run}")
+        self.id = self._find(job, tracked_identity(job, run))
 
     def _find(self, job: Job, identity: str) -> str:
         name = job.tracking.experiment

@@ -14,7 +14,6 @@ import json
 import logging
 import netrc
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,15 +24,15 @@ from urllib.parse import urlsplit
 from mmssl_dist.cluster.connection import describe
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
-from mmssl_dist.storage import Location, RunFolder
+from mmssl_dist.storage import RunFolder
 from mmssl_dist.tracking.description import settings, shared_files, tags, without_password
+from mmssl_dist.tracking.identity import tracked_identity
 from mmssl_dist.tracking.metric_names import figures_of, final_metrics, tracked_name
 
 _logger = logging.getLogger(__name__)
 
 _WANDB = "wandb"  # folder below the output
 _FINAL = "final-"  # in the names of files that say what was written, before its hash
-_START = "start-"  # in those that tell a training that started over from the earlier one, before its name
 _START_SECONDS = 60.0
 _UPLOAD_SECONDS = 600
 # Keys that are noted for the second are good for the first, W&B's own service.
@@ -146,22 +145,8 @@ def end_wandb(job: Job, run: str, history: Sequence[Mapping[str, float]], metric
         _logger.warning("W&B: the end of this run was not recorded (%s)", describe(error))
 
 
-def restart_wandb(job: Job, run: str) -> None:
-    """Let a training that starts over be another run of W&B, which takes no epoch twice, where the job names
-    a project."""
-    if job.tracking.wandb is not None:
-        _start_of(job, run).write_bytes(secrets.token_hex(8).encode())
-
-
-def _start_of(job: Job, run: str) -> Location:
-    return RunFolder.of(job).root / _WANDB / f"{_START}{run}"
-
-
 def _identity(job: Job, run: str) -> str:
-    """Of what distinguishes the run, so that every process continues the same one."""
-    start = _start_of(job, run)
-    token = start.read_bytes().decode() if start.exists() else ""
-    return hashlib.sha256(f"{job.output}/{run}{token}".encode()).hexdigest()[:16]
+    return hashlib.sha256(tracked_identity(job, run).encode()).hexdigest()[:16]
 
 
 def _client() -> Any:

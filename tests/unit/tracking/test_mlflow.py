@@ -12,6 +12,7 @@ import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Manifest, open_location, publish
 from mmssl_dist.tracking.description import commit_of
+from mmssl_dist.tracking.identity import start_over
 from mmssl_dist.tracking.mlflow import MlflowRun, end_mlflow
 from tests.jobs import make_job
 
@@ -68,6 +69,23 @@ def test_a_training_is_a_run_also_when_it_is_resumed(tmp_path, store, monkeypatc
     sent = Path(client.download_artifacts(run.info.run_id, "job.yaml", str(tmp_path))).read_text()
     assert yaml.safe_load(sent)["storage"]["endpoint"] == "https://store"
     assert "secret" not in sent
+
+
+def test_a_training_that_is_started_over_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    job = make_job(f"output={tmp_path}/out", f"tracking.mlflow={uri}", "tracking.experiment=mine")
+    MlflowRun(job, "run-1").epoch(1, {"recall@20": 0.1})
+    start_over(job, "run-1")
+    MlflowRun(job, "run-1").epoch(1, {"recall@20": 0.3})
+    MlflowRun(job, "run-1").epoch(2, {"recall@20": 0.4})  # resumed
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    values = [
+        [metric.value for metric in client.get_metric_history(run.info.run_id, "validation/recall_at_20")]
+        for run in runs
+    ]
+    assert sorted(values) == [[0.1], [0.3, 0.4]]
 
 
 def test_a_server_that_is_not_there_is_warned_of(caplog, monkeypatch):

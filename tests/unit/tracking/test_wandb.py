@@ -21,8 +21,9 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.pipeline.stages import _discard_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from mmssl_dist.tracking import wandb as tracker
+from mmssl_dist.tracking.identity import start_over
 from mmssl_dist.tracking.trackers import TrackingCallback
-from mmssl_dist.tracking.wandb import check_wandb, end_wandb, restart_wandb
+from mmssl_dist.tracking.wandb import check_wandb, end_wandb
 from tests.jobs import make_job
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -158,7 +159,7 @@ def test_another_training_of_the_output_is_another_run(tmp_path):
 def test_a_training_that_starts_over_is_another_run_and_one_of_another_mode_is_recorded(tmp_path):
     job = offline_job(tmp_path)
     end_wandb(job, "run-1", HISTORY, METRICS)
-    restart_wandb(job, "run-1")
+    start_over(job, "run-1")
     end_wandb(job, "run-1", HISTORY, METRICS)  # of equal figures
     end_wandb(job, "run-1", HISTORY, METRICS)
     files = {path.name for path in (tmp_path / "out/wandb").glob("offline-run-*/*.wandb")}
@@ -183,13 +184,13 @@ def test_what_was_recorded_offline_is_recorded_online_too(tmp_path, monkeypatch,
 def test_force_starts_over(tmp_path):
     sets = (f"output={tmp_path}/out", "tracking.wandb=team/shop")
     _discard_run(make_job(*sets), Manifest("partitions", "0f" * 16, {}, {}))
-    (start,) = (tmp_path / "out/wandb").iterdir()
+    (start,) = (tmp_path / "out/trackers").iterdir()
     assert start.name.startswith("start-run-")
     assert len(start.read_text()) == 16
 
 
-def test_a_job_without_a_project_has_nothing_to_start_over(tmp_path):
-    restart_wandb(make_job(f"output={tmp_path}/out"), "run-1")
+def test_a_job_without_trackers_that_keep_runs_has_nothing_to_start_over(tmp_path):
+    start_over(make_job(f"output={tmp_path}/out"), "run-1")
     assert not (tmp_path / "out").exists()
 
 
@@ -274,6 +275,7 @@ def test_the_check_starts_no_process_that_ray_would_inherit(tmp_path):
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     program = """
 import os
+from mmssl_dist.tracking.identity import start_over
 from mmssl_dist.tracking.wandb import check_wandb
 from tests.jobs import make_job
 check_wandb(make_job("tracking.wandb=shop"))
