@@ -12,8 +12,10 @@ from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
+    from mmssl_dist.config.resource_sections import Storage
     from mmssl_dist.serving.answers import Ranked
     from mmssl_dist.serving.bulk import BulkResult, ListOptions
+    from mmssl_dist.serving.bulk_output import BulkOutput
     from mmssl_dist.serving.titled_run import ItemChoice
 
 app = typer.Typer()
@@ -33,6 +35,19 @@ Unknown = Annotated[
         help="With --users, users that the run does not know: refuse the file, leave them out, or give them "
         "the most popular items.",
     ),
+]
+To = Annotated[str | None, typer.Option(metavar="FOLDER", help="With --users: where Parquet goes.")]
+Table = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER", help="With --users: a table by day that rows are written to instead."),
+]
+TableFormat = Annotated[
+    str | None,
+    typer.Option(metavar="parquet|delta", help="Of --table: folders of Parquet (default), or Delta Lake."),
+]
+Date = Annotated[
+    str | None,
+    typer.Option(metavar="DAY", help="Of --table: the day whose rows are replaced; default: today, UTC."),
 ]
 Items = Annotated[
     str | None,
@@ -69,9 +84,10 @@ def recommend(
     users: Annotated[
         str | None, typer.Option(metavar="FILE", help="Parquet, CSV, TSV or JSON lines, with user_id.")
     ] = None,
-    to: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="With --users: where Parquet goes.")
-    ] = None,
+    to: To = None,
+    table: Table = None,
+    table_format: TableFormat = None,
+    date: Date = None,
     k: Length = 20,
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items of training, or not.")
@@ -91,23 +107,25 @@ def recommend(
     """Show a user's best items.
 
     Give --user, or --item (several times) for a user who is not in the data, or --users and --to for many
-    at once: Ray Data writes Parquet with user_id, items and scores. Seen items are those of training.
+    at once: Ray Data writes Parquet with user_id, items and scores. With --table in place of --to it writes a
+    row for each user and rank, with the day. Seen items are those of training.
     """
     from mmssl_dist.serving.titled_run import open_titled_run, require_listed
 
-    _require_one_question(user=user, item=item, users=users, to=to, titles=titles)
+    _require_one_question(user=user, item=item, users=users, to=(to, table), titles=titles)
     storage, choice = parse_storage_settings(settings), _choice(items, where, allow=allow, block=block)
-    if users is not None and to is not None:
+    if users is not None:
         from mmssl_dist.serving.bulk import ListOptions, UnknownPolicy, recommend_file
 
+        output = _bulk_output(url, storage, to, table, table_format=table_format, day=date)
         policy = cast(UnknownPolicy, unknown)
         options = ListOptions(
             k=k, exclude_seen=exclude_seen, exact=exact, unknown=policy, titles=titles, choice=choice
         )
         written = recommend_file(
-            url=url, storage=storage, users=users, to=to, options=options, address=address, debug=debug
+            url=url, storage=storage, users=users, to=output, options=options, address=address, debug=debug
         )
-        typer.echo(_summary(to, options, written))
+        typer.echo(_summary(output.name, options, written))
         return
     run, candidates = open_titled_run(url, storage, items, few_lists=True), choice.candidates(url, storage)
     if candidates is not None:
@@ -200,13 +218,20 @@ def _show(ranked: Ranked, question: dict[str, object], measure: str, as_json: bo
 
 
 def _require_one_question(
-    *, user: str | None, item: list[str] | None, users: str | None, to: str | None, titles: bool
+    *,
+    user: str | None,
+    item: list[str] | None,
+    users: str | None,
+    to: tuple[str | None, ...],
+    titles: bool,
 ) -> None:
-    if sum(option is not None for option in (user, item, users)) != 1 or (users is None) != (to is None):
+    """``to``: where the lists of many users may go."""
+    questions = sum(option is not None for option in (user, item, users))
+    if questions != 1 or sum(option is not None for option in to) != (users is not None):
         raise InputError(
             "options",
-            "another combination of --user, --item, --users and --to",
-            "the command needs --user ID, or --item ID ..., or --users FILE --to FOLDER",
+            "another combination of --user, --item, --users, --to and --table",
+            "the command needs --user ID, or --item ID ..., or --users FILE with --to or --table FOLDER",
             "Give exactly one of these.",
         )
     if titles and users is None:
@@ -216,6 +241,43 @@ def _require_one_question(
             "a list on the screen has titles wherever they are known",
             "Leave it out.",
         )
+
+
+def _bulk_output(
+    url: str,
+    storage: Storage,
+    to: str | None,
+    table: str | None,
+    *,
+    table_format: str | None,
+    day: str | None,
+) -> BulkOutput:
+    """Where the lists of many users go; one of ``to`` and ``table`` is given."""
+    from mmssl_dist.serving.bulk_output import FolderOutput, TableOutput
+    from mmssl_dist.serving.dated.dated_table import checked_day, today
+    from mmssl_dist.serving.dated.day_writing import open_dated_table
+    from mmssl_dist.storage import open_location
+    from mmssl_dist.storage.paths import absolute
+
+    if to is not None and (table_format is not None or day is not None):
+        raise InputError(
+            "options",
+            "--table-format or --date with --to",
+            "a folder of lists has no format to choose and no day",
+            "Leave them out, or give --table in place of --to.",
+        )
+    if to is not None:
+        return FolderOutput(open_location(absolute(to), storage), to)
+    assert table is not None
+    opened = open_dated_table(
+        absolute(table),
+        storage,
+        table_format=table_format or "parquet",
+        day=today() if day is None else checked_day(day, "--date"),
+        option="--table",
+    )
+    opened.require_apart(open_location(absolute(url), storage))
+    return TableOutput(opened, table)
 
 
 def _choice(

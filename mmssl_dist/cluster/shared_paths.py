@@ -25,6 +25,8 @@ def require_shared(job: Job) -> None:
     if sum(bool(node["Alive"]) for node in ray.nodes()) < 2:
         return
     given = {"data.path": job.data.path, "output": job.output, "export.users": job.export.users}
+    if job.export.table is not None:
+        given["export.table.path"] = job.export.table.path
     locations = {key: open_location(url, job.storage) for key, url in given.items() if url is not None}
     paths = {key: location.path for key, location in locations.items() if location.is_local}
     if "output" in paths:  # the folder may be there, and be another one

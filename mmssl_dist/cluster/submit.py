@@ -151,6 +151,7 @@ def _portable_overrides(submission: Submission) -> tuple[str, ...]:
         "output": job.output,
         "training.start_from": job.training.start_from,
         "export.users": job.export.users,
+        "export.table.path": None if job.export.table is None else job.export.table.path,
     }
     paths = {key: path for key, path in given.items() if path is not None}
     # Relative paths are those of the folder in which the command was given.

@@ -80,6 +80,19 @@ def _export(job: JobSections) -> Iterator[Disagreement]:
             f"found {job.export.users}; export.recommendations is none, so nobody gets a list. "
             "Set it to exact or index, or remove export.users",
         )
+    table = job.export.table
+    if table is not None and job.export.recommendations == "none":
+        yield Disagreement(
+            ("export.table.path", "export.recommendations"),
+            f"found {table.path}; export.recommendations is none, so there are no lists to write. "
+            "Set it to exact or index, or remove export.table",
+        )
+    if table is not None and f"{table.path.rstrip('/')}/".startswith(f"{job.output.rstrip('/')}/"):
+        yield Disagreement(
+            ("export.table.path", "output"),
+            f"found {table.path}; the table outlives the run, whose stages empty folders of the output. "
+            "Keep it elsewhere",
+        )
 
 
 def _tracking(job: JobSections) -> Iterator[Disagreement]:

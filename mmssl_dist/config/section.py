@@ -60,6 +60,19 @@ Moment = Annotated[str, BeforeValidator(_as_text), AfterValidator(_is_moment)]
 """A date or a timestamp as ISO 8601 writes it; without a zone in UTC."""
 
 
+def _is_day(value: str) -> str:
+    try:
+        if date.fromisoformat(value).isoformat() == value:  # it takes 20260201 and 2026-W05-7 too
+            return value
+    except ValueError:
+        pass
+    raise PydanticCustomError("day", "must be a date, such as 2026-02-01", {})
+
+
+Day = Annotated[str, BeforeValidator(_as_text), AfterValidator(_is_day)]
+"""A date as ISO 8601 writes it."""
+
+
 class Section(BaseModel):
     """Frozen, strict about types, and without room for unknown keys."""
 

@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mmssl_dist.config.section import METRIC, Count, Counts, Fraction, Natural, Rate, Section, Text, Weight
+from mmssl_dist.config.section import (
+    METRIC,
+    Count,
+    Counts,
+    Day,
+    Fraction,
+    Natural,
+    Rate,
+    Section,
+    Text,
+    Weight,
+)
 
 
 class RowOptimizer(Section):
@@ -127,6 +138,19 @@ class Index(Section):
     """Users whose exact top 20 the index's is compared with; the share found is in the manifest."""
 
 
+class ListTable(Section):
+    """A table that keeps the lists of every day: a row for each user and rank, with the columns user_id, rank
+    (from 1), item_id and score, and date, by which the table is split."""
+
+    path: Text
+    """Folder or URL of the table, outside of output; it is made where there is none."""
+    format: Literal["parquet", "delta"] = "parquet"
+    """parquet: folders date=2026-11-30, as Hive names them; delta: a Delta Lake table (extra ``delta``)."""
+    date: Day | None = None
+    """Day of the rows; those that the table has of it are replaced. By default the day on which the command
+    starts, in UTC."""
+
+
 class Export(Section):
     """What is handed back."""
 
@@ -139,5 +163,7 @@ class Export(Section):
     users: Text | None = None
     """File or URL with a column user_id, Parquet, CSV, TSV or JSON lines: only these users get a list; by
     default all."""
+    table: ListTable | None = None
+    """The lists as rows of a table by day, too; none by default."""
     index: Index = Index()
     """The index of the items."""

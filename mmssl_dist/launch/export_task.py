@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from mmssl_dist.cluster.tasks import RunTasks
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, downloads_folder, publish
 from mmssl_dist.storage.export_names import INDEX
-
-RunTasks = Callable[[Callable[..., Any], Sequence[tuple[object, ...]]], list[Any]]
-"""A function, and the arguments of each call -> what the calls return."""
 
 
 def publish_export(

@@ -76,7 +76,7 @@ def export_fingerprint(job: Job, training: Manifest) -> str:
         "export",
         _EXPORT_FORMAT,
         content(training),
-        job.export.model_dump(),
+        job.export.model_dump(exclude={"table"}),  # which is written from the lists, whenever they were made
         job.evaluation.model_dump(include=_LENGTHS),
         *_users_content(job),
     )

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Data, Modality
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.bucket_count import require_buckets
 from mmssl_dist.data.files import RawFile, RawFiles, find_files
 from mmssl_dist.data.images import check_images
@@ -48,6 +49,9 @@ def resolved(job: Job) -> Job:
     export = job.export
     if export.users is not None:
         export = export.model_copy(update={"users": absolute(export.users)})
+    if export.table is not None:
+        table = export.table.model_copy(update={"path": absolute(export.table.path)})
+        export = export.model_copy(update={"table": table})
     return job.model_copy(
         update={
             "data": data,
@@ -145,23 +149,29 @@ def check_output(job: Job) -> None:
     Raises:
         StorageError: it cannot; for object storage it names the bucket or the missing permission.
     """
-    folder = RunFolder.of(job).root
+    check_writable(job.output, job.storage, "output")
+
+
+def check_writable(url: str, storage: Storage, setting: str) -> None:
+    """``check_output`` of the folder that ``setting`` names."""
+    folder = open_location(url, storage)
+    # With a dot, which readers of tables pass over
     probe = folder / f".probe-{uuid.uuid4().hex}"
     # Random, so that an object left by somebody else, or by a cache on the way, is not taken for ours.
     content = uuid.uuid4().bytes * 256  # pyarrow cannot show a refusal longer than what it asked for
     if folder.is_local:
-        _try_local(job.output, probe, content)
+        _try_local(url, probe, content, setting)
         return
-    require_answer(job.storage)
-    _named("output", folder.look)
-    _named("output", lambda: probe.write_bytes(content), job.output)
+    require_answer(storage)
+    _named(setting, folder.look)
+    _named(setting, lambda: probe.write_bytes(content), url)
     try:
-        same = _named("output", probe.read_bytes, job.output) == content
+        same = _named(setting, probe.read_bytes, url) == content
     except StorageError:
         _remove_quietly(probe)
         raise
-    _named("output", probe.remove, job.output)
-    _require_same(job.output, same)
+    _named(setting, probe.remove, url)
+    _require_same(url, same, setting)
 
 
 def check_output_folder(job: Job) -> None:
@@ -199,12 +209,12 @@ def _filesystem(folder: Path) -> str | None:
     return types[0] if types else None
 
 
-def _unwritable(output: str, reason: str) -> StorageError:
+def _unwritable(folder: str, reason: str, setting: str = "output") -> StorageError:
     return StorageError(
-        "output",
-        output,
+        setting,
+        folder,
         f"it must be a folder that can be written ({reason})",
-        "Choose another output, or fix its permissions.",
+        f"Choose another {_noun(setting)}, or fix its permissions.",
     )
 
 
@@ -230,23 +240,26 @@ def _named(key: str, call: Callable[[], T], url: str | None = None) -> T:
         raise StorageError(f"{key} ({url or error.where})", error.value, error.rule, error.remedy) from error
 
 
-def _try_local(output: str, probe: Location, content: bytes) -> None:
+def _try_local(folder: str, probe: Location, content: bytes, setting: str) -> None:
     try:
         probe.write_bytes(content)
         same = probe.read_bytes() == content
     except StorageError as error:
         reason = getattr(error.__cause__, "strerror", None) or error.value
-        raise _unwritable(output, str(reason)) from error
+        raise _unwritable(folder, str(reason), setting) from error
     finally:
         _remove_quietly(probe)
-    _require_same(output, same)
+    _require_same(folder, same, setting)
 
 
-def _require_same(output: str, same: bool) -> None:
+def _require_same(folder: str, same: bool, setting: str) -> None:
     if not same:
-        raise StorageError(
-            "output", output, "what is written must be read back the same", "Choose another output."
-        )
+        rule = "what is written must be read back the same"
+        raise StorageError(setting, folder, rule, f"Choose another {_noun(setting)}.")
+
+
+def _noun(setting: str) -> str:
+    return "output" if setting == "output" else "folder"
 
 
 def _remove_quietly(probe: Location) -> None:

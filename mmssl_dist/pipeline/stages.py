@@ -24,7 +24,11 @@ from mmssl_dist.launch.fingerprints import (
     training_fingerprint,
 )
 from mmssl_dist.launch.lazy_cluster import LazyCluster, not_needed
+from mmssl_dist.launch.list_table import SETTING as LIST_TABLE
+from mmssl_dist.launch.list_table import check_list_table, list_table
+from mmssl_dist.launch.preflight import check_writable
 from mmssl_dist.pipeline.engine import Pipeline, Stage
+from mmssl_dist.pipeline.table_update import update_list_table
 from mmssl_dist.report.progress import (
     dataset_summary,
     embeddings_summary,
@@ -34,6 +38,7 @@ from mmssl_dist.report.progress import (
     training_lines,
     training_summary,
 )
+from mmssl_dist.serving.dated.dated_table import DatedTable
 from mmssl_dist.storage import Manifest, RunFolder, begin, require_intact
 from mmssl_dist.tracking.identity import start_over
 
@@ -52,8 +57,12 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
     if job.training.start_from is not None and pipeline.folder.training.read() is None:
         check_start(job)
     chosen_users(job)  # a file that export cannot read is known before training
+    table = _checked_table(job)  # now: its day is the one on which the command starts
     pipeline.begin()
-    return {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
+    manifests = {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
+    if table is not None:
+        update_list_table(pipeline, manifests[EXPORT.command], table, force)
+    return manifests
 
 
 def stages_of(job: Job, last: Stage[Any] | None = None) -> tuple[Stage[Any], ...]:
@@ -75,8 +84,21 @@ def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False)
         )
     # First, so that a missing input is reported before job.yaml is replaced.
     stage.source(pipeline)
+    table = _checked_table(job) if stage is EXPORT else None
     pipeline.begin()
-    return pipeline.bring_up_to_date(stage, force)
+    manifest = pipeline.bring_up_to_date(stage, force)
+    if table is not None:
+        update_list_table(pipeline, manifest, table, force)
+    return manifest
+
+
+def _checked_table(job: Job) -> DatedTable | None:
+    """The table that the lists go to, which can be written; None where the job names none."""
+    if job.export.table is None:
+        return None
+    check_list_table(job)
+    check_writable(job.export.table.path, job.storage, LIST_TABLE)
+    return list_table(job)
 
 
 def published(command: str, job: Job) -> Manifest | None:

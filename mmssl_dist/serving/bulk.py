@@ -1,16 +1,15 @@
-"""Recommendations for a file of users, through Ray Data: an artifact, complete when its manifest is there."""
+"""Recommendations for a file of users, through Ray Data."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.config.resource_sections import Scaling, Storage
@@ -20,30 +19,25 @@ from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.data.titles import TITLE
 from mmssl_dist.errors import InputError
+from mmssl_dist.serving.bulk_output import BulkOutput
+from mmssl_dist.serving.dated.dated_table import RowsFile
+from mmssl_dist.serving.dated.ranked_rows import TITLES
 from mmssl_dist.serving.id_file import IdFile, open_id_file
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.run import NOTHING, Ranked, Run, open_run
 from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run, require_listed
-from mmssl_dist.storage import (
-    FileRecord,
-    Location,
-    Manifest,
-    begin,
-    fingerprint,
-    open_location,
-    publish,
-    read_manifest,
-)
+from mmssl_dist.storage import FileRecord, fingerprint, open_location
 from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, SCORES
 from mmssl_dist.storage.paths import absolute
 
 _BATCH = 4096  # users of one output file
-TITLES = "titles"  # of a list's items, null where an item has none
 _POSITION = "position"
 _PIECE_BITS = 40  # more users than a piece of a file has rows
 
 
 UnknownPolicy = Literal["error", "skip", "popular"]
+WriteLists = Callable[[pa.Table, str], tuple[str, RowsFile]]
+"""Lists and a name -> the file's full name, and what was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,59 +72,55 @@ def recommend_file(
     url: str,
     storage: Storage,
     users: str,
-    to: str,
+    to: BulkOutput,
     options: ListOptions,
     address: str | None = None,
     debug: bool = False,
 ) -> BulkResult:
-    """Write the recommendations of the users in a file to recommendations/ as Parquet: user_id, items,
-    scores, and titles if they are wanted.
+    """Write the recommendations of the users in a file.
 
     Args:
         url: the exported run.
         users: a file with a column user_id: Parquet, CSV, TSV or JSON lines, the texts also compressed.
-        to: folder or URL for the result; one of an earlier call is replaced.
+        to: where they go.
         address: of a Ray cluster.
 
     Raises:
         InputError: the file is not there, or an unknown user with ``unknown="error"``, or something else is
-            in the folder; titles are wanted and there are none; no item may be listed.
+            where they go; titles are wanted and there are none; no item may be listed.
     """
     if options.unknown not in get_args(UnknownPolicy):
         raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
     options = replace(options, choice=options.choice.absolute())
     opened = _open(absolute(url), storage, options)
-    source, target = open_location(absolute(users), storage), open_location(absolute(to), storage)
-    _require_ours(target, to)
-    user_file = open_id_file(source, USER_ID, "--users")
+    to.check()
+    user_file = open_id_file(open_location(absolute(users), storage), USER_ID, "--users")
     items, listed = _listed(opened)
-    with connect(Scaling(), storage, address, debug), ray_data(0):
+    settings = asdict(options)
+    # Files of items go by what they let through: their addresses may hold a signature.
+    settings["where"] = settings.pop("choice")["where"]
+    source = fingerprint(RECOMMENDATIONS, dict(opened.run.facts), {**settings, "listed": listed})
+    read = guarded(partial(_read_pieces, users=user_file))
+    # An earlier result goes only now, when the file of users can be read
+    with connect(Scaling(), storage, address, debug), ray_data(0), to.begun():
         import ray
 
-        read = guarded(partial(_read_pieces, users=user_file))
         dataset = numbers(len(user_file.pieces)).map_batches(read, batch_format="pyarrow")
-        # Only now, when the file of users can be read, does an earlier result go
-        begin(target)
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
         # Actors instead of tasks, as each process reads the run's files once
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
         written = dataset.map_batches(
             _Recommender,
-            fn_constructor_args=(absolute(url), storage, target, options),
+            fn_constructor_args=(absolute(url), storage, partial(to.write, source=source), options),
             batch_format="pyarrow",
             batch_size=_BATCH,
             compute=pool,
             num_cpus=1,
         ).take_all()
-    files = {row["name"]: FileRecord(row["bytes"], row["sha256"]) for row in written}
-    known, unknown = (sum(int(row[column]) for row in written) for column in ("users", "unknown"))
-    counts = BulkResult(known, unknown, items)
-    settings = asdict(options)
-    # Files of items go by what they let through: their addresses may hold a signature.
-    settings["where"] = settings.pop("choice")["where"]
-    made_from = fingerprint(RECOMMENDATIONS, dict(opened.run.facts), {**settings, "listed": listed})
-    facts = {"users": counts.users, "unknown_users": counts.unknown, "items": items, **settings}
-    publish(target, Manifest(RECOMMENDATIONS, made_from, facts, files))
+        known, unknown = (sum(int(row[column]) for row in written) for column in ("users", "unknown"))
+        counts = BulkResult(known, unknown, items)
+        facts = {"users": counts.users, "unknown_users": counts.unknown, "items": items, **settings}
+        to.finish(dict(map(_written_file, written)), facts, source)
     return counts
 
 
@@ -138,10 +128,10 @@ class _Recommender:
     """One process's run; writes a file for every batch of users. It holds the index and the ids; rows and
     training interactions of users are mapped, and read for the batch's users alone."""
 
-    def __init__(self, url: str, storage: Storage, target: Location, options: ListOptions) -> None:
+    def __init__(self, url: str, storage: Storage, write: WriteLists, options: ListOptions) -> None:
         opened = _open(url, storage, options)
         self.run, self.candidates = opened.run, opened.candidates
-        self.target, self.options = target, options
+        self.write, self.options = write, options
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         done: pa.Table = guarded(self._write)(batch)
@@ -153,16 +143,14 @@ class _Recommender:
         find = self.run.users.positions if self.options.unknown == "error" else self.run.users.find
         positions = find(one_array(batch[USER_ID]))
         table = self._lists(batch[USER_ID], positions)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
         # Named by its users: a task that is repeated writes the same file again instead of a second one. And
         # by where they stand, since a file may hold the same users again a whole batch later.
         first = batch[_POSITION][0].as_py()
         digest = hashlib.sha256(repr((first, ids)).encode()).hexdigest()
-        name = f"{RECOMMENDATIONS}/part-{digest[:16]}.parquet"
-        record = (self.target / name).write_bytes(sink.getvalue())
+        name, file = self.write(table, digest[:16])
+        written = {"name": [name], **{key: [value] for key, value in asdict(file.record).items()}}
         counts = {"users": [table.num_rows], "unknown": [int((positions < 0).sum())]}
-        return pa.table({"name": [name], "bytes": [record.bytes], "sha256": [record.sha256], **counts})
+        return pa.table({**written, "rows": [file.rows], **counts})
 
     def _lists(self, users: pa.ChunkedArray, positions: np.ndarray) -> pa.Table:
         """The table of the users at ``positions`` of the run, -1 for those it does not know."""
@@ -226,19 +214,8 @@ def _listed(opened: _Opened) -> tuple[int, str]:
     return int(mask.sum()), hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
-def _require_ours(target: Location, to: str) -> None:
-    # What was not written by this command is never deleted, whatever folder a typing error names.
-    if target.exists() and (not target.is_folder() or target.files()) and not _ours(target):
-        raise InputError(
-            "--to",
-            to,
-            "the folder must be new, empty, or hold recommendations of an earlier call",
-            "Name another one.",
-        )
-
-
-def _ours(target: Location) -> bool:
-    return target.is_folder() and read_manifest(target, RECOMMENDATIONS) is not None
+def _written_file(row: dict[str, Any]) -> tuple[str, RowsFile]:
+    return row["name"], RowsFile(FileRecord(row["bytes"], row["sha256"]), row["rows"])
 
 
 def _read_pieces(batch: pa.Table, users: IdFile) -> Iterator[pa.Table]:

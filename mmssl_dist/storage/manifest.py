@@ -58,22 +58,20 @@ def begin(location: Location) -> None:
     location.remove()
 
 
-def publish(location: Location, manifest: Manifest) -> None:
-    """Write the manifest; from here on the artifact is complete."""
+def publish(location: Location, manifest: Manifest, name: str = MANIFEST) -> None:
+    """Write the manifest, as the file ``name``; from here on the artifact is complete."""
     # Through JSON once, so that the digest is of what a reader will parse: tuples become lists, keys texts.
     content = json.loads(json.dumps({"schema": SCHEMA, **asdict(manifest)}))
-    (location / MANIFEST).write_bytes(
-        json.dumps({**content, _DIGEST: fingerprint(content)}, indent=1).encode()
-    )
+    (location / name).write_bytes(json.dumps({**content, _DIGEST: fingerprint(content)}, indent=1).encode())
 
 
-def read_manifest(location: Location, kind: str) -> Manifest | None:
-    """The manifest of a published artifact, or None where nothing is published.
+def read_manifest(location: Location, kind: str, name: str = MANIFEST) -> Manifest | None:
+    """The manifest of a published artifact, in its file ``name``, or None where nothing is published.
 
     Raises:
         ArtifactError: there is a manifest, but not one this version can read.
     """
-    source = location / MANIFEST
+    source = location / name
     info = source.info()
     if info.type == pafs.FileType.NotFound:
         return None

@@ -15,9 +15,11 @@ from mmssl_dist.config import parse_job
 from mmssl_dist.config.model_name import model_name
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.index import build_index
-from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
+from mmssl_dist.export.writers import write_list_blocks, write_safetensors, write_user_embeddings
+from mmssl_dist.launch.export_task import in_this_process
+from mmssl_dist.launch.list_table import list_table, write_list_table
 from mmssl_dist.report.tables import show_metrics
-from mmssl_dist.storage import open_location
+from mmssl_dist.storage import Manifest, RunFolder, open_location
 
 
 def table(folder: Path, sets: Sequence[str]) -> str:
@@ -26,6 +28,25 @@ def table(folder: Path, sets: Sequence[str]) -> str:
     stream = StringIO()
     show_metrics({"test": {"recall@20": 0.5}}, model_name(parse_job(tree, sets)), stream)
     return stream.getvalue()
+
+
+def list_table_files(folder: Path, sets: Sequence[str]) -> object:
+    """The folders and files that a table of lists has after it was written, and whether there is a log."""
+    raw = {"path": "unused", "modalities": {"image": {"file": "unused"}}}
+    inside = Path(mkdtemp(dir=folder))
+    job = parse_job({"output": str(inside / "run"), "data": raw}, sets)
+    assert job.export.table is not None
+    path = inside / job.export.table.path
+    job = parse_job({"output": str(inside / "run"), "data": raw}, (*sets, f"export.table.path={path}"))
+    blocks = [(pa.array(["u"]), pa.array([1]), np.array([[True]]), np.ones((1, 1), np.float32))]
+    name, record = write_list_blocks(
+        RunFolder.of(job).export.location, 0, types=(pa.string(), pa.int64()), blocks=blocks
+    )
+    written_table = list_table(job, day="2026-11-30")
+    assert written_table is not None
+    write_list_table(job, Manifest("export", "", {}, {name: record}), written_table, in_this_process)
+    written = {file.parent.relative_to(inside).as_posix() for file in inside.rglob("*.parquet")}
+    return sorted(written - {"run/export/recommendations"}), (path / "_delta_log").exists()
 
 
 def index(folder: Path, sets: Sequence[str]) -> object:

@@ -196,6 +196,10 @@ CHANGES = (
     _one("ranking", "export.k", 3),
     _one("ranking", "export.recommendations", "none"),
     _one("ranking", "export.users", "few_users.csv"),
+    # A day's lists in a table.
+    _one("list table", "export.table.path", "elsewhere", "export.table.path=table"),
+    _one("list table", "export.table.format", "delta", "export.table.path=table"),
+    _one("list table", "export.table.date", "2026-12-01", "export.table.path=table"),
     # The index of the items.
     _one("index", "export.index.kind", "hnsw"),
     _one("index", "export.index.exact_up_to", 100),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.run import open_run
@@ -171,6 +172,91 @@ def test_titles_and_filters_are_those_of_the_service(folder, ray_address):
         refused = command(folder, *question, "--where=color=blue", "--items=items.csv")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "conditions that no item of the run meets" in refused.stderr
+
+
+def rows_of_day(run, users: list[str], k: int) -> list[tuple[str, int, int, float]]:
+    lists = [(user, run.recommend(user, k=k)) for user in users]
+    return sorted(
+        (user, rank, item, float(score))
+        for user, ranked in lists
+        for rank, (item, score) in enumerate(zip(ranked.items, ranked.scores, strict=True), 1)
+    )
+
+
+def read_rows(table: pa.Table) -> list[tuple[object, ...]]:
+    return sorted(tuple(row.values()) for row in table.to_pylist())
+
+
+def test_rows_of_a_day_go_to_a_table(folder, ray_address):
+    run = open_run(str(folder / "run"))
+    users = [run.users.array[number % 40].as_py() for number in range(40)]
+    pq.write_table(pa.table({"user_id": users}), folder / "all.parquet")
+    pq.write_table(pa.table({"user_id": users[:2]}), folder / "two.parquet")
+    call = (
+        "recommend",
+        "run",
+        "--users",
+        "all.parquet",
+        "--table",
+        "days",
+        "--address",
+        ray_address,
+        "--k=4",
+    )
+    done = succeed(folder, *call, "--date=2026-11-29")
+    assert done.stdout.splitlines()[-1] == "days/date=2026-11-29: top 4 for 40 users"
+    succeed(folder, *call, "--date=2026-11-30")
+    # The day again, with other users: nothing of the earlier rows stays, and the other day keeps its own
+    succeed(folder, *call[:3], "two.parquet", *call[4:], "--date=2026-11-30")
+    read = {day: read_rows(pq.read_table(folder / f"days/date={day}", partitioning=None)) for day in DAYS}
+    assert read == {DAYS[0]: rows_of_day(run, users, 4), DAYS[1]: rows_of_day(run, users[:2], 4)}
+
+    # A user who is not in the run: nothing has changed, and nothing lies about
+    pq.write_table(pa.table({"user_id": ["u1", "nobody"]}), folder / "wrong.parquet")
+    before = sorted(folder.joinpath("days").rglob("*.parquet"))
+    assert command(folder, *call[:3], "wrong.parquet", *call[4:], "--date=2026-11-30").returncode == 2
+    assert sorted(folder.joinpath("days").rglob("*.parquet")) == before
+
+    delta = [*call[:5], "lake", *call[6:], "--table-format=delta", "--date=2026-11-30", "--unknown=popular"]
+    succeed(folder, *delta[:3], "wrong.parquet", *delta[4:], "--titles", f"--items={write_titles(folder)}")
+    rows = DeltaTable(str(folder / "lake")).to_pyarrow_table().sort_by([("user_id", "ascending")])
+    assert rows.schema.names == ["user_id", "rank", "item_id", "score", "title", "date"]
+    popular = run.popular(4).items
+    assert rows["item_id"].to_pylist()[:4] == popular  # of "nobody"
+    assert rows["score"].to_pylist()[:4] == [None] * 4
+    assert rows["title"].to_pylist() == [f"Title {item}" for item in rows["item_id"].to_pylist()]
+    # Without titles it would be another table
+    refused = command(folder, *delta)
+    assert refused.returncode == 2
+    assert "--table: found " in refused.stderr
+    assert "a column title; a table of lists is a new folder" in refused.stderr
+
+
+DAYS = ("2026-11-29", "2026-11-30")
+
+
+def write_titles(folder: Path) -> str:
+    rows = "".join(f"{item},Title {item}\n" for item in range(100, 130))
+    (folder / "titles.csv").write_text("item_id,title\n" + rows)
+    return "titles.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--table", "days", "--date", "30.11.2026"), "--date: found 30.11.2026; a day is written as year"),
+        (("--table", "days", "--table-format", "csv"), "--table: found csv; a table's format is parquet or"),
+        (("--table", "run/days"), "--table: found "),
+        (("--table", "days", "--to", "lists"), "options: found another combination"),
+        (("--to", "lists", "--date", "2026-11-30"), "options: found --table-format or --date with --to"),
+    ],
+)
+def test_tables_that_cannot_be_written(folder, options, message):
+    (folder / "u.csv").write_text("user_id\nu1\n")
+    done = command(folder, "recommend", "run", "--users", "u.csv", *options, "--address", "127.0.0.1:1")
+    assert done.returncode == 2
+    assert f"error: {message}" in done.stderr
+    assert (folder / "run/export/manifest.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ HERE: dict[str, Callable[[Path, Sets], object]] = {
     "prepare": data_probes.prepared,
     "embedding": embedding_probes.embedded,
     "index": export_probes.index,
+    "list table": export_probes.list_table_files,
     "table": export_probes.table,
     "launch": launch_probes.handed_to_ray,
     "partition workers": launch_probes.workers_of_partition,

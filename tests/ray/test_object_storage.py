@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Location, open_location
@@ -29,7 +30,7 @@ partition: {{parts: 2}}
 model: {{dimension: 8}}
 training: {{epochs: 2, batch_size: 512, fanout: [3, 3]}}
 evaluation: {{ks: [10, 20]}}
-export: {{k: 5}}
+export: {{k: 5, table: {{path: {table}, format: {table_format}, date: 2026-11-30}}}}
 scaling: {{workers: 2}}
 """
 
@@ -73,14 +74,20 @@ def folder(tmp_path_factory, head, endpoint, bucket) -> Path:
     )
     assert made.returncode == 0, made.stderr
     upload(endpoint, "runs", path / "raw", "raw")
-    (path / "local.yaml").write_text(JOB.format(output="out", data="raw"))
+    (path / "local.yaml").write_text(JOB.format(output="out", data="raw", table="days", table_format="delta"))
     storage = f"storage: {{endpoint: '{endpoint}', region: us-east-1, path_style: true}}\n"
-    (path / "remote.yaml").write_text(JOB.format(output="s3://runs/out", data="s3://runs/raw") + storage)
+    s3 = JOB.format(
+        output="s3://runs/out", data="s3://runs/raw", table="s3://runs/days", table_format="delta"
+    )
+    (path / "remote.yaml").write_text(s3 + storage)
     for file in sorted((path / "raw").rglob("*")):
         if file.is_file():
             (bucket / f"raw/{file.relative_to(path / 'raw')}").write_bytes(file.read_bytes())
     storage = f"storage: {{endpoint: '{bucket.storage.endpoint}', anonymous: true}}\n"
-    (path / "google.yaml").write_text(JOB.format(output="gs://runs/out", data="gs://runs/raw") + storage)
+    google = JOB.format(
+        output="gs://runs/out", data="gs://runs/raw", table="gs://runs/days", table_format="parquet"
+    )
+    (path / "google.yaml").write_text(google + storage)
     return path
 
 
@@ -123,6 +130,12 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, fold
         assert ours[split] == pytest.approx(theirs[split], abs=1e-6)
     lists = [name for name in content if name.startswith("export/recommendations/")]
     assert sum(pq.read_table(io.BytesIO(content[name])).num_rows for name in lists) == 120
+    # The table of the day: committed once, with five rows for each user
+    days = [entry["Key"] for entry in s3.list_objects_v2(Bucket="runs", Prefix="days/")["Contents"]]
+    assert [name for name in days if "_delta_log" in name] == [f"days/_delta_log/{0:020}.json"]
+    rows = [s3.get_object(Bucket="runs", Key=name)["Body"].read() for name in days if "/date=2026" in name]
+    assert sum(pq.read_table(io.BytesIO(data)).num_rows for data in rows) == 600
+    assert len(DeltaTable(str(folder / "days")).to_pyarrow_table()) == 600
 
     output = remote.stdout + remote.stderr
     assert SECRET not in output
@@ -130,7 +143,7 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, fold
 
     again = head.command(folder, "submit", "remote.yaml", "--address", head.address)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("up to date") == 5
+    assert again.stdout.count("up to date") == 6  # with the table
 
 
 @pytest.mark.timeout(900)
@@ -149,3 +162,8 @@ def test_google_s_store_gives_what_the_local_disk_gives(head, folder, bucket):
     for split in ("validation", "test"):
         assert ours[split] == pytest.approx(theirs[split], abs=1e-6)
     assert not [info.path for info in bucket.files() if "probe" in info.path]
+    day = [bucket / bucket.relative(info) for info in bucket.files() if "/days/date=2026-11-30/" in info.path]
+    assert {"_SUCCESS", "_manifest.json"} < {file.path.rpartition("/")[2] for file in day}
+    rows = [pq.read_table(io.BytesIO(f.read_bytes())) for f in day if f.path.endswith(".parquet")]
+    assert sum(map(len, rows)) == 600
+    assert not [info.path for info in bucket.files() if "_writing" in info.path]

@@ -130,7 +130,7 @@ def test_a_table_on_a_terminal(output):
         (("recommend", "--user", "u1", "--k", "0"), "error: k: found 0; a list has at least one item"),
         (
             ("recommend",),
-            "error: options: found another combination of --user, --item, --users and --to; ",
+            "error: options: found another combination of --user, --item, --users, --to and --table; ",
         ),
         (("recommend", "--user", "u1", "--item", "100"), "error: options:"),
         (("recommend", "--users", "f.csv"), "error: options:"),

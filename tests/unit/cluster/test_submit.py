@@ -69,7 +69,10 @@ def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
 
 @pytest.mark.processes
 def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_path):
-    sets = ("seed=3", "data.columns.user=a b", "export.users=users.csv", "training.start_from=runs/before")
+    sets = (
+        *("seed=3", "data.columns.user=a b", "export.users=users.csv", "export.table.path=lists"),
+        "training.start_from=runs/before",
+    )
     submission = Submission(job_file, sets, ("--force",))
     status, client, output = _submit(monkeypatch, submission)
     assert status == 0
@@ -91,6 +94,8 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
         f"{tmp_path}/users.csv",
         f"{tmp_path}/runs/before",
     )
+    assert sent.export.table is not None
+    assert sent.export.table.path == f"{tmp_path}/lists"
     assert (sent.seed, sent.data.columns.user) == (3, "a b")
     assert client.metadata == {"mmssl_name": "my job", "mmssl_output": f"{tmp_path}/out"}
     assert output == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]

@@ -49,7 +49,7 @@ BAD: tuple[Any, ...] = (
 PYDANTIC = ("input should", "should be", "should have", "should match", "valid ", "after validation", "'a'")
 # Types of errors that are ours, or that follow from another one.
 OURS = {"disagreement", "default_factory_not_called", "extra_forbidden", "literal_error", "too_short"} | {
-    *("string_pattern_mismatch", "kind", "model_name", "moment", "order", "project"),
+    *("string_pattern_mismatch", "kind", "model_name", "moment", "day", "order", "project"),
 }
 
 

@@ -321,3 +321,24 @@ def test_times_are_shown_as_moments_or_as_they_were_written(tmp_path):
     status, output = validate(tmp_path)
     assert status == 0, output
     assert "data: times: 2020-09-13T12:26:40Z to 2020-09-13T12:26:40Z" in output
+
+
+def test_a_table_of_lists_that_run_would_refuse(tmp_path):
+    write_raw(tmp_path)
+    status, shown = validate(tmp_path, f"export.table.path={tmp_path}/lists")
+    assert status == 0, shown
+    assert not (tmp_path / "lists").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "notes.txt").write_text("mine")
+    for sets, message in (
+        (("export.table.path={}/link/lists",), "the table outlives the run"),
+        (("export.table.path={}/lists",), "which has something else (notes.txt)"),
+        (("export.table.path={}/raw",), "which has something else (audio.parquet)"),
+        (("export.table.path={}/lists", "export.table.format=delta"), "which has something else (notes.txt)"),
+    ):
+        status, shown = validate(tmp_path, *(one.format(tmp_path) for one in sets))
+        assert (status, shown.count("error:")) == (2, 1)
+        assert f"export.table.path: found {sets[0].partition('{}/')[2]}" in shown
+        assert message in shown

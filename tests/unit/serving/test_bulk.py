@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ import pytest
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.serving.bulk import ListOptions, _read_pieces, _Recommender
+from mmssl_dist.serving.bulk_output import FolderOutput
 from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.storage import open_location
 from tests.exported import publish_run
@@ -26,8 +29,9 @@ def batch_of(users: list[str], first: int) -> pa.Table:
 
 
 def test_batches_of_the_same_users_are_files_of_their_own(folder):
-    target = open_location(str(folder / "lists"), Storage())
-    recommender = _Recommender(str(folder / "run"), Storage(), target, ListOptions(k=3))
+    output = FolderOutput(open_location(str(folder / "lists"), Storage()), "lists")
+    write = partial(output.write, source="0")
+    recommender = _Recommender(str(folder / "run"), Storage(), write, ListOptions(k=3))
     users = ["u1", "u2", "u1"]
     first, second = (recommender(batch_of(users, at))["name"][0].as_py() for at in (0, 3))
     assert first != second
