@@ -42,8 +42,8 @@ help:
 	@echo "              writes docs/results/speed.json"
 	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step,"
 	@echo "              drawn on the GPU and by DGL"
-	@echo "make hundred  synthesize, prepare and partition 100 million interactions of 5 million users (an hour or more,"
-	@echo "              60 GB of disk); writes runs/hundred/"
+	@echo "make hundred  synthesize, prepare and partition 100 million interactions of 5 million users (half an hour,"
+	@echo "              12 GB of memory, 40 GB of disk); writes runs/hundred/"
 	@echo "make serving  load the HTTP service with wrk for five minutes, over 1,000,000 items made up; ARGS=... goes to it"
 	@echo "make site     the documents as a web site, in site/"
 	@echo "make pictures  run the demo and a small shop, and draw docs/images/*.png; needs Chromium"
@@ -137,13 +137,18 @@ gpu: $(STAMP)
 	$(BIN)/python benchmarks/gpu.py cuda 100k,1M training.sampler=device
 	$(BIN)/python benchmarks/gpu.py cuda 100k,1M training.sampler=dgl
 
-HUNDRED := jobs/million.yaml --set data.path=runs/hundred/raw --set output=runs/hundred/output --set data.buckets=16
+HUNDRED := jobs/million.yaml --set data.path=runs/hundred/raw --set output=runs/hundred/output --set data.buckets=16 \
+    --set partition.workers=3
 
 hundred: $(STAMP)
-	$(MMSSL) synthesize runs/hundred/raw --users 5000000 --items 1000000 --interactions 100000000 \
-	    --modality image=128 --modality text=64
-	$(MMSSL) prepare $(HUNDRED)
-	$(MMSSL) partition $(HUNDRED)
+	mkdir -p runs/hundred
+	$(BIN)/python benchmarks/stage_memory.py run runs/hundred/synthesize.json $(MMSSL) synthesize runs/hundred/raw \
+	    --users 5000000 --items 1000000 --interactions 100000000 --modality image=128 --modality text=64
+	for stage in prepare partition; do \
+	    $(BIN)/python benchmarks/stage_memory.py run runs/hundred/$$stage.json $(MMSSL) $$stage $(HUNDRED) || exit $$?; \
+	done
+	$(BIN)/python benchmarks/stage_memory.py table runs/hundred/stages.json \
+	    $(foreach stage,synthesize prepare partition,$(stage)=runs/hundred/$(stage).json)
 
 serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
