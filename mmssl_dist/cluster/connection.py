@@ -59,7 +59,13 @@ class Cluster:
         # Retries are for machines that die: an error of the function itself is an exception and ends the
         # task.
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
-        references = [task.remote(function, argument, self.relay) for argument in arguments]
+        # What is the same object in every call is stored once: for thousands of tasks, the records of an
+        # artifact's files would be gigabytes.
+        shared = {place: ray.put(value) for place, value in _same_in_all(arguments).items()}
+        references = [
+            task.remote(function, self.relay, *(shared.get(place, value) for place, value in enumerate(call)))
+            for call in arguments
+        ]
         # In order, since all of them have been started; the relay is drained whichever one is waited for.
         return [self.result_of(reference, function) for reference in references]
 
@@ -254,7 +260,19 @@ def describe(error: BaseException) -> str:
     return without_secrets(f"{type(error).__name__}: {_first_line(error)}".rstrip(": "))
 
 
-def _call(function: Callable[..., Any], arguments: tuple[object, ...], relay: Any) -> Any:
+def _same_in_all(calls: Sequence[tuple[object, ...]]) -> dict[int, object]:
+    """Arguments that are the same object in all of several calls, by their place."""
+    if len(calls) < 2:
+        return {}
+    first = calls[0]
+    return {
+        place: value
+        for place, value in enumerate(first)
+        if all(len(call) > place and call[place] is value for call in calls)
+    }
+
+
+def _call(function: Callable[..., Any], relay: Any, *arguments: object) -> Any:
     with relayed_logs(relay):
         return function(*arguments)
 

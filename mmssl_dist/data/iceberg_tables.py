@@ -97,11 +97,11 @@ def iceberg_files(folder: Location, metadata: Location) -> list[TableFile]:
         raise no_package(folder, "Iceberg", "pyiceberg", "iceberg") from error
     storage = folder.storage or Storage()
 
-    def read() -> tuple[Any, tuple[TableColumn, ...], list[Any]]:
+    def read() -> tuple[Any, tuple[TableColumn, ...], dict[str, str | None], list[Any]]:
         table = _opened(metadata, storage)
-        return table, _columns(table), list(table.scan().plan_files())
+        return table, _columns(table), _defaults(table), list(table.scan().plan_files())
 
-    table, columns, tasks = readable(folder, "Iceberg", (ValidationError, zlib.error), read)
+    table, columns, defaults, tasks = readable(folder, "Iceberg", (ValidationError, zlib.error), read)
     if any(task.delete_files for task in tasks):
         raise deleted_rows(folder, "delete files", "Rewrite its data files (rewrite_data_files).")
     files = []
@@ -117,7 +117,7 @@ def iceberg_files(folder: Location, metadata: Location) -> list[TableFile]:
                 modified=None,
                 below=task.file.file_path,
                 columns=columns,
-                keys=_partition_values(table, task.file),
+                keys={**defaults, **_partition_values(table, task.file)},
             )
         )
     return files
@@ -172,10 +172,20 @@ def _columns(table: Any) -> tuple[TableColumn, ...]:
             name=field.name,
             field_id=field.field_id,
             file_names=file_names.get(field.field_id, ()),
-            has_default=field.initial_default is not None,
         )
         for field in table.schema().fields
     )
+
+
+def _defaults(table: Any) -> dict[str, str | None]:
+    """The columns to which the table gives a value in files that were written before them: name -> value."""
+    from pyiceberg.transforms import IdentityTransform
+
+    return {
+        field.name: IdentityTransform().to_human_string(field.field_type, field.initial_default)
+        for field in table.schema().fields
+        if field.initial_default is not None
+    }
 
 
 def _partition_values(table: Any, file: Any) -> dict[str, str | None]:

@@ -21,13 +21,11 @@ class TableColumn:
         name: its name in the table.
         field_id: of its field in the files.
         file_names: its names in files without field ids.
-        has_default: rows of files without it have a value.
     """
 
     name: str
     field_id: int
     file_names: tuple[str, ...] = ()
-    has_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class TableFile:
         location: where it is. size: its bytes. modified: nanoseconds since 1970, or None.
         below: its path below the table's folder.
         columns: the table's, where names are no guide to those of the file.
-        keys: the columns that have one value in the whole file, by name; None: the names of folders say it.
+        keys: the columns that have one value in the whole file, unless the file has them itself, by name;
+            None: the names of folders say it.
     """
 
     location: Location

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.ids import concatenated
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.id_file import IdFile, open_id_file
+from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.storage import open_location
 
@@ -49,19 +51,20 @@ def chosen_users(job: Job) -> ChosenUsers:
     Raises:
         InputError: the file cannot be read, has values that are no ids, or names no user.
     """
-    file = users_file(job)
-    if file is None:
+    if job.export.users is None:
         return ChosenUsers(None)
+    info = open_location(job.export.users, job.storage).info()
+    return _read(job.export.users, job.storage, info.size, info.mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read(url: str, storage: Storage, size: int | None, modified: int | None) -> ChosenUsers:
+    """The file in the state that ``size`` and ``modified`` tell apart. It is kept, since a process makes the
+    lists of many partitions, and a command checks the file before it begins."""
+    file = open_id_file(open_location(url, storage), USER_ID, SETTING)
     ids = file.ids()
     if not len(ids):
         raise InputError(
             file.file.name, "no id", f"{SETTING}: a file of users names at least one", "Fill in the column."
         )
     return ChosenUsers(ids)
-
-
-def users_file(job: Job) -> IdFile | None:
-    """The file of ``export.users``, its header and format checked; None where there is none."""
-    if job.export.users is None:
-        return None
-    return open_id_file(open_location(job.export.users, job.storage), USER_ID, SETTING)

@@ -4,14 +4,15 @@ ids and one partition's users."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.export.index import set_effort
@@ -60,20 +61,15 @@ def write_part_lists(
     """
     import faiss
 
-    export = Artifact(
-        RunFolder.of(job).export.location, Manifest("export", "", {}, written), downloads_folder()
-    )
-    folder = RunFolder.of(job).partitions
-    partitions = Artifact(folder.location, folder.require(), downloads_folder())
-    # Mapped where FAISS can: processes of one machine then share the pages of one file.
-    index = faiss.read_index(str(export.path(INDEX)), faiss.IO_FLAG_MMAP_IFC)
+    opened = _opened(_IndexedExport(job.output, job.storage, written[INDEX], written))
+    export, index, item_ids = opened.export, opened.index, opened.item_ids
     set_effort(index, searched)
-    item_ids = export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID)
     part_users = export.part_column(parquet_file(USER_EMBEDDINGS, part), USER_ID).combine_chunks()
     users_wanted = chosen_users(job)
     chosen = users_wanted.positions(part_users)
     rows = mapped_tensor(export.path(embeddings_file(part)), USER_ROWS)
-    seen, places = read_seen(partitions), ItemPlaces(read_book(partitions.manifest))
+    # Anew for each partition, as it keeps open what it has read
+    seen, places = read_seen(opened.partitions), ItemPlaces(read_book(opened.partitions.manifest))
 
     def blocks() -> Iterator[tuple[pa.Array, pa.Array, np.ndarray, np.ndarray]]:
         for start in range(0, len(chosen), USERS_AT_ONCE):
@@ -91,6 +87,40 @@ def write_part_lists(
     finally:
         faiss.omp_set_num_threads(threads)  # other tasks come to this process
     return PartLists({name: record}, len(chosen), users_wanted.named)
+
+
+@dataclass(frozen=True)
+class _IndexedExport:
+    """Which files an index and the ids of its items are read from; ``index`` tells one export of a run from
+    the next. ``records``: of all files."""
+
+    output: str
+    storage: Storage
+    index: FileRecord
+    records: Mapping[str, FileRecord] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What the lists of all partitions need; ``item_ids``: [m] in the order of the index."""
+
+    export: Artifact
+    partitions: Artifact
+    index: Any
+    item_ids: pa.Array
+
+
+@lru_cache(maxsize=1)
+def _opened(source: _IndexedExport) -> _Opened:
+    """Opened once in a process, which makes the lists of several partitions."""
+    import faiss
+
+    folder, cache = RunFolder.at(source.output, source.storage), downloads_folder()
+    export = Artifact(folder.export.location, Manifest("export", "", {}, source.records), cache)
+    partitions = Artifact(folder.partitions.location, folder.partitions.require(), cache)
+    # Mapped where FAISS can: processes of one machine then share the pages of one file.
+    index = faiss.read_index(str(export.path(INDEX)), faiss.IO_FLAG_MMAP_IFC)
+    return _Opened(export, partitions, index, export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID))
 
 
 def known_items(

@@ -101,7 +101,7 @@ def check_start(job: Job) -> None:
         raise
     except InputError as error:
         raise InputError(SETTING, f"{error.where}: {error.value}", error.rule, _REMEDY) from error
-    differing = list(_differences(job, earlier_job))
+    differing = [*_differences(job, earlier_job), *_kept_otherwise(job, earlier.partitions)]
     if differing:
         raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
 
@@ -161,6 +161,20 @@ def _differences(job: Job, other: Job) -> Iterator[str]:
         values = [_value(one_job, path) for one_job in (job, other)]
         if values[0] != values[1]:
             yield f"{path} {values[0]}, where the earlier run has {values[1]}"
+
+
+def _kept_otherwise(job: Job, earlier: Manifest) -> Iterator[str]:
+    """Modalities of which this job would keep another number of dimensions, if their features are as wide as
+    the earlier run's: whether they are, only prepare knows, and ``check_widths`` looks at it then."""
+    for modality, kept in earlier.facts.get("modalities", {}).items():
+        reduced = earlier.facts.get("reduced", {}).get(modality)
+        width = kept if reduced is None else reduced["from"]
+        mine = job.partition.kept_dimensions(width)
+        if modality in job.data.modalities and mine != kept:
+            yield (
+                f"partition.feature_dimensions {job.partition.feature_dimensions}, which keeps {mine} values "
+                f"of {modality}, where the earlier run has {kept}"
+            )
 
 
 def _definition(job: Job, modality: str) -> dict[str, object]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 IN_USE_SECONDS = (
@@ -25,6 +28,20 @@ def downloads_folder() -> Path:
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
     return folder
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Makes other processes of this machine wait that want to download to ``path`` as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.with_name(f"{path.name}.lock")
+    with name.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also by the end of the process
+        try:
+            yield
+        finally:
+            # Who has opened it before this and who comes later may now download at once, which harms nothing.
+            name.unlink(missing_ok=True)
 
 
 def mark_used(path: Path) -> None:

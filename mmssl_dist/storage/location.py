@@ -20,7 +20,7 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import ArtifactError, MmsslError, StorageError, StorageFault
-from mmssl_dist.storage.cache import make_room, mark_used
+from mmssl_dist.storage.cache import make_room, mark_used, one_at_a_time
 from mmssl_dist.storage.content import (
     FileRecord,
     RecordedStream,
@@ -249,10 +249,12 @@ class Location:
             target = (
                 cache / hashlib.sha256(self.url.encode()).hexdigest()[:16] / PurePosixPath(self.path).name
             )
-            if target.exists() and record is not None and file_digest(target) == record.sha256:
+            if _is_whole(target, record):
                 mark_used(target)
                 return target
-            self._download(cache, target, record)
+            with one_at_a_time(target):
+                if not _is_whole(target, record):  # another process may have downloaded it meanwhile
+                    self._download(cache, target, record)
         if not target.is_file():
             raise self._absent(record)
         if record is not None and file_digest(target) != record.sha256:
@@ -380,6 +382,11 @@ class Location:
             error_type = StorageError if self.is_local else StorageFault
             return error_type(self.url, shown_text(error), "the storage must answer", ADVICE)
         return StorageFault(self.url, *problem) if problem.may_pass else StorageError(self.url, *problem)
+
+
+def _is_whole(target: Path, record: FileRecord | None) -> bool:
+    """Whether an earlier download is there with the content that ``record`` says."""
+    return record is not None and target.exists() and file_digest(target) == record.sha256
 
 
 def _reopened(path: str, url: str, storage: Storage) -> Location:

@@ -230,3 +230,7 @@ def group_job(failures: int = 0) -> Job:
         scaling={"workers": 2, "wait_seconds": 60},
         training={"timeout_seconds": 60, "max_failures": failures},
     )
+
+
+def length_and_number(records: Mapping[str, object], number: int, name: str) -> tuple[int, int]:
+    return len(records), number

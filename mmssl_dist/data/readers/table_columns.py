@@ -47,6 +47,6 @@ def table_schema(file: RawFile, schema: pa.Schema) -> pa.Schema:
     for column in file.columns:
         if column.name in stored:
             fields.append(schema.field(stored[column.name]).with_name(column.name))
-        elif column.name not in file.keys and not column.has_default:
+        elif column.name not in file.keys:
             fields.append(pa.field(column.name, pa.null()))
     return pa.schema(fields)

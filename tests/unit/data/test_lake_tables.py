@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import sys
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
-from pyiceberg.types import LongType
+from pyiceberg.types import DateType, LongType
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Storage
@@ -175,6 +176,26 @@ def test_columns_of_an_iceberg_table_are_known_by_their_field_ids(folder):
     with table.update_schema() as update:
         update.rename_column("at", "moment")
     assert dataset_fingerprint(job, find_files(job)) != before
+
+
+def test_a_column_that_a_table_gained_has_its_default_in_earlier_files(folder):
+    catalog, table = catalog_and_table(folder, FIRST)
+    table.append(FIRST)
+    with table.update_schema() as update:
+        update.add_column("shop", LongType(), default_value=7)
+        update.add_column("on", DateType(), default_value="2026-01-02")
+    table = catalog.load_table("lake.events")
+    new = {"shop": [8], "on": [date(2026, 1, 3)]}
+    table.append(pa.table({"user_id": ["d"], "item_id": [3], "day": ["x"], **new}))
+    assert table.scan().to_arrow()["shop"].to_pylist() == [8, 7, 7, 7]
+    assert rows(job_of(folder, "lake/events", columns={"user": "shop"})) == [(7, 0), (7, 1), (7, 2), (8, 3)]
+    timed = job_of(folder, "lake/events", columns={"time": "on"}, split={"method": "temporal"})
+    source = open_sources(timed.data, find_files(timed)).interactions
+    tables = [table for piece in source.pieces for table in source.read(piece)]
+    times = sorted(
+        zip(*pa.concat_tables(tables).select(["item_id", "time"]).to_pydict().values(), strict=True)
+    )
+    assert [time - times[0][1] for _, time in times] == [0, 0, 0, 24 * 3600 * 10**9]
 
 
 def test_files_without_field_ids_need_the_table_s_names_for_them(folder):

@@ -3,6 +3,9 @@ users limits them, however they are made."""
 
 from __future__ import annotations
 
+from collections import Counter
+
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +18,7 @@ from mmssl_dist.export.chosen_users import ChosenUsers, chosen_users
 from mmssl_dist.export.index import ListComparison, make_index, tune_lists
 from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.report.progress import lists_line
+from mmssl_dist.serving.id_file import IdFile
 from mmssl_dist.serving.run import open_run
 from tests.exported import publish_run
 from tests.training import USERS
@@ -116,6 +120,29 @@ def test_users_that_are_all_unknown_are_refused(tmp_path, made):
     with pytest.raises(InputError, match=r"export\.users: found .*, with 1 users that are all not in"):
         publish_run(tmp_path / "run", f"export.users={tmp_path}/users.csv", f"export.recommendations={made}")
     assert not (tmp_path / "run/export/manifest.json").exists()
+
+
+def test_files_are_read_once_for_all_partitions(tmp_path, monkeypatch):
+    (tmp_path / "users.csv").write_text("user_id\nu3\nu17\n")
+    reads: Counter[str] = Counter()
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            reads[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(IdFile, "ids", counted("users", IdFile.ids))
+    monkeypatch.setattr(faiss, "read_index", counted("index", faiss.read_index))
+    sets = ("export.recommendations=index", f"export.users={tmp_path}/users.csv")
+    job = publish_run(tmp_path / "run", *sets).job
+    assert len(list((tmp_path / "run/export/recommendations").iterdir())) == 4
+    assert reads == {"users": 1, "index": 1}
+    assert chosen_users(job).named == 2
+    assert reads["users"] == 1
+    (tmp_path / "users.csv").write_text("user_id\nu4\n")
+    assert chosen_users(job).named == 1  # another file by now
 
 
 def test_a_file_of_users_that_is_not_there_is_named_with_its_setting(tmp_path):

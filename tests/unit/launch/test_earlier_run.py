@@ -58,3 +58,32 @@ def test_a_run_with_rows_of_another_width(trained: Path) -> None:
     (trained / "job.yaml").write_text(other.model_dump_json())
     with pytest.raises(InputError, match=r"model.dimension \d+, where the earlier run has 64"):
         start_from(trained)
+
+
+@pytest.mark.parametrize(
+    ("kept", "reduced", "asked", "refused"),
+    [
+        ({"image": 9}, {}, 0, None),
+        ({"image": 9}, {}, 12, None),  # wider than the features are
+        (
+            {"image": 9},
+            {},
+            4,
+            "partition.feature_dimensions 4, which keeps 4 values of image, where .* has 9",
+        ),
+        ({"image": 4}, {"image": {"from": 9, "kept": 0.8}}, 4, None),
+        ({"image": 4}, {"image": {"from": 9, "kept": 0.8}}, 0, "keeps 9 values of image, where .* has 4"),
+    ],
+)
+def test_a_run_that_kept_other_dimensions_of_features(trained: Path, kept, reduced, asked, refused) -> None:
+    """Before anything is prepared, which is when the features' widths are known."""
+    folder = RunFolder.at(str(trained), Storage())
+    facts = {"modalities": kept, "reduced": reduced}
+    publish(folder.partitions.location, Manifest("partitions", "graph", facts, {}))
+    job = make_job(f"training.start_from={trained}", f"partition.feature_dimensions={asked}")
+    (trained / "job.yaml").write_text(make_job().model_dump_json())
+    if refused is None:
+        check_start(job)
+        return
+    with pytest.raises(InputError, match=refused):
+        check_start(job)

@@ -7,12 +7,15 @@ import hashlib
 import io
 import os
 import socket
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +144,27 @@ def test_localize_downloads_once_and_mends_a_broken_copy(s3: Storage, tmp_path: 
     copy.write_bytes(b"damaged")
     assert file.localize(tmp_path, record).read_bytes() == b"content"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [copy]
+
+
+@pytest.mark.processes
+def test_processes_that_want_a_file_at_once_download_it_once(
+    s3: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = open_location("s3://runs/large", s3)
+    record = file.write_bytes(b"content" * 1000)
+    downloads = []
+
+    def slow_copy(*arguments: object, **options: object) -> None:
+        downloads.append(arguments)
+        time.sleep(0.2)
+        copy_files(*arguments, **options)
+
+    copy_files = pafs.copy_files
+    monkeypatch.setattr(pafs, "copy_files", slow_copy)
+    with ThreadPoolExecutor(4) as pool:  # each has the lock's file open for itself, as a process has
+        paths = list(pool.map(lambda _: file.localize(tmp_path, record), range(4)))
+    assert len(downloads) == 1
+    assert set(paths) == {path for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_a_local_file_is_used_where_it_is(tmp_path: Path) -> None:
