@@ -18,6 +18,7 @@ from deltalake import DeltaTable, write_deltalake
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.serving.dated import day_writing
 from mmssl_dist.serving.dated.day_writing import write_rows
+from mmssl_dist.serving.dated.delta_days import DeltaDays
 from mmssl_dist.serving.dated.ranked_rows import in_pieces, ranked_rows
 from mmssl_dist.storage import moving
 from tests.list_tables import (
@@ -269,6 +270,7 @@ def test_two_writers_of_one_day(tmp_path):
     url, lists = tmp_path / "t", texts_and_numbers(tmp_path / "1", FIRST)
     write(table_of(url, "delta", "2026-11-30"), lists)
     slow = table_of(url, "delta", "2026-11-30")
+    assert isinstance(slow, DeltaDays)
     stale = slow._opened()
     write(table_of(url, "delta", "2026-11-30"), texts_and_numbers(tmp_path / "2", SECOND))
     object.__setattr__(slow, "_opened", lambda: stale)
