@@ -19,7 +19,7 @@ from mmssl_dist.planning.sizes import Sizes, features_of, row_bytes
 _FLOAT, _ID = 4, 8
 _EMPTY = 450_000_000  # of a worker that has nothing yet: Python, torch, Arrow, Ray
 # Measured on jobs/million.yaml, with one worker and one core.
-_EDGE_BYTES = 75  # of an interaction at home while lists are made and cut
+_EDGE_BYTES = 120  # of an interaction while lists are made and cut; 90 to 130 on 100 million of them
 _LISTED_BYTES = 32  # of an interaction whose lists, positions and routes are kept for propagation
 _ITEM_BYTES = 1600  # of an item at home that is compared: cells it looks into, and their order
 _EDGE_SECONDS = 9e-7  # of an interaction that is read, sorted, moved and written
