@@ -25,14 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-_PRELOADED = (
-    "torch.distributed",
-    "mmssl_dist.training.light_deepspeed",
-    "pyarrow.dataset",
-    "mmssl_dist.launch.worker_entry",
-    "mmssl_dist.training.loop",
-    "tests.training",
-)
+_PRELOADED = ("torch.distributed", "pyarrow.dataset", "tests.training", "tests.preloaded")
 _READ_AT_IMPORT = ("DS_ACCELERATOR", "OMP_NUM_THREADS")  # by DeepSpeed, and by torch's OpenMP
 _BEFORE = [os.environ.get(name) for name in _READ_AT_IMPORT]
 

@@ -44,6 +44,9 @@ _FACTS = (
     "data.modalities.facts.features={brand: category, marks: tags}",
 )
 
+# Seconds less than METIS, which has a process of its own.
+_RANDOM = ("partition.method=random",)
+
 CHANGES = (
     # What the readers make of the raw files.
     _one("read", "data.path", "raw-2"),
@@ -117,15 +120,15 @@ CHANGES = (
     _one("prepare", "data.min_events", 2, "data.interactions=twice.parquet"),
     _one("prepare", "data.buckets", 3),
     # What the partition stage publishes.
-    _one("partition", "seed", 4, "partition.method=random"),
-    _one("partition", "partition.parts", 2),
+    _one("partition", "seed", 4, *_RANDOM),
+    _one("partition", "partition.parts", 2, *_RANDOM),
     _one("partition", "partition.method", "random"),
     _one("partition", "partition.metis_gb", 1e-6, "partition.method=auto"),
-    _one("partition", "partition.shuffle_features", "true"),
-    _one("partition", "partition.standardize", "false"),
-    _one("partition", "partition.item_neighbours", 5),
-    _one("partition", "partition.feature_dimensions", 2),
-    _one("partition", "partition.row_type", "bfloat16"),
+    _one("partition", "partition.shuffle_features", "true", *_RANDOM),
+    _one("partition", "partition.standardize", "false", *_RANDOM),
+    _one("partition", "partition.item_neighbours", 5, *_RANDOM),
+    _one("partition", "partition.feature_dimensions", 2, *_RANDOM),
+    _one("partition", "partition.row_type", "bfloat16", *_RANDOM),
     _one("partition workers", "partition.workers", 2, "partition.workers=1"),
     # Losses, weights and rows of a few steps.
     _one("steps", "seed", 4),
