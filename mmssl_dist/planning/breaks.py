@@ -13,9 +13,9 @@ from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.stage_needs import (
     IN_A_BUCKET,
     StageNeeds,
+    exact_lists_seconds,
     planned_buckets,
     prepare_memory,
-    ranking_seconds,
 )
 
 GIGA = 1e9
@@ -112,7 +112,7 @@ def _late_breaks(job: Job, sizes: Sizes, stages: tuple[StageNeeds, ...], limit: 
     """What would break after training."""
     by_name = {stage.stage: stage for stage in stages}
     workers = job.scaling.fewest
-    days = ranking_seconds(job, sizes.num_listed, sizes.num_items) / _DAY
+    days = exact_lists_seconds(job, sizes) / _DAY
     ranking = f"ranking {sizes.num_items:,} items for"
     validated = by_name["its validations"].seconds / _DAY
     if validated > 1:

@@ -26,6 +26,8 @@ IN_A_BUCKET = 50_000_000  # interactions; 60M UUIDs as text overflow Arrow's 32-
 _RAW_BYTES = 16  # of an interaction, as text
 _RANKED = 3e10  # multiplications and additions of one core in a second of exact ranking
 _RANKED_BY_GPU = 1e12  # of a GPU; not measured
+_SELECTED = 1.7e-6  # seconds of a core to keep one entry of a list through a block of items
+_LIST_ENTRY = 1e-7  # seconds of a core to write one
 _PROPAGATED = 1.2e-9  # seconds of a column of a directed edge
 _MILLION, _WIDTH = 1e6, 64  # items and width that the two below were measured with
 _INDEXED = 230.0  # seconds of a core; grows as items times cells, which are as the root of the items
@@ -83,7 +85,7 @@ def stage_needs(
     ranked_by = ASSUMED if job.scaling.gpus_per_worker else MEASURED
     propagation = 2 * sizes.interactions * job.model.layers * job.model.dimension * _PROPAGATED / all_cores
     exact = job.export.recommendations == "exact"
-    lists = ranking_seconds(job, sizes.num_listed, sizes.num_items) if exact else 0.0
+    lists = exact_lists_seconds(job, sizes) if exact else 0.0
     rows = sizes.num_nodes * job.model.dimension * _FLOAT
     rank = ranking + propagation
     write = propagation + lists + 2 * rows / workers / _WRITTEN
@@ -107,7 +109,8 @@ def stage_needs(
     ]
     if job.export.recommendations == "index":
         at_once = min(all_cores, job.partition.parts)
-        seconds = sizes.num_listed * list_seconds(job, sizes.num_items) / at_once
+        of_list = list_seconds(job, sizes.num_items) + job.export.k * _LIST_ENTRY
+        seconds = sizes.num_listed * of_list / at_once
         stages.append(of_tasks("its lists", at_once, lists_memory(job, sizes), seconds))
     return tuple(stages)
 
@@ -135,6 +138,16 @@ def ranking_seconds(job: Job, users: float, items: int) -> float:
     if job.scaling.gpus_per_worker:
         return products / (_RANKED_BY_GPU * job.scaling.fewest)
     return products / (_RANKED * job.scaling.fewest * job.scaling.cpus_per_worker)
+
+
+def exact_lists_seconds(job: Job, sizes: Sizes) -> float:
+    """Of the lists of an export that ranks every item, on all workers: they grow with ``export.k`` too."""
+    cores = job.scaling.fewest * job.scaling.cpus_per_worker
+    blocks = -(-sizes.num_items // job.evaluation.item_block)
+    # What choosing takes of a GPU is not known; it is within the assumed rate of ranking there.
+    entry = _LIST_ENTRY + (0.0 if job.scaling.gpus_per_worker else blocks * _SELECTED)
+    length = min(job.export.k, sizes.num_items)
+    return ranking_seconds(job, sizes.num_listed, sizes.num_items) + sizes.num_listed * length * entry / cores
 
 
 def index_seconds(job: Job, sizes: Sizes) -> float:

@@ -142,3 +142,12 @@ def test_lists_of_named_users_alone_take_less(lists):
     assert seconds[1] < seconds[0] / 2
     saved = (named.num_users - 1000) * job.export.k * 12
     assert plans[0].storage["export"] - plans[1].storage["export"] == saved
+
+
+@pytest.mark.parametrize(("made", "stage"), [("exact", "export"), ("index", "its lists")])
+def test_longer_lists_take_longer(made, stage):
+    seconds = {}
+    for k in (50, 1000):
+        plan = planned("A", f"export.recommendations={made}", f"export.k={k}")
+        seconds[k] = next(one.seconds for one in plan.stages if one.stage == stage)
+    assert seconds[1000] > seconds[50]
