@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,7 @@ from mmssl_dist.launch.preflight import check_data, check_headers, check_output
 from mmssl_dist.report.live import begins, ends
 from mmssl_dist.report.progress import Facts, skipped_line, stage_lines
 from mmssl_dist.storage import Manifest, RunFolder, StageFolder, in_shares, require_intact, require_whole
+from mmssl_dist.storage.run_lock import writing_alone
 from mmssl_dist.tracking.mlflow import check_mlflow
 from mmssl_dist.tracking.wandb import check_wandb
 
@@ -84,12 +86,13 @@ class Pipeline:
         self.job = with_labelled_split(self.job, files.interactions)
         return files
 
-    def begin(self) -> None:
-        """Check the output and write job.yaml there.
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Check the output, and write job.yaml there; until its end no other command writes to the output.
 
         Raises:
-            InputError: the output cannot be written, a tracker is not installed or has no API key, or a
-                setting needs DGL and it is not installed.
+            InputError: the output cannot be written, or another command writes to it, a tracker is not
+                installed or has no API key, or a setting needs DGL and it is not installed.
         """
         # Before the first stage, which may take hours: neither depends on what it does.
         check_dgl(self.job)
@@ -98,7 +101,9 @@ class Pipeline:
         check_output(self.job)
         # With every default written out: a later version may have others.
         text = yaml.safe_dump(self.job.model_dump(mode="json"), sort_keys=False)
-        self.folder.job_file.write_bytes(text.encode())
+        with writing_alone(self.folder.root):
+            self.folder.job_file.write_bytes(text.encode())
+            yield
 
     def published(self, stage: Stage[Any]) -> Manifest:
         """The artifact of ``stage``, if it is current from the raw files on.

@@ -64,9 +64,9 @@ def search(
     with open_cluster(roomy) as cluster:
         pipeline = Pipeline(job, cluster)
         _ = pipeline.raw_files  # wrong inputs are reported before anything is written
-        pipeline.begin()
-        *_, partitions = [pipeline.bring_up_to_date(stage) for stage in stages_of(job, PARTITION)]
-        return _search(pipeline, partitions, force)
+        with pipeline.begun():
+            *_, partitions = [pipeline.bring_up_to_date(stage) for stage in stages_of(job, PARTITION)]
+            return _search(pipeline, partitions, force)
 
 
 def _search(pipeline: Pipeline, partitions: Manifest, force: bool) -> SearchResult:

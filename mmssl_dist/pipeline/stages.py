@@ -58,10 +58,10 @@ def run_all(job: Job, cluster: LazyCluster, force: bool = False) -> dict[str, Ma
         check_start(job)
     chosen_users(job)  # a file that export cannot read is known before training
     table = _checked_table(job)  # now: its day is the one on which the command starts
-    pipeline.begin()
-    manifests = {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
-    if table is not None:
-        update_list_table(pipeline, manifests[EXPORT.command], table, force)
+    with pipeline.begun():
+        manifests = {stage.command: pipeline.bring_up_to_date(stage, force) for stage in stages_of(job)}
+        if table is not None:
+            update_list_table(pipeline, manifests[EXPORT.command], table, force)
     return manifests
 
 
@@ -85,10 +85,10 @@ def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False)
     # First, so that a missing input is reported before job.yaml is replaced.
     stage.source(pipeline)
     table = _checked_table(job) if stage is EXPORT else None
-    pipeline.begin()
-    manifest = pipeline.bring_up_to_date(stage, force)
-    if table is not None:
-        update_list_table(pipeline, manifest, table, force)
+    with pipeline.begun():
+        manifest = pipeline.bring_up_to_date(stage, force)
+        if table is not None:
+            update_list_table(pipeline, manifest, table, force)
     return manifest
 
 
