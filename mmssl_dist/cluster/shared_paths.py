@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from mmssl_dist.config import Job
+from mmssl_dist.config.named_paths import named_paths
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 
@@ -24,10 +25,9 @@ def require_shared(job: Job) -> None:
     # One machine sees its own folders; asking would cost a task for nothing.
     if sum(bool(node["Alive"]) for node in ray.nodes()) < 2:
         return
-    given = {"data.path": job.data.path, "output": job.output, "export.users": job.export.users}
-    if job.export.table is not None:
-        given["export.table.path"] = job.export.table.path
-    locations = {key: open_location(url, job.storage) for key, url in given.items() if url is not None}
+    given = named_paths(job)
+    given.pop("tracking.mlflow", None)  # one process writes there
+    locations = {key: open_location(url, job.storage) for key, url in given.items()}
     paths = {key: location.path for key, location in locations.items() if location.is_local}
     if "output" in paths:  # the folder may be there, and be another one
         paths["output"] = f"{paths['output']}/job.yaml"

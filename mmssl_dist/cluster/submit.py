@@ -21,6 +21,7 @@ from mmssl_dist.cluster.authentication import accepted_token, refused
 from mmssl_dist.cluster.connection import no_cluster, probe
 from mmssl_dist.cluster.exit_watch import Terminated
 from mmssl_dist.config import load_job
+from mmssl_dist.config.named_paths import named_paths
 from mmssl_dist.errors import EXIT_BAD_INPUT, EXIT_SYSTEM_FAILURE, InputError
 from mmssl_dist.storage.paths import absolute
 
@@ -145,16 +146,8 @@ def _no_agent(target: str) -> InputError:
 
 def _portable_overrides(submission: Submission) -> tuple[str, ...]:
     """The overrides, and absolute forms of local paths: the job runs in another working directory."""
-    job = load_job(submission.job_file, submission.overrides)
-    given = {
-        "data.path": job.data.path,
-        "output": job.output,
-        "training.start_from": job.training.start_from,
-        "export.users": job.export.users,
-        "export.table.path": None if job.export.table is None else job.export.table.path,
-    }
-    paths = {key: path for key, path in given.items() if path is not None}
     # Relative paths are those of the folder in which the command was given.
+    paths = named_paths(load_job(submission.job_file, submission.overrides))
     moved = {key: absolute(path) for key, path in paths.items() if absolute(path) != path}
     return (*submission.overrides, *(f"{key}={json.dumps(path)}" for key, path in moved.items()))
 

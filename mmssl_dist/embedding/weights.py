@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mmssl_dist.config.named_paths import is_path
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError, message_text
 from mmssl_dist.storage import Location, downloads_folder, fingerprint, open_location
@@ -62,11 +63,6 @@ class EncoderFolder:
     path: Path
     revision: str | None
     weights: str
-
-
-def is_path(name: str) -> bool:
-    """Whether an encoder's name is a folder or a URL, and not a name of the hub."""
-    return "://" in name or name.startswith(("/", "./", "../", "~")) or os.path.isdir(name)
 
 
 def require_packages(key: str) -> None:

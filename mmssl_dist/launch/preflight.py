@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Data, Modality
+from mmssl_dist.config.named_paths import named_paths
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.bucket_count import require_buckets
 from mmssl_dist.data.files import RawFile, RawFiles, find_files
@@ -23,7 +24,7 @@ from mmssl_dist.data.readers.raw_content import open_content
 from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.data.titles import check_titles
 from mmssl_dist.embedding.inputs import encoded, encoder_of
-from mmssl_dist.embedding.weights import check_encoder, is_path
+from mmssl_dist.embedding.weights import check_encoder
 from mmssl_dist.errors import InputError, Problems, StorageError
 from mmssl_dist.storage import Location, RunFolder, open_location, require_answer
 from mmssl_dist.storage.paths import absolute
@@ -36,37 +37,19 @@ _EMPTY = ("no vector", "no row below the header")  # what readers find in files 
 
 def resolved(job: Job) -> Job:
     """The job with local paths made absolute: workers have working directories of their own."""
-    data = job.data.model_copy(update={"path": absolute(job.data.path)})
-    tracking = job.tracking
-    # A URI has a colon; anything else is a folder, which a worker would look for in its own directory.
-    if tracking.mlflow is not None and ":" not in tracking.mlflow:
-        tracking = tracking.model_copy(update={"mlflow": absolute(tracking.mlflow)})
-    training = job.training
-    if training.start_from is not None:
-        training = training.model_copy(update={"start_from": absolute(training.start_from)})
-    modalities = {name: _resolved_encoder(modality) for name, modality in data.modalities.items()}
-    data = data.model_copy(update={"modalities": modalities})
-    export = job.export
-    if export.users is not None:
-        export = export.model_copy(update={"users": absolute(export.users)})
-    if export.table is not None:
-        table = export.table.model_copy(update={"path": absolute(export.table.path)})
-        export = export.model_copy(update={"table": table})
-    return job.model_copy(
-        update={
-            "data": data,
-            "output": absolute(job.output),
-            "tracking": tracking,
-            "training": training,
-            "export": export,
-        }
-    )
+    for key, path in named_paths(job).items():
+        job = _with_value(job, key.split("."), absolute(path))
+    return job
 
 
-def _resolved_encoder(modality: Modality) -> Modality:
-    if modality.encoder is None or not is_path(modality.encoder):
-        return modality
-    return modality.model_copy(update={"encoder": absolute(modality.encoder)})
+def _with_value(section: Any, names: Sequence[str], value: str) -> Any:
+    """A copy of a section, or of a table of sections, with ``value`` at the end of ``names``."""
+    if not names:
+        return value
+    first, *rest = names
+    if isinstance(section, Mapping):
+        return {**section, first: _with_value(section[first], rest, value)}
+    return section.model_copy(update={first: _with_value(getattr(section, first), rest, value)})
 
 
 def check_data(job: Job) -> RawFiles:

@@ -71,7 +71,9 @@ def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
 def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_path):
     sets = (
         *("seed=3", "data.columns.user=a b", "export.users=users.csv", "export.table.path=lists"),
-        "training.start_from=runs/before",
+        *("training.start_from=runs/before", "tracking.mlflow=mlruns"),
+        'data.modalities.text={"table": "items.csv", "columns": ["title"], "encoder": "./minilm"}',
+        'data.modalities.hub={"table": "items.csv", "columns": ["title"], "encoder": "mini/lm"}',
     )
     submission = Submission(job_file, sets, ("--force",))
     status, client, output = _submit(monkeypatch, submission)
@@ -96,6 +98,9 @@ def test_package_yaml_and_absolute_paths_are_sent(monkeypatch, job_file, tmp_pat
     )
     assert sent.export.table is not None
     assert sent.export.table.path == f"{tmp_path}/lists"
+    assert sent.tracking.mlflow == f"{tmp_path}/mlruns"
+    encoders = {name: sent.data.modalities[name].encoder for name in ("text", "hub")}
+    assert encoders == {"text": f"{tmp_path}/minilm", "hub": "mini/lm"}
     assert (sent.seed, sent.data.columns.user) == (3, "a b")
     assert client.metadata == {"mmssl_name": "my job", "mmssl_output": f"{tmp_path}/out"}
     assert output == ["submitted job-1 to http://127.0.0.1:1", "first", "second", "job-1: succeeded"]
