@@ -232,8 +232,8 @@ def find_images(job: Job) -> tuple[RawFile, ...]:
 
 
 def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) -> tuple[RawFile, ...]:
-    """The files a name, a folder's name or a glob (``*``, ``?``, ``[]`` within a path segment) stands for, by
-    path.
+    """The files a name, a folder's name or a glob stands for, by path: ``*``, ``?``, ``[]`` within a path
+    segment; a segment ``**`` is any number of folders, also none.
 
     Raises:
         InputError: there is none with one of ``suffixes``; names the YAML ``key``.
@@ -384,7 +384,10 @@ def _fixed_part(root: Location, pattern: str) -> Location:
 
 def _matches(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
     """Whether a path fits a glob; as in a shell, a hidden name only where its pattern begins as it does."""
-    return len(parts) == len(segments) and all(
-        fnmatchcase(part, pattern) and (_is_visible((part,)) or pattern[0] == part[0])
-        for part, pattern in zip(parts, segments, strict=True)
-    )
+    if not parts or not segments:
+        return not parts and not segments
+    part, pattern, rest = parts[0], segments[0], segments[1:]
+    if pattern == "**":  # no folder at all, or one before the same again; in the end, every file
+        return _matches(parts, rest or ("*",)) or (_is_visible((part,)) and _matches(parts[1:], segments))
+    fits = fnmatchcase(part, pattern) and (_is_visible((part,)) or pattern[0] == part[0])
+    return fits and _matches(parts[1:], rest)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmssl_dist.data.files import find_files
+from mmssl_dist.config import parse_job
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.files import expand, find_files
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
-from tests.servers import client, moto_server
+from mmssl_dist.storage import open_location
+from tests.servers import client, moto_server, upload
 from tests.unit.data.raw import make_job, write_matrix, write_table, write_text
 
 
@@ -72,6 +75,56 @@ def test_a_file_a_folder_and_a_glob(folder, pattern, expected):
     assert _names(find_files(titles).titles) == expected
 
 
+_NESTED = ("a.parquet", "clicks.parquet", "x/clicks-1.parquet", "x/y/clicks-2.parquet", "x/y/notes.parquet")
+_HIDDEN = ("_clicks.parquet", "x/.old/clicks.parquet", "_tmp/clicks.parquet")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/clicks*", [1, 2, 3]),
+        ("**/clicks*.parquet", [1, 2, 3]),
+        ("x/**/clicks*", [2, 3]),
+        ("**/y/*", [3, 4]),
+        ("**/x/**/y/**/clicks*", [3]),
+        ("**", [0, 1, 2, 3, 4]),
+        ("x/**", [2, 3, 4]),
+        ("*/**/clicks*", [2, 3]),
+        ("**/**/notes*", [4]),
+        ("x**/clicks*", [2]),
+    ],
+)
+def test_two_stars_are_any_number_of_folders(tmp_path, pattern, expected):
+    """As in a shell with globstar, none is a number too; for every setting that takes a glob."""
+    for name in (*_NESTED, *_HIDDEN):
+        write_table(tmp_path, name, user_id=[1])
+    modalities = {
+        "image": {"file": pattern},
+        "text": {"table": pattern, "columns": ["title"], "encoder": "encoders/small"},
+        "facts": {"table": pattern, "features": {"brand": "category"}},
+    }
+    tree = make_job(tmp_path, interactions=pattern, titles=pattern, images=pattern).model_dump(mode="json")
+    files = find_files(parse_job({**tree, "data": {**tree["data"], "modalities": modalities}}))
+    names = [_NESTED[number] for number in expected]
+    assert _names(files.interactions) == _names(files.titles) == _names(files.images) == names
+    assert _names(files.features["image"]) == names
+    assert _names(files.content["text"].tables) == _names(files.content["facts"].tables) == names
+
+
+@pytest.mark.processes
+def test_two_stars_in_object_storage(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    for name in (*_NESTED, *_HIDDEN):
+        write_table(tmp_path, name, user_id=[1])
+    with moto_server() as endpoint:
+        client(endpoint).create_bucket(Bucket="lake")
+        upload(endpoint, "lake", tmp_path / "raw", "raw")
+        storage = Storage(endpoint=endpoint, region="us-east-1", path_style=True, retries=1)
+        matching = expand(open_location("s3://lake/raw", storage), "**/clicks*", "key", (".parquet",))
+        assert _names(matching) == ["clicks.parquet", "x/clicks-1.parquet", "x/y/clicks-2.parquet"]
+
+
 @pytest.mark.parametrize("pattern", ["day=2", "day=*/*.parquet", "day=2/gone.parquet"])
 def test_a_broken_link_is_named(folder, pattern):
     (folder / "raw/day=2/gone.parquet").symlink_to(folder / "elsewhere.parquet")
@@ -128,8 +181,6 @@ def test_the_release_layout_needs_all_three_files(folder):
 
 def test_the_fingerprint_follows_the_data_section_and_nothing_else(folder):
     def of(seed=0, extra=(), **data):
-        from mmssl_dist.config import parse_job
-
         tree = make_job(folder, seed=seed, interactions="day=*/*.parquet", **data).model_dump(mode="json")
         job = parse_job(tree, extra)
         return dataset_fingerprint(job, find_files(job))
