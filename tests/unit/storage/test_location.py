@@ -343,6 +343,7 @@ def test_a_folder_holds_what_is_below_it_by_whatever_name(tmp_path: Path) -> Non
     assert bucket.holds(open_location("s3://b/out/x", Storage(region="us-east-1")))
     assert not bucket.holds(open_location("s3://b/outer", Storage(region="us-east-1")))
     assert not bucket.holds(folder)
+    assert not bucket.holds(open_location("gs://b/out/x", LOCAL))  # another store
     assert open_location("/", LOCAL).holds(folder)
 
 
