@@ -101,22 +101,23 @@ def recommend_file(
     settings["where"] = settings.pop("choice")["where"]
     source = fingerprint(RECOMMENDATIONS, dict(opened.run.facts), {**settings, "listed": listed})
     read = guarded(partial(_read_pieces, users=user_file))
-    # An earlier result goes only now, when the file of users can be read
-    with connect(Scaling(), storage, address, debug), ray_data(0), to.begun():
+    with connect(Scaling(), storage, address, debug), ray_data(0):
         import ray
 
         dataset = numbers(len(user_file.pieces)).map_batches(read, batch_format="pyarrow")
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
         # Actors instead of tasks, as each process reads the run's files once
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
-        written = dataset.map_batches(
-            _Recommender,
-            fn_constructor_args=(absolute(url), storage, partial(to.write, source=source), options),
-            batch_format="pyarrow",
-            batch_size=_BATCH,
-            compute=pool,
-            num_cpus=1,
-        ).take_all()
+        # An earlier result goes only now, when the file of users can be read
+        with to.begun():
+            written = dataset.map_batches(
+                _Recommender,
+                fn_constructor_args=(absolute(url), storage, partial(to.write, source=source), options),
+                batch_format="pyarrow",
+                batch_size=_BATCH,
+                compute=pool,
+                num_cpus=1,
+            ).take_all()
         known, unknown = (sum(int(row[column]) for row in written) for column in ("users", "unknown"))
         counts = BulkResult(known, unknown, items)
         facts = {"users": counts.users, "unknown_users": counts.unknown, "items": items, **settings}

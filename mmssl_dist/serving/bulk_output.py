@@ -109,5 +109,7 @@ class TableOutput:
     def finish(self, files: Mapping[str, RowsFile], facts: Mapping[str, Any], source: str) -> None:
         """As of ``BulkOutput``."""
         written = self.table.target / min(files)
-        columns = pq.read_schema(written.path, filesystem=written.filesystem)
+        with self.begun():
+            self.table.require_written(files)
+            columns = pq.read_schema(written.path, filesystem=written.filesystem)
         self.table.commit(files, columns, source)

@@ -55,7 +55,11 @@ def put_in_place(source: Location, target: Location) -> None:
         elif not _exchanged(source.path, target.path):
             earlier = f"{source.path}.earlier"
             os.rename(target.path, earlier)
-            os.rename(source.path, target.path)
+            try:
+                os.rename(source.path, target.path)
+            except BaseException:
+                os.rename(earlier, target.path)
+                raise
             os.rename(earlier, source.path)
     except OSError as error:
         raise target.refusal(error) from error

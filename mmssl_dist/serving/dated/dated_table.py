@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.errors import InputError
+from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.serving.dated.ranked_rows import DATE
 from mmssl_dist.storage import FileRecord, Location
 
@@ -78,14 +78,23 @@ class DatedTable(ABC):
     def holds(self, source: str) -> bool:
         """Whether the day's rows were all made from ``source``, a fingerprint."""
 
-    @abstractmethod
     def commit(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
-        """Make ``files``, by name below ``target``, all rows of the day.
+        """Make ``files``, by name below ``target``, all rows of the day. What fails before a reader could
+        see them takes them with it; after that they stay, as the table may name them.
 
         Raises:
             InputError: as ``check``.
-            StorageError: the storage refuses, or somebody else has changed the day meanwhile.
+            StorageError: a file is not there whole, or the storage refuses, or somebody else has changed the
+                day meanwhile.
         """
+        with self.begun():
+            self.require_written(files)
+            self.check(columns)
+        self._publish(files, columns, source)
+
+    @abstractmethod
+    def _publish(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
+        """``commit`` once all is checked."""
 
     @abstractmethod
     def discard(self) -> None:
@@ -104,8 +113,8 @@ class DatedTable(ABC):
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """What was written goes if the body fails; a process that is killed leaves files that no reader
-        sees."""
+        """What was written goes if the body, which commits nothing, fails; a process that is killed leaves
+        files that no reader sees."""
         try:
             yield
         except BaseException:
@@ -117,6 +126,16 @@ class DatedTable(ABC):
         sink = io.BytesIO()
         pq.write_table(rows, sink, row_group_size=_ROW_GROUP)
         return RowsFile((self.target / name).write_bytes(sink.getbuffer()), len(rows))
+
+    def require_written(self, files: Mapping[str, RowsFile]) -> None:
+        """Raise StorageError unless all ``files`` are there in their sizes."""
+        sizes = {self.target.relative(info): info.size for info in self.target.files()}
+        for name, file in files.items():
+            if sizes.get(name) != file.record.bytes:
+                size = f"{sizes[name]} bytes" if name in sizes else "nothing"
+                rule = f"a task has written {file.record.bytes} bytes there, and a day has all rows or none"
+                remedy = f"All machines must see the same folder ({self.option}). Re-run the command then."
+                raise StorageError(f"{self.target.url}/{name}", size, rule, remedy)
 
     def file_name(self, source: str, suffix: str) -> str:
         """Name of a file: it says what its rows are made from, so that a log of names alone shows whether a

@@ -67,7 +67,7 @@ def write_day(table: DatedTable, lists: ListFiles, source: str, run_tasks: RunTa
         written: dict[str, RowsFile] = {}
         for files in run_tasks(write_rows, calls):
             written |= files
-        table.commit(written, columns, source)
+    table.commit(written, columns, source)
     return sum(file.rows for file in written.values())
 
 

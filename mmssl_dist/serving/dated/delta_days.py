@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 T = TypeVar("T")
+_ADVICE = "Check the table, the credentials and the `storage` section, and re-run the command."
 _SECONDS = 15  # that the store may take for one answer
 
 
@@ -93,9 +94,9 @@ class DeltaDays(DatedTable):
         names = files.filter(of_day)["path"].to_pylist()
         return bool(names) and all(made_from(name, source) for name in names)
 
-    def commit(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
+    def _publish(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
         """As of ``DatedTable``."""
-        from deltalake.exceptions import DeltaError
+        from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.schema import Schema
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -112,7 +113,6 @@ class DeltaDays(DatedTable):
             for name, file in files.items()
         ]
         schema = Schema.from_arrow(columns.append(pa.field(DATE, pa.date32())))
-        self.check(columns)
         table = self._opened()
         try:
             if table is None:
@@ -127,12 +127,18 @@ class DeltaDays(DatedTable):
                         adds, "overwrite", schema, [DATE], [(DATE, "=", self.day)]
                     )
                 )
-        except DeltaError as error:
+        # Its files stay: whether the log has got the entry is not known, and VACUUM deletes what it does not
+        # name
+        except CommitFailedError as error:
             raise StorageFault(
                 self.location.url,
                 shown_text(error),
                 "nobody else changes the day while it is written",
                 "Re-run the command.",
+            ) from error
+        except DeltaError as error:
+            raise StorageFault(
+                self.location.url, shown_text(error), "Delta Lake must take what is written", _ADVICE
             ) from error
 
     def discard(self) -> None:

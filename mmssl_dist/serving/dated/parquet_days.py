@@ -81,17 +81,17 @@ class ParquetDays(DatedTable):
         manifest = read_manifest(self._place, _KIND, MANIFEST)
         return manifest is not None and manifest.fingerprint == source and (self._place / SUCCESS).exists()
 
-    def commit(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
+    def _publish(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
         """As of ``DatedTable``."""
-        self.check(columns)
         facts = {DATE: self.day, "rows": sum(file.rows for file in files.values())}
         manifest = Manifest(_KIND, source, facts, {name: file.record for name, file in files.items()})
-        if self.location.is_local:
-            publish(self.target, manifest, MANIFEST)
-            (self.target / SUCCESS).write_bytes(b"")
-            put_in_place(self.target, self._place)
-        else:
-            self._copy(manifest)
+        with self.begun():  # what it deletes is never the day: that has another folder
+            if self.location.is_local:
+                publish(self.target, manifest, MANIFEST)
+                (self.target / SUCCESS).write_bytes(b"")
+                put_in_place(self.target, self._place)
+            else:
+                self._copy(manifest)
         self.target.remove()  # on a local disk what was the day before
 
     def discard(self) -> None:
