@@ -223,7 +223,7 @@ def _period(packed: Rows, times: TimeFormat) -> dict[str, str]:
         row for row in packed.select_columns([EARLIEST, LATEST]).iter_rows() if row[EARLIEST] is not None
     ]
     first, last = min(row[EARLIEST] for row in bounds), max(row[LATEST] for row in bounds)
-    return {"from": moment_text(first, times), "to": moment_text(last, times)}
+    return {"from": moment_text(first, times, last), "to": moment_text(last, times, last)}
 
 
 def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> InputError:

@@ -69,9 +69,12 @@ def _nothing(*arguments: object, **options: object) -> None:
 
 
 def _this_machine(coordinator: object) -> dict[str, dict[str, float]]:
-    """All resources of the only node, by its id."""
-    (node,) = ray.nodes()
-    return {node["NodeID"]: {name: node["Resources"].get(name, 0.0) for name in STANDARD_RESOURCE_TYPES}}
+    """All resources of this machine, by the id of its node."""
+    return {
+        node["NodeID"]: {name: node["Resources"].get(name, 0.0) for name in STANDARD_RESOURCE_TYPES}
+        for node in ray.nodes()
+        if node["Alive"]
+    }
 
 
 # Of the two actors that Ray Data starts in processes of their own, the methods that ask them

@@ -59,8 +59,12 @@ def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, 
     newest = [time for time in newest if time is not None]
     if not newest:
         return rows, {}
-    bounds = window_bounds(window, times, max(newest))
-    facts = {"from": moment_text(bounds.first, times), "to": moment_text(bounds.last, times)}
+    last = max(newest)
+    bounds = window_bounds(window, times, last)
+    facts = {
+        "from": moment_text(bounds.first, times, last),
+        "to": moment_text(bounds.last, times, last),
+    }
     return map_tables(rows, joined(cut(partial(_inside, bounds=bounds)))), facts
 
 

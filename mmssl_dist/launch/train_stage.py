@@ -34,6 +34,7 @@ from mmssl_dist.storage import (
     publish,
 )
 from mmssl_dist.storage.manifest import MANIFEST
+from mmssl_dist.tracking.identity import start_over
 from mmssl_dist.tracking.trackers import TrackingCallback
 from mmssl_dist.training.improvement import order_key
 
@@ -72,6 +73,7 @@ def run_training(
         every_minutes=job.training.checkpoint_minutes,
         format_report=format_report,
     )
+    identify(job, location / name)
     tracking = TrackingCallback(job, name, cluster.relay)
     # Checkpoints of this run's earlier starts are among the outcome's, so the best may be older than this
     # start.
@@ -87,6 +89,12 @@ def run_training(
     _remove_other_runs(location, name)
     publish(location, manifest)
     return manifest
+
+
+def identify(job: Job, folder: Location) -> None:
+    """Let a training without earlier checkpoints in ``folder`` be another run of the trackers."""
+    if not folder.files():
+        start_over(job, folder.path.rpartition("/")[2])
 
 
 def training_facts(metric: str, folder: str, best: Checkpoint, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,6 @@ from mmssl_dist.report.progress import (
 )
 from mmssl_dist.serving.dated.dated_table import DatedTable
 from mmssl_dist.storage import Manifest, RunFolder, begin, require_intact
-from mmssl_dist.tracking.identity import start_over
 
 # The imports within functions bring Ray Data, DGL or torch, which a skipped stage does not need.
 
@@ -186,9 +185,7 @@ def _check_training(job: Job, partitions: Manifest) -> None:
 
 
 def _discard_run(job: Job, partitions: Manifest) -> None:
-    name = run_name(job, partitions)
-    (RunFolder.of(job).training.location / name).remove()
-    start_over(job, name)
+    (RunFolder.of(job).training.location / run_name(job, partitions)).remove()
 
 
 def _run_training(cluster: LazyCluster, job: Job, partitions: Manifest) -> Manifest:

@@ -19,7 +19,8 @@ from mmssl_dist.planning.sizes import Sizes, features_of, row_bytes
 _FLOAT, _ID = 4, 8
 _EMPTY = 450_000_000  # of a worker that has nothing yet: Python, torch, Arrow, Ray
 # Measured on jobs/million.yaml, with one worker and one core.
-_EDGE_BYTES = 120  # of an interaction while lists are made and cut; 90 to 130 on 100 million of them
+_EDGE_BYTES = 120  # of an interaction while lists are made and cut, as on 100 million of them
+_MESSAGES = 250_000_000  # of a worker among several: what is on its way from and to others
 _LISTED_BYTES = 32  # of an interaction whose lists, positions and routes are kept for propagation
 _ITEM_BYTES = 1600  # of an item at home that is compared: cells it looks into, and their order
 _EDGE_SECONDS = 9e-7  # of an interaction that is read, sorted, moved and written
@@ -119,7 +120,8 @@ def _memory(job: Job, sizes: Sizes, workers: int, method: str) -> dict[str, int]
         if job.partition.item_neighbours:
             compared = items * (_ITEM_BYTES + job.partition.item_neighbours * _ID) + 4 * ROUND_BYTES
             steps.append({**lists, "features": rows, "item-item graph": compared})
-    return {"worker": _EMPTY} | max(steps, key=lambda step: sum(step.values()))
+    own = {"worker": _EMPTY, **({"messages": _MESSAGES} if workers > 1 else {})}
+    return own | max(steps, key=lambda step: sum(step.values()))
 
 
 def _core_seconds(job: Job, sizes: Sizes, method: str) -> dict[str, float]:

@@ -123,7 +123,8 @@ def _about(job: Job, facts: Facts, published: datetime | None) -> str:
     """The data set, when the run was finished, how long it trained and where, and with which version."""
     parts = [f"data set {'/'.join(PurePosixPath(job.data.path).parts[-2:])}"]
     dataset = facts.get("dataset", {})
-    if period := dataset.get("period", dataset.get("window")):
+    period = dataset.get("period", dataset.get("window", {}))
+    if all(time.endswith("Z") for time in period.values()) and period:  # numbers of another kind say little
         parts.append(f"interactions from {_day(period['from'])} to {_day(period['to'])}")
     if published is not None:
         parts.append(f"{published:%Y-%m-%d}")
@@ -136,9 +137,8 @@ def _about(job: Job, facts: Facts, published: datetime | None) -> str:
     return ", ".join((*parts, f"mmssl-dist {__version__}"))
 
 
-def _day(time: str) -> str:
-    """The date of a timestamp; other times as they are."""
-    return time.partition("T")[0] if time.endswith("Z") else time
+def _day(timestamp: str) -> str:
+    return timestamp.partition("T")[0]
 
 
 def _machine(training: Mapping[str, Any]) -> str:

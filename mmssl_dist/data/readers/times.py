@@ -7,6 +7,7 @@ are UTC. Decimal numbers become int64 too, in the smallest unit that any of them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,10 @@ _MOMENT = (
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR_1690, _YEAR_2250 = -8_835_868_800, 8_835_955_200  # in seconds since 1970
 _MOST_DIGITS = 17  # of a decimal number that float64 still tells from its neighbours
+# Year, month, day, hour, and perhaps minute and second
+_CALENDAR = re.compile(
+    r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])([0-5][0-9]){0,2}"
+)
 EPOCHS = {
     "seconds": (10**8, 10**10),
     "milliseconds": (10**11, 10**13),
@@ -194,7 +199,10 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
 
 
 def epoch_unit(value: float) -> str | None:
-    """The key of ``EPOCHS`` for a number that counts since 1970; None where it is no such number."""
+    """The key of ``EPOCHS`` for a number that counts since 1970; None where it is no such number, as the hour
+    2024013112 is none."""
+    if _CALENDAR.fullmatch(f"{value:.15g}"):
+        return None
     return next((unit for unit, (low, high) in EPOCHS.items() if low <= abs(value) < high), None)
 
 
@@ -352,15 +360,16 @@ def time_text(value: float, times: TimeFormat) -> str:
     return "a time before 1690" if value < 0 else "a time after 2250"
 
 
-def moment_text(value: float, times: TimeFormat) -> str:
-    """As ``time_text``, with numbers that count since 1970 as timestamps too."""
-    if times.kind == "number":
-        number = value / 10 ** (times.decimals or 0)
-        unit = epoch_unit(number)
-        if unit is not None:
-            seconds = int(number // PER_SECOND[unit])
-            return f"{np.datetime64(seconds, 's')}Z"
-    return time_text(value, times)
+def moment_text(value: float, times: TimeFormat, newest: float) -> str:
+    """A time as ``to_times`` gives it: a timestamp in UTC, also for numbers that count since 1970 in the unit
+    of the ``newest``, or another number, written alike for columns of all types."""
+    if times.kind == "moment":
+        return time_text(value, times)
+    scale = 10 ** (times.decimals or 0)
+    unit = epoch_unit(newest / scale)
+    if unit is None:
+        return f"{value / scale:,.15g}"
+    return f"{np.datetime64(int(value / scale // PER_SECOND[unit]), 's')}Z"
 
 
 def _is_time(raw: pa.Array, wanted: TimeFormat) -> bool:

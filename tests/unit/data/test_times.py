@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers.open import open_sources
-from mmssl_dist.data.readers.times import TimeFormat, to_times
+from mmssl_dist.data.readers.times import TimeFormat, epoch_unit, moment_text, to_times
 from mmssl_dist.errors import InputError
 from tests.unit.data.raw import make_job, vectors, write_table, write_text
 
@@ -318,3 +318,30 @@ def test_times_that_fastparquet_wrote_as_others_are_refused(folder, written, ref
         assert "column at: found datetime64[us], which fastparquet wrote as int96" in refusal(folder)
     else:
         assert read(folder) == [1_704_067_200_000_000]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        (1_704_067_200, "seconds"),
+        (1_704_067_200_000, "milliseconds"),
+        (2024013112, None),  # 12 o'clock of a day
+        (202401311259, None),
+        (20240131125959, None),
+        (2024133112, "seconds"),  # no month
+        (100_000, None),
+    ],
+)
+def test_what_numbers_count_since_1970(value, unit):
+    assert epoch_unit(value) == unit
+
+
+def test_times_are_written_alike_in_columns_of_all_types():
+    whole, floats, hundredths = TimeFormat("number", 0), TimeFormat("number", None), TimeFormat("number", 2)
+    assert (
+        moment_text(7, whole, 9) == moment_text(7.0, floats, 9.0) == moment_text(700, hundredths, 900) == "7"
+    )
+    newest = 1_704_067_200
+    assert moment_text(5, whole, newest) == "1970-01-01T00:00:05Z"
+    assert moment_text(newest, floats, newest) == "2024-01-01T00:00:00Z"
+    assert moment_text(2024013112, whole, 2024013112) == "2,024,013,112"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest
 from tests.jobs import make_job
 
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+HUNDRED = {"image": 128, "text": 64}
+MILLION = {"image": 512, "text": 384}
 WIDTHS = {"image": 6, "text": 4}
 USERS, ITEMS, INTERACTIONS = 8000, 2500, 150_000
 
@@ -145,6 +149,25 @@ def test_the_first_thing_that_breaks_is_told_first():
     assert re.fullmatch(r"prepare: [\d,]+ interactions in data.buckets 4; set it to \d{4} or more", buckets)
     assert first.endswith("METIS runs on one of them. Set partition.method to streaming")
     assert second.startswith("train: ")
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "workers", "sizes", "widths"),
+    [
+        ("partition_workers", "W = 1", 1, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("partition_workers", "W = 3", 3, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("partition_workers", "W = 4", 4, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("hundred", "partition by two workers", 2, (5_000_000, 1_000_000, 84_994_972), HUNDRED),
+        ("hundred", "partition by three workers", 3, (5_000_000, 1_000_000, 84_994_972), HUNDRED),
+    ],
+)
+def test_partition_s_memory_is_near_what_was_measured(file, row, workers, sizes, widths):
+    record = json.loads((RESULTS / f"{file}.json").read_text())
+    largest = record["columns"].index("GB of the largest task or worker")
+    (measured,) = [float(cells[largest]) for cells in record["rows"] if cells[0] == row]
+    job = planned_job("partition.method=streaming", "partition.parts=8")
+    planned = partition_needs(job, supposed_sizes(*sizes, widths, 0.0), workers, 1e9).peak / 1e9
+    assert 0.95 * measured <= planned <= 1.35 * measured
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
-from mmssl_dist.pipeline.stages import _discard_run
-from mmssl_dist.storage import Manifest, open_location, publish
+from mmssl_dist.launch.train_stage import identify
+from mmssl_dist.storage import Manifest, RunFolder, open_location, publish
 from mmssl_dist.tracking import wandb as tracker
 from mmssl_dist.tracking.identity import start_over
 from mmssl_dist.tracking.trackers import TrackingCallback
@@ -181,12 +181,19 @@ def test_what_was_recorded_offline_is_recorded_online_too(tmp_path, monkeypatch,
     assert "no server" in caplog.text
 
 
-def test_force_starts_over(tmp_path):
-    sets = (f"output={tmp_path}/out", "tracking.wandb=team/shop")
-    _discard_run(make_job(*sets), Manifest("partitions", "0f" * 16, {}, {}))
+def test_a_training_without_checkpoints_starts_over(tmp_path):
+    job = make_job(f"output={tmp_path}/out", "tracking.wandb=team/shop")
+    folder = RunFolder.of(job).training.location / "run-1"
+    identify(job, folder)
     (start,) = (tmp_path / "out/trackers").iterdir()
-    assert start.name.startswith("start-run-")
-    assert len(start.read_text()) == 16
+    token = start.read_text()
+    assert (start.name, len(token)) == ("start-run-1", 16)
+    (folder / "checkpoint/state").write_bytes(b"x")
+    identify(job, folder)  # resumed
+    assert start.read_text() == token
+    folder.remove()  # by --force, or because another training was published
+    identify(job, folder)
+    assert start.read_text() != token
 
 
 def test_a_job_without_trackers_that_keep_runs_has_nothing_to_start_over(tmp_path):
@@ -275,7 +282,6 @@ def test_the_check_starts_no_process_that_ray_would_inherit(tmp_path):
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     program = """
 import os
-from mmssl_dist.tracking.identity import start_over
 from mmssl_dist.tracking.wandb import check_wandb
 from tests.jobs import make_job
 check_wandb(make_job("tracking.wandb=shop"))
