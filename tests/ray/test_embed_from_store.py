@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with moto_with_permissions() as started, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # the folder of this test is too long for a socket
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("downloads")))
         patch.setattr("tempfile.tempdir", None)
         client(started).create_bucket(Bucket="models")
