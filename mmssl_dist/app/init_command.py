@@ -18,7 +18,7 @@ from mmssl_dist.errors import InputError, message_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmssl_dist.datasets.job_proposal import Ask, Question
+    from mmssl_dist.datasets.interaction_table import Ask, Question
     from mmssl_dist.launch.input_check import InputOverview
 
     TextOf = Callable[[str | None], str]  # the job's YAML, by what becomes of unknown items
@@ -98,7 +98,7 @@ def init(
 
 def _accepted(text: TextOf, given: str | None, ask: Ask, source: str) -> tuple[str, InputOverview]:
     """The job's text that the checks of `validate` accept, and what they saw."""
-    from mmssl_dist.datasets.job_proposal import Question
+    from mmssl_dist.datasets.interaction_table import Question
 
     try:
         return text(given), _checked(text(given), source)
@@ -139,7 +139,7 @@ def _proposals(question: Question) -> str:
             question.key,
             "no proposal",
             f"{question.text} ({', '.join(question.choices)})",
-            "Call init without --yes and answer, or write the job by hand.",
+            question.remedy,
         )
     return question.proposal
 
@@ -151,10 +151,17 @@ def _prompt(question: Question) -> str:
     text = message_text(question.text)
     try:
         while True:
-            answer = typer.prompt(f"{text} ({choices})", default=question.proposal, err=True)
+            answer = typer.prompt(
+                f"{text} ({choices})",
+                # Without a default Click would repeat the question by itself, and not say why.
+                default=question.proposal or "",
+                show_default=question.proposal is not None,
+                err=True,
+            )
             if answer in question.choices:
                 return str(answer)
-            typer.echo(f"{message_text(answer)}: not one of {choices}", err=True)
+            typer.echo(f"{message_text(answer) or 'no answer'}: not one of {choices}", err=True)
+            text = "Answer with one of them"
     except typer.Abort as error:
         raise InputError(
             question.key,

@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mmssl_dist.config.section import Count, Fraction, Moment, Name, Natural, Rate, Section, Text, as_tuple
+from mmssl_dist.config.section import (
+    Count,
+    Files,
+    Fraction,
+    Moment,
+    Name,
+    Natural,
+    Rate,
+    Section,
+    Text,
+    as_tuple,
+)
 
 # What pandas reads as missing, and what it and Python write for it
 _NULL_VALUES = (
@@ -53,13 +64,13 @@ class Modality(Section):
     """Where one modality's item features are: vectors in ``file``, raw content that ``encoder`` embeds, or
     columns of ``table`` as ``features``."""
 
-    file: Text | None = None
+    file: Files | None = None
     """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
     vector: Text = "vector"
     """Parquet only: the list column with the features."""
     item: Text = "item_id"
     """Parquet, and table: the column with the item's id."""
-    table: Text | None = None
+    table: Files | None = None
     """With an encoder: Parquet, CSV, TSV or JSON lines under data.path with texts, or with names of
     pictures; with features: with their columns."""
     columns: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
@@ -128,17 +139,17 @@ class Data(Section):
     layout: Literal["table", "inter", "mmssl"] = "table"
     """table: Parquet, CSV, TSV or JSON lines; inter: RecBole/MMRec ``.inter``; mmssl: train.json, val.json,
     test.json."""
-    interactions: Text | None = None
+    interactions: Files | None = None
     """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only
     *.inter."""
     columns: Columns = Columns()
     """Column names of the interaction files; ``inter`` files name their own, unless set here."""
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
-    titles: Text | None = None
+    titles: Files | None = None
     """Parquet, CSV, TSV or JSON lines under data.path with a column ``title`` beside columns.item: what the
     report, lists and the service call items."""
-    images: Text | None = None
+    images: Files | None = None
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside
     columns.item."""

@@ -21,6 +21,20 @@ Rate = Annotated[float, Field(gt=0.0)]
 Text = Annotated[str, Field(min_length=1)]
 
 
+def _not_listed(value: object) -> object:
+    if isinstance(value, list):
+        raise PydanticCustomError(
+            "files",
+            "must be one name: of several files, their folder, or a glob such as events/*.parquet",
+            {},
+        )
+    return value
+
+
+Files = Annotated[Text, BeforeValidator(_not_listed)]
+"""A file, or several by the name of a folder or a glob."""
+
+
 def as_tuple(value: object) -> object:
     """A YAML list as the tuple that a frozen section holds."""
     return tuple(value) if isinstance(value, list) else value

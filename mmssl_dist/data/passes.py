@@ -342,7 +342,7 @@ def _unknown_items(
         "data.unknown_items",
         f"{counts[UNKNOWN_ITEMS]} item(s) without features, in {counts[UNKNOWN_INTERACTIONS]} "
         f"interaction(s): {examples}",
-        f"with `error`, every item has features in {' or '.join(catalogues)}",
+        f"every item needs features, in {' or '.join(catalogues)}",
         "Add the features, or set data.unknown_items: drop leaves these interactions out, keep lets the "
         "items take part, known by their interactions alone.",
     )

@@ -7,59 +7,40 @@ share is the item's id.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from mmssl_dist.config.data_sections import FeatureType
 from mmssl_dist.data.images import IMAGE
-from mmssl_dist.data.split_labels import LABEL
 from mmssl_dist.data.titles import TITLE
+from mmssl_dist.datasets.interaction_table import (
+    ID_TYPES,
+    ITEM_NAMES,
+    NONE,
+    USER_NAMES,
+    Ask,
+    Question,
+    choose_interactions,
+    item_column,
+    named_columns,
+    settle,
+    split_column,
+    time_column,
+    user_column,
+)
 from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
 from mmssl_dist.errors import InputError
 
-NONE = "none"
-"""The answer that leaves an optional setting out."""
-
-_USERS = tuple("userid user uid usr customerid customer memberid member accountid account clientid".split())
-_USERS += tuple("client visitorid visitor reviewerid reviewer buyerid buyer profileid sessionid".split())
-_ITEMS = tuple("itemid item iid productid product sku asin parentasin movieid movie videoid video".split())
-_ITEMS += tuple("trackid track songid song articleid article bookid book isbn businessid listingid".split())
-_ITEMS += tuple("postid photoid newsid gameid appid contentid docid".split())
-_TIMES = tuple("timestamp time eventtime datetime date ts at createdat unixreviewtime unixtime when".split())
-_TIMES += tuple("viewedat clickedat purchasedat orderedat ratedat reviewedat day".split())
 _TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitle moviename".split())
 _TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
-_SPLITS = (LABEL, "split")
-_INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
-_IDS: tuple[ValueType, ...] = ("integer", "text")
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
 _FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
-    "category": ("category brand color colour department genre maker manufacturer".split(), _IDS),
+    "category": ("category brand color colour department genre maker manufacturer".split(), ID_TYPES),
     "tags": ("tags genres categories keywords".split(), ("text",)),
     "number": (("price", "cost"), ("integer", "number")),
 }
 _COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
-
-
-@dataclass(frozen=True)
-class Question:
-    """What headers do not show.
-
-    Attributes:
-        key: the setting.
-        text: the question, for people.
-        choices: the possible answers.
-        proposal: the likeliest answer; None where nothing speaks for any.
-    """
-
-    key: str
-    text: str
-    choices: tuple[str, ...]
-    proposal: str | None
-
-
-Ask = Callable[[Question], str]
 
 
 @dataclass(frozen=True)
@@ -106,10 +87,10 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     """
     if inventory.release:
         return _of_release(inventory)
-    table = _interactions(inventory.tables, ask)
-    item = _item_column(table, inventory.tables, ask)
-    time, split = _time_column(table, item, ask), _split_column(table)
-    columns = {"user": _user_column(table, (item, time, split), ask), "item": item}
+    table = choose_interactions(inventory, ask)
+    item = item_column(table, inventory.tables, ask)
+    time, split = time_column(table, item, ask), split_column(table)
+    columns = {"user": user_column(table, (item, time, split), ask), "item": item}
     columns |= {name: value for name, value in (("time", time), ("split", split)) if value is not None}
     others = [other for other in inventory.tables if other is not table]
     modalities, reasons = _modalities(inventory, others, columns, table.columns[item], ask)
@@ -118,7 +99,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     choices: tuple[str, ...] = ("given",) if split else ()
     choices += ("leave_last_out", "temporal") if time else ()
     choices += ("ratio",)
-    method = _settle(
+    method = settle(
         "data.split.method",
         "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
         "ratio: at random; given: by the column",
@@ -138,8 +119,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     for other in others:
         if other.name not in used and set(other.columns) == set(table.columns):
             unused[other.name] = (
-                f"more rows with the columns of {table.name}? Put both into a folder, or name them by a glob "
-                "in data.interactions, to read both"
+                f"more rows with the columns of {table.name}? {_how_to_read_both(table, other)}"
             )
     return JobProposal(
         layout="inter" if table.is_inter else "table",
@@ -152,6 +132,15 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
         split=method,
         split_choices=choices,
         unused=unused,
+    )
+
+
+def _how_to_read_both(table: RawTable, other: RawTable) -> str:
+    if table.format == other.format:
+        return "Put both into a folder, or name them by a glob in data.interactions, to read both"
+    return (
+        f"Interactions are files of one format: to read both, convert {other.name} to {table.format}, put "
+        "both into a folder and name that in data.interactions"
     )
 
 
@@ -174,73 +163,6 @@ def _of_release(inventory: Inventory) -> JobProposal:
     )
 
 
-def _interactions(tables: Sequence[RawTable], ask: Ask) -> RawTable:
-    """The table of who did what."""
-    with_ids = [t for t in tables if len(t.columns_of(*_IDS)) >= 2 and not t.columns_of("vector", "binary")]
-    named = [t for t in with_ids if _named(t, _USERS, _IDS) and _named(t, _ITEMS, _IDS)]
-    # Names that say so come first, then size: interactions are usually the largest table.
-    candidates = sorted(named or with_ids, key=lambda t: (not _looks_like_interactions(t), -t.bytes))
-    if not candidates:
-        raise InputError(
-            "FOLDER",
-            "no table of interactions",
-            "a table has a column with the user's id and one with the item's",
-            "Name a folder with such a table: Parquet, CSV, TSV or .inter, with a header.",
-        )
-    names = tuple(table.name for table in candidates)
-    clear = bool(named) and (len(named) == 1 or _looks_like_interactions(candidates[0]))
-    question = "Which table says who interacted with what?"
-    chosen = _settle("data.interactions", question, names, names[0] if clear else None, ask)
-    return candidates[names.index(chosen)]
-
-
-def _looks_like_interactions(table: RawTable) -> bool:
-    return any(word in table.name.lower() for word in _INTERACTIONS)
-
-
-def _item_column(table: RawTable, tables: Sequence[RawTable], ask: Ask) -> str:
-    named = _named(table, _ITEMS, _IDS)
-    ids = tuple(table.columns_of(*_IDS))
-    if not named:  # the column that features name too
-        featured = [set(t.columns_of(*_IDS)) for t in tables if t is not table and t.columns_of("vector")]
-        named = [name for name in ids if any(name in columns for columns in featured)]
-        named = named if len(named) == 1 else []
-    if len(named) == 1:
-        return named[0]
-    question = f"Which column of {table.name} has the item's id?"
-    return ask(Question("data.columns.item", question, ids, named[0] if named else None))
-
-
-def _user_column(table: RawTable, taken: tuple[str | None, ...], ask: Ask) -> str:
-    ids = tuple(name for name in table.columns_of(*_IDS) if name not in taken)
-    named = [name for name in _named(table, _USERS, _IDS) if name in ids]
-    if len(named) == 1:
-        return named[0]
-    if not ids:
-        raise InputError(
-            table.name,
-            f"columns {', '.join(table.columns)}",
-            "interactions have a column with the user's id, which is an integer or a text",
-            "Add the column.",
-        )
-    question = f"Which column of {table.name} has the user's id?"
-    return _settle("data.columns.user", question, ids, named[0] if named else None, ask)
-
-
-def _time_column(table: RawTable, item: str, ask: Ask) -> str | None:
-    named = [name for name in _named(table, _TIMES, ("moment", "integer", "number")) if name != item]
-    choices = tuple(dict.fromkeys((*named, *table.columns_of("moment"))))
-    if len(choices) < 2:
-        return next(iter(choices), None)
-    question = f"Which column of {table.name} has the time of the interaction?"
-    chosen = ask(Question("data.columns.time", question, (*choices, NONE), choices[0]))
-    return None if chosen == NONE else chosen
-
-
-def _split_column(table: RawTable) -> str | None:
-    return next((name for name in _SPLITS if table.columns.get(name) in _IDS), None)
-
-
 def _modalities(
     inventory: Inventory, tables: Sequence[RawTable], of: Mapping[str, str], item_type: ValueType, ask: Ask
 ) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
@@ -255,16 +177,16 @@ def _modalities(
         vectors = table.columns_of("vector")
         if not vectors:
             continue
-        ids = table.columns_of(*_IDS)
+        ids = table.columns_of(*ID_TYPES)
         if not ids or not table.is_parquet:
             reasons[table.name] = "its vectors have no column with the item's id beside them"
             continue
         # A column named as in the interactions is taken for the same ids.
         own = item if item in ids else None
-        own = own or next(iter(_named(table, _ITEMS, _IDS)), None)
+        own = own or next(iter(named_columns(table, ITEM_NAMES, ID_TYPES)), None)
         question = f"Which column of {table.name} has the item's id?"
         key = f"data.modalities.{_modality(table.name)}.item"
-        chosen = own or _settle(key, question, tuple(ids), None, ask)
+        chosen = own or settle(key, question, tuple(ids), None, ask)
         for vector in vectors:
             alone = len(vectors) == 1 or vector.lower() in _COLUMN_OF_VECTORS
             name = _unused_name(_modality(table.name if alone else vector), modalities)
@@ -273,7 +195,8 @@ def _modalities(
     if not modalities:
         modalities, with_users = _facts(tables, item, of["user"])
         reasons |= with_users
-    _require_modalities(modalities, reasons)
+    unread = {name: inventory.unusable[name] for name in inventory.unread}
+    _require_modalities(modalities, unread | reasons)
     return modalities, reasons
 
 
@@ -284,20 +207,24 @@ def _facts(
     they add to vectors is not known; and the tables that have some beside users."""
     reasons: dict[str, str] = {}
     for table in tables:
-        if table.is_inter or table.columns.get(item) not in _IDS:
+        if table.is_inter or table.columns.get(item) not in ID_TYPES:
             continue
         features = {
             name: feature_type
             for feature_type, (names, types) in _FEATURES.items()
-            for name in _named(table, names, types)
+            for name in named_columns(table, names, types)
         }
         # A price beside a user is what that user paid, and may be of an interaction that is held out.
-        users = [name for name in (user, *_named(table, _USERS, _IDS)) if name in table.columns]
+        users = [
+            name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns
+        ]
         if features and set(users) - {item}:
             reasons[table.name] = f"users beside {', '.join(features)}: values of interactions, not of items"
         elif features:
             settings = {"table": table.name, "item": item, "features": features}
-            remark = f"{table.bytes:,} bytes; commas separate tags, unless separator says otherwise"
+            remark = f"{table.bytes:,} bytes"
+            if "tags" in features.values():
+                remark += "; tags of a text are separated by commas; for anything else set separator"
             return {"facts": ProposedFeatures(settings, remark)}, reasons
     return {}, reasons
 
@@ -350,7 +277,7 @@ def _possible_titles(tables: Sequence[RawTable], item: str, titles: str | None) 
         f"{table.name}, column {column}": reason
         for table in tables
         if titles is None and item in table.columns and not table.is_inter
-        for column in _named(table, _TITLE_NAMES, ("text",))[:1]
+        for column in named_columns(table, _TITLE_NAMES, ("text",))[:1]
     }
 
 
@@ -365,17 +292,6 @@ def _images(inventory: Inventory, tables: Sequence[RawTable], item: str, ask: As
     question = "Which pictures show the items, in the report? {item} stands for the item's id"
     chosen = ask(Question("data.images", question, (*candidates, NONE), candidates[0]))
     return None if chosen == NONE else chosen
-
-
-def _settle(key: str, question: str, choices: tuple[str, ...], proposal: str | None, ask: Ask) -> str:
-    """The only choice, or the answer."""
-    return choices[0] if len(choices) == 1 else ask(Question(key, question, choices, proposal))
-
-
-def _named(table: RawTable, names: Sequence[str], types: tuple[ValueType, ...]) -> list[str]:
-    """The columns of these types whose names are among ``names``, likeliest first."""
-    plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()) for name in table.columns_of(*types)}
-    return sorted((name for name in plain if plain[name] in names), key=lambda name: names.index(plain[name]))
 
 
 def _modality(name: str) -> str:

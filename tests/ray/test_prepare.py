@@ -275,7 +275,7 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     write_matrix(tmp_path, "image.npy", matrix[:5])
     assert _fails(job) == (
         "data.unknown_items: found 1 item(s) without features, in 4 interaction(s): 5 "
-        "(raw/interactions.parquet, row 5); with `error`, every item has features in raw/image.npy "
+        "(raw/interactions.parquet, row 5); every item needs features, in raw/image.npy "
         "(ids are its row numbers, 0 to 4). Add the features, or set data.unknown_items: drop leaves these "
         "interactions out, keep lets the items take part, known by their interactions alone."
     )

@@ -42,12 +42,13 @@ from mmssl_dist.errors import InputError
 EMBEDDED = Modality(vector="vector", item=ITEM_ID)
 """The columns of what the stage embed publishes."""
 TIME_METHODS = ("leave_last_out", "temporal")
-_FORMATS = {
+FORMATS = {
     "Parquet": PARQUET_SUFFIXES,
     "CSV": CSV_SUFFIXES,
     "TSV": TSV_SUFFIXES,
     "JSON lines": JSON_SUFFIXES,
 }
+"""Endings of files by the format of tables; interactions are of one format."""
 INTER_NAMES = {
     USER_ID: ("user_id", "userID", "user", "uid"),
     ITEM_ID: ("item_id", "itemID", "item", "iid"),
@@ -261,14 +262,14 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
 
 
 def _require_one_format(files: tuple[RawFile, ...]) -> str:
-    """The format of all ``files``, a key of ``_FORMATS``.
+    """The format of all ``files``, a key of ``FORMATS``.
 
     Raises:
         InputError: there are files of two formats; counts those of each and names one.
     """
     by_format: dict[str, list[RawFile]] = {}
     for file in files:
-        name = next(name for name, ends in _FORMATS.items() if file.location.path.endswith(ends))
+        name = next(name for name, ends in FORMATS.items() if file.location.path.endswith(ends))
         by_format.setdefault(name, []).append(file)
     if len(by_format) > 1:
         counts = (

@@ -31,7 +31,7 @@ from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times,
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
 
-_OTHER_DELIMITERS = ";,\t|"
+_SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs", "|": "bars"}
 _THREADS = 8
 _SAMPLED_BLOCKS = 16  # of a file that is not read whole
 
@@ -150,7 +150,7 @@ def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_REN
             f"{file.name}, line 1",
             (*written, *file.keys),
             missing,
-            _semicolons(file, written) or remedy,
+            _write_separators(file) if other_separator(file, written) else remedy,
         )
     for name in names.values():
         if written.count(by_name[name]) > 1:
@@ -163,12 +163,31 @@ def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_REN
     return {name: by_name[raw] for name, raw in names.items()}
 
 
-def _semicolons(file: RawFile, written: Sequence[str]) -> str | None:
-    """What to do about a header that is separated by something else, as Excel does in half of Europe."""
-    if len(written) == 1 and any(other in written[0] for other in _OTHER_DELIMITERS):
-        separators = "tabs" if delimiter_of(file.location.path) == "\t" else "commas"
-        return f"Write {separators} between the columns: the name of the file asks for them."
-    return None
+def other_separator(file: RawFile, written: Sequence[str]) -> str | None:
+    """What separates a header that is not separated as the file's name says: as Excel does in half of
+    Europe."""
+    if len(written) != 1 or is_json_lines(file.location.path):
+        return None
+    others = [other for other in _SEPARATORS if other != delimiter_of(file.location.path)]
+    likeliest = max(others, key=written[0].count)
+    return likeliest if likeliest in written[0] else None
+
+
+def require_separator(file: RawFile, written: Sequence[str]) -> None:
+    """Raise an InputError unless the header of ``file`` is separated as its name says."""
+    other = other_separator(file, written)
+    if other is not None:
+        raise InputError(
+            f"{file.name}, line 1",
+            f"columns separated by {_SEPARATORS[other]}",
+            f"in a file of this name they are separated by {_SEPARATORS[delimiter_of(file.location.path)]}",
+            _write_separators(file),
+        )
+
+
+def _write_separators(file: RawFile) -> str:
+    separators = _SEPARATORS[delimiter_of(file.location.path)]
+    return f"Write {separators} between the columns: the name of the file asks for them."
 
 
 def _file_summary(

@@ -96,7 +96,12 @@ def test_columns_of_items_stand_in_for_vectors(folder: Path) -> None:
         }
     }
     assert not [line for line in Path("job.yaml").read_text().splitlines() if "Not used: movies" in line]
+    assert "separator" not in done.stdout  # which is of tags alone
     assert call("validate", "job.yaml").exit_code == 0
+    (folder / "movies.csv").write_text((folder / "movies.csv").read_text().replace("note", "tags", 1))
+    done = call("init", "files", "--yes", "--force")
+    assert done.exit_code == 0, done.output
+    assert "tags of a text are separated by commas; for anything else set separator" in done.stdout
 
 
 def test_columns_beside_users_are_no_features_of_items(folder: Path) -> None:
@@ -245,6 +250,87 @@ def test_more_files_with_the_columns_of_the_interactions_are_named(folder: Path)
     done = call("init", "files", "--yes")
     assert done.exit_code == 0, done.stderr
     assert "Not used: more.csv: more rows with the columns of ratings.csv?" in done.stdout
+
+
+def test_interactions_in_two_formats_cannot_be_read_together(folder: Path) -> None:
+    write_movielens(folder)
+    (folder / "more.jsonl").write_text('{"userId": 1, "movieId": 2, "rating": 4.0, "timestamp": 964982703}\n')
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert (
+        "Not used: more.jsonl: more rows with the columns of ratings.csv? Interactions are files of one "
+        "format: to read both, convert more.jsonl to CSV, put both into a folder" in done.stdout
+    )
+    assert "glob" not in done.stdout
+    (folder / "all").mkdir()
+    pd.read_json(folder / "more.jsonl", lines=True, convert_dates=False).to_csv(
+        folder / "all/more.csv", index=False
+    )
+    (folder / "ratings.csv").rename(folder / "all/ratings.csv")
+    checked = call("validate", "job.yaml", "--set", "data.interactions=all")
+    assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "written", "asked"),
+    [
+        ("ratings.csv", ";", "semicolons", "commas"),
+        ("ratings.csv", "\t", "tabs", "commas"),
+        ("mine.csv", ";", "semicolons", "commas"),
+        ("ratings.tsv", ",", "commas", "tabs"),
+    ],
+)
+def test_interactions_with_other_separators(
+    folder: Path, name: str, separator: str, written: str, asked: str
+) -> None:
+    """Last month's archive does not take the place of a file that cannot be read."""
+    write_movielens(folder)
+    rows = (folder / "ratings.csv").read_text()
+    (folder / "ratings.csv").unlink()
+    (folder / name).write_text(rows.replace(",", separator))
+    repair = f"found columns separated by {written}; in a file of this name they are separated by {asked}. "
+    repair += f"Write {asked} between the columns"
+    (folder / "movies.csv").rename("movies.csv")
+    for other in ("tags.csv", "links.csv"):
+        (folder / other).unlink()
+    alone = call("init", "files", "--yes")
+    assert alone.exit_code == 2
+    assert "FOLDER: found no table of interactions" in alone.stderr
+    assert f"{name}, line 1: {repair}" in alone.stderr
+    (folder / "archive-history.csv").write_text(rows)
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "data.interactions: found no proposal" in refused.stderr
+    assert f"{name}, line 1: {repair}" in refused.stderr
+    assert f"Repair {name}, or move it elsewhere" in refused.stderr
+    assert not Path("job.yaml").exists()
+    done = call("init", "files", answers="archive-history.csv\ntimestamp\nleave_last_out\n")
+    assert done.exit_code == 0, done.output
+    assert f"{name}, line 1: {repair}" in done.stderr
+    assert f"Not used: {name}: " in done.stdout
+    assert load_job("job.yaml").data.interactions == "archive-history.csv"
+    (folder / name).rename(f"{name}.away")
+    assert call("init", "files", "--yes", "--force").exit_code == 0
+
+
+def test_other_tables_with_semicolons_are_named(folder: Path) -> None:
+    """They cannot be the interactions, so nothing is asked."""
+    write_movielens(folder)
+    (folder / "titles.csv").write_text("movieId;title\n1;Film\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "Not used: titles.csv: " in done.stdout
+    assert "titles.csv, line 1: found columns separated by semicolons" in done.stdout
+
+
+def test_an_answer_that_is_missing_is_asked_for(folder: Path) -> None:
+    write_movielens(folder)
+    write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 30)))
+    done = call("init", "files", answers="ratings.csv\nratio\n\nkeep\n")
+    assert done.exit_code == 0, done.output
+    assert "no answer: not one of drop, keep" in done.stderr
+    assert done.stderr.count("Leave interactions with items without features out") == 1
+    assert load_job("job.yaml").data.unknown_items == "keep"
 
 
 def test_a_file_that_exists_is_kept(folder: Path) -> None:

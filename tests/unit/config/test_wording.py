@@ -49,7 +49,7 @@ BAD: tuple[Any, ...] = (
 PYDANTIC = ("input should", "should be", "should have", "should match", "valid ", "after validation", "'a'")
 # Types of errors that are ours, or that follow from another one.
 OURS = {"disagreement", "default_factory_not_called", "extra_forbidden", "literal_error", "too_short"} | {
-    *("string_pattern_mismatch", "kind", "model_name", "moment", "day", "order", "project"),
+    *("string_pattern_mismatch", "kind", "model_name", "moment", "day", "order", "project", "files"),
 }
 
 
@@ -118,6 +118,11 @@ def test_a_table_of_bad_values_for_every_setting():
         ),
         ("output", 1, "found 1; must be a text, in quotes where it looks like something else"),
         ("output", "", "found ''; must not be empty"),
+        (
+            "data.interactions",
+            ["a.csv", "b.csv"],
+            "must be one name: of several files, their folder, or a glob",
+        ),
         ("seed", 10**30, "found 1000000000000000000000000000000; must be"),
         ("model", "large", "found 'large'; this is a section, with keys below it"),
         ("model", {1: 2}, "must have texts as keys"),
