@@ -31,7 +31,7 @@ _TIME_NAMES = tuple(
 _TIME_NAMES += tuple("viewedat clickedat purchasedat orderedat ratedat reviewedat day".split())
 _SPLIT_NAMES = (LABEL, "split")
 _INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
-_SHOWN = 3  # files that a message names
+_SHOWN = 1  # files that a message names
 ID_TYPES: tuple[ValueType, ...] = ("integer", "text")
 
 
@@ -87,9 +87,7 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
     missed = tuple(name for name, columns in unread.items() if _may_be_interactions(name, columns))
     if missed:
         # Not settled by the only table that can be read: that may be last month's.
-        text = (
-            f"Files that cannot be read may be the interactions{_in_brackets(inventory, missed)}. {question}"
-        )
+        text = f"{question} Perhaps one that cannot be read{_in_brackets(inventory, missed)}"
         remedy = f"Repair {missed[0]}, or move it elsewhere; or call init without --yes and answer."
         chosen = ask(Question(key, text, names, None, remedy))
     else:
@@ -106,7 +104,8 @@ def _may_be_interactions(name: str, columns: Sequence[str]) -> bool:
 
 def _in_brackets(inventory: Inventory, names: Sequence[str]) -> str:
     """Why files cannot be read, as much as fits."""
-    shown = [f"{name}: {inventory.unusable[name]}" for name in names[:_SHOWN]]
+    reasons = {name: inventory.unusable[name].rstrip(".") for name in names[:_SHOWN]}
+    shown = [text if text.startswith(name) else f"{name}: {text}" for name, text in reasons.items()]
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return f" ({'; '.join((*shown, *more))})" if names else ""
 

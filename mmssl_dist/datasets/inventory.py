@@ -184,7 +184,8 @@ def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, st
     ]
     for name, file, columns in zip(names, files, columns_of_files, strict=True):
         if not columns:
-            unusable[name] = _reason(file)
+            # Files below the folder are known by their names in it; a long path would cut the reason off.
+            unusable[name] = _reason(file).replace(f"{root.url}/", "")
     formats = {next(suffix for suffix in _READ if name.endswith(suffix)) for name in names}
     # One table only if every file agrees; a file that differs may be what somebody forgot to move away.
     agree = len(readable) == len(files) and len(set(columns_of_files)) == 1 and len(formats) == 1

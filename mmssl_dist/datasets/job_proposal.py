@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from mmssl_dist.config.data_sections import FeatureType
-from mmssl_dist.data.images import IMAGE
 from mmssl_dist.data.titles import TITLE
 from mmssl_dist.datasets.interaction_table import (
     ID_TYPES,
@@ -30,6 +29,7 @@ from mmssl_dist.datasets.interaction_table import (
     user_column,
 )
 from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
+from mmssl_dist.datasets.item_pictures import choose_pictures
 from mmssl_dist.errors import InputError
 
 _TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitle moviename".split())
@@ -95,7 +95,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     others = [other for other in inventory.tables if other is not table]
     modalities, reasons = _modalities(inventory, others, columns, table.columns[item], ask)
     titles = _titles(others, item, ask)
-    images = _images(inventory, others, item, ask)
+    images, not_shown = choose_pictures(inventory, (table, *others), item, ask)
     choices: tuple[str, ...] = ("given",) if split else ()
     choices += ("leave_last_out", "temporal") if time else ()
     choices += ("ratio",)
@@ -112,7 +112,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
         columns.pop("split", None)
     used = {table.name, titles, images, *(one.settings.get("file") for one in modalities.values())}
     used |= {one.settings.get("table") for one in modalities.values()}
-    unused = {**inventory.unusable, **reasons, **_possible_titles(others, item, titles)}
+    unused = {**inventory.unusable, **reasons, **not_shown, **_possible_titles(others, item, titles)}
     for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
         if name not in used:
             unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")
@@ -279,19 +279,6 @@ def _possible_titles(tables: Sequence[RawTable], item: str, titles: str | None) 
         if titles is None and item in table.columns and not table.is_inter
         for column in named_columns(table, _TITLE_NAMES, ("text",))[:1]
     }
-
-
-def _images(inventory: Inventory, tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
-    """Pictures named after items, or a Parquet column of them."""
-    candidates = [folder.pattern for folder in inventory.images]
-    candidates += [
-        t.name for t in tables if t.is_parquet and t.columns.get(IMAGE) == "binary" and item in t.columns
-    ]
-    if not candidates:
-        return None
-    question = "Which pictures show the items, in the report? {item} stands for the item's id"
-    chosen = ask(Question("data.images", question, (*candidates, NONE), candidates[0]))
-    return None if chosen == NONE else chosen
 
 
 def _modality(name: str) -> str:

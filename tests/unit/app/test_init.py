@@ -11,50 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
 
-from mmssl_dist.app import app
 from mmssl_dist.config import load_job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.datasets.inventory import take_inventory
 from mmssl_dist.storage import open_location
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a folder for the files."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "files").mkdir()
-    return tmp_path / "files"
-
-
-def call(*arguments: object, answers: str = "") -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answers)
-
-
-def write_vectors(
-    path: Path, item: str, ids: list[object], column: str = "embedding", width: int = 4
-) -> None:
-    values = np.random.default_rng(1).normal(size=(len(ids), width)).astype(np.float32)
-    vectors = pa.array(values.tolist(), pa.list_(pa.float32()))
-    pq.write_table(pa.table({item: ids, column: vectors}), path)
-
-
-def write_movielens(folder: Path, rated: int = 30) -> None:
-    """Files under the names of MovieLens, with embedded titles beside them."""
-    rng = np.random.default_rng(0)
-    lines = ["userId,movieId,rating,timestamp"]
-    for user in range(1, 21):
-        for step, movie in enumerate(rng.choice(np.arange(1, rated + 1), 12, replace=False)):
-            lines.append(f"{user},{movie},4.0,{964982703 + 60 * step}")
-    (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
-    (folder / "tags.csv").write_text("userId,movieId,tag,timestamp\n1,2,fun,1445714994\n")
-    (folder / "links.csv").write_text("movieId,imdbId,tmdbId\n1,0114709,862\n")
-    titles = [f'{movie},"Film {movie}, The (1995)",Drama' for movie in range(1, 31)]
-    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *titles]) + "\n")
-    (folder / "README.txt").write_text("Summary\n")
-    write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 31)))
+from tests.unit.app.folders import call, write_movielens, write_vectors
 
 
 def test_movielens_with_embedded_titles(folder: Path) -> None:
@@ -243,96 +205,6 @@ def test_items_without_features_are_asked_about(folder: Path) -> None:
     assert load_job("my job.yaml").data.unknown_items == "drop"
 
 
-def test_more_files_with_the_columns_of_the_interactions_are_named(folder: Path) -> None:
-    write_movielens(folder)
-    rows = (folder / "ratings.csv").read_text()
-    (folder / "more.csv").write_text(rows)
-    done = call("init", "files", "--yes")
-    assert done.exit_code == 0, done.stderr
-    assert "Not used: more.csv: more rows with the columns of ratings.csv?" in done.stdout
-
-
-def test_interactions_in_two_formats_cannot_be_read_together(folder: Path) -> None:
-    write_movielens(folder)
-    (folder / "more.jsonl").write_text('{"userId": 1, "movieId": 2, "rating": 4.0, "timestamp": 964982703}\n')
-    done = call("init", "files", "--yes")
-    assert done.exit_code == 0, done.stderr
-    assert (
-        "Not used: more.jsonl: more rows with the columns of ratings.csv? Interactions are files of one "
-        "format: to read both, convert more.jsonl to CSV, put both into a folder" in done.stdout
-    )
-    assert "glob" not in done.stdout
-    (folder / "all").mkdir()
-    pd.read_json(folder / "more.jsonl", lines=True, convert_dates=False).to_csv(
-        folder / "all/more.csv", index=False
-    )
-    (folder / "ratings.csv").rename(folder / "all/ratings.csv")
-    checked = call("validate", "job.yaml", "--set", "data.interactions=all")
-    assert checked.exit_code == 0, checked.output
-
-
-@pytest.mark.parametrize(
-    ("name", "separator", "written", "asked"),
-    [
-        ("ratings.csv", ";", "semicolons", "commas"),
-        ("ratings.csv", "\t", "tabs", "commas"),
-        ("mine.csv", ";", "semicolons", "commas"),
-        ("ratings.tsv", ",", "commas", "tabs"),
-    ],
-)
-def test_interactions_with_other_separators(
-    folder: Path, name: str, separator: str, written: str, asked: str
-) -> None:
-    """Last month's archive does not take the place of a file that cannot be read."""
-    write_movielens(folder)
-    rows = (folder / "ratings.csv").read_text()
-    (folder / "ratings.csv").unlink()
-    (folder / name).write_text(rows.replace(",", separator))
-    repair = f"found columns separated by {written}; in a file of this name they are separated by {asked}. "
-    repair += f"Write {asked} between the columns"
-    (folder / "movies.csv").rename("movies.csv")
-    for other in ("tags.csv", "links.csv"):
-        (folder / other).unlink()
-    alone = call("init", "files", "--yes")
-    assert alone.exit_code == 2
-    assert "FOLDER: found no table of interactions" in alone.stderr
-    assert f"{name}, line 1: {repair}" in alone.stderr
-    (folder / "archive-history.csv").write_text(rows)
-    refused = call("init", "files", "--yes")
-    assert refused.exit_code == 2
-    assert "data.interactions: found no proposal" in refused.stderr
-    assert f"{name}, line 1: {repair}" in refused.stderr
-    assert f"Repair {name}, or move it elsewhere" in refused.stderr
-    assert not Path("job.yaml").exists()
-    done = call("init", "files", answers="archive-history.csv\ntimestamp\nleave_last_out\n")
-    assert done.exit_code == 0, done.output
-    assert f"{name}, line 1: {repair}" in done.stderr
-    assert f"Not used: {name}: " in done.stdout
-    assert load_job("job.yaml").data.interactions == "archive-history.csv"
-    (folder / name).rename(f"{name}.away")
-    assert call("init", "files", "--yes", "--force").exit_code == 0
-
-
-def test_other_tables_with_semicolons_are_named(folder: Path) -> None:
-    """They cannot be the interactions, so nothing is asked."""
-    write_movielens(folder)
-    (folder / "titles.csv").write_text("movieId;title\n1;Film\n")
-    done = call("init", "files", "--yes")
-    assert done.exit_code == 0, done.output
-    assert "Not used: titles.csv: " in done.stdout
-    assert "titles.csv, line 1: found columns separated by semicolons" in done.stdout
-
-
-def test_an_answer_that_is_missing_is_asked_for(folder: Path) -> None:
-    write_movielens(folder)
-    write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 30)))
-    done = call("init", "files", answers="ratings.csv\nratio\n\nkeep\n")
-    assert done.exit_code == 0, done.output
-    assert "no answer: not one of drop, keep" in done.stderr
-    assert done.stderr.count("Leave interactions with items without features out") == 1
-    assert load_job("job.yaml").data.unknown_items == "keep"
-
-
 def test_a_file_that_exists_is_kept(folder: Path) -> None:
     write_movielens(folder)
     Path("job.yaml").write_text("mine\n")
@@ -366,6 +238,7 @@ def test_what_no_job_can_read_is_refused(folder: Path, name: str, content: str |
     assert not Path("job.yaml").exists()
 
 
+@pytest.mark.usefixtures("folder")
 def test_no_such_folder() -> None:
     done = call("init", "elsewhere", "--yes")
     assert done.exit_code == 2
@@ -382,14 +255,6 @@ def test_the_release_of_mmssl(folder: Path) -> None:
     data = load_job("job.yaml").data
     assert (data.layout, data.split.method, data.interactions) == ("mmssl", "given", None)
     assert call("validate", "job.yaml").exit_code == 0
-
-
-def test_pictures_are_named_after_items(folder: Path) -> None:
-    write_movielens(folder)
-    (folder / "posters").mkdir()
-    (folder / "posters/7.jpg").write_bytes(b"\xff\xd8\xff")
-    assert call("init", "files", "--yes").exit_code == 0
-    assert load_job("job.yaml").data.images == "posters/{item}.jpg"
 
 
 def test_a_glob_or_folder_stands_only_for_the_files_that_it_reads(folder: Path) -> None:

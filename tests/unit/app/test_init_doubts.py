@@ -1,0 +1,145 @@
+"""`init` on folders with files that may be meant and cannot be read as they are: it names them, and asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmssl_dist.config import load_job
+from tests.unit.app.folders import call, write_movielens, write_vectors
+
+
+def test_more_files_with_the_columns_of_the_interactions_are_named(folder: Path) -> None:
+    write_movielens(folder)
+    rows = (folder / "ratings.csv").read_text()
+    (folder / "more.csv").write_text(rows)
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "Not used: more.csv: more rows with the columns of ratings.csv?" in done.stdout
+
+
+def test_interactions_in_two_formats_cannot_be_read_together(folder: Path) -> None:
+    write_movielens(folder)
+    (folder / "more.jsonl").write_text('{"userId": 1, "movieId": 2, "rating": 4.0, "timestamp": 964982703}\n')
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert (
+        "Not used: more.jsonl: more rows with the columns of ratings.csv? Interactions are files of one "
+        "format: to read both, convert more.jsonl to CSV, put both into a folder" in done.stdout
+    )
+    assert "glob" not in done.stdout
+    (folder / "all").mkdir()
+    (folder / "all/more.csv").write_text("userId,movieId,rating,timestamp\n1,2,4.0,964982703\n")
+    (folder / "ratings.csv").rename(folder / "all/ratings.csv")
+    checked = call("validate", "job.yaml", "--set", "data.interactions=all")
+    assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "written", "asked"),
+    [
+        ("ratings.csv", ";", "semicolons", "commas"),
+        ("ratings.csv", "\t", "tabs", "commas"),
+        ("mine.csv", ";", "semicolons", "commas"),
+        ("ratings.tsv", ",", "commas", "tabs"),
+    ],
+)
+def test_interactions_with_other_separators(
+    folder: Path, name: str, separator: str, written: str, asked: str
+) -> None:
+    """Last month's archive does not take the place of a file that cannot be read."""
+    write_movielens(folder)
+    rows = (folder / "ratings.csv").read_text()
+    (folder / "ratings.csv").unlink()
+    (folder / name).write_text(rows.replace(",", separator))
+    repair = f"found columns separated by {written}; in a file of this name they are separated by {asked}. "
+    repair += f"Write {asked} between the columns"
+    (folder / "movies.csv").rename("movies.csv")
+    for other in ("tags.csv", "links.csv"):
+        (folder / other).unlink()
+    alone = call("init", "files", "--yes")
+    assert alone.exit_code == 2
+    assert "FOLDER: found no table of interactions" in alone.stderr
+    assert f"{name}, line 1: {repair}" in alone.stderr
+    (folder / "archive-history.csv").write_text(rows)
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "data.interactions: found no proposal" in refused.stderr
+    assert f"{name}, line 1: {repair}" in refused.stderr
+    assert f"Repair {name}, or move it elsewhere" in refused.stderr
+    assert not Path("job.yaml").exists()
+    done = call("init", "files", answers="archive-history.csv\ntimestamp\nleave_last_out\n")
+    assert done.exit_code == 0, done.output
+    assert f"{name}, line 1: {repair}" in done.stderr
+    assert f"Not used: {name}: " in done.stdout
+    assert load_job("job.yaml").data.interactions == "archive-history.csv"
+    (folder / name).rename(f"{name}.away")
+    assert call("init", "files", "--yes", "--force").exit_code == 0
+
+
+def test_other_tables_with_semicolons_are_named(folder: Path) -> None:
+    """They cannot be the interactions, so nothing is asked."""
+    write_movielens(folder)
+    (folder / "titles.csv").write_text("movieId;title\n1;Film\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "Not used: titles.csv: " in done.stdout
+    assert "titles.csv, line 1: found columns separated by semicolons" in done.stdout
+
+
+def test_an_answer_that_is_missing_is_asked_for(folder: Path) -> None:
+    write_movielens(folder)
+    write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 30)))
+    done = call("init", "files", answers="ratings.csv\nratio\n\nkeep\n")
+    assert done.exit_code == 0, done.output
+    assert "no answer: not one of drop, keep" in done.stderr
+    assert done.stderr.count("Leave interactions with items without features out") == 1
+    assert load_job("job.yaml").data.unknown_items == "keep"
+
+
+def test_pictures_are_named_after_items(folder: Path) -> None:
+    write_movielens(folder)
+    (folder / "posters").mkdir()
+    (folder / "posters/7.jpg").write_bytes(b"\xff\xd8\xff")
+    assert call("init", "files", "--yes").exit_code == 0
+    assert load_job("job.yaml").data.images == "posters/{item}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("names", "images", "reason"),
+    [
+        (["photos/I3.jpg"], "photos/{item}.jpg", None),
+        (["photos/i3.jpg"], None, "Upper and lower case make two names: i3.jpg is not item I3"),
+        (
+            ["photos/beach.jpg"],
+            None,
+            "None is named after one of the 12 items that were looked at, such as I0",
+        ),
+        (
+            ["a/beach.jpg", "photos/I3.JPG", "photos/x.jpg"],
+            "photos/{item}.JPG",
+            "a/{item}.jpg: pictures? None",
+        ),
+    ],
+)
+def test_pictures_of_no_item_are_left_out(
+    folder: Path, names: list[str], images: str | None, reason: str | None
+) -> None:
+    users = [f"u{number % 5}" for number in range(24)]
+    items = [f"I{number % 12}" for number in range(24)]
+    pq.write_table(pa.table({"user_id": users, "item_id": items}), folder / "clicks.parquet")
+    write_vectors(folder / "text.parquet", "item_id", sorted(set(items)))
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\xff\xd8\xff")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert load_job("job.yaml").data.images == images
+    if reason is None:
+        assert "pictures?" not in done.stdout
+    else:
+        assert reason in done.stdout
+        assert "Not used: " in done.stdout
