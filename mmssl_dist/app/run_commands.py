@@ -82,7 +82,10 @@ def recommend(
         list[str] | None, typer.Option(metavar="ID", help="For a new user: items they chose.")
     ] = None,
     users: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Parquet, CSV, TSV or JSON lines, with user_id.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Parquet, CSV, TSV or JSON lines, with user_id, or the job's column."
+        ),
     ] = None,
     to: To = None,
     table: Table = None,

@@ -161,8 +161,8 @@ class Export(Section):
     about the share index.recall of the exact lists. none: no lists; ``recommend`` makes those of the users
     asked for."""
     users: Text | None = None
-    """File or URL with a column user_id, Parquet, CSV, TSV or JSON lines: only these users get a list; by
-    default all."""
+    """File or URL with a column user_id, or else the one that data.columns.user names, Parquet, CSV, TSV or
+    JSON lines: only these users get a list; by default all."""
     table: ListTable | None = None
     """The lists as rows of a table by day, too; none by default."""
     index: Index = Index()

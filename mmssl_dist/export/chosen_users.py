@@ -54,14 +54,17 @@ def chosen_users(job: Job) -> ChosenUsers:
     if job.export.users is None:
         return ChosenUsers(None)
     info = open_location(job.export.users, job.storage).info()
-    return _read(job.export.users, job.storage, info.size, info.mtime_ns)
+    names = (USER_ID, job.data.columns.user)
+    return _read(job.export.users, job.storage, names, info.size, info.mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _read(url: str, storage: Storage, size: int | None, modified: int | None) -> ChosenUsers:
+def _read(
+    url: str, storage: Storage, names: tuple[str, ...], size: int | None, modified: int | None
+) -> ChosenUsers:
     """The file in the state that ``size`` and ``modified`` tell apart. It is kept, since a process makes the
     lists of many partitions, and a command checks the file before it begins."""
-    file = open_id_file(open_location(url, storage), USER_ID, SETTING)
+    file = open_id_file(open_location(url, storage), names, SETTING)
     ids = file.ids()
     if not len(ids):
         raise InputError(

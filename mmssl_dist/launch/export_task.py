@@ -53,7 +53,7 @@ def publish_export(
             "export.users",
             f"{job.export.users}, with {lists['unknown_users']:,} users that are all not in the run",
             "its users are those of data.interactions",
-            "Check its column user_id.",
+            "Check its column of users.",
         )
     facts = {
         "users": sum(book["users"]),

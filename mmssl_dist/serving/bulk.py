@@ -24,6 +24,7 @@ from mmssl_dist.serving.dated.dated_table import RowsFile
 from mmssl_dist.serving.dated.ranked_rows import TITLES
 from mmssl_dist.serving.id_file import IdFile, open_id_file
 from mmssl_dist.serving.item_filter import ItemFilter
+from mmssl_dist.serving.item_table import job_columns
 from mmssl_dist.serving.run import NOTHING, Ranked, Run, open_run
 from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run, require_listed
 from mmssl_dist.storage import FileRecord, fingerprint, open_location
@@ -81,7 +82,8 @@ def recommend_file(
 
     Args:
         url: the exported run.
-        users: a file with a column user_id: Parquet, CSV, TSV or JSON lines, the texts also compressed.
+        users: a file with users in a column user_id, or else in the one that the run's job calls
+            ``data.columns.user``: Parquet, CSV, TSV or JSON lines, the texts also compressed.
         to: where they go.
         address: of a Ray cluster.
 
@@ -94,7 +96,8 @@ def recommend_file(
     options = replace(options, choice=options.choice.absolute())
     opened = _open(absolute(url), storage, options)
     to.check()
-    user_file = open_id_file(open_location(absolute(users), storage), USER_ID, "--users")
+    names = (USER_ID, job_columns(open_location(absolute(url), storage)).user)
+    user_file = open_id_file(open_location(absolute(users), storage), names, "--users")
     items, listed = _listed(opened)
     settings = asdict(options)
     # Files of items go by what they let through: their addresses may hold a signature.
@@ -225,5 +228,5 @@ def _read_pieces(batch: pa.Table, users: IdFile) -> Iterator[pa.Table]:
         first = number << _PIECE_BITS
         for table in users.read(users.pieces[number]):
             positions = np.arange(first, first + table.num_rows)
-            yield table.append_column(_POSITION, pa.array(positions))
+            yield table.rename_columns([USER_ID]).append_column(_POSITION, pa.array(positions))
             first += table.num_rows

@@ -3,7 +3,7 @@ columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.files import PARQUET_SUFFIXES, TABLE_SUFFIXES, RawFile
 from mmssl_dist.data.ids import concatenated
+from mmssl_dist.data.item_blocks import column_names
 from mmssl_dist.data.readers.base import Piece, row_location
 from mmssl_dist.data.readers.delimited import FIRST_RECORD
 from mmssl_dist.data.readers.parquet import (
@@ -21,12 +22,11 @@ from mmssl_dist.data.readers.parquet import (
     require_column,
     row_group_pieces,
 )
-from mmssl_dist.data.readers.text import named_blocks, raw_names
+from mmssl_dist.data.readers.text import bare, named_blocks, raw_names
 from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location
 
-_RENAME = "Rename the right column, or name another file."
 _TEXT_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix not in PARQUET_SUFFIXES)
 
 
@@ -96,34 +96,49 @@ class IdFile:
         )
 
 
-def open_id_file(location: Location, column: str, option: str) -> IdFile:
-    """The ids in ``column`` of the file at ``location``, whose name is taken as it is: no letter of it is a
+def open_id_file(location: Location, columns: Sequence[str], option: str) -> IdFile:
+    """The ids in a column of the file at ``location``, whose name is taken as it is: no letter of it is a
     wildcard.
 
     Args:
+        columns: names that the column may have; of those that the file has, the first is read.
         option: that names the file, for messages.
 
     Raises:
         InputError: there is no such file, it cannot be read, lacks the column, or has no row.
     """
+    names = list(dict.fromkeys(columns))
     info = location.info()
     if not info.is_file:
         raise InputError(
             option,
             location.url,
-            f"one file with a column {column}, Parquet, CSV, TSV or JSON lines",
+            f"one file with a column {' or '.join(names)}, Parquet, CSV, TSV or JSON lines",
             "Check the path.",
         )
     file = RawFile(location, int(info.size), info.mtime_ns)
+    column, rename = _first_present(file, names), _rename(names)
     if _is_text(file):
-        raw_names(file, {column: column}, _RENAME)
+        raw_names(file, {column: column}, rename)
         return IdFile(file, column, (Piece(0, row=FIRST_RECORD),))
     footers = read_footers([file])
-    require_column(file, footers[0].schema, column, _RENAME)
+    require_column(file, footers[0].schema, column, rename)
     pieces = row_group_pieces(footers, PIECE_ROWS)
     if not sum(footers[0].group_rows):
         raise _no_row(file)
     return IdFile(file, column, pieces)
+
+
+def _first_present(file: RawFile, names: Sequence[str]) -> str:
+    """The first of ``names`` that is a column of ``file``; where none is, the one to ask for."""
+    typed = file.location.path.endswith(".inter")
+    written = {bare(name) if typed else name for name in column_names(file)}
+    return next((name for name in names if name in written), names[0])
+
+
+def _rename(names: Sequence[str]) -> str:
+    also = f" ({', '.join(names[1:])} is taken too)" if names[1:] else ""
+    return f"Rename the right column{also}, or name another file."
 
 
 def _is_text(file: RawFile) -> bool:

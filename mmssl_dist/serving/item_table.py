@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID
 from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile, find_titles
@@ -220,9 +221,9 @@ def _of_job(run: Location, read: Callable[[Sequence[RawFile], str], _Result]) ->
         return None
 
 
-def id_column_of(run: Location) -> str:
-    """The name of the column with item ids in the tables of a run's job."""
-    return read_run_job(run).data.columns.item if (run / "job.yaml").exists() else ITEM_ID
+def job_columns(run: Location) -> Columns:
+    """The names of columns in the tables of a run's job; the defaults where the run has none."""
+    return read_run_job(run).data.columns if (run / "job.yaml").exists() else Columns()
 
 
 def _example(ids: pa.Array) -> object:

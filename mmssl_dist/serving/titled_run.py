@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.columns import ITEM_ID
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.item_table import (
     UnreadTable,
-    id_column_of,
     items_file,
+    job_columns,
     job_titles,
     read_item_table,
     read_some_titles,
@@ -33,7 +34,8 @@ class ItemChoice:
 
     Attributes:
         items: table of items, as ``open_titled_run`` takes it.
-        allow, block: files of item ids, in the column that the run's job calls ``data.columns.item``.
+        allow, block: files of item ids, in the column that the run's job calls ``data.columns.item``, or
+            else in a column ``item_id``.
         where: as of ``ItemFilter``.
     """
 
@@ -63,10 +65,10 @@ class ItemChoice:
         """
         if not self.filters:
             return None
-        column = id_column_of(open_location(url, storage))
+        names = (job_columns(open_location(url, storage)).item, ITEM_ID)
 
         def read(file: str, option: str) -> pa.Array:
-            return open_id_file(open_location(file, storage), column, option).ids()
+            return open_id_file(open_location(file, storage), names, option).ids()
 
         return ItemFilter(
             allow=None if self.allow is None else read(self.allow, "--allow"),
@@ -108,7 +110,7 @@ def open_titled_run(
     location = open_location(url, storage)
     read_table, read_titles = partial(job_titles, location), partial(some_job_titles, location)
     if items is not None:
-        files, column = [items_file(items, storage)], id_column_of(location)
+        files, column = [items_file(items, storage)], job_columns(location).item
         read_table = partial(read_item_table, files, id_column=column)
         read_titles = partial(read_some_titles, files, id_column=column)
     if not few_lists:

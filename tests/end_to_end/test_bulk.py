@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from deltalake import DeltaTable
 
 from mmssl_dist.serving.item_filter import ItemFilter
@@ -93,6 +94,26 @@ def test_quoted_lines_of_a_large_file_are_no_users(folder, ray_address):
     call = ("recommend", "run", "--users", "noted.csv", "--to", "noted", "--k=3", "--address", ray_address)
     assert succeed(folder, *call).stdout == "noted: top 3 for 400 users\n"
     assert pq.read_table(folder / "noted/recommendations")["user_id"].to_pylist() == users
+
+
+def test_users_in_the_column_that_the_job_names(folder, tmp_path, ray_address):
+    exported = publish_run(tmp_path / "made")
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for part in ("export", "partitions"):
+        (copy / part).symlink_to(tmp_path / "made" / part)
+    columns = exported.job.data.columns.model_copy(update={"user": "customer_id"})
+    data = exported.job.data.model_copy(update={"columns": columns})
+    job = exported.job.model_copy(update={"data": data})
+    (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    (tmp_path / "users.csv").write_text("n,customer_id\n1,u3\n2,u1\n")
+    call = ("recommend", "run", "--users", "users.csv", "--to", "lists", "--k=3", "--address", ray_address)
+    assert succeed(tmp_path, *call).stdout.splitlines()[-1] == "lists: top 3 for 2 users"
+    assert pq.read_table(tmp_path / "lists/recommendations")["user_id"].to_pylist() == ["u3", "u1"]
+    (tmp_path / "users.csv").write_text("n,customer\n1,u3\n")
+    refused = command(tmp_path, *call)
+    assert refused.returncode == 2
+    assert "a column user_id is needed. Rename the right column (customer_id is taken" in refused.stderr
 
 
 def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folder, ray_address):

@@ -108,6 +108,16 @@ def test_values_that_are_no_ids_are_refused(tmp_path, values, message):
         chosen_users(parse_job(tree, [f"export.users={tmp_path}/users.parquet"]))
 
 
+@pytest.mark.parametrize(
+    ("text", "users"), [("customer\nu3\n", ["u3"]), ("customer,user_id\nu3,u4\n", ["u4"])]
+)
+def test_users_may_be_in_the_column_that_the_job_names(tmp_path, text, users):
+    (tmp_path / "users.csv").write_text(text)
+    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
+    sets = [f"export.users={tmp_path}/users.csv", "data.columns.user=customer"]
+    assert chosen_users(parse_job(tree, sets)).ids.to_pylist() == users
+
+
 def test_empty_rows_of_a_file_are_no_users(tmp_path):
     pq.write_table(pa.table({"user_id": pa.array(["u3", None, "u3"])}), tmp_path / "users.parquet")
     tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}

@@ -39,9 +39,17 @@ def test_batches_of_the_same_users_are_files_of_their_own(folder):
     assert pq.read_table(folder / "lists/recommendations")["user_id"].to_pylist() == users * 2
 
 
+def test_the_column_that_a_file_has_is_user_id_from_there_on(folder):
+    (folder / "customers.csv").write_text("customer,n\nu1,1\nu2,2\n")
+    location = open_location(str(folder / "customers.csv"), Storage())
+    users = open_id_file(location, ["user_id", "customer"], "--users")
+    (table,) = _read_pieces(pa.table({"id": [0]}), users)
+    assert table["user_id"].to_pylist() == ["u1", "u2"]
+
+
 def test_every_user_of_a_file_has_a_position(folder):
     pq.write_table(pa.table({"user_id": ["u1"] * 5000}), folder / "users.parquet", row_group_size=700)
-    users = open_id_file(open_location(str(folder / "users.parquet"), Storage()), "user_id", "--users")
+    users = open_id_file(open_location(str(folder / "users.parquet"), Storage()), ["user_id"], "--users")
     numbers = pa.table({"id": list(range(len(users.pieces)))})
     tables = list(_read_pieces(numbers, users))
     positions = pa.concat_tables(tables)["position"].to_numpy()

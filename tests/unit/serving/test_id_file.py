@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import uuid
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +21,7 @@ NAMES = ["users[1].parquet", "_users.parquet", ".users.parquet", "u*.parquet", "
 
 
 def users_in(path, storage=None):
-    source = open_id_file(open_location(str(path), storage or Storage()), "user_id", "--users")
+    source = open_id_file(open_location(str(path), storage or Storage()), ["user_id"], "--users")
     return [user for piece in source.pieces for table in source.read(piece) for user in table["user_id"]]
 
 
@@ -52,6 +54,34 @@ def test_a_name_is_taken_as_it_is(tmp_path, name):
 def test_json_lines(tmp_path):
     (tmp_path / "u.jsonl").write_text('{"user_id": "u2"}\n{"user_id": 7, "n": {"x": 1}}\n{"n": 1}\n')
     assert texts(users_in(tmp_path / "u.jsonl")) == ["u2", "7", None]
+
+
+@pytest.mark.parametrize("name", ["u.csv", "u.tsv", "u.jsonl", "u.parquet"])
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(["customer"], "customer"), (["customer", "user_id"], "user_id"), (["n", "user_id"], "user_id")],
+)
+def test_the_first_of_several_names_that_a_file_has(tmp_path, name, written, expected):
+    table = pa.table({column: [f"{column} a", f"{column} b"] for column in written})
+    if name.endswith("parquet"):
+        pq.write_table(table, tmp_path / name)
+    elif name.endswith("jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    else:
+        options = pacsv.WriteOptions(delimiter="\t" if name.endswith("tsv") else ",")
+        pacsv.write_csv(table, tmp_path / name, options)
+    file = open_id_file(open_location(str(tmp_path / name), Storage()), ["user_id", "customer"], "--users")
+    assert file.column == expected
+    assert file.ids().to_pylist() == [f"{expected} a", f"{expected} b"]
+
+
+@pytest.mark.parametrize("name", ["u.csv", "u.parquet"])
+def test_a_file_without_any_of_the_names_says_which_there_may_be(tmp_path, name):
+    table = pa.table({"n": ["a"]})
+    (pacsv.write_csv if name.endswith("csv") else pq.write_table)(table, tmp_path / name)
+    location = open_location(str(tmp_path / name), Storage())
+    with pytest.raises(InputError, match=r"a column user_id is needed.* \(customer is taken too\)"):
+        open_id_file(location, ["user_id", "customer"], "--users")
 
 
 @pytest.mark.processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,8 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.item_table import items_file, read_item_table
 from mmssl_dist.serving.run import Run
-from mmssl_dist.serving.titled_run import open_titled_run
+from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run
+from tests.exported import Exported
 from tests.training import ITEMS
 
 COLORS = ("red", "green", "blue")
@@ -43,6 +45,17 @@ def table(tmp_path):
         tmp_path / "items.parquet",
     )
     return tmp_path / "items.parquet"
+
+
+def run_with(exported: Exported, output: Path, folder: Path, data: dict[str, object]) -> Path:
+    """The exported run in ``folder``, with a job that has these settings of ``data``."""
+    copy = folder / "run"
+    copy.mkdir()
+    for part in ("export", "partitions"):
+        (copy / part).symlink_to(output / part)
+    job = exported.job.model_copy(update={"data": exported.job.data.model_copy(update=data)})
+    (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    return copy
 
 
 @pytest.fixture
@@ -152,6 +165,17 @@ def test_a_filter_looked_up_once_lists_the_same(titled):
     reds = [item for item in popular if item != 129 and item % 3 == 0]
     assert titled.popular(ITEMS, ItemFilter(where={"color": "red"})).items == reds
     assert titled.popular(2, ItemFilter(where={"color": "red"})).items == reds[:2]
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"), [("item_id\n105\n", ["105"]), ("sku,item_id\n105,7\n", ["105"]), ("sku\n105\n", ["105"])]
+)
+def test_files_of_items_may_have_the_column_of_the_job_or_item_id(exported, output, tmp_path, text, ids):
+    columns = exported.job.data.columns.model_copy(update={"item": "sku"})
+    run = run_with(exported, output, tmp_path, {"columns": columns})
+    (tmp_path / "ids.csv").write_text(text)
+    chosen = ItemChoice(allow=str(tmp_path / "ids.csv")).candidates(str(run), Storage())
+    assert chosen.allow.to_pylist() == ids
 
 
 def test_titles_that_are_no_texts_are_refused(output, tmp_path):
@@ -264,13 +288,7 @@ def test_titles_of_the_job_are_read_and_their_absence_is_warned_of(exported, out
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "titles.csv").write_text("item_id,title,color\n105,Red,x\n")
-    copy = tmp_path / "run"
-    copy.mkdir()
-    for part in ("export", "partitions"):
-        (copy / part).symlink_to(output / part)
-    data = exported.job.data.model_copy(update={"path": str(raw), "titles": "titles.csv"})
-    job = exported.job.model_copy(update={"data": data})
-    (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    copy = run_with(exported, output, tmp_path, {"path": str(raw), "titles": "titles.csv"})
     for few in (False, True):
         ranked = open_titled_run(str(copy), few_lists=few).recommend("u3", k=ITEMS, exclude_seen=False)
         assert dict(zip(ranked.items, ranked.titles, strict=True))[105] == "Red"
