@@ -5,7 +5,8 @@ import asyncio
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Response, Security
+from fastapi import Depends, FastAPI, Query, Response, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBearer
 from ray import serve
@@ -31,6 +32,7 @@ from mmssl_dist.serving.messages import (
     plain,
     refused,
 )
+from mmssl_dist.serving.request_checks import RequestChecks
 from mmssl_dist.serving.run import Run
 from mmssl_dist.serving.titled_run import open_titled_run
 
@@ -55,14 +57,23 @@ def _protection() -> Protection:
     return protection
 
 
+def _item_columns() -> list[str]:
+    """Those that the items of this replica can be filtered by."""
+    run: Run = serve.get_replica_context().servable_object.run
+    return list(run.item_table.columns)
+
+
+_checks = RequestChecks(_item_columns)
+
 # Serve packs the class with what it refers to as it is made: all of that stands above it
 api = FastAPI(
     title="mmssl-dist",
     version=__version__,
     description="Recommendations of one exported run.",
     redoc_url=None,
-    # For the description alone: the guard checks keys, before a body is read.
-    dependencies=[Security(HTTPBearer(auto_error=False))],
+    # The key for the description alone: the guard checks it, before a body is read.
+    dependencies=[Security(HTTPBearer(auto_error=False)), Depends(_checks.require_known)],
+    exception_handlers={RequestValidationError: _checks.refused},
 )
 api.add_middleware(Guard, protection=_protection)
 
