@@ -5,24 +5,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from fastapi import Request
 from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from pydantic import BaseModel
 
 from mmssl_dist.errors import message_text
-from mmssl_dist.serving.messages import Candidates
 
 _UNKNOWN = "extra_forbidden"  # pydantic's word
-_NO_OBJECT = (
-    "model_attributes_type",
-    "model_type",
-    "dict_type",
-)  # pydantic's words for a body of another type
+_NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")  # pydantic's words for another type
+_FILTERS = "candidates"  # the key with conditions
 _JSON = "Content-Type: application/json"
 
 
@@ -43,11 +37,11 @@ class RequestChecks:
         Raises:
             RequestValidationError: a query parameter that the route does not have.
         """
-        known = _parameters(request)
+        known = _Description(request).parameters()
         unknown = [name for name in request.query_params if name not in known]
         if unknown:
             # One each, as pydantic reports keys of a body.
-            raise RequestValidationError([_unknown_key("query", name) for name in unknown])
+            raise RequestValidationError([_unknown_parameter(name) for name in unknown])
 
     async def refused(self, request: Request, error: Exception) -> JSONResponse:
         """422, as FastAPI answers it, with messages that say what to send instead."""
@@ -58,78 +52,68 @@ class RequestChecks:
     def _message(self, request: Request, problem: Mapping[str, Any]) -> str:
         where, *keys = problem["loc"]
         if problem["type"] == _UNKNOWN:
-            return self._unknown(request, where, keys)
-        if where != "body":
-            return str(problem["msg"])
-        if problem["type"] == "json_invalid":
+            return self._unknown(_Description(request), where, keys)
+        if where == "body" and problem["type"] == "json_invalid":
             return f"the body is no JSON: {problem.get('ctx', {}).get('error', 'it ends too early')}"
-        if not keys and problem["type"] in ("missing", *_NO_OBJECT):
+        if where == "body" and not keys and problem["type"] in ("missing", *_NO_OBJECT):
             return _no_object(request, problem)
         return str(problem["msg"])
 
-    def _unknown(self, request: Request, where: str, keys: Sequence[str | int]) -> str:
+    def _unknown(self, description: _Description, where: str, keys: Sequence[str | int]) -> str:
         name = str(keys[-1])
-        model = None if where == "query" else _model_at(_body(request), keys[:-1])
-        known = _parameters(request) if where == "query" else list(model.model_fields) if model else []
+        known = description.parameters() if where == "query" else description.keys(keys[:-1])
         what = "query parameter" if where == "query" else "key"
         listed = f"there are {', '.join(known)}" if known else "there are none here"
         message = f"unknown {what} {message_text(name)}; {listed}"
         if name in self._columns():
-            condition = json.dumps({"candidates": {"where": {name: "VALUE"}}})[1:-1]
+            condition = json.dumps({_FILTERS: {"where": {name: "VALUE"}}})[1:-1]
             message += f". {name} is a column of the items: to filter by it, put {condition} into the body of"
-            message += f" POST {_filtering_path(request)}"
+            message += f" POST {description.filtering_path()}"
         return message
 
 
-def _parameters(request: Request) -> list[str]:
-    """The query parameters of the route that was asked."""
-    route = request.scope["route"]
-    assert isinstance(route, APIRoute)
-    return [field.alias for field in route.dependant.query_params]
+class _Description:
+    """What OpenAPI says of the route that was asked: what FastAPI and Ray Serve themselves keep of a route
+    differs by their versions. A route that is not described takes nothing."""
 
+    def __init__(self, request: Request) -> None:
+        self._path, self._all = request.scope["route"].path, request.app.openapi()
+        self._route = self._all["paths"].get(self._path, {}).get(request.method.lower(), {})
 
-def _body(request: Request) -> type[BaseModel] | None:
-    """The model of the body of the route that was asked."""
-    field = request.scope["route"].body_field
-    return None if field is None else _model_of(field.field_info.annotation)
+    def parameters(self) -> list[str]:
+        """Of the query."""
+        return [one["name"] for one in self._route.get("parameters", ()) if one["in"] == "query"]
 
+    def keys(self, above: Sequence[str | int] = ()) -> list[str]:
+        """What the body may have, below the keys ``above``."""
+        schema = self._body(self._route)
+        for key in above:
+            schema = self._schema(schema.get("properties", {}).get(key, {}))
+        return list(schema.get("properties", {}))
 
-def _model_at(model: type[BaseModel] | None, keys: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model under ``keys`` of a body."""
-    for key in keys:
-        if model is None or key not in model.model_fields:
-            return None
-        model = _model_of(model.model_fields[str(key)].annotation)
-    return model
+    def filtering_path(self) -> str:
+        """Of a route that takes filters: the one that was asked, where it takes them in a body."""
+        paths = [
+            path
+            for path, methods in self._all["paths"].items()
+            if _FILTERS in self._body(methods.get("post", {})).get("properties", {})
+        ]
+        return self._path if self._path in paths else paths[0]
 
+    def _body(self, route: Mapping[str, Any]) -> Mapping[str, Any]:
+        content = route.get("requestBody", {}).get("content", {})
+        return self._schema(content.get("application/json", {}).get("schema", {}))
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """The model in ``annotation``, which may say that there may be none."""
-    options = get_args(annotation) or (annotation,)
-    return next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None)
-
-
-def _filtering_path(request: Request) -> str:
-    """The path of a route that takes filters: the one that was asked, where it takes them in a body."""
-    asked = request.scope["route"].path
-    fields = [
-        (route.path, route.body_field)
-        for route in request.app.routes
-        if isinstance(route, APIRoute) and route.body_field is not None
-    ]
-    paths = [
-        path
-        for path, field in fields
-        if (model := _model_of(field.field_info.annotation)) is not None
-        and any(_model_of(of_key.annotation) is Candidates for of_key in model.model_fields.values())
-    ]
-    return asked if asked in paths or not paths else paths[0]
+    def _schema(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``schema`` itself, or the one it refers to, alone or beside null."""
+        options = [schema, *schema.get("anyOf", ())]
+        names = [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
+        referred: Mapping[str, Any] = self._all["components"]["schemas"][names[0]] if names else schema
+        return referred
 
 
 def _no_object(request: Request, problem: Mapping[str, Any]) -> str:
-    model = _body(request)
-    keys = f" with {', '.join(model.model_fields)}" if model else ""
-    wanted = f"the body is a JSON object{keys}"
+    wanted = f"the body is a JSON object with {', '.join(_Description(request).keys())}"
     if problem["type"] == "missing":
         return f"no body; {wanted}"
     given = request.headers.get("content-type")
@@ -141,8 +125,8 @@ def _no_object(request: Request, problem: Mapping[str, Any]) -> str:
 
 def _is_json(content_type: str | None) -> bool:
     media = (content_type or "").split(";")[0].strip().lower()
-    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+    return media.startswith("application/") and media.endswith(("/json", "+json"))
 
 
-def _unknown_key(where: str, name: str) -> dict[str, Any]:
-    return {"type": _UNKNOWN, "loc": (where, name), "msg": "", "input": None}
+def _unknown_parameter(name: str) -> dict[str, Any]:
+    return {"type": _UNKNOWN, "loc": ("query", name), "msg": "", "input": None}

@@ -45,6 +45,10 @@ def app() -> FastAPI:
     async def users(new: NewItem) -> dict[str, Any]:
         return {"k": new.k}
 
+    @app.get("/", include_in_schema=False)
+    async def start() -> dict[str, Any]:
+        return {}
+
     @app.get("/health")
     async def health() -> dict[str, Any]:
         return {"status": "ok"}
@@ -110,6 +114,16 @@ FILTER = (
             ],
         ),
         ("/health?x=1", None, ["unknown query parameter x; there are none here"]),
+        ("/?x=1", None, ["unknown query parameter x; there are none here"]),
+        (
+            "/health?category=x",
+            None,
+            [
+                FILTER.replace("there are {}", "there are none here").format(
+                    "query parameter category", "/recommend"
+                )
+            ],
+        ),
         ("/recommend?k=3", {"user": "u1"}, ["unknown query parameter k; there are none here"]),
         ("/users?k=3", {"features": {}}, ["unknown query parameter k; there are none here"]),
         (
