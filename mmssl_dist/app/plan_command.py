@@ -30,7 +30,10 @@ def plan(
     items: Annotated[int | None, typer.Option(help="Number of its items.")] = None,
     interactions: Annotated[int | None, typer.Option(help="Number of its interactions.")] = None,
     modality: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=WIDTH", help="Its modalities and their widths.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=WIDTH", help="Its modalities and their widths, or those that raw files do not show."
+        ),
     ] = None,
     memory: Annotated[
         float | None,
@@ -53,7 +56,7 @@ def plan(
 
     Memory of each worker by purpose, traffic between workers, storage, time and cost, the fewest workers
     that fit, and what would break first. Uses the sizes of the published partitions or dataset, or those
-    given.
+    given. Without either, small raw files are counted, as validate does.
     """
     from mmssl_dist.cluster.local_ray import machine_memory
     from mmssl_dist.planning.breaks import GIGA
@@ -82,7 +85,7 @@ def plan(
 
 def _sizes(job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None) -> Sizes:
     asked = any(number is not None for number in numbers)
-    sizes = _requested_sizes(job, numbers, modality) if asked else _published_sizes(job)
+    sizes = _requested_sizes(job, numbers, modality) if asked else _job_sizes(job, modality)
     if job.export.users is None:
         return sizes
     from mmssl_dist.export.chosen_users import chosen_users
@@ -112,7 +115,9 @@ def _requested_sizes(
     )
 
 
-def _published_sizes(job: Job) -> Sizes:
+def _job_sizes(job: Job, modality: list[str] | None) -> Sizes:
+    """Of what is published, else of the raw files."""
+    from mmssl_dist.launch.raw_sizes import raw_sizes
     from mmssl_dist.pipeline.stages import published
     from mmssl_dist.planning.sizes import sizes_of_dataset, sizes_of_partitions
 
@@ -120,9 +125,4 @@ def _published_sizes(job: Job) -> Sizes:
         return sizes_of_partitions(partitions)
     if (dataset := published("prepare", job)) is not None:
         return sizes_of_dataset(dataset)
-    raise InputError(
-        "options",
-        "no sizes",
-        f"nothing of this job is published in {job.output} yet",
-        "Give --users, --items, --interactions and --modality, or run `mmssl-dist prepare` first.",
-    )
+    return raw_sizes(job, parse_widths(modality or []))

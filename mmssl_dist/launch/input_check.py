@@ -7,7 +7,7 @@ through for that, so of many large files of it the last ones are looked at where
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from mmssl_dist.data.row_operations import TaskFailure
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.embedding.column_summaries import joined_summaries, summaries_of_json, summary_rows
 from mmssl_dist.embedding.inputs import tabular
-from mmssl_dist.embedding.table_fit import fitted
+from mmssl_dist.embedding.table_fit import TableFit, fitted
 from mmssl_dist.errors import Problems
 from mmssl_dist.graph.cut_method import require_nodes
 
@@ -58,6 +58,8 @@ class InputOverview:
         user_id_type, item_id_type: types of the ids.
         times: the earliest and the latest time read; None where the job has no column of times.
         features: by modality.
+        widths: values of a modality's vectors, where they are known: by the files, by the fit of all rows of
+            columns of features, or by the job.
     """
 
     whole: bool
@@ -68,6 +70,13 @@ class InputOverview:
     item_id_type: str
     times: tuple[str, str] | None
     features: dict[str, ModalityOverview]
+    widths: dict[str, int]
+
+
+def read_whole(files: RawFiles) -> bool:
+    """Whether all rows of ``files`` are read."""
+    # Sizes on disk: compressed text may be ten times as large in memory, which still fits.
+    return sum(file.size for file in files.of_dataset()) <= WHOLE_BYTES
 
 
 def check_values(job: Job, files: RawFiles) -> InputOverview:
@@ -76,8 +85,7 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     Raises:
         InputError: a value cannot be used, or the values do not make a dataset; all problems of all files.
     """
-    # Sizes on disk: compressed text may be ten times as large in memory, which still fits.
-    whole = sum(file.size for file in files.of_dataset()) <= WHOLE_BYTES
+    whole = read_whole(files)
     sources = open_sources(job.data, files, whole)
     problems = Problems()
     seen = _InputTotals()
@@ -90,9 +98,11 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     if sum(file.size for file in files.titles) <= WHOLE_BYTES:
         problems.attempt(lambda: read_titles(job.data, files.titles, ()))
     problems.raise_all("data")
+    fits: dict[str, TableFit] = {}
     if whole and job.training.start_from is None:  # else the earlier run's fit is taken over
         for modality in tabular(job):
-            problems.attempt(partial(_check_fit, job, modality, sources.features[modality]))
+            fit = problems.attempt(partial(_fit, job, modality, sources.features[modality]))
+            fits |= {} if fit is None else {modality: fit}
         problems.raise_all("data")
     facts = _facts_of_dataset(job, sources) if whole else {}
     for modality in files.content:  # only the encoder knows
@@ -113,7 +123,23 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
             )
             for modality, source in sources.features.items()
         },
+        widths=known_widths(job, files, sources, fits),
     )
+
+
+def known_widths(job: Job, files: RawFiles, sources: Sources, fits: Mapping[str, TableFit]) -> dict[str, int]:
+    """Values of the vectors of each modality whose vectors are in the files, that has a fit, or of whose
+    encoder the job says it."""
+    widths = {}
+    for modality, source in sources.features.items():
+        stated = job.data.modalities[modality].dimension
+        if modality not in files.content:
+            widths[modality] = source.dimension
+        elif modality in fits:
+            widths[modality] = fits[modality].dimension
+        elif stated is not None:
+            widths[modality] = stated
+    return widths
 
 
 class _InputTotals:
@@ -150,8 +176,8 @@ def _read_features(modality: str, source: FeatureSource, file: int, whole: bool,
         seen.vectors[modality] = seen.vectors.get(modality, 0) + len(np.asarray(batch.rows))
 
 
-def _check_fit(job: Job, modality: str, source: FeatureSource) -> None:
-    """Raise the InputErrors of ``fitted``, for columns of features."""
+def _fit(job: Job, modality: str, source: FeatureSource) -> TableFit:
+    """That of columns of features, which ``embed`` will make; raises as ``fitted``."""
     assert isinstance(source, ContentSource)
     settings = job.data.modalities[modality]
     texts = (
@@ -160,7 +186,7 @@ def _check_fit(job: Job, modality: str, source: FeatureSource) -> None:
         for text in rows["summaries"].to_pylist()
     )
     summaries = joined_summaries(map(summaries_of_json, texts), settings)
-    fitted(f"data.modalities.{modality}", settings, summaries)
+    return fitted(f"data.modalities.{modality}", settings, summaries)
 
 
 def _blocks(source: Any, file: int, whole: bool) -> Iterator[Any]:

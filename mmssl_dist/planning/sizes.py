@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -111,12 +112,21 @@ def sizes_of_partitions(manifest: Manifest) -> Sizes:
 
 def sizes_of_dataset(manifest: Manifest) -> Sizes:
     """Of a published dataset; the distribution of degrees is assumed."""
-    facts = manifest.facts
+    widths = {name: of_one["dimension"] for name, of_one in manifest.facts["modalities"].items()}
+    return sizes_of_facts(manifest.facts, widths, "the published dataset")
+
+
+def sizes_of_facts(facts: Mapping[str, Any], widths: Mapping[str, int], source: str) -> Sizes:
+    """Of a dataset with the facts of a manifest; the distribution of degrees is assumed.
+
+    Args:
+        widths: of its modalities.
+        source: of the facts, in words.
+    """
     train = facts["interactions"]["train"]
-    widths = {name: facts_of["dimension"] for name, facts_of in facts["modalities"].items()}
     supposed = supposed_sizes(facts["users"], facts["items"], train, widths, held_out=0.0)
     held_out = sum(facts["interactions"].values()) - train
-    return replace(supposed, held_out=held_out, source="the published dataset; degrees by a power law")
+    return replace(supposed, held_out=held_out, source=f"{source}; degrees by a power law")
 
 
 def supposed_sizes(
