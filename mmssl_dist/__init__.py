@@ -31,7 +31,7 @@ def open_run(url: str, storage: Mapping[str, object] | None = None, items: str |
         url: folder, or a URL such as s3://bucket/run or gs://bucket/run.
         storage: how object storage is reached, as the ``storage`` section of a job.
         items: Parquet, CSV, TSV or JSON lines with the items' ids, titles in a column ``title``, and columns
-            to filter by; by default the titles that the run's job names.
+            to filter by; by default the table of titles that the run's job names.
 
     Raises:
         InputError: nothing is exported there, there is no such file, or a storage setting is wrong.

@@ -54,14 +54,14 @@ Items = Annotated[
     typer.Option(
         metavar="FILE",
         help="Parquet, CSV, TSV or JSON lines with the items' ids, titles in a column title, and columns to "
-        "filter by. Default: the titles that the run's job names.",
+        "filter by. Default: the table of titles that the run's job names.",
     ),
 ]
 Where = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN=VALUE",
-        help="Only items with this value in a column of --items; several times: any of a column's values, "
+        help="Only items with this value in a column of theirs; several times: any of a column's values, "
         "and all columns.",
     ),
 ]

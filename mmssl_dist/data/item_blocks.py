@@ -61,6 +61,15 @@ def column_names(file: RawFile) -> list[str]:
     return list(read_footers([file])[0].schema.names) if _is_parquet(file) else list(header(file))
 
 
+def usable_columns(file: RawFile) -> list[str]:
+    """The columns of a file that ``item_blocks`` reads by default; raises as ``column_names``."""
+    if _is_parquet(file):
+        schema = read_footers([file])[0].schema
+        return [name for name in schema.names if _is_usable(schema.field(name).type)]
+    nested = columns_with("nested", file, written := column_names(file))
+    return [name for name in written if name not in nested or name == TITLE]
+
+
 def is_list(raw: pa.DataType) -> bool:
     """Whether ``raw`` is a type of lists."""
     return bool(pa.types.is_list(raw) or pa.types.is_large_list(raw))
@@ -71,9 +80,7 @@ def _is_parquet(file: RawFile) -> bool:
 
 
 def _text_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
-    if names is None:
-        nested = columns_with("nested", file, written := column_names(file))
-        names = [name for name in written if name not in nested or name == TITLE]
+    names = usable_columns(file) if names is None else names
     unique = {name: name for name in (id_column, *names)}
     raw_names(file, unique, _REMEDY)
     lists = unique.keys() - {id_column, TITLE}

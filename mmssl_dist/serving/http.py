@@ -60,7 +60,7 @@ def _protection() -> Protection:
 def _item_columns() -> list[str]:
     """Those that the items of this replica can be filtered by."""
     run: Run = serve.get_replica_context().servable_object.run
-    return list(run.item_table.columns)
+    return run.item_table.names
 
 
 _checks = RequestChecks(_item_columns)

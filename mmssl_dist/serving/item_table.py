@@ -18,7 +18,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID
 from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile, find_titles
 from mmssl_dist.data.ids import id_texts, is_text, is_uuid, storage_type
-from mmssl_dist.data.item_blocks import TITLE, column_names, is_list, item_blocks
+from mmssl_dist.data.item_blocks import TITLE, column_names, is_list, item_blocks, usable_columns
 from mmssl_dist.data.titles import titles_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_lookup import Ids
@@ -35,6 +35,11 @@ class ItemTable:
 
     def __init__(self, columns: Mapping[str, pa.Array]) -> None:
         self.columns = dict(columns)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns that items can be filtered by, sorted."""
+        return sorted(self.columns)
 
     def titles(self, positions: np.ndarray) -> list[str | None] | None:
         """Titles of the items at ``positions``; None where the table has no titles."""
@@ -54,7 +59,7 @@ class ItemTable:
             raise InputError(
                 "where",
                 f"a column {column}",
-                f"items can be filtered by {', '.join(sorted(self.columns)) or 'no column'}",
+                f"items can be filtered by {', '.join(self.names) or 'no column'}",
                 "Name one of these, or serve a table of items that has it.",
             )
         values = self.columns[column]
@@ -65,6 +70,47 @@ class ItemTable:
         matching = _is_in(values.flatten(), several, column)
         owners = pc.list_parent_indices(values).to_numpy()
         return np.bincount(owners[matching], minlength=len(values)) > 0
+
+
+class JobTable(ItemTable):
+    """The titles in the files that a job names, and the other columns of these: each is read when items are
+    first filtered by it. Where that fails a warning says why, and there is no such column.
+
+    Args:
+        titles: column of titles.
+        files: with titles.
+        items: of the run.
+        id_column: the files' column with external ids.
+    """
+
+    def __init__(
+        self, titles: Mapping[str, pa.Array], files: Sequence[RawFile], items: Ids, id_column: str
+    ) -> None:
+        super().__init__(titles)
+        self._files, self._items, self._id_column = files, items, id_column
+        self._unreadable = {id_column}
+
+    @property
+    def names(self) -> list[str]:
+        """As of ``ItemTable``."""
+        return sorted({*self.columns, *self._of_files} - self._unreadable)
+
+    def has(self, column: str, value: object) -> np.ndarray:
+        """As of ``ItemTable``."""
+        if column not in self.columns and column in self.names:
+            read = _or_warning(
+                lambda: read_item_table(self._files, self._items, self._id_column, [column], lenient=True)
+            )
+            if read is None:
+                self._unreadable.add(column)
+            else:
+                self.columns |= read.columns
+        return super().has(column, value)
+
+    @cached_property
+    def _of_files(self) -> list[str]:
+        names = _or_warning(lambda: [usable_columns(file) for file in self._files])
+        return list(chain.from_iterable(names or []))
 
 
 class UnreadTable(ItemTable):
@@ -86,14 +132,28 @@ class UnreadTable(ItemTable):
         self._items, self._read_titles, self._read_columns = items, read_titles, read_columns
 
     @cached_property
+    def table(self) -> ItemTable:
+        """The whole table."""
+        return self._read_columns()
+
+    @property
     def columns(self) -> dict[str, pa.Array]:  # type: ignore[override]
         """As of ``ItemTable``."""
-        return self._read_columns().columns
+        return self.table.columns
+
+    @property
+    def names(self) -> list[str]:
+        """As of ``ItemTable``."""
+        return self.table.names
+
+    def has(self, column: str, value: object) -> np.ndarray:
+        """As of ``ItemTable``."""
+        return self.table.has(column, value)
 
     def titles(self, positions: np.ndarray) -> list[str | None] | None:
         """As of ``ItemTable``."""
-        if "columns" in self.__dict__:
-            return super().titles(positions)
+        if "table" in self.__dict__:
+            return self.table.titles(positions)
         return self._read_titles(self._items.take(positions))
 
 
@@ -112,7 +172,11 @@ def read_some_titles(files: Sequence[RawFile], items: pa.Array, id_column: str) 
 
 
 def read_item_table(
-    files: Iterable[RawFile], items: Ids, id_column: str = ITEM_ID, only: Iterable[str] | None = None
+    files: Iterable[RawFile],
+    items: Ids,
+    id_column: str = ITEM_ID,
+    only: Iterable[str] | None = None,
+    lenient: bool = False,
 ) -> ItemTable:
     """The columns of tables of items, in the order of ``items``; of rows with one id the last.
 
@@ -123,12 +187,17 @@ def read_item_table(
     Args:
         id_column: the column with external ids.
         only: columns to read; all by default.
+        lenient: in files without one of these, items have no value in it.
 
     Raises:
         InputError: a file cannot be read, or lacks a column, or two have one of types that do not agree.
     """
     columns = None if only is None else list(only)
-    tables = [table for file in files for table in item_blocks(file, id_column, columns)]
+    tables = [
+        table
+        for file in files
+        for table in item_blocks(file, id_column, _present(file, columns) if lenient else columns)
+    ]
     if not tables:
         return ItemTable({})
     run_ids, like = pa.chunked_array([items.array]), _example(items.array)
@@ -142,6 +211,11 @@ def read_item_table(
     return ItemTable(
         {name: table[name].combine_chunks().take(rows) for name in table.column_names if name != id_column}
     )
+
+
+def _present(file: RawFile, columns: Sequence[str] | None) -> list[str] | None:
+    """Those of ``columns`` that ``file`` has."""
+    return None if columns is None else [name for name in usable_columns(file) if name in columns]
 
 
 def _with_texts(table: pa.Table, id_column: str, like: object) -> pa.Table:
@@ -194,14 +268,17 @@ def items_file(url: str, storage: Storage) -> RawFile:
 
 
 def job_titles(run: Location, items: Ids) -> ItemTable:
-    """The titles that the job of a run names in data.titles; no column where it names none.
+    """The titles that the job of a run names in data.titles, with the other columns of their files to filter
+    by; no column where it names none.
 
-    They are labels only: where the raw files are out of reach a warning says so, and items go by their ids.
+    Where the raw files are out of reach a warning says so, and items go by their ids.
     """
 
-    return _of_job(
-        run, lambda files, id_column: read_item_table(files, items, id_column, only=[TITLE])
-    ) or ItemTable({})
+    def read(files: Sequence[RawFile], id_column: str) -> ItemTable:
+        titles = read_item_table(files, items, id_column, only=[TITLE])
+        return JobTable(titles.columns, files, items, id_column)
+
+    return _of_job(run, read) or ItemTable({})
 
 
 def some_job_titles(run: Location, items: pa.Array) -> list[str | None] | None:
@@ -213,9 +290,18 @@ def _of_job(run: Location, read: Callable[[Sequence[RawFile], str], _Result]) ->
     """What ``read`` makes of the files of titles and the column with ids that a run's job names."""
     if not (run / "job.yaml").exists():
         return None
-    try:
+
+    def read_job() -> _Result:
         job = read_run_job(run)
         return read(find_titles(job), job.data.columns.item)
+
+    return _or_warning(read_job)
+
+
+def _or_warning(read: Callable[[], _Result]) -> _Result | None:
+    """What is read of the titles that a job names; None, with a warning, where they are out of reach."""
+    try:
+        return read()
     except InputError as error:
         _logger.warning("titles cannot be read, so items go by their ids: %s", error)
         return None

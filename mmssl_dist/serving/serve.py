@@ -67,8 +67,8 @@ def serve_until_stopped(
     Requests carry the key of the environment variable ``MMSSL_API_KEY``, where it is set.
 
     Args:
-        items: file with columns of items: titles, and what to filter by; by default the titles that the run's
-            job names.
+        items: file with columns of items: titles, and what to filter by; by default the table of titles that
+            the run's job names.
         address: of a Ray cluster; its machines have to see the run.
         echo: receives a line when requests are answered, and when draining begins.
 

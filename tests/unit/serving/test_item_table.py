@@ -84,7 +84,7 @@ def test_titles_of_a_few_lists_are_read_for_their_items_alone(output, table, tit
         (few.similar(110, k=5), titled.similar(110, k=5)),
     ):
         assert (ranked.items, ranked.titles) == (of_table.items, of_table.titles)
-    assert "columns" not in few.item_table.__dict__
+    assert "table" not in few.item_table.__dict__
     red = ItemFilter(where={"color": "red"})
     filtered, expected = (run.recommend("u3", k=5, candidates=red) for run in (few, titled))
     assert (filtered.items, filtered.titles) == (expected.items, expected.titles)
@@ -259,6 +259,67 @@ def test_files_of_several_formats_are_one_table(run, tmp_path):
     assert table.titles(run.items.positions([105, 106, 107, 108])) == ["A", "C", None, None]
     with pytest.raises(InputError, match="column price: found types int64 and string; a column has one type"):
         read_item_table(files, run.items)
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_job_s_titles_have_columns_to_filter_by(exported, output, tmp_path, few, suffix):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = [
+        {"item_id": item, "title": f"T {item}", "color": COLORS[item % 3], "vector": [0.5]}
+        for item in range(100, 129)  # not of the last item
+    ]
+    if suffix == "csv":
+        names = ("item_id", "title", "color")
+        lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]
+        (raw / "titles.csv").write_text("\n".join(lines) + "\n")
+    elif suffix == "jsonl":
+        (raw / "titles.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), raw / "titles.parquet")
+    path = run_with(exported, output, tmp_path, {"path": str(raw), "titles": f"titles.{suffix}"})
+    run = open_titled_run(str(path), few_lists=few)
+    whole = run.recommend("u3", k=ITEMS, exclude_seen=False).items
+    assert 129 in whole
+    red = run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=ItemFilter(where={"color": "red"}))
+    assert red.items == [item for item in whole if item != 129 and item % 3 == 0]
+    assert red.titles == [f"T {item}" for item in red.items]
+    named = run.recommend("u3", candidates=ItemFilter(where={"title": "T 105", "color": "red"})).items
+    assert set(named) <= {105}
+    with pytest.raises(InputError, match=r"found a column size; items can be filtered by color, title"):
+        run.recommend("u3", candidates=ItemFilter(where={"size": "1"}))
+
+
+def test_columns_of_the_job_s_titles_that_are_out_of_reach_are_no_columns(exported, output, tmp_path, caplog):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "titles.csv").write_text("item_id,title,color,size\n105,A,red,1\n")
+    run = open_titled_run(
+        str(run_with(exported, output, tmp_path, {"path": str(raw), "titles": "titles.csv"}))
+    )
+    reds = ItemFilter(where={"color": "red"})
+    assert run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=reds).items == [105]
+    (raw / "titles.csv").unlink()
+    assert run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=reds).items == [105]  # as it was read
+    with pytest.raises(InputError, match=r"found a column size; items can be filtered by color, title"):
+        run.recommend("u3", candidates=ItemFilter(where={"size": "1"}))
+    assert "titles cannot be read" in caplog.text
+
+
+def test_files_of_titles_may_differ_in_their_other_columns(exported, output, tmp_path):
+    raw = tmp_path / "raw" / "titles"
+    raw.mkdir(parents=True)
+    pq.write_table(
+        pa.table({"item_id": [105, 106], "title": ["A", "B"], "color": ["red"] * 2}), raw / "a.parquet"
+    )
+    pq.write_table(pa.table({"item_id": [106, 107], "title": ["C", "D"]}), raw / "b.parquet")
+    run = open_titled_run(
+        str(run_with(exported, output, tmp_path, {"path": str(raw.parent), "titles": "titles"}))
+    )
+    reds = ItemFilter(where={"color": "red"})
+    # 106 has its last row
+    assert run.recommend("u3", k=ITEMS, exclude_seen=False, candidates=reds).items == [105]
 
 
 def test_ids_of_another_type_and_the_column_of_the_run_s_job(output, tmp_path):
