@@ -55,7 +55,7 @@ def chosen_users(job: Job) -> ChosenUsers:
         return ChosenUsers(None)
     info = open_location(job.export.users, job.storage).info()
     names = (USER_ID, job.data.columns.user)
-    return _read(job.export.users, job.storage, names, info.size, info.mtime_ns)
+    return _read(job.export.users, job.storage, names, size=info.size, modified=info.mtime_ns)
 
 
 @lru_cache(maxsize=1)

@@ -98,7 +98,7 @@ class _Description:
             for path, methods in self._all["paths"].items()
             if _FILTERS in self._body(methods.get("post", {})).get("properties", {})
         ]
-        return self._path if self._path in paths else paths[0]
+        return str(self._path if self._path in paths else paths[0])
 
     def _body(self, route: Mapping[str, Any]) -> Mapping[str, Any]:
         content = route.get("requestBody", {}).get("content", {})
