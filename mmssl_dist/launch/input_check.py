@@ -98,12 +98,8 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     if sum(file.size for file in files.titles) <= WHOLE_BYTES:
         problems.attempt(lambda: read_titles(job.data, files.titles, ()))
     problems.raise_all("data")
-    fits: dict[str, TableFit] = {}
-    if whole and job.training.start_from is None:  # else the earlier run's fit is taken over
-        for modality in tabular(job):
-            fit = problems.attempt(partial(_fit, job, modality, sources.features[modality]))
-            fits |= {} if fit is None else {modality: fit}
-        problems.raise_all("data")
+    # Else the earlier run's fit is taken over
+    fits = _fits(job, sources) if whole and job.training.start_from is None else {}
     facts = _facts_of_dataset(job, sources) if whole else {}
     for modality in files.content:  # only the encoder knows
         if whole:
@@ -176,8 +172,19 @@ def _read_features(modality: str, source: FeatureSource, file: int, whole: bool,
         seen.vectors[modality] = seen.vectors.get(modality, 0) + len(np.asarray(batch.rows))
 
 
+def _fits(job: Job, sources: Sources) -> dict[str, TableFit]:
+    """Those of all modalities of columns, which ``embed`` will make; raises all InputErrors of ``fitted``."""
+    problems = Problems()
+    fits = {
+        modality: problems.attempt(partial(_fit, job, modality, sources.features[modality]))
+        for modality in tabular(job)
+    }
+    problems.raise_all("data")
+    return {modality: fit for modality, fit in fits.items() if fit is not None}
+
+
 def _fit(job: Job, modality: str, source: FeatureSource) -> TableFit:
-    """That of columns of features, which ``embed`` will make; raises as ``fitted``."""
+    """Of one modality; raises as ``fitted``."""
     assert isinstance(source, ContentSource)
     settings = job.data.modalities[modality]
     texts = (
