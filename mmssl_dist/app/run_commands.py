@@ -36,6 +36,10 @@ Unknown = Annotated[
         "the most popular items.",
     ),
 ]
+Users = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Parquet, CSV, TSV or JSON lines, with user_id, or the job's column."),
+]
 To = Annotated[str | None, typer.Option(metavar="FOLDER", help="With --users: where Parquet goes.")]
 Table = Annotated[
     str | None,
@@ -81,12 +85,7 @@ def recommend(
     item: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="For a new user: items they chose.")
     ] = None,
-    users: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Parquet, CSV, TSV or JSON lines, with user_id, or the job's column."
-        ),
-    ] = None,
+    users: Users = None,
     to: To = None,
     table: Table = None,
     table_format: TableFormat = None,
