@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 from mmssl_dist.launch import input_check
-from tests.unit.launch.test_validate import ITEMS, PAIRS, write_raw
+from tests.unit.launch.raw_folder import ITEMS, PAIRS, write_raw
 
 COUNTED = "counted in the raw files; degrees by a power law"
 

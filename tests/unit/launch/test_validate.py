@@ -13,38 +13,7 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 from mmssl_dist.launch import input_check
-
-USERS, ITEMS = 20, 10
-PAIRS = [(user, (user + step) % ITEMS) for user in range(USERS) for step in range(8)]
-
-
-def write_raw(folder: Path) -> Path:
-    """A small data set that is as it should be, with a third modality that one item lacks."""
-    raw = folder / "raw"
-    (raw / "log").mkdir(parents=True)
-    for number, part in enumerate((PAIRS[:50], PAIRS[50:100], PAIRS[100:])):
-        write_log(raw, number, [user for user, _ in part], [item for _, item in part])
-    np.save(raw / "image.npy", np.ones((ITEMS, 3), np.float32))
-    write_vectors(raw, "text", range(ITEMS))
-    write_vectors(raw, "audio", range(1, ITEMS))
-    (folder / "job.yaml").write_text(
-        f"output: {folder}/out\n"
-        f"data:\n  path: {folder}/raw\n  interactions: log\n  columns: {{time: at}}\n"
-        "  modalities:\n    image: {file: image.npy}\n    text: {file: text.parquet}\n"
-        "    audio: {file: audio.parquet}\n"
-    )
-    return raw
-
-
-def write_log(raw: Path, number: int, users: list[object], items: list[object], **columns: object) -> None:
-    names = {"user_id": users, "item_id": items, "at": list(range(1000, 1000 + len(users))), **columns}
-    pq.write_table(pa.table(names), raw / f"log/part-{number}.parquet")
-
-
-def write_vectors(raw: Path, name: str, items: object, **columns: object) -> None:
-    ids = list(items)  # type: ignore[call-overload]
-    table = {"item_id": ids, "vector": [[1.0, 2.0]] * len(ids), **columns}
-    pq.write_table(pa.table(table), raw / f"{name}.parquet")
+from tests.unit.launch.raw_folder import ITEMS, PAIRS, write_log, write_raw, write_vectors
 
 
 def validate(folder: Path, *sets: str) -> tuple[int, str]:
