@@ -258,13 +258,13 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     if info.type == pafs.FileType.Directory:
         base, segments = target, None
     else:
-        base, segments = _fixed_part(root, pattern), PurePosixPath(pattern).parts
+        base, segments = fixed_part(root, pattern), PurePosixPath(pattern).parts
 
     def is_meant(name: str) -> bool:
         below = PurePosixPath(name).parts
         parts = below if segments is None else (*_parts_below(root, base.path), *below)
         return name.endswith(suffixes) and (
-            _is_visible(parts) if segments is None else _matches(parts, segments)
+            _is_visible(parts) if segments is None else matches_glob(parts, segments)
         )
 
     matching = [
@@ -372,7 +372,7 @@ def _is_glob(pattern: str) -> bool:
     return any(letter in pattern for letter in "*?[")
 
 
-def _fixed_part(root: Location, pattern: str) -> Location:
+def fixed_part(root: Location, pattern: str) -> Location:
     """The deepest folder above the first wildcard: nothing outside of it has to be listed."""
     location = root
     for part in PurePosixPath(pattern).parts[:-1]:
@@ -382,12 +382,14 @@ def _fixed_part(root: Location, pattern: str) -> Location:
     return location
 
 
-def _matches(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
+def matches_glob(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
     """Whether a path fits a glob; as in a shell, a hidden name only where its pattern begins as it does."""
     if not parts or not segments:
         return not parts and not segments
     part, pattern, rest = parts[0], segments[0], segments[1:]
     if pattern == "**":  # no folder at all, or one before the same again; in the end, every file
-        return _matches(parts, rest or ("*",)) or (_is_visible((part,)) and _matches(parts[1:], segments))
+        return matches_glob(parts, rest or ("*",)) or (
+            _is_visible((part,)) and matches_glob(parts[1:], segments)
+        )
     fits = fnmatchcase(part, pattern) and (_is_visible((part,)) or pattern[0] == part[0])
-    return fits and _matches(parts[1:], rest)
+    return fits and matches_glob(parts[1:], rest)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmssl_dist.cluster.tasks import RunTasks
 from mmssl_dist.config import Job
+from mmssl_dist.data.input_folders import reading_setting
+from mmssl_dist.errors import InputError
 from mmssl_dist.serving.dated.dated_table import DatedTable, today
 from mmssl_dist.serving.dated.day_writing import ListFiles, open_dated_table, write_day
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, fingerprint
@@ -31,13 +33,21 @@ def check_list_table(job: Job) -> None:
     """Look at the table that ``job`` names; nothing is written.
 
     Raises:
-        InputError: rows cannot be written there; see ``DatedTable.check``.
+        InputError: rows cannot be written there, see ``DatedTable.check``; or data is read from there.
     """
     table = list_table(job)
     if table is None:
         return
     # ``config.rules`` compares what the two are called; links count too
     table.require_apart(RunFolder.of(job).root)
+    setting = reading_setting(job, table.location, f"{table.folder}/{table.file_name('0' * 64, '0')}")
+    if setting is not None:
+        raise InputError(
+            SETTING,
+            table.location.url,
+            f"{setting} reads from there, and lists must not become data to train on",
+            "Keep the table elsewhere.",
+        )
     table.check(None)
 
 

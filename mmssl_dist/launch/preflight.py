@@ -158,25 +158,30 @@ def check_writable(url: str, storage: Storage, setting: str) -> None:
 
 
 def check_output_folder(job: Job) -> None:
-    """Check that a local output could be written, without writing there.
+    """``check_local_folder`` of the output."""
+    check_local_folder(job.output, job.storage, "output")
+
+
+def check_local_folder(url: str, storage: Storage, setting: str) -> None:
+    """Check that the folder that ``setting`` names could be written if it is local, without writing there.
 
     Raises:
         StorageError: it is a file or below one, or its permissions do not allow it.
     """
-    if not open_location(job.output, job.storage).is_local:
+    if not open_location(url, storage).is_local:
         return
-    folder = Path(absolute(job.output))
+    folder = Path(absolute(url))
     # The folder itself may not exist yet; where it will be made decides whether it can be.
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
-        raise _unwritable(job.output, "Not a directory")
+        raise _unwritable(url, "Not a directory", setting)
     # By what the system says and not by writing, since validate must leave no trace.
     if os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        raise _unwritable(job.output, "Read-only file system")
+        raise _unwritable(url, "Read-only file system", setting)
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(job.output, "Permission denied")
+        raise _unwritable(url, "Permission denied", setting)
     if (filesystem := _filesystem(nearest)) in _KERNEL_FILESYSTEMS:
-        raise _unwritable(job.output, f"{nearest} is the kernel's own, of type {filesystem}")
+        raise _unwritable(url, f"{nearest} is the kernel's own, of type {filesystem}", setting)
 
 
 def _filesystem(folder: Path) -> str | None:

@@ -16,8 +16,15 @@ from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.graph.installed_dgl import check_dgl
 from mmssl_dist.launch.earlier_run import check_start, warn_of_overlap
 from mmssl_dist.launch.input_check import InputOverview, check_values
+from mmssl_dist.launch.list_table import SETTING as LIST_TABLE
 from mmssl_dist.launch.list_table import check_list_table
-from mmssl_dist.launch.preflight import check_data, check_headers, check_output_folder, resolved
+from mmssl_dist.launch.preflight import (
+    check_data,
+    check_headers,
+    check_local_folder,
+    check_output_folder,
+    resolved,
+)
 
 
 def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview, int]:
@@ -53,6 +60,8 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
         problems.attempt(lambda: check_dgl(job))
         problems.attempt(lambda: chosen_users(job))
         problems.attempt(lambda: check_list_table(job))
+        if job.export.table is not None:
+            problems.attempt(lambda: check_local_folder(job.export.table.path, job.storage, LIST_TABLE))
         if job.search.space:
             problems.attempt(lambda: check_search(job))
     problems.raise_all(str(path))

@@ -163,7 +163,8 @@ class Location:
 
     def holds(self, other: Location) -> bool:
         """Whether ``other`` is this folder or below it, whatever the two are called and linked to."""
-        if self.scheme != other.scheme:
+        # abfss is abfs over TLS
+        if self.scheme.replace("abfss", "abfs") != other.scheme.replace("abfss", "abfs"):
             return False
         ours, theirs = (os.path.realpath(one.path) if one.is_local else one.path for one in (self, other))
         return ours == theirs or theirs.startswith(f"{ours.rstrip('/')}/")

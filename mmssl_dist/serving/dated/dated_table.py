@@ -18,6 +18,12 @@ from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.serving.dated.ranked_rows import DATE
 from mmssl_dist.storage import FileRecord, Location
 
+PART_FILE = r"part-[0-9a-f]{12}-[0-9a-f]{12}-[0-9a-f]+\.parquet"
+"""Pattern of the names that ``file_name`` gives."""
+PARTIAL = r"(\.[0-9]+\.partial)?"
+"""Pattern of what follows the name of a file whose writer was killed."""
+PROBE = r"\.probe-[0-9a-f]{32}"
+"""Pattern of the names of files that show whether a folder can be written."""
 _ID_LETTERS = 12  # of a fingerprint in the names of files: 48 bits
 _ROW_GROUP = 1 << 20
 

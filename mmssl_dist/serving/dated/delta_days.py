@@ -7,6 +7,7 @@ earlier ones, so that readers see the day as it was or as it is.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,15 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.delta_tables import is_delta
 from mmssl_dist.data.ids import is_uuid, uuid_texts
 from mmssl_dist.errors import InputError, StorageFault, message_text
-from mmssl_dist.serving.dated.dated_table import DatedTable, RowsFile, differing, made_from
-from mmssl_dist.serving.dated.parquet_days import OUR_FILES
+from mmssl_dist.serving.dated.dated_table import (
+    PART_FILE,
+    PARTIAL,
+    PROBE,
+    DatedTable,
+    RowsFile,
+    differing,
+    made_from,
+)
 from mmssl_dist.serving.dated.ranked_rows import DATE
 from mmssl_dist.storage import Location
 from mmssl_dist.storage.remote_errors import shown_text
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 T = TypeVar("T")
+_UNCOMMITTED = re.compile(rf"{DATE}=[^/]+/{PART_FILE}{PARTIAL}|(.*/)?{PROBE}")
 _ADVICE = "Check the table, the credentials and the `storage` section, and re-run the command."
 _SECONDS = 15  # that the store may take for one answer
 
@@ -81,7 +90,7 @@ class DeltaDays(DatedTable):
             return
         for info in self.location.files():
             name = self.location.relative(info)
-            if not OUR_FILES.fullmatch(name.rpartition("/")[2]):  # what a commit never came to
+            if not _UNCOMMITTED.fullmatch(name):  # what a commit never came to
                 raise self._refusal(f"something else ({name})", "Name another one.")
 
     def holds(self, source: str) -> bool:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.data.delta_tables import is_delta
 from mmssl_dist.errors import InputError, StorageError
-from mmssl_dist.serving.dated.dated_table import DatedTable, RowsFile, differing
+from mmssl_dist.serving.dated.dated_table import PART_FILE, PARTIAL, PROBE, DatedTable, RowsFile, differing
 from mmssl_dist.serving.dated.ranked_rows import DATE
 from mmssl_dist.storage import Location, Manifest, publish, read_manifest
 from mmssl_dist.storage.moving import copy_files, put_in_place
@@ -27,7 +27,7 @@ MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
 _KIND = "lists of a day"
 _WRITING = "_writing"
-OUR_FILES = re.compile(rf"part-[0-9a-f]{{12}}-[0-9a-f]{{12}}-[0-9a-f]+\.parquet|{MANIFEST}|{SUCCESS}")
+_OUR_FILES = re.compile(rf"({PART_FILE}|{MANIFEST}|{SUCCESS}){PARTIAL}|{PROBE}")
 _DAYS = re.compile(rf"{DATE}=[^/]+/.*\.parquet")
 _PASSED_OVER = ("_", ".")  # what names of files that readers do not see begin with
 
@@ -67,7 +67,7 @@ class ParquetDays(DatedTable):
             if not name.startswith((f"{DATE}=", *_PASSED_OVER)):
                 raise self._refusal(f"something else ({name})", "Name another one.")
             below = name.removeprefix(f"{self.folder}/")
-            if below != name and not OUR_FILES.fullmatch(below):
+            if below != name and not _OUR_FILES.fullmatch(below):
                 # What was not written by this command is never deleted
                 raise self._refusal(
                     f"rows of this day that something else has written ({name})",
@@ -87,6 +87,7 @@ class ParquetDays(DatedTable):
         manifest = Manifest(_KIND, source, facts, {name: file.record for name, file in files.items()})
         with self.begun():  # what it deletes is never the day: that has another folder
             if self.location.is_local:
+                self._remove_unnamed(manifest)
                 publish(self.target, manifest, MANIFEST)
                 (self.target / SUCCESS).write_bytes(b"")
                 put_in_place(self.target, self._place)
@@ -97,6 +98,12 @@ class ParquetDays(DatedTable):
     def discard(self) -> None:
         """As of ``DatedTable``."""
         self.target.remove()
+
+    def _remove_unnamed(self, manifest: Manifest) -> None:
+        """Delete what tasks that were killed have left."""
+        for info in self.target.files():
+            if (name := self.target.relative(info)) not in manifest.files:
+                (self.target / name).remove()
 
     def _copy(self, manifest: Manifest) -> None:
         (self._place / SUCCESS).remove()

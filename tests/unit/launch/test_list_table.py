@@ -67,6 +67,35 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         check_writable(f"{tmp_path}/file/lists", make_job().storage, "export.table.path")
 
 
+@pytest.mark.parametrize(
+    ("sets", "table", "setting"),
+    [
+        (("data.interactions=events",), "raw/events/lists", "data.interactions"),
+        (("data.interactions=events",), "raw/events", "data.interactions"),
+        (("data.interactions=events",), "link/events/lists", "data.interactions"),
+        (("data.interactions=lists/_in/events.parquet",), "raw/lists", "data.interactions"),
+        (("data.interactions='*/*/*.parquet'",), "raw/lists", "data.interactions"),
+        (("data.interactions='events/**'",), "raw/events/lists", "data.interactions"),
+        (("data.titles=titles",), "raw/titles/lists", "data.titles"),
+        ((), "", "data.interactions"),
+    ],
+)
+@pytest.mark.parametrize("table_format", ["parquet", "delta"])
+def test_a_table_among_data_is_refused(tmp_path, sets, table, setting, table_format):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "raw")
+    where = (f"data.path={tmp_path}/raw", f"output={tmp_path.parent}/out")
+    to = (f"export.table.path={tmp_path}/{table}".rstrip("/"), f"export.table.format={table_format}")
+    with pytest.raises(InputError, match=rf"^export\.table\.path: .*; {setting} reads from there, and lists"):
+        check_list_table(make_job(*where, *sets, *to))
+
+
+def test_a_table_beside_data_is_fine(tmp_path):
+    for sets in (("data.interactions=events",), ("data.interactions='*/*.parquet'",), ()):
+        to = (f"data.path={tmp_path}", f"export.table.path={tmp_path}/lists", f"output={tmp_path}/out")
+        check_list_table(make_job(*to, *sets))
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     return publish_run(tmp_path / "run", f"export.table.path={tmp_path}/lists", "export.k=5").job

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from mmssl_dist.errors import InputError, StorageError
-from mmssl_dist.launch.preflight import check_data, check_output, check_output_folder, resolved
+from mmssl_dist.launch.preflight import (
+    check_data,
+    check_local_folder,
+    check_output,
+    check_output_folder,
+    resolved,
+)
 from mmssl_dist.storage.paths import absolute
 from tests.jobs import make_job
 
@@ -56,3 +62,11 @@ def test_a_file_of_users_that_a_stage_would_remove_is_refused(tmp_path):
 def test_an_output_among_the_kernels_files_is_refused_without_a_trace(output):
     with pytest.raises(StorageError, match=r"output: found .*it must be a folder that can be written \("):
         check_output_folder(make_job(f"output={output}"))
+
+
+def test_a_folder_below_a_file_is_refused_under_its_setting_without_a_trace(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"^export\.table\.path: found .*Not a directory"):
+        check_local_folder(f"{tmp_path}/file/lists", make_job().storage, "export.table.path")
+    check_local_folder(f"{tmp_path}/lists", make_job().storage, "export.table.path")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -320,6 +320,28 @@ def test_rows_of_the_day_that_somebody_else_wrote_are_never_deleted(tmp_path):
     assert "rows of this day that something else has written" in refused(tmp_path, "parquet")
 
 
+def test_delta_is_refused_over_days_of_parquet(tmp_path):
+    write(table_of(tmp_path / "t", "parquet", "2026-11-29"), texts_and_numbers(tmp_path / "1", FIRST))
+    assert "which has something else (date=2026-11-29/_SUCCESS)" in refused(tmp_path, "delta")
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+def test_what_a_killed_task_has_begun_is_no_obstacle(tmp_path, table_format):
+    url, lists = tmp_path / "t", texts_and_numbers(tmp_path / "1", FIRST)
+    for _ in range(2):
+        table = table_of(url, table_format, "2026-11-30")
+        folder = Path(table.target.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{table.file_name(SOURCE, '0')}.4711.partial").write_bytes(b"PAR1")
+        (url / f".probe-{uuid.uuid4().hex}").write_bytes(b"x")
+        table.check(None)
+        write(table, lists)
+        assert read(url, table_format) == rows_of(FIRST, "2026-11-30")
+    if table_format == "parquet":
+        names = sorted(path.name for path in (url / "date=2026-11-30").iterdir())
+        assert (names[:2], len(names)) == (["_SUCCESS", "_manifest.json"], 3)
+
+
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "deltalake", None)  # as where it is not installed
     message = refused(tmp_path, "delta")
