@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.writers import write_list_blocks
@@ -61,3 +63,14 @@ def rows_of(lists: Lists, day: str) -> list[tuple[object, int, object, float, da
         for user, own in lists.items()
         for rank, (item, score) in enumerate(own, 1)
     ]
+
+
+def read(url: object, table_format: str) -> list[tuple[object, ...]]:
+    """All rows, as other programs read them."""
+    if table_format == "delta":
+        table = DeltaTable(str(url)).to_pyarrow_table()
+    else:
+        partitioning = ds.partitioning(pa.schema([("date", pa.date32())]), flavor="hive")
+        table = ds.dataset(str(url), partitioning=partitioning).to_table()
+    rows = table.select(["user_id", "rank", "item_id", "score", "date"]).to_pylist()
+    return sorted((tuple(row.values()) for row in rows), key=lambda row: (row[4], row[0], row[1]))

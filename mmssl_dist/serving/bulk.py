@@ -95,7 +95,7 @@ def recommend_file(
         raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
     options = replace(options, choice=options.choice.absolute())
     opened = _open(absolute(url), storage, options)
-    to.check()
+    to.check(_columns_of_lists(opened.run, options))
     names = (USER_ID, job_columns(open_location(absolute(url), storage)).user)
     user_file = open_id_file(open_location(absolute(users), storage), names, "--users")
     items, listed = _listed(opened)
@@ -111,6 +111,7 @@ def recommend_file(
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)  # one reads
         # Actors instead of tasks, as each process reads the run's files once
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
+        to.require_shared()
         # An earlier result goes only now, when the file of users can be read
         with to.begun():
             written = dataset.map_batches(
@@ -180,6 +181,16 @@ class _Recommender:
         if options.titles:
             columns[TITLES] = pa.array([ranked.titles for ranked in lists], pa.list_(pa.string()))
         return pa.table(columns)
+
+
+def _columns_of_lists(run: Run, options: ListOptions) -> pa.Schema:
+    """Those of ``_Recommender``'s tables."""
+    # With the popular items the users are those of the file, in its type
+    users = pa.null() if options.unknown == "popular" else run.users.take(NOTHING).type
+    columns = {USER_ID: users, ITEMS: pa.list_(run.items.take(NOTHING).type), SCORES: pa.list_(pa.float32())}
+    if options.titles:
+        columns[TITLES] = pa.list_(pa.string())
+    return pa.schema(list(columns.items()))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmssl_dist.cluster.shared_paths import require_shared_folder
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.dated.dated_table import DatedTable, RowsFile
 from mmssl_dist.serving.dated.ranked_rows import ranked_rows
@@ -24,8 +25,12 @@ class BulkOutput(Protocol):
     def name(self) -> str:
         """As it was given."""
 
-    def check(self) -> None:
-        """Raise InputError where lists cannot be written; writes nothing."""
+    def check(self, lists: pa.Schema) -> None:
+        """Raise InputError where such ``lists`` cannot be written; writes nothing. The type null of users
+        stands for one that is not known yet."""
+
+    def require_shared(self) -> None:
+        """Raise InputError where a machine of the connected Ray does not see the folder."""
 
     def begun(self) -> Any:
         """A context in which files are written."""
@@ -45,7 +50,7 @@ class FolderOutput:
     location: Location
     name: str
 
-    def check(self) -> None:
+    def check(self, lists: pa.Schema) -> None:
         """As of ``BulkOutput``."""
         # What was not written by this command is never deleted, whatever folder a typing error names.
         if not self.location.exists():
@@ -58,6 +63,10 @@ class FolderOutput:
             "the folder must be new, empty, or hold recommendations of an earlier call",
             "Name another one.",
         )
+
+    def require_shared(self) -> None:
+        """As of ``BulkOutput``."""
+        require_shared_folder("--to", self.name, self.location)
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -93,9 +102,13 @@ class TableOutput:
         """The day's folder, or where it would be, below the table as it was given."""
         return f"{self.given.rstrip('/')}/{self.table.folder}"
 
-    def check(self) -> None:
+    def check(self, lists: pa.Schema) -> None:
         """As of ``BulkOutput``."""
-        self.table.check(None)
+        self.table.check(ranked_rows(lists.empty_table(), self.table.convert).schema)
+
+    def require_shared(self) -> None:
+        """As of ``BulkOutput``."""
+        require_shared_folder(self.table.option, self.given, self.table.location)
 
     def begun(self) -> Any:
         """As of ``BulkOutput``."""

@@ -73,7 +73,8 @@ class DatedTable(ABC):
         """Look at what is there, and write nothing.
 
         Args:
-            columns: of the rows that will be written, without ``date``; None before the ids' types are known.
+            columns: of the rows that will be written, without ``date``, of type null where it is not known
+                yet; None stands for ``row_columns``.
 
         Raises:
             InputError: rows cannot be written there: something else is in the folder, or rows of other
@@ -173,12 +174,12 @@ def checked_day(value: str, option: str) -> str:
 
 def differing(present: pa.Schema, wanted: pa.Schema) -> str | None:
     """In words, the first column in which the two differ; None where there is none. The width of offsets does
-    not count."""
+    not count, and the type null in ``wanted`` stands for every type."""
     for column in wanted:
         index = present.get_field_index(column.name)
         if index < 0:
             return f"no column {column.name}"
-        if _narrow(present.field(index).type) != _narrow(column.type):
+        if not pa.types.is_null(column.type) and _narrow(present.field(index).type) != _narrow(column.type):
             return f"{column.name} of type {present.field(index).type}, where it would be {column.type}"
     return next((f"a column {name}" for name in present.names if name not in wanted.names), None)
 

@@ -30,7 +30,7 @@ from mmssl_dist.serving.dated.dated_table import (
     differing,
     made_from,
 )
-from mmssl_dist.serving.dated.ranked_rows import DATE
+from mmssl_dist.serving.dated.ranked_rows import DATE, row_columns
 from mmssl_dist.storage import Location
 from mmssl_dist.storage.remote_errors import shown_text
 
@@ -180,8 +180,7 @@ class DeltaDays(DatedTable):
         if split != [DATE]:
             by = f"split by {', '.join(split)}" if split else "that is not split"
             raise self._refusal(f"a table {by}", "Name another one.")
-        if columns is None:
-            return
+        columns = row_columns() if columns is None else columns
         present = pa.schema(table.schema().to_arrow())
         if other := differing(present, columns.append(pa.field(DATE, pa.date32()))):
             raise self._refusal(f"rows with {other}", "Name another table.")

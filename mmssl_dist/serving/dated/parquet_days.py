@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from mmssl_dist.data.delta_tables import is_delta
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.serving.dated.dated_table import PART_FILE, PARTIAL, PROBE, DatedTable, RowsFile, differing
-from mmssl_dist.serving.dated.ranked_rows import DATE
+from mmssl_dist.serving.dated.ranked_rows import DATE, row_columns
 from mmssl_dist.storage import Location, Manifest, publish, read_manifest
 from mmssl_dist.storage.moving import copy_files, put_in_place
 
@@ -73,8 +73,7 @@ class ParquetDays(DatedTable):
                     f"rows of this day that something else has written ({name})",
                     "Name another table, or delete them.",
                 )
-        if columns is not None:
-            self._check_columns(names, columns)
+        self._check_columns(names, row_columns() if columns is None else columns)
 
     def holds(self, source: str) -> bool:
         """As of ``DatedTable``."""

@@ -48,6 +48,12 @@ def ranked_rows(lists: pa.Table | pa.RecordBatch, convert: ConvertIds) -> pa.Tab
     return pa.table(columns)
 
 
+def row_columns(titles: bool = False) -> pa.Schema:
+    """The columns of such rows, with ids of type null, which stands for every type."""
+    named = [(USER_ID, pa.null()), (RANK, pa.int32()), (ITEM_ID, pa.null()), (SCORE, pa.float32())]
+    return pa.schema([*named, (TITLE, pa.string())] if titles else named)
+
+
 def in_pieces(rows: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
     """The same rows in tables of about ``most`` rows, none of them empty."""
     pending: list[pa.Table] = []

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmssl_dist.cluster import shared_paths
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.serving.bulk import ListOptions, _read_pieces, _Recommender
-from mmssl_dist.serving.bulk_output import FolderOutput
+from mmssl_dist.errors import InputError
+from mmssl_dist.serving.bulk import ListOptions, _read_pieces, _Recommender, recommend_file
+from mmssl_dist.serving.bulk_output import FolderOutput, TableOutput
 from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.storage import open_location
 from tests.exported import publish_run
+from tests.jobs import make_job
+from tests.list_tables import Lists, published, table_of, write
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,49 @@ def test_the_column_that_a_file_has_is_user_id_from_there_on(folder):
     users = open_id_file(location, ["user_id", "customer"], "--users")
     (table,) = _read_pieces(pa.table({"id": [0]}), users)
     assert table["user_id"].to_pylist() == ["u1", "u2"]
+
+
+@pytest.mark.parametrize("table_format", ["parquet", "delta"])
+@pytest.mark.parametrize("unknown", ["error", "popular"])
+def test_a_table_of_other_columns_is_refused_before_lists_are_made(tmp_path, folder, table_format, unknown):
+    """The file of users is not even looked for."""
+    other: Lists = {1: [("x", 1.0)]}
+    files = published(tmp_path / "other", [other], pa.int64(), pa.string())
+    write(table_of(tmp_path / "t", table_format, "2026-11-29"), files)
+    output = TableOutput(table_of(tmp_path / "t", table_format, "2026-11-30"), "t")
+    column = "item_id of type string" if unknown == "popular" else "user_id of type int64"
+    with pytest.raises(InputError, match=rf"rows with {column}, where it would be"):
+        recommend_file(
+            str(folder / "run"), Storage(), "nowhere.csv", output, ListOptions(k=3, unknown=unknown)
+        )
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_machines_that_see_another_folder_are_named(tmp_path, monkeypatch, is_new):
+    """As on a machine that has a folder of the same name, without the file that is written here."""
+    folder, seen = tmp_path / "lists", []
+    if not is_new:
+        folder.mkdir()
+
+    def unseen(paths):
+        seen.extend((Path(path).parent, Path(path).is_file()) for path in paths.values())
+        return dict.fromkeys(paths, "10.0.0.2")
+
+    monkeypatch.setattr(shared_paths, "_several_machines", lambda: True)
+    monkeypatch.setattr(shared_paths, "unseen", unseen)
+    table = TableOutput(table_of(folder, "parquet", "2026-11-30"), "lists")
+    to = FolderOutput(open_location(str(folder), Storage()), "lists")
+    for output, option in ((table, "export.table.path"), (to, "--to")):
+        with pytest.raises(
+            InputError, match=rf"^{option}: found lists; every machine .* and 10\.0\.0\.2 does"
+        ):
+            output.require_shared()
+    assert seen == [(folder, True)] * 2
+    assert list(tmp_path.rglob("*")) == ([] if is_new else [folder])
+    job = make_job(f"export.table.path={folder}", f"data.path={tmp_path}", f"output={tmp_path}/out")
+    with pytest.raises(InputError):
+        shared_paths.require_shared(job)
+    assert (folder, True) in seen[2:]
 
 
 def test_every_user_of_a_file_has_a_position(folder):

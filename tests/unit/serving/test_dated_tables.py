@@ -3,8 +3,6 @@ another day, and where a writer was killed."""
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import sys
 import uuid
@@ -12,18 +10,14 @@ from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, transaction, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake import write_deltalake
 
-from mmssl_dist.errors import InputError, StorageError, StorageFault
-from mmssl_dist.launch.export_task import in_this_process
+from mmssl_dist.errors import InputError
 from mmssl_dist.serving.dated import day_writing
-from mmssl_dist.serving.dated.day_writing import write_day, write_rows
-from mmssl_dist.serving.dated.delta_days import DeltaDays
-from mmssl_dist.serving.dated.ranked_rows import in_pieces, ranked_rows
+from mmssl_dist.serving.dated.day_writing import write_rows
+from mmssl_dist.serving.dated.ranked_rows import in_pieces, ranked_rows, row_columns
 from mmssl_dist.storage import moving
 from tests.list_tables import (
     FIRST,
@@ -32,6 +26,7 @@ from tests.list_tables import (
     SOURCE,
     Lists,
     published,
+    read,
     rows_of,
     table_of,
     texts_and_numbers,
@@ -39,17 +34,6 @@ from tests.list_tables import (
 )
 
 FORMATS = ("parquet", "delta")
-
-
-def read(url: object, table_format: str) -> list[tuple[object, ...]]:
-    """All rows, as other programs read them."""
-    if table_format == "delta":
-        table = DeltaTable(str(url)).to_pyarrow_table()
-    else:
-        partitioning = ds.partitioning(pa.schema([("date", pa.date32())]), flavor="hive")
-        table = ds.dataset(str(url), partitioning=partitioning).to_table()
-    rows = table.select(["user_id", "rank", "item_id", "score", "date"]).to_pylist()
-    return sorted((tuple(row.values()) for row in rows), key=lambda row: (row[4], row[0], row[1]))
 
 
 def test_lists_become_rows():
@@ -164,71 +148,6 @@ def test_folders_are_exchanged_also_where_the_system_cannot_do_it_at_once(tmp_pa
     assert not exchanged(one, str(tmp_path / "nowhere"))
 
 
-def test_a_folder_that_cannot_get_its_name_leaves_the_earlier_one(tmp_path, monkeypatch):
-    url, rename = tmp_path / "lists", os.rename
-    write(table_of(url, "parquet", "2026-11-30"), texts_and_numbers(tmp_path / "1", FIRST))
-    renames: list[str] = []
-
-    def second_fails(source: str, target: str) -> None:
-        renames.append(target)
-        if len(renames) == 2:
-            raise OSError(errno.EIO, "Input/output error")
-        rename(source, target)
-
-    monkeypatch.setattr(moving, "_exchanged", lambda one, other: False)
-    monkeypatch.setattr(os, "rename", second_fails)
-    with pytest.raises(StorageError, match="Input/output error"):
-        write(table_of(url, "parquet", "2026-11-30"), texts_and_numbers(tmp_path / "2", SECOND))
-    assert read(url, "parquet") == rows_of(FIRST, "2026-11-30")
-    assert list((url / "_writing").iterdir()) == []
-
-
-def test_a_day_whose_log_entry_is_written_keeps_its_files_whatever_follows(tmp_path, monkeypatch):
-    """Ctrl-C, and an answer that is lost: both after the first and after a later commit."""
-    url, created, changed = (
-        tmp_path / "t",
-        transaction.create_table_with_add_actions,
-        "create_write_transaction",
-    )
-
-    def interrupted(function, error):
-        def call(*arguments, **options):
-            function(*arguments, **options)
-            raise error
-
-        return call
-
-    for number, error in enumerate((KeyboardInterrupt(), OSError("connection reset"))):
-        folder = url / str(number)
-        for source, lists in ((SOURCE, FIRST), (OTHER_SOURCE, SECOND)):
-            table = table_of(folder, "delta", "2026-11-30")
-            with monkeypatch.context() as patch:
-                patch.setattr(transaction, created.__name__, interrupted(created, error))
-                patch.setattr(DeltaTable, changed, interrupted(getattr(DeltaTable, changed), error))
-                with pytest.raises((KeyboardInterrupt, StorageError)):
-                    write(table, texts_and_numbers(tmp_path / "lists", lists), source)
-            assert table.holds(source)
-            assert read(folder, "delta") == rows_of(lists, "2026-11-30")
-
-
-@pytest.mark.parametrize("table_format", FORMATS)
-def test_a_file_that_is_gone_or_cut_before_the_commit_is_named(tmp_path, table_format):
-    url, lists = tmp_path / "t", texts_and_numbers(tmp_path / "1", FIRST, SECOND)
-    write(table_of(url, table_format, "2026-11-30"), texts_and_numbers(tmp_path / "2", FIRST))
-    for damage, found in ((Path.unlink, "nothing"), (lambda path: path.write_bytes(b"PAR1"), "4 bytes")):
-        table = table_of(url, table_format, "2026-11-30")
-
-        def run_tasks(function, calls, table=table, damage=damage):
-            files = in_this_process(function, calls)
-            damage(Path(table.target.path) / min(files[0]))
-            return files
-
-        with pytest.raises(StorageError, match=rf"found {found}; a task has written .* see the same folder"):
-            write_day(table, lists, OTHER_SOURCE, run_tasks)
-        assert read(url, table_format) == rows_of(FIRST, "2026-11-30")
-        assert len(list(url.rglob("part-*"))) == 1
-
-
 IDS = (
     (pa.binary(16), [uuid.UUID(int=number).bytes for number in range(3)], "parquet", None),
     (
@@ -285,6 +204,32 @@ def test_a_table_of_other_columns_is_refused(tmp_path, table_format):
     write(table_of(tmp_path / "t", table_format, "2026-11-28"), files)
     message = refused(tmp_path, table_format)
     assert "rows with user_id of type int64, where it would be string" in message
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+def test_columns_other_than_ids_are_compared_before_anything_runs(tmp_path, table_format):
+    rows = {"user_id": ["a"], "rank": pa.array([1], pa.int32()), "item_id": [1]}
+    score = pa.array([1.0], pa.float32())
+    cases = {
+        "1": ({**rows, "score": [1.0]}, None, "rows with score of type double, where it would be float"),
+        "2": ({**rows, "score": score, "title": ["x"]}, None, "rows with a column title"),
+        "3": ({**rows, "score": score}, row_columns(titles=True), "rows with no column title"),
+        "4": ({**rows, "score": score}, None, None),
+    }
+    for name, (present, wanted, message) in cases.items():
+        url = tmp_path / name
+        if table_format == "delta":
+            days = pa.table({**present, "date": [date(2026, 1, 1)]})
+            write_deltalake(str(url), days, partition_by=["date"])
+        else:
+            (url / "date=2026-01-01").mkdir(parents=True)
+            pq.write_table(pa.table(present), url / "date=2026-01-01" / "x.parquet")
+        table = table_of(url, table_format, "2026-11-30")
+        if message is None:
+            table.check(wanted)
+            continue
+        with pytest.raises(InputError, match=message):
+            table.check(wanted)
 
 
 def test_a_delta_table_of_somebody_else_is_refused(tmp_path):
@@ -354,26 +299,3 @@ def test_formats_and_places_that_cannot_be_written(tmp_path):
     for table_format in FORMATS:
         with pytest.raises(InputError, match=r"Use s3://, gs://, abfs:// or a folder"):
             table_of("https://example.com/lists", table_format, "2026-11-30").check(None)
-
-
-def test_two_writers_of_one_day(tmp_path):
-    """The second to commit is refused, and the table is as the first left it."""
-    url, lists = tmp_path / "t", texts_and_numbers(tmp_path / "1", FIRST)
-    write(table_of(url, "delta", "2026-11-30"), lists)
-    slow = table_of(url, "delta", "2026-11-30")
-    assert isinstance(slow, DeltaDays)
-    stale = slow._opened()
-    write(table_of(url, "delta", "2026-11-30"), texts_and_numbers(tmp_path / "2", SECOND))
-    object.__setattr__(slow, "_opened", lambda: stale)
-    with pytest.raises(StorageFault, match=r"nobody else changes the day .* Re-run the command"):
-        write(slow, lists)
-    assert read(url, "delta") == rows_of(SECOND, "2026-11-30")
-
-
-def test_what_delta_lake_refuses_is_not_blamed_on_others(tmp_path, monkeypatch):
-    def refuse(*arguments, **options):
-        raise DeltaError("Generic error: writer version 7")
-
-    monkeypatch.setattr(transaction, "create_table_with_add_actions", refuse)
-    with pytest.raises(StorageFault, match=r"writer version 7; Delta Lake must take what is written\. Check"):
-        write(table_of(tmp_path / "t", "delta", "2026-11-30"), texts_and_numbers(tmp_path / "1", FIRST))
