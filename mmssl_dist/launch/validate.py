@@ -60,8 +60,9 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
         problems.attempt(lambda: check_dgl(job))
         problems.attempt(lambda: chosen_users(job))
         problems.attempt(lambda: check_list_table(job))
-        if job.export.table is not None:
-            problems.attempt(lambda: check_local_folder(job.export.table.path, job.storage, LIST_TABLE))
+        table = job.export.table
+        if table is not None:
+            problems.attempt(partial(check_local_folder, table.path, job.storage, LIST_TABLE))
         if job.search.space:
             problems.attempt(lambda: check_search(job))
     problems.raise_all(str(path))
