@@ -304,7 +304,9 @@ def test_a_table_of_lists_that_run_would_refuse(tmp_path):
     for sets, message in (
         (("export.table.path={}/link/lists",), "the table outlives the run"),
         (("export.table.path={}/lists",), "which has something else (notes.txt)"),
-        (("export.table.path={}/raw",), "which has something else (audio.parquet)"),
+        (("export.table.path={}/raw",), "data.interactions reads from there"),
+        (("export.table.path={}/raw/log/lists",), "data.interactions reads from there"),
+        (("export.table.path={}/job.yaml/lists",), "a folder that can be written (Not a directory)"),
         (("export.table.path={}/lists", "export.table.format=delta"), "which has something else (notes.txt)"),
     ):
         status, shown = validate(tmp_path, *(one.format(tmp_path) for one in sets))
