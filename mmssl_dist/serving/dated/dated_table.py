@@ -57,6 +57,11 @@ class DatedTable(ABC):
 
     @property
     @abstractmethod
+    def rule(self) -> str:
+        """What a folder must be to hold such a table."""
+
+    @property
+    @abstractmethod
     def target(self) -> Location:
         """The folder that tasks write files into."""
 
@@ -106,6 +111,10 @@ class DatedTable(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Delete what this call has written so far."""
+
+    def refusal(self, value: str, remedy: str) -> InputError:
+        """Of a folder that has ``value``, where the table cannot be."""
+        return InputError(self.option, f"{self.location.url}, which has {value}", self.rule, remedy)
 
     def require_apart(self, run: Location) -> None:
         """Raise InputError where the table is in the folder of a ``run``, or the run in that of the table,

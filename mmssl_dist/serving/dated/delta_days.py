@@ -48,6 +48,11 @@ class DeltaDays(DatedTable):
     """The rows of one day."""
 
     @property
+    def rule(self) -> str:
+        """As of ``DatedTable``."""
+        return f"a table of lists is a new folder, or a Delta Lake table of the same columns, split by {DATE}"
+
+    @property
     def target(self) -> Location:
         """As of ``DatedTable``."""
         return self.location / self.folder
@@ -79,11 +84,11 @@ class DeltaDays(DatedTable):
                 "Install it: pip install 'mmssl-dist[delta]'.",
             ) from error
         if self.location.is_read_only:
-            raise self._refusal(
+            raise self.refusal(
                 f"the scheme {self.location.scheme}://", "Use s3://, gs://, abfs:// or a folder."
             )
         if self.location.info().type == pafs.FileType.File:
-            raise self._refusal("a file", "Name a folder.")
+            raise self.refusal("a file", "Name a folder.")
         table = self._opened()
         if table is not None:
             self._check_table(table, columns)
@@ -91,7 +96,7 @@ class DeltaDays(DatedTable):
         for info in self.location.files():
             name = self.location.relative(info)
             if not _UNCOMMITTED.fullmatch(name):  # what a commit never came to
-                raise self._refusal(f"something else ({name})", "Name another one.")
+                raise self.refusal(f"something else ({name})", "Name another one.")
 
     def holds(self, source: str) -> bool:
         """As of ``DatedTable``."""
@@ -171,7 +176,7 @@ class DeltaDays(DatedTable):
         try:
             return self._asked(lambda: DeltaTable(self._uri, storage_options=self._options()))
         except (DeltaError, ValueError, KeyError) as error:
-            raise self._refusal(
+            raise self.refusal(
                 f"a log that cannot be read ({shown_text(error)})", "Name another one."
             ) from error
 
@@ -179,11 +184,11 @@ class DeltaDays(DatedTable):
         split = list(table.metadata().partition_columns)
         if split != [DATE]:
             by = f"split by {', '.join(split)}" if split else "that is not split"
-            raise self._refusal(f"a table {by}", "Name another one.")
+            raise self.refusal(f"a table {by}", "Name another one.")
         columns = row_columns() if columns is None else columns
         present = pa.schema(table.schema().to_arrow())
         if other := differing(present, columns.append(pa.field(DATE, pa.date32()))):
-            raise self._refusal(f"rows with {other}", "Name another table.")
+            raise self.refusal(f"rows with {other}", "Name another table.")
 
     def _asked(self, call: Callable[[], T]) -> T:
         """``call()``, with what the store refuses in our words."""
@@ -203,14 +208,6 @@ class DeltaDays(DatedTable):
             f"ids of type {message_text(type_)}",
             "Delta Lake has whole numbers, texts, dates, and times up to microseconds",
             "Set the format parquet.",
-        )
-
-    def _refusal(self, value: str, remedy: str) -> InputError:
-        return InputError(
-            self.option,
-            f"{self.location.url}, which has {value}",
-            f"a table of lists is a new folder, or a Delta Lake table of the same columns, split by {DATE}",
-            remedy,
         )
 
 

@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from mmssl_dist.data.delta_tables import is_delta
-from mmssl_dist.errors import InputError, StorageError
+from mmssl_dist.errors import StorageError
 from mmssl_dist.serving.dated.dated_table import PART_FILE, PARTIAL, PROBE, DatedTable, RowsFile, differing
 from mmssl_dist.serving.dated.ranked_rows import DATE, row_columns
 from mmssl_dist.storage import Location, Manifest, publish, read_manifest
@@ -35,6 +35,11 @@ _PASSED_OVER = ("_", ".")  # what names of files that readers do not see begin w
 @dataclass(frozen=True)
 class ParquetDays(DatedTable):
     """The folder of one day."""
+
+    @property
+    def rule(self) -> str:
+        """As of ``DatedTable``."""
+        return f"a table of lists is a new folder, or one of folders {DATE}=... alone with the same columns"
 
     @property
     def target(self) -> Location:
@@ -59,17 +64,17 @@ class ParquetDays(DatedTable):
                 "Use s3://, gs://, abfs:// or a folder.",
             )
         if self.location.info().type == pafs.FileType.File:
-            raise self._refusal("a file", "Name a folder.")
+            raise self.refusal("a file", "Name a folder.")
         if is_delta(self.location):
-            raise self._refusal("a Delta Lake table", "Set the format delta, or name another folder.")
+            raise self.refusal("a Delta Lake table", "Set the format delta, or name another folder.")
         names = [self.location.relative(info) for info in self.location.files()]
         for name in names:
             if not name.startswith((f"{DATE}=", *_PASSED_OVER)):
-                raise self._refusal(f"something else ({name})", "Name another one.")
+                raise self.refusal(f"something else ({name})", "Name another one.")
             below = name.removeprefix(f"{self.folder}/")
             if below != name and not _OUR_FILES.fullmatch(below):
                 # What was not written by this command is never deleted
-                raise self._refusal(
+                raise self.refusal(
                     f"rows of this day that something else has written ({name})",
                     "Name another table, or delete them.",
                 )
@@ -125,12 +130,4 @@ class ParquetDays(DatedTable):
         except (OSError, pa.ArrowException) as error:
             raise newest.refusal(error) from error
         if other := differing(present, columns):
-            raise self._refusal(f"rows with {other} ({max(days)})", "Name another table.")
-
-    def _refusal(self, value: str, remedy: str) -> InputError:
-        return InputError(
-            self.option,
-            f"{self.location.url}, which has {value}",
-            f"a table of lists is a new folder, or one of folders {DATE}=... alone with the same columns",
-            remedy,
-        )
+            raise self.refusal(f"rows with {other} ({max(days)})", "Name another table.")
