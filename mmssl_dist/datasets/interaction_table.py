@@ -77,14 +77,14 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
     if not candidates:
         raise InputError(
             "FOLDER",
-            f"no table of interactions{_in_brackets(inventory, tuple(unread))}",
+            f"no table of interactions{_in_brackets(inventory, unread)}",
             "a table has a column with the user's id and one with the item's",
             "Name a folder with such a table: Parquet, CSV, TSV or .inter, with a header.",
         )
     names = tuple(table.name for table in candidates)
     clear = bool(named) and (len(named) == 1 or _looks_like_interactions(candidates[0].name))
     key, question = "data.interactions", "Which table says who interacted with what?"
-    missed = tuple(name for name, columns in unread.items() if _may_be_interactions(name, columns))
+    missed = tuple(filter(_looks_like_interactions, unread))
     if missed:
         # Not settled by the only table that can be read: that may be last month's.
         text = f"{question} Perhaps one that cannot be read{_in_brackets(inventory, missed)}"
@@ -93,13 +93,6 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
     else:
         chosen = settle(key, question, names, names[0] if clear else None, ask)
     return candidates[names.index(chosen)]
-
-
-def _may_be_interactions(name: str, columns: Sequence[str]) -> bool:
-    """Whether a table that cannot be read, and seems to have ``columns``, may have users and items."""
-    plain = {_plain(column) for column in columns}
-    named = not plain.isdisjoint(USER_NAMES) and not plain.isdisjoint(ITEM_NAMES)
-    return named or (len(columns) != 1 and _looks_like_interactions(name))
 
 
 def _in_brackets(inventory: Inventory, names: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ from mmssl_dist.data.readers.list_columns import list_type, value_type
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.open import FORMATS
 from mmssl_dist.data.readers.parquet import read_footers
-from mmssl_dist.data.readers.text import bare, columns_with, other_separator, require_separator
+from mmssl_dist.data.readers.text import bare, columns_with
 from mmssl_dist.data.readers.times import is_moment, time_summary
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.storage import Location
@@ -109,7 +109,7 @@ class Inventory:
         release: train.json, val.json and test.json of MMSSL's release are there.
         tables, matrices, images: what readers can use.
         unusable: by file, why it cannot be used.
-        unread: by file, the columns that its header seems to have, of tables that are unusable.
+        unread: the tables among ``unusable``.
     """
 
     release: bool
@@ -117,7 +117,7 @@ class Inventory:
     matrices: tuple[Matrix, ...]
     images: tuple[ImageFolder, ...]
     unusable: Mapping[str, str] = field(hash=False)
-    unread: Mapping[str, tuple[str, ...]] = field(hash=False)
+    unread: tuple[str, ...]
 
 
 def take_inventory(root: Location) -> Inventory:
@@ -136,7 +136,7 @@ def take_inventory(root: Location) -> Inventory:
         for table in _tables(root, group, unusable)
     ]
     matrices = [_matrix(root, name, unusable) for name in names if name.endswith(".npy")]
-    unread = {name: _seeming_columns(root, name) for name in unusable if name.endswith(_READ)}
+    unread = tuple(name for name in unusable if name.endswith(_READ))
     # Only all three together: a train.json alone may be anybody's.
     release = set(RELEASE_FILES) <= set(names)
     for name in names:
@@ -221,32 +221,11 @@ def _column_names(file: RawFile) -> tuple[str, ...]:
     try:
         if file.location.path.endswith(PARQUET_SUFFIXES):
             return tuple(read_footers([file])[0].schema.names)
-        written = _header(file)
+        written = header(file)
         return tuple(map(bare, written) if file.location.path.endswith(INTER) else written)
     except InputError as error:
         _raise_faults(error)
         return ()
-
-
-def _header(file: RawFile) -> list[str]:
-    written = header(file)
-    # A header without separators of its own is one column, and would be none that anybody looks for.
-    require_separator(file, written)
-    return written
-
-
-def _seeming_columns(root: Location, name: str) -> tuple[str, ...]:
-    """The columns of text that other separators separate; none of what is unusable for another reason."""
-    if name.endswith(PARQUET_SUFFIXES):
-        return ()
-    file = expand(root, name, "FOLDER", _READ)[0]
-    try:
-        written = header(file)
-    except InputError as error:
-        _raise_faults(error)
-        return ()
-    other = other_separator(file, written)
-    return tuple(column.strip(' "') for column in written[0].split(other)) if other else ()
 
 
 def _reason(file: RawFile) -> str:
@@ -263,7 +242,7 @@ def _value_types(file: RawFile) -> dict[str, ValueType]:
     if file.location.path.endswith(PARQUET_SUFFIXES):
         schema = read_footers([file])[0].schema
         return {column.name: _schema_type(column.type) for column in schema}
-    written = _header(file)
+    written = header(file)
     # The first block alone, since this only proposes; ``prepare`` looks at every row.
     with_values = columns_with("values", file, written)
     first = next(text_blocks(file, with_values, Columns().null_values), {})

@@ -201,9 +201,9 @@ def _iso(draw: Draw, nanoseconds: int | None) -> str | None:
 def _write_text(
     draw: Draw, rows: list[tuple[Any, Any, Any]], moments: bool, written: str, path: Path
 ) -> None:
-    """CSV or TSV with a column of notes of several lines, which quote rows of such a file."""
+    """CSV or TSV, by any delimiter, with a column of notes of several lines, which quote rows of a file."""
     names = draw(st.permutations([*NAMES, "note"]))
-    delimiter = "\t" if written == "tsv" else ","
+    delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
     text = io.StringIO(newline="")
     end = draw(st.sampled_from(["\n", "\r\n"]))
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))

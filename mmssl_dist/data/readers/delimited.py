@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,8 +12,9 @@ import pyarrow.csv as pacsv
 
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
+from mmssl_dist.data.readers.dialect import first_line, quoting_of
 from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_columns
-from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of, undecodable
+from mmssl_dist.data.readers.line_numbers import undecodable
 from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.errors import InputError
 
@@ -28,30 +27,29 @@ FIRST_RECORD = 2
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 """Files with these are read from their beginning, whatever is wanted of them."""
 
-_HEADER_BYTES = 1 << 16
 _NO_ROW = "Empty CSV file or block"  # in Arrow's message
 _NOT_UTF8 = "invalid UTF8"  # likewise, on bytes that are none
 _TOO_LONG = "straddling object"  # likewise, on a row that does not end within two blocks
 
 
-def parse_options(path: str) -> pacsv.ParseOptions:
+def parse_options(path: str, delimiter: str) -> pacsv.ParseOptions:
     """How Arrow parses a file: blocks end between rows, also where a quoted value has several lines."""
     quoted = quoting_of(path) != csv.QUOTE_NONE
     return pacsv.ParseOptions(
-        delimiter=delimiter_of(path),
+        delimiter=delimiter,
         quote_char='"' if quoted else False,
         newlines_in_values=quoted,
     )
 
 
-def checked_stream(stream: pa.NativeFile, name: str, path: str) -> pa.NativeFile | CheckedQuotes:
-    """The text of a file for Arrow, which itself takes quotes that do not pair up.
+def checked_stream(stream: pa.NativeFile, file: RawFile, delimiter: str) -> pa.NativeFile | CheckedQuotes:
+    """The text of ``file`` for Arrow, which itself takes quotes that do not pair up.
 
     Args:
-        stream: the file at ``path``, decompressed.
-        name: how messages call the file.
+        stream: the file, decompressed.
     """
-    return stream if quoting_of(path) == csv.QUOTE_NONE else CheckedQuotes(stream, name, delimiter_of(path))
+    quoted = quoting_of(file.location.path) != csv.QUOTE_NONE
+    return CheckedQuotes(stream, file.name, delimiter) if quoted else stream
 
 
 def header(file: RawFile) -> list[str]:
@@ -59,27 +57,8 @@ def header(file: RawFile) -> list[str]:
     if is_json_lines(file.location.path):
         return list(json_columns(file))
     try:
-        with file.location.filesystem.open_input_stream(file.location.path) as stream:
-            # The byte order mark that Excel writes would else be part of the first column's name.
-            content = bytes(stream.read(_HEADER_BYTES))
-    except (pa.ArrowException, OSError) as error:
-        raise not_text(file, error) from error
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(
-            f"{file.name}, line 1",
-            "UTF-16",
-            "delimited text is UTF-8",
-            "Save the file again, in Excel as `CSV UTF-8`.",
-        )
-    start = content.decode("utf-8-sig", errors="replace")
-    rows = csv.reader(
-        io.StringIO(start, newline=None),  # lines may end as on any system
-        delimiter=delimiter_of(file.location.path),
-        quoting=quoting_of(file.location.path),
-    )
-    try:
-        line = next((row for row in rows if row), [])
-    except csv.Error as error:
+        line = first_line(file).columns
+    except (pa.ArrowException, OSError, csv.Error) as error:
         raise not_text(file, error) from error
     if not line:
         raise InputError(
@@ -88,7 +67,7 @@ def header(file: RawFile) -> list[str]:
             "the first line names the columns",
             "Add a header line, or remove the file; one with a header alone may stay.",
         )
-    return line
+    return list(line)
 
 
 def text_blocks(
@@ -117,19 +96,19 @@ def text_blocks(
     if is_json_lines(path):
         yield from _json_texts(file, names, missing, start, lists)
         return
-    header_names = header(file) if start else None
     try:
+        columns, delimiter = first_line(file)
         with opened_at(file, start) as stream:
             reader = pacsv.open_csv(
-                checked_stream(stream, file.name, path),
-                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=header_names),
-                parse_options(path),
+                checked_stream(stream, file, delimiter),
+                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=columns if start else None),
+                parse_options(path, delimiter),
                 convert,
             )
             for batch in reader:
                 if batch.num_rows:
                     yield {name: _trimmed(batch.column(name), missing) for name in names}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, csv.Error) as error:
         if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
             raise not_text(file, error) from error
 

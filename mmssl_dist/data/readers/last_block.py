@@ -20,8 +20,8 @@ import pyarrow as pa
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers import delimited
 from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.dialect import first_line, quoting_of
 from mmssl_dist.data.readers.json_lines import is_json_lines
-from mmssl_dist.data.readers.line_numbers import delimiter_of, quoting_of
 from mmssl_dist.data.readers.quotes import CheckedQuotes, QuoteState
 from mmssl_dist.errors import InputError
 
@@ -127,7 +127,7 @@ def _by_reading(file: RawFile) -> int | None:
     end = 0
     try:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
-            checked = delimited.checked_stream(stream, file.name, file.location.path)
+            checked = delimited.checked_stream(stream, file, first_line(file).delimiter)
             state = QuoteState.START
             while block := bytes(checked.read(delimited.BLOCK_BYTES)):
                 blocks = [*blocks[1 - _KEPT_BLOCKS :], (state, block)]
@@ -181,4 +181,4 @@ def _first_row(
 
 
 def _checked(file: RawFile, text: bytes, state: QuoteState) -> CheckedQuotes:
-    return CheckedQuotes(io.BytesIO(text), file.name, delimiter_of(file.location.path), state)
+    return CheckedQuotes(io.BytesIO(text), file.name, first_line(file).delimiter, state)

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Literal
 
 import pyarrow as pa
 
 from mmssl_dist.data.files import JSON_SUFFIXES, RawFile
+from mmssl_dist.data.readers.dialect import first_line, quoting_of
 
 _BLOCK_BYTES = 1 << 22
-
-
-def delimiter_of(path: str) -> str:
-    """The delimiter that a file's name stands for."""
-    name = path.rsplit("/", 1)[-1]
-    return "\t" if name.endswith(".inter") or ".tsv" in name else ","
-
-
-def quoting_of(path: str) -> Literal[0, 3]:
-    """How the csv module is to read a file: RecBole splits lines at tabs and knows no quotes."""
-    return csv.QUOTE_NONE if path.endswith(".inter") else csv.QUOTE_MINIMAL
 
 
 def line_of(file: RawFile, record: int, start: int = 0) -> int:
@@ -34,12 +23,13 @@ def line_of(file: RawFile, record: int, start: int = 0) -> int:
     """
     path = file.location.path
     try:
+        delimiter = "" if path.endswith(JSON_SUFFIXES) else first_line(file).delimiter
         with file.location.filesystem.open_input_stream(path) as stream:
             lines = _lines_before(stream, start)
             if path.endswith(JSON_SUFFIXES):
                 return lines + _object_line(stream, record)
             text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
-            rows = csv.reader(text, delimiter=delimiter_of(path), quoting=quoting_of(path))
+            rows = csv.reader(text, delimiter=delimiter, quoting=quoting_of(path))
             records, before = int(start > 0), 0
             for row in rows:
                 records += bool(row)

@@ -26,12 +26,10 @@ from mmssl_dist.data.readers.delimited import FIRST_RECORD, header, text_blocks
 from mmssl_dist.data.readers.id_types import IdSummary, joined_ids, text_ids
 from mmssl_dist.data.readers.json_lines import Holds, is_json_lines, json_columns
 from mmssl_dist.data.readers.last_block import LastBlocks
-from mmssl_dist.data.readers.line_numbers import delimiter_of
 from mmssl_dist.data.readers.times import TimeFormat, TimeSummary, joined_times, time_summary
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
 
-_SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs", "|": "bars"}
 _THREADS = 8
 _SAMPLED_BLOCKS = 16  # of a file that is not read whole
 
@@ -130,16 +128,22 @@ def bare(name: str) -> str:
     return name.split(":", 1)[0]
 
 
-def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_RENAME) -> dict[str, str]:
+def raw_names(
+    file: RawFile,
+    names: Mapping[str, str],
+    remedy: str = NAME_OR_RENAME,
+    written: Sequence[str] | None = None,
+) -> dict[str, str]:
     """``names`` as the header of ``file``, or a folder's name above it, writes them.
 
     Args:
         remedy: for a column that is missing.
+        written: the header, where it has been read.
 
     Raises:
         InputError: a column is missing, or there are two of its name.
     """
-    written = header(file)
+    written = header(file) if written is None else list(written)
     typed = file.location.path.endswith(".inter")
     # Columns of the file itself come second, so that they win over a folder's name.
     by_name = {name: name for name in file.keys}
@@ -150,7 +154,7 @@ def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_REN
             f"{file.name}, line 1",
             (*written, *file.keys),
             missing,
-            _write_separators(file) if other_separator(file, written) else remedy,
+            remedy,
         )
     for name in names.values():
         if written.count(by_name[name]) > 1:
@@ -161,33 +165,6 @@ def raw_names(file: RawFile, names: Mapping[str, str], remedy: str = NAME_OR_REN
                 "Rename one of them.",
             )
     return {name: by_name[raw] for name, raw in names.items()}
-
-
-def other_separator(file: RawFile, written: Sequence[str]) -> str | None:
-    """What separates a header that is not separated as the file's name says: as Excel does in half of
-    Europe."""
-    if len(written) != 1 or is_json_lines(file.location.path):
-        return None
-    others = [other for other in _SEPARATORS if other != delimiter_of(file.location.path)]
-    likeliest = max(others, key=written[0].count)
-    return likeliest if likeliest in written[0] else None
-
-
-def require_separator(file: RawFile, written: Sequence[str]) -> None:
-    """Raise an InputError unless the header of ``file`` is separated as its name says."""
-    other = other_separator(file, written)
-    if other is not None:
-        raise InputError(
-            f"{file.name}, line 1",
-            f"columns separated by {_SEPARATORS[other]}",
-            f"in a file of this name they are separated by {_SEPARATORS[delimiter_of(file.location.path)]}",
-            _write_separators(file),
-        )
-
-
-def _write_separators(file: RawFile) -> str:
-    separators = _SEPARATORS[delimiter_of(file.location.path)]
-    return f"Write {separators} between the columns: the name of the file asks for them."
 
 
 def _file_summary(
@@ -251,7 +228,8 @@ def named_blocks(
 ) -> Iterator[dict[str, pa.Array]]:
     """``text_blocks`` by the keys of ``names``; a column that a folder's name gives has its text in every
     row, and in JSON lines those of the keys ``lists`` may be of lists."""
-    raw, written = raw_names(file, names), header(file)
+    written = header(file)
+    raw = raw_names(file, names, written=written)
     # Where folders give all wanted columns, one of the file's own still has to be read: it has the rows
     stored = list(dict.fromkeys(column for column in raw.values() if column in written))
     stored = stored or (columns_with("values", file, written) or written)[:1]

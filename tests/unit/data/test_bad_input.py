@@ -171,13 +171,13 @@ def test_a_missing_column(folder):
     [
         (
             "log.csv",
-            "user_id;item_id\n1;2\n",
-            "found columns user_id;item_id; columns user_id, item_id are needed. Write commas",
+            "user_id:item_id\n1:2\n",
+            "found columns user_id:item_id; columns user_id, item_id are needed. Name the right column",
         ),
         (
-            "log.tsv",
-            "user_id,item_id\n1,2\n",
-            "found columns user_id,item_id; columns user_id, item_id are needed. Write tabs",
+            "log.csv",
+            "user;item,user\n1;2,3\n",
+            "found columns user;item, user; columns user_id, item_id are needed. Name the right column",
         ),
         (
             "log.csv",
@@ -186,7 +186,7 @@ def test_a_missing_column(folder):
         ),
     ],
 )
-def test_a_file_with_another_delimiter_than_its_name_asks_for(folder, name, text, message):
+def test_a_header_without_the_columns_is_shown_as_it_is_read(folder, name, text, message):
     (folder / "raw" / name).write_text(text)
     assert f"raw/{name}, line 1: {message}" in _message(make_job(folder, interactions=name))
 

@@ -23,18 +23,18 @@ def raw_file(path):
     return RawFile(open_location(str(path), Storage()), path.stat().st_size, None)
 
 
-def rows_from(path, start):
+def rows_from(path, start, delimiter=","):
     """The rows of the text from a byte on, by the csv module."""
     content = path.read_bytes()
     text = gzip.decompress(content) if path.suffix == ".gz" else content
-    return list(csv.reader(io.StringIO(text[start:].decode(), newline="")))
+    return list(csv.reader(io.StringIO(text[start:].decode(), newline=""), delimiter=delimiter))
 
 
-def written(rng, rows, line_end):
+def written(rng, rows, line_end, delimiter=","):
     text = io.StringIO(newline="")
     # The csv module quotes for the sake of its own line ends only
     quoting = csv.QUOTE_ALL if line_end == "\r" else rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-    writer = csv.writer(text, lineterminator=line_end, quoting=quoting)
+    writer = csv.writer(text, lineterminator=line_end, quoting=quoting, delimiter=delimiter)
     writer.writerow(("user_id", "note", "item_id"))
     table = [(str(row), rng.choice(NOTES), str(row % 7)) for row in range(rows)]
     for row in table:
@@ -47,12 +47,13 @@ def test_a_row_begins_there(tmp_path, monkeypatch, seed):
     rng = random.Random(seed)
     block = rng.choice((150, 300, 700))
     monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
-    text, table = written(rng, rng.randrange(120, 250), rng.choice(("\n", "\r\n", "\r")))
+    delimiter = rng.choice(",;")
+    text, table = written(rng, rng.randrange(120, 250), rng.choice(("\n", "\r\n", "\r")), delimiter)
     path = tmp_path / rng.choice(("log.csv", "log.csv.gz"))
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
     start = last_block.last_block(raw_file(path))
     assert start is not None
-    rows = rows_from(path, start)
+    rows = rows_from(path, start, delimiter)
     assert rows == table[len(table) - len(rows) :]
     assert 0 < len(text) - start <= 3 * block
     first = len(table) - len(rows)

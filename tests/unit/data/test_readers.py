@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import gzip
+import io
 
 import numpy as np
 import pandas as pd
@@ -114,6 +116,20 @@ def test_csv_may_be_compressed_and_tsv_has_tabs(folder):
     }
     write_text(folder, "log.tsv", ["user_id\titem_id", "a,b\t2"])
     assert _read(make_job(folder, interactions="log.tsv"))[1]["user_id"] == ["a,b"]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.csv.gz"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_header_shows_another_delimiter_than_the_name_of_a_file(folder, name, delimiter):
+    rows = ["user_id,noise,item_id", '"7,5;0|x","a\n1,2",1', "u;1,c,2" if delimiter == "," else "u1,c,2"]
+    text = "\n".join(
+        delimiter.join(f'"{cell}"' for cell in row) for row in csv.reader(io.StringIO("\n".join(rows)))
+    )
+    content = b"\xef\xbb\xbf" + text.encode()
+    (folder / "raw" / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    read = _read(make_job(folder, interactions=name))[1]
+    assert read["user_id"] == ["7,5;0|x", "u;1" if delimiter == "," else "u1"]
+    assert read["item_id"] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -245,3 +261,9 @@ def test_a_column_may_serve_as_id_and_as_time(folder, name):
     tables = [table for piece in source.pieces for table in source.read(piece)]
     assert [value for table in tables for value in table["item_id"].to_pylist()] == [20, 10]
     assert [value for table in tables for value in table["time"].to_pylist()] == [20, 10]
+
+
+def test_the_first_row_shows_what_separates_a_header_with_commas(folder):
+    write_text(folder, "log.csv", ["user_id;price, in euro;item_id", "7;1,50;8", "9;2;8"])
+    read = _read(make_job(folder, interactions="log.csv"))[1]
+    assert (read["user_id"], read["item_id"]) == ([7, 9], [8, 8])
