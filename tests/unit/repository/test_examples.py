@@ -195,11 +195,11 @@ def test_the_plan_of_the_cluster_guide_is_what_plan_says(monkeypatch):
     plan_lines = re.search(r"^```text\n(.*?)^```", guide, flags=re.M | re.S)[1].splitlines()
     assert len(plan_lines) == 5
     assert [each for each in plan_lines if each not in done.stdout.splitlines()] == []
-    for title, amount in (("worker", "18.1 GB each"), ("its GPU", "7.3 GB of their GPUs")):
+    for title, amount in (("worker", "11.3 GB each"), ("its GPU", "7.3 GB of their GPUs")):
         assert amount in guide
         size = " ".join(amount.split()[:2])
         assert re.search(rf"^memory (per|of) {title}$(\n  .*)*\n  in all +{size}$", done.stdout, flags=re.M)
-    for size in ("463 GB", "0.82 GB"):
+    for size in ("355 GB", "0.82 GB"):
         assert size in guide
     assert re.search(r"sent to others +824\.\d MB", done.stdout)
-    assert re.search(r"in all +462\.\d GB", done.stdout)
+    assert re.search(r"in all +354\.\d GB", done.stdout)
