@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,10 +14,13 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import expand, find_files
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.data.readers import open_sources
+from mmssl_dist.data.readers.open import open_features
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from tests.servers import client, moto_server, upload
 from tests.unit.data.raw import make_job, write_matrix, write_table, write_text
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def _names(files):
@@ -229,3 +236,27 @@ def test_files_of_a_web_server_are_named_one_by_one(tmp_path, monkeypatch):
                 find_files(job(name))
             where = f"{endpoint}/web/raw/{name}"
             assert f"{where}: found no such file; data.interactions names a file" in str(caught.value)
+
+
+def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch):
+    raw = folder / "raw"
+    write_table(folder, "interactions.parquet", user_id=[1], item_id=["8"])
+    (raw / "vectors.csv").write_text("sku,v0,v1\n007,1,2.5\n8,-3,4\n")
+    (raw / "more.jsonl").write_text('{"sku": "9", "embedding": [5, 6.5]}\n')
+    text = (ROOT / "docs/own-data.md").read_text()
+    (block,) = re.findall(r"^ {4}import pandas\n.*?(?=^\S)", text, flags=re.M | re.S)
+    monkeypatch.chdir(raw)
+    exec(compile(textwrap.dedent(block), "own-data.md", "exec"), {})
+    for name, wanted in (("vectors", {"007": [1, 2.5], "8": [-3, 4]}), ("more", {"9": [5, 6.5]})):
+        settings = {"text": {"file": f"{name}.parquet", "item": "sku", "vector": "embedding"}}
+        refused = {
+            "text": {**settings["text"], "file": {"vectors": "vectors.csv", "more": "more.jsonl"}[name]}
+        }
+        with pytest.raises(InputError, match=r"Section 1 of docs/own-data\.md shows how"):
+            find_files(make_job(folder, modalities=refused))
+        job = make_job(folder, modalities=settings)
+        source = open_features(job.data, find_files(job))["text"]
+        read = [batch for piece in source.pieces for batch in source.read(piece)]
+        assert {
+            i: v.tolist() for b in read for i, v in zip(b.items.to_pylist(), b.vectors, strict=True)
+        } == wanted
