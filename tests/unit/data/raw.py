@@ -13,12 +13,20 @@ import pyarrow.parquet as pq
 from mmssl_dist.config import Job, parse_job
 
 
-def make_job(folder: Path, *, modalities: Mapping[str, str] | None = None, seed: int = 0, **data: Any) -> Job:
-    """A job over ``folder / "raw"``; ``data`` is the rest of the data section."""
-    files = modalities or {"image": "image.parquet"}
+def make_job(
+    folder: Path,
+    *,
+    modalities: Mapping[str, str | Mapping[str, str]] | None = None,
+    seed: int = 0,
+    **data: Any,
+) -> Job:
+    """A job over ``folder / "raw"``; modalities are files or settings, ``data`` the rest of the data section."""
+    files: Mapping[str, str | Mapping[str, str]] = modalities or {"image": "image.parquet"}
     section = {
         "path": str(folder / "raw"),
-        "modalities": {name: {"file": file} for name, file in files.items()},
+        "modalities": {
+            name: {"file": file} if isinstance(file, str) else file for name, file in files.items()
+        },
         **data,
     }
     return parse_job({"output": str(folder / "run"), "seed": seed, "data": section})
