@@ -20,7 +20,7 @@ def make_job(
     seed: int = 0,
     **data: Any,
 ) -> Job:
-    """A job over ``folder / "raw"``; modalities are files or settings, ``data`` the rest of the data section."""
+    """A job over ``folder / "raw"``; modalities are files or settings, ``data`` is the rest of data."""
     files: Mapping[str, str | Mapping[str, str]] = modalities or {"image": "image.parquet"}
     section = {
         "path": str(folder / "raw"),
