@@ -14,14 +14,13 @@ import pytest
 import torch
 
 from mmssl_dist.cluster.connection import worker_environment
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.datasets.synthesize import draw_interactions, make_synthesis_plan
 from mmssl_dist.evaluation.evaluate import held_out_metrics
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.launch.worker_entry import train_on_worker
 from mmssl_dist.planning import memory
@@ -31,7 +30,7 @@ from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
-from mmssl_dist.storage import Manifest, open_location, require_manifest
+from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.phases import peak_resident
 from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState, initial_state
@@ -40,6 +39,7 @@ from tests.artifacts import write_dataset
 from tests.jobs import make_job
 from tests.processes import run_workers
 from tests.training import make_worker
+from tests.unit.planning.graphs import sizes_of_graph
 
 WIDTHS = {"image": 32, "text": 24}
 USERS, ITEMS, INTERACTIONS = 12_000, 4000, 200_000
@@ -53,16 +53,7 @@ def measured_job(output: str, *sets: str) -> Job:
 
 
 def sizes_of(graph: LocalGraph, users: int = USERS, widths: dict[str, int] = WIDTHS) -> Sizes:
-    degrees = graph.training.indptr.diff().numpy()
-    facts = {
-        "degrees": {"users": degree_counts(degrees[:users]), "items": degree_counts(degrees[users:])},
-        "interactions": {"train": int(degrees[:users].sum()), "validation": users},
-        "modalities": widths,
-        "edge_cut_of_workers": [0.0],
-        "method": "metis",
-        "balance": {"edges": 1.0},
-    }
-    return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
+    return sizes_of_graph(graph, users, widths, (0.0,), validation=users)
 
 
 def held_at_most(call: Callable[[], object]) -> int:
@@ -148,14 +139,8 @@ def test_a_gpu_holds_what_is_planned():
     sets = ("losses.adversarial.kind=critic", "training.batch_size=32768", "training.sampler=dgl")
     users, items, interactions = GPU_GRAPH
     graph = synthetic_graph(users, items, interactions, GPU_WIDTHS, 10)
-    job = parse_job(
-        {
-            "output": "unused",
-            "data": {"path": "unused", "modalities": {m: {"file": m} for m in GPU_WIDTHS}},
-            "scaling": {"gpus_per_worker": 1},
-        },
-        sets,
-    )
+    data = {"path": "unused", "modalities": {m: {"file": m} for m in GPU_WIDTHS}}
+    job = make_job(*sets, data=data, scaling={"gpus_per_worker": 1})
     sizes = sizes_of(graph, users, GPU_WIDTHS)
     batch = expected_batch(job, sizes, 1)
     planned = memory.worker_memory(job, sizes, batch, 1)

@@ -13,19 +13,18 @@ import pytest
 from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.graph.bipartite import degree_counts
 from mmssl_dist.planning import calibrate as calibration
 from mmssl_dist.planning.calibrate import calibrate, synthetic_graph
 from mmssl_dist.planning.expected_batch import expected_batch
 from mmssl_dist.planning.memory import worker_memory
 from mmssl_dist.planning.partition_needs import partition_needs
 from mmssl_dist.planning.resource_plan import Assumptions, Speed, plan_resources, require_room
-from mmssl_dist.planning.sizes import Sizes, sizes_of_partitions, supposed_sizes
+from mmssl_dist.planning.sizes import Sizes, supposed_sizes
 from mmssl_dist.planning.traffic import sent_bytes
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph
-from mmssl_dist.storage import Manifest
 from tests.jobs import make_job
+from tests.unit.planning.graphs import sizes_of_graph
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 HUNDRED = {"image": 128, "text": 64}
@@ -45,16 +44,7 @@ def graph() -> LocalGraph:
 
 
 def sizes_of(graph: LocalGraph, cut: tuple[float, ...] = ()) -> Sizes:
-    degrees = graph.training.indptr.diff().numpy()
-    facts = {
-        "degrees": {"users": degree_counts(degrees[:USERS]), "items": degree_counts(degrees[USERS:])},
-        "interactions": {"train": int(degrees[:USERS].sum()), "validation": 7, "test": 5},
-        "modalities": WIDTHS,
-        "edge_cut_of_workers": list(cut),
-        "method": "metis",
-        "balance": {"edges": 1.0},
-    }
-    return sizes_of_partitions(Manifest("partitions", "x", facts, {}))
+    return sizes_of_graph(graph, USERS, WIDTHS, cut, validation=7, test=5)
 
 
 @pytest.mark.parametrize(

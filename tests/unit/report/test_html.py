@@ -223,13 +223,14 @@ def test_the_uplift_is_the_ratio_of_means_with_its_interval(model, monkeypatch):
     assert (uplift.value, uplift.low, uplift.high) == pytest.approx((expected,) * 3)
 
 
+def shown_items(output: Path) -> set[int]:
+    """All items of the page's examples."""
+    samples = measure_lists(open_run(str(output)), 10).examples
+    return {item for s in samples for item in (*s.history, *s.recommended, *s.popular)}
+
+
 def test_items_go_by_their_titles_where_they_have_one(reported):
-    page = (reported / "report.html").read_text()
-    pictured = {
-        item
-        for sample in measure_lists(open_run(str(reported)), 10).examples
-        for item in (*sample.history, *sample.recommended, *sample.popular)
-    }
+    page, pictured = (reported / "report.html").read_text(), shown_items(reported)
     assert {item % 2 for item in pictured} == {0, 1}
     for item in pictured:
         named = (
@@ -240,12 +241,7 @@ def test_items_go_by_their_titles_where_they_have_one(reported):
 
 
 def test_items_are_shown_by_their_images_where_they_have_one(reported):
-    page = (reported / "report.html").read_text()
-    pictured = {
-        item
-        for sample in measure_lists(open_run(str(reported)), 10).examples
-        for item in (*sample.history, *sample.recommended, *sample.popular)
-    }
+    page, pictured = (reported / "report.html").read_text(), shown_items(reported)
     pictures = list(PICTURES.values()) * 3
     for item in pictured:
         picture = r'<img alt="" src="data:(image/[a-z]+);base64,([^"]+)">'
