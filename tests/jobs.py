@@ -1,7 +1,9 @@
-"""A small valid job to start from."""
+"""Small valid jobs to start from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmssl_dist.config import Job, parse_job
@@ -15,3 +17,9 @@ def make_job(*overrides: str, **sections: Any) -> Job:
         **sections,
     }
     return parse_job(tree, overrides)
+
+
+def job_on(folder: Path, data: Mapping[str, Any], *overrides: str, output: str = "out") -> Job:
+    """A job in ``folder``, which has the raw files unless ``data``, the section, names another place."""
+    section = {"path": str(folder), **data}
+    return make_job(*overrides, output=str(folder / output), data=section)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.fold_in import FoldInRows, write_fold_in
 from mmssl_dist.export.new_item_weights import write_new_items
@@ -26,6 +26,7 @@ from mmssl_dist.launch.worker_data import feature_maps, load_local_graph
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset
+from tests.jobs import make_job
 
 WIDTH = 64
 _SEEN = 20  # training interactions of each user
@@ -43,14 +44,13 @@ class Size:
 
 def publish_large(output: Path, size: Size, sets: tuple[str, ...] = ()) -> Job:
     """Publish such a run below ``output``; users are u0, u1, ..., items i0, i1, ...; ``sets`` as of a job."""
-    tree = {
-        "output": str(output),
-        "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}},
-        "partition": {"parts": 2, "method": "random", "item_neighbours": 0},
-        "model": {"dimension": WIDTH, "item_graph": {"weight": 0}, "modality_graph": {"size": 0}},
-        "losses": {"contrastive": {"weight": 0}},
-    }
-    job = parse_job(tree, sets)
+    job = make_job(
+        *sets,
+        output=str(output),
+        partition={"parts": 2, "method": "random", "item_neighbours": 0},
+        model={"dimension": WIDTH, "item_graph": {"weight": 0}, "modality_graph": {"size": 0}},
+        losses={"contrastive": {"weight": 0}},
+    )
     rng = np.random.default_rng(0)
     users, items = np.arange(size.users), np.arange(size.items)
     pairs = np.stack([np.repeat(users, _SEEN), rng.integers(0, size.items, _SEEN * size.users)], axis=1)

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmssl_dist.cluster.connection import connect
-from mmssl_dist.config import parse_job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.prepare import prepare
+from tests.jobs import make_job
 
 USERS, ITEMS, WIDTH = 500, 300, 8
 
@@ -35,15 +35,13 @@ def main() -> None:
         write(folder, options.rows, options.files)
         counts = (1, options.files)
         jobs = {
-            count: parse_job(
-                {
-                    "output": f"{folder}/out{count}",
-                    "data": {
-                        "path": f"{folder}/raw",
-                        "interactions": f"log{count}",
-                        "modalities": {"image": {"file": f"image{count}"}},
-                    },
-                }
+            count: make_job(
+                output=f"{folder}/out{count}",
+                data={
+                    "path": f"{folder}/raw",
+                    "interactions": f"log{count}",
+                    "modalities": {"image": {"file": f"image{count}"}},
+                },
             )
             for count in counts
         }

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers import open_sources
 from tests.clusters import free_port
+from tests.jobs import make_job
 
 WIDTH = 256
 GROUP_ROWS = 32_768
@@ -53,12 +54,11 @@ def main() -> None:
 
 
 def _compare(endpoint: str, size: int, rounds: int) -> None:
-    tree = {
-        "output": "s3://raw/out",
-        "data": {"path": "s3://raw", "modalities": {"image": {"file": "image"}}},
-        "storage": {"endpoint": endpoint, "region": "us-east-1", "path_style": True},
-    }
-    job = parse_job(tree)
+    job = make_job(
+        output="s3://raw/out",
+        data={"path": "s3://raw", "modalities": {"image": {"file": "image"}}},
+        storage={"endpoint": endpoint, "region": "us-east-1", "path_style": True},
+    )
     _say(f"{size / 1e6:.0f} MB")
     readers: dict[str, Callable[[], int]] = {
         "pyarrow": lambda: _pyarrow(endpoint),

@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
+from tests import jobs
+
+SKUS = {"modalities": {"image": {"file": "image.npy"}}, "columns": {"item": "sku"}}
+"""Of a job's section data, where items have a name of the shop's."""
 
 
 def make_job(
@@ -29,7 +33,7 @@ def make_job(
         },
         **data,
     }
-    return parse_job({"output": str(folder / "run"), "seed": seed, "data": section})
+    return jobs.make_job(output=str(folder / "run"), seed=seed, data=section)
 
 
 def write_table(folder: Path, name: str, **columns: object) -> Path:

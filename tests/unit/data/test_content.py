@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
@@ -17,14 +17,14 @@ from mmssl_dist.embedding.shards import content_rows, pack_items
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.input_check import check_values
 from mmssl_dist.report.job_summary import description, input_lines
+from tests.jobs import job_on
 from tests.pictures import PICTURES
 
 TEXT = {"table": "items.csv", "columns": ["title", "tags"], "encoder": "owner/model"}
 
 
 def _job(folder: Path, **modalities: dict[str, object]) -> Job:
-    tree = {"output": str(folder / "out"), "data": {"path": str(folder), "modalities": modalities}}
-    return parse_job(tree, ("data.interactions=clicks.csv", "partition.parts=2"))
+    return job_on(folder, {"interactions": "clicks.csv", "modalities": modalities}, "partition.parts=2")
 
 
 def _content(job: Job, modality: str) -> dict[object, str | None]:

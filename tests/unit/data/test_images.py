@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config import parse_job
 from mmssl_dist.config.job import Job
 from mmssl_dist.data import images
 from mmssl_dist.data.files import find_files, find_images
@@ -18,19 +17,15 @@ from mmssl_dist.data.image_header import Raster, raster_of
 from mmssl_dist.data.images import check_images, read_images
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.errors import InputError
+from tests.jobs import job_on
 from tests.pictures import PICTURES
+from tests.unit.data.raw import SKUS
 
 PNG = PICTURES["png"]
 
 
 def job(folder: Path, wanted: str | None) -> Job:
-    data = {
-        "path": str(folder),
-        "images": wanted,
-        "modalities": {"image": {"file": "image.npy"}},
-        "columns": {"item": "sku"},
-    }
-    return parse_job({"output": str(folder / "out"), "data": data})
+    return job_on(folder, {**SKUS, "images": wanted})
 
 
 def read(folder: Path, wanted: str, items: list[object]) -> images.Images:

@@ -12,22 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config import parse_job
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.files import find_files, find_titles
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.data.titles import check_titles, read_titles
 from mmssl_dist.errors import InputError
+from tests.jobs import job_on
+from tests.unit.data.raw import SKUS
 
 
 def job(folder: Path, titles: str) -> Job:
-    data = {
-        "path": str(folder),
-        "titles": titles,
-        "modalities": {"image": {"file": "image.npy"}},
-        "columns": {"item": "sku"},
-    }
-    return parse_job({"output": str(folder / "out"), "data": data})
+    return job_on(folder, {**SKUS, "titles": titles})
 
 
 def read(folder: Path, titles: str, items: list[object]) -> dict[str, str]:

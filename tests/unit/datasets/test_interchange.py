@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config import load_job, parse_job
+from mmssl_dist.config import load_job
 from mmssl_dist.config.job import Job
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID, SPLIT, TIME, USER_ID, VECTOR
@@ -20,6 +20,7 @@ from mmssl_dist.datasets.interchange import read_mmrec, write_mmrec
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location, open_location
 from tests.artifacts import write_dataset
+from tests.jobs import job_on
 
 USERS, ITEMS = ["ann", "b\tob", "cid"], [70, 71, 72, 73]
 TRAIN, VALIDATION, TEST = [(0, 0), (0, 2), (1, 1), (2, 3)], [(1, 0)], [(2, 0), (0, 1)]
@@ -85,17 +86,8 @@ def test_mmrec_s_files(mmrec):
 
 
 def test_prepare_reads_them_as_they_are(mmrec):
-    job = parse_job(
-        {
-            "output": "x",
-            "data": {
-                "path": str(mmrec),
-                "layout": "inter",
-                "split": {"method": "given"},
-                "modalities": {"image": {"file": "image_feat.npy"}, "text": {"file": "text_feat.npy"}},
-            },
-        }
-    )
+    files = {"image": {"file": "image_feat.npy"}, "text": {"file": "text_feat.npy"}}
+    job = job_on(mmrec, {"layout": "inter", "split": {"method": "given"}, "modalities": files})
     assert read(job) == (TRIPLES, FEATURES)
 
 

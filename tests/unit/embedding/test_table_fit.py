@@ -30,6 +30,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.launch.input_check import check_values
 from mmssl_dist.report.job_summary import description
 from mmssl_dist.storage import Manifest, RunFolder, publish
+from tests.jobs import job_on
 
 FEATURES = {"brand": "category", "tags": "tags", "price": "number", "new": "boolean"}
 ROWS: list[dict[str, Any]] = [
@@ -55,8 +56,8 @@ def _job(folder: Path, table: str, **settings: object) -> Job:
     (folder / "clicks.csv").write_text(
         "user_id,item_id\n" + "".join(f"{u},{i}\n" for u in range(30) for i in (1, 2, 3))
     )
-    tree = {"output": str(folder / "out"), "data": {"path": str(folder), "modalities": {"facts": modality}}}
-    return parse_job(tree, ("data.interactions=clicks.csv", "partition.parts=2"))
+    data = {"interactions": "clicks.csv", "modalities": {"facts": modality}}
+    return job_on(folder, data, "partition.parts=2")
 
 
 def _source(job: Job) -> ContentSource:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config import parse_job
 from mmssl_dist.config.training_sections import Index
 from mmssl_dist.errors import ConfigError, InputError
 from mmssl_dist.export.chosen_users import ChosenUsers, chosen_users
@@ -21,6 +20,7 @@ from mmssl_dist.report.progress import lists_line
 from mmssl_dist.serving.id_file import IdFile
 from mmssl_dist.serving.run import open_run
 from tests.exported import publish_run
+from tests.jobs import make_job
 from tests.training import USERS
 
 
@@ -103,9 +103,8 @@ def test_ids_of_a_file_are_compared_in_the_type_of_the_run():
 )
 def test_values_that_are_no_ids_are_refused(tmp_path, values, message):
     pq.write_table(pa.table({"user_id": values}), tmp_path / "users.parquet")
-    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
     with pytest.raises(InputError, match=message):
-        chosen_users(parse_job(tree, [f"export.users={tmp_path}/users.parquet"]))
+        chosen_users(make_job(f"export.users={tmp_path}/users.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -113,15 +112,13 @@ def test_values_that_are_no_ids_are_refused(tmp_path, values, message):
 )
 def test_users_may_be_in_the_column_that_the_job_names(tmp_path, text, users):
     (tmp_path / "users.csv").write_text(text)
-    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
     sets = [f"export.users={tmp_path}/users.csv", "data.columns.user=customer"]
-    assert chosen_users(parse_job(tree, sets)).ids.to_pylist() == users
+    assert chosen_users(make_job(*sets)).ids.to_pylist() == users
 
 
 def test_empty_rows_of_a_file_are_no_users(tmp_path):
     pq.write_table(pa.table({"user_id": pa.array(["u3", None, "u3"])}), tmp_path / "users.parquet")
-    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
-    assert chosen_users(parse_job(tree, [f"export.users={tmp_path}/users.parquet"])).named == 1
+    assert chosen_users(make_job(f"export.users={tmp_path}/users.parquet")).named == 1
 
 
 @pytest.mark.parametrize("made", ["exact", "index"])
@@ -156,12 +153,11 @@ def test_files_are_read_once_for_all_partitions(tmp_path, monkeypatch):
 
 
 def test_a_file_of_users_that_is_not_there_is_named_with_its_setting(tmp_path):
-    tree = {"output": str(tmp_path), "data": {"path": "x", "modalities": {"image": {"file": "y"}}}}
-    job = parse_job(tree, [f"export.users={tmp_path}/none.csv"])
+    job = make_job(f"export.users={tmp_path}/none.csv")
     with pytest.raises(InputError, match=r"export\.users"):
         chosen_users(job)
     with pytest.raises(ConfigError, match=r"export\.users.*nobody gets a list"):
-        parse_job(tree, ["export.users=u.csv", "export.recommendations=none"])
+        make_job("export.users=u.csv", "export.recommendations=none")
 
 
 def test_lists_search_as_far_as_their_own_overlap_needs():
