@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.prepare import prepare
@@ -17,6 +17,7 @@ from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.storage import open_location, require_manifest
+from tests.jobs import make_job
 from tests.pictures import PICTURES
 
 USERS, ITEMS = 12, 9
@@ -60,14 +61,10 @@ def job_with_files(folder: Path, sets: Sequence[str]) -> Job:
     for number, name in enumerate(("raw", "raw-2")):
         if not (folder / name).exists():
             _write_raw(folder / name, number)
-    tree = {
-        "output": "run",
-        "seed": 3,
-        "data": {"path": "raw", "modalities": {"image": {"file": "image.parquet"}}},
-    }
-    job = parse_job(tree, sets)
-    data = job.data.model_copy(update={"path": str(folder / job.data.path)})
-    return job.model_copy(update={"output": str(folder / job.output), "data": data})
+    data = {"path": "raw", "modalities": {"image": {"file": "image.parquet"}}}
+    job = make_job(*sets, output="run", seed=3, data=data)
+    below = job.data.model_copy(update={"path": str(folder / job.data.path)})
+    return job.model_copy(update={"output": str(folder / job.output), "data": below})
 
 
 def _write_raw(folder: Path, seed: int) -> None:

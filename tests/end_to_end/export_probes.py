@@ -11,7 +11,6 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from mmssl_dist.config import parse_job
 from mmssl_dist.config.model_name import model_name
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.index import build_index
@@ -20,24 +19,23 @@ from mmssl_dist.launch.export_task import in_this_process
 from mmssl_dist.launch.list_table import list_table, write_list_table
 from mmssl_dist.report.tables import show_metrics
 from mmssl_dist.storage import Manifest, RunFolder, open_location
+from tests.jobs import make_job
 
 
 def table(folder: Path, sets: Sequence[str]) -> str:
     """What `evaluate` prints of the job's model."""
-    tree = {"output": str(folder), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}}}
     stream = StringIO()
-    show_metrics({"test": {"recall@20": 0.5}}, model_name(parse_job(tree, sets)), stream)
+    show_metrics({"test": {"recall@20": 0.5}}, model_name(make_job(*sets, output=str(folder))), stream)
     return stream.getvalue()
 
 
 def list_table_files(folder: Path, sets: Sequence[str]) -> object:
     """The folders and files that a table of lists has after it was written, and whether there is a log."""
-    raw = {"path": "unused", "modalities": {"image": {"file": "unused"}}}
     inside = Path(mkdtemp(dir=folder))
-    job = parse_job({"output": str(inside / "run"), "data": raw}, sets)
+    job = make_job(*sets, output=str(inside / "run"))
     assert job.export.table is not None
     path = inside / job.export.table.path
-    job = parse_job({"output": str(inside / "run"), "data": raw}, (*sets, f"export.table.path={path}"))
+    job = make_job(*sets, f"export.table.path={path}", output=str(inside / "run"))
     blocks = [(pa.array(["u"]), pa.array([1]), np.array([[True]]), np.ones((1, 1), np.float32))]
     name, record = write_list_blocks(
         RunFolder.of(job).export.location, 0, types=(pa.string(), pa.int64()), blocks=blocks
@@ -51,8 +49,7 @@ def list_table_files(folder: Path, sets: Sequence[str]) -> object:
 
 def index(folder: Path, sets: Sequence[str]) -> object:
     """How the index of 300 items is built and searched, and with how many users it was compared."""
-    tree = {"output": str(folder), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}}}
-    settings = parse_job(tree, sets).export.index
+    settings = make_job(*sets, output=str(folder)).export.index
     export = open_location(mkdtemp(dir=folder), Storage())
     rng = np.random.default_rng(0)
     users, items = (rng.normal(size=(n, 8)).astype(np.float32) for n in (40, 300))

@@ -26,7 +26,7 @@ from ray.tune import Tuner
 from mmssl_dist.cluster.connection import Cluster, worker_environment
 from mmssl_dist.cluster.local_ray import local_ray
 from mmssl_dist.cluster.log_relay import LogRelay
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.launch.earlier_run import check_start
 from mmssl_dist.launch.partition_stage import partition_workers
@@ -37,6 +37,7 @@ from mmssl_dist.tracking.trackers import TrackingCallback
 from mmssl_dist.tracking.wandb import end_wandb
 from mmssl_dist.tuning.run_trials import run_trials
 from tests.exported import publish_run, write_uploads
+from tests.jobs import make_job
 
 _PARTITIONS = Manifest(
     "partitions",
@@ -247,5 +248,4 @@ def requests_of_a_failing_store(folder: Path, sets: Sequence[str]) -> int:
 
 
 def _job(folder: Path, sets: Sequence[str]) -> Job:
-    tree = {"output": str(folder), "data": {"path": "unused", "modalities": {"image": {"file": "unused"}}}}
-    return parse_job(tree, sets)
+    return make_job(*sets, output=str(folder))
