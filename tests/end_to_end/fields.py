@@ -122,7 +122,7 @@ CHANGES = (
     # What the partition stage publishes.
     _one("partition", "seed", 4, *_RANDOM),
     _one("partition", "partition.parts", 2, *_RANDOM),
-    _one("partition", "partition.method", "random"),
+    _one("partition", "partition.method", "random", "partition.method=metis"),
     _one("partition", "partition.metis_gb", 1e-6, "partition.method=auto"),
     _one("partition", "partition.shuffle_features", "true", *_RANDOM),
     _one("partition", "partition.standardize", "false", *_RANDOM),

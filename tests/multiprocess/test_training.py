@@ -123,7 +123,8 @@ def folder(tmp_path_factory) -> Path:
 def runs(folder) -> dict[int, list[Found]]:
     """What each worker of 1, 2 and 3 found. Later ones go on from checkpoints of earlier ones."""
     for modalities in (1, 2, 3):
-        publish_graph(make_job(folder / f"graph-{modalities}", modalities))
+        method = "metis" if modalities == 2 else "random"
+        publish_graph(make_job(folder / f"graph-{modalities}", modalities, 1, f"partition.method={method}"))
     results = {}
     for workers in (1, 2, 3):
         results[workers] = run_workers(workers, run_all, folder, workers, timeout=400)
