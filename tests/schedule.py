@@ -11,6 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 TOGETHER = {
     # share a trained job, and each case restores its folder
     "tests/end_to_end/bad_input/": "bad input",
+    # share a Ray of this machine
+    "tests/ray/shared_cluster/": "own Ray",
     # start clusters by `ray start`, whose machines take the ports of their workers from one range
     "tests/ray/test_autoscaling.py": "clusters",
     "tests/ray/test_jobs.py": "clusters",

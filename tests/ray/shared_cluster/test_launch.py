@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ import pytest
 import ray
 
 from mmssl_dist.cluster.capacity import await_room
-from mmssl_dist.cluster.connection import Cluster, connect, require_resources, worker_environment
+from mmssl_dist.cluster.connection import Cluster, require_resources, worker_environment
 from mmssl_dist.cluster.shared_paths import unseen
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Scaling
@@ -34,19 +34,6 @@ from tests.servers import Refusal, client, refusing_server
 @pytest.fixture(scope="module")
 def job() -> Job:
     return make_job(seed=5, scaling={"workers": 2}, training={"timeout_seconds": 60})
-
-
-@pytest.fixture(scope="module")
-def cluster(job: Job) -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv(
-            "PYTHONPATH", str(Path(__file__).parents[2])
-        )  # Ray's workers inherit it and import launch_functions
-        # for which Ray Train asks a stopped worker to leave its group; its default is 30
-        patch.setenv("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
-        with connect(job.scaling, job.storage) as connected:
-            yield connected
 
 
 def _run(tmp_path: Path, **settings: Any) -> RunSettings:

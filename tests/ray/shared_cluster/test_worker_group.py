@@ -12,22 +12,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from mmssl_dist.cluster.connection import Cluster, connect
 from mmssl_dist.errors import InputError, StorageFault, WorkerError
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from tests.ray import launch_functions
 from tests.ray.launch_functions import group_job
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    job = group_job()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        # Ray's workers inherit it and import tests.ray.launch_functions
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        with connect(job.scaling, job.storage) as connected:
-            yield connected
 
 
 @pytest.fixture

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import pytest
-
-from mmssl_dist.cluster.connection import Cluster, connect
 from mmssl_dist.config import Job
-from mmssl_dist.config.resource_sections import Scaling, Storage
 from mmssl_dist.graph.partition import partition, publish_partitions
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.partition_stage import partition_workers, run_partitioning
@@ -24,16 +19,6 @@ def prepared(folder: Path, workers: int | str) -> tuple[Job, Manifest]:
     dataset = write_data(folder / "dataset")
     job = job_of(folder, {"parts": 3, "method": "random", "workers": workers})
     return job.model_copy(update={"scaling": job.scaling.model_copy(update={"workers": 2})}), dataset
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        root = Path(__file__).parents[2]
-        patch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{root}")
-        with connect(Scaling(), Storage(), cpu_workers=2) as connected:
-            yield connected
 
 
 def test_two_workers_publish_what_one_does(cluster, tmp_path):
