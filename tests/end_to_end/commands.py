@@ -32,6 +32,12 @@ def succeed(folder: Path, *arguments: str, timeout: float = 500) -> subprocess.C
     return done
 
 
+def synthesize(folder: Path, address: str, *options: str, **widths: int) -> None:
+    """Made-up raw files in ``raw`` below ``folder``, by the Ray at ``address``; ``widths`` by modality."""
+    modalities = (f"--modality={name}={width}" for name, width in widths.items())
+    succeed(folder, "synthesize", "raw", *options, *modalities, "--address", address)
+
+
 def kill_at(folder: Path, line: str, *arguments: str) -> list[str]:
     """Run ``mmssl-dist`` in ``folder`` and kill it when it writes a line that starts with ``line``; gives its
     lines."""

@@ -10,7 +10,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from tests.end_to_end.commands import command, stages, succeed
+from tests.end_to_end.commands import command, stages, succeed, synthesize
 
 pytestmark = pytest.mark.timeout(900)
 JOB = """\
@@ -21,7 +21,7 @@ data:
   modalities:
     image: {file: features/image}
   split: {method: temporal, validation: 0.1, test: 0.1}
-partition: {parts: 2}
+partition: {parts: 2, method: random}
 model: {dimension: 8, layers: 1}
 training: {epochs: 3, batch_size: 256, fanout: [5]}
 evaluation: {ks: [20]}
@@ -35,8 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """A job, two days of raw files, and what the run of the first one published."""
     path = tmp_path_factory.mktemp("retraining")
     (path / "job.yaml").write_text(JOB)
-    sizes = ("--users=200", "--items=100", "--interactions=1500", "--modality=image=4")
-    succeed(path, "synthesize", "raw", *sizes, "--address", ray_address)
+    synthesize(path, ray_address, "--users=200", "--items=100", "--interactions=1500", image=4)
     table = pyarrow.dataset.dataset(path / "raw/interactions.parquet").to_table().sort_by("time")
     (path / "raw-yesterday").mkdir()
     pq.write_table(table.slice(0, 1200), path / "raw-yesterday/interactions.parquet")
