@@ -27,6 +27,8 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
     # "auto" is chosen after training, which validates with 1.
     exponent = job.evaluation.length_exponent
     validated = () if exponent in ("auto", 1.0) else (("length_exponent", exponent),)
+    by_user = job.training.user_exponent
+    pairs = () if by_user == 1.0 else (("user_exponent", by_user),)
     return fingerprint(
         "training",
         _FORMAT,
@@ -34,11 +36,12 @@ def training_fingerprint(job: Job, partitions: Manifest) -> str:
         # The name is a preset that the other fields already spell out.
         job.model.model_dump(exclude={"name"}),
         job.losses.model_dump(),
-        job.training.model_dump(exclude={*NEUTRAL_TRAINING, "start_from"}),
+        job.training.model_dump(exclude={*NEUTRAL_TRAINING, "start_from", "user_exponent"}),
         job.evaluation.model_dump(include=_STOPPING),
         job.seed,
         *start,
         *validated,
+        *pairs,
     )
 
 

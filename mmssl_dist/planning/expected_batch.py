@@ -56,14 +56,14 @@ class _ExpectedVisits:
         share = np.array([1.0 / workers, 1.0 - 1.0 / workers])
         self.nodes = share[:, None] * degrees.nodes  # [2, B]: own, away
         self.draws = np.zeros_like(self.nodes)
-        self._edges = self.nodes @ degrees.degree
         self._count = self.nodes.sum(1)
 
-    def by_degree(self, own: float, away: float) -> None:
-        """Add draws that fall on own and other nodes in proportion to degree."""
+    def by_degree(self, own: float, away: float, exponent: float = 1.0) -> None:
+        """Add draws that fall on own and other nodes in proportion to degree to the power of ``exponent``."""
+        shares = np.where(self.degree > 0, self.degree, 0.0) ** exponent * (self.degree > 0)
         for side, draws in enumerate((own, away)):
-            if self._edges[side] > 0:
-                self.draws[side] += draws * self.degree / self._edges[side]
+            if (total := self.nodes[side] @ shares) > 0:
+                self.draws[side] += draws * shares / total
 
     def evenly(self, own: float, away: float) -> None:
         """Add draws that fall on every node equally often."""
@@ -146,7 +146,7 @@ def _visit_seeds(
     items: _ExpectedVisits,
 ) -> float:
     """Visit the seeds; returns the number of distinct candidates of the whole batch."""
-    users.by_degree(pairs, 0.0)
+    users.by_degree(pairs, 0.0, job.training.user_exponent)
     items.by_degree(pairs * (1 - cut), pairs * cut)
     items.evenly(pairs / workers, pairs * (1 - 1 / workers))  # negatives
     requested = job.losses.candidates

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from mmssl_dist.sampling.draws import Purpose, generator, integers, key
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
+_UNIT = 1 << 16  # weights of partitions are integers, so that sums do not depend on their order
 _ATTEMPTS = 16  # rejections before the complement is listed; at 50% known items, 1 pair in 65,536 gets there
 
 
@@ -54,6 +56,10 @@ class SeedSampler:
     learn from them says what they like better. An epoch is one pass, or ``training.steps_per_epoch`` steps
     that continue where the epoch before ended. Collective at construction.
 
+    With ``training.user_exponent`` a below 1 a pass has as many pairs, up to one more for each partition. A
+    user of d interactions has a share of its partition's in proportion to d^a, rounded up or down, and each
+    pair is one of its interactions at random.
+
     Attributes:
         steps: of an epoch.
         left_out: users who know every item, of all workers, and how many interactions they have.
@@ -63,23 +69,31 @@ class SeedSampler:
     """
 
     def __init__(self, graph: LocalGraph, exchange: Exchange, job: Job) -> None:
-        self.graph, self.seed = graph, job.seed
+        self.graph, self.seed, self._exponent = graph, job.seed, job.training.user_exponent
         self.candidates = 0 if job.losses.candidates == "all" else job.losses.candidates
         indptr = graph.training.indptr
         users = [graph.user_rows(part) for part in graph.parts]
         full = graph.users[graph.training.degrees(graph.users) >= graph.book.num_items]
         self._usable: list[_Edges] = []
+        self._of_users: dict[int, _UserEdges] = {}
         own = []
-        for rows in users:  # users come first in a partition, so its interactions are one range
+        for part, rows in zip(graph.parts, users, strict=True):
+            # Users come first in a partition, so its interactions are one range.
             first, last = int(indptr[rows.start]), int(indptr[rows.stop])
             without = full[(full >= rows.start) & (full < rows.stop)]
             self._usable.append(_without(first, last, graph.training, without))
             pairs = len(self._usable[-1])
-            own.append([pairs, len(without), last - first - pairs])
+            weight = pairs * _UNIT
+            if self._exponent != 1.0:
+                self._of_users[part] = _UserEdges.of(graph.training, rows, without, self._exponent)
+                weight = self._of_users[part].weight
+            own.append([pairs, len(without), last - first - pairs, weight])
         counts = exchange.gather_counts(len(users))
-        gathered = exchange.gather_rows(torch.tensor(own, dtype=torch.int64).reshape(-1, 3), counts)
-        self._part_pairs: list[int] = gathered[:, 0].tolist()
+        gathered = exchange.gather_rows(torch.tensor(own, dtype=torch.int64).reshape(-1, 4), counts)
         self.left_out = (int(gathered[:, 1].sum()), int(gathered[:, 2].sum()))
+        every, weights = int(gathered[:, 0].sum()), gathered[:, 3].tolist()
+        # Rounded up, so that whoever has pairs gives some; in Python's integers, which do not overflow.
+        self._part_pairs: list[int] = [-(-every * weight // (sum(weights) or 1)) for weight in weights]
         if sum(self._part_pairs) == 0:
             raise InputError(
                 "the training interactions",
@@ -122,9 +136,12 @@ class SeedSampler:
 
     def _permute(self, number: int) -> None:
         self._pass = number
-        for part, usable in zip(self.graph.parts, self._usable, strict=True):
-            order = generator(key(self.seed, Purpose.PERMUTATION, number, part)).permutation(len(usable))
-            self._order[part] = torch.from_numpy(order)
+        for part in self.graph.parts:
+            draws = generator(key(self.seed, Purpose.PERMUTATION, number, part))
+            order = torch.from_numpy(draws.permutation(self._part_pairs[part]))
+            if part in self._of_users:
+                order = self._of_users[part].drawn(len(order), draws)[order]
+            self._order[part] = order
 
     def _slice(self, count: int, step_of_pass: int) -> tuple[int, int]:
         # In integers, so that a slice begins exactly where the one before ended.
@@ -133,8 +150,10 @@ class SeedSampler:
     def _draw_part(self, part: int, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         training = self.graph.training
         usable = self._usable[part - self.graph.parts.start]
-        begin, end = self._slice(len(usable), self._pass_and_step(epoch, step)[1])
-        edges = usable.at(self._order[part][begin:end])
+        begin, end = self._slice(self._part_pairs[part], self._pass_and_step(epoch, step)[1])
+        edges = self._order[part][begin:end]
+        if part not in self._of_users:
+            edges = usable.at(edges)
         # The last row that starts at or before the edge; earlier rows that start there are empty.
         users = torch.searchsorted(training.indptr, edges, right=True) - 1
         positives = training.neighbours[edges]
@@ -192,6 +211,45 @@ class _Edges:
     def at(self, numbers: Tensor) -> Tensor:
         """The interactions ``numbers``, each below the length."""
         return numbers + self.first if self.kept is None else self.kept[numbers]
+
+
+@dataclass(frozen=True)
+class _UserEdges:
+    """Users of a partition by their interactions, those who give pairs.
+
+    Attributes:
+        starts, degrees: [u] int64, where a user's interactions begin, and how many there are.
+        shares: [u] float64, degrees to the power of the exponent, summed up to each user.
+    """
+
+    starts: Tensor
+    degrees: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(cls, training: Adjacency, rows: range, without: Tensor, exponent: float) -> _UserEdges:
+        """The users ``rows`` but those ``without`` pairs (local rows)."""
+        starts = training.indptr[rows.start : rows.stop]
+        degrees = training.indptr[rows.start + 1 : rows.stop + 1] - starts
+        gives = degrees > 0
+        gives[without - rows.start] = False
+        starts, degrees = starts[gives], degrees[gives]
+        return cls(starts, degrees, degrees.double().pow(exponent).cumsum(0))
+
+    @property
+    def weight(self) -> int:
+        """The sum of the shares, as an integer."""
+        return round(_UNIT * float(self.shares[-1])) if len(self.shares) else 0
+
+    def drawn(self, count: int, draws: np.random.Generator) -> Tensor:
+        """[count] int64 interactions, by user: of each user its share, rounded up or down at random."""
+        # Systematic sampling: points at equal distances, so that no user's count is off by one or more.
+        points = (torch.arange(count, dtype=torch.float64) + draws.random()) / max(count, 1)
+        users = torch.searchsorted(self.shares, points * self.shares[-1:], right=True)
+        users.clamp_(max=len(self.shares) - 1)
+        degrees = self.degrees[users]
+        within = (torch.from_numpy(draws.random(count)) * degrees).long().minimum(degrees - 1)
+        return self.starts[users] + within
 
 
 def _without(first: int, last: int, training: Adjacency, users: Tensor) -> _Edges:

@@ -170,6 +170,7 @@ CHANGES = (
     _one("steps", "losses.adversarial.gumbel_scale", 1e-3),
     _one("steps", "losses.adversarial.gumbel_temperature", 1e-4),
     _one("steps", "losses.adversarial.signal_scale", 1.0),
+    _one("steps", "training.user_exponent", 0.5),
     _one("steps", "training.batch_size", 48),
     _one("steps", "training.fanout", "[2, 2]"),
     _one("steps", "training.wire", "bf16"),

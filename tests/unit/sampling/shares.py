@@ -23,16 +23,23 @@ def sampling_job(parts: int, *sets: str) -> Job:
 
 class Announced(Exchange):
     """What a seed sampler hears of the other workers: of each partition how many pairs it has, and how many
-    users who know every item, with how many interactions."""
+    users who know every item, with how many interactions, and the sum of its users' shares."""
 
-    def __init__(self, book: PartitionBook, pairs: Pairs, rank: int, workers: int) -> None:
+    def __init__(
+        self, book: PartitionBook, pairs: Pairs, rank: int, workers: int, exponent: float = 1.0
+    ) -> None:
         super().__init__(None, np.array([0, book.num_nodes]), 0)
         parts = cut(book, pairs)
         degrees = [np.diff(part.indptr[: part.users + 1]) for part in parts]
         full = [of_part[of_part >= book.num_items] for of_part in degrees]
         self._pairs = torch.tensor(
             [
-                [int(all_.sum() - left_out.sum()), len(left_out), int(left_out.sum())]
+                [
+                    int(all_.sum() - left_out.sum()),
+                    len(left_out),
+                    int(left_out.sum()),
+                    round(65536 * float((all_[(all_ > 0) & (all_ < book.num_items)] ** exponent).sum())),
+                ]
                 for all_, left_out in zip(degrees, full, strict=True)
             ]
         )
@@ -51,6 +58,10 @@ class Announced(Exchange):
 def seed_samplers(book: PartitionBook, pairs: Pairs, workers: int, job: Job) -> list[SeedSampler]:
     """The seed sampler of each worker."""
     return [
-        SeedSampler(local_graph(book, pairs, rank, workers), Announced(book, pairs, rank, workers), job)
+        SeedSampler(
+            local_graph(book, pairs, rank, workers),
+            Announced(book, pairs, rank, workers, job.training.user_exponent),
+            job,
+        )
         for rank in range(workers)
     ]

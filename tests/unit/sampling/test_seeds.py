@@ -146,3 +146,45 @@ def test_users_who_all_know_everything_leave_no_pairs(workers):
     book = PartitionBook((1, 1), (1, 1))
     with pytest.raises(InputError, match="found every user with all 2 items"):
         seed_samplers(book, [(0, 0), (0, 1), (1, 0), (1, 1)], workers, sampling_job(2))
+
+
+@given(small_graphs(), st.sampled_from([0.0, 0.5]), st.data())
+def test_pairs_by_user_are_the_same_whoever_owns_them(case, exponent, data):
+    book, pairs = case
+    job = sampling_job(
+        book.parts, f"training.batch_size={book.parts + 3}", f"training.user_exponent={exponent}"
+    )
+    workers = data.draw(st.integers(1, book.parts))
+    one, several = seed_samplers(book, pairs, 1, job), seed_samplers(book, pairs, workers, job)
+    lists, epoch = neighbours_of(book, pairs), data.draw(st.integers(0, 2))
+    dealt = 0
+    for step in range(one[0].steps):
+        batch = drawn(several, epoch, step)
+        assert batch == drawn(one, epoch, step)
+        assert all(positive in lists[user] for user, positive, _ in batch["pairs"])
+        dealt += len(batch["pairs"])
+    assert len(pairs) <= dealt < len(pairs) + book.parts
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_a_user_gives_pairs_by_the_power_of_its_interactions(exponent):
+    degrees = [1, 4, 9, 16, 25, 2]
+    pairs = [(user, item) for user, degree in enumerate(degrees) for item in range(degree)]
+    job = sampling_job(2, "training.batch_size=10", f"training.user_exponent={exponent}")
+    sampler = seed_samplers(PartitionBook((3, 3), (20, 20)), pairs, 1, job)[0]
+    taken: Counter[int] = Counter()
+    items: Counter[int] = Counter()
+    for epoch in range(60):
+        users = Counter()
+        for step in range(sampler.steps):
+            seeds = sampler.draw(epoch, step)
+            users.update(seeds.users.tolist())
+            items.update(seeds.positives[seeds.users == 2].tolist())
+        taken += users
+        for shares in ((0, 1, 2), (3 + 20, 4 + 20, 5 + 20)):  # users of a part; rows of its items follow
+            of_part = [users[row] for row in shares]
+            own = [degrees[row if row < 3 else row - 20] ** exponent for row in shares]
+            expected = [sum(of_part) * share / sum(own) for share in own]
+            assert all(abs(n - e) <= 1 for n, e in zip(of_part, expected, strict=True))
+    assert len(items) == 9  # of the third user, each of its interactions now and then
+    assert min(items.values()) > sum(items.values()) / 9 / 2
