@@ -32,17 +32,16 @@ _TRAIN = """
 import json, sys
 from functools import partial
 import pyarrow.fs as pafs
-from mmssl_dist.config import parse_job
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.storage import Location
+from tests.jobs import make_job
 from tests.ray import launch_functions
 import logging
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
 address, folder, workers = sys.argv[1:4]
-job = parse_job({"output": "unused", "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
-                 "scaling": {"workers": json.loads(workers), "wait_seconds": 120}})
+job = make_job(scaling={"workers": json.loads(workers), "wait_seconds": 120})
 storage = Location(pafs.LocalFileSystem(), folder, folder)
 with connect(job.scaling, job.storage, address) as cluster:
     function = partial(launch_functions.machines_seen, folder=folder)
@@ -80,13 +79,12 @@ _NOTICE = """
 import json, sys
 from functools import partial
 import pyarrow.fs as pafs
-from mmssl_dist.config import parse_job
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.launch.run_workers import RunSettings, run_workers
 from mmssl_dist.storage import Location
+from tests.jobs import make_job
 from tests.ray import launch_functions
-job = parse_job({"output": "unused", "data": {"path": "raw", "modalities": {"image": {"file": "image.npy"}}},
-                 "scaling": {"workers": 2}, "training": {"timeout_seconds": 60}})
+job = make_job(scaling={"workers": 2}, training={"timeout_seconds": 60})
 storage = Location(pafs.LocalFileSystem(), sys.argv[2], sys.argv[2])
 run = RunSettings(storage=storage, name="run", keep=1, metric="recall@20")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:

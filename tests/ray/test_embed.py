@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Embedding
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import find_files
@@ -27,6 +27,7 @@ from mmssl_dist.report.progress import embeddings_summary
 from mmssl_dist.storage import Manifest, begin, open_location, read_manifest
 from tests.clusters import own_ray
 from tests.encoders import WIDTH, tiny_pictures, tiny_texts
+from tests.jobs import job_on
 from tests.pictures import PICTURES
 
 ITEMS = 12
@@ -67,8 +68,12 @@ def _job(folder: Path, encoders: dict[str, Path], *overrides: str, only: str | N
         "image": {"table": "items.csv", "files": "images/{picture}", "encoder": str(encoders["image"])},
     }
     chosen = modalities if only is None else {only: modalities[only]}
-    tree = {"output": str(folder / "out"), "data": {"path": str(folder / "raw"), "modalities": chosen}}
-    return parse_job(tree, ("data.interactions=clicks.csv", "data.buckets=2", *overrides))
+    return _on_clicks(folder, chosen, "data.buckets=2", *overrides)
+
+
+def _on_clicks(folder: Path, modalities: object, *overrides: str, output: str = "out") -> Job:
+    data = {"path": str(folder / "raw"), "interactions": "clicks.csv", "modalities": modalities}
+    return job_on(folder, data, *overrides, output=output)
 
 
 def _embed(job: Job) -> Manifest:
@@ -122,10 +127,7 @@ def test_vectors_made_by_hand_give_the_same_dataset(folder, encoders):
     vectors = _by_hand(encoders["text"], [f"red shirt number {item}" for item in range(ITEMS)])
     table = pa.table({"item_id": range(ITEMS), "vector": pa.array(list(vectors), pa.list_(pa.float32()))})
     pq.write_table(table, folder / "raw" / "text.parquet")
-    tree = job.model_dump(mode="json", include={"output"}) | {
-        "data": {"path": job.data.path, "modalities": {"text": {"file": "text.parquet"}}}
-    }
-    by_hand = parse_job(tree, ("data.interactions=clicks.csv", "data.buckets=1"))
+    by_hand = _on_clicks(folder, {"text": {"file": "text.parquet"}}, "data.buckets=1")
     assert prepare(by_hand, find_files(by_hand)).files == published.files
 
 
@@ -209,8 +211,7 @@ FEATURES = {"brand": "category", "price": "number"}
 
 def _facts_job(folder: Path, *overrides: str, output: str = "out") -> Job:
     modalities = {"facts": {"table": "facts.csv", "features": FEATURES}}
-    tree = {"output": str(folder / output), "data": {"path": str(folder / "raw"), "modalities": modalities}}
-    return parse_job(tree, ("data.interactions=clicks.csv", "data.buckets=2", *overrides))
+    return _on_clicks(folder, modalities, "data.buckets=2", *overrides, output=output)
 
 
 def _facts(folder: Path, rows: dict[int, str]) -> None:

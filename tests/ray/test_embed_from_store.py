@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.data.files import find_files
 from mmssl_dist.embedding.embed import embed, identity
 from mmssl_dist.embedding.inputs import embeddings_fingerprint, encoder_of
@@ -18,6 +18,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest
 from tests.clusters import own_ray
 from tests.encoders import WIDTH, tiny_pictures
+from tests.jobs import make_job
 from tests.pictures import PICTURES
 from tests.servers import REGION, client, moto_with_permissions, upload
 
@@ -40,12 +41,13 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def job_of(folder: Path, encoder: str, output: str, endpoint: str) -> Job:
     image = {"table": "items.csv", "files": "images/{picture}", "encoder": encoder}
-    tree = {
-        "output": str(folder / output),
-        "data": {"path": str(folder / "raw"), "modalities": {"image": image}},
-        "storage": {"endpoint": endpoint, "region": REGION, "path_style": True},
-    }
-    return parse_job(tree, ("data.interactions=clicks.csv", "data.buckets=2"))
+    return make_job(
+        "data.interactions=clicks.csv",
+        "data.buckets=2",
+        output=str(folder / output),
+        data={"path": str(folder / "raw"), "modalities": {"image": image}},
+        storage={"endpoint": endpoint, "region": REGION, "path_style": True},
+    )
 
 
 def embedded(job: Job) -> tuple[Manifest, dict[int, list[float]]]:
