@@ -18,7 +18,7 @@ from mmssl_dist.config import load_job
 from mmssl_dist.launch.published_checkpoint import checkpoint_of
 from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.storage import RunFolder, open_location, require_manifest
-from tests.end_to_end.commands import command, kill_at, stages, succeed
+from tests.end_to_end.commands import command, kill_at, stages, succeed, synthesize
 from tests.processes import run_workers
 from tests.training import make_worker
 
@@ -50,19 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """A job, its synthetic raw files, and what a run of it with a Ray of its own published and said."""
     path = tmp_path_factory.mktemp("pipeline")
     (path / "job.yaml").write_text(JOB)
-    succeed(
-        path,
-        "synthesize",
-        "raw",
-        f"--users={USERS}",
-        f"--items={ITEMS}",
-        "--interactions=3500",
-        "--seed=1",
-        "--modality=image=16",
-        "--modality=text=8",
-        "--address",
-        ray_address,
-    )
+    sizes = (f"--users={USERS}", f"--items={ITEMS}", "--interactions=3500")
+    synthesize(path, ray_address, *sizes, "--seed=1", image=16, text=8)
     done = succeed(path, "run", "job.yaml")
     (path / "said.txt").write_text(done.stdout)
     assert stages(done.stderr.splitlines()) == dict.fromkeys(STAGES, "done")

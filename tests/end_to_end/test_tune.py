@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmssl_dist.config import load_job
-from tests.end_to_end.commands import command, succeed
+from tests.end_to_end.commands import command, succeed, synthesize
 
 pytestmark = pytest.mark.timeout(900)
 JOB = """\
@@ -17,7 +17,7 @@ data:
   path: raw
   modalities:
     image: {file: features/image}
-partition: {parts: 2}
+partition: {parts: 2, method: random}
 model: {dimension: 8, layers: 1}
 training: {epochs: 2, batch_size: 256, fanout: [5]}
 evaluation: {ks: [20]}
@@ -35,17 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """A job with its raw files, after a search of one trial."""
     path = tmp_path_factory.mktemp("tune")
     (path / "job.yaml").write_text(JOB)
-    succeed(
-        path,
-        "synthesize",
-        "raw",
-        "--users=150",
-        "--items=60",
-        "--interactions=900",
-        "--modality=image=4",
-        "--address",
-        ray_address,
-    )
+    synthesize(path, ray_address, "--users=150", "--items=60", "--interactions=900", image=4)
     done = succeed(path, "tune", "job.yaml", "--address", ray_address)
     (path / "said.txt").write_text(done.stderr)
     return path
