@@ -25,6 +25,8 @@ ARTIFACTS = dict(zip(STAGES, ("dataset", "partitions", "training", "evaluation",
 EPOCHS = 8
 USUAL = (600, 240, 9000)
 """Users, items and interactions."""
+FEW = (300, 120, 3500)
+"""Of which an epoch still lasts long enough to be met by a fault."""
 LARGE = (60_000, 20_000, 1_200_000)
 """Of which each step of ``partition`` takes a while."""
 JOB = f"""\

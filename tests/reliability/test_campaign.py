@@ -8,12 +8,12 @@ import pytest
 
 from tests.reliability.campaign import Campaign
 from tests.reliability.cases import Case, cases
-from tests.reliability.target import left_over
+from tests.reliability.target import FEW, left_over
 
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    made = Campaign(tmp_path_factory.mktemp("campaign"))
+    made = Campaign(tmp_path_factory.mktemp("campaign"), FEW)
     yield made
     assert left_over(made.commands) == []
 
