@@ -81,7 +81,7 @@ def rows(tree: Mapping[str, Any], out: Path, authors: Runs) -> Iterator[dict[str
         if name == data_set:
             experiments = json.loads(file.read_text())["experiments"]
             (earlier,) = (entry for entry in experiments if entry["name"] == row)
-            yield {**earlier, "name": f"{name}: the job here, two workers"}
+            yield {**earlier, "name": f"{name}: every interaction once here, two workers, an earlier version"}
         for form in (experiment.name for experiment in single_process.of_data_set(tree, name)):
             if finished := single_process.finished(out / name / form):
                 yield single_process.row(f"{name}: {form} here", finished)

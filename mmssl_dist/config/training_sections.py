@@ -54,9 +54,9 @@ class Training(Section):
     checkpoint are taken over by external id. Users and items that it does not know start from their known
     neighbours in this run's graph."""
     steps_per_epoch: Count | Literal["all"] = "all"
-    """Steps between two chances of a validation: "all" takes every training interaction once. With fewer,
-    an epoch continues with the interactions where the one before ended, so that each is still taken once
-    before any comes again."""
+    """Steps between two chances of a validation: "all" takes every training interaction once (but see
+    user_exponent). With fewer, an epoch continues with the interactions where the one before ended, so that
+    each is still taken once before any comes again."""
     user_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """A user of d interactions gives pairs in proportion to d to this power. 1: every interaction once in a
     pass; 0: every user equally often, as in the released code of MMSSL and LightGCN."""

@@ -243,9 +243,11 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     if info.type == pafs.FileType.File:
         # Readers are chosen by the ending, so a file without a known one could only be guessed at.
         if not pattern.endswith(suffixes):
-            vectors = suffixes == PARQUET_SUFFIXES and pattern.endswith(TEXT_TABLE_SUFFIXES)
-            how = " Section 1 of docs/own-data.md shows how." if vectors else ""
-            raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", f"Convert it.{how}")
+            vectors = key.endswith(".file") and pattern.endswith(TEXT_TABLE_SUFFIXES)
+            remedy = (
+                "Convert it; section 1 of docs/own-data.md shows how." if vectors else "Rename or convert it."
+            )
+            raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", remedy)
         return (_raw_file(root, target, info),)
     if info.type == pafs.FileType.Directory and (table := table_files(target)) is not None:
         return _of_table(root, target, table, key)

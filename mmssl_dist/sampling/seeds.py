@@ -17,6 +17,7 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 
 _UNIT = 1 << 16  # weights of partitions are integers, so that sums do not depend on their order
+_DRAWN_AT_ONCE = 1 << 20
 _ATTEMPTS = 16  # rejections before the complement is listed; at 50% known items, 1 pair in 65,536 gets there
 
 
@@ -92,8 +93,9 @@ class SeedSampler:
         gathered = exchange.gather_rows(torch.tensor(own, dtype=torch.int64).reshape(-1, 4), counts)
         self.left_out = (int(gathered[:, 1].sum()), int(gathered[:, 2].sum()))
         every, weights = int(gathered[:, 0].sum()), gathered[:, 3].tolist()
+        whole = sum(weights) or 1
         # Rounded up, so that whoever has pairs gives some; in Python's integers, which do not overflow.
-        self._part_pairs: list[int] = [-(-every * weight // (sum(weights) or 1)) for weight in weights]
+        self._part_pairs: list[int] = [-(-every * weight // whole) for weight in weights]
         if sum(self._part_pairs) == 0:
             raise InputError(
                 "the training interactions",
@@ -219,7 +221,7 @@ class _UserEdges:
 
     Attributes:
         starts, degrees: [u] int64, where a user's interactions begin, and how many there are.
-        shares: [u] float64, degrees to the power of the exponent, summed up to each user.
+        shares: [u] int64, degrees to the power of the exponent in 1/65536, summed up to each user.
     """
 
     starts: Tensor
@@ -234,22 +236,28 @@ class _UserEdges:
         gives = degrees > 0
         gives[without - rows.start] = False
         starts, degrees = starts[gives], degrees[gives]
-        return cls(starts, degrees, degrees.double().pow(exponent).cumsum(0))
+        # By Python's power: that of tensors differs in its last digit with the number of threads.
+        different, which = torch.unique(degrees, return_inverse=True)
+        powers = torch.tensor([round(_UNIT * d**exponent) for d in different.tolist()], dtype=torch.int64)
+        return cls(starts, degrees, powers[which].cumsum(0))
 
     @property
     def weight(self) -> int:
-        """The sum of the shares, as an integer."""
-        return round(_UNIT * float(self.shares[-1])) if len(self.shares) else 0
+        """The sum of the shares."""
+        return int(self.shares[-1]) if len(self.shares) else 0
 
     def drawn(self, count: int, draws: np.random.Generator) -> Tensor:
         """[count] int64 interactions, by user: of each user its share, rounded up or down at random."""
-        # Systematic sampling: points at equal distances, so that no user's count is off by one or more.
-        points = (torch.arange(count, dtype=torch.float64) + draws.random()) / max(count, 1)
-        users = torch.searchsorted(self.shares, points * self.shares[-1:], right=True)
-        users.clamp_(max=len(self.shares) - 1)
-        degrees = self.degrees[users]
-        within = (torch.from_numpy(draws.random(count)) * degrees).long().minimum(degrees - 1)
-        return self.starts[users] + within
+        edges, offset = torch.empty(count, dtype=torch.int64), draws.random()
+        for first in range(0, count, _DRAWN_AT_ONCE):
+            numbers = torch.arange(first, min(first + _DRAWN_AT_ONCE, count), dtype=torch.float64)
+            # Systematic sampling: points at equal distances, so that no user's count is off by one or more.
+            points = ((numbers + offset) * (self.weight / count)).long()
+            users = torch.searchsorted(self.shares, points, right=True).clamp_(max=len(self.shares) - 1)
+            degrees = self.degrees[users]
+            within = (torch.from_numpy(draws.random(len(users))) * degrees).long().minimum(degrees - 1)
+            edges[first : first + len(users)] = self.starts[users] + within
+        return edges
 
 
 def _without(first: int, last: int, training: Adjacency, users: Tensor) -> _Edges:

@@ -52,6 +52,14 @@ def checked_stream(stream: pa.NativeFile, file: RawFile, delimiter: str) -> pa.N
     return CheckedQuotes(stream, file.name, delimiter) if quoted else stream
 
 
+def delimiter_of(file: RawFile) -> str:
+    """What stands between the columns of ``file``."""
+    try:
+        return first_line(file).delimiter
+    except (pa.ArrowException, OSError, csv.Error) as error:
+        raise not_text(file, error) from error
+
+
 def header(file: RawFile) -> list[str]:
     """The column names as written in the first line; of JSON lines, the keys of the first ones."""
     if is_json_lines(file.location.path):

@@ -13,6 +13,7 @@ from mmssl_dist.errors import InputError
 
 _DELIMITERS = (",", ";", "\t", "|")
 _START_BYTES = 1 << 16
+_ROWS = 50  # that are looked at
 
 
 class FirstLine(NamedTuple):
@@ -31,10 +32,11 @@ def quoting_of(path: str) -> Literal[0, 3]:
 
 
 def first_line(file: RawFile) -> FirstLine:
-    """The header of ``file``, by the delimiter that gives it and the row below it the same number of
-    columns, and the most of them; where several do, and where none does, by the one of the file's name.
+    """The header of ``file``, split as its name says where the rows below it have as many columns.
 
-    Excel writes semicolons into a .csv wherever numbers have a decimal comma.
+    Else it is split by the delimiter that gives the header and the first row the same number of columns, and
+    the most: Excel writes semicolons into a .csv wherever numbers have a decimal comma. Where none does, the
+    name decides.
 
     Raises:
         InputError: the text is UTF-16.
@@ -52,20 +54,23 @@ def first_line(file: RawFile) -> FirstLine:
         )
     # The byte order mark that Excel writes would else be part of the first column's name.
     text = content.decode("utf-8-sig", errors="replace")
+    cut = len(content) == _START_BYTES
     by_name = _by_name(path)
-    candidates = (by_name, *(delimiter for delimiter in _DELIMITERS if delimiter != by_name))
-    read = {delimiter: _first_rows(text, delimiter, quoting_of(path)) for delimiter in candidates}
-    fitting = [delimiter for delimiter, rows in read.items() if _agree(rows)]
-    if not fitting and len(next(iter(read[by_name]), ())) > 1:
-        fitting = [by_name]  # with a faulty row, which whoever reads it names
-    # Of equals the first, which is the name's.
-    chosen = max(fitting or candidates, key=lambda delimiter: len(next(iter(read[delimiter]), ())))
-    return FirstLine(tuple(read[chosen][0]) if read[chosen] else (), chosen)
+    named = _first_rows(text, by_name, quoting_of(path), cut)
+    if not _agree(named):
+        others = (delimiter for delimiter in _DELIMITERS if delimiter != by_name)
+        read = {delimiter: _first_rows(text, delimiter, quoting_of(path), cut) for delimiter in others}
+        # Two rows alone: what reads the file names the row that is faulty, by the delimiter of the others.
+        fitting = [delimiter for delimiter, rows in read.items() if _agree(rows[:2])]
+        if fitting:
+            chosen = max(fitting, key=lambda delimiter: len(read[delimiter][0]))
+            return FirstLine(tuple(read[chosen][0]), chosen)
+    return FirstLine(tuple(named[0]) if named else (), by_name)
 
 
 def _agree(rows: list[list[str]]) -> bool:
-    """Whether a header is one of several columns, and the row below it, if there is one, has them too."""
-    return bool(rows) and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
+    """Whether a header is one of several columns, and the rows below it have as many."""
+    return bool(rows) and len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows)
 
 
 def _by_name(path: str) -> str:
@@ -74,8 +79,10 @@ def _by_name(path: str) -> str:
     return "\t" if name.endswith(".inter") or ".tsv" in name else ","
 
 
-def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
-    """The header and the row below it, as far as there are such."""
+def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3], cut: bool) -> list[list[str]]:
+    """The header and rows below it, as far as there are such; the last of a text that is ``cut`` may be part
+    of a row."""
     # lines may end as on any system
     rows = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, quoting=quoting)
-    return list(islice((row for row in rows if row), 2))
+    first = list(islice((row for row in rows if row), _ROWS))
+    return first[:-1] if cut and 1 < len(first) < _ROWS else first

@@ -20,7 +20,7 @@ import pyarrow as pa
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers import delimited
 from mmssl_dist.data.readers.base import Piece
-from mmssl_dist.data.readers.dialect import first_line, quoting_of
+from mmssl_dist.data.readers.dialect import quoting_of
 from mmssl_dist.data.readers.json_lines import is_json_lines
 from mmssl_dist.data.readers.quotes import CheckedQuotes, QuoteState
 from mmssl_dist.errors import InputError
@@ -76,13 +76,12 @@ def last_block(file: RawFile) -> int | None:
     """
     if is_json_lines(file.location.path):
         return _last_lines(file)
-    if file.location.path.endswith(delimited.COMPRESSED_SUFFIXES):
-        return _by_reading(file)
-    size = delimited.BLOCK_BYTES
-    if file.size <= size:
+    size, compressed = delimited.BLOCK_BYTES, file.location.path.endswith(delimited.COMPRESSED_SUFFIXES)
+    if not compressed and file.size <= size:
         return None
-    if file.size <= 2 * size:  # its last block would begin in its first, perhaps in the header
-        return _by_reading(file)
+    delimiter = delimited.delimiter_of(file)
+    if compressed or file.size <= 2 * size:  # its last block would begin in its first, perhaps in the header
+        return _by_reading(file, delimiter)
     try:
         with file.location.filesystem.open_input_file(file.location.path) as stream:
             text = bytes(stream.read_at(size, file.size - size))
@@ -90,13 +89,15 @@ def last_block(file: RawFile) -> int | None:
         raise delimited.not_text(file, error) from error
     first = _LINE_END.search(text)
     if first is None:
-        return _by_reading(file)
+        return _by_reading(file, delimiter)
     start, text = file.size - len(text) + first.end(), text[first.end() :]
-    readings = [state for state in (QuoteState.START, QuoteState.QUOTED) if _holds(file, text, state)]
+    readings = [
+        state for state in (QuoteState.START, QuoteState.QUOTED) if _holds(file, text, state, delimiter)
+    ]
     if readings == [QuoteState.START]:
         return start
-    offset = _first_row(file, text, readings) if readings else None
-    return _by_reading(file) if offset is None else start + offset
+    offset = _first_row(file, text, readings, delimiter) if readings else None
+    return _by_reading(file, delimiter) if offset is None else start + offset
 
 
 def _last_lines(file: RawFile) -> int | None:
@@ -121,13 +122,13 @@ def _last_lines(file: RawFile) -> int | None:
     return starts[0] or None
 
 
-def _by_reading(file: RawFile) -> int | None:
+def _by_reading(file: RawFile, delimiter: str) -> int | None:
     """``last_block`` by way of the whole text, which shows what is quoted at its end."""
     blocks: list[tuple[QuoteState, bytes]] = []
     end = 0
     try:
         with file.location.filesystem.open_input_stream(file.location.path) as stream:
-            checked = delimited.checked_stream(stream, file, first_line(file).delimiter)
+            checked = delimited.checked_stream(stream, file, delimiter)
             state = QuoteState.START
             while block := bytes(checked.read(delimited.BLOCK_BYTES)):
                 blocks = [*blocks[1 - _KEPT_BLOCKS :], (state, block)]
@@ -141,17 +142,17 @@ def _by_reading(file: RawFile) -> int | None:
     only_two = end <= 2 * delimited.BLOCK_BYTES
     for kept in range(1 if only_two else 2, len(blocks) + 1):
         text = b"".join(block for _, block in blocks[-kept:])
-        offset = _first_row(file, text, [blocks[-kept][0]], begins=len(text) == end)
+        offset = _first_row(file, text, [blocks[-kept][0]], delimiter, begins=len(text) == end)
         if offset is not None:
             return end - len(text) + offset
     raise delimited.too_long(file)
 
 
-def _holds(file: RawFile, text: bytes, state: QuoteState) -> bool:
+def _holds(file: RawFile, text: bytes, state: QuoteState, delimiter: str) -> bool:
     """Whether quotes pair up in ``text``, with which a file ends, if it begins in ``state``."""
     if quoting_of(file.location.path) == csv.QUOTE_NONE:
         return state is QuoteState.START
-    checked = _checked(file, text, state)
+    checked = _checked(file, text, state, delimiter)
     try:
         while checked.read(len(text) + 1):
             pass
@@ -161,13 +162,13 @@ def _holds(file: RawFile, text: bytes, state: QuoteState) -> bool:
 
 
 def _first_row(
-    file: RawFile, text: bytes, readings: Sequence[QuoteState], begins: bool = False
+    file: RawFile, text: bytes, readings: Sequence[QuoteState], delimiter: str, begins: bool = False
 ) -> int | None:
     """Where the first row after a line end of ``text`` begins, whichever of ``readings`` is the state at its
     first byte; None where there is none. A text that ``begins`` its file has the header first, perhaps after
     blank lines."""
     quoted = quoting_of(file.location.path) != csv.QUOTE_NONE
-    checks = [_checked(file, text, state) for state in readings] if quoted else []
+    checks = [_checked(file, text, state, delimiter) for state in readings] if quoted else []
     position = 0
     for match in _LINE_END.finditer(text):
         length, position = match.end() - position, match.end()
@@ -180,5 +181,5 @@ def _first_row(
     return None
 
 
-def _checked(file: RawFile, text: bytes, state: QuoteState) -> CheckedQuotes:
-    return CheckedQuotes(io.BytesIO(text), file.name, first_line(file).delimiter, state)
+def _checked(file: RawFile, text: bytes, state: QuoteState, delimiter: str) -> CheckedQuotes:
+    return CheckedQuotes(io.BytesIO(text), file.name, delimiter, state)

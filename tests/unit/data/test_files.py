@@ -252,7 +252,7 @@ def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch
         refused = {
             "text": {**settings["text"], "file": {"vectors": "vectors.csv", "more": "more.jsonl"}[name]}
         }
-        with pytest.raises(InputError, match=r"Section 1 of docs/own-data\.md shows how"):
+        with pytest.raises(InputError, match=r"section 1 of docs/own-data\.md shows how"):
             find_files(make_job(folder, modalities=refused))
         job = make_job(folder, modalities=settings)
         source = open_features(job.data, find_files(job))["text"]

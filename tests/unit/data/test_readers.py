@@ -12,9 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mmssl_dist.data.files import find_files
+from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.files import RawFile, find_files
+from mmssl_dist.data.readers.delimited import text_blocks
+from mmssl_dist.data.readers.dialect import first_line
 from mmssl_dist.data.readers.open import open_features, open_sources
 from mmssl_dist.data.rows import live_and_tallies, read_interactions, tallied
+from mmssl_dist.storage import open_location
 from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
 
 
@@ -267,3 +271,25 @@ def test_the_first_row_shows_what_separates_a_header_with_commas(folder):
     write_text(folder, "log.csv", ["user_id;price, in euro;item_id", "7;1,50;8", "9;2;8"])
     read = _read(make_job(folder, interactions="log.csv"))[1]
     assert (read["user_id"], read["item_id"]) == ([7, 9], [8, 8])
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "column"),
+    [
+        ("log.csv", ["user_id,item_id,action|drama|comedy|war", "7,8,0|1|0|0", "9,8,1|0|1|0"], "user_id"),
+        ("log.csv", ["user_id,item_id,genre|sub|x|y", "7,8,war"], "user_id"),
+        ("log.tsv", ["user_id\titem_id\ta,b,c,d", "7\t8\t1,2,3,4", "9\t8\t"], "user_id"),
+        ("log.csv", ["user_id;note, long;item_id", "7;1,50;8", "9;2;8"], "user_id"),
+    ],
+)
+def test_a_delimiter_within_columns_is_no_other_delimiter(folder, name, lines, column):
+    write_text(folder, name, lines)
+    read = _read(make_job(folder, interactions=name))[1]
+    assert (read[column], set(read["item_id"])) == ([7, 9][: len(lines) - 1], {8})
+
+
+def test_one_column_stays_one(folder):
+    write_text(folder, "ids.csv", ["name;x", "1", "2"])
+    file = RawFile(open_location(str(folder / "raw/ids.csv"), Storage()), 11, None)
+    assert first_line(file) == (("name;x",), ",")
+    assert [columns["name;x"].to_pylist() for columns in text_blocks(file, ["name;x"], ())] == [["1", "2"]]

@@ -34,6 +34,7 @@ TRAINING = Manifest("training", "bb", {}, {"run/x": FileRecord(3, "cc")})
         "evaluation.every_epochs=2",
         "evaluation.users=9",
         "evaluation.length_exponent=0.5",
+        "training.user_exponent=0",
     ],
 )
 def test_another_training(override):
@@ -75,6 +76,7 @@ def test_other_partitions_are_trained_on_again():
         "training.prefetch=0",
         "evaluation.user_block=7",
         "evaluation.length_exponent=1",
+        "training.user_exponent=1",
         "export.k=9",
         "output=elsewhere",
     ],

@@ -38,7 +38,7 @@ class Announced(Exchange):
                     int(all_.sum() - left_out.sum()),
                     len(left_out),
                     int(left_out.sum()),
-                    round(65536 * float((all_[(all_ > 0) & (all_ < book.num_items)] ** exponent).sum())),
+                    sum(round(65536 * d**exponent) for d in all_.tolist() if 0 < d < book.num_items),
                 ]
                 for all_, left_out in zip(degrees, full, strict=True)
             ]

@@ -172,7 +172,9 @@ def test_a_user_gives_pairs_by_the_power_of_its_interactions(exponent):
     pairs = [(user, item) for user, degree in enumerate(degrees) for item in range(degree)]
     job = sampling_job(2, "training.batch_size=10", f"training.user_exponent={exponent}")
     sampler = seed_samplers(PartitionBook((3, 3), (20, 20)), pairs, 1, job)[0]
-    taken: Counter[int] = Counter()
+    # A partition's share of the 57 pairs, rounded up, by the powers of its users' interactions: 1, 4 and 9 in
+    # the first, 16, 25 and 2 in the second.
+    parts = {0.0: (29, 29), 0.5: (21, 37)}[exponent]
     items: Counter[int] = Counter()
     for epoch in range(60):
         users = Counter()
@@ -180,11 +182,21 @@ def test_a_user_gives_pairs_by_the_power_of_its_interactions(exponent):
             seeds = sampler.draw(epoch, step)
             users.update(seeds.users.tolist())
             items.update(seeds.positives[seeds.users == 2].tolist())
-        taken += users
-        for shares in ((0, 1, 2), (3 + 20, 4 + 20, 5 + 20)):  # users of a part; rows of its items follow
-            of_part = [users[row] for row in shares]
+        for shares, count in zip(((0, 1, 2), (3 + 20, 4 + 20, 5 + 20)), parts, strict=True):
+            of_part = [users[row] for row in shares]  # of users; rows of their part's items follow
+            assert sum(of_part) == count
             own = [degrees[row if row < 3 else row - 20] ** exponent for row in shares]
             expected = [sum(of_part) * share / sum(own) for share in own]
             assert all(abs(n - e) <= 1 for n, e in zip(of_part, expected, strict=True))
     assert len(items) == 9  # of the third user, each of its interactions now and then
     assert min(items.values()) > sum(items.values()) / 9 / 2
+
+
+def test_users_who_know_every_item_give_no_pairs_by_user():
+    pairs = [(user, item) for user, known in enumerate((4, 1, 2, 4)) for item in range(known)]
+    job = sampling_job(2, "training.batch_size=4", "training.user_exponent=0")
+    sampler = seed_samplers(PartitionBook((2, 2), (2, 2)), pairs, 1, job)[0]
+    assert sampler.left_out == (2, 8)
+    seeds = [sampler.draw(epoch, 0) for epoch in range(20)]
+    assert {user for drawn_now in seeds for user in drawn_now.users.tolist()} == {1, 4}
+    assert {drawn_now.pairs for drawn_now in seeds} == {4}  # half of three pairs each, rounded up
