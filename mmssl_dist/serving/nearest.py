@@ -32,9 +32,16 @@ def nearest(
     selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
     pointer = faiss.swig_ptr
     faiss.knn_inner_product(
-        pointer(queries), pointer(rows), rows.shape[1], len(queries), len(rows), k,
-        pointer(scores), pointer(places), selector,
-    )  # fmt: skip
+        pointer(queries),
+        pointer(rows),
+        rows.shape[1],
+        len(queries),
+        len(rows),
+        k,
+        pointer(scores),
+        pointer(places),
+        selector,
+    )
     return scores, places
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -244,9 +243,9 @@ def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch
     (raw / "vectors.csv").write_text("sku,v0,v1\n007,1,2.5\n8,-3,4\n")
     (raw / "more.jsonl").write_text('{"sku": "9", "embedding": [5, 6.5]}\n')
     text = (ROOT / "docs/own-data.md").read_text()
-    (block,) = re.findall(r"^ {4}import pandas\n.*?(?=^\S)", text, flags=re.M | re.S)
+    (block,) = re.findall(r"^```python\n(import pandas\n.*?)^```", text, flags=re.M | re.S)
     monkeypatch.chdir(raw)
-    exec(compile(textwrap.dedent(block), "own-data.md", "exec"), {})
+    exec(compile(block, "own-data.md", "exec"), {})
     for name, wanted in (("vectors", {"007": [1, 2.5], "8": [-3, 4]}), ("more", {"9": [5, 6.5]})):
         settings = {"text": {"file": f"{name}.parquet", "item": "sku", "vector": "embedding"}}
         refused = {
