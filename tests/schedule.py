@@ -15,7 +15,9 @@ TOGETHER = {
     "tests/ray/shared_cluster/": "own Ray",
     # start clusters by `ray start`, whose machines take the ports of their workers from one range
     "tests/ray/test_autoscaling.py": "clusters",
-    "tests/ray/shared_head/": "clusters",  # and share one
+    "tests/ray/test_jobs.py": "clusters",
+    "tests/ray/test_object_storage.py": "clusters",
+    "tests/ray/test_submit.py": "clusters",
     # each starts a service, and some ports of Ray Serve are the machine's
     "tests/end_to_end/test_own_data.py": "services",
     "tests/end_to_end/test_serve.py": "services",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,8 +14,25 @@ from deltalake import DeltaTable
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Location, open_location
-from tests.ray.shared_head.submitted import SECRET, submit_demo
+from tests.clusters import Head, started_head
 from tests.servers import client, gcs_server, moto_server, upload
+
+SECRET = "a-secret-that-must-not-show"
+JOB = """\
+output: {output}
+seed: 3
+data:
+  path: {data}
+  modalities:
+    image: {{file: features/image}}
+    text: {{file: features/text}}
+partition: {{parts: 2}}
+model: {{dimension: 8}}
+training: {{epochs: 2, batch_size: 512, fanout: [3, 3]}}
+evaluation: {{ks: [10, 20]}}
+export: {{k: 5, table: {{path: {table}, format: {table_format}, date: 2026-11-30}}}}
+scaling: {{workers: 2}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +49,53 @@ def bucket() -> Iterator[Location]:
         yield open_location("gs://runs", Storage(endpoint=started, anonymous=True))
 
 
-@pytest.mark.timeout(900)  # two jobs, each a minute on two idle cores
-def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, demo, endpoint):
-    folder = demo.folder
-    upload(endpoint, "runs", folder / "raw data", "raw")
-    settings = {
-        "output": "s3://runs/out",
-        "data__path": "s3://runs/raw",
-        "export__table__path": "s3://runs/days",
-        "storage": f"{{endpoint: '{endpoint}', region: us-east-1, path_style: true}}",
-    }
-    remote = submit_demo(head, folder, **settings)
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    """Its machine has credentials, as cluster machines have; the submitting command is given none."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": SECRET}
+    with started_head(variables=keys) as started:
+        mine = {name: value for name, value in started.environment.items() if name not in keys}
+        yield Head(started.address, started.gcs, mine)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, head, endpoint, bucket) -> Path:
+    """The same job three times: on the local disk, and on the two servers."""
+    path = tmp_path_factory.mktemp("job")
+    made = head.command(
+        path,
+        "synthesize",
+        "raw",
+        "--users=120",
+        "--items=60",
+        "--interactions=700",
+        "--modality=image=6",
+        "--modality=text=4",
+    )
+    assert made.returncode == 0, made.stderr
+    upload(endpoint, "runs", path / "raw", "raw")
+    (path / "local.yaml").write_text(JOB.format(output="out", data="raw", table="days", table_format="delta"))
+    storage = f"storage: {{endpoint: '{endpoint}', region: us-east-1, path_style: true}}\n"
+    s3 = JOB.format(
+        output="s3://runs/out", data="s3://runs/raw", table="s3://runs/days", table_format="delta"
+    )
+    (path / "remote.yaml").write_text(s3 + storage)
+    for file in sorted((path / "raw").rglob("*")):
+        if file.is_file():
+            (bucket / f"raw/{file.relative_to(path / 'raw')}").write_bytes(file.read_bytes())
+    storage = f"storage: {{endpoint: '{bucket.storage.endpoint}', anonymous: true}}\n"
+    google = JOB.format(
+        output="gs://runs/out", data="gs://runs/raw", table="gs://runs/days", table_format="parquet"
+    )
+    (path / "google.yaml").write_text(google + storage)
+    return path
+
+
+@pytest.mark.timeout(900)  # three jobs, each a minute on two idle cores
+def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, folder, endpoint):
+    local = head.command(folder, "submit", "local.yaml", "--address", head.address)
+    assert local.returncode == 0, local.stdout + local.stderr
+    remote = head.command(folder, "submit", "remote.yaml", "--address", head.address)
     assert remote.returncode == 0, remote.stdout + remote.stderr
     assert ": succeeded" in remote.stdout.splitlines()[-1]
 
@@ -87,25 +141,17 @@ def test_everything_in_object_storage_gives_what_the_local_disk_gives(head, demo
     assert SECRET not in output
     assert [name for name, data in content.items() if SECRET.encode() in data] == []
 
-    again = submit_demo(head, folder, **settings)
+    again = head.command(folder, "submit", "remote.yaml", "--address", head.address)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("up to date") == 6  # with the table
 
 
 @pytest.mark.timeout(900)
-def test_google_s_store_gives_what_the_local_disk_gives(head, demo, bucket):
-    folder = demo.folder
-    for file in sorted((folder / "raw data").rglob("*")):
-        if file.is_file():
-            (bucket / f"raw/{file.relative_to(folder / 'raw data')}").write_bytes(file.read_bytes())
-    google = submit_demo(
-        head,
-        folder,
-        output="gs://runs/out",
-        data__path="gs://runs/raw",
-        export__table="{path: 'gs://runs/days', format: parquet, date: 2026-11-30}",
-        storage=f"{{endpoint: '{bucket.storage.endpoint}', anonymous: true}}",
-    )
+def test_google_s_store_gives_what_the_local_disk_gives(head, folder, bucket):
+    """Beside the job on the local disk, which the test above runs; a run again does nothing then."""
+    local = head.command(folder, "submit", "local.yaml", "--address", head.address)
+    assert local.returncode == 0, local.stdout + local.stderr
+    google = head.command(folder, "submit", "google.yaml", "--address", head.address)
     assert google.returncode == 0, google.stdout + google.stderr
     for stage in ("dataset", "partitions"):
         ours = json.loads((bucket / "out" / stage / "manifest.json").read_bytes())
