@@ -9,7 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -295,7 +295,11 @@ class Location:
         file_type = self.info().type
         if file_type == pafs.FileType.Directory and isinstance(self.filesystem, pafs.GcsFileSystem):
             # A folder that has no object of its own cannot be deleted there; without content it is gone.
-            self._run(lambda: self.filesystem.delete_dir_contents(self.path, missing_dir_ok=True))
+            for _ in range(3):  # what is listed may be gone already: a request is sent again
+                with suppress(FileNotFoundError):
+                    self.filesystem.delete_dir_contents(self.path, missing_dir_ok=True)
+            if self.info().type != pafs.FileType.NotFound:
+                self._run(lambda: self.filesystem.delete_dir_contents(self.path, missing_dir_ok=True))
         elif file_type == pafs.FileType.Directory:
             self._run(lambda: self.filesystem.delete_dir(self.path))
         elif file_type == pafs.FileType.File:
