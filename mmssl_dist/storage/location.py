@@ -9,7 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -28,7 +28,14 @@ from mmssl_dist.storage.content import (
     npy_header,
     renamed_on_success,
 )
-from mmssl_dist.storage.remote import has_buckets, is_read_only, is_web, same_filesystem_of, scheme_of
+from mmssl_dist.storage.remote import (
+    delete_folder,
+    has_buckets,
+    is_read_only,
+    is_web,
+    same_filesystem_of,
+    scheme_of,
+)
 from mmssl_dist.storage.remote_errors import explain_remote, of_client, shown_text
 from mmssl_dist.storage.s3_errors import explain
 from mmssl_dist.storage.web_server import http_info
@@ -293,15 +300,8 @@ class Location:
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
         file_type = self.info().type
-        if file_type == pafs.FileType.Directory and isinstance(self.filesystem, pafs.GcsFileSystem):
-            # A folder that has no object of its own cannot be deleted there; without content it is gone.
-            for _ in range(3):  # what is listed may be gone already: a request is sent again
-                with suppress(FileNotFoundError):
-                    self.filesystem.delete_dir_contents(self.path, missing_dir_ok=True)
-            if self.info().type != pafs.FileType.NotFound:
-                self._run(lambda: self.filesystem.delete_dir_contents(self.path, missing_dir_ok=True))
-        elif file_type == pafs.FileType.Directory:
-            self._run(lambda: self.filesystem.delete_dir(self.path))
+        if file_type == pafs.FileType.Directory:
+            self._run(lambda: delete_folder(self.filesystem, self.path))
         elif file_type == pafs.FileType.File:
             self._ask(lambda: self.filesystem.delete_file(self.path))
 

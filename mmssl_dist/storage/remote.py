@@ -167,6 +167,26 @@ def _azure(authority: str, storage: Storage) -> pafs.FileSystem:
     return pafs.AzureFileSystem(account, **options)
 
 
+def delete_folder(filesystem: pafs.FileSystem, path: str) -> None:
+    """Delete a folder with all below it.
+
+    Raises:
+        FileNotFoundError: there is none; of Google's store, three attempts each met something that was listed
+            and gone.
+    """
+    if not isinstance(filesystem, pafs.GcsFileSystem):
+        filesystem.delete_dir(path)
+        return
+    for is_last in (False, False, True):
+        try:
+            # A folder that has no object of its own cannot be deleted there; without content it is gone.
+            filesystem.delete_dir_contents(path, missing_dir_ok=True)
+            return
+        except FileNotFoundError:  # deleted by another process, or by a request that was sent again
+            if is_last:
+                raise
+
+
 def _hub() -> pafs.FileSystem:
     try:
         from huggingface_hub import HfFileSystem

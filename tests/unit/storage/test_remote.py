@@ -171,6 +171,16 @@ def test_a_manifest_makes_an_artifact_and_goes_first(gcs: Storage) -> None:
 
 
 @pytest.mark.processes
+def test_a_folder_is_removed_whatever_was_deleted_in_the_meantime(gcs: Storage) -> None:
+    """The store now and then answers that an object is gone which it has listed."""
+    folder = open_location("gs://runs/out/progress", gcs)
+    for _ in range(30):
+        for number in range(6):
+            (folder / f"step-{number % 3}/part-{number % 2}/manifest.json").write_bytes(b"{}")
+        folder.remove()
+        assert folder.files() == []
+
+
 def test_a_file_of_the_store_is_downloaded_once_and_checked(gcs: Storage, tmp_path: Path) -> None:
     file = open_location("gs://runs/x.bin", gcs)
     record = file.write_bytes(os.urandom(3_000_000))
