@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import single_process
-import torch
-import torch.distributed as dist
 import yaml
 from accuracy import Experiment, provenance
 
@@ -56,11 +54,8 @@ def main() -> None:
     arguments = parser.parse_args()
     tree = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
     if not arguments.table:
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-        torch.set_num_threads(1)
-        for name, run in (text.split("=", 1) for text in arguments.data):
-            for form in single_process.of_data_set(tree, name):
-                make(form, name, Path(run), arguments.out, arguments.seeds or list(form.seeds))
+        for name, run, form in single_process.wanted(tree, arguments.data):
+            make(form, name, Path(run), arguments.out, arguments.seeds or list(form.seeds))
     content = {
         "provenance": provenance(),
         "command": shlex.join(["benchmarks/feature_width.py", *sys.argv[1:]]),

@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,10 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only report what is there")
     arguments = parser.parse_args()
     tree = yaml.safe_load(arguments.experiments.read_text())
-    runs = dict(text.split("=", 1) for text in arguments.data)
-    if unknown := runs.keys() - tree["data"].keys():
-        sys.exit(f"--data {', '.join(sorted(unknown))}: must be one of {', '.join(tree['data'])}")
     if not arguments.table:
-        # once: DeepSpeed's own groups outlive a group that is ended
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-        torch.set_num_threads(1)
-        for name, run in runs.items():
-            for form in of_data_set(tree, name):
-                if not arguments.only or form.name in arguments.only:
-                    for seed in arguments.seeds or form.seeds:
-                        train_once(form, seed, run, arguments.out / name / form.name / f"seed-{seed}.npz")
+        for name, run, form in wanted(tree, arguments.data, arguments.only):
+            for seed in arguments.seeds or form.seeds:
+                train_once(form, seed, run, arguments.out / name / form.name / f"seed-{seed}.npz")
     rows, differences = report(tree, arguments.out)
     head = {
         "provenance": provenance() + (f"; {arguments.note}" if arguments.note else ""),
@@ -115,6 +107,23 @@ def main() -> None:
     if arguments.lengths:
         content = {**head, "columns": list(LENGTH_COLUMNS), "rows": length_rows(tree, arguments.out)}
         arguments.lengths.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def wanted(
+    tree: Mapping[str, Any], data: Sequence[str], only: Sequence[str] | None = None
+) -> Iterator[tuple[str, str, Experiment]]:
+    """Each data set of ``data`` (NAME=RUN), its run, and each of its forms, or those named in ``only``; this
+    process is then a group of its own, with one thread."""
+    runs = dict(text.split("=", 1) for text in data)
+    if unknown := runs.keys() - tree["data"].keys():
+        sys.exit(f"--data {', '.join(sorted(unknown))}: must be one of {', '.join(tree['data'])}")
+    # once: DeepSpeed's own groups outlive a group that is ended
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    torch.set_num_threads(1)
+    for name, run in runs.items():
+        for form in of_data_set(tree, name):
+            if not only or form.name in only:
+                yield name, run, form
 
 
 def of_data_set(tree: Mapping[str, Any], name: str) -> list[Experiment]:

@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
-from mmssl_dist.data.readers.dialect import first_line, quoting_of
+from mmssl_dist.data.readers.dialect import FirstLine, first_line, quoting_of
 from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_columns
 from mmssl_dist.data.readers.line_numbers import undecodable
 from mmssl_dist.data.readers.quotes import CheckedQuotes
@@ -52,10 +52,10 @@ def checked_stream(stream: pa.NativeFile, file: RawFile, delimiter: str) -> pa.N
     return CheckedQuotes(stream, file.name, delimiter) if quoted else stream
 
 
-def delimiter_of(file: RawFile) -> str:
-    """What stands between the columns of ``file``."""
+def header_line(file: RawFile) -> FirstLine:
+    """``first_line`` of ``file``, or an InputError where it cannot be read."""
     try:
-        return first_line(file).delimiter
+        return first_line(file)
     except (pa.ArrowException, OSError, csv.Error) as error:
         raise not_text(file, error) from error
 
@@ -64,10 +64,7 @@ def header(file: RawFile) -> list[str]:
     """The column names as written in the first line; of JSON lines, the keys of the first ones."""
     if is_json_lines(file.location.path):
         return list(json_columns(file))
-    try:
-        line = first_line(file).columns
-    except (pa.ArrowException, OSError, csv.Error) as error:
-        raise not_text(file, error) from error
+    line = header_line(file).columns
     if not line:
         raise InputError(
             f"{file.name}, line 1",
@@ -104,8 +101,8 @@ def text_blocks(
     if is_json_lines(path):
         yield from _json_texts(file, names, missing, start, lists)
         return
+    columns, delimiter = header_line(file)
     try:
-        columns, delimiter = first_line(file)
         with opened_at(file, start) as stream:
             reader = pacsv.open_csv(
                 checked_stream(stream, file, delimiter),
@@ -116,7 +113,7 @@ def text_blocks(
             for batch in reader:
                 if batch.num_rows:
                     yield {name: _trimmed(batch.column(name), missing) for name in names}
-    except (pa.ArrowException, OSError, csv.Error) as error:
+    except (pa.ArrowException, OSError) as error:
         if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
             raise not_text(file, error) from error
 

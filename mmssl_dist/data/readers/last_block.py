@@ -79,7 +79,7 @@ def last_block(file: RawFile) -> int | None:
     size, compressed = delimited.BLOCK_BYTES, file.location.path.endswith(delimited.COMPRESSED_SUFFIXES)
     if not compressed and file.size <= size:
         return None
-    delimiter = delimited.delimiter_of(file)
+    delimiter = delimited.header_line(file).delimiter
     if compressed or file.size <= 2 * size:  # its last block would begin in its first, perhaps in the header
         return _by_reading(file, delimiter)
     try:
