@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.export.index import cells_of
-from mmssl_dist.planning.memory import EMPTY_WORKER, Memory
+from mmssl_dist.planning.memory import EMPTY_TASK, EMPTY_WORKER, Memory
 from mmssl_dist.planning.partition_needs import least_partition_workers, partition_needs
 from mmssl_dist.planning.sizes import Sizes
 from mmssl_dist.planning.stage_needs import (
@@ -51,7 +51,7 @@ def breaks_of(
     elif (tasks := prepare_memory(job, sizes) * job.scaling.cpus_per_worker) > limit:
         cores = job.scaling.cpus_per_worker
         # Of buckets without a row: more of them do not change it.
-        processes = cores * EMPTY_WORKER // 2
+        processes = cores * EMPTY_TASK
         if processes < limit:
             most = math.ceil(given * (tasks - processes) / (limit - processes))
             advice = f"set data.buckets to {most} or more"

@@ -14,12 +14,15 @@ from mmssl_dist.export.index import TRAINED_WITH, cells_of, kind_of
 from mmssl_dist.losses.contrastive import rows_at_once
 from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes, features_of, row_bytes
+from mmssl_dist.planning.torch_build import has_cuda_build
 from mmssl_dist.training.state import ROWS_AT_ONCE
 
 _ID, _WEIGHT, _FLOAT = 8, 4, 4  # bytes of an int64, of an edge's weight, of a float32
-EMPTY_WORKER = 720_000_000
+EMPTY_WORKER = 720_000_000 + (285_000_000 if has_cuda_build() else 0)
 """Bytes of a worker that has taken steps on a graph of a few nodes, as measured: Python, torch, DGL, Numba,
-DeepSpeed, Ray."""
+DeepSpeed, Ray; and what the libraries of a CUDA build take even without a GPU."""
+EMPTY_TASK = 360_000_000
+"""The same of a task of `prepare`, which does not load torch."""
 GPU_WORKER = 2_300_000_000
 """The same of a worker with a GPU, whose libraries take most of it; measured on an H100."""
 # Bytes that the code holds at once. Each was counted there, and confirmed by a record of all allocations of a

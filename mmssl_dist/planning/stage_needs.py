@@ -9,7 +9,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import needed_buckets
 from mmssl_dist.evaluation.item_lengths import EXPONENTS, USERS
 from mmssl_dist.export.index import cells_of, kind_of
-from mmssl_dist.planning.memory import EMPTY_WORKER, index_memory
+from mmssl_dist.planning.memory import EMPTY_TASK, EMPTY_WORKER, index_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds
 from mmssl_dist.planning.sizes import Sizes
 
@@ -120,7 +120,7 @@ def prepare_memory(job: Job, sizes: Sizes) -> int:
     columns = sum(sizes.modalities.values())
     features = sizes.num_items * columns * _FLOAT
     amount = (sizes.interactions + sizes.held_out) * _BUCKET_BYTES + 2 * features
-    return EMPTY_WORKER // 2 + amount // planned_buckets(job, sizes)
+    return EMPTY_TASK + amount // planned_buckets(job, sizes)
 
 
 def planned_buckets(job: Job, sizes: Sizes) -> int:
