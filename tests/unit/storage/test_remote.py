@@ -181,6 +181,7 @@ def test_a_folder_is_removed_whatever_was_deleted_in_the_meantime(gcs: Storage) 
         assert folder.files() == []
 
 
+@pytest.mark.processes
 def test_a_file_of_the_store_is_downloaded_once_and_checked(gcs: Storage, tmp_path: Path) -> None:
     file = open_location("gs://runs/x.bin", gcs)
     record = file.write_bytes(os.urandom(3_000_000))
