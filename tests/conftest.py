@@ -46,7 +46,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 
 _FOLDERS_WITH_PROCESSES = ("end_to_end", "fuzz", "multiprocess", "ray", "reliability")
-_FIXTURES_WITH_PROCESSES = frozenset({"s3_endpoint", "ray_address"})
+_FIXTURES_WITH_PROCESSES = frozenset({"gcs_endpoint", "s3_endpoint", "ray_address"})
 _STARTS = frozenset(
     {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind"}
 )
