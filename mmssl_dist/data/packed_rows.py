@@ -2,8 +2,10 @@
 once.
 
 A *packed* row is one hash bucket whole: blocks may be cut and joined anywhere between rows, a bucket never
-is. A
-*fragment* is what a bucket gets from one table.
+is. A *fragment* is what a bucket gets from one table.
+
+Tables travel as Arrow's IPC streams, compressed: all rows of a data set lie in Ray's object store several
+times over while they are sorted into buckets, and what does not fit there is written to disk.
 """
 
 from __future__ import annotations
@@ -21,36 +23,33 @@ Batch = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
 
 ROWS = "rows"
 """How many rows a fragment holds, int64."""
-_SEPARATOR = "/"
-_FRAGMENT = f"fragment{_SEPARATOR}"
+_CONTENT = "content"
 _NARROW = 1 << 16
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 def pack(bucket: int, counts: Mapping[str, int], tables: Mapping[str, pa.Table]) -> pa.Table:
-    """A table of one row: the bucket's number, ``counts`` as int64 columns, each column of ``tables`` as one
-    list."""
+    """A table of one row: the bucket's number, ``counts`` as int64 columns, each of ``tables`` as the bytes
+    that ``unpack`` reads."""
     columns: dict[str, pa.Array] = {BUCKET: pa.array([bucket], pa.int32())}
     columns |= {name: pa.array([count], pa.int64()) for name, count in counts.items()}
-    for name, table in tables.items():
-        bounds = pa.array([0, table.num_rows], pa.int64())
-        for column in table.column_names:
-            # Large lists: a bucket's bytes may go beyond the 2 GiB that 32-bit offsets reach.
-            columns[f"{name}{_SEPARATOR}{column}"] = pa.LargeListArray.from_arrays(
-                bounds, one_array(table[column])
-            )
+    columns |= {stream_column(name): _streams([table]) for name, table in tables.items()}
     return pa.table(columns)
 
 
 def unpack(row: pa.Table, name: str) -> pa.Table:
     """The table ``name`` of a packed ``row``."""
-    prefix = f"{name}{_SEPARATOR}"
-    return pa.table(
-        {
-            column.removeprefix(prefix): row[column][0].values
-            for column in row.column_names
-            if column.startswith(prefix)
-        }
-    )
+    return read_stream(row[stream_column(name)][0].as_buffer())
+
+
+def stream_column(name: str) -> str:
+    """The column of a packed row that has the table ``name``; a count may have that name itself."""
+    return f"{_CONTENT}/{name}"
+
+
+def read_stream(stream: bytes | pa.Buffer) -> pa.Table:
+    """The table whose bytes a packed row or a fragment has."""
+    return pa.ipc.open_stream(stream).read_all()
 
 
 def cut(function: Batch) -> Batch:
@@ -76,7 +75,7 @@ def joined(function: Batch) -> Batch:
 
 
 def _fragments(table: pa.Table) -> pa.Table:
-    """One row for each bucket that ``table`` has rows of; a column without any value takes no room."""
+    """One row for each bucket that ``table`` has rows of."""
     numbers = table[BUCKET].to_numpy()
     # NumPy sorts 16-bit numbers by digits, several times as fast.
     narrow = numbers.astype(np.uint16) if numbers.max(initial=0) < _NARROW else numbers
@@ -84,43 +83,39 @@ def _fragments(table: pa.Table) -> pa.Table:
     order = np.argsort(narrow, kind="stable")
     counts = np.bincount(numbers)
     present = np.flatnonzero(counts)
-    bounds = pa.array(np.concatenate([[0], np.cumsum(counts[present])]))
-    columns = {BUCKET: pa.array(present, pa.int32()), ROWS: pa.array(counts[present], pa.int64())}
-    for name in table.column_names:
-        if name == BUCKET:
-            continue
-        column, list_type = table[name], pa.large_list(table.schema.field(name).type)
-        if column.null_count == table.num_rows:
-            # A missing list instead of a list of nulls: vectors of other modalities would else cost a byte a
-            # row.
-            columns[f"{_FRAGMENT}{name}"] = pa.nulls(len(present), list_type)
-        else:
-            columns[f"{_FRAGMENT}{name}"] = pa.LargeListArray.from_arrays(
-                bounds, one_array(column).take(order)
-            )
-    return pa.table(columns)
+    by_bucket = _one_chunk(table.drop_columns([BUCKET])).take(order)
+    firsts = np.cumsum(counts) - counts
+    parts = [by_bucket.slice(firsts[bucket], counts[bucket]) for bucket in present]
+    return pa.table(
+        {
+            BUCKET: pa.array(present, pa.int32()),
+            ROWS: pa.array(counts[present], pa.int64()),
+            _CONTENT: _streams(parts),
+        }
+    )
 
 
 def _rows(fragments: pa.Table) -> pa.Table:
     """The rows of all ``fragments``, with their bucket."""
-    counts = fragments[ROWS].to_numpy()
-    columns = {
-        name.removeprefix(_FRAGMENT): _values(fragments[name], counts)
-        for name in fragments.column_names
-        if name.startswith(_FRAGMENT)
-    }
-    return pa.table(columns | {BUCKET: np.repeat(fragments[BUCKET].to_numpy(), counts)})
+    # Permissive: a column without values may be of type null in one of them
+    streams = (content.as_buffer() for content in fragments[_CONTENT])
+    rows = pa.concat_tables(map(read_stream, streams), promote_options="permissive")
+    buckets = np.repeat(fragments[BUCKET].to_numpy(), fragments[ROWS].to_numpy())
+    return rows.append_column(BUCKET, pa.array(buckets))
 
 
-def _values(lists: pa.ChunkedArray, counts: np.ndarray) -> pa.ChunkedArray:
-    chunks, first = [], 0
-    for chunk in lists.chunks:
-        last = first + len(chunk)
-        if chunk.null_count == 0:
-            chunks.append(chunk.flatten())
-        else:
-            for list_scalar, count in zip(chunk, counts[first:last].tolist(), strict=True):
-                missing = pa.nulls(count, lists.type.value_type)
-                chunks.append(list_scalar.values if list_scalar.is_valid else missing)
-        first = last
-    return pa.chunked_array(chunks, lists.type.value_type)
+def _streams(tables: list[pa.Table]) -> pa.Array:
+    """[tables] byte strings, one IPC stream each; large, since a bucket's bytes may go beyond 2 GiB."""
+    sink = pa.BufferOutputStream()
+    bounds = np.zeros(len(tables) + 1, np.int64)
+    for number, table in enumerate(map(_one_chunk, tables)):
+        with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+            writer.write_table(table)
+        bounds[number + 1] = sink.tell()
+    buffers = [None, pa.py_buffer(bounds), sink.getvalue()]
+    return pa.Array.from_buffers(pa.large_binary(), len(tables), buffers)
+
+
+def _one_chunk(table: pa.Table) -> pa.Table:
+    """``table`` with each column in one piece, and without what files' schemas say beside names and types."""
+    return pa.table({name: one_array(table[name]) for name in table.column_names})

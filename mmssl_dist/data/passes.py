@@ -44,7 +44,7 @@ from mmssl_dist.data.columns import (
 )
 from mmssl_dist.data.ids import scalar_text
 from mmssl_dist.data.k_core import k_core
-from mmssl_dist.data.packed_rows import cut, unpack
+from mmssl_dist.data.packed_rows import cut, read_stream, stream_column, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.readers.times import TimeFormat, moment_text
@@ -323,11 +323,12 @@ def _unknown_items(
     items: Rows, counts: Mapping[str, int], source: InteractionSource, features: dict[str, FeatureSource]
 ) -> InputError:
     """The error for items without features: how many, and the first rows that name one."""
-    columns = [f"{UNKNOWN_EXAMPLES}/{name}" for name in (FILE, ROW, ITEM_ID)]
+    column = stream_column(UNKNOWN_EXAMPLES)
+    tables = (read_stream(row[column]) for row in items.select_columns([column]).iter_rows())
     rows = sorted(
         example
-        for row in items.select_columns(columns).iter_rows()
-        for example in zip(*(row[name] for name in columns), strict=True)
+        for table in tables
+        for example in zip(*(table[name].to_pylist() for name in (FILE, ROW, ITEM_ID)), strict=True)
     )
     examples = ", ".join(
         f"{scalar_text(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"

@@ -11,6 +11,7 @@ import pytest
 
 from mmssl_dist.config import Job
 from mmssl_dist.data.files import find_files
+from mmssl_dist.data.packed_rows import unpack
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.embedding.shards import content_rows, pack_items
@@ -174,7 +175,7 @@ def test_a_row_without_content_does_not_hide_another(folder):
     assert isinstance(source, ContentSource)
     (rows,) = content_rows(pa.table({"id": [0]}), source, 1)
     packed = pack_items(rows, source)
-    assert packed["rows/content"][0].as_py() == ["One", None]
+    assert unpack(packed, "rows")["content"].to_pylist() == ["One", None]
 
 
 def test_what_changes_a_file_changes_the_stamp(folder):
