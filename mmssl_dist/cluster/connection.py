@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,15 +33,24 @@ class Cluster:
 
     Attributes:
         environment: variables to give to every task and worker; none where their Ray has them from its start.
-        relay: handle of the actor that brings their log to the driver.
         debug: show what Ray and other libraries log.
         own: a Ray of this machine that ends with the command.
     """
 
     environment: Mapping[str, str]
-    relay: Any
     debug: bool
     own: bool = False
+
+    @cached_property
+    def relay(self) -> Any:
+        """Handle of the actor that brings the log of tasks and workers to the driver; a process, which starts
+        when it is first asked for."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # Beside the driver, so that the log survives the loss of any other machine.
+        beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        return ray.remote(num_cpus=0, scheduling_strategy=beside)(LogRelay).remote()
 
     def run_task(self, function: Callable[..., Any], *arguments: object) -> Any:
         """``function(*arguments)`` in one Ray task, off the driver; returns its result.
@@ -128,7 +138,7 @@ def connect(
             require_resources(scaling)
             if target:  # a head may run no tasks, and be all there is
                 await_room([{"CPU": 1.0}], scaling.wait_seconds, "cluster")
-            yield Cluster(variables if target else {}, _start_relay(), debug, own=not target)
+            yield Cluster(variables if target else {}, debug, own=not target)
         except (Terminated, KeyboardInterrupt):
             watch.close()  # the end has been announced, and may take longer than the sender waits
             raise
@@ -275,15 +285,6 @@ def _same_in_all(calls: Sequence[tuple[object, ...]]) -> dict[int, object]:
 def _call(function: Callable[..., Any], relay: Any, *arguments: object) -> Any:
     with relayed_logs(relay):
         return function(*arguments)
-
-
-def _start_relay() -> Any:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    # Beside the driver, so that the log survives the loss of any other machine.
-    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(num_cpus=0, scheduling_strategy=beside)(LogRelay).remote()
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-import ray
 from ray import PlacementGroupID, tune
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from mmssl_dist.cluster.connection import Cluster, describe
-from mmssl_dist.cluster.log_relay import LogRelay, in_thread, relayed_logs
+from mmssl_dist.cluster.log_relay import in_thread, relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import with_settings
 from mmssl_dist.errors import NonFiniteError, WorkerError, find_known
@@ -236,10 +235,8 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
     report arriving."""
     base = Job.model_validate_json(shared.job)
     job, metric = with_settings(base, config["settings"]), base.evaluation.metric
-    # A relay of its own: the driver's lives in another job's actor, and lines get the trial's number here.
-    cluster = Cluster(
-        shared.environment, ray.remote(num_cpus=0)(LogRelay).remote(), shared.debug, shared.own_ray
-    )
+    # With a relay of its own: lines get the trial's number here.
+    cluster = Cluster(shared.environment, shared.debug, shared.own_ray)
     run = RunSettings(
         storage=shared.folder,
         name=_run_name(config["number"]),

@@ -61,7 +61,7 @@ class _Handed(Exception):
 def handed_to_ray(folder: Path, sets: Sequence[str]) -> object:
     """What the training stage asks of Ray Train for its workers."""
     job = _job(folder, sets)
-    cluster = Cluster(worker_environment(job.scaling, job.storage), _relay(), False)
+    cluster = _cluster(job)
     trainers = []
 
     def fit(trainer: TorchTrainer) -> None:
@@ -120,7 +120,7 @@ def start(folder: Path, sets: Sequence[str]) -> str | None:
 def asked_of_tune(folder: Path, sets: Sequence[str]) -> object:
     """What ``tune`` asks of Ray Tune for a search."""
     job = _job(folder, sets)
-    cluster = Cluster(worker_environment(job.scaling, job.storage), _relay(), False)
+    cluster = _cluster(job)
     tuners = []
 
     def fit(tuner: Tuner) -> None:
@@ -182,6 +182,12 @@ def asked_of_wandb(folder: Path, sets: Sequence[str]) -> object:
     with patch.dict("sys.modules", {"wandb": client}):
         end_wandb(_job(folder, sets), "run", [], {})
     return asked
+
+
+def _cluster(job: Job) -> Cluster:
+    cluster = Cluster(worker_environment(job.scaling, job.storage), debug=False)
+    cluster.__dict__["relay"] = _relay()  # one process for all probes, where each would start its own
+    return cluster
 
 
 @cache

@@ -23,6 +23,8 @@ def own_ray(monkeypatch) -> None:
 def test_workers_that_no_stage_released_end_before_their_ray(own_ray):
     job = group_job()
     with lazy_cluster(job) as lazy:
+        lazy.connect()
+        assert not ray._private.state.actors()  # a log that nobody writes to takes no process
         results = lazy.workers(job, "evaluate").run(launch_functions.process_and_sum, "evaluate")
     assert len(results) == 2
     assert not ray.is_initialized()
