@@ -65,11 +65,11 @@ def cut(function: Batch) -> Batch:
 
 
 def joined(function: Batch) -> Batch:
-    """``function`` of rows as a function of fragments."""
+    """``function`` of rows as a function of fragments; without any it is not called, and gives nothing."""
 
     @wraps(function)
     def call(batch: pa.Table) -> pa.Table | Iterator[pa.Table]:
-        return function(_rows(batch))
+        return function(_rows(batch)) if batch.num_rows else iter(())
 
     return call
 

@@ -121,8 +121,6 @@ def _newest(table: pa.Table) -> pa.Table:
 
 
 def _inside(table: pa.Table, bounds: WindowBounds) -> pa.Table:
-    if not table.num_rows:
-        return table
     live, tallies = live_and_tallies(table)
     kept = live.filter(pa.array(bounds.holds(live[TIME].to_numpy())))
     # Any bucket will do: tallies are summed over all of them.

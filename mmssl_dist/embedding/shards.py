@@ -107,8 +107,6 @@ def pack_items(batch: pa.Table, source: ContentSource) -> pa.Table:
     Raises:
         InputError: an item has two contents; names both rows.
     """
-    if not batch.num_rows:
-        return pack(0, {}, {_ROWS: batch.drop_columns([BUCKET])}).slice(0, 0)
     bucket = batch[BUCKET][0].as_py()
     batch = batch.drop_columns([BUCKET]).sort_by(
         [(ITEM_ID, "ascending"), (FILE, "ascending"), (ROW, "ascending")]

@@ -47,6 +47,7 @@ def test_rows_survive_fragments(buckets):
 
     fragments = pa.concat_tables([next(cut(same)(table)), next(cut(same)(other))])
     assert fragments.num_rows == len(set(numbers.tolist())) + len(set(numbers[:50].tolist()))
+    assert list(joined(same)(fragments.slice(0, 0))) == []
     back = joined(same)(fragments.take(rng.permutation(fragments.num_rows)))
     assert back.schema.field("absent").type == pa.int64()
     columns = ["number", "absent", "text", "bucket"]
