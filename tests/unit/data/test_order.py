@@ -54,3 +54,11 @@ def test_rows_survive_fragments(buckets):
     expected = pa.concat_tables([table, other]).select(columns)
     by = [("number", "ascending"), ("absent", "ascending")]
     assert back.select(columns).sort_by(by).equals(expected.sort_by(by))
+
+
+def test_fragments_take_less_than_their_rows():
+    numbers = np.arange(20_000)
+    users = [f"user-{user}" for user in numbers * 7919 % 5000]
+    table = pa.table({"user": users, "row": numbers, "bucket": (numbers % 4).astype(np.int32)})
+    (fragments,) = cut(lambda rows: rows)(table)
+    assert fragments.nbytes < table.nbytes / 3
