@@ -42,6 +42,7 @@ from mmssl_dist.data.columns import (
     TRAIN,
     VALIDATION,
 )
+from mmssl_dist.data.first_ids import ids_from_one
 from mmssl_dist.data.ids import scalar_text
 from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.packed_rows import cut, read_stream, stream_column, unpack
@@ -136,7 +137,8 @@ def numbered_rows(
     offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", bucket_count(job))
     # Counted over all buckets first, so that one message says how many there are and names the first of them.
     if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
-        raise _unknown_items(items, counts, interactions, features)
+        from_one = ids_from_one(items, counts, features.values())
+        raise from_one or _unknown_items(items, counts, interactions, features)
     _require_splits(job, counts)
     _require_features(job, features, counts)
     return NumberedRows(

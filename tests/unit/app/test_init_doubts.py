@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -100,6 +101,19 @@ def test_an_answer_that_is_missing_is_asked_for(folder: Path) -> None:
     assert "no answer: not one of drop, keep" in done.stderr
     assert done.stderr.count("Leave interactions with items without features out") == 1
     assert load_job("job.yaml").data.unknown_items == "keep"
+
+
+def test_ids_that_begin_at_1_are_not_asked_about(folder: Path) -> None:
+    """Either answer would give every item the vector of the next one."""
+    rows = [f"{user},{item}" for user in range(9) for item in range(1, 21)]
+    (folder / "clicks.csv").write_text("\n".join(["user_id,item_id", *rows]) + "\n")
+    np.save(folder / "image.npy", np.ones((20, 2), np.float32))
+    for options in (["--yes"], []):
+        refused = call("init", "files", *options, answers="drop\n")
+        assert refused.exit_code == 2
+        assert "image.npy: found item 20 without a row, and no item 0" in refused.stderr
+        assert "Subtract 1 from every item id" in refused.stderr
+    assert not Path("job.yaml").exists()
 
 
 def test_pictures_are_named_after_items(folder: Path) -> None:
