@@ -8,7 +8,7 @@ from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.storage import fingerprint
 
 KIND = "dataset"
-FORMAT = 2
+FORMAT = 3
 """Raise when the same input would give another dataset."""
 
 

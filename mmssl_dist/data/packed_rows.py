@@ -69,9 +69,13 @@ def joined(function: Batch) -> Batch:
 
     @wraps(function)
     def call(batch: pa.Table) -> pa.Table | Iterator[pa.Table]:
-        return function(_rows(batch)) if batch.num_rows else iter(())
+        return function(_rows(batch)) if batch.num_rows else _nothing()
 
     return call
+
+
+def _nothing() -> Iterator[pa.Table]:
+    yield from ()  # a generator, since Ray Data takes no other iterator
 
 
 def _fragments(table: pa.Table) -> pa.Table:

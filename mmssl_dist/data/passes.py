@@ -45,6 +45,7 @@ from mmssl_dist.data.columns import (
 from mmssl_dist.data.first_ids import ids_from_one
 from mmssl_dist.data.ids import scalar_text
 from mmssl_dist.data.k_core import k_core
+from mmssl_dist.data.known_items import of_known_items
 from mmssl_dist.data.packed_rows import cut, read_stream, stream_column, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import row_location
@@ -55,6 +56,7 @@ from mmssl_dist.data.rows import (
     BELOW_RATING,
     OUTSIDE_WINDOW,
     REASONS,
+    UNKNOWN_ITEM,
     grouped_pieces,
     read_features,
     read_interactions,
@@ -66,6 +68,7 @@ from mmssl_dist.errors import InputError
 _EXAMPLES = 5
 _SETTINGS = {
     BELOW_RATING: "data.min_rating",
+    UNKNOWN_ITEM: "data.unknown_items",
     OUTSIDE_WINDOW: "data.window",
     BELOW_EVENTS: "data.min_events",
     "below_min_interactions": "data.min_interactions",
@@ -125,11 +128,12 @@ def numbered_rows(
         InputError: a raw file has a bad value, an interaction names an unknown item, a split is empty.
     """
     job = with_buckets(job, _needed_buckets(interactions, features))
-    users = _settle_users(job, interactions, numbers)
+    vectors = _features_by_item(job, interactions, features, numbers)
+    if job.data.unknown_items == "drop":
+        vectors = vectors.materialize()  # read once, although their items are asked for first
+    users = _settle_users(job, interactions, vectors, numbers)
     items = by_bucket(
-        _interactions_by_item(job, interactions, users).union(
-            _features_by_item(job, interactions, features, numbers)
-        ),
+        _interactions_by_item(job, interactions, users).union(vectors),
         partial(settle_items, catalogue=_catalogue(job, features)),
         bucket_count(job),
     ).materialize()
@@ -177,7 +181,6 @@ def dataset_facts(
         "dropped": {
             **dropped,
             "items_below_min_interactions": counts[ITEMS_DROPPED],
-            "unknown_item": 0 if keep else counts[UNKNOWN_INTERACTIONS],
         },
         "items_without_features": counts[UNKNOWN_ITEMS] if keep else 0,
         **rows.times,
@@ -185,7 +188,7 @@ def dataset_facts(
     }
 
 
-def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Users:
+def _settle_users(job: Job, source: InteractionSource, features: Rows, numbers: Numbers) -> _Users:
     buckets, method = bucket_count(job), job.data.split.method
     groups = grouped_pieces(source)
     read = partial(
@@ -196,6 +199,8 @@ def _settle_users(job: Job, source: InteractionSource, numbers: Numbers) -> _Use
         least_rating=job.data.min_rating,
     )
     rows = map_tables(numbers(len(groups)), cut(read))
+    if job.data.unknown_items == "drop":
+        rows = of_known_items(rows, features, buckets)
     times = getattr(source, "times", None)  # the layout mmssl has none, and no window
     known: dict[str, dict[str, str]] = {}
     if job.data.window is not None:
@@ -232,7 +237,8 @@ def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> Input
     """The error for a job none of whose rows can be used, with the settings that dropped them."""
     went = {reason: count for reason, count in counts.items() if reason in _SETTINGS and count}
     why = "".join(f"; {count} went because of {_SETTINGS[reason]}" for reason, count in went.items())
-    verbs = ("widen" if reason == OUTSIDE_WINDOW else "lower" for reason in went)
+    others = {OUTSIDE_WINDOW: "widen", UNKNOWN_ITEM: "change"}
+    verbs = (others.get(reason, "lower") for reason in went)
     remedy = " or ".join(f"{verb} {_SETTINGS[reason]}" for verb, reason in zip(verbs, went, strict=True))
     return InputError(
         source.files[0].name,

@@ -21,9 +21,10 @@ from mmssl_dist.data.readers.base import FeatureBatch
 _TASK_BYTES = 16 << 20
 _TABLE_ROWS = 1 << 18
 _TABLE_BYTES = 32 << 20
-REASONS = NULL_ID, BELOW_RATING, OUTSIDE_WINDOW, BELOW_EVENTS, DUPLICATE = (
+REASONS = NULL_ID, BELOW_RATING, UNKNOWN_ITEM, OUTSIDE_WINDOW, BELOW_EVENTS, DUPLICATE = (
     "null_id",
     "below_min_rating",
+    "unknown_item",
     "outside_window",
     "below_min_events",
     "duplicate",
@@ -153,10 +154,13 @@ def item_schema(item_type: pa.DataType) -> pa.Schema:
 
 
 def with_bucket(table: pa.Table, column: str, buckets: int) -> pa.Table:
-    """``table`` bucketed by the ids in ``column``; tallies stay where they are or go to bucket 0."""
+    """``table`` bucketed by the ids in ``column``; tallies, which have none, stay where they are."""
     # Cast first: a column of nulls alone has the type null, and would hash differently from its neighbours.
-    numbers = buckets_of(one_array(table[column]).cast(table.schema.field(column).type), buckets)
+    ids = one_array(table[column]).cast(table.schema.field(column).type)
+    numbers = buckets_of(ids, buckets)
     if BUCKET in table.column_names:
+        # So every bucket keeps a row, and with it its files
+        numbers = pc.if_else(ids.is_valid(), numbers, one_array(table[BUCKET]))
         table = table.drop_columns([BUCKET])
     return table.append_column(BUCKET, numbers)
 
