@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,34 @@ def check_start(job: Job) -> None:
     differing = [*_differences(job, earlier_job), *_kept_otherwise(job, earlier.partitions)]
     if differing:
         raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
+
+
+def check_inputs(job: Job, id_types: tuple[str, str], widths: Mapping[str, int]) -> None:
+    """Refuse an earlier run with ids of other types or features of other widths.
+
+    Args:
+        id_types: of this job's users and items.
+        widths: values of its features by modality, as the data have them; those that are known.
+
+    Raises:
+        InputError: they differ; names all that do.
+    """
+    if job.training.start_from is None:
+        return
+    facts = find_earlier_run(job).partitions.facts
+    differing = []
+    for side, mine in zip(("user", "item"), id_types, strict=True):
+        other = facts.get(f"{side}_id_type", mine)
+        if mine != other:
+            differing.append(f"{side} ids of type {mine}, where the earlier run has {other}")
+    for modality, width in widths.items():
+        reduced = facts.get("reduced", {}).get(modality, {})
+        other = reduced.get("from", facts.get("modalities", {}).get(modality, width))
+        if width != other:
+            differing.append(f"features of {modality} with {width} values, where the earlier run has {other}")
+    if differing:
+        rule = "rows are taken over by id, of one type, and the projection of a modality has one shape"
+        raise InputError(SETTING, "; ".join(differing), rule, _REMEDY)
 
 
 def warn_of_overlap(job: Job) -> None:

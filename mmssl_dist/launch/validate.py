@@ -14,7 +14,7 @@ from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.errors import ConfigError, Problems
 from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.graph.installed_dgl import check_dgl
-from mmssl_dist.launch.earlier_run import check_start, warn_of_overlap
+from mmssl_dist.launch.earlier_run import check_inputs, check_start, warn_of_overlap
 from mmssl_dist.launch.input_check import InputOverview, check_values
 from mmssl_dist.launch.list_table import SETTING as LIST_TABLE
 from mmssl_dist.launch.list_table import check_list_table
@@ -56,7 +56,8 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
             overview = problems.attempt(partial(check_values, job, files))
     if not examined.problems:
         problems.attempt(lambda: check_output_folder(job))
-        problems.attempt(lambda: check_start(job))
+        if problems.passes(lambda: check_start(job)) and overview is not None and overview.whole:
+            problems.attempt(partial(_check_inputs, job, overview))
         problems.attempt(lambda: check_dgl(job))
         problems.attempt(lambda: chosen_users(job))
         problems.attempt(lambda: check_list_table(job))
@@ -70,3 +71,11 @@ def validated(path: Path, overrides: Iterable[str]) -> tuple[Job, InputOverview,
     assert files is not None
     assert overview is not None
     return job, overview, len(files.all())
+
+
+def _check_inputs(job: Job, overview: InputOverview) -> None:
+    # Columns of features are encoded as the earlier run has encoded them, so their width is its
+    widths = {
+        name: width for name, width in overview.widths.items() if not job.data.modalities[name].features
+    }
+    check_inputs(job, (overview.user_id_type, overview.item_id_type), widths)

@@ -16,7 +16,7 @@ from mmssl_dist.embedding.inputs import (
 )
 from mmssl_dist.errors import InputError
 from mmssl_dist.export.chosen_users import chosen_users
-from mmssl_dist.launch.earlier_run import check_start, check_widths, warn_of_overlap
+from mmssl_dist.launch.earlier_run import check_inputs, check_start, check_widths, warn_of_overlap
 from mmssl_dist.launch.fingerprints import (
     evaluation_fingerprint,
     export_fingerprint,
@@ -177,6 +177,12 @@ def check_memory(job: Job, partitions: Manifest) -> None:
     train_stage.check_memory(job, partitions)
 
 
+def _check_dataset(job: Job, dataset: Manifest) -> None:
+    facts = dataset.facts
+    widths = {name: modality["dimension"] for name, modality in facts["modalities"].items()}
+    check_inputs(job, (facts["user_id_type"], facts["item_id_type"]), widths)
+
+
 def _check_training(job: Job, partitions: Manifest) -> None:
     check_start(job)
     check_widths(job, partitions)
@@ -240,6 +246,7 @@ PARTITION = Stage[Manifest](
     fingerprint=_partitions_fingerprint,
     run=_run_partitioning,
     summary=lambda job, facts: partitions_summary(facts),
+    check=_check_dataset,
     discard=_discard_partitioning,
 )
 TRAIN = Stage[Manifest](

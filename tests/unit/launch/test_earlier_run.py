@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
-from mmssl_dist.launch.earlier_run import check_start
+from mmssl_dist.launch.earlier_run import check_inputs, check_start
+from mmssl_dist.launch.validate import validated
 from mmssl_dist.storage import Manifest, RunFolder, publish
 from tests.jobs import make_job
+from tests.unit.data.raw import make_job as make_raw_job
+from tests.unit.data.raw import vectors, write_table
 
 
 @pytest.fixture
@@ -87,3 +91,48 @@ def test_a_run_that_kept_other_dimensions_of_features(trained: Path, kept, reduc
         return
     with pytest.raises(InputError, match=refused):
         check_start(job)
+
+
+FACTS = {"user_id_type": "string", "item_id_type": "int64", "modalities": {"image": 4}}
+
+
+@pytest.mark.parametrize(
+    ("types", "width", "message"),
+    [
+        (("string", "int64"), 4, None),
+        (("string", "string"), 4, "item ids of type string, where the earlier run has int64"),
+        (("int64", "int64"), 4, "user ids of type int64, where the earlier run has string"),
+        (("string", "int64"), 8, "features of image with 8 values, where the earlier run has 4"),
+    ],
+)
+@pytest.mark.parametrize("reduced", [False, True])
+def test_ids_of_another_type_and_features_of_another_width(
+    trained: Path, types: tuple[str, str], width: int, message: str | None, reduced: bool
+) -> None:
+    facts = FACTS
+    if reduced:
+        facts = FACTS | {"modalities": {"image": 2}, "reduced": {"image": {"from": 4, "kept": 0.9}}}
+    publish(RunFolder.at(str(trained), Storage()).partitions.location, Manifest("partitions", "g", facts, {}))
+    job = make_job(f"training.start_from={trained}")
+    if message is None:
+        check_inputs(job, types, {"image": width})
+        return
+    with pytest.raises(InputError, match=f"training.start_from: found {message}; rows are taken over by id"):
+        check_inputs(job, types, {"image": width})
+
+
+def test_validate_compares_the_data(trained: Path, tmp_path: Path) -> None:
+    publish(RunFolder.at(str(trained), Storage()).partitions.location, Manifest("partitions", "g", FACTS, {}))
+    rng = np.random.default_rng(0)
+    users, items = [f"u{n // 8}" for n in range(80)], [f"A{n}" for n in rng.integers(0, 10, 80)]
+    write_table(tmp_path, "interactions.parquet", user_id=users, item_id=items)
+    rows = vectors(rng.random((10, 8)).tolist())
+    write_table(tmp_path, "image.parquet", item_id=[f"A{n}" for n in range(10)], vector=rows)
+    job = make_raw_job(tmp_path)
+    (trained / "job.yaml").write_text(job.model_dump_json())
+    (tmp_path / "job.yaml").write_text(job.model_dump_json())
+    with pytest.raises(
+        InputError, match=r"item ids of type string.*; features of image with 8 values"
+    ) as caught:
+        validated(tmp_path / "job.yaml", [f"training.start_from={trained}"])
+    assert "user ids" not in str(caught.value)
