@@ -106,8 +106,8 @@ class Evaluation(Section):
     patience: Count = 10
     """Validations without improvement after which training stops."""
     users: Count | Literal["all"] = "all"
-    """Users ranked for, of those with held-out items: "all", or about so many, drawn at random and the same
-    every time. The catalogue is always ranked whole."""
+    """Users ranked for in each split, of those with held-out items: "all", or about so many, drawn at random
+    and the same every time. The catalogue is always ranked whole."""
     contributions: bool = True
     """Report what each modality contributes: the stage ranks again for each, without anything that comes from
     it."""

@@ -3,7 +3,7 @@ means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from mmssl_dist.sharding.topology import Adjacency
 
 Metrics = dict[str, float]
 USERS_AT_ONCE = 1 << 12
+_PLACES = 1 << 24  # finer than draws in (0, 1); workers compare them as integers
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,28 @@ def rank(
     )
 
 
-def ranked_users(
-    settings: Evaluation, graph: LocalGraph, held_out: Iterable[Adjacency], exchange: Exchange
-) -> Tensor:
-    """The users to rank for (collective): those with an entry in one of the lists, or some of them, drawn at
-    random, the same ones for any number of workers and in every run on the same partitions.
+def drawn_lists(
+    settings: Evaluation, graph: LocalGraph, held_out: Mapping[str, Adjacency], exchange: Exchange
+) -> tuple[Tensor, dict[str, Adjacency]]:
+    """The local users to rank for, ascending rows, and the lists of ``held_out`` for them (collective).
+
+    Each split draws from its own users, so that a small one beside a large one has users too. The list of
+    a user that is drawn for another split alone is empty.
+    """
+    drawn = {s: ranked_users(settings, graph, lists, exchange) for s, lists in held_out.items()}
+    users: Tensor = torch.unique(torch.cat(list(drawn.values())))
+    return users, {s: _padded(select_lists(held_out[s], mine), mine, users) for s, mine in drawn.items()}
+
+
+def ranked_users(settings: Evaluation, graph: LocalGraph, held_out: Adjacency, exchange: Exchange) -> Tensor:
+    """The users to rank for (collective): those with an entry in the lists, or some of them, drawn at random,
+    the same ones for any number of workers and in every run on the same partitions; at least one where any
+    worker has one.
 
     Returns:
         int64, ascending local rows.
     """
-    users = graph.users
-    asked = torch.zeros(len(users), dtype=torch.bool)
-    for lists in held_out:
-        asked |= lists.degrees(users) > 0
-    users = users[asked]
+    users = graph.users[held_out.degrees(graph.users) > 0]
     if settings.users == "all":
         return users
     everyone = int(exchange.sum(torch.tensor([len(users)])))
@@ -159,7 +168,12 @@ def ranked_users(
     drawn = uniform(key(Purpose.RANKED_USERS), users + graph.first)
     # Each user on its own: the number drawn is about that wanted, and no worker has to know the others'
     # draws.
-    return users[drawn * everyone < settings.users]
+    chosen = drawn * everyone < settings.users
+    if not int(exchange.sum(chosen.sum()[None])):
+        # About one is at times none, and then there would be no mean.
+        places = (drawn * _PLACES).long()
+        chosen = places == -exchange.max(-int(places.min()) if len(places) else -_PLACES)
+    return users[chosen]
 
 
 def metrics_of(ranking: Ranking, users: Tensor, held_out: Adjacency, ks: Sequence[int]) -> UserMetrics:
@@ -197,7 +211,7 @@ def _users(
     splits: Sequence[str],
 ) -> dict[str, UserMetrics]:
     # Ranked once for all splits: masks are the same, so the lists are too.
-    users = ranked_users(settings, graph, [graph.held_out[split] for split in splits], exchange)
+    users, held_out = drawn_lists(settings, graph, {s: graph.held_out[s] for s in splits}, exchange)
     ranking = rank(
         settings=settings,
         graph=graph,
@@ -207,6 +221,11 @@ def _users(
         k=max(settings.ks),
         exchange=exchange,
     )
-    return {
-        s: metrics_of(ranking, users, select_lists(graph.held_out[s], users), settings.ks) for s in splits
-    }
+    return {s: metrics_of(ranking, users, lists, settings.ks) for s, lists in held_out.items()}
+
+
+def _padded(lists: Adjacency, rows: Tensor, users: Tensor) -> Adjacency:
+    """The lists of ``rows`` as lists of ``users``, which has them among others; both ascend."""
+    counts = torch.zeros(len(users), dtype=torch.int64)
+    counts[torch.searchsorted(users, rows)] = lists.indptr.diff()
+    return Adjacency(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), lists.neighbours, lists.weight)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.training_sections import Evaluation
-from mmssl_dist.evaluation.evaluate import Metrics, means_of, metrics_of, rank, ranked_users, select_lists
+from mmssl_dist.evaluation.evaluate import Metrics, drawn_lists, means_of, metrics_of, rank
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
@@ -61,7 +61,7 @@ def _metrics(
     exchange: Exchange,
 ) -> dict[str, Metrics]:
     """Metrics of the ranking of ``items`` (local rows), with the users and items counted."""
-    users = ranked_users(settings, graph, held_out.values(), exchange)
+    users, held_out = drawn_lists(settings, graph, held_out, exchange)
     user_rows, item_rows = (rows.index_select(0, nodes.to(rows.device)) for nodes in (users, items))
     ranking = rank(
         settings=settings,
@@ -73,10 +73,7 @@ def _metrics(
         exchange=exchange,
         items=items,
     )
-    by_split = {
-        s: metrics_of(ranking, users, select_lists(lists, users), settings.ks)
-        for s, lists in held_out.items()
-    }
+    by_split = {s: metrics_of(ranking, users, lists, settings.ks) for s, lists in held_out.items()}
     means = means_of(settings, by_split, exchange)
     counts = {s: exchange.sum(torch.tensor([len(by_split[s].rows), len(items)])).tolist() for s in by_split}
     return {s: {**means[s], "users": counts[s][0], "items": counts[s][1]} for s in by_split}

@@ -10,7 +10,7 @@ from mmssl_dist.storage import Manifest, RunFolder, fingerprint, open_location
 # Increased when the same settings and inputs give another artifact; older ones are then made again.
 _FORMAT = 1
 _EXPORT_FORMAT = 6  # since 6: the exponent of item lengths
-_EVALUATION_FORMAT = 4  # since 4: the exponent of item lengths
+_EVALUATION_FORMAT = 5  # since 5: each split draws its own users
 _STOPPING = {"metric", "every_epochs", "patience", "ks", "users"}
 _LENGTHS = {"length_exponent", "metric", "users"}  # what the exponent depends on
 _RANKING = {"ks", "contributions", *_LENGTHS}

@@ -46,7 +46,7 @@ SETS = {
 
 def walk(rank: int, folder: Path, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> list[object]:
     """What each probe sees under the overrides beside it, in order."""
-    # evaluation.users draws by node: of the random cut's nodes it draws nobody with held-out interactions
+    # evaluation.users draws by node: of this cut's users with held-out interactions it draws some, not all
     publish_graph(make_job(folder, 2, 1, "partition.method=metis"))
     (folder / "few_users.csv").write_text("user_id\n3\n5\n")
     return [PROBES[probe](make_job(folder, 2, 1, *SETS[probe], *sets)) for probe, sets in wanted]

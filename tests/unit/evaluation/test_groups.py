@@ -3,6 +3,7 @@ workers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,9 +112,43 @@ def test_some_users_are_drawn_and_the_same_ones_for_any_number_of_workers(wanted
     def drawn(rank: int, workers: int) -> list[int]:
         graph = local_graph(book, [(0, 0)], rank, workers, held)
         exchange = Counted(None, book.worker_bounds(1), 0)
-        return (ranked_users(settings, graph, [graph.held_out["test"]], exchange) + graph.first).tolist()
+        return (ranked_users(settings, graph, graph.held_out["test"], exchange) + graph.first).tolist()
 
     together = drawn(0, 1)
     assert drawn(0, 2) + drawn(1, 2) == together
     assert abs(len(together) - min(wanted, 200)) <= 3 * wanted**0.5
     assert set(together) < set(range(400 + 4))
+
+
+def drawn_metrics(rank: int, workers: int, wanted: int) -> tuple[dict, dict, list[list[int]]]:
+    """Of 500 users all hold a warm item out for the test and every other one a cold item, but one user alone
+    holds items out for validation, and a cold one among them."""
+    book = PartitionBook((300, 200), (3, 2))  # items 3 and 4 are cold
+    train = [(user, user % 3) for user in range(500)]
+    test = [pair for user in range(500) for pair in [(user, (user + 1) % 3), (user, 3)][: 1 + user % 2]]
+    graph = local_graph(book, train, rank, workers, test)
+    one = local_graph(book, train, rank, workers, [(407, 0), (407, 4)]).held_out["test"]
+    graph = replace(graph, held_out={"validation": one, "test": graph.held_out["test"]})
+    exchange = Exchange(dist.group.WORLD if workers > 1 else None, book.worker_bounds(workers), rank)
+    rows = torch.ones(505, 1)[graph.first : graph.first + graph.num_rows]
+    settings = SETTINGS.model_copy(update={"users": wanted})
+    groups = group_metrics(settings, graph, rows, exchange, ("validation", "test"))
+    users = held_out_users(settings, graph, rows, exchange, ("validation", "test"))
+    counted = [exchange.sum(torch.tensor([len(of_split.rows)])).tolist() for of_split in users.values()]
+    return groups, means_of(settings, users, exchange), counted
+
+
+@pytest.mark.parametrize("wanted", [1, 20])
+def test_a_split_of_one_user_has_metrics_when_some_are_drawn(wanted):
+    groups, means, counted = drawn_metrics(0, 1, wanted)
+    assert set(means) == set(groups["cold"]) == set(groups["warm"]) == {"validation", "test"}
+    assert counted[0] == [1] == [groups["cold"]["validation"]["users"]]
+    assert 1 <= counted[1][0] <= wanted + 3 * wanted**0.5
+    # The split draws from its own users, so it is the same draw as without the other one.
+    assert abs(groups["cold"]["test"]["users"] - wanted) <= 3 * wanted**0.5
+
+
+@pytest.mark.processes
+def test_two_workers_draw_the_same_users_for_a_split_of_one():
+    alone = drawn_metrics(0, 1, 1)
+    assert run_workers(2, drawn_metrics, 2, 1) == [alone, alone]
