@@ -322,25 +322,37 @@ def _example(ids: pa.Array) -> object:
 def _is_in(values: pa.Array, chosen: list[object], column: str) -> np.ndarray:
     """bool [n]: the values that are among ``chosen``."""
     if is_text(values.type):
-        # Tables in text have no booleans: true there is the text.
-        texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in chosen]
-        among = pa.array(texts, values.type)
-    else:
-        try:
-            # Arrow makes 1 of True and of 1.5; neither is what a column of numbers has.
-            boolean = pa.types.is_boolean(values.type)
-            if any(isinstance(value, bool) != boolean for value in chosen if not isinstance(value, str)):
-                raise TypeError("booleans and numbers differ")
-            chosen = [pa.scalar(v).cast(values.type).as_py() if isinstance(v, str) else v for v in chosen]
-            among = pa.array(chosen, values.type)
-            if among.to_pylist() != chosen and not pa.types.is_floating(values.type):
-                raise ValueError("a fraction")
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"where.{column}",
-                repr(chosen),
-                f"the column has values of type {values.type}",
-                "Give values of that type.",
-            ) from error
+        return _is_text_in(values, chosen)
+    try:
+        # Arrow makes 1 of True and of 1.5; neither is what a column of numbers has.
+        boolean = pa.types.is_boolean(values.type)
+        if any(isinstance(value, bool) != boolean for value in chosen if not isinstance(value, str)):
+            raise TypeError("booleans and numbers differ")
+        chosen = [pa.scalar(v).cast(values.type).as_py() if isinstance(v, str) else v for v in chosen]
+        among = pa.array(chosen, values.type)
+        if among.to_pylist() != chosen and not pa.types.is_floating(values.type):
+            raise ValueError("a fraction")
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"where.{column}",
+            repr(chosen),
+            f"the column has values of type {values.type}",
+            "Give values of that type.",
+        ) from error
+    return _matching(values, among)
+
+
+def _is_text_in(texts: pa.Array, chosen: list[object]) -> np.ndarray:
+    """``_is_in`` of a column of texts."""
+    written = [str(value) for value in chosen if not isinstance(value, bool)]
+    matching = _matching(texts, pa.array(written, texts.type))
+    booleans = [str(value).lower() for value in chosen if isinstance(value, bool)]
+    if booleans:
+        # Tables in text have no booleans, but what some tool wrote for them: true, True or TRUE.
+        matching = matching | _matching(pc.utf8_lower(texts), pa.array(booleans, texts.type))
+    return matching
+
+
+def _matching(values: pa.Array, among: pa.Array) -> np.ndarray:
     result: np.ndarray = pc.is_in(values, value_set=among).to_numpy(zero_copy_only=False)
     return result

@@ -206,7 +206,7 @@ def test_what_no_column_can_have_is_reported(titled, where, message):
 
 def test_a_table_in_text_has_texts(output, tmp_path):
     (tmp_path / "items.csv").write_text(
-        'item_id,title,in_stock,code\n105,"Red, round",True,007\n106,,true,7\n107,Blue,false,8\n'
+        'item_id,title,in_stock,code\n105,"Red, round",True,007\n106,,TRUE,7\n107,Blue,False,8\n'
     )
     run = mmssl_dist.open_run(str(output), items=str(tmp_path / "items.csv"))
     assert run.item_table.titles(run.items.positions([105, 106, 107])) == ["Red, round", None, "Blue"]
@@ -217,8 +217,10 @@ def test_a_table_in_text_has_texts(output, tmp_path):
 
     assert chosen(code="007") == {105}
     assert chosen(code=7) == {106}
-    assert chosen(in_stock=True) == {106}  # as it is written
-    assert chosen(in_stock=["True", "true"]) == {105, 106}
+    assert chosen(in_stock=True) == {105, 106}  # pandas and spreadsheets write them so
+    assert chosen(in_stock=False) == {107}
+    assert chosen(in_stock=["True", "true"]) == {105}  # texts are compared as they are written
+    assert chosen(in_stock=["True", False]) == {105, 107}
 
 
 def test_a_table_in_json_lines_has_texts_and_lists_of_them(output, tmp_path):
