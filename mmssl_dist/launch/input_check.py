@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.config import Job
-from mmssl_dist.data.columns import TIME
+from mmssl_dist.data.columns import ITEM_ID, TIME, USER_ID
 from mmssl_dist.data.files import RawFiles
 from mmssl_dist.data.local_rows import local_numbers
 from mmssl_dist.data.passes import dataset_facts, numbered_rows
@@ -148,8 +148,12 @@ class _InputTotals:
 
     def add_interactions(self, table: pa.Table) -> None:
         self.interactions += table.num_rows
-        if TIME in table.column_names and table.num_rows:
-            bounds = pc.min_max(table[TIME]).as_py()
+        if TIME not in table.column_names:
+            return
+        # Rows that lack an id have no time either, but a 0 in its place.
+        live = table.filter(pc.and_(table[USER_ID].is_valid(), table[ITEM_ID].is_valid()))
+        if live.num_rows:
+            bounds = pc.min_max(live[TIME]).as_py()
             low, high = self.times or (bounds["min"], bounds["max"])
             self.times = min(low, bounds["min"]), max(high, bounds["max"])
 

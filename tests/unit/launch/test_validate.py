@@ -36,6 +36,18 @@ def test_it_shows_what_the_files_hold(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_that_lack_an_id_have_no_time(tmp_path, monkeypatch):
+    raw = write_raw(tmp_path)
+    # One file has such rows alone.
+    write_log(raw, 0, [None, 1, 2, 3], [1, None, 3, 4], at=[5, 6, 1020, 1030])
+    write_log(raw, 1, pa.nulls(2, pa.int64()), [1, 2], at=[7, 8])
+    for whole_bytes in (1 << 26, 0):
+        monkeypatch.setattr(input_check, "WHOLE_BYTES", whole_bytes)
+        status, output = validate(tmp_path)
+        assert status == 0, output
+        assert "data: times: 1,000 to 1,059" in output
+
+
 def test_all_problems_of_the_yaml_and_all_missing_files_are_named_together(tmp_path):
     raw = write_raw(tmp_path)
     (raw / "image.npy").unlink()
