@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
 from mmssl_dist.data.readers.dialect import FirstLine, first_line, quoting_of
 from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_columns
-from mmssl_dist.data.readers.line_numbers import undecodable
+from mmssl_dist.data.readers.line_numbers import undecodable, uneven_line
 from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.errors import InputError
 
@@ -27,6 +28,8 @@ FIRST_RECORD = 2
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 """Files with these are read from their beginning, whatever is wanted of them."""
 
+_UNEVEN = re.compile(r"Expected (\d+) columns, got (\d+)")  # in Arrow's message
+_ROW = re.compile(r"Row #\d+: ")  # before it where Arrow reads with one thread
 _NO_ROW = "Empty CSV file or block"  # in Arrow's message
 _NOT_UTF8 = "invalid UTF8"  # likewise, on bytes that are none
 _TOO_LONG = "straddling object"  # likewise, on a row that does not end within two blocks
@@ -115,7 +118,7 @@ def text_blocks(
                     yield {name: _trimmed(batch.column(name), missing) for name in names}
     except (pa.ArrowException, OSError) as error:
         if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
-            raise not_text(file, error) from error
+            raise not_text(file, error, start) from error
 
 
 def _json_texts(
@@ -148,8 +151,8 @@ def opened_at(file: RawFile, start: int) -> Iterator[pa.NativeFile]:
         yield stream
 
 
-def not_text(file: RawFile, error: Exception) -> InputError:
-    """The error for a file that cannot be parsed."""
+def not_text(file: RawFile, error: Exception, start: int = 0) -> InputError:
+    """The error for a file that cannot be parsed; ``start``: as for ``text_blocks``."""
     if _TOO_LONG in str(error):
         return too_long(file)
     if _NOT_UTF8 in str(error) and (line := undecodable(file)):
@@ -161,7 +164,13 @@ def not_text(file: RawFile, error: Exception) -> InputError:
             "Save the file again, in Excel as `CSV UTF-8`, or convert it: "
             "`iconv -f latin1 -t utf-8 OLD > NEW`.",
         )
-    return unreadable(file, error, "every line has the header's columns, as UTF-8 text", "Correct the file.")
+    rule, remedy = "every line has the header's columns, as UTF-8 text", "Correct the file."
+    if counts := _UNEVEN.search(str(error)):
+        # Arrow's own number, where it has one, counts from where reading began, and rows instead of lines.
+        line = uneven_line(file, int(counts[1]), int(counts[2]), start)
+        where = file.name if line is None else f"{file.name}, line {line}"
+        return InputError(where, _ROW.sub("", str(error)).split("\n")[0], rule, remedy)
+    return unreadable(file, error, rule, remedy)
 
 
 def too_long(file: RawFile) -> InputError:

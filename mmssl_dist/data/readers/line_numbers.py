@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -23,22 +24,31 @@ def line_of(file: RawFile, record: int, start: int = 0) -> int:
     """
     path = file.location.path
     try:
-        delimiter = "" if path.endswith(JSON_SUFFIXES) else first_line(file).delimiter
-        with file.location.filesystem.open_input_stream(path) as stream:
-            lines = _lines_before(stream, start)
-            if path.endswith(JSON_SUFFIXES):
-                return lines + _object_line(stream, record)
-            text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
-            rows = csv.reader(text, delimiter=delimiter, quoting=quoting_of(path))
-            records, before = int(start > 0), 0
-            for row in rows:
-                records += bool(row)
-                if records == record:
-                    return lines + before + 1
-                before = rows.line_num
+        if path.endswith(JSON_SUFFIXES):
+            with file.location.filesystem.open_input_stream(path) as stream:
+                return _lines_before(stream, start) + _object_line(stream, record)
+        for number, (line, _) in enumerate(_rows(file, start), 2 if start else 1):
+            if number == record:
+                return line
     except (csv.Error, OSError, pa.ArrowException):
         return record
     return record
+
+
+def uneven_line(file: RawFile, columns: int, found: int, start: int = 0) -> int | None:
+    """The line of delimited text with the first row that has other than so many ``columns``; None where the
+    file cannot be read so, or that row does not have the ``found`` ones.
+
+    Args:
+        start: as for ``line_of``.
+    """
+    try:
+        for line, row in _rows(file, start):
+            if len(row) != columns:
+                return line if len(row) == found else None
+    except (csv.Error, OSError, pa.ArrowException):
+        return None
+    return None
 
 
 def undecodable(file: RawFile) -> tuple[int, bytes] | None:
@@ -54,6 +64,20 @@ def undecodable(file: RawFile) -> tuple[int, bytes] | None:
     except (OSError, pa.ArrowException):
         return None
     return None
+
+
+def _rows(file: RawFile, start: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows of delimited text from the byte ``start`` on, each with the line in which it begins."""
+    path = file.location.path
+    delimiter = first_line(file).delimiter
+    with file.location.filesystem.open_input_stream(path) as stream:
+        lines = _lines_before(stream, start)
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
+        rows, before = csv.reader(text, delimiter=delimiter, quoting=quoting_of(path)), 0
+        for row in rows:
+            if row:
+                yield lines + before + 1, row
+            before = rows.line_num
 
 
 def _object_line(stream: pa.NativeFile, record: int) -> int:

@@ -126,7 +126,7 @@ CASES = [
     ),
     Case(
         "a CSV of another shape",
-        "raw/log.csv: found CSV parse error: Row #3: Expected 2 columns, got 3",
+        "raw/log.csv, line 3: found CSV parse error: Expected 2 columns, got 3",
         CSV,
         _csv("user_id,item_id\n1,2\n1,2,3\n"),
     ),

@@ -7,6 +7,7 @@ import gzip
 import io
 import random
 
+import pyarrow as pa
 import pytest
 
 from mmssl_dist.config.resource_sections import Storage
@@ -128,3 +129,31 @@ def test_compressed_files_are_read_through_up_to_a_limit(tmp_path, monkeypatch):
     assert last.left_out == 1
     assert [start is not None for start in last.starts] == [True, True, False]
     assert [piece.file for piece in last.pieces] == [0, 1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("bad", ["7", '7,"3\n4",5', "7,3,5"])
+def test_a_row_of_another_shape_is_named_with_its_line(tmp_path, monkeypatch, threads, bad):
+    """Below blank lines and quoted line ends, read from the header and from the last block."""
+    before = pa.cpu_count()
+    pa.set_cpu_count(threads)  # Arrow numbers rows with one thread alone
+    try:
+        monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+        path = tmp_path / "log.csv"
+        head = '\nuser_id,note\n\n1,"two\nlines"\n\n'
+        text = head + "".join(f"{row},plain\n\n" for row in range(500))
+        path.write_text(text + bad + "\n8,last\n")
+        wanted = rf"log\.csv, line {text.count(chr(10)) + 1}: found CSV parse error: Expected 2 columns, got"
+        for start in (0, last_block.last_block(raw_file(path))):
+            with pytest.raises(InputError, match=wanted):
+                list(delimited.text_blocks(raw_file(path), ["user_id"], (), start))
+    finally:
+        pa.set_cpu_count(before)
+
+
+def test_a_line_that_cannot_be_known_is_not_named(tmp_path):
+    path = tmp_path / "log.csv"
+    # The csv module takes no value as long.
+    path.write_text("user_id,note\n1," + "x" * 200_000 + "\n2,b,c\n")
+    with pytest.raises(InputError, match=r"log\.csv: found CSV parse error: Expected 2 columns, got 3"):
+        list(delimited.text_blocks(raw_file(path), ["user_id"], ()))

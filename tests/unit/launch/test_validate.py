@@ -184,7 +184,7 @@ BAD_ROWS = {
     "no time": (b"7,3,", "line 6001: found nothing; every interaction has a time"),
     "no number": (b"7,3,soon", "line 6001: found 'soon'; times are numbers, dates or ISO timestamps"),
     "a moment beside numbers": (b"7,3,2020-01-01", "times are numbers, dates or ISO timestamps, all of one"),
-    "ragged": (b"7,3", "Expected 3 columns, got 2"),
+    "ragged": (b"7,3", ", line 6001: found CSV parse error: Expected 3 columns, got 2"),
     "not UTF-8": (b"\xff,3,5", "found the byte(s) ff; delimited text is UTF-8"),
     "an item that is no integer": (b"7,x3,5", "line 6001: found 'x3'; ids of this column are integers"),
 }
