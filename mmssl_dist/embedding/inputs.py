@@ -15,7 +15,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest, RunFolder, fingerprint
 
 KIND = "embeddings"
-FORMAT = 1
+FORMAT = 2  # since 2: transparent pictures on white, and all 16 bits of grey
 """Raise when the same input would give other embeddings."""
 TABULAR_FORMAT = 1
 """The same of columns of features."""

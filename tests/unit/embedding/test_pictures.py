@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mmssl_dist.embedding.pictures import UNREADABLE, decode, too_large
 from tests.pictures import PICTURES
@@ -43,3 +46,34 @@ def test_pixels_are_bounded_by_the_header():
 )
 def test_what_is_not_a_whole_picture_is_unreadable(content):
     assert decode(content, max_pixels=1000) == UNREADABLE
+
+
+def _pixels(picture: Image.Image, **options: object) -> list[list[int]]:
+    """The first row of a PNG of ``picture`` as it is decoded."""
+    content = io.BytesIO()
+    picture.save(content, "PNG", **options)
+    decoded = decode(content.getvalue(), max_pixels=1000)
+    assert not isinstance(decoded, str)
+    assert decoded.mode == "RGB"
+    return np.asarray(decoded)[0].tolist()
+
+
+def test_transparent_pictures_are_on_white():
+    white, black = [255] * 3, [0] * 3
+    # A black shape on a transparent background that is black too, and half of a red
+    colours = np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [255, 0, 0, 128]]], np.uint8)
+    assert _pixels(Image.fromarray(colours)) == [white, black, [255, 127, 127]]
+    assert _pixels(Image.fromarray(colours[:, :, 2:])) == [white, black, [127] * 3]
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "L")
+    palette.putpalette([0, 0, 0, 0, 0, 0])
+    assert _pixels(palette, transparency=0) == [white, black]
+    assert _pixels(palette, transparency=b"\x00\x80") == [white, [127] * 3]
+    opaque = Image.fromarray(np.array([[0, 200]], np.uint8))
+    assert _pixels(opaque) == [black, [200] * 3]
+    assert _pixels(opaque, transparency=0) == [white, [200] * 3]
+
+
+def test_grey_of_16_bits_is_scaled():
+    ramp = Image.fromarray(np.linspace(0, 65535, 256).astype(np.uint16)[None])
+    assert _pixels(ramp) == [[value] * 3 for value in range(256)]
+    assert _pixels(ramp, transparency=0)[:2] == [[255] * 3, [1] * 3]
