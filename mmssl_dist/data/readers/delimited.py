@@ -13,7 +13,7 @@ import pyarrow.csv as pacsv
 
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import unreadable
-from mmssl_dist.data.readers.dialect import FirstLine, first_line, quoting_of
+from mmssl_dist.data.readers.dialect import FirstLine, first_line, not_utf8, quoting_of
 from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_columns
 from mmssl_dist.data.readers.line_numbers import undecodable, uneven_line
 from mmssl_dist.data.readers.quotes import CheckedQuotes
@@ -64,7 +64,8 @@ def header_line(file: RawFile) -> FirstLine:
 
 
 def header(file: RawFile) -> list[str]:
-    """The column names as written in the first line; of JSON lines, the keys of the first ones."""
+    """The column names in the first line, without spaces around them; of JSON lines, the keys of the first
+    ones."""
     if is_json_lines(file.location.path):
         return list(json_columns(file))
     line = header_line(file).columns
@@ -93,29 +94,30 @@ def text_blocks(
         start: the byte of the text where the first row to be read begins (``last_block``); 0: at the header.
     """
     names = list(dict.fromkeys(names))  # one column may serve twice, as id and as time
-    convert = pacsv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names, pa.string()),
-        # Only empty values here; the job's own null values are compared after trimming, below.
-        strings_can_be_null=True,
-        null_values=[""],
-    )
     path, missing = file.location.path, pa.array(["", *null_values], pa.string())
     if is_json_lines(path):
         yield from _json_texts(file, names, missing, start, lists)
         return
-    columns, delimiter = header_line(file)
+    columns, delimiter, written = header_line(file)
+    raw = dict(zip(columns, written, strict=True))
+    convert = pacsv.ConvertOptions(
+        include_columns=[raw[name] for name in names],
+        column_types={raw[name]: pa.string() for name in names},
+        # Only empty values here; the job's own null values are compared after trimming, below.
+        strings_can_be_null=True,
+        null_values=[""],
+    )
     try:
         with opened_at(file, start) as stream:
             reader = pacsv.open_csv(
                 checked_stream(stream, file, delimiter),
-                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=columns if start else None),
+                pacsv.ReadOptions(block_size=BLOCK_BYTES, column_names=written if start else None),
                 parse_options(path, delimiter),
                 convert,
             )
             for batch in reader:
                 if batch.num_rows:
-                    yield {name: _trimmed(batch.column(name), missing) for name in names}
+                    yield {name: _trimmed(batch.column(raw[name]), missing) for name in names}
     except (pa.ArrowException, OSError) as error:
         if _NO_ROW not in str(error):  # a header without a line end, which is there: header() has read it
             raise not_text(file, error, start) from error
@@ -157,13 +159,7 @@ def not_text(file: RawFile, error: Exception, start: int = 0) -> InputError:
         return too_long(file)
     if _NOT_UTF8 in str(error) and (line := undecodable(file)):
         number, content = line
-        return InputError(
-            f"{file.name}, line {number}",
-            f"the byte(s) {content[:8].hex(' ')}",
-            "delimited text is UTF-8",
-            "Save the file again, in Excel as `CSV UTF-8`, or convert it: "
-            "`iconv -f latin1 -t utf-8 OLD > NEW`.",
-        )
+        return not_utf8(f"{file.name}, line {number}", content)
     rule, remedy = "every line has the header's columns, as UTF-8 text", "Correct the file."
     if counts := _UNEVEN.search(str(error)):
         # Arrow's own number, where it has one, counts from where reading began, and rows instead of lines.
