@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mmssl_dist.data.split_labels import LABEL
-from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
+from mmssl_dist.datasets.inventory import NO_READER, Inventory, RawTable, ValueType
 from mmssl_dist.errors import InputError
 
 NONE = "none"
@@ -32,7 +32,8 @@ _TIME_NAMES += tuple("viewedat clickedat purchasedat orderedat ratedat revieweda
 _SPLIT_NAMES = (LABEL, "split")
 _INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
 _SHOWN = 1  # files that a message names
-ID_TYPES: tuple[ValueType, ...] = ("integer", "text")
+_SHOWN_UNKNOWN = 3  # likewise, of those without a reader
+ID_TYPES: tuple[ValueType, ...] = ("integer", "text", "uuid")
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
     if not candidates:
         raise InputError(
             "FOLDER",
-            f"no table of interactions{_in_brackets(inventory, unread)}",
+            f"no table of interactions{_in_brackets(inventory, unread)}{_without_reader(inventory)}",
             "a table has a column with the user's id and one with the item's",
-            "Name a folder with such a table: Parquet, CSV, TSV or .inter, with a header.",
+            "Name a folder with such a table: Parquet, JSON lines (.jsonl), or CSV, TSV or .inter with a "
+            "header.",
         )
     names = tuple(table.name for table in candidates)
     clear = bool(named) and (len(named) == 1 or _looks_like_interactions(candidates[0].name))
@@ -101,6 +103,13 @@ def _in_brackets(inventory: Inventory, names: Sequence[str]) -> str:
     shown = [text if text.startswith(name) else f"{name}: {text}" for name, text in reasons.items()]
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return f" ({'; '.join((*shown, *more))})" if names else ""
+
+
+def _without_reader(inventory: Inventory) -> str:
+    """The files of unknown suffixes, one of which may be the table that is looked for."""
+    names = [name for name, reason in inventory.unusable.items() if reason == NO_READER]
+    more = f" and {len(names) - _SHOWN_UNKNOWN} more" if len(names) > _SHOWN_UNKNOWN else ""
+    return f", and no reader for {', '.join(names[:_SHOWN_UNKNOWN])}{more}" if names else ""
 
 
 def _looks_like_interactions(name: str) -> bool:

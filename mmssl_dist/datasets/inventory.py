@@ -24,13 +24,14 @@ from mmssl_dist.data.files import (
     RawFile,
     expand,
 )
-from mmssl_dist.data.ids import is_number, is_text, storage_type
+from mmssl_dist.data.ids import is_number, is_text, is_uuid, plain_values, storage_type, whole_or_null
+from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import header, text_blocks
 from mmssl_dist.data.readers.id_types import text_ids
 from mmssl_dist.data.readers.list_columns import list_type, value_type
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.open import FORMATS
-from mmssl_dist.data.readers.parquet import read_footers
+from mmssl_dist.data.readers.parquet import Footer, batches, column_statistics, read_footers
 from mmssl_dist.data.readers.text import bare, columns_with
 from mmssl_dist.data.readers.times import is_moment, time_summary
 from mmssl_dist.errors import InputError, StorageFault
@@ -39,9 +40,13 @@ from mmssl_dist.storage import Location
 INTER = ".inter"
 _READ = (*TABLE_SUFFIXES, INTER)
 _THREADS = 16
+_ROWS = 10_000  # whose floats are looked at
+NO_READER = "no reader for files of this name"
+"""Why a file is unusable that has an unknown suffix."""
+
 _NUMBERED_PART = r"[-_.][0-9]+"  # of a file's name: part-0001.csv
 
-ValueType = Literal["integer", "text", "moment", "number", "vector", "binary", "other"]
+ValueType = Literal["integer", "text", "uuid", "moment", "number", "vector", "binary", "other"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def take_inventory(root: Location) -> Inventory:
         # Suffixes of tables are as readers know them, in small letters; those of images are in any.
         used = name.endswith((*_READ, ".npy")) or name.lower().endswith(IMAGE_SUFFIXES)
         if not used and not (release and name in RELEASE_FILES):
-            unusable[name] = "no reader for files of this name"
+            unusable[name] = NO_READER
     return Inventory(
         release=release,
         tables=tuple(tables),
@@ -240,8 +245,9 @@ def _reason(file: RawFile) -> str:
 def _value_types(file: RawFile) -> dict[str, ValueType]:
     """What the values of each column are: by the schema of Parquet, by the first rows of text."""
     if file.location.path.endswith(PARQUET_SUFFIXES):
-        schema = read_footers([file])[0].schema
-        return {column.name: _schema_type(column.type) for column in schema}
+        (footer,) = read_footers([file])
+        types = {column.name: _schema_type(column.type) for column in footer.schema}
+        return types | dict.fromkeys(_whole_floats(file, footer), "integer")
     written = header(file)
     # The first block alone, since this only proposes; ``prepare`` looks at every row.
     with_values = columns_with("values", file, written)
@@ -250,13 +256,38 @@ def _value_types(file: RawFile) -> dict[str, ValueType]:
     return {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}
 
 
+def _whole_floats(file: RawFile, footer: Footer) -> list[str]:
+    """Columns of floats that have nulls and otherwise integers, in the first rows: pandas writes integers so
+    that are beside a null. Without one they are ratings or prices."""
+    schema = footer.schema
+    floats = [
+        column.name
+        for column in schema
+        if pa.types.is_floating(storage_type(column.type)) and schema.names.count(column.name) == 1
+    ]
+    with_nulls = [name for name in floats if _may_have_nulls(file, footer, name)]
+    group = next((number for number, rows in enumerate(footer.group_rows) if rows), None)
+    if not with_nulls or group is None:
+        return []
+    first = next(batches(file, Piece(0, group, group + 1), with_nulls, _ROWS))
+    values = {name: plain_values(pa.chunked_array([first[name]])).drop_null() for name in with_nulls}
+    return [name for name, some in values.items() if len(some) and whole_or_null(some).null_count == 0]
+
+
+def _may_have_nulls(file: RawFile, footer: Footer, name: str) -> bool:
+    statistics = (known for _, known in column_statistics(file, footer, name))
+    return any(known is None or not known.has_null_count or known.null_count for known in statistics)
+
+
 def _schema_type(raw: pa.DataType) -> ValueType:
     lists, stored = list_type(raw), storage_type(raw)
     if lists is not None:
         values = value_type(lists)
         return "vector" if values is not None and pa.types.is_floating(values) else "other"
-    if pa.types.is_integer(stored):
+    if pa.types.is_integer(stored) or (pa.types.is_decimal(stored) and stored.scale == 0):
         return "integer"
+    if is_uuid(stored):
+        return "uuid"
     if is_number(stored):
         return "number"
     if is_text(stored):

@@ -36,7 +36,10 @@ _TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitl
 _TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
 _FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
-    "category": ("category brand color colour department genre maker manufacturer".split(), ID_TYPES),
+    "category": (
+        "category brand color colour department genre maker manufacturer".split(),
+        ("integer", "text"),
+    ),
     "tags": ("tags genres categories keywords".split(), ("text",)),
     "number": (("price", "cost"), ("integer", "number")),
 }
@@ -237,7 +240,9 @@ def _matrices(
     for matrix in inventory.matrices:
         # A matrix has no ids but its row numbers.
         if item_type != "integer":
-            reasons[matrix.name] = "its rows belong to items 0, 1, ..., and these items have texts for ids"
+            reasons[matrix.name] = (
+                "its rows belong to items 0, 1, ..., and the ids of these items are no integers"
+            )
             continue
         name = _unused_name(_modality(matrix.name), modalities)
         remark = f"row r is item r, of {matrix.rows:,}; {matrix.dimension} values"

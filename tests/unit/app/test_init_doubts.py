@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +161,39 @@ def test_pictures_of_no_item_are_left_out(
     else:
         assert reason in done.stdout
         assert "Not used: " in done.stdout
+
+
+@pytest.mark.parametrize("ids", ["uuids", "decimals", "whole floats"])
+def test_ids_of_other_types_than_integers_and_texts(folder: Path, ids: str) -> None:
+    """What `validate` takes for ids is proposed as such."""
+    numbers = [number % 12 for number in range(48)]
+    users: list[object] = [number // 6 for number in range(48)]
+    if ids == "uuids":
+        items = pa.array([uuid.UUID(int=number).bytes for number in numbers], pa.binary(16))
+    elif ids == "decimals":
+        items = pa.array([decimal.Decimal(number) for number in numbers], pa.decimal128(38, 0))
+    else:
+        items = pa.array([*map(float, numbers), None])
+        users.append(None)
+    rating = [4.0] * len(users)
+    pq.write_table(
+        pa.table({"shopper": users, "item_id": items, "rating": rating}), folder / "clicks.parquet"
+    )
+    each = items.drop_null().unique()
+    each = each.cast(pa.int64()) if ids == "whole floats" else each
+    vectors = pa.array([[1.0, 2.0]] * len(each), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"item_id": each, "vector": vectors}), folder / "text.parquet")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    columns = load_job("job.yaml").data.columns
+    assert (columns.user, columns.item) == ("shopper", "item_id")
+    assert call("validate", "job.yaml").exit_code == 0
+
+
+def test_files_without_a_reader_are_named_where_no_table_is_found(folder: Path) -> None:
+    for name in ("clicks.xlsx", "a.json", "b.db", "c.txt"):
+        (folder / name).write_text("x")
+    refused = call("init", "files", "--yes")
+    assert refused.exit_code == 2
+    assert "no table of interactions, and no reader for a.json, b.db, c.txt and 1 more;" in refused.stderr
+    assert "Parquet, JSON lines (.jsonl), or CSV" in refused.stderr
