@@ -157,8 +157,8 @@ def not_text(file: RawFile, error: Exception, start: int = 0) -> InputError:
     """The error for a file that cannot be parsed; ``start``: as for ``text_blocks``."""
     if _TOO_LONG in str(error):
         return too_long(file)
-    if _NOT_UTF8 in str(error) and (line := undecodable(file)):
-        number, content = line
+    if _NOT_UTF8 in str(error) and (first := undecodable(file)):
+        number, content = first
         return not_utf8(f"{file.name}, line {number}", content)
     rule, remedy = "every line has the header's columns, as UTF-8 text", "Correct the file."
     if counts := _UNEVEN.search(str(error)):

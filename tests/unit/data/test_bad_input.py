@@ -222,7 +222,7 @@ def test_files_that_are_not_what_they_are_called(folder):
     write_text(folder, "interactions.parquet", ["text"])
     assert "raw/interactions.parquet: found" in _message(make_job(folder))
     write_text(folder, "log.csv", ["user_id,item_id", "1,2", "1,2,3"])
-    assert "raw/log.csv: found" in _message(make_job(folder, interactions="log.csv"))
+    assert "raw/log.csv, line 3: found" in _message(make_job(folder, interactions="log.csv"))
     write_text(folder, "empty.csv", [])
     assert "raw/empty.csv, line 1: found nothing; the first line names the columns" in _message(
         make_job(folder, interactions="empty.csv")

@@ -39,7 +39,7 @@ def _zipped() -> bytes:
 
 @pytest.mark.parametrize(
     ("rows", "faulty"),
-    [(["1;2;3;4;", "1;3;4;5"], "Row #2"), (["1;2;3;4;", "1;3;4;5;", "2;3;4;5;"], "Row #2")],
+    [(["1;2;3;4;", "1;3;4;5"], "line 2: found"), (["1;2;3;4;", "1;3;4;5;", "2;3;4;5;"], "line 2: found")],
 )
 def test_rows_with_one_field_more_than_a_header_with_semicolons(
     tmp_path: Path, rows: list[str], faulty: str

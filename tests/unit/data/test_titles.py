@@ -83,7 +83,7 @@ def test_a_dataset_is_the_same_whatever_its_items_are_called(tmp_path):
 
 def test_a_broken_line_is_told(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"sku,title\n1,x\n2\n")
-    with pytest.raises(InputError, match=r"t\.csv: found .*; every line has the header's columns"):
+    with pytest.raises(InputError, match=r"t\.csv, line 3: found .*; every line has the header's columns"):
         read(tmp_path, "t.csv", [1])
 
 
