@@ -165,6 +165,16 @@ def time_column(table: RawTable, item: str, ask: Ask) -> str | None:
     return None if chosen == NONE else chosen
 
 
+def unread_times(table: RawTable) -> dict[str, str]:
+    """Columns of texts that are named like times, with the reason why they are none."""
+    reason = (
+        "named like a time, but no time that is read: ISO texts (2026-01-31 17:05), timestamps or numbers"
+    )
+    return dict.fromkeys(
+        (f"{table.name}, column {name}" for name in named_columns(table, _TIME_NAMES, ("text",))), reason
+    )
+
+
 def split_column(table: RawTable) -> str | None:
     """The column that says which split an interaction belongs to, if there is one."""
     return next((name for name in _SPLIT_NAMES if table.columns.get(name) in ID_TYPES), None)

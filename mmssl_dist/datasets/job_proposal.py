@@ -26,6 +26,7 @@ from mmssl_dist.datasets.interaction_table import (
     settle,
     split_column,
     time_column,
+    unread_times,
     user_column,
 )
 from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
@@ -116,6 +117,7 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     used = {table.name, titles, images, *(one.settings.get("file") for one in modalities.values())}
     used |= {one.settings.get("table") for one in modalities.values()}
     unused = {**inventory.unusable, **reasons, **not_shown, **_possible_titles(others, item, titles)}
+    unused |= unread_times(table) if time is None else {}
     for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
         if name not in used:
             unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")

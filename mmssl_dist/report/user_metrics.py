@@ -100,6 +100,11 @@ def require_same_users(first: UserValues, other: UserValues) -> None:
     rule = f"runs are paired by user, so users and held-out items must be those of {first.url}"
     remedy = "Compare runs of the same data and the same split."
     if first.ids.type != other.ids.type or not first.ids.equals(other.ids):
+        if first.held_out_digest is not None and first.held_out_digest == other.held_out_digest:
+            # The same data and split, so only the users that were drawn can differ
+            remedy = (
+                "Evaluate both with evaluation.users all: users are drawn by their place in the partitions."
+            )
         raise InputError(
             other.url, f"other users ({len(other.ids)} here, {len(first.ids)} there)", rule, remedy
         )

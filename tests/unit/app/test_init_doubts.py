@@ -57,6 +57,20 @@ def test_other_delimiters_than_the_names_of_files_say(folder: Path, name: str, d
     assert checked.exit_code == 0, checked.output
 
 
+def test_times_that_are_not_read_are_named(folder: Path) -> None:
+    """The split is then drawn at random, which nobody may notice."""
+    write_movielens(folder)
+    lines = (folder / "ratings.csv").read_text().splitlines()
+    rows = [f"{line.rpartition(',')[0]},14.11.2023 22:13" for line in lines[1:]]
+    (folder / "ratings.csv").write_text("\n".join([lines[0], *rows, ""]))
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert load_job("job.yaml").data.split.method == "ratio"
+    assert (
+        "Not used: ratings.csv, column timestamp: named like a time, but no time that is read" in done.stdout
+    )
+
+
 def test_a_table_that_cannot_be_read_is_not_replaced_by_an_older_one(folder: Path) -> None:
     write_movielens(folder)
     rows = (folder / "ratings.csv").read_text()

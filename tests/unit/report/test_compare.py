@@ -120,7 +120,8 @@ def test_order_of_users_in_the_files_is_no_matter(tmp_path):
     ("other", "message"),
     [
         ({"values": [0.0]}, "other users \\(1 here, 2 there\\)"),
-        ({"values": [0.0, 1.0], "users": [0, 1]}, "other users"),
+        ({"values": [0.0, 1.0], "users": [0, 1]}, r"other users .*Evaluate both with evaluation\.users all"),
+        ({"values": [0.0], "held_out": "d2"}, r"other users .*Compare runs of the same data"),
         ({"values": [0.0, 1.0], "positives": [1, 2]}, "another number of held-out items for 1 users"),
         # as many items, but others: what a split by another seed gives
         (
