@@ -23,6 +23,8 @@ import pytest
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
+SMALL_DATA = ("--users=120", "--items=60", "--interactions=700", "--modality=image=6", "--modality=text=4")
+"""Of `synthesize`, for jobs whose results do not matter."""
 _ADDRESSES = itertools.count(2)  # last numbers of 127.0.0.x, for machines added to a head at 127.0.0.1
 
 

@@ -33,7 +33,7 @@ def pack(bucket: int, counts: Mapping[str, int], tables: Mapping[str, pa.Table])
     that ``unpack`` reads."""
     columns: dict[str, pa.Array] = {BUCKET: pa.array([bucket], pa.int32())}
     columns |= {name: pa.array([count], pa.int64()) for name, count in counts.items()}
-    columns |= {stream_column(name): _streams([table]) for name, table in tables.items()}
+    columns |= {stream_column(name): _streams([_one_chunk(table)]) for name, table in tables.items()}
     return pa.table(columns)
 
 
@@ -109,14 +109,15 @@ def _rows(fragments: pa.Table) -> pa.Table:
 
 
 def _streams(tables: list[pa.Table]) -> pa.Array:
-    """[tables] byte strings, one IPC stream each; large, since a bucket's bytes may go beyond 2 GiB."""
+    """[tables] byte strings, one IPC stream each, of tables in one chunk."""
     sink = pa.BufferOutputStream()
     bounds = np.zeros(len(tables) + 1, np.int64)
-    for number, table in enumerate(map(_one_chunk, tables)):
+    for number, table in enumerate(tables):
         with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
             writer.write_table(table)
         bounds[number + 1] = sink.tell()
     buffers = [None, pa.py_buffer(bounds), sink.getvalue()]
+    # Large, since a bucket's bytes may go beyond 2 GiB
     return pa.Array.from_buffers(pa.large_binary(), len(tables), buffers)
 
 

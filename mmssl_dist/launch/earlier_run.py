@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -120,18 +121,32 @@ def check_inputs(job: Job, id_types: tuple[str, str], widths: Mapping[str, int])
         return
     facts = find_earlier_run(job).partitions.facts
     differing = []
-    for side, mine in zip(("user", "item"), id_types, strict=True):
-        other = facts.get(f"{side}_id_type", mine)
+    for side, mine, other in zip(("user", "item"), id_types, id_types_of(facts, id_types), strict=True):
         if mine != other:
             differing.append(f"{side} ids of type {mine}, where the earlier run has {other}")
+    earlier = widths_of(facts)
     for modality, width in widths.items():
-        reduced = facts.get("reduced", {}).get(modality, {})
-        other = reduced.get("from", facts.get("modalities", {}).get(modality, width))
-        if width != other:
-            differing.append(f"features of {modality} with {width} values, where the earlier run has {other}")
+        other_width = earlier.get(modality, width)
+        if width != other_width:
+            differing.append(
+                f"features of {modality} with {width} values, where the earlier run has {other_width}"
+            )
     if differing:
         rule = "rows are taken over by id, of one type, and the projection of a modality has one shape"
         raise InputError(SETTING, "; ".join(differing), rule, _REMEDY)
+
+
+def id_types_of(facts: Mapping[str, Any], otherwise: tuple[str, str] = ("", "")) -> tuple[str, str]:
+    """The types of users' and items' ids in the facts of a dataset or of partitions."""
+    user, item = otherwise
+    return facts.get("user_id_type", user), facts.get("item_id_type", item)
+
+
+def widths_of(facts: Mapping[str, Any]) -> dict[str, int]:
+    """Values of each modality's features in the facts of partitions, before they were reduced."""
+    reduced = facts.get("reduced", {})
+    kept = facts.get("modalities", {})
+    return {modality: reduced.get(modality, {}).get("from", width) for modality, width in kept.items()}
 
 
 def warn_of_overlap(job: Job) -> None:
@@ -144,33 +159,6 @@ def warn_of_overlap(job: Job) -> None:
             "metrics may be too high; with data.split.method temporal or leave_last_out they are not",
             job.training.start_from,
         )
-
-
-def check_widths(job: Job, partitions: Manifest) -> None:
-    """Refuse an earlier run whose features have other widths than those of ``partitions``.
-
-    Raises:
-        InputError: they differ; names the modality.
-    """
-    if job.training.start_from is None:
-        return
-    earlier = find_earlier_run(job).partitions
-    for modality in partitions.facts["modalities"]:
-        mine, other = (_width(manifest, modality) for manifest in (partitions, earlier))
-        if mine != other:
-            raise InputError(
-                SETTING,
-                f"features of {modality} with {mine} values, where the earlier run has {other}",
-                "the projection of a modality has one shape",
-                _REMEDY,
-            )
-
-
-def _width(partitions: Manifest, modality: str) -> str:
-    """The width of a modality's features, in words."""
-    kept = partitions.facts["modalities"][modality]
-    reduced = partitions.facts.get("reduced", {}).get(modality)
-    return f"{kept}" if reduced is None else f"{reduced['from']} (reduced to {kept})"
 
 
 def _differences(job: Job, other: Job) -> Iterator[str]:
@@ -193,11 +181,10 @@ def _differences(job: Job, other: Job) -> Iterator[str]:
 
 def _kept_otherwise(job: Job, earlier: Manifest) -> Iterator[str]:
     """Modalities of which this job would keep another number of dimensions, if their features are as wide as
-    the earlier run's: whether they are, only prepare knows, and ``check_widths`` looks at it then."""
+    the earlier run's: whether they are, only prepare knows, and ``check_inputs`` looks at it then."""
+    widths = widths_of(earlier.facts)
     for modality, kept in earlier.facts.get("modalities", {}).items():
-        reduced = earlier.facts.get("reduced", {}).get(modality)
-        width = kept if reduced is None else reduced["from"]
-        mine = job.partition.kept_dimensions(width)
+        mine = job.partition.kept_dimensions(widths[modality])
         if modality in job.data.modalities and mine != kept:
             yield (
                 f"partition.feature_dimensions {job.partition.feature_dimensions}, which keeps {mine} values "

@@ -138,7 +138,7 @@ def _turn(stored: dict[str, Tensor], job: Job, earlier: EarlierRun, worker: Work
     own, before = feature_maps(job, worker, model), earlier.feature_maps(tuple(reduced), worker.cache)
     for modality, feature_map in before.items():
         components = own[modality].components
-        # As check_widths has compared them.
+        # As check_inputs has compared them.
         assert feature_map.components is not None
         assert components is not None
         turn = torch.from_numpy(feature_map.components.T @ components)

@@ -16,7 +16,13 @@ from mmssl_dist.embedding.inputs import (
 )
 from mmssl_dist.errors import InputError
 from mmssl_dist.export.chosen_users import chosen_users
-from mmssl_dist.launch.earlier_run import check_inputs, check_start, check_widths, warn_of_overlap
+from mmssl_dist.launch.earlier_run import (
+    check_inputs,
+    check_start,
+    id_types_of,
+    warn_of_overlap,
+    widths_of,
+)
 from mmssl_dist.launch.fingerprints import (
     evaluation_fingerprint,
     export_fingerprint,
@@ -180,12 +186,12 @@ def check_memory(job: Job, partitions: Manifest) -> None:
 def _check_dataset(job: Job, dataset: Manifest) -> None:
     facts = dataset.facts
     widths = {name: modality["dimension"] for name, modality in facts["modalities"].items()}
-    check_inputs(job, (facts["user_id_type"], facts["item_id_type"]), widths)
+    check_inputs(job, id_types_of(facts), widths)
 
 
 def _check_training(job: Job, partitions: Manifest) -> None:
     check_start(job)
-    check_widths(job, partitions)
+    check_inputs(job, id_types_of(partitions.facts), widths_of(partitions.facts))
     warn_of_overlap(job)
     check_memory(job, partitions)
 

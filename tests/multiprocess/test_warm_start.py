@@ -18,7 +18,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_files import load_feature_map
-from mmssl_dist.launch.earlier_run import check_start, check_widths, find_earlier_run
+from mmssl_dist.launch.earlier_run import check_inputs, check_start, find_earlier_run, id_types_of, widths_of
 from mmssl_dist.launch.warm_start import take_over
 from mmssl_dist.launch.worker_data import external_ids, load_local_graph
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, publish
@@ -184,11 +184,15 @@ def test_rows_and_moments_follow_their_ids(started, earlier):
     }
 
 
+def check_partitions(job, partitions):
+    check_inputs(job, id_types_of(partitions.facts), widths_of(partitions.facts))
+
+
 def test_weights_of_reduced_features_are_turned_into_the_later_run_s_directions(tmp_path):
     sets = "partition.feature_dimensions=3", "partition.method=random"
     folder = with_earlier_run(tmp_path, *sets)
     job = later_job(folder, 1, *sets)
-    check_widths(job, RunFolder.of(job).partitions.require())
+    check_partitions(job, RunFolder.of(job).partitions.require())
     run = find_earlier_run(job)
     dense = load_file(Path(run.checkpoint.path) / GENERATOR)
     for workers in (1, 2):
@@ -207,8 +211,8 @@ def test_widths_before_reduction_are_compared(folder):
     job = later_job(folder)
     partitions = RunFolder.of(job).partitions.require()
     partitions.facts["reduced"] = {"text": {"from": 9, "kept": 0.5}}
-    with pytest.raises(InputError, match=r"text with 9 \(reduced to 6\) values, where the earlier run has 6"):
-        check_widths(job, partitions)
+    with pytest.raises(InputError, match=r"text with 9 values, where the earlier run has 6"):
+        check_partitions(job, partitions)
 
 
 def test_new_nodes_start_among_their_neighbours_and_as_long_as_known_rows(started, earlier):
@@ -260,10 +264,10 @@ def test_other_modalities_and_widths_are_refused(folder):
     job = later_job(folder)
     check_start(job)
     partitions = RunFolder.of(job).partitions.require()
-    check_widths(job, partitions)
+    check_partitions(job, partitions)
     partitions.facts["modalities"]["text"] += 1
     with pytest.raises(InputError, match="features of text with 7 values, where the earlier run has 6"):
-        check_widths(job, partitions)
+        check_partitions(job, partitions)
 
 
 def test_a_folder_without_a_trained_run_is_refused(folder):

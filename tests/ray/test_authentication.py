@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters import ROOT, Head, client_environment, free_port, started_head
+from tests.clusters import ROOT, SMALL_DATA, Head, client_environment, free_port, started_head
 from tests.exported import publish_run
 
 SMALLER = (
@@ -23,7 +23,6 @@ SMALLER = (
     "evaluation.ks=[10, 20]",
     "export.k=5",
 )
-DATA = ("--users=120", "--items=60", "--interactions=700", "--modality=image=6")
 NOTHING_SET = {"RAY_AUTH_TOKEN": ""}
 
 
@@ -51,7 +50,7 @@ def test_a_local_command_then_a_cluster_then_submit_jobs_and_serve(tmp_path):
 
     output_of(_alone(home, tmp_path, "doctor"))
     token = (home / ".ray" / "auth_token").read_text()
-    output_of(_alone(home, tmp_path, "synthesize", "raw", *DATA, "--modality=text=4"))
+    output_of(_alone(home, tmp_path, "synthesize", "raw", *SMALL_DATA))
     with started_head(variables=_home(home)) as head:
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{head.address}/api/version", timeout=30)
@@ -110,7 +109,7 @@ def test_a_cluster_refuses_a_machine_without_its_token(tmp_path):
             machine = Head(head.address, head.gcs, environment)
             calls: list[tuple[str, ...]] = [
                 ("jobs", "list", "--address", head.address),
-                ("synthesize", "raw", *DATA, "--address", head.gcs),
+                ("synthesize", "raw", *SMALL_DATA, "--address", head.gcs),
             ]
             if home is without:  # the others ask in the same two ways
                 calls += [
@@ -141,5 +140,5 @@ def test_a_cluster_that_asks_for_no_token_takes_a_machine_that_has_one(tmp_path)
         (home / ".ray" / "auth_token").write_text("a" * 64)
         done = head.command(tmp_path, "jobs", "list", "--address", head.address)
         assert done.returncode == 0, done.stderr
-        done = head.command(tmp_path, "synthesize", "raw", *DATA, "--address", head.gcs)
+        done = head.command(tmp_path, "synthesize", "raw", *SMALL_DATA, "--address", head.gcs)
         assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Location, open_location
-from tests.clusters import Head, started_head
+from tests.clusters import SMALL_DATA, Head, started_head
 from tests.servers import client, gcs_server, moto_server, upload
 
 SECRET = "a-secret-that-must-not-show"
@@ -62,16 +62,7 @@ def head() -> Iterator[Head]:
 def folder(tmp_path_factory, head, endpoint, bucket) -> Path:
     """The same job three times: on the local disk, and on the two servers."""
     path = tmp_path_factory.mktemp("job")
-    made = head.command(
-        path,
-        "synthesize",
-        "raw",
-        "--users=120",
-        "--items=60",
-        "--interactions=700",
-        "--modality=image=6",
-        "--modality=text=4",
-    )
+    made = head.command(path, "synthesize", "raw", *SMALL_DATA)
     assert made.returncode == 0, made.stderr
     upload(endpoint, "runs", path / "raw", "raw")
     (path / "local.yaml").write_text(JOB.format(output="out", data="raw", table="days", table_format="delta"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.clusters import ROOT, Head, started_head
+from tests.clusters import ROOT, SMALL_DATA, Head, started_head
 
 JOB = ROOT / "jobs" / "demo.yaml"
 SMALLER = (
@@ -34,16 +34,7 @@ def head() -> Iterator[Head]:
 def folder(tmp_path_factory, head) -> Path:
     """The raw files of a small demo, in a folder with a name that needs quoting."""
     path = tmp_path_factory.mktemp("a job")
-    made = head.command(
-        path,
-        "synthesize",
-        "raw data",
-        "--users=120",
-        "--items=60",
-        "--interactions=700",
-        "--modality=image=6",
-        "--modality=text=4",
-    )
+    made = head.command(path, "synthesize", "raw data", *SMALL_DATA)
     assert made.returncode == 0, made.stderr
     return path
 
