@@ -140,16 +140,10 @@ class Location:
         out without a word."""
         if not self.is_local:
             return []
-        links = (
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(self.path, followlinks=False)
-            for name in names
-        )
-        return sorted(
-            os.path.relpath(path, self.path)
-            for path in links
-            if os.path.islink(path) and not os.path.exists(path)
-        )
+        folders = os.walk(self.path, followlinks=False)
+        links = (os.path.join(folder, name) for folder, _, names in folders for name in names)
+        broken = (path for path in links if os.path.islink(path) and not os.path.exists(path))
+        return sorted(os.path.relpath(path, self.path) for path in broken)
 
     def look(self) -> None:
         """List this folder's first level, for what the storage says to that; nothing there is fine."""
@@ -212,7 +206,7 @@ class Location:
                     recorded.write(view[start : start + _CHUNK])
             return recorded.record()
 
-        return self._run(write)
+        return self._run(write, is_write=True)
 
     def write_array(self, array: np.ndarray) -> FileRecord:
         """Write ``array`` as a ``.npy`` file without a second copy of it in memory."""
@@ -240,7 +234,7 @@ class Location:
                 assert recorded.bytes == len(header) + math.prod(shape) * dtype.itemsize
             return recorded.record()
 
-        return self._run(write)
+        return self._run(write, is_write=True)
 
     def localize(self, cache: Path, record: FileRecord | None = None) -> Path:
         """A local file with this content, downloaded below ``cache`` unless it is local already; open it
@@ -297,6 +291,12 @@ class Location:
             f"{self.url}: gone, though its manifest names it. Run the stage that made it again."
         )
 
+    def _lost(self) -> StorageError:
+        """Why a file could not be written for something that is not there."""
+        self._require_bucket()
+        rule = "the folder, or the upload at a store, must stay until the file is whole"
+        return StorageFault(self.url, "it gone while it was written", rule, "Re-run the command.")
+
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
         file_type = self.info().type
@@ -330,11 +330,11 @@ class Location:
         if file_type == pafs.FileType.NotFound:
             raise StorageError(self.url, f"no bucket {self.bucket}", "the bucket must exist", ADVICE)
 
-    def _run(self, call: Callable[[], T]) -> T:
+    def _run(self, call: Callable[[], T], is_write: bool = False) -> T:
         try:
             return call()
         except FileNotFoundError as error:
-            raise StorageError(self.url, "nothing", "the file must exist", "Check the path.") from error
+            raise (self._lost() if is_write else self._absent(None)) from error
         except (OSError, pa.ArrowException) as error:
             raise self.refusal(error) from error
         except Exception as error:

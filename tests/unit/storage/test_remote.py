@@ -8,6 +8,8 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,7 +151,8 @@ def test_an_unusual_error_is_shown_as_it_is() -> None:
 def test_a_bucket_that_is_not_there_is_told_from_one_that_is_empty(gcs: Storage) -> None:
     assert open_location("gs://runs/none", gcs).files() == []
     wrong = open_location("gs://runz/x", gcs)
-    for attempt in (wrong.exists, wrong.files, wrong.remove, wrong.look):
+    attempts = (wrong.exists, wrong.files, wrong.remove, wrong.look, lambda: wrong.write_bytes(b"x"))
+    for attempt in attempts:
         with pytest.raises(StorageError, match=r"gs://runz/x: found no bucket runz; the bucket must exist"):
             attempt()
 
@@ -179,6 +182,37 @@ def test_a_folder_is_removed_whatever_was_deleted_in_the_meantime(gcs: Storage) 
             (folder / f"step-{number % 3}/part-{number % 2}/manifest.json").write_bytes(b"{}")
         folder.remove()
         assert folder.files() == []
+
+
+def _written_and_removed(endpoint: str, writer: int) -> int:
+    """Files left of 40 that one of several processes writes below one folder; it removes ten again."""
+    folder = open_location("gs://runs/together", Storage(endpoint=endpoint, anonymous=True, retries=1))
+    for number in range(40):
+        file = folder / f"{writer}/{number}"
+        file.write_bytes(b"x" * 1000)
+        if number % 4 == 0:
+            file.remove()
+    return len((folder / f"{writer}").files())
+
+
+@pytest.mark.processes
+def test_processes_that_write_at_once_lose_nothing(gcs: Storage) -> None:
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(_written_and_removed, [gcs.endpoint] * 3, range(3))) == [30, 30, 30]
+
+
+@pytest.mark.processes
+def test_an_upload_that_the_store_forgets_is_no_missing_file() -> None:
+    def store(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Knows its bucket, and no upload."""
+        is_bucket = environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"] == "/storage/v1/b/runs"
+        start_response("200 OK" if is_bucket else "404 Not Found", [("Content-Type", "application/json")])
+        return [b'{"kind": "storage#bucket", "name": "runs", "id": "runs"}' if is_bucket else b"{}"]
+
+    with serving(store) as endpoint:
+        file = open_location("gs://runs/x", Storage(endpoint=endpoint, anonymous=True, retries=0))
+        with pytest.raises(StorageFault, match="gs://runs/x: found it gone while it was written; "):
+            file.write_bytes(b"x")
 
 
 @pytest.mark.processes
