@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.config.data_sections import Columns
-from mmssl_dist.data.files import ITEM_PLACE, RawFile
+from mmssl_dist.data.files import ITEM_PLACE
 from mmssl_dist.data.ids import id_texts
 from mmssl_dist.data.images import IMAGE
-from mmssl_dist.data.readers.base import Piece
-from mmssl_dist.data.readers.delimited import text_blocks
-from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers
-from mmssl_dist.data.readers.text import raw_names
+from mmssl_dist.datasets.first_rows import first_values
 from mmssl_dist.datasets.interaction_table import ID_TYPES, NONE, Ask, Question
 from mmssl_dist.datasets.inventory import ImageFolder, Inventory, RawTable
 
@@ -78,18 +74,6 @@ def _first_items(tables: Sequence[RawTable], item: str) -> frozenset[str]:
     for table in (table for table in tables if table.columns.get(item) in ID_TYPES):
         like = 0 if table.columns[item] == "integer" else ""
         for file in table.files[:_FILES]:
-            for ids in _first_ids(table, file, item):
+            for ids in first_values(table, file, item):
                 items.update(pc.unique(id_texts(pa.chunked_array([ids]), like)).drop_null().to_pylist())
     return frozenset(items)
-
-
-def _first_ids(table: RawTable, file: RawFile, item: str) -> Iterator[pa.Array]:
-    if table.is_parquet:
-        (footer,) = read_footers([file])
-        if footer.group_rows:
-            yield from (batch[item] for batch in batches(file, Piece(0, 0, 1), [item], BATCH_ROWS))
-        return
-    written = raw_names(file, {item: item})[item]
-    block = next(text_blocks(file, [written], Columns().null_values), {})
-    if written in block:
-        yield block[written]

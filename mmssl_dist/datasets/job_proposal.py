@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from mmssl_dist.config.data_sections import FeatureType
 from mmssl_dist.data.titles import TITLE
+from mmssl_dist.datasets.first_rows import tag_separator
 from mmssl_dist.datasets.interaction_table import (
     ID_TYPES,
     ITEM_NAMES,
@@ -225,13 +226,35 @@ def _facts(
         ]
         if features and set(users) - {item}:
             reasons[table.name] = f"users beside {', '.join(features)}: values of interactions, not of items"
-        elif features:
-            settings = {"table": table.name, "item": item, "features": features}
+            continue
+        reasons |= _unread_features(table)
+        separators = {name: tag_separator(table, name) for name in features if features[name] == "tags"}
+        for name in (name for name, separator in separators.items() if separator is None):
+            del features[name]
+            reasons[f"{table.name}, column {name}"] = (
+                'tags? Lists in a text are JSON of texts, such as ["a", "b"]: write them so, or with a '
+                "separator, and add the column to features as tags"
+            )
+        if features:
+            settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
             remark = f"{table.bytes:,} bytes"
-            if "tags" in features.values():
-                remark += "; tags of a text are separated by commas; for anything else set separator"
+            separator = next((separators[name] for name in separators if name in features), None)
+            if separator is not None:
+                # One setting for all columns of the modality.
+                settings["separator"] = separator
+                remark += "; separator: between the tags of a text"
             return {"facts": ProposedFeatures(settings, remark)}, reasons
     return {}, reasons
+
+
+def _unread_features(table: RawTable) -> dict[str, str]:
+    """Columns with the names of numbers that are texts, by file and column, and how they can be read."""
+    reason = (
+        "a price? Numbers are written in digits, with a point and without units: write it so, and add it to "
+        "features as a number"
+    )
+    names, _ = _FEATURES["number"]
+    return {f"{table.name}, column {name}": reason for name in named_columns(table, names, ("text",))}
 
 
 def _matrices(

@@ -22,6 +22,7 @@ Values = dict[str, Any]
 """What an item has: by column a text, a list of texts, a float (which may be infinite) or a boolean; columns
 without a value are left out."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_LISTED = re.compile(r"\[\s*(?:\]|[\"'\[{].*\]|(?:[0-9]+|null)\s*(?:,.*)?\])", re.DOTALL)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "t", "y", "1"), True),
@@ -29,7 +30,7 @@ _BOOLEANS = {
 }
 _RULES: dict[FeatureType, str] = {
     "category": "a category is a text, a whole number or a boolean",
-    "tags": "tags are lists of texts or whole numbers, or texts with separators",
+    "tags": "tags are lists of texts or whole numbers (in a text as JSON), or texts with separators",
     "number": "a number is written in digits, with a point and without units",
     "boolean": "a boolean is true or false, yes or no, 1 or 0",
 }
@@ -81,6 +82,23 @@ def require_feature_type(column: str, raw: pa.DataType, feature_type: FeatureTyp
         raise InputError(column, f"type {raw}", _RULES[feature_type], "Write the column as such values.")
 
 
+def is_listed(text: str) -> bool:
+    """Whether a text of tags is written as a list, as JSON or as Python shows one."""
+    return bool(_LISTED.fullmatch(text.strip()))
+
+
+def listed_tags(text: str) -> list[str]:
+    """The tags of a text that ``is_listed``.
+
+    Raises:
+        ValueError: it is no JSON, or not of texts and whole numbers alone.
+    """
+    values = json.loads(text)
+    if any(isinstance(value, list | dict | float) for value in values):
+        raise ValueError
+    return [_category(value) for value in values if value is not None]
+
+
 def _parsed(
     column: pa.Array, name: str, settings: Modality, nulls: frozenset[str], where: Where
 ) -> list[Any]:
@@ -127,7 +145,7 @@ def _category(value: Any) -> str:
 def _tags(value: Any, separator: str, nulls: frozenset[str]) -> list[str] | None:
     """Without repetitions, in the order of their texts."""
     if isinstance(value, str):
-        value = value.split(separator)
+        value = listed_tags(value) if is_listed(value) else value.split(separator)
     elif not isinstance(value, list):
         value = [_category(value)]
     tags = {str(tag).strip() for tag in value if tag is not None} - nulls

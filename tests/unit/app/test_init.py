@@ -3,6 +3,7 @@ accepts."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 
 from mmssl_dist.config import load_job
 from mmssl_dist.config.resource_sections import Storage
+from mmssl_dist.data.readers.tabular import item_texts, values_of
 from mmssl_dist.datasets.inventory import take_inventory
 from mmssl_dist.storage import open_location
 from tests.unit.app.folders import call, write_movielens, write_vectors
@@ -63,7 +65,52 @@ def test_columns_of_items_stand_in_for_vectors(folder: Path) -> None:
     (folder / "movies.csv").write_text((folder / "movies.csv").read_text().replace("note", "tags", 1))
     done = call("init", "files", "--yes", "--force")
     assert done.exit_code == 0, done.output
-    assert "tags of a text are separated by commas; for anything else set separator" in done.stdout
+    assert "separator: between the tags of a text" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tags", "separator", "read"),
+    [
+        ("Action|Comedy, dark", "|", ["Action", "Comedy, dark"]),
+        ("Action; Comedy", ";", ["Action", "Comedy"]),
+        ("Action, Comedy", ",", ["Action", "Comedy"]),
+        ("Action", ",", ["Action"]),
+        ('"[""Action"", ""Comedy, dark""]"', ",", ["Action", "Comedy, dark"]),
+    ],
+)
+def test_the_separator_of_tags_is_the_one_that_they_have(
+    folder: Path, tags: str, separator: str, read: list[str]
+) -> None:
+    write_movielens(folder)
+    (folder / "title_embeddings.parquet").unlink()
+    quoted = tags if tags.startswith('"') else f'"{tags}"'
+    rows = [f'{movie},{quoted if movie % 3 else "Drama"},"{movie},50"' for movie in range(1, 31)]
+    (folder / "movies.csv").write_text("\n".join(["movieId,genres,price", *rows]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    facts = load_job("job.yaml").data.modalities["facts"]
+    assert (facts.separator, facts.features) == (separator, {"genres": "tags"})
+    first = next(csv.DictReader((folder / "movies.csv").open()))["genres"]
+    texts = item_texts({"genres": pa.array([first])}, facts, (), str)
+    assert values_of(texts[0].as_py()) == {"genres": sorted(read)}
+    assert (
+        "# Not used: movies.csv, column price: a price? Numbers are written in digits"
+        in Path("job.yaml").read_text()
+    )
+
+
+def test_tags_that_cannot_be_read_are_named(folder: Path) -> None:
+    write_movielens(folder)
+    (folder / "title_embeddings.parquet").unlink()
+    rows = [f"{movie},\"[{{'id': 16, 'name': 'Drama'}}]\",{movie}.5" for movie in range(1, 31)]
+    (folder / "movies.csv").write_text("\n".join(["movieId,genres,price", *rows]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    assert load_job("job.yaml").data.modalities["facts"].features == {"price": "number"}
+    assert (
+        "# Not used: movies.csv, column genres: tags? Lists in a text are JSON of texts"
+        in Path("job.yaml").read_text()
+    )
 
 
 def test_columns_beside_users_are_no_features_of_items(folder: Path) -> None:

@@ -223,6 +223,20 @@ def test_tags_of_a_text_are_split_by_the_separator(tmp_path):
     assert _read(job) == {1: {"tags": ["a", "b"]}, 2: None, 3: {"tags": ["c d"]}}
 
 
+def test_a_list_in_a_text_is_json(tmp_path):
+    texts = ['["b", "a, c"]', "[2, null, 1]", "[]", "[HD], [4K]", "[4K], [HD]"]
+    rows = (f'{item},"{text.replace(chr(34), 2 * chr(34))}"\n' for item, text in enumerate(texts))
+    (tmp_path / "items.csv").write_text("item_id,tags\n" + "".join(rows))
+    job = _job(tmp_path, "items.csv", features={"tags": "tags"})
+    assert _read(job) == {
+        0: {"tags": ["a, c", "b"]},
+        1: {"tags": ["1", "2"]},
+        2: None,
+        3: {"tags": ["[4K]", "[HD]"]},
+        4: {"tags": ["[4K]", "[HD]"]},
+    }
+
+
 @pytest.mark.parametrize(
     ("features", "text", "message"),
     [
@@ -231,6 +245,12 @@ def test_tags_of_a_text_are_split_by_the_separator(tmp_path):
         ({"price": "number"}, 'item_id,price\n1,"1,50"\n', "written in digits, with a point"),
         ({"price": "boolean"}, "item_id,price\n1,2\n", "a boolean is true or false"),
         ({"price": "number"}, "item_id,price\n,2\n1,3\n", "line 2: found no item id"),
+        (
+            {"tags": "tags"},
+            "item_id,tags\n1,\"['a', 'b']\"\n",
+            r"found \"\['a', 'b'\]\"; tags are lists .* as JSON",
+        ),
+        ({"tags": "tags"}, 'item_id,tags\n1,"[{""id"": 1}]"\n', r"line 2, column tags: found '\[\{"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, features, text, message):

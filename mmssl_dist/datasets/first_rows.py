@@ -1,0 +1,59 @@
+"""What the first rows of a raw table say beside its types: values of a column, and how tags are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmssl_dist.config.data_sections import Columns, Modality
+from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.readers.base import Piece
+from mmssl_dist.data.readers.delimited import text_blocks
+from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers
+from mmssl_dist.data.readers.tabular import is_listed, listed_tags
+from mmssl_dist.data.readers.text import raw_names
+from mmssl_dist.datasets.inventory import RawTable
+
+_SEPARATORS = "|;,"
+"""Between tags, rarest in other text first: where several are as frequent, the first is meant."""
+
+
+def first_values(table: RawTable, file: RawFile, column: str) -> Iterator[pa.Array]:
+    """Values of ``column`` in the first rows of a file of ``table``; of text files all are texts.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    if table.is_parquet:
+        (footer,) = read_footers([file])
+        if footer.group_rows:
+            yield from (batch[column] for batch in batches(file, Piece(0, 0, 1), [column], BATCH_ROWS))
+        return
+    written = raw_names(file, {column: column})[column]
+    block = next(text_blocks(file, [written], Columns().null_values), {})
+    if written in block:
+        yield block[written]
+
+
+def tag_separator(table: RawTable, column: str) -> str | None:
+    """What stands between the tags of a column of texts: the character that most of the first rows have, or
+    the setting's default where none has one; None where a text is a list that cannot be read as tags.
+
+    Raises:
+        InputError: the column cannot be read.
+    """
+    rows: Counter[str] = Counter()
+    for values in first_values(table, table.files[0], column):
+        for text in pc.unique(values.cast(pa.large_string())).drop_null().to_pylist():
+            if is_listed(text):
+                try:
+                    listed_tags(text)
+                except ValueError:
+                    return None
+            else:
+                rows.update(separator for separator in _SEPARATORS if separator in text)
+    default: str = Modality.model_fields["separator"].default
+    return max(_SEPARATORS, key=lambda separator: rows[separator]) if rows else default
