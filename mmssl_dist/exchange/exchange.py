@@ -20,9 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmssl_dist.exchange.expected_counts import HEAD, ExpectedCounts
+from mmssl_dist.exchange.transport import Transport
 from mmssl_dist.exchange.with_gradients import GatherTogether, Send, SendTogether, SplitSizes
-
-_MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ class Exchange:
         self.wire_dtype = wire_dtype
         self.group, self.rank, self.world_size = group, rank, len(bounds) - 1
         self.traffic = Traffic()
+        self._transport = None if group is None else Transport(group, rank, self.world_size)
         self._expected: dict[str, ExpectedCounts] = {}
         self.bounds = torch.from_numpy(np.ascontiguousarray(bounds, dtype=np.int64))
         # Else every collective below would quietly use the default group.
@@ -253,57 +253,45 @@ class Exchange:
         return int(largest)
 
     def all_to_all(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:
-        """``send`` without a gradient, for more than one worker; no message is larger than 64 MB, or one row.
-
-        Rows on a device that the group's backend does not reach go by way of the machine's memory.
-        """
-        if rows.device.type != self.device.type:
-            return self.all_to_all(rows.to(self.device), outgoing, incoming).to(rows.device)
-        received = rows.new_empty((sum(incoming), *rows.shape[1:]))
+        """``send`` without a gradient, for more than one worker."""
         per_row = math.prod(rows.shape[1:]) * rows.element_size()
         self.traffic.bytes_sent += per_row * (sum(outgoing) - outgoing[self.rank])
-        at_once = max(1, _MESSAGE_BYTES // max(per_row, 1))
-        # Collectives send memory as it lies; a view with strides would be refused.
-        rows = rows.contiguous()
-        with self._timed():
-            # Only messages that this worker takes part in count; ``_in_slices`` says why that is enough.
-            if max(*outgoing, *incoming) <= at_once:
-                dist.all_to_all_single(received, rows, list(incoming), list(outgoing), group=self.group)
-            else:
-                self._in_slices(rows, outgoing, received, incoming, at_once)
-        return received
+        with self._timed() as transport:
+            return transport.all_to_all(rows, outgoing, incoming)
 
     def together(self, parts: Sequence[Tensor], splits: Sequence[SplitSizes]) -> tuple[Tensor, ...]:
         """``send_together`` without a gradient."""
         widths = [math.prod(rows.shape[1:]) for rows in parts]
         sent = [torch.split(rows, list(outgoing)) for rows, (outgoing, _) in zip(parts, splits, strict=True)]
-        peers = [peer for peer in range(self.world_size) if peer != self.rank]
+        # Only floats: an id rounded to bf16's eight significant bits would be another id.
+        dtype = self.wire_dtype if parts[0].dtype == torch.float32 and self.wire_dtype else parts[0].dtype
 
         def sizes(side: int) -> list[list[int]]:  # by peer, of each part
             return [
-                [
-                    split[side][peer] * width if peer != self.rank else 0
-                    for split, width in zip(splits, widths, strict=True)
-                ]
+                [split[side][peer] * width for split, width in zip(splits, widths, strict=True)]
                 for peer in range(self.world_size)
             ]
 
-        # 0 for this worker itself: its rows are copied below, and keep all of their bits.
+        def write(peer: int, message: Tensor) -> None:
+            pieces = [of_part[peer].reshape(-1) for of_part in sent]
+            if message.device == pieces[0].device:
+                torch.cat(pieces, out=message)
+            else:
+                message.copy_(torch.cat(pieces))
+
         outgoing, incoming = sizes(0), sizes(1)
-        message = torch.cat([pieces[peer].reshape(-1) for peer in peers for pieces in sent])
-        # Only floats: an id rounded to bf16's eight significant bits would be another id.
-        narrow = self.wire_dtype if message.dtype == torch.float32 else None
-        received = self.all_to_all(
-            message.to(narrow or message.dtype), [*map(sum, outgoing)], [*map(sum, incoming)]
-        )
-        arrived = torch.split(received, [size for peer in peers for size in incoming[peer]])
+        to, of = [*map(sum, outgoing)], [*map(sum, incoming)]
+        self.traffic.bytes_sent += dtype.itemsize * (sum(to) - to[self.rank])
+        with self._timed() as transport:
+            messages = transport.swap(dtype, to, of, write)
+        arrived = {peer: torch.split(message, incoming[peer]) for peer, message in messages.items()}
         results = []
         for number, (rows, (_, counts)) in enumerate(zip(parts, splits, strict=True)):
             result = rows.new_empty((sum(counts), *rows.shape[1:]))
-            pieces = torch.split(result, list(counts))
-            pieces[self.rank].copy_(sent[number][self.rank])
-            for at, peer in enumerate(peers):
-                pieces[peer].copy_(arrived[at * len(parts) + number].view_as(pieces[peer]))
+            for peer, piece in enumerate(torch.split(result, list(counts))):
+                # This worker's own rows are copied past the message, and keep all of their bits.
+                source = sent[number][peer] if peer == self.rank else arrived[peer][number]
+                piece.copy_(source.view_as(piece))
             results.append(result)
         return tuple(results)
 
@@ -325,8 +313,8 @@ class Exchange:
             for count, size in zip(requested_counts, expected.of, strict=True)
         ]
         late[self.rank] = rest[self.rank]  # what stays here is never sent
-        with self._timed():
-            self._between_ends(rest, late, max(1, _MESSAGE_BYTES // ids.element_size()))
+        with self._timed() as transport:
+            transport.between_ends(self._of_others(rest), self._of_others(late))
         self.traffic.bytes_sent += ids.element_size() * (sum(map(len, rest)) - len(rest[self.rank]))
         whole = [
             piece
@@ -337,56 +325,20 @@ class Exchange:
         expected.grow(counts, requested_counts, but=self.rank)
         return torch.cat(whole).to(ids.device), requested_counts, announced
 
-    def _in_slices(
-        self, rows: Tensor, outgoing: Sequence[int], received: Tensor, incoming: Sequence[int], at_once: int
-    ) -> None:
-        """``all_to_all`` where some message has more than ``at_once`` rows.
-
-        Both of its ends see that, and send it slice by slice beside the collective that has the rest; the
-        other workers need not know.
-        """
-        sent, segments = list(torch.split(rows, list(outgoing))), list(torch.split(received, list(incoming)))
-        small = [piece if len(piece) <= at_once else piece[:0] for piece in sent]
-        arrived = [len(piece) if len(piece) <= at_once else 0 for piece in segments]
-        rest = rows.new_empty((sum(arrived), *rows.shape[1:]))
-        dist.all_to_all_single(rest, torch.cat(small), arrived, list(map(len, small)), group=self.group)
-        for piece, part in zip(segments, torch.split(rest, arrived), strict=True):
-            piece[: len(part)] = part
-        # ``_between_ends`` leaves out this worker itself, and ``small`` had nothing of a piece so large.
-        if outgoing[self.rank] > at_once:
-            segments[self.rank].copy_(sent[self.rank])
-        self._between_ends(
-            [piece[:0] if len(piece) <= at_once else piece for piece in sent],
-            [piece[:0] if len(piece) <= at_once else piece for piece in segments],
-            at_once,
-        )
-
-    def _between_ends(self, sent: Sequence[Tensor], received: Sequence[Tensor], at_once: int) -> None:
-        """``sent`` to each worker and ``received`` of each, in slices; workers without any need not know."""
-        longest = max(len(piece) for piece in (*sent, *received))
-        for start in range(0, longest, at_once):
-            # Sends and receives are started together: one after the other, two ends that both send first
-            # would wait for each other.
-            messages = [
-                dist.P2POp(operation, piece[start : start + at_once], group=self.group, group_peer=peer)
-                for operation, pieces in ((dist.isend, sent), (dist.irecv, received))
-                for peer, piece in enumerate(pieces)
-                if peer != self.rank and len(piece) > start
-            ]
-            for work in dist.batch_isend_irecv(messages) if messages else ():
-                work.wait()
+    def _of_others(self, pieces: Sequence[Tensor]) -> dict[int, Tensor]:
+        """By other worker, what is not empty."""
+        return {peer: piece for peer, piece in enumerate(pieces) if peer != self.rank and len(piece)}
 
     @property
     def device(self) -> torch.device:
         """Where the group's own numbers have to be."""
-        if self.group is not None and dist.get_backend(self.group) == "nccl":
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("cpu")
+        return torch.device("cpu") if self._transport is None else self._transport.device
 
     @contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _timed(self) -> Iterator[Transport]:
+        assert self._transport is not None  # callers have several workers
         started = time.perf_counter()
-        yield
+        yield self._transport
         self.traffic.seconds += time.perf_counter() - started
 
 

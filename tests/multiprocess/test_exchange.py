@@ -13,8 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmssl_dist.exchange import exchange as module
-from mmssl_dist.exchange import expected_counts
+from mmssl_dist.exchange import expected_counts, transport
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.lists import EMPTY, ModalityLists
 from mmssl_dist.sharding.topology import adjacency_from_pairs
@@ -238,7 +237,7 @@ def check_exact_counts(rank: int, workers: int) -> int:
     """Rooms without spare, so that ids are often beyond them, and messages between two ends in slices."""
     expected_counts._SPARE, expected_counts._STEP = 1.0, 1
     for seed in range(20):
-        module._MESSAGE_BYTES = 20 if seed % 2 else 64_000_000
+        transport._MESSAGE_BYTES = 20 if seed % 2 else 64_000_000
         check_series(Case(BOUNDS[workers][0], rank, seed))
     return seed
 
@@ -251,7 +250,7 @@ def test_more_ids_than_expected(workers):
 def check_slices(rank: int, workers: int) -> int:
     """Messages of at most 100 bytes: some pairs of workers send more, others less, and none knows of the
     others'."""
-    module._MESSAGE_BYTES = 100
+    transport._MESSAGE_BYTES = 100
     for seed in range(20):
         rng = np.random.default_rng(seed)
         counts = rng.choice([0, 3, 12, 13, 60], (workers, workers))  # 12 rows of 8 bytes fit, 13 do not

@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.exchange import exchange
+from mmssl_dist.exchange import transport
+from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph import cells, clusters, partition_worker, propagate, similar, streaming, transfer
 from mmssl_dist.graph.id_columns import send_ids
@@ -28,7 +29,7 @@ from tests.processes import WorkerFailure, run_workers
 
 def write(rank: int, workers: int, folder: Path, job: Job, dataset: Manifest, exact_up_to: int) -> None:
     """One worker's part; everything that is done in pieces is done in many."""
-    exchange._MESSAGE_BYTES = 20_000
+    transport._MESSAGE_BYTES = 20_000
     transfer._AT_ONCE = 300
     propagate.CHUNK_EDGES, propagate.COLUMNS, propagate._ROWS = 200, 8, 17
     similar.ROUND_BYTES = 3000
@@ -179,7 +180,7 @@ def check_ids(rank: int) -> None:
     texts = pa.array([f"{'x' * (node % 4)}{node}" for node in range(20)])
     nodes = np.random.default_rng(0).permutation(20)
     mine = nodes[:13] if rank == 0 else nodes[13:]
-    owner = exchange.Exchange(dist.group.WORLD, np.array([0, 6, 20]), rank)
+    owner = Exchange(dist.group.WORLD, np.array([0, 6, 20]), rank)
     for ids in (
         texts,
         texts.cast(pa.binary()),

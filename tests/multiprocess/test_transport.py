@@ -1,0 +1,85 @@
+"""Messages between workers that share memory, that do not, and where only some of them do."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from mmssl_dist.exchange import peer_memory, transport
+from mmssl_dist.exchange.transport import Transport
+from tests.processes import run_workers
+
+ROUNDS = 40
+PATHS = {  # the machine that each worker says to be on
+    "one machine": lambda rank: 1,
+    "a machine each": lambda rank: rank,
+    "two machines": lambda rank: rank // 2,
+}
+
+
+def check_messages(rank: int, workers: int, path: str) -> list[bool]:
+    """Random messages of every type, some of them empty, as large as a slot or larger than any message."""
+    peer_memory._LEAST, peer_memory._SLOT, transport._MESSAGE_BYTES = 16, 4096, 20_000
+    peer_memory._machine = lambda: PATHS[path](rank)
+    sender = Transport(dist.group.WORLD, rank, workers)
+    for seed in range(ROUNDS):
+        rng = np.random.default_rng(seed)
+        dtype = (torch.float32, torch.int64, torch.bfloat16, torch.bool)[seed % 4]
+        width = int(rng.integers(1, 4))
+        counts = rng.choice([0, 1, 5, 100, 4096 // (width * dtype.itemsize), 7000], (workers, workers))
+        values = [
+            [torch.from_numpy(rng.integers(0, 9, (n, width))).to(dtype) for n in of_one] for of_one in counts
+        ]
+        received = sender.all_to_all(torch.cat(values[rank]), counts[rank].tolist(), counts[:, rank].tolist())
+        assert torch.equal(received, torch.cat([of_one[rank] for of_one in values]))
+        if rank == seed % workers:
+            # Whoever comes late still finds what was sent: nobody writes over it before.
+            os.sched_yield()
+    assert sender.memory is not None
+    return [sender.memory.shares(peer) for peer in range(workers)]
+
+
+@pytest.mark.parametrize(
+    ("path", "shared"),
+    [
+        ("one machine", [[False, True, True], [True, False, True], [True, True, False]]),
+        ("a machine each", [[False] * 3] * 3),
+        ("two machines", [[False, True, False], [True, False, False], [False] * 3]),
+    ],
+)
+def test_messages_arrive_by_every_path(path, shared):
+    assert run_workers(3, check_messages, 3, path) == shared
+
+
+def check_slow_reader(rank: int) -> int:
+    """What arrived stays until this worker's next message, however far ahead the other one is."""
+    sender = Transport(dist.group.WORLD, rank, 2)
+    wrong = 0
+    for number in range(50):
+        mine, other = 100 * rank + number, 100 * (1 - rank) + number
+        messages = sender.swap(torch.int64, [3000] * 2, [3000] * 2, lambda _, box, n=mine: box.fill_(n))
+        if rank == 0:
+            torch.ones(10**6).cumsum(0)  # the other one writes its next message meanwhile
+        wrong += int((messages[1 - rank] != other).sum())
+    return wrong
+
+
+def test_nothing_is_written_over_before_it_is_read():
+    assert run_workers(2, check_slow_reader) == [0, 0]
+
+
+def test_memory_of_another_process_is_not_taken_for_a_workers():
+    file = os.memfd_create("other")
+    try:
+        os.ftruncate(file, 8192)
+        assert peer_memory._opened(os.getpid(), file, 8192, 5) is None
+        os.write(file, (5).to_bytes(8, "little"))
+        assert peer_memory._opened(os.getpid(), file, 8192, 5) is not None
+        assert peer_memory._opened(os.getpid(), file, 1 << 20, 5) is None  # shorter
+    finally:
+        os.close(file)
+    assert peer_memory._opened(os.getpid(), file, 8192, 5) is None
