@@ -116,6 +116,7 @@ def connect(
         WorkerError: no Ray could be started here.
     """
     import ray
+    from ray._private import auto_init_hook
 
     variables = worker_environment(scaling, storage)
     # Ray reports to its makers and warns about its future defaults unless these are set
@@ -141,6 +142,8 @@ def connect(
             yield Cluster(variables if target else {}, debug, own=not target)
         except (Terminated, KeyboardInterrupt):
             watch.close()  # the end has been announced, and may take longer than the sender waits
+            # Threads that go on until the process ends would start a Ray of their own.
+            auto_init_hook.enable_auto_connect = False
             raise
         finally:
             ray.shutdown()

@@ -3,22 +3,24 @@ alone."""
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from ray import PlacementGroupID, tune
-from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray import tune
+from ray.tune import registry
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from mmssl_dist.cluster.connection import Cluster, describe
 from mmssl_dist.cluster.log_relay import in_thread, relayed_logs
+from mmssl_dist.cluster.placement_groups import remove_orphans
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import with_settings
 from mmssl_dist.errors import NonFiniteError, WorkerError, find_known
@@ -32,7 +34,8 @@ from mmssl_dist.tuning.trials import State, Trial, read_trials, write_trial
 _logger = logging.getLogger(__name__)
 
 TUNING = "tuning"
-_VALUE, _GROUP = "value", "group"
+_VALUE = "value"
+_ORPHAN_SECONDS = 1.0  # between looks for what dead trials have left
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # what is known of a trial is kept by this module
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -114,7 +117,12 @@ def run_trials(
             verbose=0,
         ),
     )
-    in_thread(cluster.relay, tuner.fit, "tune")
+    try:
+        in_thread(cluster.relay, tuner.fit, "tune")
+    finally:
+        # At exit, when Ray Tune does it, there may be no Ray to be asked.
+        registry._unregister_all()
+        atexit.unregister(registry._unregister_all)
     # Ray Tune's pickled state: the search resumes from this module's own files, and trusts no pickle.
     (folder / "ray").remove()
     trials = read_trials(folder)
@@ -129,6 +137,14 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
     def __init__(self, folder: Location, trials: list[Trial], scheduler: Halving) -> None:
         self.folder, self.scheduler = folder, scheduler
         self.trials = {trial.number: trial for trial in trials}
+        self._looked = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        # Only what a dead process has left: were the room of a stopped trial's workers taken before it is
+        # gone, Ray Train would start them anew.
+        if time.monotonic() - self._looked >= _ORPHAN_SECONDS:
+            remove_orphans()
+            self._looked = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, settings = trial.config["number"], trial.config["settings"]
@@ -168,9 +184,6 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
             ended, seconds=ended.seconds + float((trial.last_result or {}).get("time_total_s", 0.0))
         )
         self._keep(ended)
-        if group := (trial.last_result or {}).get(_GROUP):
-            # Ray Train's own cleaner asks the dashboard, which a Ray of this machine doesn't have
-            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
         if ended.ended:
             (self.folder / _run_name(ended.number)).remove()
         best = "no value" if ended.best is None else f"best {ended.best:.4f} in epoch {ended.best_epoch}"
@@ -188,22 +201,12 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         write_trial(self.folder, trial)
 
 
-class _PlacementGroupOfWorkers(WorkerGroupCallback):  # type: ignore[misc]
-    """In Ray Train's controller: keeps the id of the workers' placement group."""
-
-    def __init__(self) -> None:
-        self.id = ""
-
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        self.id = worker_group.get_worker_group_state().placement_group_handle.placement_group.id.hex()
-
-
 class _ReportToTune(TuneReportCallback):  # type: ignore[misc]
     """In Ray Train's controller: passes each validated epoch on to Ray Tune."""
 
-    def __init__(self, metric: str, best: float | None, group: _PlacementGroupOfWorkers) -> None:
+    def __init__(self, metric: str, best: float | None) -> None:
         super().__init__()
-        self.metric, self.best, self.group = metric, -math.inf if best is None else best, group
+        self.metric, self.best = metric, -math.inf if best is None else best
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         value = metrics[0].get(self.metric, -math.inf)
@@ -211,7 +214,7 @@ class _ReportToTune(TuneReportCallback):  # type: ignore[misc]
             return
         # ASHA compares the best so far: a trial that was good once keeps its checkpoint of that time.
         self.best = max(self.best, value)
-        report = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best, _GROUP: self.group.id}
+        report = {EPOCH: int(metrics[0]["epoch"]), _VALUE: value, BEST: self.best}
         super().after_report(run_context, [report], None)
 
 
@@ -248,8 +251,7 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
         every_minutes=job.training.checkpoint_minutes,
         format_report=shared.format_report,
     )
-    group = _PlacementGroupOfWorkers()
-    callbacks = [group, _ReportToTune(metric, config["best"], group)]
+    callbacks = [_ReportToTune(metric, config["best"])]
     outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=callbacks)
     ended = outcome.returned[0]
     last = ended["history"][-1]

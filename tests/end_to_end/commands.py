@@ -39,8 +39,13 @@ def synthesize(folder: Path, address: str, *options: str, **widths: int) -> None
 
 
 def kill_at(folder: Path, line: str, *arguments: str) -> list[str]:
-    """Run ``mmssl-dist`` in ``folder`` and kill it when it writes a line that starts with ``line``; gives its
-    lines."""
+    """``end_at`` by SIGKILL."""
+    return end_at(folder, line, signal.SIGKILL, *arguments)
+
+
+def end_at(folder: Path, line: str, by: signal.Signals, *arguments: str) -> list[str]:
+    """Run ``mmssl-dist`` in ``folder`` and send it a signal when it writes a line that starts with ``line``;
+    gives its lines."""
     process = subprocess.Popen(
         [*_COMMAND, *arguments],
         cwd=folder,
@@ -56,9 +61,12 @@ def kill_at(folder: Path, line: str, *arguments: str) -> list[str]:
             lines.append(text.rstrip("\n"))
             if text.startswith(line):
                 break
+        process.send_signal(by)
+        if by != signal.SIGKILL:
+            lines += process.communicate(timeout=120)[1].splitlines()
     finally:
         process.kill()
-    assert process.wait() == -signal.SIGKILL, "\n".join(lines)
+    assert process.wait() in (-by, 128 + by), "\n".join(lines)
     return lines
 
 

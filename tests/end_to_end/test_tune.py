@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from mmssl_dist.config import load_job
-from tests.end_to_end.commands import command, succeed, synthesize
+from tests.end_to_end.commands import command, end_at, succeed, synthesize
 
 pytestmark = pytest.mark.timeout(900)
 JOB = """\
@@ -69,6 +70,13 @@ def test_more_trials_go_on_where_the_search_was(folder, ray_address):
         folder, "tune", "job.yaml", "--set", "search.trials=2", "--address", "127.0.0.1:1"
     )  # needs no Ray
     assert again.stdout == done.stdout
+
+
+def test_a_search_that_is_stopped_says_so_and_nothing_more(folder):
+    more = ("--set", "search.trials=3", "--set", "training.epochs=2000", "--set", "evaluation.patience=2000")
+    lines = end_at(folder, "trial 1: train: epoch 3/", signal.SIGTERM, "tune", "job.yaml", *more)
+    end = next(number for number, line in enumerate(lines) if line.startswith("stopped by SIGTERM."))
+    assert [line for line in lines[end + 1 :] if not line.startswith("trial 1: ")] == []
 
 
 def test_what_is_no_setting_of_training_is_refused(folder):

@@ -36,23 +36,20 @@ def check_messages(rank: int, workers: int, path: str) -> list[bool]:
         ]
         received = sender.all_to_all(torch.cat(values[rank]), counts[rank].tolist(), counts[:, rank].tolist())
         assert torch.equal(received, torch.cat([of_one[rank] for of_one in values]))
-        if rank == seed % workers:
-            # Whoever comes late still finds what was sent: nobody writes over it before.
-            os.sched_yield()
     assert sender.memory is not None
     return [sender.memory.shares(peer) for peer in range(workers)]
 
 
 @pytest.mark.parametrize(
-    ("path", "shared"),
+    ("path", "pairs"),
     [
         ("one machine", [[False, True, True], [True, False, True], [True, True, False]]),
         ("a machine each", [[False] * 3] * 3),
         ("two machines", [[False, True, False], [True, False, False], [False] * 3]),
     ],
 )
-def test_messages_arrive_by_every_path(path, shared):
-    assert run_workers(3, check_messages, 3, path) == shared
+def test_messages_arrive_by_every_path(path, pairs):
+    assert run_workers(3, check_messages, 3, path) == pairs
 
 
 def check_slow_reader(rank: int) -> int:
