@@ -39,24 +39,22 @@ class PeerMemory:
     def __init__(self, group: dist.ProcessGroup, rank: int, world_size: int) -> None:
         self.rank, self._world_size, self._turn = rank, world_size, 0
         size = _HEAD + 2 * world_size * _SLOT
-        own = _anonymous_file(size)
         token = secrets.randbits(63)
-        self._maps: dict[int, mmap.mmap] = {}
-        if own is not None:
-            self._maps[rank] = mmap.mmap(own, size)
-            self._maps[rank][:8] = token.to_bytes(8, "little")
-        peers = _gathered(group, world_size, [_machine(), os.getpid(), -1 if own is None else own, token])
+        own = _anonymous_memory(size, token)
+        file = -1 if own is None else own[0]
+        self._maps: dict[int, mmap.mmap] = {} if own is None else {rank: own[1]}
+        peers = _gathered(group, world_size, [_machine(), os.getpid(), file, token])
         machine = peers[rank][0]
-        for peer, (of, process, file, expected) in enumerate(peers):
-            if peer != rank and own is not None and of == machine and file >= 0:
-                opened = _opened(process, file, size, expected)
+        for peer, (of, process, peers_file, expected) in enumerate(peers):
+            if peer != rank and own is not None and of == machine and peers_file >= 0:
+                opened = _opened(process, peers_file, size, expected)
                 if opened is not None:
                     self._maps[peer] = opened
         # Both ends of a pair have to know whether they share memory.
         reached = _gathered(group, world_size, [int(peer in self._maps) for peer in range(world_size)])
         self._shares = [bool(reached[rank][peer] and reached[peer][rank]) for peer in range(world_size)]
         if own is not None:
-            os.close(own)  # all who can have it mapped by now
+            os.close(file)  # all who can have it mapped by now
 
     def shares(self, peer: int) -> bool:
         """Whether this worker and another one read each other's memory."""
@@ -83,13 +81,20 @@ class PeerMemory:
         return torch.frombuffer(self._maps[writer], dtype=dtype, count=count, offset=offset)
 
 
-def _anonymous_file(size: int) -> int | None:
-    """A file in memory, without a name; None where the system has no such files."""
+def _anonymous_memory(size: int, token: int) -> tuple[int, mmap.mmap] | None:
+    """A file in memory without a name, mapped, which begins with ``token``; None where the system has no such
+    files, or no room for it among this process's addresses."""
     if not hasattr(os, "memfd_create"):  # not Linux
         return None
     file = os.memfd_create("mmssl-dist-messages")
-    os.ftruncate(file, size)
-    return file
+    try:
+        os.ftruncate(file, size)
+        mapped = mmap.mmap(file, size)
+    except OSError:
+        os.close(file)
+        return None
+    mapped[:8] = token.to_bytes(8, "little")
+    return file, mapped
 
 
 def _machine() -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +70,21 @@ def check_slow_reader(rank: int) -> int:
 
 def test_nothing_is_written_over_before_it_is_read():
     assert run_workers(2, check_slow_reader) == [0, 0]
+
+
+def check_without_room(rank: int) -> tuple[list[bool], list[int]]:
+    """One of the workers may have no more addresses."""
+    if rank == 1:
+        size = int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+        resource.setrlimit(resource.RLIMIT_AS, ((size << 10) + (1 << 25), resource.RLIM_INFINITY))
+    sender = Transport(dist.group.WORLD, rank, 2)
+    received = sender.all_to_all(torch.full((4000,), rank), [2000] * 2, [2000] * 2)
+    assert sender.memory is not None
+    return [sender.memory.shares(peer) for peer in range(2)], received[[0, -1]].tolist()
+
+
+def test_a_worker_without_room_for_shared_memory_uses_the_backend():
+    assert run_workers(2, check_without_room) == [([False, False], [0, 1])] * 2
 
 
 def test_memory_of_another_process_is_not_taken_for_a_workers():
