@@ -76,9 +76,8 @@ def stage_needs(
     workers, cores = job.scaling.fewest, job.scaling.cpus_per_worker
     all_cores = workers * cores
     validations = -(-job.training.epochs // job.evaluation.every_epochs)
-    ranking = ranking_seconds(job, _evaluated(job, sizes), sizes.num_items)
     # Once for each exponent of item lengths, and for the dot product.
-    users = min(_evaluated(job, sizes), USERS)
+    users = min(_evaluated(job, sizes, splits=1), USERS)
     tried = len(EXPONENTS) + 1 if job.evaluation.length_exponent == "auto" else 0
     choosing = tried * ranking_seconds(job, users, sizes.num_items)
     passes = 1 + (len(sizes.modalities) if job.evaluation.contributions else 0)
@@ -87,10 +86,12 @@ def stage_needs(
     exact = job.export.recommendations == "exact"
     lists = exact_lists_seconds(job, sizes) if exact else 0.0
     rows = sizes.num_nodes * job.model.dimension * _FLOAT
-    rank = ranking + propagation
     write = propagation + lists + 2 * rows / workers / _WRITTEN
     cut = sum(partition.seconds.values())
     index = EMPTY_WORKER + index_memory(job, sizes)
+
+    def rank(splits: int) -> float:
+        return ranking_seconds(job, _evaluated(job, sizes, splits), sizes.num_items) + propagation
 
     def of_workers(stage: str, seconds: float, basis: str) -> StageNeeds:
         return StageNeeds(stage, workers, cores, memory=train_memory, seconds=seconds, basis=basis)
@@ -102,8 +103,8 @@ def stage_needs(
         of_tasks("prepare", all_cores, prepare_memory(job, sizes), _prepare_seconds(sizes, all_cores)),
         StageNeeds("partition", partition.workers, cores, memory=partition.peak, seconds=cut, basis=MEASURED),
         of_workers("train", training.seconds, training.basis),
-        of_workers("its validations", validations * rank, ranked_by),
-        of_workers("evaluate", _START + choosing + passes * rank, ranked_by),
+        of_workers("its validations", validations * rank(splits=1), ranked_by),
+        of_workers("evaluate", _START + choosing + passes * rank(splits=2), ranked_by),
         of_workers("export", _START + write, ranked_by),
         of_tasks("its index", 1, index, index_seconds(job, sizes)),
     ]
@@ -179,8 +180,8 @@ def _prepare_seconds(sizes: Sizes, cores: int) -> float:
     return _START + (sizes.interactions + sizes.held_out) * _PREPARED / cores
 
 
-def _evaluated(job: Job, sizes: Sizes) -> float:
-    """Users ranked for in a validation."""
+def _evaluated(job: Job, sizes: Sizes, splits: int) -> float:
+    """Users ranked for, of so many held-out sets at once: each draws users of its own."""
     if job.evaluation.users == "all":
         return float(min(sizes.num_users, max(sizes.held_out, 1)))
-    return float(min(sizes.num_users, job.evaluation.users))
+    return float(min(sizes.num_users, splits * job.evaluation.users))

@@ -151,3 +151,15 @@ def test_longer_lists_take_longer(made, stage):
         plan = planned("A", f"export.recommendations={made}", f"export.k={k}")
         seconds[k] = next(one.seconds for one in plan.stages if one.stage == stage)
     assert seconds[1000] > seconds[50]
+
+
+def test_evaluate_ranks_for_the_users_of_both_splits():
+    once = ("evaluation.contributions=false", "evaluation.length_exponent=1", "training.epochs=1")
+
+    def seconds(users: int) -> dict[str, float]:
+        plan = planned("A", *once, f"evaluation.users={users}")
+        return {stage.stage: stage.seconds for stage in plan.stages}
+
+    fewer, more = seconds(10_000), seconds(30_000)
+    of_users = more["its validations"] - fewer["its validations"]
+    assert more["evaluate"] - fewer["evaluate"] == pytest.approx(2 * of_users)
