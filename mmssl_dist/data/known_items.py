@@ -1,19 +1,25 @@
-"""Interactions of items that have features, where the job leaves the others out
-(``data.unknown_items: drop``)."""
+"""Interactions of items without features (``data.unknown_items``): left out, or an error that names the
+first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, USER_ID
-from mmssl_dist.data.ids import one_array, positions
-from mmssl_dist.data.packed_rows import cut, joined
+from mmssl_dist.data.bucket_steps import UNKNOWN_EXAMPLES, UNKNOWN_INTERACTIONS, UNKNOWN_ITEMS
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW, USER_ID
+from mmssl_dist.data.ids import one_array, positions, scalar_text
+from mmssl_dist.data.packed_rows import cut, joined, read_stream, stream_column
+from mmssl_dist.data.readers import FeatureSource, InteractionSource
+from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.row_operations import Rows, by_bucket, map_tables
 from mmssl_dist.data.rows import UNKNOWN_ITEM, live_and_tallies, tally, with_bucket
+from mmssl_dist.errors import InputError
+
+_EXAMPLES = 5
 
 
 def of_known_items(interactions: Rows, features: Rows, buckets: int) -> Rows:
@@ -25,6 +31,43 @@ def of_known_items(interactions: Rows, features: Rows, buckets: int) -> Rows:
     by_item = map_tables(interactions, joined(cut(partial(with_bucket, column=ITEM_ID, buckets=buckets))))
     ids = map_tables(features, joined(cut(_ids)))
     return by_bucket(by_item.union(ids), cut(partial(_known, buckets=buckets)), buckets)
+
+
+def unknown_items(
+    items: Rows, counts: Mapping[str, int], source: InteractionSource, features: dict[str, FeatureSource]
+) -> InputError:
+    """The error for items without features: how many, and the first rows that name one.
+
+    Args:
+        items: packed buckets of ``settle_items``.
+        counts: over all of them.
+        source: of the interactions.
+        features: of every modality, by name.
+    """
+    column = stream_column(UNKNOWN_EXAMPLES)
+    tables = (read_stream(row[column]) for row in items.select_columns([column]).iter_rows())
+    rows = sorted(
+        example
+        for table in tables
+        for example in zip(*(table[name].to_pylist() for name in (FILE, ROW, ITEM_ID)), strict=True)
+    )
+    examples = ", ".join(
+        f"{scalar_text(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"
+        for file, number, item in rows[:_EXAMPLES]
+    )
+    catalogues = []
+    for feature in features.values():
+        more = f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else ""
+        numbering = "" if feature.rows is None else f" (ids are its row numbers, 0 to {feature.rows - 1})"
+        catalogues.append(f"{feature.files[0].name}{more}{numbering}")
+    return InputError(
+        "data.unknown_items",
+        f"{counts[UNKNOWN_ITEMS]} item(s) without features, in {counts[UNKNOWN_INTERACTIONS]} "
+        f"interaction(s): {examples}",
+        f"every item needs features, in {' or '.join(catalogues)}",
+        "Add the features, or set data.unknown_items: drop leaves these interactions out, keep lets the "
+        "items take part, known by their interactions alone.",
+    )
 
 
 def _ids(features: pa.Table) -> pa.Table:

@@ -20,7 +20,6 @@ from mmssl_dist.data.bucket_steps import (
     HELD_OUT,
     ITEMS_DROPPED,
     LATEST,
-    UNKNOWN_EXAMPLES,
     UNKNOWN_INTERACTIONS,
     UNKNOWN_ITEMS,
     Catalogue,
@@ -32,28 +31,24 @@ from mmssl_dist.data.bucket_steps import (
 )
 from mmssl_dist.data.columns import (
     BUCKET,
-    FILE,
     HELD_OUT_DIGEST,
-    ITEM_ID,
-    ROW,
     SPLITS,
     TEST,
     TIME,
     TRAIN,
     VALIDATION,
 )
-from mmssl_dist.data.first_ids import ids_from_one
-from mmssl_dist.data.ids import scalar_text
+from mmssl_dist.data.first_ids import check_first_ids, matrix_rows
 from mmssl_dist.data.k_core import k_core
-from mmssl_dist.data.known_items import of_known_items
-from mmssl_dist.data.packed_rows import cut, read_stream, stream_column, unpack
+from mmssl_dist.data.known_items import of_known_items, unknown_items
+from mmssl_dist.data.packed_rows import cut, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
-from mmssl_dist.data.readers.base import row_location
 from mmssl_dist.data.readers.times import TimeFormat, moment_text
 from mmssl_dist.data.row_operations import Numbers, Rows, by_bucket, map_tables
 from mmssl_dist.data.rows import (
     BELOW_EVENTS,
     BELOW_RATING,
+    FIRST_IDS,
     OUTSIDE_WINDOW,
     REASONS,
     UNKNOWN_ITEM,
@@ -65,7 +60,6 @@ from mmssl_dist.data.splits import RADIX_BITS, RADIX_PASSES, digit_counts, selec
 from mmssl_dist.data.window import within_window
 from mmssl_dist.errors import InputError
 
-_EXAMPLES = 5
 _SETTINGS = {
     BELOW_RATING: "data.min_rating",
     UNKNOWN_ITEM: "data.unknown_items",
@@ -131,7 +125,8 @@ def numbered_rows(
     vectors = _features_by_item(job, interactions, features, numbers)
     if job.data.unknown_items == "drop":
         vectors = vectors.materialize()  # read once, although their items are asked for first
-    users = _settle_users(job, interactions, vectors, numbers)
+    users = _settle_users(job, interactions, vectors, numbers, matrix_rows(features.values()))
+    check_first_ids(users.counts, features.values())
     items = by_bucket(
         _interactions_by_item(job, interactions, users).union(vectors),
         partial(settle_items, catalogue=_catalogue(job, features)),
@@ -141,8 +136,7 @@ def numbered_rows(
     offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", bucket_count(job))
     # Counted over all buckets first, so that one message says how many there are and names the first of them.
     if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
-        from_one = ids_from_one(items, counts, features.values())
-        raise from_one or _unknown_items(items, counts, interactions, features)
+        raise unknown_items(items, counts, interactions, features)
     _require_splits(job, counts)
     _require_features(job, features, counts)
     return NumberedRows(
@@ -188,15 +182,17 @@ def dataset_facts(
     }
 
 
-def _settle_users(job: Job, source: InteractionSource, features: Rows, numbers: Numbers) -> _Users:
-    buckets, method = bucket_count(job), job.data.split.method
-    groups = grouped_pieces(source)
+def _settle_users(
+    job: Job, source: InteractionSource, features: Rows, numbers: Numbers, rows_of_matrix: int | None
+) -> _Users:
+    buckets, method, groups = bucket_count(job), job.data.split.method, grouped_pieces(source)
     read = partial(
         read_interactions,
         source=source,
         groups=groups,
         buckets=buckets,
         least_rating=job.data.min_rating,
+        matrix_rows=rows_of_matrix,
     )
     rows = map_tables(numbers(len(groups)), cut(read))
     if job.data.unknown_items == "drop":
@@ -215,7 +211,7 @@ def _settle_users(job: Job, source: InteractionSource, features: Rows, numbers: 
     settle = partial(settle_users, split=job.data.split, method=method, least=least_events)
     # Used by several passes below; without this Ray Data would read all raw files again for each.
     packed = by_bucket(rows, settle, buckets).materialize()
-    offsets, counts = _summary(packed, ("users", "interactions", *REASONS), "users", buckets)
+    offsets, counts = _summary(packed, ("users", "interactions", *REASONS, *FIRST_IDS), "users", buckets)
     counts["below_min_interactions"] = rare
     if counts["interactions"] == 0:
         raise _nothing_left(source, counts)
@@ -324,36 +320,6 @@ def _catalogue(job: Job, features: dict[str, FeatureSource]) -> Catalogue:
         shapes={name: (feature.dimension, feature.dtype) for name, feature in features.items()},
         core=job.data.min_interactions >= 1,
         keep_unknown=job.data.unknown_items == "keep",
-    )
-
-
-def _unknown_items(
-    items: Rows, counts: Mapping[str, int], source: InteractionSource, features: dict[str, FeatureSource]
-) -> InputError:
-    """The error for items without features: how many, and the first rows that name one."""
-    column = stream_column(UNKNOWN_EXAMPLES)
-    tables = (read_stream(row[column]) for row in items.select_columns([column]).iter_rows())
-    rows = sorted(
-        example
-        for table in tables
-        for example in zip(*(table[name].to_pylist() for name in (FILE, ROW, ITEM_ID)), strict=True)
-    )
-    examples = ", ".join(
-        f"{scalar_text(pa.scalar(item))} ({row_location(source.files, file, source.unit, number)})"
-        for file, number, item in rows[:_EXAMPLES]
-    )
-    catalogues = []
-    for feature in features.values():
-        more = f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else ""
-        numbering = "" if feature.rows is None else f" (ids are its row numbers, 0 to {feature.rows - 1})"
-        catalogues.append(f"{feature.files[0].name}{more}{numbering}")
-    return InputError(
-        "data.unknown_items",
-        f"{counts[UNKNOWN_ITEMS]} item(s) without features, in {counts[UNKNOWN_INTERACTIONS]} "
-        f"interaction(s): {examples}",
-        f"every item needs features, in {' or '.join(catalogues)}",
-        "Add the features, or set data.unknown_items: drop leaves these interactions out, keep lets the "
-        "items take part, known by their interactions alone.",
     )
 
 

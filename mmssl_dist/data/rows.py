@@ -30,6 +30,10 @@ REASONS = NULL_ID, BELOW_RATING, UNKNOWN_ITEM, OUTSIDE_WINDOW, BELOW_EVENTS, DUP
     "duplicate",
 )
 """Why rows of interactions are dropped, in the order in which it is decided."""
+FIRST_IDS = ITEM_0, ITEM_AFTER_LAST, ITEM_BEYOND = ("item_0", "item_after_last", "item_beyond")
+"""Rows counted as they are read: of item 0, and beside a matrix of n rows those of item n and of items above,
+which have no row in it."""
+_TALLIED = (*REASONS, *FIRST_IDS)
 _PLACE = ((FILE, pa.int32()), (ROW, pa.int64()), (BUCKET, pa.int32()))
 
 
@@ -56,16 +60,17 @@ def read_interactions(
     groups: tuple[tuple[int, ...], ...],
     buckets: int,
     least_rating: float | None = None,
+    matrix_rows: int | None = None,
 ) -> Iterator[pa.Table]:
     """Rows of the groups of pieces whose numbers are in ``batch``, bucketed by user: user_id, item_id, time
     and split where the source has them, file, row, bucket. Rows without an id, and those rated below
-    ``least_rating``, become tallies."""
+    ``least_rating``, become tallies; ``FIRST_IDS`` are counted beside a matrix of ``matrix_rows`` rows."""
     for number in batch["id"].to_pylist():
         held = 0
         dropped: Counter[str] = Counter()
         small: list[pa.Table] = []
         for table in source.read_all([source.pieces[index] for index in groups[number]]):
-            small.append(_wanted(table, least_rating, dropped))
+            small.append(_wanted(table, least_rating, matrix_rows, dropped))
             held += small[-1].num_rows  # summed up as it grows: there may be thousands of parts
             if held >= _TABLE_ROWS:
                 yield with_bucket(pa.concat_tables(small), USER_ID, buckets)
@@ -77,17 +82,27 @@ def read_interactions(
         schema = _empty_schema(source) if rest is None else rest.schema
         # Counts travel as rows: a task cannot return anything beside its table
         yield tally(schema, NULL_ID, dropped[NULL_ID], number % buckets)
-        if dropped[BELOW_RATING]:
-            yield tally(schema, BELOW_RATING, dropped[BELOW_RATING], number % buckets)
+        for reason in (BELOW_RATING, *FIRST_IDS):
+            if dropped[reason]:
+                yield tally(schema, reason, dropped[reason], number % buckets)
         if number == 0:  # every bucket has its files, however many groups of pieces there are
             for bucket in range(1, buckets):
                 yield tally(schema, NULL_ID, 0, bucket)
 
 
-def _wanted(table: pa.Table, least_rating: float | None, dropped: Counter[str]) -> pa.Table:
-    """The rows of ``table`` to go on with, without their ratings; ``dropped`` counts the others."""
+def _wanted(
+    table: pa.Table, least_rating: float | None, matrix_rows: int | None, dropped: Counter[str]
+) -> pa.Table:
+    """The rows of ``table`` to go on with, without their ratings; ``dropped`` counts the others, and
+    ``FIRST_IDS``."""
     kept = table.filter(pc.and_(pc.is_valid(table[USER_ID]), pc.is_valid(table[ITEM_ID])))
     dropped[NULL_ID] += table.num_rows - kept.num_rows
+    if matrix_rows is not None and pa.types.is_integer(kept[ITEM_ID].type):
+        # Before any filter, after which the first and the last item may be gone.
+        items = kept[ITEM_ID]
+        dropped[ITEM_0] += pc.sum(pc.equal(items, 0)).as_py() or 0
+        dropped[ITEM_AFTER_LAST] += pc.sum(pc.equal(items, matrix_rows)).as_py() or 0
+        dropped[ITEM_BEYOND] += pc.sum(pc.greater(items, matrix_rows)).as_py() or 0
     if RATING not in kept.column_names:
         return kept
     rated = kept.filter(pc.greater_equal(kept[RATING], least_rating))
@@ -166,9 +181,9 @@ def with_bucket(table: pa.Table, column: str, buckets: int) -> pa.Table:
 
 
 def tally(schema: pa.Schema, reason: str, count: int, bucket: int) -> pa.Table:
-    """One row that says that ``count`` rows were dropped for ``reason``."""
+    """One row that says that ``count`` rows were dropped for ``reason``, or are of one of ``FIRST_IDS``."""
     # Negative numbers of files, as none of a raw file is; so a tally needs no column of its own.
-    values = {FILE: -1 - REASONS.index(reason), ROW: count, BUCKET: bucket}
+    values = {FILE: -1 - _TALLIED.index(reason), ROW: count, BUCKET: bucket}
     return pa.table([pa.array([values.get(field.name)], field.type) for field in schema], schema=schema)
 
 
@@ -182,10 +197,10 @@ def live_and_tallies(table: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def tallied(tallies: pa.Table) -> dict[str, int]:
-    """The counts of dropped rows by reason."""
-    counts = dict.fromkeys(REASONS, 0)
+    """The counts by reason, and those of ``FIRST_IDS``."""
+    counts = dict.fromkeys(_TALLIED, 0)
     for code, count in zip(tallies[FILE].to_pylist(), tallies[ROW].to_pylist(), strict=True):
-        counts[REASONS[-1 - code]] += count
+        counts[_TALLIED[-1 - code]] += count
     return counts
 
 

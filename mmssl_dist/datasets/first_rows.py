@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.config.data_sections import Columns, Modality
+from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import text_blocks
@@ -39,8 +39,8 @@ def first_values(table: RawTable, file: RawFile, column: str) -> Iterator[pa.Arr
 
 
 def tag_separator(table: RawTable, column: str) -> str | None:
-    """What stands between the tags of a column of texts: the character that most of the first rows have, or
-    the setting's default where none has one; None where a text is a list that cannot be read as tags.
+    """What stands between the tags of a column of texts: the character that most of the first rows have, ""
+    where none has one; None where a text is a list that cannot be read as tags.
 
     Raises:
         InputError: the column cannot be read.
@@ -55,5 +55,4 @@ def tag_separator(table: RawTable, column: str) -> str | None:
                     return None
             else:
                 rows.update(separator for separator in _SEPARATORS if separator in text)
-    default: str = Modality.model_fields["separator"].default
-    return max(_SEPARATORS, key=lambda separator: rows[separator]) if rows else default
+    return max(_SEPARATORS, key=lambda separator: rows[separator]) if rows else ""

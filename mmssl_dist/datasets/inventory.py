@@ -46,7 +46,8 @@ NO_READER = "no reader for files of this name"
 
 _NUMBERED_PART = r"[-_.][0-9]+"  # of a file's name: part-0001.csv
 
-ValueType = Literal["integer", "text", "uuid", "moment", "number", "vector", "binary", "other"]
+ValueType = Literal["integer", "text", "uuid", "moment", "number", "vector", "tags", "binary", "other"]
+"""Vectors are lists of floats; tags are lists of texts or whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,9 @@ def _value_types(file: RawFile) -> dict[str, ValueType]:
     with_values = columns_with("values", file, written)
     first = next(text_blocks(file, with_values, Columns().null_values), {})
     inter = file.location.path.endswith(INTER)
-    return {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}
+    types = {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}
+    lists = set(columns_with("lists", file, written)) - set(with_values)
+    return types | dict.fromkeys(lists, "tags")
 
 
 def _whole_floats(file: RawFile, footer: Footer) -> list[str]:
@@ -283,7 +286,9 @@ def _schema_type(raw: pa.DataType) -> ValueType:
     lists, stored = list_type(raw), storage_type(raw)
     if lists is not None:
         values = value_type(lists)
-        return "vector" if values is not None and pa.types.is_floating(values) else "other"
+        if values is not None and pa.types.is_floating(values):
+            return "vector"
+        return "tags" if values is not None and (is_text(values) or pa.types.is_integer(values)) else "other"
     if pa.types.is_integer(stored) or (pa.types.is_decimal(stored) and stored.scale == 0):
         return "integer"
     if is_uuid(stored):

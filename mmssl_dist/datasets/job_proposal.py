@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mmssl_dist.config.data_sections import FeatureType
+from mmssl_dist.config.data_sections import FeatureType, Modality
 from mmssl_dist.data.titles import TITLE
 from mmssl_dist.datasets.first_rows import tag_separator
 from mmssl_dist.datasets.interaction_table import (
@@ -42,7 +42,7 @@ _FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
         "category brand color colour department genre maker manufacturer".split(),
         ("integer", "text"),
     ),
-    "tags": ("tags genres categories keywords".split(), ("text",)),
+    "tags": ("tags genres categories keywords".split(), ("text", "tags")),
     "number": (("price", "cost"), ("integer", "number")),
 }
 _COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
@@ -228,23 +228,42 @@ def _facts(
             reasons[table.name] = f"users beside {', '.join(features)}: values of interactions, not of items"
             continue
         reasons |= _unread_features(table)
-        separators = {name: tag_separator(table, name) for name in features if features[name] == "tags"}
-        for name in (name for name, separator in separators.items() if separator is None):
-            del features[name]
-            reasons[f"{table.name}, column {name}"] = (
-                'tags? Lists in a text are JSON of texts, such as ["a", "b"]: write them so, or with a '
-                "separator, and add the column to features as tags"
-            )
+        separator, apart = _separator(table, features)
+        reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
+        features = {name: of for name, of in features.items() if name not in apart}
         if features:
             settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
             remark = f"{table.bytes:,} bytes"
-            separator = next((separators[name] for name in separators if name in features), None)
             if separator is not None:
-                # One setting for all columns of the modality.
                 settings["separator"] = separator
                 remark += "; separator: between the tags of a text"
             return {"facts": ProposedFeatures(settings, remark)}, reasons
     return {}, reasons
+
+
+def _separator(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[str | None, dict[str, str]]:
+    """What stands between tags, which is one setting for all columns of a modality, or None where no column
+    has texts of tags; and columns that cannot be read so, with the reason."""
+    of_columns = {
+        name: tag_separator(table, name)
+        for name, of in features.items()
+        if of == "tags" and table.columns[name] == "text"
+    }
+    if not of_columns:
+        return None, {}
+    default: str = Modality.model_fields["separator"].default
+    chosen = next(filter(None, of_columns.values()), default)
+    unreadable = (
+        'tags? Lists in a text are JSON of texts, such as ["a", "b"]: write them so, or with a separator, '
+        "and add the column to features as tags"
+    )
+    others = f"tags, and the separator is not {chosen}: make the column a modality of its own"
+    apart = {
+        name: unreadable if separator is None else others
+        for name, separator in of_columns.items()
+        if separator is None or separator not in ("", chosen)
+    }
+    return (None if len(apart) == len(of_columns) else chosen), apart
 
 
 def _unread_features(table: RawTable) -> dict[str, str]:

@@ -17,7 +17,7 @@ from mmssl_dist.storage import Manifest, RunFolder, fingerprint
 KIND = "embeddings"
 FORMAT = 2  # since 2: transparent pictures on white, and all 16 bits of grey
 """Raise when the same input would give other embeddings."""
-TABULAR_FORMAT = 1
+TABULAR_FORMAT = 2
 """The same of columns of features."""
 SETTING = "training.start_from"
 _READ = {"encoder", "revision", "dimension", "table", "columns", "files", "item"}

@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import secrets
+import weakref
 from pathlib import Path
 
 import torch
@@ -21,6 +22,18 @@ _LEAST = 1 << 12  # bytes from which it is faster than a socket, through which a
 _HEAD = mmap.PAGESIZE  # bytes ahead of the slots, whose first 8 tell one worker's memory from another's
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSES = Path("/proc/self/ns/pid")
+
+
+_of_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, PeerMemory] = weakref.WeakKeyDictionary()
+
+
+def peer_memory_of(group: dist.ProcessGroup, rank: int, world_size: int) -> PeerMemory:
+    """The memory of a group, which all that send over it share, one message after the other (collective at
+    first). Arguments as of ``PeerMemory``."""
+    memory = _of_groups.get(group)
+    if memory is None:
+        memory = _of_groups[group] = PeerMemory(group, rank, world_size)
+    return memory
 
 
 class PeerMemory:
@@ -83,10 +96,13 @@ class PeerMemory:
 
 def _anonymous_memory(size: int, token: int) -> tuple[int, mmap.mmap] | None:
     """A file in memory without a name, mapped, which begins with ``token``; None where the system has no such
-    files, or no room for it among this process's addresses."""
+    files or refuses them, or no room for it among this process's addresses."""
     if not hasattr(os, "memfd_create"):  # not Linux
         return None
-    file = os.memfd_create("mmssl-dist-messages")
+    try:
+        file = os.memfd_create("mmssl-dist-messages")
+    except OSError:
+        return None
     try:
         os.ftruncate(file, size)
         mapped = mmap.mmap(file, size)

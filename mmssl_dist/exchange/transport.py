@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmssl_dist.exchange.peer_memory import PeerMemory
+from mmssl_dist.exchange.peer_memory import PeerMemory, peer_memory_of
 
 _MESSAGE_BYTES = 64_000_000  # sent to one worker at once: gloo fails on very large messages
 
@@ -40,7 +40,7 @@ class Transport:
         # Not functools' cached_property: until Python 3.12 its lock is one for all instances, and threads of
         # two groups that come here in another order on another worker would wait for ever.
         if self._memory is None and self.device.type == "cpu":
-            self._memory = PeerMemory(self._group, self._rank, self._world_size)
+            self._memory = peer_memory_of(self._group, self._rank, self._world_size)
         return self._memory
 
     def all_to_all(self, rows: Tensor, outgoing: Sequence[int], incoming: Sequence[int]) -> Tensor:

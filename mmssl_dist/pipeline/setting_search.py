@@ -13,6 +13,7 @@ import yaml
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import check_search, with_settings
+from mmssl_dist.errors import WorkerError
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.pipeline.engine import Pipeline, log_end
 from mmssl_dist.pipeline.stages import PARTITION, check_memory, stages_of
@@ -89,6 +90,12 @@ def _search(pipeline: Pipeline, partitions: Manifest, force: bool) -> SearchResu
     # Written anew even without a new trial, as results of another search may lie there.
     ranked = best_first(trials)
     write_trials(tuning, ranked)
+    if not ranked[0].is_candidate:
+        (tuning / BEST_JOB).remove()
+        raise WorkerError(
+            f"every trial failed; the last one: {trials[-1].message.rstrip('.')}. Change the ranges of "
+            "search.space, or search again with --force."
+        )
     text = yaml.safe_dump(with_settings(job, ranked[0].settings).model_dump(mode="json"), sort_keys=False)
     (tuning / BEST_JOB).write_bytes(text.encode())
     return SearchResult(ranked, (tuning / BEST_JOB).url)

@@ -95,9 +95,9 @@ def recommend_file(
         raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
     options = replace(options, choice=options.choice.absolute())
     opened = _open(absolute(url), storage, options)
-    to.check(_columns_of_lists(opened.run, options))
     names = (USER_ID, job_columns(open_location(absolute(url), storage)).user)
     user_file = open_id_file(open_location(absolute(users), storage), names, "--users")
+    to.check(_columns_of_lists(opened.run, user_file, options))
     items, listed = _listed(opened)
     settings = asdict(options)
     # Files of items go by what they let through: their addresses may hold a signature.
@@ -183,10 +183,12 @@ class _Recommender:
         return pa.table(columns)
 
 
-def _columns_of_lists(run: Run, options: ListOptions) -> pa.Schema:
+def _columns_of_lists(run: Run, user_file: IdFile, options: ListOptions) -> pa.Schema:
     """Those of ``_Recommender``'s tables."""
-    # With the popular items the users are those of the file, in its type
-    users = pa.null() if options.unknown == "popular" else run.users.take(NOTHING).type
+    if options.unknown == "popular":  # the users are those of the file, in its type
+        users = next(table.schema.types[0] for piece in user_file.pieces for table in user_file.read(piece))
+    else:
+        users = run.users.take(NOTHING).type
     columns = {USER_ID: users, ITEMS: pa.list_(run.items.take(NOTHING).type), SCORES: pa.list_(pa.float32())}
     if options.titles:
         columns[TITLES] = pa.list_(pa.string())

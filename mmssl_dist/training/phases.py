@@ -6,6 +6,8 @@ waited for where losses are read, in the phase "agree".
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -66,13 +68,15 @@ class Phases:
         return taken
 
 
-def peak_resident() -> float:
-    """Bytes this process has had resident at most. Not getrusage's figure, which starts with that of the
-    process it was forked from."""
-    (line,) = (
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")
-    )
-    return int(line.split()[1]) * 1024.0
+def peak_resident(status: Path = Path("/proc/self/status")) -> float:
+    """Bytes this process has had resident at most, pages that it shares with other workers included."""
+    # Where there is such a file, not getrusage's figure, which starts with that of the process it was forked
+    # from.
+    lines = status.read_text().splitlines() if status.exists() else []
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    if kilobytes is not None:
+        return int(kilobytes) * 1024.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 def epoch_figures(

@@ -58,8 +58,11 @@ class Proposals(OptunaSearch):  # type: ignore[misc]
             points_to_evaluate=[self._encoded(trial.settings) for trial in self._left],
         )
         for trial in ended:
-            # A trial without a value counts as failed, since Optuna wants a number of every finished one.
-            self.add_evaluated_point(self._encoded(trial.settings), trial.best, error=trial.best is None)
+            # Others count as failed: Optuna wants a number of every finished one, and what diverged is no
+            # place to search near.
+            failed = not trial.is_candidate
+            value = None if failed else trial.best
+            self.add_evaluated_point(self._encoded(trial.settings), value, error=failed)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The settings of the next trial, as Ray Tune asks for them."""

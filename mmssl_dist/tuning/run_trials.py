@@ -23,7 +23,7 @@ from mmssl_dist.cluster.log_relay import in_thread, relayed_logs
 from mmssl_dist.cluster.placement_groups import remove_orphans
 from mmssl_dist.config import Job
 from mmssl_dist.config.candidates import with_settings
-from mmssl_dist.errors import NonFiniteError, WorkerError, find_known
+from mmssl_dist.errors import NonFiniteError, find_known
 from mmssl_dist.launch.fingerprints import training_fingerprint
 from mmssl_dist.launch.run_workers import FormatReport, RunSettings, run_workers
 from mmssl_dist.launch.worker_entry import train_on_worker
@@ -78,9 +78,6 @@ def run_trials(
     Args:
         folder: see ``search_folder``; what is known of trials there counts, and is added to.
         format_report: see ``RunSettings``.
-
-    Raises:
-        WorkerError: every trial failed.
     """
     # Ray Tune reads these when it is set up; they are its own and not a user's to choose here.
     os.environ.update(_SETTINGS)
@@ -125,10 +122,7 @@ def run_trials(
         atexit.unregister(registry._unregister_all)
     # Ray Tune's pickled state: the search resumes from this module's own files, and trusts no pickle.
     (folder / "ray").remove()
-    trials = read_trials(folder)
-    if all(trial.best is None for trial in trials):
-        raise WorkerError(f"every trial failed; the last one: {trials[-1].message}")
-    return trials
+    return read_trials(folder)
 
 
 class _TrialRecorder(tune.Callback):  # type: ignore[misc]

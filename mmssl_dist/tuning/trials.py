@@ -55,6 +55,12 @@ class Trial:
         return min((epoch for epoch, value in self.values.items() if value == self.best), default=None)
 
     @property
+    def is_candidate(self) -> bool:
+        """Whether its settings can be chosen: a training with those of one that diverged would diverge
+        too."""
+        return self.best is not None and self.state != "diverged"
+
+    @property
     def epochs(self) -> int:
         """Epochs trained."""
         return max(self.values, default=0)
@@ -79,10 +85,9 @@ def write_trial(folder: Location, trial: Trial) -> None:
 
 
 def best_first(trials: list[Trial]) -> list[Trial]:
-    """Those with the best value of the metric first; of equal ones the earlier; those without a value
-    last."""
-    # None compares with no number, hence the flag first.
-    return sorted(trials, key=lambda t: (t.best is None, -(t.best or 0.0), t.number))
+    """Those with the best value of the metric first; of equal ones the earlier; after them those that cannot
+    be chosen."""
+    return sorted(trials, key=lambda t: (not t.is_candidate, -(t.best or 0.0), t.number))
 
 
 def row(trial: Trial) -> dict[str, Any]:

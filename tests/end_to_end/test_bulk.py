@@ -238,6 +238,13 @@ def test_rows_of_a_day_go_to_a_table(folder, ray_address):
     assert command(folder, *call[:3], "wrong.parquet", *call[4:], "--date=2026-11-30").returncode == 2
     assert sorted(folder.joinpath("days").rglob("*.parquet")) == before
 
+    # With popular items users are those of the file: another type than the table's is seen before any list
+    pq.write_table(pa.table({"user_id": [1, 2]}), folder / "numbers.parquet")
+    numbers = [*call[:3], "numbers.parquet", *call[4:7], "127.0.0.1:1", "--k=4", "--unknown=popular"]
+    refused = command(folder, *numbers, "--date=2026-11-30")
+    assert refused.returncode == 2
+    assert "user_id of type " in refused.stderr
+
     delta = [*call[:5], "lake", *call[6:], "--table-format=delta", "--date=2026-11-30", "--unknown=popular"]
     succeed(folder, *delta[:3], "wrong.parquet", *delta[4:], "--titles", f"--items={write_titles(folder)}")
     rows = DeltaTable(str(folder / "lake")).to_pyarrow_table().sort_by([("user_id", "ascending")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -70,6 +71,37 @@ def check_slow_reader(rank: int) -> int:
 
 def test_nothing_is_written_over_before_it_is_read():
     assert run_workers(2, check_slow_reader) == [0, 0]
+
+
+def check_two_on_one_group(rank: int) -> bool:
+    """Each with messages of its own, by turns, as the exchanges of ``partition``."""
+    senders = [Transport(dist.group.WORLD, rank, 2) for _ in range(2)]
+    for number in range(20):
+        count = 3000 + number
+        values = torch.full((2 * count,), 10 * number + rank)
+        received = senders[number % 3 % 2].all_to_all(values, [count] * 2, [count] * 2)
+        assert torch.equal(received.view(2, -1)[:, -1], torch.tensor([10 * number, 10 * number + 1]))
+    return senders[0].memory is senders[1].memory
+
+
+def test_exchanges_on_one_group_have_one_memory():
+    assert run_workers(2, check_two_on_one_group) == [True, True]
+
+
+def check_refused(rank: int) -> list[bool]:
+    def refuse(name: str) -> int:
+        raise PermissionError(errno.EACCES, "refused", name)
+
+    if rank == 1:
+        os.memfd_create = refuse
+    sender = Transport(dist.group.WORLD, rank, 2)
+    assert sender.all_to_all(torch.full((4000,), rank), [2000] * 2, [2000] * 2)[[0, -1]].tolist() == [0, 1]
+    assert sender.memory is not None
+    return [sender.memory.shares(peer) for peer in range(2)]
+
+
+def test_a_system_that_refuses_files_in_memory_uses_the_backend():
+    assert run_workers(2, check_refused) == [[False, False]] * 2
 
 
 def check_without_room(rank: int) -> tuple[list[bool], list[int]]:

@@ -22,7 +22,7 @@ Values = dict[str, Any]
 """What an item has: by column a text, a list of texts, a float (which may be infinite) or a boolean; columns
 without a value are left out."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_LISTED = re.compile(r"\[\s*(?:\]|[\"'\[{].*\]|(?:[0-9]+|null)\s*(?:,.*)?\])", re.DOTALL)
+_LISTED = re.compile(r"\[(?:.*,.*|\s*|\s*[\"'\[{].*|\s*(?:[0-9]+|null)\s*)\]", re.DOTALL)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "t", "y", "1"), True),
@@ -83,7 +83,8 @@ def require_feature_type(column: str, raw: pa.DataType, feature_type: FeatureTyp
 
 
 def is_listed(text: str) -> bool:
-    """Whether a text of tags is written as a list, as JSON or as Python shows one."""
+    """Whether a text of tags is written as a list, as JSON or as another program shows one. A single tag in
+    brackets, such as [1080p], is none."""
     return bool(_LISTED.fullmatch(text.strip()))
 
 

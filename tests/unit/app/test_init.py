@@ -4,6 +4,7 @@ accepts."""
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,47 @@ def test_tags_that_cannot_be_read_are_named(folder: Path) -> None:
         "# Not used: movies.csv, column genres: tags? Lists in a text are JSON of texts"
         in Path("job.yaml").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "separator", "features"),
+    [
+        ("a;b", "x|y", ";", {"tags": "tags"}),
+        ("single", "a|b", "|", {"tags": "tags", "genres": "tags"}),
+        ("[a, b]", "x|y", "|", {"genres": "tags"}),
+    ],
+)
+def test_tags_with_another_separator_are_named(
+    folder: Path, first: str, second: str, separator: str, features: dict[str, str]
+) -> None:
+    write_movielens(folder)
+    (folder / "title_embeddings.parquet").unlink()
+    rows = [f'{movie},"{first}",{second}' for movie in range(1, 31)]
+    (folder / "movies.csv").write_text("\n".join(["movieId,tags,genres", *rows]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    facts = load_job("job.yaml").data.modalities["facts"]
+    assert (facts.separator, facts.features) == (separator, features)
+    written = Path("job.yaml").read_text()
+    for name in {"tags", "genres"} - set(features):
+        assert f"# Not used: movies.csv, column {name}: tags" in written
+
+
+@pytest.mark.parametrize("name", ["movies.parquet", "movies.jsonl"])
+def test_lists_are_tags_without_a_separator(folder: Path, name: str) -> None:
+    write_movielens(folder)
+    (folder / "title_embeddings.parquet").unlink()
+    (folder / "movies.csv").unlink()
+    rows = [{"movieId": movie, "categories": ["a", "b"][: 1 + movie % 2]} for movie in range(1, 31)]
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), folder / name)
+    else:
+        (folder / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    settings = yaml.safe_load(Path("job.yaml").read_text())["data"]["modalities"]["facts"]
+    assert settings == {"table": name, "item": "movieId", "features": {"categories": "tags"}}
+    assert call("validate", "job.yaml").exit_code == 0
 
 
 def test_columns_beside_users_are_no_features_of_items(folder: Path) -> None:

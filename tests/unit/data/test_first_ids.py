@@ -33,3 +33,17 @@ def test_ids_that_begin_at_1_beside_rows_from_0(tmp_path, items, expected):
     with pytest.raises(InputError) as caught:
         check_values(job, find_files(job))
     assert str(caught.value).replace(job.data.path, "raw").startswith(expected)
+
+
+@pytest.mark.parametrize("unknown", ["error", "drop", "keep"])
+@pytest.mark.parametrize("rare", [False, True])
+def test_they_are_refused_whatever_becomes_of_the_last_item(tmp_path, unknown, rare):
+    """Left out by ``unknown_items`` or ``min_interactions``, it would no longer show that all are shifted."""
+    pairs = [(user, item) for user in "abcd" for item in range(1, 6) if not rare or item < 5 or user == "a"]
+    users, items = zip(*pairs, strict=True)
+    write_table(tmp_path, "interactions.parquet", user_id=list(users), item_id=list(items))
+    write_matrix(tmp_path, "image.npy", np.zeros((5, 3), np.float32))
+    filters = {"unknown_items": unknown, "min_interactions": 3 if rare else 1}
+    job = make_job(tmp_path, modalities={"image": "image.npy"}, **filters)
+    with pytest.raises(InputError, match=r"image\.npy: found item 5 without a row, and no item 0 among"):
+        check_values(job, find_files(job))

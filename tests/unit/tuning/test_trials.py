@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.errors import ArtifactError
+from mmssl_dist.errors import ArtifactError, WorkerError
+from mmssl_dist.pipeline.engine import Pipeline
+from mmssl_dist.pipeline.setting_search import _search
 from mmssl_dist.report.trial_table import search_summary, show_trials, write_trials
 from mmssl_dist.storage import Manifest, open_location
 from mmssl_dist.tuning.proposals import Halving, Proposals, distributions
@@ -50,6 +53,8 @@ def test_a_trial_in_figures():
     assert not LEFT.ended
     assert not Trial(5, {}, "failed").ended  # the next command tries it again
     assert best_first([DIVERGED, STOPPED, LEFT, DONE]) == [DONE, LEFT, STOPPED, DIVERGED]
+    ahead_once = replace(DIVERGED, values={1: 0.9})  # and would diverge again
+    assert best_first([ahead_once, STOPPED, DONE]) == [DONE, STOPPED, ahead_once]
 
 
 def test_trials_are_kept_and_read(tmp_path):
@@ -148,3 +153,18 @@ def test_the_table(tmp_path):
         ["1", "finished", "0.4000", "2", "4", "9.0 s"],
         ["4", "diverged", "", "", "0", "1.0 s"],
     ]
+
+
+def test_a_search_in_which_all_diverged_fails_at_every_start(tmp_path):
+    job = search_job(trials=2).model_copy(update={"output": str(tmp_path)})
+    partitions = Manifest("partitions", "aa", {}, {})
+    folder = search_folder(job, partitions)
+    for number in (1, 2):
+        write_trial(folder, replace(DIVERGED, number=number, values={1: 0.5}))
+    (tmp_path / "tuning/best.yaml").write_text("of an earlier search")
+    with pytest.raises(
+        WorkerError, match=r"every trial failed; the last one: .* is not finite\. Change the ranges"
+    ):
+        _search(Pipeline(job, None), partitions, force=False)  # type: ignore[arg-type]
+    assert not (tmp_path / "tuning/best.yaml").exists()
+    assert "diverged" in (tmp_path / "tuning/trials.csv").read_text()
