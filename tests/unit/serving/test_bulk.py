@@ -55,16 +55,15 @@ def test_the_column_that_a_file_has_is_user_id_from_there_on(folder):
 @pytest.mark.parametrize("table_format", ["parquet", "delta"])
 @pytest.mark.parametrize("unknown", ["error", "popular"])
 def test_a_table_of_other_columns_is_refused_before_lists_are_made(tmp_path, folder, table_format, unknown):
-    """The file of users is not even looked for."""
+    """Before a Ray is started, too. With popular items, the users are of the file's type."""
     other: Lists = {1: [("x", 1.0)]}
     files = published(tmp_path / "other", [other], pa.int64(), pa.string())
     write(table_of(tmp_path / "t", table_format, "2026-11-29"), files)
     output = TableOutput(table_of(tmp_path / "t", table_format, "2026-11-30"), "t")
-    column = "item_id of type string" if unknown == "popular" else "user_id of type int64"
-    with pytest.raises(InputError, match=rf"rows with {column}, where it would be"):
-        recommend_file(
-            str(folder / "run"), Storage(), "nowhere.csv", output, ListOptions(k=3, unknown=unknown)
-        )
+    (tmp_path / "users.csv").write_text("user_id\nu1\n")
+    users, options = str(tmp_path / "users.csv"), ListOptions(k=3, unknown=unknown)
+    with pytest.raises(InputError, match="rows with user_id of type int64, where it would be string"):
+        recommend_file(str(folder / "run"), Storage(), users, output, options)
 
 
 @pytest.mark.parametrize("is_new", [True, False])
