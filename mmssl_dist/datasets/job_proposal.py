@@ -224,8 +224,10 @@ def _facts(
         users = [
             name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns
         ]
-        if features and set(users) - {item}:
-            reasons[table.name] = f"users beside {', '.join(features)}: values of interactions, not of items"
+        if set(users) - {item}:
+            if features:
+                beside = f"users beside {', '.join(features)}"
+                reasons[table.name] = f"{beside}: values of interactions, not of items"
             continue
         reasons |= _unread_features(table)
         separator, apart = _separator(table, features)

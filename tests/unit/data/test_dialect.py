@@ -107,6 +107,7 @@ def test_excels_line_with_the_delimiter(tmp_path: Path, line: str) -> None:
         (gzip.compress(b"user_id,item_id\n1,2\n"), "found gzip-compressed data; a file of this name is"),
         (_zipped(), "found an Excel workbook or a ZIP archive; a file of this name is delimited text"),
     ],
+    ids=["gzip", "zip"],  # not by content, which tells the time
 )
 def test_content_that_is_no_text(tmp_path: Path, content: bytes, message: str) -> None:
     assert _message(_file(tmp_path, content)).startswith(f"log.csv: {message}")
