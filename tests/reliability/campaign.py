@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 
@@ -323,12 +324,17 @@ class Campaign:
         command = self.command(case.stage, output, case.workers)
         if not command.wait_for(f"epoch {EPOCHS // 2}/"):
             raise Failed("no second checkpoint:\n" + "\n".join(command.lines))
+        # A checkpoint counts some time after its epoch's line, when it is uploaded.
+        deadline = time.monotonic() + 20
+        while len(_snapshot(output).get("checkpoint_results", ())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
         faults.kill_driver(command)
         command.end()
         left_over([command], 10)  # until they know that it is gone, the workers go on and make checkpoints
-        (run,) = (output / "training").glob("run-*")
-        snapshot = json.loads((run / "checkpoint_manager_snapshot.json").read_text())
-        latest = run / snapshot["latest_checkpoint_result"]["checkpoint_dir_name"]
+        snapshot = _snapshot(output)
+        assert len(snapshot["checkpoint_results"]) >= 2, "no second checkpoint"
+        folder = snapshot["latest_checkpoint_result"]["checkpoint_dir_name"]
+        latest = next(output.glob("training/run-*")) / folder
         name = rng.choice(sorted(p.name for p in latest.iterdir() if not p.name.startswith(".")))
         faults.damage(latest / name, case.what, rng)
         result.injected = f"SIGKILL of the driver; {name} of the latest checkpoint {case.what}"
@@ -341,6 +347,13 @@ class Campaign:
         result.recovered = "the checkpoint before it"
         second.seconds += command.seconds
         self._settle_local(case, result, second, status, output)
+
+
+def _snapshot(output: Path) -> dict[str, Any]:
+    """What Ray Train has written of a training's checkpoints; empty as long as there is nothing whole."""
+    with suppress(StopIteration, json.JSONDecodeError):
+        return dict(json.loads(next(output.glob("training/run-*/*_snapshot.json")).read_text()))
+    return {}
 
 
 def main() -> None:
