@@ -154,7 +154,7 @@ serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving --replicas 2 $(ARGS)
 
 site: $(STAMP)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pictures: $(STAMP)
 	$(BIN)/python docs/pictures.py

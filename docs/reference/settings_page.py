@@ -1,16 +1,9 @@
-"""Writes docs/settings.md, every setting of a job, from the schema: python docs/reference.py
-
---check changes nothing and ends with status 1 where the page differs from the schema.
-"""
+"""Every setting of a job, from its schema."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,30 +11,18 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from table_cells import table_row, text_of
 
 from mmssl_dist.config.dependent_defaults import DEPENDENT_DEFAULTS
 from mmssl_dist.config.tree import JobSections
 
-PAGE = Path(__file__).parent / "settings.md"
 LARGEST = 2**31  # bounds beyond what anybody would write are left out
 INTRODUCTION = """# Settings
 
-Every setting of a job, from its schema; `python docs/reference.py` writes this page. A setting is written
+Every setting of a job, from its schema; `python docs/reference` writes this page. A setting is written
 below its sections in YAML, or on the command line as `--set SECTION.SETTING=VALUE`. A dash in the column of
 defaults means that the setting is required.
 """
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; status 1 where the page differs"
-    )
-    if parser.parse_args().check:
-        sys.exit(PAGE.read_text() != page())
-    PAGE.write_text(page())
 
 
 def page() -> str:
@@ -76,15 +57,9 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def row(path: str, name: str, field: FieldInfo) -> str:
-    """One line of a table."""
+    """The line of a setting."""
     values = values_of(field.annotation, field.metadata)
-    cells = f"`{name}`", values, default_of(path, field), text_of(field.description)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def text_of(description: str | None) -> str:
-    """A description on one line, with double backquotes as Markdown has them."""
-    return re.sub(r"``(.+?)``", r"`\1`", " ".join((description or "").split()))
+    return table_row(f"`{name}`", values, default_of(path, field), text_of(field.description))
 
 
 def default_of(path: str, field: FieldInfo) -> str:
@@ -131,7 +106,3 @@ def bounds_of(entry: Any) -> Iterator[str]:
                 yield f"{sign} {getattr(constraint, attribute):g}"
         if isinstance(constraint, MinLen) and constraint.min_length:
             yield "not empty"
-
-
-if __name__ == "__main__":
-    main()
