@@ -12,8 +12,8 @@ from mmssl_dist.serving.http import api
 INTRODUCTION = """# The HTTP API
 
 Every request that `mmssl-dist serve` answers, and its answer. `python docs/reference` writes this page from
-the service's OpenAPI description. A running service has that at `/openapi.json`, and a page to try it at `/docs`.
-[using-a-run.md](using-a-run.md#over-http) shows requests,
+the service's OpenAPI description. A running service has that at `/openapi.json`, and a page to try it at
+`/docs`. [using-a-run.md](using-a-run.md#over-http) shows requests,
 [and how to protect the service](using-a-run.md#before-the-service-key-limits-monitoring).
 """
 ERRORS = """## Errors
