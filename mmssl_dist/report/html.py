@@ -23,9 +23,10 @@ from mmssl_dist.embedding.inputs import KIND, has_content
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
 from mmssl_dist.report.list_quality import UserExample, measure_lists
-from mmssl_dist.report.page import Facts, ItemLabels, ReportContent, Uplift, page, stamp_of
+from mmssl_dist.report.page import page, stamp_of
 from mmssl_dist.report.paired import interval, resampled_means
 from mmssl_dist.report.progress import duration, size
+from mmssl_dist.report.report_content import Facts, ItemLabels, ReportContent, Uplift
 from mmssl_dist.report.tables import cutoff
 from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.serving.run import open_run

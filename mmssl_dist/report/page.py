@@ -4,81 +4,36 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 
 from mmssl_dist.data.columns import HELD_OUT, TEST, VALIDATION
-from mmssl_dist.data.images import Image, Images
+from mmssl_dist.data.images import Image
 from mmssl_dist.report.charts import bar_chart, line_chart
 from mmssl_dist.report.list_quality import Group, ListQuality, UserExample
 from mmssl_dist.report.progress import count, lists_line, percent, periods, score_lines, size
+from mmssl_dist.report.report_content import ItemLabels, ReportContent
 from mmssl_dist.report.style import STYLE
 from mmssl_dist.report.tables import cells, cutoff, rows_of_split
 
+# Least spans of an axis, as shares of the largest value: less than that is noise. Times and rates of epochs
+# differ by a third on a machine that does other work as well.
 _LEAST_SPAN = 0.1
+_LEAST_SPAN_OF_SPEED = 0.6
+_METRIC_TERMS = (
+    ("recall", "share of a user's held-out items among the first K"),
+    ("precision", "share of the first K that are held-out items"),
+    ("ndcg", "recall that counts an item near the top for more; 1 where all held-out items come first"),
+    ("hit_rate", "share of users with a held-out item among the first K"),
+    ("mrr", "mean of 1 / the rank of a user's first held-out item, 0 where none is among the first K"),
+)
 _TERMS = (
     ("novelty", "mean of -log2 of the share of users who know a listed item; 1 bit more is half as popular"),
     ("edge cut", "share of interactions whose user and item lie in different partitions"),
     ("training interactions", "what the model learned from; validation chose the epoch, test is reported"),
 )
-Facts = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class ItemLabels:
-    """What items are shown as, by the text of their id: titles, and images; without either they go by their
-    ids."""
-
-    titles: Mapping[str, str]
-    images: Images
-
-
-@dataclass(frozen=True)
-class Uplift:
-    """How much better than popularity, as a share of popularity's value: 0.5 is half as much again.
-
-    Attributes:
-        low, high: 95 % bootstrap interval over users.
-    """
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportContent:
-    """All that is known of a run.
-
-    Attributes:
-        title: the run's name.
-        about: what stands below it: data set, date, time and machine of training, version.
-        uplift: the metric over popularity's, as a share, with its interval; None where it is not known.
-        model: the model's name.
-        facts: "dataset", "partitions", "training", "evaluation", "export" -> facts of the manifest, of the
-            stages that have published.
-        missing: commands of the stages that have not.
-        lists: the quality of the exported lists; None without any.
-        labels: titles and images of the items in ``lists``.
-        job: the resolved job, as YAML.
-        versions: package -> version.
-        stamp: says what the report was made from; ``stamp_of`` finds it again.
-    """
-
-    title: str
-    about: str
-    uplift: Uplift | None
-    model: str
-    facts: Facts
-    missing: Sequence[str]
-    lists: ListQuality | None
-    labels: ItemLabels
-    job: str
-    versions: Mapping[str, str]
-    stamp: str
 
 
 def page(report: ReportContent) -> str:
@@ -142,10 +97,14 @@ def stamp_of(content: str) -> str | None:
 
 def _headline(report: ReportContent) -> str:
     figures = "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in _figures(report))
-    terms = "".join(
-        f"<dt>{term}: </dt><dd>{text}</dd>" for term, text in _TERMS if f"{term}</div>" in figures
-    )
-    return f'<div class="big">{figures}</div><dl class="terms">{terms}</dl>' if figures else ""
+    terms = _explained(entry for entry in _TERMS if f"{entry[0]}</div>" in figures)
+    return f'<div class="big">{figures}</div>{terms}' if figures else ""
+
+
+def _explained(terms: Iterable[tuple[str, str]]) -> str:
+    """Terms, each with what it means."""
+    entries = "".join(f"<dt>{term}: </dt><dd>{text}</dd>" for term, text in terms)
+    return f'<dl class="terms">{entries}</dl>'
 
 
 def _figures(report: ReportContent) -> Iterator[tuple[str, str]]:
@@ -187,7 +146,7 @@ def _metrics(metrics: Mapping[str, Any], model: str) -> str:
             head, lines = cells(rows_of_split(metrics, split, model))
             parts.append(f"<div><h3>{split}</h3>{_table(head, lines)}</div>")
     notes = "".join(f"<p>{escape(line)}</p>" for line in score_lines(metrics))
-    return f'<div class="side">{"".join(parts)}</div>{notes}'
+    return f'<div class="side">{"".join(parts)}</div>{notes}{_explained(_METRIC_TERMS)}'
 
 
 def _data(dataset: Mapping[str, Any]) -> str:
@@ -225,12 +184,18 @@ def _curves(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
         for name in names
         if name.endswith("_seconds")
     }
-    charts.append(_curve("seconds since the last validation", epochs, times, best))
+    charts.append(_curve("seconds since the last validation", epochs, times, best, _LEAST_SPAN_OF_SPEED))
     return charts
 
 
-def _curve(title: str, epochs: list[float], lines: Mapping[str, Sequence[float]], best: float) -> str:
-    return line_chart(title, epochs, lines, "epoch", chosen=best, least_span=_LEAST_SPAN)
+def _curve(
+    title: str,
+    epochs: list[float],
+    lines: Mapping[str, Sequence[float]],
+    best: float,
+    least_span: float = _LEAST_SPAN,
+) -> str:
+    return line_chart(title, epochs, lines, "epoch", chosen=best, least_span=least_span)
 
 
 def _speed(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
@@ -242,7 +207,7 @@ def _speed(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
 
     def chart(title: str, lines: Mapping[str, str]) -> str:
         values = {label: [entry[name] for entry in measured] for label, name in lines.items()}
-        return _curve(title, epochs, values, best)
+        return _curve(title, epochs, values, best, _LEAST_SPAN_OF_SPEED)
 
     medians = {
         name.split("/")[1]: name
@@ -396,4 +361,5 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in line) + "</tr>" for line in lines
     )
-    return "<table><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr>{rows}</table>"
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f'<div class="wide"><table><tr>{names}</tr>{rows}</table></div>'

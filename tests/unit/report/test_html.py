@@ -24,7 +24,7 @@ from mmssl_dist.report.html import write_report
 from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
-from tests.browser import console_of
+from tests.browser import console_of, widths_of
 from tests.exported import dataset_items
 from tests.pictures import PICTURES
 
@@ -274,6 +274,23 @@ def test_a_browser_has_nothing_to_complain_of(reported, tmp_path):
     console, picture = console_of(reported / "report.html", tmp_path)
     assert console == []
     assert picture > 50_000
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("width", [1320, 820, 375])
+def test_it_fits_a_screen(reported, tmp_path, width):
+    """Of a desk, a tablet and a phone: nothing makes the page wider; wide tables scroll by themselves."""
+    room, taken = widths_of(reported / "report.html", width, tmp_path)
+    assert width - 40 < room <= width
+    assert taken == room
+
+
+@pytest.mark.processes
+def test_the_browser_would_tell_of_a_page_that_is_too_wide(tmp_path):
+    page = tmp_path / "wide.html"
+    page.write_text('<!doctype html><p style="width: 700px">wide</p>')
+    room, taken = widths_of(page, 375, tmp_path)
+    assert taken > 700 > room
 
 
 @pytest.mark.processes
