@@ -1,7 +1,8 @@
 """Makes the pictures of the documents from runs of this version: `make pictures`. Needs Chromium.
 
     python docs/pictures.py                 # runs the demo and a small shop, then draws docs/images/*.png
-    python docs/pictures.py RUN FOLDER      # draws the report of RUN at three widths, light and dark
+    python docs/pictures.py RUN FOLDER      # draws the report of RUN, README.md and the site's first page at
+                                            # three widths, light and dark
 
 terminal.png is the end of `mmssl-dist run jobs/demo.yaml`, report.png the start of its report, and
 examples.png the examples in the report of a run on drawn shirts.
@@ -10,6 +11,7 @@ examples.png the examples in the report of a run on drawn shirts.
 from __future__ import annotations
 
 import html
+import os
 import re
 import shutil
 import subprocess
@@ -23,11 +25,8 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
-SIZES = {
-    "desktop": (1320, 4300),
-    "tablet": (820, 6200),
-    "phone": (500, 11000),
-}  # Chromium is 500 wide or more
+SIZES = {"desktop": (1320, 4300), "tablet": (820, 6200), "phone": (375, 13000)}
+NARROWEST = 500  # window of Chromium
 SCHEMES = {"dark": 0, "light": 1}  # Blink's numbers
 TERMINAL_FROM = "train: 12 epochs"  # the first line that terminal.png shows
 LINE = 20  # pixels of a line of it
@@ -49,6 +48,24 @@ training: {epochs: 8, batch_size: 512}
 
 def draw(page: Path, picture: Path, size: tuple[int, int], scheme: int) -> None:
     """Draw the start of a page, as high as ``size`` says, with the light or the dark colours."""
+    if size[0] >= NARROWEST:
+        screenshot(page, picture, size, scheme)
+        return
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as made:
+        frame = Path(made) / "frame.html"
+        frame.write_text(
+            f'<!doctype html><body style="margin:0"><iframe src="{page.absolute().as_uri()}" '
+            f'width="{size[0]}" height="{size[1]}" style="border:0"></iframe>'
+        )
+        screenshot(frame, picture, (NARROWEST, size[1]), scheme)
+    with Image.open(picture) as whole:
+        whole.crop((0, 0, *size)).save(picture)
+
+
+def screenshot(page: Path, picture: Path, size: tuple[int, int], scheme: int) -> None:
+    """What a window of Chromium shows of a page."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("Chromium is needed: install it, or put it on the PATH")
@@ -68,13 +85,44 @@ def draw(page: Path, picture: Path, size: tuple[int, int], scheme: int) -> None:
         )
 
 
-def report_pictures(run: str, folder: str) -> None:
-    """Draw the report of ``run`` into ``folder``."""
+def page_pictures(run: str, folder: str) -> None:
+    """Draw the report of ``run``, README.md and the first page of the site into ``folder``."""
     target = Path(folder).absolute()
     target.mkdir(parents=True, exist_ok=True)
-    for name, size in SIZES.items():
-        for scheme, number in SCHEMES.items():
-            draw(Path(run) / "report.html", target / f"report-{name}-{scheme}.png", size, number)
+    with tempfile.TemporaryDirectory() as made:
+        site = Path(made) / "site"
+        subprocess.run(  # noqa: S603, a program that is named here
+            [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(site)],
+            cwd=ROOT,
+            env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+            check=True,
+        )
+        readme = ROOT / "readme.html"  # beside the pictures that it shows
+        pages = {"report": Path(run) / "report.html", "site": site / "index.html", "readme": readme}
+        try:
+            readme.write_text(readme_page((ROOT / "README.md").read_text()))
+            for page, path in pages.items():
+                for name, size in SIZES.items():
+                    for scheme, number in SCHEMES.items():
+                        draw(path, target / f"{page}-{name}-{scheme}.png", size, number)
+        finally:
+            readme.unlink(missing_ok=True)
+
+
+def readme_page(text: str) -> str:
+    """A Markdown text as a page, without the badges, which another server draws."""
+    from markdown import markdown
+
+    text = re.sub(r"^\[!\[.*\n", "", text, flags=re.M)
+    style = (
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:860px;margin:2em auto;padding:0 1em;"
+        "color-scheme:light dark}"
+        "@media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}a{color:#4493f8}}"
+        "pre{overflow:auto;background:#8882;padding:1em}table{border-collapse:collapse;display:block;overflow:auto}"
+        "td,th{border:1px solid #8886;padding:6px 12px}img{max-width:100%}"
+    )
+    body = markdown(text, extensions=["tables", "fenced_code"])
+    return f'<!doctype html><meta charset="utf-8"><style>{style}</style>{body}'
 
 
 def all_pictures() -> None:
@@ -186,4 +234,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         all_pictures()
     else:
-        report_pictures(*sys.argv[1:])
+        page_pictures(*sys.argv[1:])
