@@ -1,4 +1,4 @@
-"""A wheel holds the package and the job templates, and works outside the checkout."""
+"""`python -m build` gives a wheel with the package and the job templates, which works by itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from mmssl_dist import __version__
-from mmssl_dist.config import load_job
 
 ROOT = Path(__file__).parents[3]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -28,15 +29,16 @@ def tracked(*patterns: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the tracked files alone, without network."""
+    """Built of the source archive that is built of the tracked files, without network."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in tracked("mmssl_dist", "jobs", "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).exists():
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / "source" / name)
-    options = ("--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(folder))
-    subprocess.run([*PIP, "wheel", *options, str(folder / "source")], check=True)
-    (built,) = folder.glob("*.whl")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist")]
+    subprocess.run([*command, str(folder / "source")], check=True, capture_output=True)
+    assert {path.suffix for path in (folder / "dist").iterdir()} == {".gz", ".whl"}
+    (built,) = (folder / "dist").glob("*.whl")
     return built
 
 
@@ -50,35 +52,55 @@ def test_it_holds_the_package_and_every_template(wheel: Path) -> None:
     assert others == {"mmssl_dist", f"mmssl_dist-{__version__}.data"}
 
 
-def test_it_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """Of this environment it takes the dependencies alone."""
-    options = ("--no-deps", "--no-index", "--ignore-installed", "--prefix", str(tmp_path / "env"))
-    subprocess.run([*PIP, "install", *options, str(wheel)], check=True)
-    (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
-    (script,) = (tmp_path / "env/bin").glob("mmssl-dist")
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel alone, which finds the packages it needs in the one of this process."""
+    folder = tmp_path_factory.mktemp("installed") / "env"
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    options = ("--no-deps", "--no-index", "--ignore-installed")
+    subprocess.run([*PIP, "--python", str(folder), "install", *options, str(wheel)], check=True)
+    return folder
 
-    def call(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(packages)}
-        command = [sys.executable, str(script), *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        )
-        return done.stdout
 
-    assert call("--version") == f"mmssl-dist {__version__}\n"
-    jobs = tmp_path / "env/share/mmssl-dist/jobs"
-    assert {path.relative_to(jobs).as_posix() for path in jobs.rglob("*.yaml")} == {
-        name.removeprefix("jobs/") for name in tracked("jobs")
-    }
-    for path in jobs.rglob("*.yaml"):
-        load_job(path)
+def call(environment: Path, *arguments: str) -> str:
+    """What a command of the environment prints, called in another folder and with none of our variables."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [str(environment / "bin" / arguments[0]), *arguments[1:]]
+    done = subprocess.run(command, cwd=environment, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_used_outside_the_checkout(environment: Path) -> None:
+    assert call(environment, "mmssl-dist", "--version") == f"mmssl-dist {__version__}\n"
     program = "import mmssl_dist, sys; sys.stdout.write(mmssl_dist.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(packages)},
-        capture_output=True,
-        text=True,
-        check=True,
+    (package,) = environment.glob("lib/python*/site-packages/mmssl_dist/__init__.py")
+    assert call(environment, "python", "-c", program) == str(package)
+
+
+def test_every_package_that_it_names_is_there(environment: Path) -> None:
+    subprocess.run([*PIP, "--python", str(environment), "check"], check=True)
+
+
+def test_its_templates_are_jobs(environment: Path) -> None:
+    jobs = environment / "share/mmssl-dist/jobs"
+    paths = {path.relative_to(jobs).as_posix() for path in jobs.rglob("*.yaml")}
+    assert paths == {name.removeprefix("jobs/") for name in tracked("jobs")}
+    program = "import sys; from mmssl_dist.config import load_job; [load_job(path) for path in sys.argv[1:]]"
+    call(environment, "python", "-c", program, *(str(jobs / path) for path in sorted(paths)))
+    call(
+        environment,
+        "mmssl-dist",
+        "synthesize",
+        "runs/demo/raw",
+        "--users",
+        "60",
+        "--items",
+        "40",
+        "--interactions",
+        "200",
     )
-    assert Path(done.stdout) == packages / "mmssl_dist/__init__.py"
+    printed = call(environment, "mmssl-dist", "validate", str(jobs / "demo.yaml"))
+    assert "60 users" in printed
