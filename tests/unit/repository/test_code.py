@@ -80,6 +80,12 @@ def test_imports_run_one_way() -> None:
     assert wrong == []
 
 
+def test_the_architecture_lists_the_packages_in_the_order_of_their_imports() -> None:
+    text = (PACKAGE.parent / "docs/architecture.md").read_text()
+    lines = re.findall(r"^ {6}((?:\w+/ +)+)", text, flags=re.M)
+    assert re.findall(r"\w+", " ".join(lines)) == [*reversed(PACKAGES)]
+
+
 def test_the_errors_import_nothing_of_the_package() -> None:
     assert [name for _, name in imports(PACKAGE / "errors.py") if name.startswith("mmssl_dist")] == []
 

@@ -22,6 +22,7 @@ from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import ConfigError
 from tests.unit.repository.documents import DOCUMENTS, ROOT
 
+PACKAGE = ROOT / "mmssl_dist"
 COMMANDS = set(
     "init validate embed prepare partition train evaluate export run tune submit synthesize summarize "
     "compare doctor jobs "
@@ -116,6 +117,13 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert file.exists(), f"{path.name}: {target}"
                 if anchor and file.suffix == ".md":
                     assert anchor in anchors(file), f"{path.name}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_name_python_files_that_exist(path: Path) -> None:
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", path.read_text()))
+    missing = {name for name in named if not any((top / name).exists() for top in (ROOT, PACKAGE))}
+    assert missing == set()
 
 
 def anchors(path: Path) -> set[str]:

@@ -1,8 +1,10 @@
-"""Examples in the documents do what they say: Python runs, the API is as described, command lines are
-understood."""
+"""Examples in the documents do what they say: Python runs, YAML and JSON are accepted, the API is as
+described, command lines are understood."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import re
 import shlex
@@ -12,12 +14,16 @@ from typing import Any
 import click
 import pytest
 import typer.main
+import yaml
 from ray.scripts.scripts import cli as ray_commands
 from typer.testing import CliRunner
 
 import mmssl_dist
 from mmssl_dist.app import app
+from mmssl_dist.config import Job, parse_job
+from mmssl_dist.errors import ConfigError
 from mmssl_dist.serving import run as serving
+from mmssl_dist.serving.messages import RecommendRequest
 from mmssl_dist.serving.run_facts import RunFacts
 from tests.exported import export_run
 from tests.training import ITEMS, USERS, make_job, publish_graph
@@ -27,7 +33,54 @@ API = (ROOT / "docs" / "api.md").read_text()
 Wrong = typer.BadParameter.__base__  # any wrong use of the command line; Typer has no name of its own for it
 MARKDOWN = [path for path in DOCUMENTS if path.suffix == ".md"]
 TYPED = [path for path in MARKDOWN if path.name != "command-options.md"]  # which shows what is asked for
+NO_CODE = "text"
+BLOCKS = [
+    pytest.param(
+        block[1], block[2], id=f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, block.start()) + 1}"
+    )
+    for path in MARKDOWN
+    for text in [path.read_text()]
+    for block in re.finditer(r"^```(\w*)\n(.*?)^```", text, flags=re.M | re.S)
+    if block[1] != NO_CODE
+]
 PYTHON = ("docs/api.md", "docs/using-a-run.md", "README.md", "README.zh-CN.md")
+
+
+def _check(language: str, block: str) -> None:
+    """Raise an error if ``block`` is not valid: Python that compiles and imports what this package has, YAML
+    that is a job or a part of one, JSON that is a request for recommendations."""
+    if language == "python":
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mmssl_dist"):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names)
+    elif language == "yaml":
+        whole = {"output": "x", "data": {"path": "y", "modalities": {"image": {"file": "z"}}}}
+        assert isinstance(parse_job(whole | yaml.safe_load(block), []), Job)
+    else:
+        assert language == "json"
+        RecommendRequest.model_validate_json(block)
+
+
+@pytest.mark.parametrize(("language", "block"), BLOCKS)
+def test_code_is_valid(language: str, block: str) -> None:
+    _check(language, block)
+
+
+@pytest.mark.parametrize(
+    ("language", "block"),
+    [
+        ("python", "run = ("),
+        ("python", "from mmssl_dist import open_runs"),
+        ("yaml", "search: {tries: 3}"),
+        ("yaml", "search: [3"),
+        ("json", '{"user": "u17", "candidate": {}}'),
+        ("", "run"),
+    ],
+)
+def test_wrong_code_would_be_noticed(language: str, block: str) -> None:
+    with pytest.raises((AssertionError, SyntaxError, ValueError, ConfigError, yaml.YAMLError)):
+        _check(language, block)
 
 
 @pytest.fixture(scope="module")
