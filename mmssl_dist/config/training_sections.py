@@ -142,8 +142,8 @@ class Index(Section):
 
 
 class ListTable(Section):
-    """A table that keeps the lists of every day: a row for each user and rank, with the columns user_id, rank
-    (from 1), item_id and score, and date, by which the table is split."""
+    """A table that keeps the lists of every day. A row for each user and rank has the columns user_id, rank
+    (from 1), item_id, score, and date, by which the table is split."""
 
     path: Text
     """Folder or URL of the table, outside of output; it is made where there is none."""
