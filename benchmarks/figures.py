@@ -52,8 +52,8 @@ def write(figures: Sequence[Figure], folder: Path, notes: Sequence[str]) -> None
     head = [
         "# Benchmarks",
         "",
-        "Written by `make bench`. A *bar* is the value that a figure has to reach, an *aim* the better one that "
-        "is wanted. A ratio compares two things that took turns in one run. Rows are 64 wide.",
+        "Written by `make bench`. A *bar* is the value that a figure has to reach, an *aim* the better one "
+        "that is wanted. A ratio compares two things that took turns in one run. Rows are 64 wide.",
         "",
         f"{os.cpu_count()} cores, {_memory():.0f} GB, {platform.machine()}, Python "
         f"{platform.python_version()}, "

@@ -109,8 +109,8 @@ def recommend(
     """Show a user's best items.
 
     Give --user, or --item (several times) for a user who is not in the data, or --users and --to for many
-    at once. For many, Ray Data writes Parquet with user_id, items and scores. With --table in place of --to it writes a
-    row for each user and rank, with the day. Seen items are those of training.
+    at once. For many, Ray Data writes Parquet with user_id, items and scores. With --table in place of --to
+    it writes a row for each user and rank, with the day. Seen items are those of training.
     """
     from mmssl_dist.serving.titled_run import open_titled_run, require_listed
 
