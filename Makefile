@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 MMSSL := $(BIN)/mmssl-dist
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types test-calls pytest tiktok accuracy adversarial fuzz rate files chaos soak bench against gpu hundred serving site pictures newcomer clean
+.PHONY: help setup demo quick quick-tests quick-without-dgl test lint types test-calls pytest tiktok accuracy adversarial tuned fuzz rate files chaos soak bench against gpu hundred serving site pictures newcomer clean
 
 help:
 	@echo "make demo     synthesize a small data set, run the whole pipeline with 2 workers, print the metrics"
@@ -30,6 +30,7 @@ help:
 	@echo "make tiktok   train on TikTok, DATA=folder, three seeds, and the mean of their metrics; writes runs/tiktok/"
 	@echo "make accuracy every experiment of docs/accuracy.md (hours), and their table; DATA=folder; writes runs/accuracy/"
 	@echo "make adversarial  the adversarial perturbation on up to four data sets (hours); DATA='--data TikTok=run ...', runs that are partitioned; writes runs/adversarial/"
+	@echo "make tuned    search settings for every baseline and MMSSL by the same number of trials each (hours); DATA=folder; writes runs/tuned/"
 	@echo "make fuzz     feed 2,000 random examples each to the readers of jobs, tables, features and ids (an hour or less)"
 	@echo "make rate     read 1 GB of Parquet from an S3 server on this machine: pyarrow's rate and prepare's"
 	@echo "make files    prepare 300 small files and one file of the same rows, and show the ratio of the times"
@@ -109,6 +110,10 @@ accuracy: $(STAMP)
 adversarial: $(STAMP)
 	@test -n "$(findstring =,$(DATA))" || { echo "no data set; call: make adversarial DATA='--data TikTok=run ...', see benchmarks/single_process.py" >&2; exit 2; }
 	$(BIN)/python benchmarks/single_process.py benchmarks/adversarial.yaml runs/adversarial $(DATA)
+
+tuned: $(STAMP)
+	@test -d "$(DATA)" || { echo "no folder $(DATA); call: make tuned DATA=folder (MMSSL's release of TikTok)" >&2; exit 2; }
+	$(BIN)/python benchmarks/tuned_baselines.py benchmarks/tuned_baselines.yaml runs/tuned --set data.path=$(DATA)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=fuzz --durations=0 --timeout=3600 $(ARGS)
