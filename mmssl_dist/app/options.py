@@ -76,7 +76,7 @@ def parse_widths(modalities: list[str]) -> dict[str, int]:
         name, _, width = modality.partition("=")
         if not name or not width.isdecimal() or int(width) == 0:
             raise InputError(
-                "--modality", modality, "a modality reads NAME=WIDTH", "Write, for example, image=64."
+                "--modality", modality, "a modality has the form NAME=WIDTH", "Write, for example, image=64."
             )
         widths[name] = int(width)
     return widths

@@ -73,9 +73,8 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
     # Last resort: users get one line, and a traceback only where they ask for it.
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
-            raise typer.Exit(
-                EXIT_SYSTEM_FAILURE
-            ) from error  # `| head` has read enough: no failure to tell of
+            # `| head` has read enough: not a failure.
+            raise typer.Exit(EXIT_SYSTEM_FAILURE) from error
         text = without_secrets(
             f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
         )

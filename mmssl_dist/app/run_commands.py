@@ -265,7 +265,7 @@ def _bulk_output(
         raise InputError(
             "options",
             "--table-format or --date with --to",
-            "a folder of lists has no format to choose and no day",
+            "--table-format and --date apply only to --table",
             "Leave them out, or give --table in place of --to.",
         )
     if to is not None:
@@ -293,7 +293,10 @@ def _choice(
         column, equals, value = condition.partition("=")
         if not (column and equals):
             raise InputError(
-                "--where", condition, "a condition reads COLUMN=VALUE", "Write, for example, category=shoes."
+                "--where",
+                condition,
+                "a condition has the form COLUMN=VALUE",
+                "Write, for example, category=shoes.",
             )
         where.setdefault(column, []).append(value)
     return ItemChoice(items=items, allow=allow, block=block, where=where)

@@ -220,7 +220,7 @@ def worker_environment(scaling: Scaling, storage: Storage) -> dict[str, str]:
     variables = {
         "OMP_NUM_THREADS": str(scaling.cpus_per_worker),
         "DGLBACKEND": "pytorch",
-        # glibc maps and zeroes every large temporary anew unless told to keep freed blocks
+        # glibc maps and zeroes every large temporary again unless told to keep freed blocks
         "MALLOC_MMAP_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TRIM_THRESHOLD_": _KEEP_BLOCKS,
         "MALLOC_TOP_PAD_": str(1 << 26),

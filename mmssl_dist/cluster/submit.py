@@ -139,7 +139,7 @@ def _no_agent(target: str) -> InputError:
         "--address",
         target,
         f"no machine of that cluster takes jobs after {_PATIENCE_SECONDS:g} s: its dashboard agent does not "
-        "run, as a rule because another Ray on the machine listens on the agent's port, 52365",
+        "run, usually because another Ray on the machine listens on the agent's port, 52365",
         "End the other Ray, or start this one with `ray start --head --dashboard-agent-listen-port=PORT`.",
     )
 

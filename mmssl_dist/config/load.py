@@ -175,7 +175,7 @@ def parse_job(tree: object, overrides: Iterable[str] = (), source: str = "job") 
         ) from error
     except RecursionError as error:
         raise InputError(
-            source, "a tree that holds itself", "a job is finite", "Remove the YAML alias."
+            source, "a recursive YAML alias", "aliases must not be recursive", "Remove the alias."
         ) from error
 
 
@@ -241,7 +241,7 @@ def _parse(text: str, where: str) -> object:
         raise InputError(at, error.problem or error, "a job is a YAML mapping", "Fix the syntax.") from error
     except RecursionError as error:
         raise InputError(
-            where, "a tree too deep, or one that holds itself", "a job is a YAML mapping", "Fix the syntax."
+            where, "a tree that is too deep or recursive", "a job is a YAML mapping", "Fix the syntax."
         ) from error
     # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not
     # fit.
@@ -252,7 +252,7 @@ def _parse(text: str, where: str) -> object:
 def _override(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
     path, separator, text = override.partition("=")
     if not separator:
-        raise InputError("--set", override, "an override reads a.b=c", "Write it as path=value.")
+        raise InputError("--set", override, "an override has the form a.b=c", "Write it as path=value.")
     path, value = current_setting(path, _parse(text, f"--set {path}"), "--set")
     return with_value(tree, path, value, "--set")
 
@@ -268,7 +268,7 @@ def with_value(tree: Mapping[str, Any], path: str, value: object, where: str) ->
     """
     keys = path.split(".")
     if not all(keys):
-        raise InputError(where, path, "a path reads a.b", "Write the keys with one dot between.")
+        raise InputError(where, path, "a path has the form a.b", "Write the keys with one dot between.")
     result = dict(tree)
     node = result
     for key in keys[:-1]:
@@ -352,8 +352,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:
-    """Without the branches of unions, which pydantic names in the location; they are no keys of the
-    user's."""
+    """Without the branches of unions, which pydantic names in the location: users did not write them."""
     # Names that pydantic makes up for the members of a union; its documentation does not promise them.
     branches = ("literal[", "tuple[", "function-", "constrained-")
     keys = []

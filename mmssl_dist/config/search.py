@@ -21,7 +21,7 @@ def _rising(value: tuple[Any, Any]) -> tuple[Any, Any]:
 
 def _above_zero(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] <= 0:
-        raise PydanticCustomError("logarithm", "must be above 0, where logarithms are", {})
+        raise PydanticCustomError("logarithm", "must be greater than 0 for a logarithmic scale", {})
     return value
 
 

@@ -29,7 +29,7 @@ WORDS = {
     "tuple_type": "must be a list",
 }
 PATTERNS = {
-    NAME: "must begin with a letter or digit and go on with letters, digits, - and _",
+    NAME: "must start with a letter or digit and contain only letters, digits, - and _",
     METRIC: "must be recall, precision, ndcg, hit_rate or mrr at a K, such as recall@20",
     ENDPOINT: "must be a URL without a path, such as https://storage.example.com:9000",
 }

@@ -324,7 +324,7 @@ def _features(rows: pa.Table, items: pa.Array, modality: str, catalogue: Catalog
         unit = "line" if files[file].location.path.endswith(TEXT_TABLE_SUFFIXES) else "row"
         raise InputError(
             row_location(files, file, unit, second[ROW][0].as_py()),
-            f"a second row of item {scalar_text(second[ITEM_ID][0])}",
+            f"a duplicate row for item {scalar_text(second[ITEM_ID][0])}",
             "an item has at most one row in a modality",
             "Drop one of the rows.",
         )

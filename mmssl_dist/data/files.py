@@ -255,7 +255,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         raise InputError(
             target.url,
             "no such file",
-            f"{key} names a file: a web server lists no folders, so neither do * and ? stand for anything",
+            f"{key} names one file: a web server cannot list folders; wildcards are not supported",
             f"Check data.path and {key}.",
         )
     # A folder's whole content is meant; of a glob only what matches segment by segment
@@ -296,7 +296,9 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
 def _of_table(root: Location, target: Location, table: list[TableFile], key: str) -> tuple[RawFile, ...]:
     """The files of a Delta Lake or Iceberg table, which have values of columns in their folders' names."""
     if not table:
-        raise InputError(target.url, "a table without files", f"{key} names rows", "Check the table.")
+        raise InputError(
+            target.url, "a table without files", f"{key} must contain data files", "Check the table."
+        )
     for file in table:
         if not file.location.path.endswith(PARQUET_SUFFIXES):  # by which readers are chosen
             raise InputError(

@@ -18,7 +18,7 @@ def reading_setting(job: Job, folder: Location, name: str) -> str | None:
     there is none. Links count; no file is opened.
 
     Raises:
-        InputError: data.path or export.users is no path or URL.
+        InputError: data.path or export.users is not a valid path or URL.
     """
     root = open_location(job.data.path, job.storage)
     for key, pattern in _patterns(job.data):

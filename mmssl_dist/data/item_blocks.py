@@ -35,7 +35,7 @@ def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> N
     """Look at the columns of a file.
 
     Raises:
-        InputError: it cannot be read, or lacks a column, or has titles or ids that are no texts.
+        InputError: it cannot be read, or lacks a column, or its titles or ids are not texts.
     """
     if _is_parquet(file):
         _footer(file, id_column, names)

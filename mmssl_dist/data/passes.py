@@ -232,7 +232,7 @@ def _period(packed: Rows, times: TimeFormat) -> dict[str, str]:
 def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> InputError:
     """The error for a job none of whose rows can be used, with the settings that dropped them."""
     went = {reason: count for reason, count in counts.items() if reason in _SETTINGS and count}
-    why = "".join(f"; {count} went because of {_SETTINGS[reason]}" for reason, count in went.items())
+    why = "".join(f"; {count} dropped by {_SETTINGS[reason]}" for reason, count in went.items())
     others = {OUTSIDE_WINDOW: "widen", UNKNOWN_ITEM: "change"}
     verbs = (others.get(reason, "lower") for reason in went)
     remedy = " or ".join(f"{verb} {_SETTINGS[reason]}" for verb, reason in zip(verbs, went, strict=True))
@@ -359,6 +359,6 @@ def _require_features(job: Job, features: dict[str, FeatureSource], counts: Mapp
             raise InputError(
                 f"data.modalities.{name}.{field}",
                 getattr(modality, field),
-                "a modality has features of at least one item that is kept",
+                "a modality must have features for at least one remaining item",
                 "Remove the modality.",
             )

@@ -226,7 +226,7 @@ def _facts(
         ]
         if set(users) - {item}:
             if features:
-                beside = f"users beside {', '.join(features)}"
+                beside = f"contains a user column beside {', '.join(features)}"
                 reasons[table.name] = f"{beside}: values of interactions, not of items"
             continue
         reasons |= _unread_features(table)
@@ -287,7 +287,7 @@ def _matrices(
         # A matrix has no ids but its row numbers.
         if item_type != "integer":
             reasons[matrix.name] = (
-                "its rows belong to items 0, 1, ..., and the ids of these items are no integers"
+                "its rows belong to items 0, 1, ..., and the ids of these items are not integers"
             )
             continue
         name = _unused_name(_modality(matrix.name), modalities)

@@ -290,7 +290,7 @@ class ShardEmbedder:
         if not np.isfinite(vectors).all():
             raise InputError(
                 f"data.modalities.{task.modality}.encoder",
-                f"{task.encoder.name}, which makes values that are not finite",
+                f"{task.encoder.name}, which produced non-finite values",
                 "features are finite numbers",
                 "Choose another encoder.",
             )
@@ -311,9 +311,9 @@ class ShardEmbedder:
         if folder.weights != task.weights:
             raise InputError(
                 task.encoder.key,
-                f"{task.encoder.name} with other files on {platform.node()}",
+                f"{task.encoder.name}, which differs on {platform.node()}",
                 "an encoder is the same on every machine",
-                "Copy its folder anew to every machine, or name one that all of them reach.",
+                "Copy the folder again to every machine, or name one that all of them can read.",
             )
         return open_encoder(task.encoder, folder, task.source.content.pictures is not None, device)
 

@@ -109,7 +109,7 @@ class _DrawingThread:
             )
         if not self.repeatable:
             raise MmsslError(
-                f"DGL {dgl.__version__} does not give the draws expected of it: it is not DGL 2.1, "
+                f"DGL {dgl.__version__}: draws differ from the expected ones: it is not DGL 2.1, "
                 "or something in this process drew from it first. Use DGL through mmssl_dist.graph.dgl_door."
             )
 

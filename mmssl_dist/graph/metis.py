@@ -50,7 +50,7 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, node_type: np.ndarray, par
             last_line = (done.stderr.strip() or "nothing").splitlines()[-1]
             raise MmsslError(
                 f"METIS could not cut the graph into {parts} parts (exit status {done.returncode}, last "
-                f"words: {last_line}). Give it more memory, or set partition.method to streaming."
+                f"output line: {last_line}). Give it more memory, or set partition.method to streaming."
             )
         return np.asarray(np.load(folder / _PART, allow_pickle=False), np.int64)
 

@@ -129,7 +129,7 @@ def _make_graph(stage: _Stage) -> _Graph:
     own = own_lists(numbering, *pairs)
     del pairs
     if stage.worker.rank == 0:
-        begin(stage.progress.location)  # what is read agrees with its manifest: what was published goes now
+        begin(stage.progress.location)  # input verified: remove the old artifact
     # A barrier: the first worker has removed the old manifest before a new file may stand beside it.
     homes.items.max(0)  # nobody writes before
     graph = _Graph(numbering, own)

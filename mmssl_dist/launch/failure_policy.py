@@ -67,7 +67,7 @@ class FailurePolicy:
                 raise own_error
             if isinstance(error, _BUGS):
                 raise worker_error(rank, error) from error
-        # The workers have started again since, and asked anew: the storage is down, and more starts would
+        # The workers have started again since, and asked again: the storage is down, and more starts would
         # only repeat it.
         if faults and self._unanswered:
             raise faults[0]

@@ -87,7 +87,7 @@ def _search(pipeline: Pipeline, partitions: Manifest, force: bool) -> SearchResu
         trials = _run_remaining(pipeline, folder, trials)
     else:
         _logger.info(skipped_line("tune", folder.url))
-    # Written anew even without a new trial, as results of another search may lie there.
+    # Written again even without a new trial, as results of another search may lie there.
     ranked = best_first(trials)
     write_trials(tuning, ranked)
     if not ranked[0].is_candidate:

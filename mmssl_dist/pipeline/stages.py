@@ -84,7 +84,7 @@ def run_stage(command: str, job: Job, cluster: LazyCluster, force: bool = False)
         raise InputError(
             "data.modalities",
             "no encoder and no features",
-            "embed makes vectors of raw content, and no modality has some",
+            "embed makes vectors of raw content, and no modality has any",
             "Name an encoder or features, or run `mmssl-dist prepare`.",
         )
     # First, so that a missing input is reported before job.yaml is replaced.

@@ -28,9 +28,8 @@ GPU_WORKER = 2_300_000_000
 # Bytes that the code holds at once. Each was counted there, and confirmed by a record of all allocations of a
 # step.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
-_CONTRASTED_COPIES = (
-    4  # of a row that is compared: as gathered, at unit length, beside the others, its gradient
-)
+# Of a row that is compared: as gathered, at unit length, beside the others, its gradient.
+_CONTRASTED_COPIES = 4
 _RANKED_COPIES = 2  # of the rows of a pair and of a candidate: as picked, and at unit length
 _PERTURBED_COPIES = 2  # of the same where they are perturbed: gradient and moved row
 _SEED_COPIES = 5  # of a seed's row: final, partial sums, gradients; as many of each modality's

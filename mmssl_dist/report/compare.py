@@ -71,7 +71,10 @@ def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Con
         contender = Contender(name, tuple(runs.split(","))) if named else Contender(argument, (argument,))
         if not contender.name or not all(contender.runs):
             raise InputError(
-                "RUN", argument, "runs read RUN or NAME=RUN,RUN,...", "Write a run's output after each comma."
+                "RUN",
+                argument,
+                "runs have the form RUN or NAME=RUN,RUN,...",
+                "Write a run's output after each comma.",
             )
         if contender.name in contenders or contender.name == POPULARITY:
             raise InputError(

@@ -78,7 +78,7 @@ class Location:
                 self.url, name, "a name below a folder may not leave it", "Use a relative path."
             )
         if "\0" in name:
-            raise StorageError(self.url, name, "a name holds no NUL", "Use another name.")
+            raise StorageError(self.url, name, "names must not contain NUL", "Use another name.")
         return Location(self.filesystem, f"{self.path}/{name}", f"{self.url}/{name}", self.storage)
 
     @property
@@ -126,8 +126,8 @@ class Location:
             raise StorageError(
                 self.url,
                 "no such file",
-                "a web server lists no folders, so every file is named, without * and ?",
-                "Check the name, or use a storage that can be listed.",
+                "a web server cannot list folders; wildcards are not supported",
+                "Name every file, or use a storage that can be listed.",
             )
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         infos: list[pafs.FileInfo] = self._ask(lambda: self.filesystem.get_file_info(selector))
@@ -137,7 +137,7 @@ class Location:
 
     def broken_links(self) -> list[str]:
         """Paths below this folder, relative to it, of symbolic links that lead nowhere: a listing leaves them
-        out without a word."""
+        out silently."""
         if not self.is_local:
             return []
         folders = os.walk(self.path, followlinks=False)
@@ -295,7 +295,7 @@ class Location:
         """Why a file could not be written for something that is not there."""
         self._require_bucket()
         rule = "the folder, or the upload at a store, must stay until the file is whole"
-        return StorageFault(self.url, "it gone while it was written", rule, "Re-run the command.")
+        return StorageFault(self.url, "the file disappeared while being written", rule, "Re-run the command.")
 
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""
@@ -319,8 +319,7 @@ class Location:
         return renamed_on_success(self.filesystem, self.path)
 
     def _require_bucket(self) -> None:
-        """Tell a bucket that is not there from one with nothing in it; stores answer both alike when asked
-        for a key."""
+        """Distinguish a missing bucket from an empty one; stores answer both alike when asked for a key."""
         if not has_buckets(self.scheme):
             return
         try:

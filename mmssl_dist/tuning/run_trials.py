@@ -134,8 +134,8 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         self._looked = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        # Only what a dead process has left: were the room of a stopped trial's workers taken before it is
-        # gone, Ray Train would start them anew.
+        # Clean up only after dead processes: Ray Train would restart the workers of a trial that is still
+        # stopping.
         if time.monotonic() - self._looked >= _ORPHAN_SECONDS:
             remove_orphans()
             self._looked = time.monotonic()
@@ -173,7 +173,7 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         self._end(trial, replace(before, state=state, message=cause["message"]))
 
     def _end(self, trial: Any, ended: Trial) -> None:
-        # no run time of Ray Tune's is the trial's over all starts
+        # Ray Tune's run time covers one start only; sum them.
         ended = replace(
             ended, seconds=ended.seconds + float((trial.last_result or {}).get("time_total_s", 0.0))
         )

@@ -261,7 +261,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
     }
     assert _external(job, "train") == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert _features(job, "image") == {0: [0], 1: [1]}
-    assert "no interactions; 8 went because of data.min_interactions" in _fails(
+    assert "no interactions; 8 dropped by data.min_interactions" in _fails(
         make_job(tmp_path, min_interactions=3)
     )
 

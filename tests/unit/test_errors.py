@@ -23,7 +23,7 @@ from mmssl_dist.errors import (
 
 EXAMPLES = [
     MmsslError("something"),
-    InputError("data/a.parquet, row 17", -3, "ids are not negative", "Mend the row."),
+    InputError("data/a.parquet, row 17", -3, "ids are not negative", "Fix the row."),
     UnknownIdError("user id", "'u9'", "the run knows 3 users", "Give another."),
     ConfigError(("seed: found -1; must be 0 or more", "zebra: unknown key"), "job.yaml"),
     StorageError("s3://bucket/key", "no bucket", "the bucket must exist", "Make it."),
@@ -57,7 +57,7 @@ def test_pickling_keeps_everything(error):
 
 
 def test_messages():
-    assert str(EXAMPLES[1]) == "data/a.parquet, row 17: found -3; ids are not negative. Mend the row."
+    assert str(EXAMPLES[1]) == "data/a.parquet, row 17: found -3; ids are not negative. Fix the row."
     assert str(EXAMPLES[3]).splitlines() == [
         "job.yaml: 2 problem(s)",
         "  seed: found -1; must be 0 or more",

@@ -102,8 +102,8 @@ def parse_integers(ids: pa.Array) -> pa.Array | None:
 def integers_or_null(texts: pa.Array) -> pa.Array:
     """[n] int64: the texts that are integers as one would write them; null for others.
 
-    "007" and "-0" are none, since their text could not be told from that of 7 and 0 afterwards; "7.0" is one,
-    since that is how pandas writes integers beside missing values.
+    "007" and "-0" are not integers, since their text could not be told from that of 7 and 0 afterwards;
+    "7.0" is one, since that is how pandas writes integers beside missing values.
     """
     whole = pc.replace_substring_regex(texts, WHOLE, r"\1")
     digits = pc.utf8_length(pc.replace_substring(whole, "-", "", max_replacements=1))

@@ -26,7 +26,7 @@ _SAMPLE_BYTES = 1 << 20
 _RULE = "every line is a JSON object, as UTF-8 text"
 _VALUES = "a value is a text, a number, true, false or null"
 _ORDER: tuple[Holds, ...] = ("values", "lists", "nested")
-_SHOWN = 40  # letters of what is no object
+_SHOWN = 40  # letters of a line that is not an object
 _NO_OBJECT = re.compile(rb"^[ \t\r]*[^{ \t\r\n]", re.MULTILINE)
 
 
@@ -53,7 +53,7 @@ def json_columns(file: RawFile) -> dict[str, Holds]:
     """The keys of the first 2^20 bytes, or of the first line where that is longer, and what each has there.
 
     Raises:
-        InputError: a line is no object or too long, or no object has a key.
+        InputError: a line is not a valid object or is too long, or no object has a key.
     """
     columns: dict[str, Holds] = {}
     for _, record in _records(_first_lines(file).removeprefix(codecs.BOM_UTF8), file.name, 1):
@@ -109,7 +109,7 @@ def json_blocks(
         stream: the text of ``file``, from the beginning of a line on; messages count lines from there.
 
     Raises:
-        InputError: a line is no object or too long, or a value is one that its column cannot have.
+        InputError: a line is not a valid object or is too long, or a value does not suit its column.
     """
     rest, line, begins = b"", 1, True
     while True:

@@ -90,7 +90,7 @@ class ContentSource:
         """All rows of a piece that name an item.
 
         Raises:
-            InputError: a text without an item's id, or values that are no texts.
+            InputError: a text without an item's id, or values that are not texts.
         """
         if not self.content.tables:
             yield self._of_pictures(piece)

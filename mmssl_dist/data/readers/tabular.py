@@ -84,7 +84,7 @@ def require_feature_type(column: str, raw: pa.DataType, feature_type: FeatureTyp
 
 def is_listed(text: str) -> bool:
     """Whether a text of tags is written as a list, as JSON or as another program shows one. A single tag in
-    brackets, such as [1080p], is none."""
+    brackets, such as [1080p], is not a list."""
     return bool(_LISTED.fullmatch(text.strip()))
 
 
@@ -92,7 +92,7 @@ def listed_tags(text: str) -> list[str]:
     """The tags of a text that ``is_listed``.
 
     Raises:
-        ValueError: it is no JSON, or not of texts and whole numbers alone.
+        ValueError: it is not valid JSON, or not of texts and whole numbers alone.
     """
     values = json.loads(text)
     if any(isinstance(value, list | dict | float) for value in values):

@@ -199,8 +199,8 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
 
 
 def epoch_unit(value: float) -> str | None:
-    """The key of ``EPOCHS`` for a number that counts since 1970; None where it is no such number, as the hour
-    2024013112 is none."""
+    """The key of ``EPOCHS`` for a number that counts since 1970; None for other numbers, e.g. 2024013112,
+    which is a calendar hour."""
     if _CALENDAR.fullmatch(f"{value:.15g}"):
         return None
     return next((unit for unit, (low, high) in EPOCHS.items() if low <= abs(value) < high), None)
@@ -223,7 +223,7 @@ def _require_one_unit(files: Sequence[TimeSummary]) -> None:
                     f"a time of {bound:.15g} in this file, {unit} since 1970",
                     f"times have one unit; {first[1]:.15g} in the file of {first[2].locate()} counts "
                     f"{first[0]}",
-                    "Convert one of both, or write timestamps.",
+                    "Convert one of them, or write timestamps.",
                 )
             first = first or (unit, bound, summary.number)
 

@@ -61,7 +61,7 @@ CASES = [
     ),
     Case(
         "two vectors of one item",
-        f"{TEXT}, row {ITEMS}: found a second row of item 0; an item has at most one",
+        f"{TEXT}, row {ITEMS}: found a duplicate row for item 0; an item has at most one",
         PREPARE,
         lambda folder: write_text(folder, [*IDS, 0], [*VECTORS, [0.0, 0.0]]),
     ),

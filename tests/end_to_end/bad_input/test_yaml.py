@@ -51,10 +51,10 @@ CASES = [
         "job.yaml: found 1048577 bytes; a job has at most 1048576",
         spoil=_bytes(b"#" * ((1 << 20) + 1)),
     ),
-    Case("too deep", "job.yaml: found a tree too deep", spoil=_bytes(b"[" * 1500)),
+    Case("too deep", "job.yaml: found a tree that is too deep", spoil=_bytes(b"[" * 1500)),
     Case(
-        "a tree that holds itself",
-        "job.yaml: found a tree too deep, or one that holds itself",
+        "a recursive alias",
+        "job.yaml: found a tree that is too deep or recursive",
         spoil=_bytes(b"output: x\ndata: &d {path: *d}\n"),
     ),
     Case("billion laughs", f"job.yaml: {_SIZE}", spoil=_bytes(f"a0: &a0 [1, 1]\n{_DOUBLED}".encode())),
@@ -110,11 +110,11 @@ CASES = [
         _one("data.columns.item: found 'user_id'; data.columns.user is the same column"),
         _set("data.columns.item=user_id"),
     ),
-    Case("no override", "--set: found seed; an override reads a.b=c", _set("seed")),
+    Case("no override", "--set: found seed; an override has the form a.b=c", _set("seed")),
     Case("an expression", _one("seed: found '${HOME}'; must be a whole number"), _set("seed=${HOME}")),
     Case(
         "a modality's name that is a path",
-        _one("data.modalities.../x: found '../x'; must begin with a letter or digit"),
+        _one("data.modalities.../x: found '../x'; must start with a letter or digit"),
         spoil=_job("text:", "../x:"),
     ),
 ]

@@ -163,7 +163,10 @@ def test_columns_beside_users_are_no_features_of_items(folder: Path) -> None:
         (folder / name).write_text("\n".join(["user_id,item_id,timestamp,price", *rows]) + "\n")
     refused = call("init", "files", "--yes")
     assert refused.exit_code == 2
-    assert "no feature vectors (test.csv: users beside price: values of interactions" in refused.stderr
+    assert (
+        "no feature vectors (test.csv: contains a user column beside price: values of interactions"
+        in refused.stderr
+    )
     (folder / "buys.csv").write_text("customer,item_id,price\n1,2,3.5\n1,2,4.5\n")
     items = [f"{item},{'ab'[item % 2]},{item}.5" for item in range(20)]
     (folder / "items.csv").write_text("\n".join(["item_id,category,price", *items]) + "\n")

@@ -87,7 +87,7 @@ def test_sizes_of_published_partitions(tmp_path):
     [
         (("--users", 5), "a graph that does not exist yet needs all four"),
         ((), "nothing of this job is published"),
-        ((*GIVEN[:-1], "image"), "a modality reads NAME=WIDTH"),
+        ((*GIVEN[:-1], "image"), "a modality has the form NAME=WIDTH"),
         ((*GIVEN[:5], 10**6, *GIVEN[6:]), "there are 300000 pairs"),
     ],
 )

@@ -10,8 +10,8 @@ from ray.job_submission import JobStatus
 from typer.testing import CliRunner
 
 from mmssl_dist.app import app
-from mmssl_dist.cluster import jobs as room
-from mmssl_dist.cluster import submit as submit_room
+from mmssl_dist.cluster import jobs as jobs_module
+from mmssl_dist.cluster import submit as submit_module
 
 
 class FakeClient:
@@ -62,8 +62,8 @@ class FakeClient:
 @pytest.fixture
 def client(monkeypatch):
     fake = FakeClient()
-    monkeypatch.setattr(room, "job_client", lambda target: fake)
-    monkeypatch.setattr(submit_room, "_STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(jobs_module, "job_client", lambda target: fake)
+    monkeypatch.setattr(submit_module, "_STATUS_SECONDS", 0.0)
     return fake
 
 

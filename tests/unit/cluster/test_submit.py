@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from ray.job_submission import JobStatus
 
-from mmssl_dist.cluster import submit as room
+from mmssl_dist.cluster import submit as submit_module
 from mmssl_dist.cluster.exit_watch import Terminated
 from mmssl_dist.cluster.submit import Submission, cluster_address, submit
 from mmssl_dist.config import load_job
@@ -62,8 +62,8 @@ def job_file(tmp_path, monkeypatch):
 
 def _submit(monkeypatch, submission, statuses=(JobStatus.SUCCEEDED,), code=0):
     client, output = FakeClient(list(statuses), code), []
-    monkeypatch.setattr(room, "job_client", lambda target: client)
-    monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(submit_module, "job_client", lambda target: client)
+    monkeypatch.setattr(submit_module, "_STATUS_SECONDS", 0.0)
     return submit(submission, "http://127.0.0.1:1", output.append), client, output
 
 
@@ -144,9 +144,9 @@ def test_ctrl_c_and_sigterm_detach_and_say_how_to_come_back(monkeypatch, job_fil
     def interrupted(client, job_id, show):
         raise end
 
-    monkeypatch.setattr(room, "_exit_status", interrupted)
+    monkeypatch.setattr(submit_module, "_exit_status", interrupted)
     client, output = FakeClient([], 0), []
-    monkeypatch.setattr(room, "job_client", lambda target: client)
+    monkeypatch.setattr(submit_module, "job_client", lambda target: client)
     with pytest.raises(end):
         submit(Submission(job_file), "http://127.0.0.1:1", output.append)
     assert output[-2] == (
@@ -170,17 +170,17 @@ class WithoutAgent(FakeClient):
 
 def test_an_agent_that_is_late_is_waited_for(monkeypatch, job_file):
     client, output = WithoutAgent(3), []
-    monkeypatch.setattr(room, "job_client", lambda target: client)
-    monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(submit_module, "job_client", lambda target: client)
+    monkeypatch.setattr(submit_module, "_STATUS_SECONDS", 0.0)
     assert submit(Submission(job_file, installed=True), "http://127.0.0.1:1", output.append) == 0
     assert client.calls == -1
 
 
 def test_another_ray_on_the_agent_s_port_is_named_with_the_port(monkeypatch, job_file):
     client = WithoutAgent(1000)
-    monkeypatch.setattr(room, "job_client", lambda target: client)
-    monkeypatch.setattr(room, "_STATUS_SECONDS", 0.0)
-    monkeypatch.setattr(room, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(submit_module, "job_client", lambda target: client)
+    monkeypatch.setattr(submit_module, "_STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(submit_module, "_PATIENCE_SECONDS", 0.0)
     with pytest.raises(InputError, match=r"agent does not run.*port, 52365.*listen-port=PORT`\.$") as caught:
         submit(Submission(job_file, installed=True), "http://127.0.0.1:1", str)
     assert caught.value.where == "--address"

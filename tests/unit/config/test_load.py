@@ -367,7 +367,7 @@ def test_errors_survive_pickling() -> None:
 
 
 @pytest.mark.processes
-def test_importing_the_room_loads_neither_torch_nor_ray_nor_dgl() -> None:
+def test_importing_the_package_loads_neither_torch_nor_ray_nor_dgl() -> None:
     code = (
         "import sys, mmssl_dist.config\n"
         "heavy = {'torch', 'ray', 'dgl', 'deepspeed', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)\n"

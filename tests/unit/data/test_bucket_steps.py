@@ -288,7 +288,7 @@ def test_two_vectors_of_one_item(catalogue):
     with pytest.raises(InputError) as caught:
         settle_items(_item_rows([*FEATURES, ("a", 0, None, None, 0, 7, [0, 0])]), catalogue)
     assert str(caught.value).startswith(
-        "raw/i.parquet, row 7: found a second row of item 'a'; an item has at most one"
+        "raw/i.parquet, row 7: found a duplicate row for item 'a'; an item has at most one"
     )
 
 

@@ -59,7 +59,5 @@ def test_the_window_ends_with_the_newest_of_the_other_rows(tmp_path):
 
 
 def test_nothing_but_unknown_items_is_an_error_that_names_the_setting(tmp_path):
-    with pytest.raises(
-        InputError, match=r"no interactions; 6 went because of data\.unknown_items.*Change data"
-    ):
+    with pytest.raises(InputError, match=r"no interactions; 6 dropped by data\.unknown_items.*Change data"):
         _facts(tmp_path / "data", [(f"x{user}", UNKNOWN[0], 1) for user in range(6)])

@@ -116,7 +116,7 @@ def test_when_nothing_is_left_the_settings_are_named(folder):
     with pytest.raises(InputError) as caught:
         facts(rated(folder, min_events=2))
     assert str(caught.value).endswith(
-        "found no interactions; 1 went because of data.min_rating; 1 went because of data.min_events; there "
+        "found no interactions; 1 dropped by data.min_rating; 1 dropped by data.min_events; there "
         "must be something to train on. Lower data.min_rating or lower data.min_events."
     )
 

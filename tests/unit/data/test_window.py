@@ -112,7 +112,7 @@ def test_numbers_that_are_no_times_since_1970_are_refused(folder):
 def test_an_empty_window_is_named(folder):
     with pytest.raises(InputError) as caught:
         facts(job_of(folder, TIMES["dates"], days=7, before="2020-01-01"))
-    assert "no interactions; 10 went because of data.window; " in str(caught.value)
+    assert "no interactions; 10 dropped by data.window; " in str(caught.value)
     assert str(caught.value).endswith("Widen data.window.")
 
 

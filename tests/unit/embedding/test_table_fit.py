@@ -314,7 +314,7 @@ def test_a_second_row_of_an_item_is_named_by_its_line(tmp_path, name):
     _write(tmp_path, name, rows)
     job = _job(tmp_path, name, features={"brand": "category"})
     line = 5 if name.endswith(".csv") else 4
-    with pytest.raises(InputError, match=rf"{name}, line {line}: found a second row of item 2"):
+    with pytest.raises(InputError, match=rf"{name}, line {line}: found a duplicate row for item 2"):
         check_values(job, find_files(job))
 
 

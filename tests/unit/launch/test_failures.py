@@ -14,7 +14,7 @@ from mmssl_dist.launch.failure_policy import FailurePolicy
 from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
 from mmssl_dist.storage import Location
 
-REJECTED = InputError("a.csv, row 3", "NaN", "values are finite", "Mend it.")
+REJECTED = InputError("a.csv, row 3", "NaN", "values are finite", "Fix it.")
 BROKEN = RuntimeError("Connection closed by peer [127.0.0.1]:1234")
 
 

@@ -114,7 +114,7 @@ def test_bad_values_of_several_files_are_named_together(tmp_path):
     ("sets", "message"),
     [
         (("data.split.method=temporal", "data.split.test=0"), None),
-        (("data.min_interactions=100",), "found no interactions; 160 went because of data.min_interactions"),
+        (("data.min_interactions=100",), "found no interactions; 160 dropped by data.min_interactions"),
         (("data.split.method=leave_last_out",), None),
         (("partition.parts=40",), "partition.parts: found 40; a part needs a node, and there are 20 users"),
         (("data.split.validation=0.0001",), "found no validation interactions with method ratio"),

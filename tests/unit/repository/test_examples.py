@@ -145,8 +145,8 @@ def test_attributes_in_its_tables_are_there(folder):
 
 
 def test_the_api_is_all_there():
-    """Whatever a run offers is described, or is for the other rooms of this package alone."""
-    for_rooms = {
+    """Whatever a run offers is described, or is for the other packages of this project alone."""
+    for_packages = {
         "export",
         "partitions",
         "seen",
@@ -158,7 +158,7 @@ def test_the_api_is_all_there():
         "recommend_at",
     }
     offered = {*vars(serving.Run), *vars(RunFacts)}
-    public = {name for name in offered if not name.startswith("_")} - for_rooms
+    public = {name for name in offered if not name.startswith("_")} - for_packages
     assert public == {name for name in public if f"Run.{name}" in API}
 
 

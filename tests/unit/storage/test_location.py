@@ -213,7 +213,7 @@ def test_a_local_file_appears_only_when_complete(tmp_path: Path, monkeypatch: py
 
 
 def test_a_name_with_nul_is_refused(folder: Location) -> None:
-    with pytest.raises(StorageError, match="a name holds no NUL"):
+    with pytest.raises(StorageError, match="names must not contain NUL"):
         _ = folder / "a\0b"
 
 
