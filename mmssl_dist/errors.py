@@ -95,8 +95,7 @@ class Problems:
         try:
             return check()
         except InputError as error:
-            # Storage that does not answer is no mistake of the user's, and would fail every further check as
-            # well.
+            # Storage that does not answer is not a mistake of the user's, and would fail every further check.
             if error.exit_status != EXIT_BAD_INPUT:
                 raise
             self.errors.append(error)

@@ -33,8 +33,7 @@ def await_room(bundles: Sequence[Mapping[str, float]], limit: float, stage: str)
 
     need = _need(bundles)
     started = time.monotonic()
-    # A placement group is Ray's only way to ask for several bundles at once, and makes an autoscaler grow for
-    # it.
+    # A placement group is Ray's only way to ask for several bundles at once, and makes an autoscaler grow.
     group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
     try:
         # A short wait in silence: on a free cluster there is nothing to say.

@@ -66,8 +66,7 @@ class Cluster:
         import ray
 
         variables = {"env_vars": dict(self.environment)} if self.environment else None
-        # Retries are for machines that die: an error of the function itself is an exception and ends the
-        # task.
+        # Retries are for machines that die: an error of the function is an exception and ends the task.
         task = ray.remote(num_cpus=1, max_retries=2, runtime_env=variables)(_call)
         # What is the same object in every call is stored once: for thousands of tasks, the records of an
         # artifact's files would be gigabytes.

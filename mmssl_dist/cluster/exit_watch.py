@@ -97,8 +97,7 @@ class ExitWatch:
 
     def __init__(self) -> None:
         ours, self._end = os.pipe()  # no program started from here inherits the second
-        # Isolated and without site packages: it has to start at once, and nothing in the user's folder may
-        # change it.
+        # Isolated, without site packages: it must start at once, and no file of the user's may change it.
         command = [sys.executable, "-I", "-S", "-c", _WATCH, str(ours)]
         # in a session of its own: what is sent to this process's group is not for it
         self._watch = subprocess.Popen(  # noqa: S603 - our own program

@@ -139,8 +139,7 @@ def _start(arguments: Mapping[str, Any], seconds: float, clock: Callable[[], flo
     """
     import ray
 
-    # On a busy machine everything takes longer by about the load per core, and failing there would help
-    # nobody.
+    # On a busy machine everything takes longer by about the load per core; failing would help nobody.
     patience = seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     started = clock()
     for attempt in itertools.count(1):

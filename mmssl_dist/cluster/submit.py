@@ -83,8 +83,7 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         job_path = _pack(submission, folder)
         environment: dict[str, Any] = {"working_dir": name}
         if not submission.installed:
-            # On this machine, or one with the same folders, `python` is then the one that this package runs
-            # under.
+            # On this machine, or one with the same folders, `python` then means this package's interpreter.
             environment["env_vars"] = {"PATH": f"{Path(sys.executable).parent}:${{PATH}}"}
         program = ["mmssl-dist"] if submission.installed else ["python", "cli.py"]
         settings = [part for override in overrides for part in ("--set", override)]

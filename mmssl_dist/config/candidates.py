@@ -115,8 +115,7 @@ def _of_combinations(job: Job) -> Iterator[str]:
     """The first combination of values, each valid alone, that isn't; looked for where there are not too
     many."""
     values = {path: list(space.extremes()) for path, space in job.search.space.items()}
-    # Each combination validates the whole job; beyond this number values are checked one setting at a time
-    # only.
+    # Each combination validates the whole job; beyond this number values are checked one setting at a time.
     if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
         return
     for combination in itertools.product(*values.values()):

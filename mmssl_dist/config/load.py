@@ -59,8 +59,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            # A merge key may repeat, and what it brings in may be overridden: only keys that are written out
-            # count.
+            # A merge key may repeat, and what it brings in may be overridden: only written-out keys count.
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
@@ -149,8 +148,7 @@ def _without_problems(tree: Mapping[str, Any]) -> tuple[Job | None, bool]:
                 else:
                     tree = _without(tree, keys, problem["type"] == "missing")
         else:
-            # Without validation, since rules between settings may be broken; the files are looked at all the
-            # same.
+            # Not validated, since rules between settings may be broken; the files are looked at all the same.
             job = Job.model_construct(**{name: getattr(sections, name) for name in JobSections.model_fields})
             broken = [path for rule in disagreements(job) for path in rule.paths]
             return job, not any(path.startswith("data.") for path in broken)
@@ -243,8 +241,7 @@ def _parse(text: str, where: str) -> object:
         raise InputError(
             where, "a tree that is too deep or recursive", "a job is a YAML mapping", "Fix the syntax."
         ) from error
-    # PyYAML lets these through for a date such as 2024-13-01 and for values with a type tag that they do not
-    # fit.
+    # PyYAML passes these on, for a date such as 2024-13-01 and for values that do not fit their type tag.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise InputError(where, error, "a job is a YAML mapping", "Quote texts; use no type tags.") from error
 

@@ -136,13 +136,11 @@ def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
     _, items = ranked(one_array(table[ITEM_ID]))
     order = order_of(users, items)
     again = _as_before(users[order], items[order])
-    # Only tied rows are sorted by all keys: repetitions are rare, and the full sort takes several times as
-    # long.
+    # Only tied rows are sorted by all keys: repetitions are rare, and a full sort takes several times longer.
     if again.any():
         tied = np.flatnonzero(again | np.append(again[1:], False))
         rows = order[tied]
-        # By split, then time, then place in the files: which of several equal pairs stays must not depend on
-        # arrival.
+        # By split, then time, then place in the files: which of equal pairs stays must not depend on arrival.
         keys = [
             users,
             items,

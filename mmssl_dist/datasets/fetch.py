@@ -132,8 +132,7 @@ def extract(archive: Path, folder: Path) -> None:
         InputError: it is not an archive, holds links or names that lead elsewhere, or would take more than
             1 GB.
     """
-    # Beside its place and moved at the end, so that an archive that fails half-way leaves nothing that looks
-    # whole.
+    # Beside its place and moved at the end: a half-way failure must leave nothing that looks whole.
     aside = folder / f"{archive.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)
     try:

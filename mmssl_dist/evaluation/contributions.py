@@ -35,8 +35,7 @@ def metrics_without(
         return {}
     metrics = {}
     for modality in trained.model.modalities:
-        # Propagated again and not subtracted: attention and unit lengths make the final row no sum over
-        # modalities.
+        # Propagated again: with attention and unit lengths, no final row is a sum over modalities.
         rows = exact_rows(_without(modality, trained))
         metrics[modality] = held_out_metrics(
             settings, trained.graph, rows=rows, exchange=trained.exchange, splits=splits
@@ -48,8 +47,7 @@ def _without(modality: str, trained: Trained) -> Trained:
     """``trained`` with nothing of the modality's in its graph and learned lists."""
     graph = trained.graph
     features = graph.propagated[modality]
-    # Tower rows of zero, since equation 1 has no constant beside the bias column; expanded, it takes no
-    # memory.
+    # Tower rows of zero, as equation 1 has no constant beside the bias column; expanded, it takes no memory.
     zero = features.new_zeros(()).expand_as(features)
     empty = Adjacency(
         torch.zeros(graph.num_rows + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)

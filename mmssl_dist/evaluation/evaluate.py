@@ -166,8 +166,7 @@ def ranked_users(settings: Evaluation, graph: LocalGraph, held_out: Adjacency, e
     everyone = int(exchange.sum(torch.tensor([len(users)])))
     # By node id and without the job's seed: runs that are compared rank for the same users.
     drawn = uniform(key(Purpose.RANKED_USERS), users + graph.first)
-    # Each user on its own: the number drawn is about that wanted, and no worker has to know the others'
-    # draws.
+    # Each user on its own: about the wanted number is drawn, and no worker has to know the others' draws.
     chosen = drawn * everyone < settings.users
     if not int(exchange.sum(chosen.sum()[None])):
         # About one is at times none, and then there would be no mean.

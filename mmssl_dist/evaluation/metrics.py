@@ -116,8 +116,7 @@ def user_metrics(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> Tensor:
         at = hits[:, k - 1]
         columns += [
             at / positives,
-            # By K also where fewer items could be ranked, as is usual; else a small catalogue would look
-            # precise.
+            # By K even where fewer items can be ranked, or a small catalogue would look precise.
             at / k,
             # At most K hits are possible, so a user with more held-out items can still reach 1.
             dcg[:, k - 1] / ideal[positives.clamp(max=k) - 1],

@@ -97,16 +97,14 @@ def top_k(
     buffer = torch.empty(0, dtype=torch.float32, device=users.device)  # one score block, reused for all
     users = users.float()
     for block in _item_blocks(items.float(), item_nodes, item_block, exchange):
-        # Padded to whole chunks, with scores that can never win, so that ``_select`` needs no special last
-        # chunk.
+        # Padded to whole chunks with scores that can never win, so ``_select`` needs no special last chunk.
         columns = -(-len(block.nodes) // CHUNK_COLUMNS) * CHUNK_COLUMNS
         if buffer.numel() < min(user_block, n) * columns:
             buffer = buffer.new_empty(min(user_block, n) * columns)
         for start in range(0, n, user_block):
             stop = min(start + user_block, n)
             scores = buffer[: (stop - start) * columns].view(stop - start, columns)
-            # Into the one buffer: a fresh block of scores for every pair of blocks would be mapped and zeroed
-            # each time.
+            # Into the one buffer: a fresh one for every pair of blocks would be mapped and zeroed each time.
             torch.mm(users[start:stop], block.rows.T, out=scores[:, : len(block.nodes)])
             scores[:, len(block.nodes) :] = -torch.inf
             _leave_out(scores, seen, start=start, stop=stop, columns=block.nodes)
@@ -207,8 +205,7 @@ def _select_directly(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     right."""
     width = scores.shape[1]
     bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0, which it equals
-    # IEEE floats order as integers by sign and magnitude; flipping the magnitude of negative ones completes
-    # that.
+    # IEEE floats order as integers by sign and magnitude, once the magnitude of negative ones is flipped.
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
     # Columns count down, so that of equal scores the lower column has the larger key.
     keys = (ordered << 32) | torch.arange(width - 1, -1, -1, device=scores.device)

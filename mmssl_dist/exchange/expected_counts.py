@@ -37,6 +37,5 @@ class ExpectedCounts:
         for expected, counts in ((self.to, sent), (self.of, received)):
             for peer, count in enumerate(counts):
                 if peer != but:
-                    # A quarter more and rounded up, so that counts that fluctuate a little do not outgrow it
-                    # every step.
+                    # A quarter more, rounded up, so that counts that fluctuate a little do not outgrow it.
                     expected[peer] = max(expected[peer], -(-int(count * _SPARE) // _STEP) * _STEP)

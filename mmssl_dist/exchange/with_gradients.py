@@ -89,8 +89,7 @@ class GatherTogether(torch.autograd.Function):
         message = torch.cat([piece for of_worker in zip(*pieces, strict=True) for piece in of_worker])
         own = sizes[exchange.rank]
         received = exchange.all_to_all(message, [sum(of_worker) for of_worker in sizes], [sum(own)] * workers)
-        # Each worker sends a gradient for all that this one contributed, so what arrives has W rows of equal
-        # length.
+        # Each worker sends a gradient for all that this one contributed: W rows of equal length arrive.
         summed = torch.split(received.view(workers, -1).sum(0), own)
         return (
             None,

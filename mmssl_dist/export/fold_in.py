@@ -63,8 +63,7 @@ def fold_in_rows(
         # Without layers the sum above is one column of zeros; the file has full rows for any model.
         layers=layers.expand(-1, exact.final.shape[1]).cpu(),
         similar=None if exact.similar is None else exact.similar.index_select(0, items).cpu(),
-        # A new item's neighbours are found by features, and its row over the item-item graph is a sum of ID
-        # rows.
+        # A new item's neighbours are found by features; its row over the item-item graph is a sum of ID rows.
         own=None if exact.similar is None else exact.own.index_select(0, items).cpu(),
         tower={}
         if model.settings.feature_columns

@@ -113,8 +113,7 @@ def learn_cells(units: ItemUnits, seed: int) -> Cells:
                 cell = _nearest_cells(vectors, means, 1)[:, 0]
                 order = np.argsort(cell, kind="stable")
                 numbers, starts = np.unique(cell[order], return_index=True)
-                # Sums of floats depend on their order, and so on the number of workers; sums of integers do
-                # not.
+                # Sums of floats depend on their order, so on the number of workers; sums of integers do not.
                 fixed = np.rint(vectors[order] * _FIXED).astype(np.int64)
                 sums[numbers] += np.add.reduceat(fixed, starts, axis=0)
         means = _directions(total(exchange, sums), means)

@@ -63,8 +63,7 @@ def deal_clusters(
         ).astype(np.int64)
         numbers, sums = send_to_owners(homes.items, numbers, sums)
         np.add.at(weight[:, 2 * column : 2 * column + 2], numbers - homes.items.first, sums)
-    # Clusters bear the name of an item and are summed at that item's home; names without members are left
-    # out.
+    # A cluster bears the name of an item and is summed at that item's home; empty clusters are left out.
     own = np.flatnonzero(weight.any(1))
     names = gather(homes.items, own + homes.items.first)
     part = _dealt(names, gather(homes.items, weight[own]), parts)
@@ -85,12 +84,10 @@ def _dealt(names: np.ndarray, weight: np.ndarray, parts: int) -> np.ndarray:
         weight: [n, 4] int64, what a cluster has of each thing to balance.
     """
     share = weight * (parts / np.maximum(weight.sum(0), 1))
-    # Of equally heavy clusters a hash decides, since names follow the dataset's order, which may be sorted by
-    # anything.
+    # Between equally heavy clusters a hash decides: names follow the dataset's order, which may be sorted.
     order = np.lexsort((mix(names.astype(np.uint64)), -share.sum(1)))
     part, load = np.empty(len(names), np.int64), np.zeros((parts, share.shape[1]))
-    # Longest processing time first: large clusters go while there is still room to balance them with smaller
-    # ones.
+    # Longest processing time first: large clusters go while there is still room to balance them.
     for number in order[:_HEAVIEST].tolist():
         part[number] = chosen = int((load + share[number]).max(1).argmin())
         load[chosen] += share[number]
@@ -127,8 +124,7 @@ def _adopt_with_limit(
         chosen = side.best_labels(sub_round, heard, names, weight)
         edges = side.lengths[first:last]
         share = size.share(np.bincount(chosen[chosen >= 0], edges[chosen >= 0], minlength=len(names)))
-        # Every worker admits the same share by the same hashes, so no worker has to know what others have
-        # chosen.
+        # Every worker admits the same share by the same hashes, so none has to know what others have chosen.
         taken = (chosen >= 0) & (chance[first:last] < share[chosen])
         labels[side.rows[first:last][taken]] = names[chosen[taken]]
         size.add(np.bincount(chosen[taken], edges[taken], minlength=len(names)))

@@ -59,8 +59,7 @@ def cut(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray
 def random_cut(homes: Homes, parts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The part of each user and item at home here, by a hash of its index; parts differ by one user and one
     item at most (collective)."""
-    # Items are dealt on from where users ended, so no part stays empty while there are as many nodes as
-    # parts.
+    # Items are dealt on from where users ended, so that no part stays empty if there are enough nodes.
     return (
         _by_hash(homes.users, seed, 7, 0) % parts,
         _by_hash(homes.items, seed, 8, int(homes.users.bounds[-1])) % parts,

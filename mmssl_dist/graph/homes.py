@@ -41,8 +41,7 @@ class Homes:
 def homes(worker: Worker, users: int, items: int) -> Homes:
     """The homes of so many users and items."""
     size = worker.world_size
-    # Derived from the catalogue alone: blocks are the units of summation, and must not change with the
-    # workers.
+    # Derived from the catalogue alone: blocks are the units of summation, and must not depend on the workers.
     block = max(1, min(_BLOCK_ITEMS, -(-items // _LEAST_BLOCKS)))
     blocks = -(-items // block)
     shares = np.arange(size + 1, dtype=np.int64)
@@ -93,8 +92,7 @@ def sum_over_blocks(exchange: Exchange, of_blocks: list[np.ndarray], shape: tupl
         of_blocks: float64 ``shape`` of each of this worker's blocks.
     """
     own = np.stack(of_blocks) if of_blocks else np.zeros((0, *shape))
-    # Gathered first and summed in the order of the blocks: an all-reduce of floats would depend on who holds
-    # which.
+    # Gathered first and summed in block order: an all-reduce of floats would depend on who holds which.
     return np.asarray(gather(exchange, own).sum(0))
 
 

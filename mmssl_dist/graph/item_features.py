@@ -22,14 +22,12 @@ def features_at_home(
     exchange = homes.items
     taker = None
     if shuffle_seed is not None:
-        # The same permutation on every worker, by the seed alone: it is a control, and must not depend on the
-        # workers.
+        # The same permutation on every worker, from the seed alone: a control must not depend on the workers.
         taker = np.argsort(np.random.default_rng(shuffle_seed).permutation(int(exchange.bounds[-1])))
     rows = np.zeros((exchange.rows, width + 1), np.float32)
     batches = reader.features(modality)
     nothing = np.empty(0, np.int64), np.empty((0, width), np.float32)
-    # Until the last worker has read its last batch: those that are done take part in the exchange with
-    # nothing.
+    # Until the last worker has read its last batch: those that are done take part with nothing.
     while exchange.max((batch := next(batches, None)) is not None):
         items, vectors = nothing if batch is None else batch
         if taker is not None:
@@ -60,8 +58,7 @@ def standardize(homes: Homes, rows: np.ndarray) -> np.ndarray:
     # In a second pass: the mean of squares minus the square of the mean cancels for dimensions far from 0.
     of_blocks = [np.square(rows[chunk, :width] - mean).sum(0) for chunk in chunks]
     squares = sum_over_blocks(homes.items, of_blocks, (width,)) / count
-    # Rounding leaves a constant dimension a little variance, relative to its size; scaling that up would
-    # invent values.
+    # Rounding leaves a constant dimension a little variance; scaling that up would invent values.
     varies = squares > np.square(1e-7 * mean)
     scale = np.where(varies, 1 / np.sqrt(np.where(varies, squares, 1.0)), 0.0)
     for chunk in chunks:

@@ -47,8 +47,7 @@ def number_nodes(
     starts = (book.bounds[:-1], book.bounds[:-1] + np.asarray(book.users, np.int64))
     nodes = []
     for (side, part), count, start in zip(sides, counts, starts, strict=True):
-        # This worker's nodes of a part come after those of the workers before it, as in the order of the
-        # dataset.
+        # This worker's nodes of a part follow those of the workers before it, in the dataset's order.
         first = start + count[: side.rank].sum(0)
         order = np.argsort(part, kind="stable")
         own = count[side.rank]

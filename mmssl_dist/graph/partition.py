@@ -87,8 +87,7 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
         "interactions": dict(dataset.facts["interactions"]),
     }
     manifest = Manifest(names.KIND, progress.fingerprint, facts, dict(sorted(files.items())))
-    # Before the manifest is published: notes of finished steps beside it would outlive it and be believed
-    # later.
+    # Before the manifest is published: notes of finished steps would outlive it and be believed later.
     progress.remove()
     publish(progress.location, manifest)
     return manifest

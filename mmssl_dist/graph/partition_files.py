@@ -100,8 +100,7 @@ def load_partition(
 
     similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
     indptr = array(names.INDPTR)
-    # Files and book come with one manifest but are written apart; rows that do not match would be read as
-    # others'.
+    # Files and book share a manifest but are written apart; rows that do not match would pass for others'.
     if len(indptr) != book.users[part] + book.items[part] + 1:
         raise ArtifactError(
             f"{location.url}/{folder}: lists of {len(indptr) - 1} nodes, where the manifest says "

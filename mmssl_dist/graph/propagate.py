@@ -47,8 +47,7 @@ class NeighbourSums:
 
     def __init__(self, exchange: Exchange, rows: np.ndarray, lists: Lists) -> None:
         self.exchange, self.rows, self.lengths = exchange, rows, lists.lengths
-        # Equation 1 divides by the root of the degree; a node without neighbours keeps its row and takes no
-        # part.
+        # Equation 1 divides by the root of the degree; a node without neighbours keeps its row unchanged.
         self.scale = np.where(self.lengths > 0, 1 / np.sqrt(np.maximum(self.lengths, 1)), 0.0)
         ranges = list(_ranges(lists.indptr))
         self.chunks = []

@@ -187,8 +187,7 @@ def _nearest(
     if len(items) and count:
         scores, positions = faiss.knn(vectors, of_others, count, metric=faiss.METRIC_INNER_PRODUCT)
         ids = others[positions]
-        # Keys order by score and then by id: of equal scores faiss's order depends on what it is compared
-        # beside.
+        # Keys order by score, then id: faiss orders equal scores by what it compares them beside.
         keys_found = np.where(ids == items[:, None], EMPTY, keys_of(scores, ids))
         keys_found.sort(1)
         count = min(size, count)

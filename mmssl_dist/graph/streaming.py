@@ -52,8 +52,7 @@ def streaming_cut(
     for round_ in range(ROUNDS):
         _deal(users, part_of_users, users.fetch(part_of_items), loads[0], salt(seed, 32 + round_))
         _deal(items, part_of_items, items.fetch(part_of_users), loads[1], salt(seed, 64 + round_))
-    # The rounds bound edges and nodes of what moves in; nodes that clusters brought in beyond the limit are
-    # moved last.
+    # The rounds bound edges and nodes that move in; nodes that clusters put beyond the limit move last.
     for side, part, load in ((users, part_of_users, loads[0]), (items, part_of_items, loads[1])):
         _even_out(side.own, part, load)
     return part_of_users, part_of_items
@@ -135,8 +134,7 @@ def _even_out(exchange: Exchange, part: np.ndarray, loads: _Loads) -> None:
     chosen = [np.empty(0, np.int64)]
     for over in np.flatnonzero(room < 0).tolist():
         members = np.flatnonzero(part == over)
-        # At most the overflow of the whole part: that bounds the message, whatever share of it this worker
-        # holds.
+        # At most the overflow of the whole part: that bounds the message, whatever this worker's share.
         chosen.append(members[np.argsort(hashed[members])[: -room[over]]])
     candidates = np.concatenate(chosen)
     everywhere = gather(exchange, np.stack([part[candidates], hashed[candidates], index[candidates]], 1))

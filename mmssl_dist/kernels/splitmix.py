@@ -38,8 +38,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 def mix_word(value: int) -> int:
     """The golden increment and the finalizer of a Python integer in [0, 2^64)."""
-    # ``finalize`` in Python's integers: in an array of one it takes fifty times as long, and a batch has some
-    # forty keys
+    # ``finalize`` in Python's integers: an array of one takes fifty times as long, for forty keys a batch
     value = (value + GOLDEN) & WORD
     value = ((value ^ (value >> 30)) * FIRST) & WORD
     value = ((value ^ (value >> 27)) * SECOND) & WORD

@@ -77,8 +77,7 @@ def _are_shares(value: object) -> bool:
 
 def _are_numbers(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        # json writes and reads NaN and Infinity, although JSON has neither; a balance of NaN passes every
-        # bound.
+        # json writes and reads NaN and Infinity, although JSON has neither; NaN would pass every bound.
         isinstance(number, float) and isfinite(number)
         for number in value.values()
     )

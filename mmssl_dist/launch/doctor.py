@@ -53,8 +53,7 @@ def examine(address: str | None, job: Job | None) -> Iterator[Check]:
     yield Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     packages = PACKAGES if dgl_installed() else [p for p in PACKAGES if p != "dgl"]
     for package in packages:
-        # Bound as a default argument: a closure would look the name up when it is called, after the loop
-        # moved on.
+        # Bound as a default argument: a closure would look the name up after the loop has moved on.
         yield _check(package, lambda package=package: version(package))  # type: ignore[misc]
     if dgl_installed():
         yield _check("dgl", _dgl)

@@ -151,8 +151,7 @@ def widths_of(facts: Mapping[str, Any]) -> dict[str, int]:
 
 def warn_of_overlap(job: Job) -> None:
     """Warn where the earlier run may have been trained on what this one holds out."""
-    # A random split is drawn anew over all interactions, so what was training data there may be test data
-    # here.
+    # A random split is drawn again over all interactions: training data there may be test data here.
     if job.training.start_from is not None and job.data.split.method == "ratio":
         _logger.warning(
             "the split of this run is random: interactions that it holds out may have trained %s, and "

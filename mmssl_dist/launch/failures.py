@@ -19,8 +19,7 @@ class EndOnPermanentFailure(UserCallback):  # type: ignore[misc]
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
         """Called by Ray Train when the workers have reported."""
-        # A report means that storage answered since the last failure, so its next silence is a first one
-        # again.
+        # A report means that storage answered since the last failure; the next silence counts as the first.
         self.policy.progress()
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:

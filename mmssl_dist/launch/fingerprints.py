@@ -51,8 +51,7 @@ def _start_of(job: Job) -> list[str]:
     earlier = RunFolder.at(job.training.start_from, job.storage).training.read()
     if earlier is not None:
         return content(earlier)
-    # The earlier run may be deleted after this one was trained; its content is then taken from our own
-    # manifest.
+    # The earlier run may be deleted after this one was trained; its content then comes from our manifest.
     own = RunFolder.of(job).training.read()
     start = {} if own is None else own.facts.get("start", {})
     return list(start.get("content", [])) if start.get("run") == job.training.start_from else []

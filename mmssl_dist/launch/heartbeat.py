@@ -54,8 +54,7 @@ def heartbeat(worker: Worker, store: Store) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # torch's collectives raise plain RuntimeErrors and DistErrors; any subclass is the program's own
-        # error
+        # torch's collectives raise plain RuntimeErrors and DistErrors; a subclass is the program's own error
         if type(error) is not RuntimeError and not isinstance(error, dist.DistError):
             raise
         # Over a new connection: the thread's own may be blocked in a call to the store that just went away.

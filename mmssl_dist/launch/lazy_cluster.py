@@ -63,8 +63,7 @@ class LazyCluster:
         """
         from mmssl_dist.launch.worker_group import WorkerGroup
 
-        # A search trains jobs with other settings in turn; only what the processes themselves depend on
-        # restarts them.
+        # A search trains jobs with different settings; only what the processes depend on restarts them.
         if self._workers is not None and not self._workers.serves(job):
             self.release_workers()
         if self._workers is None:

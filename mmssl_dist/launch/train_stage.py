@@ -61,8 +61,7 @@ def run_training(
     start = (
         [] if job.training.start_from is None else content(find_earlier_run(job).folder.training.require())
     )
-    # Before the workers start: a run that is cut short must not leave the old manifest beside new
-    # checkpoints.
+    # Before the workers start: an interrupted run must not leave the old manifest beside new checkpoints.
     (location / MANIFEST).remove()
     run = RunSettings(
         storage=location,
@@ -75,8 +74,7 @@ def run_training(
     )
     identify(job, location / name)
     tracking = TrackingCallback(job, name, cluster.relay)
-    # Checkpoints of this run's earlier starts are among the outcome's, so the best may be older than this
-    # start.
+    # Checkpoints of this run's earlier starts count too, so the best may be older than this start.
     outcome = run_workers(cluster, job, train_on_worker, stage="train", run=run, callbacks=[tracking])
     best, files = _best_whole(cluster, outcome, job.evaluation.metric, location)
     summary = outcome.returned[0]

@@ -116,8 +116,7 @@ def _take_dense(job: Job, earlier: EarlierRun, worker: Worker, state: TrainingSt
     if state.critic is not None and CRITIC in earlier.training.files:
         engines[CRITIC] = state.critic
     position, files = read_checkpoint(earlier.checkpoint, engines, worker.cache)
-    # The bias correction of Adam goes by steps; from 0 the moments taken over would be divided by almost
-    # nothing.
+    # Adam's bias correction goes by steps; from 0 the moments taken over would be divided by almost nothing.
     state.table.steps = position.row_steps
     for name, engine in engines.items():
         try:
@@ -170,8 +169,7 @@ def _start_new_rows(graph: LocalGraph, exchange: Exchange, table: RowTable, take
         direction = _known_sums(graphs, rows, known, exchange)
         new = side[~known[side] & (direction[side].abs().sum(1) > 0)]
         if table.frozen is not None:
-            # Feature columns of items are no ID rows: they stay zero, and may not bend the direction of a new
-            # row.
+            # Feature columns of items are no ID rows: they stay zero and may not bend a new row's direction.
             direction[items, -table.frozen.columns :] = 0
         # As long as trained rows: one at initial length would rank as if nobody had ever liked it.
         rows[new] = length * torch.nn.functional.normalize(direction[new], dim=1)

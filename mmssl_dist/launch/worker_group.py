@@ -97,8 +97,7 @@ class WorkerGroup:
             MmsslError: as a worker raised it; or there was no room for the workers.
             WorkerError: a worker raised something else, or workers died too often.
         """
-        # Without a storage: these stages upload nothing through Ray, and their own errors of storage are
-        # known.
+        # Without a storage: these stages upload nothing through Ray, and know their own storage errors.
         policy = FailurePolicy(stage)
         left = self.job.training.max_failures
         while True:
@@ -137,8 +136,7 @@ class WorkerGroup:
 
     def _attempt(self, function: GroupFunction[Result]) -> tuple[list[Result], dict[int, Exception]]:
         """Results by rank, or the failures of those that failed first."""
-        # Only what was set: defaults of a field may depend on which others are set, and are worked out again
-        # there.
+        # Only what was set: defaults may depend on which fields are set, and are worked out again there.
         text, timeout = self.job.model_dump_json(exclude_unset=True), self.job.training.timeout_seconds
         # Passed on as a reference, so that no worker waits here for the first one to have started.
         address = self._members[0].address.remote()
@@ -182,8 +180,7 @@ class StageWorker:
         """Of this process, with a port that was free just now."""
         with socket.socket() as probe:
             probe.bind(("", 0))
-            # Another process may take the port in between; the stage then fails and is repeated on new
-            # workers.
+            # Another process may take the port in between; the stage then fails and re-runs on new workers.
             return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
 
     def work(self, job_text: str, function: GroupFunction[Any], address: str, timeout: int) -> Any:

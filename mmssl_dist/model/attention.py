@@ -48,8 +48,7 @@ class CrossModalAttention(nn.Module):
         cast = [x.to(self.w_q.dtype) for x in per_modality]
         query = [(x @ self.w_q).float() for x in cast]
         key = [(x @ self.w_k).float() for x in cast]
-        # Sums over a head's few columns are faster as a product with their indicator than as sums or as tiny
-        # products.
+        # A head's few columns are summed faster by a product with their indicator than by many small sums.
         head_of = torch.arange(dimension, device=self.w_q.device) // width
         heads = torch.arange(self.heads, device=self.w_q.device)
         sums = (head_of.unsqueeze(1) == heads).float() / width**0.5  # [D, H]

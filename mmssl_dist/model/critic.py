@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from mmssl_dist.model.row_functions import normalize
 
 _SLOPE = 0.2  # of the leaky rectifiers
-# The layer norms make the critic steep: its gradient at unit rows starts near the square root of C times the
-# output layer. Small output weights start it near length 1, which the penalty asks for, instead of at 30 to
-# 120.
+# The layer norms make the critic steep: its gradient at unit rows starts near sqrt(C) times the output
+# layer. Small output weights start it near length 1, which the penalty asks for, instead of at 30 to 120.
 _OUTPUT_GAIN = 0.05
 
 

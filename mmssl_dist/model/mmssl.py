@@ -2,8 +2,8 @@
 modality rows come in, nothing about where they live is known. Sums and norms are float32 even where weights
 are bf16."""
 
-# M modalities, D embedding, F features of a modality, L layers; S_{L+1}, S_L, ..., S_0: the node sets of a
-# SampledGraph
+# M modalities, D embedding, F features of a modality, L
+# layers; S_{L+1}, S_L, ..., S_0: node sets of SampledGraph
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ class Projection(nn.Module):
     def forward(self, propagated: Tensor) -> Tensor:
         """[n, F + 1] -> [n, D] float32."""
         cast = propagated.to(self.weight.dtype)
-        # The last column is 1 propagated as the features were, so the bias arrives with the same degree
-        # weights.
+        # The last column is 1 propagated as the features were: the bias arrives with the same degree weights.
         rows = torch.addmm(cast[:, -1:] * self.bias, cast[:, :-1], self.weight.T).float()
         return nn.functional.pad(rows, (self.zeros, 0)) if self.zeros else rows
 
@@ -104,8 +103,7 @@ class Mmssl(nn.Module):
         """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already
         applied."""
         views = self.views(id_rows, graph)
-        # Without views the outermost set is S_L itself, and a copy of its rows would be the largest tensor of
-        # a step.
+        # Without views the outermost set is S_L itself; a copy of its rows would be a step's largest tensor.
         own = id_rows.index_select(0, graph.start_keep) if views else id_rows
         rows = self.start_rows(own, views)  # [|S_L|, D]
         layers = []

@@ -74,8 +74,7 @@ class Pipeline:
 
     def __init__(self, job: Job, cluster: LazyCluster) -> None:
         self.job, self.cluster, self.folder = job, cluster, RunFolder.of(job)
-        # Looked up once a command: on object storage each look is a request, and what is current stays so
-        # meanwhile.
+        # Looked up once a command: on object storage each look is a request, and nothing changes meanwhile.
         self._current: dict[str, Manifest] = {}
         self._intact: dict[str, Manifest] = {}  # by kind, what this command has written or hashed already
 
@@ -116,8 +115,7 @@ class Pipeline:
         source = stage.source(self)
         folder = self.folder.stage(stage.publishes)
         manifest = require_facts(folder.location, folder.require())
-        # Only compared and never made here: a single stage must not start the ones before it behind the
-        # user's back.
+        # Only compared, never made here: a stage must not start the ones before it behind the user's back.
         if manifest.fingerprint != stage.fingerprint(self.job, source):
             raise InputError(
                 folder.location.url,

@@ -156,8 +156,7 @@ def _visit_seeds(
         # Every own item is visited for certain.
         items.draws[0] = np.inf
         return float(sizes.num_items)
-    # half are drawn from the batch's positives, some of them twice, and are already among the seeds of one
-    # worker
+    # half are drawn from the batch's positives, some twice, and are already among one worker's seeds
     known = workers * pairs * -np.expm1(-requested / 2 / (workers * pairs))
     everyone = _ExpectedVisits(sizes.items, 1)
     everyone.by_degree(known, 0.0)

@@ -25,8 +25,7 @@ EMPTY_TASK = 360_000_000
 """The same of a task of `prepare`, which does not load torch."""
 GPU_WORKER = 2_300_000_000
 """The same of a worker with a GPU, whose libraries take most of it; measured on an H100."""
-# Bytes that the code holds at once. Each was counted there, and confirmed by a record of all allocations of a
-# step.
+# Bytes that the code holds at once, each counted there and confirmed by a record of a step's allocations.
 _EDGE_BYTES = 2 * (_ID + _WEIGHT)  # of a block, which holds each edge by destination and by source
 # Of a row that is compared: as gathered, at unit length, beside the others, its gradient.
 _CONTRASTED_COPIES = 4
@@ -37,8 +36,7 @@ _CHUNK_EDGE_BYTES = 6 * _ID  # of an edge in exact propagation: sorted, made uni
 _DRAW_BYTES = 5 * _ID  # of a number of an initial row, with temporaries
 _COLUMN_BYTES = 4 * _ID  # of a candidate column of a ranked list
 _MEASURED_BYTES = 15 * _ID  # of an entry of a list whose metrics are computed
-# glibc keeps what was freed, and the blocks of a step rarely fit where those of others were: measured 1.6 to
-# 2.0
+# glibc keeps what was freed, and blocks of a step rarely fit where others' were: measured 1.6 to 2.0
 _HEAP = 2
 
 
@@ -78,8 +76,7 @@ def worker_memory(job: Job, sizes: Sizes, batch: ExpectedBatch, workers: int) ->
     share = max(1.0, sizes.unevenness) / workers
     nodes, items = sizes.num_nodes / workers, sizes.num_items / workers
     edges = 2 * sizes.interactions * share
-    # row starts twice: DGL's count from the partition's first edge; a training pair's place in the pass over
-    # them all
+    # row starts twice: DGL's count from the partition's first edge; a pair's place in the pass over all
     topology = 4 * _ID * nodes + (_ID + _WEIGHT) * (edges + sizes.held_out * share) + _ID * edges / 2
     if job.model.item_graph.weight > 0:
         topology += modalities * (2 * _ID * nodes + items * job.partition.item_neighbours * (_ID + _WEIGHT))

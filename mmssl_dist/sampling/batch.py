@@ -126,8 +126,7 @@ class BatchSampler:
         first, rank = self.exchange.first, self.exchange.rank
         candidates = self._all_candidates(seeds.candidates)
         cuts = torch.searchsorted(candidates, self._worker_bounds).tolist()
-        # Candidates of other workers stay out of S_0: their owners compute their rows and send them to
-        # everybody.
+        # Other workers' candidates stay out of S_0: their owners compute the rows and send them to everybody.
         nodes, (users, positives, negatives, own) = union(
             self.graph.book.num_nodes,
             seeds.users + first,

@@ -98,8 +98,7 @@ class NeighbourSampler:
         if self.keyed or self.exchange.world_size == 1:
             list_indices = torch.arange(len(requested), device=requested.device)
             return self._draw(requested, fanout, seed), list_indices
-        # DGL's draws depend on which rows are drawn together; the union of all requests is the same for any
-        # W.
+        # DGL's draws depend on which rows are drawn together; their union is the same for any W.
         rows, (list_indices,) = union(self.exchange.rows, requested)
         return self._draw(rows, fanout, seed), list_indices
 

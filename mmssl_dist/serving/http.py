@@ -88,8 +88,7 @@ class Service:
     """One replica."""
 
     def __init__(self, url: str, storage: Storage, items: str | None, protection: Protection) -> None:
-        # Each replica opens the run by itself: its arrays are mapped from files that all replicas of a
-        # machine share.
+        # Each replica opens the run by itself: it maps files that all replicas of a machine share.
         self.url, self.run = url, open_titled_run(url, storage, items)
         self.protection = protection
         warm(self.run)
@@ -139,8 +138,7 @@ class Service:
         """The items most like one of the data, or like one that is not in it, by its features. 404: no such
         item; 422: features that the run does not have."""
         try:
-            # In a thread: the search takes milliseconds of a core, during which other requests have to be
-            # accepted.
+            # In a thread: the search takes milliseconds of a core, and other requests must be accepted.
             return answer(await asyncio.to_thread(self._similar, request))
         except InputError as error:
             raise refused(error) from error

@@ -61,8 +61,7 @@ def straight_to_replicas(host: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # Only what this call has brought in, so that a Ray started later in this process has its
-            # defaults.
+            # Only what this call has brought in: a Ray started later in this process has its defaults.
             for key in set(os.environ) - set(before):
                 if key.startswith("RAY_SERVE_"):
                     del os.environ[key]

@@ -29,8 +29,7 @@ class NewUsers:
         counts as zero.
         """
         rows, facts = self._rows, self._export.manifest.facts["fold_in"]
-        # Equation 5 for a user of these items; the items' side of the weights, 1 / sqrt(degree), is in the
-        # stored rows.
+        # Equation 5 for a user of these items; the items' side of the weights, 1 / sqrt(degree), is stored.
         row = rows[LAYERS][items].sum(0) / len(items) ** 0.5
         if SIMILAR in rows:
             row = row + facts["similar_weight"] * rows[SIMILAR][items].mean(0)

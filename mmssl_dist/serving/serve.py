@@ -182,8 +182,7 @@ def _on_signals(stop: threading.Event) -> None:
 def _require_free(where: ServiceEndpoint) -> None:
     try:
         with socket.socket() as probe:
-            # As servers do: connections of an earlier service that are still closing do not make the port
-            # taken.
+            # As servers do: closing connections of an earlier service do not make the port taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((where.host, where.port))
     except OSError as error:

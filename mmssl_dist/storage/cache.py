@@ -22,8 +22,7 @@ def downloads_folder() -> Path:
         PermissionError: it belongs to another user.
     """
     folder = Path(tempfile.gettempdir()) / f"mmssl-dist-{os.getuid()}"
-    # The temporary folder is everybody's: without this check another user could put files where they are
-    # trusted.
+    # The temporary folder is everybody's: unchecked, another user could plant files that are trusted.
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")

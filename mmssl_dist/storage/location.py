@@ -70,8 +70,7 @@ class Location:
         return _reopened, (self.path, self.url, self.storage)
 
     def __truediv__(self, name: str) -> Location:
-        # Names come from manifests too, which somebody else may have written: none may reach outside its
-        # folder.
+        # Names also come from manifests that somebody else may have written: none may leave its folder.
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts:
             raise StorageError(

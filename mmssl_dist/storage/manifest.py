@@ -141,8 +141,7 @@ def in_shares(manifest: Manifest, count: int) -> list[Manifest]:
     """``manifest`` in at most ``count`` pieces, with all its files among them and about the same bytes in
     each; none is without files."""
     sizes, pieces = [0] * count, [dict[str, FileRecord]() for _ in range(count)]
-    # Largest first, each to the share with least so far; the name settles ties, so that shares are
-    # reproducible.
+    # Largest first, each to the share with least so far; names settle ties, so shares are reproducible.
     for name, record in sorted(manifest.files.items(), key=lambda file: (-file[1].bytes, file[0])):
         smallest = sizes.index(min(sizes))
         pieces[smallest][name] = record

@@ -69,8 +69,7 @@ class MlflowRun:
         if runs:
             self.client.update_run(runs[0].info.run_id, status="RUNNING")
             return str(runs[0].info.run_id)
-        # Parameters only once: MLflow refuses another value under a name it knows, and a resumed run has the
-        # same.
+        # Parameters only once: MLflow refuses another value for a known name, and a resumed run has the same.
         made = self.client.create_run(experiment, run_name=Path(job.output).name, tags={_TAG: identity})
         self._log_params(made.info.run_id, dict(parameters(job)))
         return str(made.info.run_id)

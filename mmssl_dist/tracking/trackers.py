@@ -27,8 +27,7 @@ from mmssl_dist.tracking.wandb import WandbRun
 
 _logger = logging.getLogger(__name__)
 
-# Ray puts ray_ before the names. By the history's name, or what it starts with: gauge, its own label,
-# description.
+# Ray puts ray_ before the names. By the history's name or its beginning: gauge, its own label, description.
 GAUGES = {
     "epoch": ("mmssl_epoch", None, "Epochs finished."),
     "loss/": ("mmssl_loss", "term", "Mean of a loss over the steps of the last epoch."),

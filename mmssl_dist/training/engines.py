@@ -80,8 +80,7 @@ class Engine:
         optimizer = self.wrapped.optimizer
         if not hasattr(optimizer, "fp16_groups"):
             return parameter
-        # DeepSpeed's names are those of fp16; in bf16 training they hold the bf16 weights and their float32
-        # copies.
+        # DeepSpeed's names are those of fp16; in bf16 training they are bf16 weights and float32 copies.
         pairs = zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
         full: Tensor = next(
             f for low, high in pairs for h, f in zip(low, high, strict=True) if h is parameter
@@ -114,8 +113,7 @@ class Engine:
             safe_set_full_fp32_param(parameter, value)
         else:
             self._master(parameter).copy_(value)
-        # In bf16 and under ZeRO the lines above set the optimizer's float32 copy; the module computes with
-        # this one.
+        # In bf16 and under ZeRO the lines above set the optimizer's float32 copy; the module uses this one.
         parameter.copy_(value)
 
     def _set_moment(self, parameter: nn.Parameter, moment: str, value: Tensor) -> None:
@@ -153,8 +151,7 @@ def make_engine(
     first = next(module.parameters())
     if first.device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    # Launchers set it, Ray Train among them; DeepSpeed insists on it, though the module is on its device
-    # already
+    # Launchers set it, Ray Train among them; DeepSpeed insists on it even for a module on its device
     os.environ.setdefault("LOCAL_RANK", str(first.device.index or 0))
     from mmssl_dist.training.light_deepspeed import deepspeed
 

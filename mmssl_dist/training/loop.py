@@ -85,8 +85,7 @@ class TrainingLoop:
         try:
             while self.position.epochs < self.job.training.epochs and not self._stalled():
                 epoch = self.position.epochs
-                # Only at the start of an epoch: one resumed in the middle samples from the lists published
-                # before it.
+                # Only at the start of an epoch: one resumed midway samples from lists published before it.
                 if self.position.steps == 0 and epoch % self.job.model.modality_graph.refresh_epochs == 0:
                     self._publish_lists()
                 losses = self._epoch(batches, epoch)

@@ -70,8 +70,7 @@ class Phases:
 
 def peak_resident(status: Path = Path("/proc/self/status")) -> float:
     """Bytes this process has had resident at most, pages that it shares with other workers included."""
-    # Where there is such a file, not getrusage's figure, which starts with that of the process it was forked
-    # from.
+    # Where there is such a file, not getrusage's figure, which starts with the forking process's.
     lines = status.read_text().splitlines() if status.exists() else []
     kilobytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
     if kilobytes is not None:

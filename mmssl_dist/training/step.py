@@ -166,8 +166,7 @@ class TrainingStep:
         real = self.real_rows(batch, forward.rows, candidates)
         nodes = batch.nodes.index_select(0, batch.batch_users)
         between = [uniform(self._key(Purpose.PENALTY, batch, m), nodes) for m in range(len(self.modalities))]
-        # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on an engine's
-        # output
+        # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on engines
         loss = critic_loss(
             module,
             real,

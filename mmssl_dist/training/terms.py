@@ -126,8 +126,7 @@ class GeneratorTerms:
             gather = batch.graph.similar.gather
             return [_side_by_side([aggregate(gather, x) for x in _in_order(rows.similar_items)], *items)]
         assert rows.similar is not None
-        # The two signals that the model adds up: without them agreeing, either could carry all of the
-        # ranking.
+        # The two signals that the model adds up: unless they agree, either could carry the whole ranking.
         two = [rows.similar, torch.stack(tuple(rows.layers)).mean(0)]
         return [_side_by_side(two, *users), _side_by_side(two, *items)]
 

@@ -41,8 +41,7 @@ class Proposals(OptunaSearch):  # type: ignore[misc]
 
     def __init__(self, job: Job, trials: Sequence[Trial]) -> None:
         self._known = {path: space.choice is not None for path, space in job.search.space.items()}
-        # First again, under their old numbers: their checkpoints are there, and Optuna has proposed them
-        # already.
+        # First again, under their old numbers: they have checkpoints, and Optuna has proposed them already.
         self._left = [trial for trial in trials if not trial.ended]
         self._next = max((trial.number for trial in trials), default=0) + 1
         ended = [trial for trial in trials if trial.ended]

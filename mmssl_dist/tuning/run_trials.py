@@ -102,8 +102,7 @@ def run_trials(
             scheduler=scheduler,
             num_samples=remaining(job, trials),
             max_concurrent_trials=job.search.concurrent,
-            # A process of its own for each trial: what one leaves behind in torch or Ray would reach the
-            # next.
+            # A process of its own for each trial: what one leaves in torch or Ray would reach the next.
             reuse_actors=False,
         ),
         run_config=tune.RunConfig(
@@ -134,8 +133,7 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
         self._looked = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        # Clean up only after dead processes: Ray Train would restart the workers of a trial that is still
-        # stopping.
+        # Clean up only after dead processes: Ray Train would restart the workers of a trial still stopping.
         if time.monotonic() - self._looked >= _ORPHAN_SECONDS:
             remove_orphans()
             self._looked = time.monotonic()
@@ -238,8 +236,7 @@ def _train(config: Mapping[str, Any], shared: _Shared) -> dict[str, float]:
         storage=shared.folder,
         name=_run_name(config["number"]),
         max_failures=job.training.max_failures,
-        # One and not ``training.keep_checkpoints``: all trials together may fill the storage, and a trial is
-        # only resumed.
+        # One, not ``training.keep_checkpoints``: many trials may fill the storage; a trial only resumes.
         keep=1,
         metric=metric,
         every_minutes=job.training.checkpoint_minutes,

@@ -280,8 +280,7 @@ def _times(raw: pa.Array, wanted: TimeFormat) -> pa.Array:
 
 def _low_words(scaled: pa.Array) -> pa.Buffer:
     """The unscaled values of a decimal128 array without nulls, as int64."""
-    # A decimal128 is two words in two's complement, the low one first; its value fits if the high one is its
-    # sign.
+    # A decimal128 is two words in two's complement, low one first; a value fits if the high one is its sign.
     words = np.frombuffer(scaled.buffers()[1], np.int64)
     words = words[2 * scaled.offset : 2 * (scaled.offset + len(scaled))].reshape(-1, 2)
     if (words[:, 1] != words[:, 0] >> 63).any():

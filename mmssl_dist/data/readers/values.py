@@ -59,8 +59,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
         return ids.cast(wanted)
     except pa.ArrowInvalid as error:
         values = ids.to_pylist()
-        # Arrow's message has no row, so the first bad value is looked for; by then nothing else has to be
-        # fast.
+        # Arrow's message has no row, so the first bad value is looked for; speed no longer matters here.
         first = next(i for i, v in enumerate(values) if v is not None and not -(2**63) <= v < 2**63)
         raise InputError(
             where(first),

@@ -60,8 +60,7 @@ class VectorFeatures:
 
     def read_all(self, pieces: Sequence[Piece]) -> Iterator[FeatureBatch]:
         """Features in ``pieces``, those of small ones together."""
-        # Rows by their width: a fixed number of them is far too many for wide features, and slow for narrow
-        # ones.
+        # Rows by their width: a fixed number is far too many for wide features, and slow for narrow ones.
         step = max(1, PIECE_BYTES // (self.dimension * 4))
         columns = [self.columns.item, self.columns.vector]
         return map(self._features, joined_batches(self.files, pieces, columns, step))
@@ -75,8 +74,7 @@ class VectorFeatures:
         items = to_ids(joined.columns[self.columns.item], self.item_type, where)
         lists = pa.concat_arrays([plain_lists(chunk) for chunk in joined.columns[self.columns.vector].chunks])
         has_vector = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
-        # A row with neither an id nor a vector is empty and does no harm; a vector without an id was meant
-        # for somebody.
+        # A row with neither an id nor a vector is harmless; a vector without an id was meant for somebody.
         unnamed = pc.and_(has_vector, items.is_null())
         if pc.any(unnamed).as_py():
             raise InputError(
@@ -101,8 +99,7 @@ class VectorFeatures:
             )
         values = lists.flatten()
         if values.null_count:
-            # A null inside a vector is refused below like any other number that is not finite, with its
-            # place.
+            # A null inside a vector is refused below, with its place, like any other non-finite number.
             values = pc.fill_null(values.cast(pa.float32()), float("nan"))
         with np.errstate(over="ignore"):  # what becomes infinite is found below
             vectors = values.to_numpy(zero_copy_only=False).astype(self.dtype).reshape(-1, self.dimension)

@@ -141,8 +141,7 @@ class DeltaDays(DatedTable):
                         adds, "overwrite", schema, [DATE], [(DATE, "=", self.day)]
                     )
                 )
-        # Its files stay: whether the log has got the entry is not known, and VACUUM deletes what it does not
-        # name
+        # Its files stay: the log may have got the entry, and VACUUM deletes what it does not name
         except CommitFailedError as error:
             raise StorageFault(
                 self.location.url,

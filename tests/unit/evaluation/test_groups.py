@@ -26,8 +26,7 @@ from mmssl_dist.storage import open_location
 from tests.graphs import local_graph
 from tests.processes import run_workers
 
-# Four users, five items (ranks); nodes: users 0, 1, items 2, 3, 4, then users 5, 6, items 7, 8. Items 3 and 4
-# are cold.
+# Four users, five items (ranks); nodes: users 0, 1, items 2, 3, 4, then users 5, 6, items 7, 8. Cold: 3, 4.
 CUT = PartitionBook((2, 2), (3, 2))
 TRAIN = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (3, 2)]
 HELD = [(0, 3), (0, 2), (1, 4), (3, 0)]  # user 2 holds nothing out
