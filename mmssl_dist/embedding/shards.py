@@ -220,6 +220,7 @@ class ShardEmbedder:
             "examples": named[:EXAMPLES],
             "dimension": widths.pop() if widths else 0,
         }
+        # ``pop`` removed one width; any left means two widths.
         assert not widths, "vectors of one encoder have one width"
         if self.task.fit is not None:
             facts["occurrences"] = self._occurrences(ids, rows[CONTENT])
@@ -333,10 +334,11 @@ class ShardEmbedder:
             table = pq.read_table(
                 location.path, filesystem=location.filesystem, columns=[ITEM_ID, VECTOR, DIGEST]
             )
-            if table.schema.field(ITEM_ID).type != ids.type:
+            if table.schema.field(ITEM_ID).type != ids.type:  # ids of another type never match
                 continue
             rows = pc.index_in(table[ITEM_ID].combine_chunks(), value_set=ids)
             table = table.filter(pc.and_(rows.is_valid(), table[VECTOR].combine_chunks().is_valid()))
+            # Looked up twice, because the filter shifts the rows.
             rows = pc.index_in(table[ITEM_ID].combine_chunks(), value_set=ids).to_pylist()
             vectors = table[VECTOR].combine_chunks()
             width = len(vectors[0]) if len(vectors) else 0

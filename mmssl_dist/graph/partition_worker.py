@@ -106,6 +106,7 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
             step = names.modality_step(modality)
             if not stage.progress.done(stage.homes.items, step, stage.parts):
                 _logger.info("partition: propagating %s and finding similar items", modality)
+                # Built lazily, since nothing may be left to propagate.
                 sums = sums or _sums(graph.own)
                 _write_modality(stage, graph, sums, modality=modality, width=width)
 

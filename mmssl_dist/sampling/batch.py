@@ -90,6 +90,7 @@ class BatchSampler:
         self.seeds = SeedSampler(graph, exchange, job)
         full = job.training.fanout == "all"
         self.fanouts = (None,) * job.model.layers if job.training.fanout == "all" else job.training.fanout
+        # `training.fanout: all` overrides the views' own fanout; `similar_fanout` follows its setting alone.
         self.view_fanout = None if full else job.model.modality_graph.fanout
         self.all_candidates = job.losses.candidates == "all"
         self.use_candidates = job.losses.use_candidates or job.model.modality_graph.size > 0

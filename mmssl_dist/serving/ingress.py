@@ -22,9 +22,8 @@ PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 """For the processes of Ray Serve: a proxy has 5 s to start otherwise, too few on a busy machine."""
 
 _HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # HAProxy looks for replicas at 127.0.0.1  # noqa: S104
-_LEAVING_SECONDS = (
-    "1"  # that a replica is still there for requests sent to it before HAProxy knew that it goes
-)
+# A replica stays for requests that were sent to it before HAProxy knew that it is leaving.
+_LEAVING_SECONDS = "1"
 # Ray Serve writes HAProxy's configuration before each start of it, and offers no choice of these answers:
 # without a replica the path does not exist (404, from HAProxy or from Ray Serve's proxy, its substitute for
 # replicas that are not there), and what HAProxy itself calls 503 is an error (500)

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-IN_USE_SECONDS = (
-    900.0  # a file is opened, or mapped, soon after it was asked for; from then on it may lose its name
-)
+# A file is opened, or mapped, soon after it was asked for; from then on it may lose its name.
+IN_USE_SECONDS = 900.0
 
 
 def downloads_folder() -> Path:

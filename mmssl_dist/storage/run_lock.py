@@ -14,9 +14,8 @@ from pathlib import Path
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage.location import Location
 
-LOCK = (
-    ".lock"  # below the output; stays there, and is free again when its process has ended, however it ended
-)
+# Below the output; the file stays, and the lock is free again when its process has ended, however it ended.
+LOCK = ".lock"
 
 _logger = logging.getLogger(__name__)
 
