@@ -21,7 +21,7 @@ app = typer.Typer(
     name="mmssl-dist",
     no_args_is_help=True,
     rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # ``reporting`` shows errors, without credentials
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train multi-modal recommenders (MMSSL) on one machine or a Ray cluster, from one YAML.",
 )
@@ -34,6 +34,7 @@ for group in (
     comparison_commands,
     plan_command,
 ):
+    # Without a name, a group's commands become commands of the top level.
     app.add_typer(group.app)
 
 

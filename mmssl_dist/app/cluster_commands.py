@@ -119,6 +119,7 @@ def doctor(
     job = None if job_file is None else load_resolved(job_file, overrides)
     failed = False
     for check in examine(address, job):
+        # Every check is shown, also after one that failed.
         failed |= not check.passed
         typer.echo(f"{'ok' if check.passed else 'FAIL':<5} {check.name:<12} {check.result}")
     if failed:

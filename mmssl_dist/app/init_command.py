@@ -105,6 +105,7 @@ def _accepted(text: TextOf, given: str | None, ask: Ask, source: str) -> tuple[s
     except InputError as error:
         if error.where != _UNKNOWN_ITEMS:
             raise
+        # Asked only where the check has found such items.
         question = f"Leave interactions with items without features out, or keep the items? {error.value}"
         try:
             answer = ask(Question(_UNKNOWN_ITEMS, question, ("drop", "keep"), None))
@@ -179,11 +180,12 @@ def _decisions(text: str) -> list[str]:
         next(i for i, line in enumerate(lines) if line.startswith("partition:")),
     )
     unused = [line.removeprefix("# ") for line in lines if line.startswith("# Not used: ")]
-    return [*(line.rstrip() for line in lines[start : end - 1]), *unused]
+    return [*(line.rstrip() for line in lines[start : end - 1]), *unused]  # an empty line ends the section
 
 
 def _write(job_file: Path, text: str) -> None:
     """Write the file at once, or not at all."""
+    # In the same folder, since ``os.replace`` is atomic only within one file system.
     partial = job_file.with_name(f".{job_file.name}.{uuid.uuid4().hex[:8]}")
     try:
         job_file.parent.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,7 @@ def load_resolved(job_file: Path, overrides: list[str] | None) -> Job:
 
 def with_start(overrides: list[str] | None, start_from: str | None) -> list[str]:
     """``overrides`` and that of ``--from``."""
+    # Quoted, since the value of an override is parsed as YAML.
     start = [] if start_from is None else [f"training.start_from={json.dumps(start_from)}"]
     return [*(overrides or ()), *start]
 
@@ -74,6 +75,7 @@ def parse_widths(modalities: list[str]) -> dict[str, int]:
     widths = {}
     for modality in modalities:
         name, _, width = modality.partition("=")
+        # ``isdigit`` would also take a superscript such as ², which ``int`` refuses.
         if not name or not width.isdecimal() or int(width) == 0:
             raise InputError(
                 "--modality", modality, "a modality has the form NAME=WIDTH", "Write, for example, image=64."

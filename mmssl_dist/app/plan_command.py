@@ -71,6 +71,7 @@ def plan(
     assumptions = Assumptions(limit, bandwidth * GIGA, price)
     speed = None
     if calibrate:
+        # Only now, since it imports torch.
         from mmssl_dist.planning.calibrate import calibrate as measure
         from mmssl_dist.planning.sizes import features_of
 
@@ -84,6 +85,7 @@ def plan(
 
 
 def _sizes(job: Job, numbers: tuple[int | None, int | None, int | None], modality: list[str] | None) -> Sizes:
+    # Not the modalities: alone they complete what raw files do not show.
     asked = any(number is not None for number in numbers)
     sizes = _requested_sizes(job, numbers, modality) if asked else _job_sizes(job, modality)
     if job.export.users is None:

@@ -16,6 +16,7 @@ import typer
 from mmssl_dist.cluster.exit_watch import DETACHED, EXIT_TERMINATED, RESUME, Terminated, terminable
 from mmssl_dist.errors import EXIT_SYSTEM_FAILURE, MmsslError, without_secrets
 
+# 128 + SIGINT, as shells report it.
 EXIT_INTERRUPTED = 130
 P = ParamSpec("P")
 
@@ -60,7 +61,7 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
         with terminable(note):
             yield
     except MmsslError as error:
-        handler.close()
+        handler.close()  # ends the live line, below which the message stands
         _show_failure(error, str(error), debug)
         raise typer.Exit(error.exit_status) from error
     except KeyboardInterrupt as error:
@@ -68,7 +69,7 @@ def reporting(debug: bool, note: str = "") -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except Terminated as error:  # which has said so itself
         raise typer.Exit(EXIT_TERMINATED) from error
-    except typer.Exit:
+    except typer.Exit:  # an Exception too, which the last resort below would report as a failure
         raise
     # Last resort: users get one line, and a traceback only where they ask for it.
     except Exception as error:

@@ -120,6 +120,7 @@ def recommend(
         from mmssl_dist.serving.bulk import ListOptions, UnknownPolicy, recommend_file
 
         output = _bulk_output(url, storage, to, table, table_format=table_format, day=date)
+        # ``recommend_file`` refuses other words.
         policy = cast(UnknownPolicy, unknown)
         options = ListOptions(
             k=k, exclude_seen=exclude_seen, exact=exact, unknown=policy, titles=titles, choice=choice
@@ -135,6 +136,7 @@ def recommend(
     if item is not None:
         ranked = run.recommend_new(item, k, exclude_seen, exact=exact, candidates=candidates)
     else:
+        # One user has one list; several would have a list of them.
         ranked = cast("Ranked", run.recommend(user, k, exclude_seen, exact=exact, candidates=candidates))
     _show(ranked, {"user": user} if item is None else {"items_known": item}, "score", as_json)
 
@@ -171,6 +173,7 @@ def similar(
 @reported
 def serve(
     url: RunUrl,
+    # Not 0.0.0.0 by default: without a key, whoever reaches the port may ask.
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")
     ] = "127.0.0.1",

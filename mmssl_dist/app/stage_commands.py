@@ -30,6 +30,7 @@ def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = Fals
     typer.echo(f"valid; {files} raw files found")
 
 
+# ``--help`` lists the commands as they are defined here: in the order of the pipeline.
 def _add_stage(stage: str, help_text: str) -> None:
     """Add the command that runs one stage on what the stages before it published."""
 
@@ -126,6 +127,7 @@ def run(
     job = load_resolved(job_file, with_start(overrides, start_from))
     done = run_whole(job, address, force=force, debug=debug)
     show_metrics(done.metrics, model_name(job), sys.stdout)
+    # On stderr: stdout has the metrics alone, for a pipe.
     typer.echo(f"report: {done.report}", err=True)
 
 
@@ -153,6 +155,7 @@ def tune(
     job = load_resolved(job_file, overrides)
     result = search(job, partial(lazy_cluster, address=address, debug=debug), force)
     show_trials(result.trials, job.evaluation.metric, sys.stdout)
+    # On stderr: stdout has the table alone, for a pipe.
     typer.echo(f"best: {result.best}", err=True)
 
 

@@ -31,7 +31,7 @@ _BEFORE = "fetched-before.json"
 _PART = ".part"
 _SECONDS = 60
 _CHUNK = 1 << 20
-_MOST_UNPACKED = 1 << 30
+_MOST_UNPACKED = 1 << 30  # a small archive may unpack to any size
 _TERMS = (
     "MovieLens of GroupLens: for research, not for commercial use, not to be passed on, and to be cited "
     "(Harper and Konstan, The MovieLens Datasets, 2015); its README has the terms."
@@ -166,8 +166,10 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def _require_inside(archive: Path, member: zipfile.ZipInfo) -> None:
+    # Backslashes and drive letters lead out of a folder on Windows.
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
     leaves = not parts or parts[0].startswith("/") or ".." in parts or ":" in parts[0]
+    # The upper half of external_attr is the Unix mode.
     if leaves or stat.S_ISLNK(member.external_attr >> 16):
         raise InputError(
             str(archive),
@@ -214,6 +216,7 @@ def _download(url: str, partial: Path) -> None:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310, see above
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+            # A server may ignore the range and send the whole file, or send another range.
             resumes = response.status == 206 and (response.headers.get("Content-Range") or "").startswith(
                 f"bytes {have}-"
             )

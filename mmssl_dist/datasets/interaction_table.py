@@ -14,6 +14,7 @@ from mmssl_dist.errors import InputError
 NONE = "none"
 """The answer that leaves an optional setting out."""
 
+# Spelled as ``_plain`` spells names, the likeliest first.
 USER_NAMES = tuple(
     "userid user uid usr customerid customer memberid member accountid account clientid".split()
 )
@@ -65,6 +66,7 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
         InputError: there is none.
     """
     tables, unread = inventory.tables, inventory.unread
+    # Tables of vectors or pictures describe items, whatever ids they have.
     with_ids = [
         t for t in tables if len(t.columns_of(*ID_TYPES)) >= 2 and not t.columns_of("vector", "binary")
     ]

@@ -167,7 +167,7 @@ def _folder(source: Location) -> _Folder:
         )
     modalities = {PurePosixPath(name).stem.removesuffix("_feat"): {"file": name} for name in matrices}
     tree = {
-        "output": "unused",
+        "output": "unused",  # required, but nothing is published
         "data": {"path": source.url, "layout": "inter", "modalities": modalities},
         "storage": (source.storage or Storage()).model_dump(mode="json"),
     }
@@ -193,6 +193,7 @@ def _interactions(source: TextInteractions) -> Iterator[pa.Table]:
         file = source.files[piece.file]
         if source.times is not None and source.times.kind == "moment":
             texts = (block[TIME] for block in named_blocks(file, source.names, source.null_values))
+        # Not strict, since ``repeat`` never ends.
         for table, times in zip(source.read(piece), texts, strict=False):
             kept = table.select([name for name in (USER_ID, ITEM_ID, SPLIT) if name in table.column_names])
             if source.times is not None:
@@ -206,6 +207,7 @@ def _numbers(times: pa.ChunkedArray, form: TimeFormat) -> pa.Array:
     """The numbers as the file has them, of times in the smallest unit that any of them has."""
     if not form.decimals:
         return one_array(times)
+    # 19 digits hold every int64. Below, the same digits get the point that the file has.
     whole = one_array(times.cast(pa.decimal128(19, 0)))
     return pa.Array.from_buffers(pa.decimal128(38, form.decimals), len(whole), whole.buffers())
 

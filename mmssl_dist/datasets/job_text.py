@@ -79,6 +79,7 @@ def _data(proposal: JobProposal, unknown_items: str | None) -> Iterator[str]:
 
 def _value(value: str | Mapping[str, object]) -> str:
     """A value as YAML on one line."""
+    # In a list, since PyYAML ends a plain value at the top level with a line of dots.
     listed = [dict(value) if isinstance(value, Mapping) else value]
     dump = partial(yaml.safe_dump, default_flow_style=True, sort_keys=False, width=float("inf"))
     text = str(dump(listed, allow_unicode=True))

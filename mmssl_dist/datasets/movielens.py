@@ -75,6 +75,7 @@ def year_features(years: Sequence[str]) -> np.ndarray:
     """
     known = np.array([year.strip().isdigit() for year in years])
     value = np.array([float(year) if is_known else 0.0 for year, is_known in zip(years, known, strict=True)])
+    # Unknown years, 0 until here, take any known age: their rows are set to zero below.
     age = np.sqrt(value[known].max() - value.clip(min=value[known].min()))
     centres = np.linspace(0.0, age[known].max(), YEARS)
     near = np.exp(-0.5 * ((age[:, None] - centres) / (centres[1] - centres[0])) ** 2)

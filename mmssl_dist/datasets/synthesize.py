@@ -64,7 +64,9 @@ class SynthesisPlan:
         """[n] int64: interactions of each user."""
         rank = _permuted(users, self.users, self.seed + 1)
         mean = self.base + self.scale * (rank + 1.0) ** -_USER_EXPONENT
+        # The upper 53 bits: all that a float64 in [0, 1) holds.
         draw = (mix(users.astype(np.uint64) ^ salt(self.seed, 3)) >> np.uint64(11)) / float(1 << 53)
+        # At most half of the items, or drawing distinct ones would take many rounds.
         return np.minimum(np.floor(mean + draw), self.items // 2).astype(np.int64)
 
 
@@ -100,6 +102,7 @@ def synthesize(
         shards = shard_count(items, interactions, modalities)
     elif shards < 1:
         raise InputError("shards", shards, "at least one file", "Raise it.")
+    # An earlier set may have had more shards, which readers would take for part of this one.
     for folder in (INTERACTIONS, "features"):
         (location / folder).remove()
     write = partial(_write_shards, plan=plan, shards=shards, target=location)

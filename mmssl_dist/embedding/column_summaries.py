@@ -31,6 +31,7 @@ class Moments:
     @classmethod
     def of(cls, numbers: np.ndarray) -> Moments:
         """Of [n] float64, at least one."""
+        # Sums are exact, so they do not depend on the order of the numbers.
         mean = math.fsum(numbers) / len(numbers)
         squares = math.fsum((numbers - mean) ** 2)
         return cls(len(numbers), mean, squares, float(numbers.min()), float(numbers.max()))
@@ -151,6 +152,7 @@ def _of_numbers(values: Sequence[float]) -> ColumnSummary:
     numbers = np.asarray([value for value in values if math.isfinite(value)], np.float64)
     if not len(numbers):
         return ColumnSummary()
+    # Logarithms need no bound: that of the largest float is 710.
     linear = Moments.of(numbers.clip(-_LARGEST, _LARGEST))
     return ColumnSummary(len(numbers), linear=linear, logarithmic=Moments.of(logarithms(numbers)))
 

@@ -196,6 +196,7 @@ def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], d
             **options,
         )
     records = {row["name"]: row for row in shards.iter_rows()}
+    # By name, so that the examples do not depend on the order in which tasks end.
     return (
         {name: FileRecord(row["bytes"], row["sha256"]) for name, row in records.items()},
         _counts(job, task, (json.loads(records[name]["facts"]) for name in sorted(records))),
@@ -212,7 +213,7 @@ def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict
         items, embedded = items + facts["items"], embedded + facts["embedded"]
         left_out.update(facts["left_out"])
         examples += facts["examples"]
-        widths |= {facts["dimension"]} - {0}
+        widths |= {facts["dimension"]} - {0}  # 0 of a file without vectors
     if not items:
         reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
         raise InputError(

@@ -37,6 +37,7 @@ def open_encoder(
     import transformers
     from safetensors import SafetensorError
 
+    # Bars and warnings of the library would break this package's progress lines.
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
@@ -82,7 +83,7 @@ def _texts(folder: Path, device: torch.device) -> Encoder:
         model = _model(folder, device)
         if hasattr(model, "get_text_features"):
             return _PairedTexts(folder, model, device)
-        del model
+        del model  # before sentence-transformers loads it once more
     from sentence_transformers import SentenceTransformer
 
     transformer = SentenceTransformer(
@@ -94,6 +95,7 @@ def _texts(folder: Path, device: torch.device) -> Encoder:
     )
 
     def embed(items: Sequence[str]) -> np.ndarray:
+        # One batch: ``encode`` above has chosen its size by the memory there is.
         vectors = transformer.encode(
             list(items), batch_size=len(items), convert_to_numpy=True, show_progress_bar=False
         )
@@ -152,4 +154,5 @@ def _vectors(output: Any) -> np.ndarray:
     if not torch.is_tensor(output):
         pooled = getattr(output, "pooler_output", None)
         output = output.last_hidden_state.mean(1) if pooled is None else pooled
+    # NumPy has no bfloat16; the pooled output of a convolutional network is [n, F, 1, 1].
     return np.asarray(output.float().flatten(1).cpu().numpy())

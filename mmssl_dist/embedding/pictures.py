@@ -50,7 +50,7 @@ def _in_rgb(picture: Image) -> Image:
         values = np.array(picture).astype(np.uint32)
         values[values == picture.info.get("transparency")] = _WHITE_16
         values *= 255  # in place, since a picture may have many pixels
-        values += _WHITE_16 // 2
+        values += _WHITE_16 // 2  # so that the division rounds
         values //= _WHITE_16
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if not picture.has_transparency_data:

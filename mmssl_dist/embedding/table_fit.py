@@ -183,6 +183,7 @@ def hashed_dimension(column: str, value: str, dimensions: int) -> tuple[int, flo
     Both come from the first 8 bytes, little-endian, of the SHA-256 of the column's name, a zero byte and the
     value in UTF-8: the sign from the highest bit, the dimension from the rest modulo ``dimensions``.
     """
+    # Tags written as JSON may hold half of a surrogate pair, which UTF-8 cannot.
     digest = hashlib.sha256(f"{column}\0{value}".encode(errors="surrogatepass")).digest()
     number = int.from_bytes(digest[:8], "little")
     return (number & (2**63 - 1)) % dimensions, 1.0 if number >> 63 else -1.0
@@ -216,6 +217,7 @@ def _fill_values(block: np.ndarray, name: str, fit: ColumnFit, values: Sequence[
     for row, value in enumerate(values):
         for one in _several(value):
             if one not in known:
+                # Hashes are kept, since values repeat.
                 known[one] = None if fit.values is not None else hashed_dimension(name, one, fit.hashed)
             entry = known[one]
             if entry is not None:

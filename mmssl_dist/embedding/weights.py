@@ -158,6 +158,7 @@ def _require_files(source: EncoderSource, names: Iterable[str]) -> None:
             "Name the folder that has config.json.",
         )
     safe = {str(PurePosixPath(name).parent) for name in names if name.endswith(_WEIGHTS)}
+    # A pickle beside safetensors is another copy of the weights, and is not read.
     for name in sorted(names):
         if name.endswith(_PICKLES) and str(PurePosixPath(name).parent) not in safe:
             raise InputError(source.key, f"{source.name}/{name}", _SAFE, _CONVERT)

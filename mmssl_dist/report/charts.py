@@ -64,6 +64,7 @@ def bar_chart(
     finite = {name: value for name, value in bars.items() if math.isfinite(value)}
     if not finite:
         return ""
+    # Where all bars are zero the axis still needs a length; a tenth more is for the notes.
     ticks = _ticks(0.0, (max(*finite.values(), 0.0) or 1.0) * 1.1)
     parts = [_frame(title, ticks, x_label)]
     step = (_WIDTH - _LEFT - _RIGHT) / len(finite)
@@ -117,6 +118,7 @@ def _ticks(low: float, high: float) -> list[float]:
     rough = (high - low) / _TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * times for times in (1, 2, 2.5, 5, 10) if unit * times >= rough * 0.9)
+    # Rounding must not add a tick beyond a bound that is a multiple of the step.
     first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
     return [index * step for index in range(first, last + 1)]
 

@@ -91,6 +91,7 @@ def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Con
             f"the baseline is one of {', '.join(contenders)}",
             "Give its name, or the run as it is given.",
         )
+    # The sort is stable: the baseline goes first, and the others stay as they were given.
     return sorted(contenders.values(), key=lambda contender: contender.name != baseline)
 
 

@@ -37,6 +37,7 @@ from mmssl_dist.tracking.description import shareable
 
 REPORT = "report.html"
 _FORMAT = 6  # since 6: the job without passwords
+# Fewer for many users: a resample takes time in proportion to them, and their mean varies less.
 _RESAMPLES, _FEWER_RESAMPLES, _MANY_USERS = 1000, 200, 200_000
 _LISTS = {"partitions", "export"}  # what the exported lists are read with
 _PACKAGES = ("torch", "ray", "dgl", "deepspeed", "faiss-cpu", "pyarrow", "numpy")
@@ -96,7 +97,7 @@ def write_report(url: str, storage: Storage) -> str:
         ],
         lists=lists,
         labels=ItemLabels(read_titles(job.data, titles, items), read_images(job, images, items)),
-        job=shareable(text),
+        job=shareable(text),  # a report is passed on
         versions=_versions(),
         stamp=stamp,
     )
@@ -132,6 +133,7 @@ def _about(job: Job, facts: Facts, published: datetime | None) -> str:
     if "training" in facts:
         history = facts["training"]["history"]
         ends = pairwise([0, *(entry["epoch"] for entry in history)])
+        # An entry has the mean of the epochs since the one before.
         seconds = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))
         seconds += sum(entry["validation_seconds"] for entry in history)
         parts.append(f"trained for {duration(seconds)}{_machine(facts['training'])}")
@@ -163,6 +165,7 @@ def _uplift(output: Location, metric: str, metrics: Mapping[str, Any]) -> Uplift
     if not users[1].mean() > 0:
         return None
     resampled = resampled_means(users, _RESAMPLES if users.shape[1] <= _MANY_USERS else _FEWER_RESAMPLES)
+    # In a resample popularity may find nothing, and nothing is divided by zero.
     ratios = resampled[:, 0] / np.maximum(resampled[:, 1], np.finfo(float).tiny)
     low, high = interval(ratios - 1)
     return Uplift(float(users[0].mean() / users[1].mean()) - 1, low, high)

@@ -59,6 +59,7 @@ def input_lines(overview: InputOverview) -> list[str]:
         ]
     if overview.times is not None:
         low, high = overview.times
+        # The last line says what was read.
         lines.insert(-1, f"data: times: {low} to {high}")
     return lines
 

@@ -86,6 +86,7 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
         ArtifactError: a file is not what its manifest says.
     """
     k = min(k, int(run.facts["k"]))
+    # Earlier versions exported exact lists of all users, and did not say so.
     made = run.facts.get("lists", {"made": "exact", "users": run.facts["users"]})
     if made["made"] == "none" or not made["users"]:
         return None
@@ -126,6 +127,7 @@ def _read_lists(run: Run, k: int) -> _Lists:
 
 
 def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:
+    # Only the first batch is read: a partition may have millions of lists.
     for batch in file.iter_batches(max(1, rows)):
         return [batch]
     return [pa.RecordBatch.from_pylist([], file.schema_arrow)]
@@ -159,6 +161,7 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
     positive = degrees[degrees > 0]
     if not len(positive):
         return groups
+    # ``nearest``, so that edges are degrees that occur.
     edges = np.unique(np.quantile(positive, np.linspace(0, 1, _GROUPS + 1), method="nearest"))
     lows = [int(edges[0]), *(int(edge) + 1 for edge in edges[1:-1])]
     highs = [int(edge) for edge in edges[1:]] or [int(edges[0])]
@@ -174,6 +177,7 @@ def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> 
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):
         history, items = seen.of(lists.users[row]), lists.items[row][:_SHOWN]
         held_out_items = held_out.of(lists.users[row])
+        # Enough that _SHOWN remain even of a user who knows the most popular ones.
         popular = by_popularity[: len(history) + _SHOWN]
         popular = popular[~np.isin(popular, history)][:_SHOWN]
         examples.append(

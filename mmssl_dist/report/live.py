@@ -24,6 +24,7 @@ from mmssl_dist.report.progress import duration
 _PER_SECOND = 4
 _SPINNER_COLUMNS = 2
 _OF_TRIAL = re.compile(r"^trial \d+: train: ")
+# ``progress.stage_lines`` indents details like this.
 _DETAIL = re.compile(r"^(trial \d+: )?[a-z]+:   ")
 
 
@@ -112,6 +113,7 @@ class LiveHandler(logging.Handler):
             console=self._console,
             refresh_per_second=_PER_SECOND,
             transient=True,
+            # stdout is the command's result and must not be drawn on this stream.
             redirect_stdout=False,
             redirect_stderr=False,
         )

@@ -48,6 +48,7 @@ def page(report: ReportContent) -> str:
     title = escape(report.title)
     missing = ", ".join(f"<code>mmssl-dist {escape(command)}</code>" for command in report.missing)
     note = f"<p>Not in this report, since it has not run: {missing}.</p>" if missing else ""
+    # Nothing may run or load, whatever slips through. The empty icon keeps browsers from asking for one.
     return (
         f'<!DOCTYPE html>\n<!-- {report.stamp} -->\n<html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src '
@@ -97,6 +98,7 @@ def stamp_of(content: str) -> str | None:
 
 def _headline(report: ReportContent) -> str:
     figures = "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for name, value in _figures(report))
+    # Only terms whose figure is shown.
     terms = _explained(entry for entry in _TERMS if f"{entry[0]}</div>" in figures)
     return f'<div class="big">{figures}</div>{terms}' if figures else ""
 
@@ -164,8 +166,7 @@ def _data(dataset: Mapping[str, Any]) -> str:
 
 
 def _curves(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
-    """Every loss by itself, every kind of metric with its cut-offs together, and the times; the chosen epoch
-    is marked."""
+    """Each loss, each kind of metric with all cut-offs, and the times; the chosen epoch is marked."""
     if not history:
         return []
     epochs = [entry["epoch"] for entry in history]
@@ -251,8 +252,7 @@ def _cold(metrics: Mapping[str, Any], partitions: Mapping[str, Any]) -> str:
 
 
 def _contributions(metrics: Mapping[str, Any], k: int) -> str:
-    """Recall of the trained model, and with one modality left out each; nothing where it was not looked
-    for."""
+    """Recall of the trained model and with each modality left out; empty where that was not measured."""
     if "without" not in metrics:
         return ""
     split = TEST if TEST in metrics else VALIDATION
@@ -293,6 +293,7 @@ def _histogram(degrees: np.ndarray) -> dict[str, float]:
     bars = {"0": float((degrees == 0).sum())} if (degrees == 0).any() else {}
     exponents = np.floor(np.log2(np.maximum(degrees, 1))).astype(int)
     positive = exponents[degrees > 0]
+    # Without a positive degree the range is empty.
     for exponent in range(int(positive.min(initial=99)), int(positive.max(initial=0)) + 1):
         low, high = 2**exponent, 2 ** (exponent + 1) - 1
         name = str(low) if low == high else f"{low}-{high}"
@@ -345,8 +346,7 @@ def _item(item: object, labels: ItemLabels, hit: bool = False) -> str:
 
 
 def _picture(image: Image | None) -> str:
-    """The label beside it says what it shows, so it has no text of its own; an empty place where there is
-    none."""
+    """Without a text of its own, since the label beside it says what it shows; empty if there is none."""
     if image is None:
         return "<i></i>"
     return f'<img alt="" src="data:{image.media_type};base64,{b64encode(image.content).decode()}">'

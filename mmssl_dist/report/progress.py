@@ -183,6 +183,7 @@ def training_summary(facts: Facts, metric: str) -> list[str]:
         )
     history = facts["history"]
     ends = pairwise([0, *(entry["epoch"] for entry in history)])
+    # An entry has the mean of the epochs since the one before.
     trained = sum(entry["train_seconds"] * (b - a) for entry, (a, b) in zip(history, ends, strict=True))
     validated = sum(entry["validation_seconds"] for entry in history)
     lines.append(f"time: {duration(trained)} of training, {duration(validated)} of validation")
@@ -203,6 +204,7 @@ def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
     """What evaluate published: metrics by split, popularity's under "baselines", those of cold items under
     "cold"."""
     lines = []
+    # The test first: the first line of a summary says most.
     for split in reversed(HELD_OUT):
         if split in metrics:
             popular = metrics.get("baselines", {}).get("popularity", {}).get(split)
@@ -264,6 +266,7 @@ def percent(fraction: float) -> str:
 
 def size(number: float) -> str:
     """Bytes in decimal units: 999 B, 1.2 MB."""
+    # The bounds here and below are where rounding would show 1000 B or 60.0 s.
     if number < 999.5:
         return f"{number:.0f} B"
     for unit in ("kB", "MB", "GB"):

@@ -14,8 +14,7 @@ Facts = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class ItemLabels:
-    """What items are shown as, by the text of their id: titles, and images; without either they go by their
-    ids."""
+    """Titles and images of items, by the text of their id; an item with neither goes by its id."""
 
     titles: Mapping[str, str]
     images: Images

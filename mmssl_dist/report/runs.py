@@ -78,4 +78,5 @@ def summary_lines(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str
 
 
 def _are_numbers(values: object) -> bool:
+    # Not ``isinstance``, for which a boolean is an integer.
     return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())

@@ -12,6 +12,7 @@ from mmssl_dist.storage.run_job import read_run_job
 
 # Where a run is kept, the machines it took, what is made of it afterwards; none changes what is trained
 _NEUTRAL_SECTIONS = ("output", "scaling", "storage", "export", "search", "tracking")
+# Sizes of blocks, and what is reported besides
 _NEUTRAL_EVALUATION = ("user_block", "item_block", "contributions")
 _MOST_NAMED = 3
 

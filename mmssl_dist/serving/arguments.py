@@ -18,6 +18,7 @@ def list_length(k: int) -> int:
         number = operator.index(k)
     except TypeError as error:
         raise InputError("k", repr(k), rule, remedy) from error
+    # ``index`` takes True for 1.
     if isinstance(k, bool | np.bool_) or number < 1:
         raise InputError("k", k, rule, remedy)
     return number
@@ -25,6 +26,7 @@ def list_length(k: int) -> int:
 
 def several_ids(argument: object) -> list[object] | None:
     """The ids of a list, tuple, array, series, range or set; None for a single id."""
+    # An array without axes is a single id, which cannot be iterated.
     if isinstance(argument, np.ndarray) and argument.ndim == 0:
         return None
     if isinstance(argument, str | bytes | pa.Scalar) or not isinstance(argument, Iterable):

@@ -52,6 +52,7 @@ class Artifact:
 
     def part_column(self, file: str, name: str) -> pa.ChunkedArray:
         """One column of one partition's table."""
+        # Arrow would otherwise read key=value in the run's own path as a column.
         return pq.read_table(self.path(file), columns=[name], partitioning=None)[name]
 
     def mapped(self, file_of: Callable[[int], str], name: str, counts: Sequence[int]) -> PartRows:

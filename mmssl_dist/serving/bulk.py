@@ -174,6 +174,7 @@ class _Recommender:
             lists = [next(answers) if position >= 0 else popular for position in positions]
             ids = users.combine_chunks()  # in the file's type: the run's may not be able to hold them
         items = pa.array([ranked.items for ranked in lists], pa.list_(run.items.take(NOTHING).type))
+        # The popular list has counts, which are not scores.
         scores = pa.array(
             [None if ranked is popular else ranked.scores for ranked in lists], pa.list_(pa.float32())
         )

@@ -17,7 +17,7 @@ API_KEY = "MMSSL_API_KEY"
 """The environment variable with the key."""
 _SHORTEST_KEY = 16
 _OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")  # what load balancers and readers ask for
-_UNCOUNTED_PATHS = ("/health",)
+_UNCOUNTED_PATHS = ("/health",)  # a busy service is healthy, and probes use up no rate
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -73,6 +73,7 @@ class Guard:
         self, app: App, protection: Callable[[], Protection], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.app, self.protection, self.clock = app, protection, clock
+        # Full at the start; ``_pause`` cuts it to the size of the bucket, which is known only then.
         self._tokens, self._counted_at = math.inf, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,8 +130,9 @@ async def _limited(headers: Mapping[bytes, bytes], receive: Receive, most: int) 
     if b"content-length" in headers:
         # The server lets no more bytes through than the header says.
         return receive if int(headers[b"content-length"]) <= most else None
-    if b"transfer-encoding" not in headers:
+    if b"transfer-encoding" not in headers:  # then there is no body
         return receive
+    # A body in chunks states no length: it is counted as it comes, and replayed to the app.
     messages, size, more = list[MutableMapping[str, Any]](), 0, True
     while more:
         message = await receive()

@@ -96,7 +96,7 @@ class Service:
     @api.get("/", include_in_schema=False)
     async def start(self) -> RedirectResponse:
         """To the description."""
-        return RedirectResponse("docs")
+        return RedirectResponse("docs")  # relative, for a proxy that puts a path in front
 
     @api.get("/recommend", response_model=Answer)
     async def recommend_user(

@@ -45,7 +45,7 @@ class IdFile:
         Raises:
             InputError: the file cannot be read, or has no row.
         """
-        # From the start and in one go: within quotes a line break is no end of a row.
+        # From the start and in one go: within quotes a line break does not end a row.
         if _is_text(self.file):
             rows = 0
             for columns in named_blocks(self.file, {self.column: self.column}, null_values=("",)):
@@ -86,6 +86,7 @@ class IdFile:
                 "Write one id in each row.",
             )
         if pa.types.is_floating(stored.type):
+            # pandas writes NaN where an id is missing.
             stored = pc.if_else(pc.is_nan(stored), pa.scalar(None, stored.type), stored)
         ids = stored.drop_null().unique()
         extension = chunks[0].type

@@ -48,8 +48,8 @@ def straight_to_replicas(host: str) -> Iterator[None]:
     replicas.
 
     Not for an address of one network card alone: HAProxy and the replicas would listen at different ones.
-    What is set
-    in the environment already stays; RAY_SERVE_ENABLE_HA_PROXY=0 keeps Ray Serve's proxy in Python.
+    What is set in the environment already stays; RAY_SERVE_ENABLE_HA_PROXY=0 keeps Ray Serve's proxy in
+    Python.
     """
     # its path, with the sockets in it, has to be short
     with tempfile.TemporaryDirectory(prefix="serve-", dir=socket_folder()) as name:
@@ -94,6 +94,7 @@ def _unavailable_instead(folder: Path) -> Path:
     edits, program = folder / "edits.sed", folder / "haproxy"
     edits.write_text(_EDITS)
     program.write_text(_WRAPPER.format(edits=shlex.quote(str(edits)), binary=shlex.quote(binary)))
+    # Executable, and by this user alone: Ray Serve runs it.
     program.chmod(0o700)
     return program
 

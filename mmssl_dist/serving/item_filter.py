@@ -49,6 +49,7 @@ class ItemFilter:
             mask[_known(items, self.allow)] = True
         for column, value in self.where.items():
             mask &= table.has(column, value)
+        # Last, so that no other condition brings a blocked item back.
         mask[self.blocked(items)] = False
         return mask
 

@@ -88,6 +88,7 @@ class JobTable(ItemTable):
     ) -> None:
         super().__init__(titles)
         self._files, self._items, self._id_column = files, items, id_column
+        # Items are not filtered by their id: that is what ``allow`` and ``block`` are for.
         self._unreadable = {id_column}
 
     @property
@@ -152,7 +153,7 @@ class UnreadTable(ItemTable):
 
     def titles(self, positions: np.ndarray) -> list[str | None] | None:
         """As of ``ItemTable``."""
-        if "table" in self.__dict__:
+        if "table" in self.__dict__:  # read already, so titles cost nothing more
             return self.table.titles(positions)
         return self._read_titles(self._items.take(positions))
 

@@ -155,7 +155,7 @@ def answer(result: Ranked | InputError) -> Response:
     """An ``Answer``, or the HTTP error that says what is wrong.
 
     Written here: checking each item of each answer against the model would take as long as all else that
-        FastAPI does.
+    FastAPI does.
     """
     if isinstance(result, InputError):
         raise refused(result)

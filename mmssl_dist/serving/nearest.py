@@ -78,8 +78,7 @@ def best(
         first = np.arange(len(neighbours)) * count  # makes a number of a row and a place
         left = np.repeat(first, [len(items) for items in left_out]) + np.concatenate(left_out)
         kept &= ~np.isin(first[:, None] + neighbours, left)
-    # Equal scores are ordered by number, so that every index and batch size gives the same list
-    # Of equals the first place, as exported.
+    # Equal scores are ordered by place, so that every index and batch size gives the same list.
     order = np.lexsort((neighbours, np.where(kept, -scores, np.inf)))[:, :k]
     lengths = np.minimum(kept.sum(1), k)
     is_filled = np.arange(order.shape[1]) < lengths[:, None]

@@ -54,7 +54,7 @@ class NewItems:
             around = sum(self._tensors[share(m)] * self._around(m, x) for m, x in standardized.items())
             row = row + facts["similar_weight"] * unit(np.asarray(around))
         # As the catalogue's embeddings; see ``evaluation.item_lengths``.
-        length = float(lengths(row)) or 1.0
+        length = float(lengths(row)) or 1.0  # a row of zeros stays one
         row = row * length ** (facts["length_exponent"] - 1.0)
         _require_float32("features", row)
         return np.asarray(row, np.float32)
@@ -123,8 +123,7 @@ class _Catalogue:
     """One modality of the catalogue's items, by place.
 
     features: per partition [i, F + 1] float32, memory-mapped. lengths: [I] of the features. listed: [I]
-        int64, how many
-    items have an item among their neighbours.
+        int64, how many items have an item among their neighbours.
     """
 
     features: Sequence[np.ndarray]
@@ -162,12 +161,14 @@ def _read_catalogue(partitions: Artifact, modality: str) -> _Catalogue:
 
 
 def _blocks(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    # An empty partition still gives a block, so that there is something to concatenate.
     return [rows[start : start + _BLOCK] for rows in arrays for start in range(0, max(1, len(rows)), _BLOCK)]
 
 
 def _require_float32(where: str, *arrays: np.ndarray) -> None:
     """Raise an InputError for values that float32 cannot hold; what is compared may be wider."""
     largest = np.finfo(np.float32).max
+    # Not ``> largest``, which is false for NaN.
     if not all(bool((np.abs(array) <= largest).all()) for array in arrays):
         raise InputError(
             where,

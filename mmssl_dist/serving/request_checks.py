@@ -66,7 +66,7 @@ class RequestChecks:
         listed = f"there are {', '.join(known)}" if known else "there are none here"
         message = f"unknown {what} {message_text(name)}; {listed}"
         if name in self._columns():
-            condition = json.dumps({_FILTERS: {"where": {name: "VALUE"}}})[1:-1]
+            condition = json.dumps({_FILTERS: {"where": {name: "VALUE"}}})[1:-1]  # without the outer braces
             message += f". {name} is a column of the items: to filter by it, put {condition} into the body of"
             message += f" POST {description.filtering_path()}"
         return message
@@ -124,6 +124,7 @@ def _no_object(request: Request, problem: Mapping[str, Any]) -> str:
 
 
 def _is_json(content_type: str | None) -> bool:
+    # The types that FastAPI reads as JSON.
     media = (content_type or "").split(";")[0].strip().lower()
     return media.startswith("application/") and media.endswith(("/json", "+json"))
 

@@ -77,6 +77,7 @@ class ItemPlaces:
     def __init__(self, book: PartitionBook) -> None:
         self._bounds = book.bounds
         items = np.asarray(book.items, np.int64)
+        # Items of earlier partitions, less the node id of the first item of this one.
         self._offsets = np.cumsum(items) - items - (self._bounds[1:] - items)
 
     def of(self, nodes: np.ndarray) -> np.ndarray:

@@ -133,6 +133,7 @@ class DatedTable(ABC):
         files that no reader sees."""
         try:
             yield
+        # Ctrl-C too must leave no files behind.
         except BaseException:
             self.discard()
             raise
@@ -172,6 +173,7 @@ def today() -> str:
 def checked_day(value: str, option: str) -> str:
     """A day as ``2026-11-30``; raises InputError for anything else."""
     try:
+        # ``fromisoformat`` also takes 20261130 and 2026-W49-1, and a day must have one name.
         if date.fromisoformat(value).isoformat() == value:
             return value
     except ValueError:

@@ -217,7 +217,7 @@ def store_options(scheme: str, storage: Storage) -> dict[str, str]:
         "connect_timeout": f"{_SECONDS}s",
         "max_retries": storage.retries,
         "retry_timeout": f"{_SECONDS * (storage.retries + 1)}s",
-        "allow_http": "true" if (storage.endpoint or "").startswith("http://") else None,
+        "allow_http": "true" if (storage.endpoint or "").startswith("http://") else None,  # refused otherwise
     }
     if scheme == "s3":
         options |= {

@@ -73,6 +73,7 @@ def _list(table: pa.Table, name: str) -> pa.ListArray:
 
 def _flat_scores(scores: pa.ListArray, lengths: np.ndarray) -> pa.Array:
     """[total] float32; null for the items of lists without scores."""
+    # The flat values of a list array have none for a null list.
     missing = np.repeat(scores.is_null().to_numpy(zero_copy_only=False), lengths)
     values = np.zeros(len(missing), np.float32)
     values[~missing] = scores.flatten().to_numpy(zero_copy_only=False)
