@@ -73,7 +73,7 @@ def init(
 
     if job_file.exists() and not force:
         raise InputError(
-            "--job", job_file, "an existing file is kept", "Name another one, or overwrite it with --force."
+            "--job", job_file, "existing files are kept", "Name another one, or overwrite it with --force."
         )
     ask = _proposals if yes else _prompt
     storage = parse_storage_settings(settings)

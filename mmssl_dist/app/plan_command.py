@@ -71,8 +71,7 @@ def plan(
     assumptions = Assumptions(limit, bandwidth * GIGA, price)
     speed = None
     if calibrate:
-        # Only now, since it imports torch.
-        from mmssl_dist.planning.calibrate import calibrate as measure
+        from mmssl_dist.planning.calibrate import calibrate as measure  # only now: it imports torch
         from mmssl_dist.planning.sizes import features_of
 
         speed = measure(job, features_of(job, sizes), job.scaling.fewest)

@@ -77,7 +77,7 @@ def stop_job(address: str | None, job_id: str) -> str:
     """End the job; what it published stays. Returns what there is to say about it."""
     client = job_client(cluster_address(address))
     if _info(client, job_id).status.is_terminal():
-        return f"{job_id} had ended already"
+        return f"{job_id} has already ended"
     client.stop_job(job_id)
     return f"{job_id} is stopping; submit it again to resume from what was published"
 

@@ -174,7 +174,9 @@ def job_client(target: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     if target.startswith("ray://"):
-        raise InputError("--address", target, "jobs go to the dashboard's address", "Use http://host:8265.")
+        raise InputError(
+            "--address", target, "jobs are sent to the dashboard's address", "Use http://host:8265."
+        )
     probe("--address", target)
     for name in _LOGGERS:  # they set their own level
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -38,8 +38,8 @@ def content_disagreements(data: Data) -> Iterator[Disagreement]:
             if getattr(modality, field):
                 yield Disagreement(
                     (f"{key}.{field}", f"{key}.encoder"),
-                    f"found {_shown(getattr(modality, field))}; it is read for an encoder, and there is "
-                    "none. Name the encoder, or remove this",
+                    f"found {_shown(getattr(modality, field))}; only an encoder reads it, and none is "
+                    "named. Name the encoder, or remove this",
                 )
 
 
@@ -59,8 +59,8 @@ def _tabular(key: str, modality: Modality) -> Iterator[Disagreement]:
     if modality.item in modality.features:
         yield Disagreement(
             (f"{key}.features", f"{key}.item"),
-            f"found {modality.item}; this column has the item's id, which says nothing of an item that is "
-            "new. Remove it",
+            f"found {modality.item}; this column has the item's id, which says nothing about a new item. "
+            "Remove it",
         )
 
 

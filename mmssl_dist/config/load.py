@@ -230,7 +230,7 @@ def _parse(text: str, where: str) -> object:
         raise InputError(
             where,
             f"more than {_MAX_VALUES} values",
-            "a job has fewer, with every alias unfolded",
+            "a job has fewer, with every alias expanded",
             "Remove aliases (*) and merges (<<).",
         ) from error
     except yaml.MarkedYAMLError as error:
@@ -272,7 +272,7 @@ def with_value(tree: Mapping[str, Any], path: str, value: object, where: str) ->
         child = node.get(key)
         if child is not None and not isinstance(child, dict):
             raise InputError(
-                f"{where} {path}", f"{key} is a value", "only sections have keys below", "Check the path."
+                f"{where} {path}", f"{key} is a value", "only sections can contain keys", "Check the path."
             )
         node[key] = dict(child or {})
         node = node[key]

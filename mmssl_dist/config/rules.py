@@ -99,8 +99,8 @@ def _tracking(job: JobSections) -> Iterator[Disagreement]:
     if job.tracking.registered_model is not None and job.tracking.mlflow is None:
         yield Disagreement(
             ("tracking.registered_model", "tracking.mlflow"),
-            f"found {job.tracking.registered_model}; the registry is MLflow's, and tracking.mlflow names "
-            "none. Set it, or remove the model",
+            f"found {job.tracking.registered_model}; the registry is MLflow's, and tracking.mlflow is "
+            "not set. Set it, or remove the model",
         )
     if job.tracking.wandb_mode == "offline":
         if job.tracking.wandb is None:

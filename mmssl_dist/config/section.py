@@ -25,7 +25,7 @@ def _not_listed(value: object) -> object:
     if isinstance(value, list):
         raise PydanticCustomError(
             "files",
-            "must be one name: of several files, their folder, or a glob such as events/*.parquet",
+            "must be one name; for several files, their folder or a glob such as events/*.parquet",
             {},
         )
     return value

@@ -56,7 +56,7 @@ def delta_files(folder: Location) -> list[TableFile]:
         raise InputError(
             folder.url,
             f"columns mapped by {settings['delta.columnMapping.mode']}",
-            "columns of a Delta Lake table have their names in its files too",
+            "the files of a Delta Lake table must have the names of its columns",
             "Write the table without column mapping.",
         )
     names = [unquote(action["path"]) for action in actions]

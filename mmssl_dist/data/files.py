@@ -280,7 +280,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
             raise InputError(
                 f"{base.url}/{name}",
                 "a broken symbolic link",
-                f"every file that {key} names must be there",
+                f"every file that {key} names must exist",
                 "Restore what it leads to, or remove the link.",
             )
     if not matching:
@@ -296,9 +296,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
 def _of_table(root: Location, target: Location, table: list[TableFile], key: str) -> tuple[RawFile, ...]:
     """The files of a Delta Lake or Iceberg table, which have values of columns in their folders' names."""
     if not table:
-        raise InputError(
-            target.url, "a table without files", f"{key} must contain data files", "Check the table."
-        )
+        raise InputError(target.url, "a table without files", f"{key} needs data files", "Check the table.")
     for file in table:
         if not file.location.path.endswith(PARQUET_SUFFIXES):  # by which readers are chosen
             raise InputError(
@@ -348,7 +346,7 @@ def _location_below(root: Location, pattern: str, key: str) -> Location:
         return root / pattern
     except StorageError as error:
         raise InputError(
-            key, pattern, "it names what is under data.path", "Use a relative path without .."
+            key, pattern, "paths must stay below data.path", "Use a relative path without .."
         ) from error
 
 

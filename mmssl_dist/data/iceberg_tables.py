@@ -53,7 +53,7 @@ def current_metadata(folder: Location) -> Location | None:
         raise InputError(
             metadata.url,
             f"{newest[0]} and {newest[1]}",
-            "one file of metadata has the highest number; two of them may be a commit that failed",
+            "one metadata file must have the highest number; of two, one may be of a failed commit",
             f"Write the name of the current one to {_HINT} beside them.",
         )
     return metadata / newest[0]
@@ -76,7 +76,7 @@ def _hinted(hint: Location, names: list[str]) -> str:
         raise InputError(
             hint.url,
             repr(content if len(content) <= _SHOWN else f"{content[:_SHOWN]}..."),
-            "it names a file of the table's metadata beside it",
+            "it must name a file of the table's metadata beside it",
             "Correct it, or copy the table in full.",
         )
     return chosen

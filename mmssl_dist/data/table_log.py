@@ -71,14 +71,14 @@ def no_package(folder: Location, table: str, package: str, extra: str) -> InputE
     return InputError(
         folder.url,
         f"a table of {table}",
-        f"its log says which files count, and reading that needs the package {package}",
+        f"its log lists the valid files, and reading it needs the package {package}",
         f"Install it: pip install 'mmssl-dist[{extra}]'.",
     )
 
 
 def deleted_rows(folder: Location, marks: str, remedy: str) -> InputError:
     """What to raise for a table that keeps deleted rows in its files."""
-    return InputError(folder.url, marks, "rows that are deleted are gone from the table's files", remedy)
+    return InputError(folder.url, marks, "deleted rows must be removed from the table's files", remedy)
 
 
 def file_elsewhere(folder: Location, name: str) -> InputError:
@@ -86,6 +86,6 @@ def file_elsewhere(folder: Location, name: str) -> InputError:
     return InputError(
         folder.url,
         f"a file elsewhere ({name})",
-        "the files of a table lie in its folder",
+        "the files of a table must be in its folder",
         "Copy the table in full.",
     )

@@ -111,7 +111,9 @@ def _since_1970(moment: str) -> int:
     parsed = datetime.fromisoformat(moment)
     parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     if not _YEARS[0] <= parsed < _YEARS[1]:
-        raise InputError("data.window.before", moment, "it lies between 1690 and 2250", "Correct the date.")
+        raise InputError(
+            "data.window.before", moment, "it must be between 1690 and 2250", "Correct the date."
+        )
     return (parsed - _EPOCH) // timedelta(microseconds=1)
 
 

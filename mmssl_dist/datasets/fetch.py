@@ -182,7 +182,7 @@ def _require_inside(archive: Path, member: zipfile.ZipInfo) -> None:
 def _bring(url: str, target: Path, checksum: str | None) -> None:
     """Download ``url`` to ``target`` unless it is there and whole."""
     if target.exists() and checksum is not None and _matches(target, checksum):
-        _logger.info("fetch: %s is there", target.name)
+        _logger.info("fetch: %s is already there", target.name)
         return
     partial = target.with_name(target.name + _PART)
     if checksum is None:
@@ -200,8 +200,8 @@ def _bring(url: str, target: Path, checksum: str | None) -> None:
         raise InputError(
             url,
             f"{algorithm.upper()} {digest}",
-            f"it must be {expected_digest}: the file was changed, or damaged on its way",
-            "Try again; if it stays so, the file is not the one that was checked.",
+            f"it must be {expected_digest}: the file was changed, or damaged in transit",
+            "Try again; if that does not help, the file is not the one that was checked.",
         )
     partial.replace(target)
     _logger.info("fetch: %s, %d bytes", target.name, target.stat().st_size)

@@ -81,13 +81,13 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
         raise InputError(
             "FOLDER",
             f"no table of interactions{_in_brackets(inventory, unread)}{_without_reader(inventory)}",
-            "a table has a column with the user's id and one with the item's",
+            "interactions need a column with the user's id and one with the item's",
             "Name a folder with such a table: Parquet, JSON lines (.jsonl), or CSV, TSV or .inter with a "
             "header.",
         )
     names = tuple(table.name for table in candidates)
     clear = bool(named) and (len(named) == 1 or _looks_like_interactions(candidates[0].name))
-    key, question = "data.interactions", "Which table says who interacted with what?"
+    key, question = "data.interactions", "Which table has the interactions?"
     missed = tuple(filter(_looks_like_interactions, unread))
     if missed:
         # Not settled by the only table that can be read: that may be last month's.
@@ -168,9 +168,10 @@ def time_column(table: RawTable, item: str, ask: Ask) -> str | None:
 
 
 def unread_times(table: RawTable) -> dict[str, str]:
-    """Columns of texts that are named like times, with the reason why they are none."""
+    """Columns of texts that are named like times, with the reason why they are not times."""
     reason = (
-        "named like a time, but no time that is read: ISO texts (2026-01-31 17:05), timestamps or numbers"
+        "named like a time, but not written as one: times are ISO texts (2026-01-31 17:05), timestamps or "
+        "numbers"
     )
     return dict.fromkeys(
         (f"{table.name}, column {name}" for name in named_columns(table, _TIME_NAMES, ("text",))), reason

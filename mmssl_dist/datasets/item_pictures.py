@@ -58,7 +58,7 @@ def _mismatch(folder: ImageFolder, items: frozenset[str]) -> str:
         meant = by_folded[picture.casefold()]
         name = PurePosixPath(folder.pattern).name.replace(ITEM_PLACE, picture)
         return (
-            f"pictures? Upper and lower case make two names: {name} is not item {meant}. Rename the files, "
+            f"pictures? File names are case-sensitive: {name} is not item {meant}. Rename the files, "
             "and set data.images"
         )
     example = f", such as {min(items)}" if items else ""

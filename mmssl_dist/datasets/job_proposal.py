@@ -256,7 +256,7 @@ def _separator(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[st
     default: str = Modality.model_fields["separator"].default
     chosen = next(filter(None, of_columns.values()), default)
     unreadable = (
-        'tags? Lists in a text are JSON of texts, such as ["a", "b"]: write them so, or with a separator, '
+        'tags? Lists in a text must be JSON, such as ["a", "b"]: write them like that, or with a separator, '
         "and add the column to features as tags"
     )
     others = f"tags, and the separator is not {chosen}: make the column a modality of its own"
@@ -271,8 +271,8 @@ def _separator(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[st
 def _unread_features(table: RawTable) -> dict[str, str]:
     """Columns with the names of numbers that are texts, by file and column, and how they can be read."""
     reason = (
-        "a price? Numbers are written in digits, with a point and without units: write it so, and add it to "
-        "features as a number"
+        "a price? Numbers are written in digits, with a point and without units: write it like that, and add "
+        "it to features as a number"
     )
     names, _ = _FEATURES["number"]
     return {f"{table.name}, column {name}": reason for name in named_columns(table, names, ("text",))}

@@ -219,7 +219,7 @@ def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict
         raise InputError(
             f"data.modalities.{task.modality}",
             reasons or "no row",
-            "a modality needs a text, a picture or features of at least one item",
+            "a modality needs a text, a picture or features for at least one item",
             "Check the table, its columns and the files.",
         )
     assert len(widths) == 1, "vectors of one encoder have one width"

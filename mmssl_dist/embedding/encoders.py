@@ -68,7 +68,7 @@ def encode(encoder: Encoder, items: Sequence[Any], batch_size: int) -> np.ndarra
         except torch.OutOfMemoryError as error:
             if batch_size == 1:
                 raise MmsslError(
-                    "the GPU's memory does not hold the encoder and one item; "
+                    "the GPU's memory cannot hold the encoder and one item; "
                     "lower embedding.actors, or take a smaller encoder"
                 ) from error
             torch.cuda.empty_cache()

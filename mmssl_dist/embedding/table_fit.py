@@ -142,8 +142,8 @@ def fitted(key: str, settings: Modality, summaries: Mapping[str, ColumnSummary])
         if not summary.count:
             raise InputError(
                 f"{key}.features.{name}",
-                "nothing but missing values",
-                "a column of features has a value for some item",
+                "only missing values",
+                "a column of features must have a value for at least one item",
                 f"Remove the column, or check {settings.table}.",
             )
         if feature_type == "number":

@@ -154,7 +154,7 @@ def _require_files(source: EncoderSource, names: Iterable[str]) -> None:
         raise InputError(
             source.key,
             f"{source.name} without config.json",
-            "an encoder is a folder as transformers or sentence-transformers save it",
+            "an encoder is a folder saved by transformers or sentence-transformers",
             "Name the folder that has config.json.",
         )
     safe = {str(PurePosixPath(name).parent) for name in names if name.endswith(_WEIGHTS)}
@@ -175,7 +175,10 @@ def require_own_modules(source: EncoderSource, folder: Path) -> None:
         types = [str(module["type"]) for module in json.loads(file.read_text())]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            source.key, f"{source.name}/modules.json", "it is as sentence-transformers writes it", _CONVERT
+            source.key,
+            f"{source.name}/modules.json",
+            "it must be a file that sentence-transformers wrote",
+            _CONVERT,
         ) from error
     for name in types:
         if not name.startswith(_OWN_MODULES):

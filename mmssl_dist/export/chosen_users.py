@@ -68,6 +68,9 @@ def _read(
     ids = file.ids()
     if not len(ids):
         raise InputError(
-            file.file.name, "no id", f"{SETTING}: a file of users names at least one", "Fill in the column."
+            file.file.name,
+            "no id",
+            f"{SETTING}: a file of users must name at least one",
+            "Fill in the column.",
         )
     return ChosenUsers(ids)

@@ -132,7 +132,9 @@ def check_inputs(job: Job, id_types: tuple[str, str], widths: Mapping[str, int])
                 f"features of {modality} with {width} values, where the earlier run has {other_width}"
             )
     if differing:
-        rule = "rows are taken over by id, of one type, and the projection of a modality has one shape"
+        rule = (
+            "rows are taken over by id, so ids must have one type, and the projection of a modality one shape"
+        )
         raise InputError(SETTING, "; ".join(differing), rule, _REMEDY)
 
 

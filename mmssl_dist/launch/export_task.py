@@ -51,8 +51,8 @@ def publish_export(
     if job.export.users is not None and not lists["users"]:
         raise InputError(
             "export.users",
-            f"{job.export.users}, with {lists['unknown_users']:,} users that are all not in the run",
-            "its users are those of data.interactions",
+            f"{job.export.users}, with {lists['unknown_users']:,} users, none of which is in the run",
+            "its users must be users of data.interactions",
             "Check its column of users.",
         )
     facts = {

@@ -242,7 +242,7 @@ def _try_local(folder: str, probe: Location, content: bytes, setting: str) -> No
 
 def _require_same(folder: str, same: bool, setting: str) -> None:
     if not same:
-        rule = "what is written must be read back the same"
+        rule = "what is written must read back unchanged"
         raise StorageError(setting, folder, rule, f"Choose another {_noun(setting)}.")
 
 

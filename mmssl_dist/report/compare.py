@@ -80,7 +80,7 @@ def parse_contenders(arguments: Sequence[str], baseline: str | None) -> list[Con
             raise InputError(
                 "RUN",
                 contender.name,
-                "each name is given once, and popularity is --popularity's",
+                "names must be unique, and popularity is reserved for --popularity",
                 "Name the runs differently: NAME=RUN.",
             )
         contenders[contender.name] = contender

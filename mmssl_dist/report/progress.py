@@ -160,7 +160,7 @@ def _start_lines(start: Facts, metric: str) -> Iterator[str]:
     yield f"started from {start['run']}, {metric} {figures[metric]:.4f} before the first step"
     yield f"  rows of {taken} taken over; new: {new}"
     if any(figures[f"{side}/new"] > figures[f"{side}/taken"] for side in ("users", "items")):
-        yield "more is new than was taken over: compare with a training from the beginning"
+        yield "more rows are new than were taken over: compare with a training from the beginning"
 
 
 def training_summary(facts: Facts, metric: str) -> list[str]:
@@ -196,7 +196,7 @@ def training_summary(facts: Facts, metric: str) -> list[str]:
             f"median epoch: {rate:,.0f} pairs/s, {percent(waiting)} of a step waiting, "
             f"{percent(local)} of rows local"
         )
-        lines.append(f"most memory of a worker: {size(max(entry['memory/resident'] for entry in timed))}")
+        lines.append(f"peak memory of a worker: {size(max(entry['memory/resident'] for entry in timed))}")
     return lines
 
 

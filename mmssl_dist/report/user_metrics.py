@@ -51,7 +51,7 @@ def read_users(run: Location, metric: str, split: str, who: str) -> UserValues:
     if not names:
         raise InputError(
             evaluation.url,
-            "no metrics of each user",
+            "no metrics by user",
             "runs are compared user by user",
             "Run `mmssl-dist evaluate` on the job with this version.",
         )
@@ -106,22 +106,24 @@ def require_same_users(first: UserValues, other: UserValues) -> None:
                 "Evaluate both with evaluation.users all: users are drawn by their place in the partitions."
             )
         raise InputError(
-            other.url, f"other users ({len(other.ids)} here, {len(first.ids)} there)", rule, remedy
+            other.url, f"different users ({len(other.ids)} here, {len(first.ids)} there)", rule, remedy
         )
     differing = int((first.positives != other.positives).sum())
     if differing:
-        raise InputError(other.url, f"another number of held-out items for {differing} users", rule, remedy)
+        raise InputError(
+            other.url, f"a different number of held-out items for {differing} users", rule, remedy
+        )
     unknown = next((run.url for run in (first, other) if run.held_out_digest is None), None)
     if unknown is not None:
         _logger.warning(
             "%s: its evaluation has no held_out_digest, so only the number of held-out items is compared; "
-            "prepare and evaluate with --force to compare which they are",
+            "prepare and evaluate with --force to compare the items themselves",
             unknown,
         )
     elif first.held_out_digest != other.held_out_digest:
         raise InputError(
             other.url,
-            f"other held-out items (held_out_digest {other.held_out_digest} here, "
+            f"different held-out items (held_out_digest {other.held_out_digest} here, "
             f"{first.held_out_digest} there)",
             rule,
             remedy,

@@ -13,7 +13,7 @@ from mmssl_dist.errors import InputError
 
 def list_length(k: int) -> int:
     """``k`` as a Python number: FAISS takes no other, NumPy's for example."""
-    rule, remedy = "a list has at least one item", "Give a whole number from 1 on."
+    rule, remedy = "a list has at least one item", "Give a whole number of at least 1."
     try:
         number = operator.index(k)
     except TypeError as error:

@@ -92,7 +92,9 @@ def recommend_file(
             where they go; titles are wanted and there are none; no item may be listed.
     """
     if options.unknown not in get_args(UnknownPolicy):
-        raise InputError("--unknown", options.unknown, "it is error, skip or popular", "Give one of these.")
+        raise InputError(
+            "--unknown", options.unknown, "it must be error, skip or popular", "Give one of these."
+        )
     options = replace(options, choice=options.choice.absolute())
     opened = _open(absolute(url), storage, options)
     names = (USER_ID, job_columns(open_location(absolute(url), storage)).user)

@@ -85,14 +85,14 @@ class Guard:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         # The key first: who has none does not use up the rate of those who have.
         if path not in _OPEN_PATHS and not _has_key(headers, protection.key_digest):
-            detail = "this service asks for a key: send it as `Authorization: Bearer KEY`"
+            detail = "this service requires a key: send it as `Authorization: Bearer KEY`"
             await _refuse(send, 401, detail, {"www-authenticate": "Bearer"})
             return
         pause = 0.0 if path in _UNCOUNTED_PATHS else self._pause(protection.max_rate)
         if pause:
             seconds = str(math.ceil(pause))
             await _refuse(
-                send, 429, "more requests than this service may take; ask later", {"retry-after": seconds}
+                send, 429, "more requests than this service may take; retry later", {"retry-after": seconds}
             )
             return
         body = await _limited(headers, receive, protection.max_body)

@@ -138,7 +138,7 @@ def _first_present(file: RawFile, names: Sequence[str]) -> str:
 
 
 def _rename(names: Sequence[str]) -> str:
-    also = f" ({', '.join(names[1:])} is taken too)" if names[1:] else ""
+    also = f" ({', '.join(names[1:])} is accepted too)" if names[1:] else ""
     return f"Rename the right column{also}, or name another file."
 
 
@@ -147,4 +147,6 @@ def _is_text(file: RawFile) -> bool:
 
 
 def _no_row(file: RawFile) -> InputError:
-    return InputError(file.name, "no row", "a file of ids has at least one", "Check how it was written.")
+    return InputError(
+        file.name, "no row", "a file of ids must have at least one", "Check how it was written."
+    )

@@ -29,7 +29,7 @@ _LEAVING_SECONDS = "1"
 # replicas that are not there), and what HAProxy itself calls 503 is an error (500)
 _EDITS = r"""
 s|http-request return status 404 .*|http-request return status 503 content-type application/json """ + (
-    r"""hdr Retry-After 1 string '{"detail": "the service is starting or ending; ask again"}'|
+    r"""hdr Retry-After 1 string '{"detail": "the service is starting or stopping; retry later"}'|
 /^ *errorfile 503 /d
 / check backup$/d
 """

@@ -304,7 +304,7 @@ def _or_warning(read: Callable[[], _Result]) -> _Result | None:
     try:
         return read()
     except InputError as error:
-        _logger.warning("titles cannot be read, so items go by their ids: %s", error)
+        _logger.warning("titles cannot be read, so items are shown by id: %s", error)
         return None
 
 

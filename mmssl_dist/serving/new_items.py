@@ -173,7 +173,7 @@ def _require_float32(where: str, *arrays: np.ndarray) -> None:
         raise InputError(
             where,
             "a value that is not finite in float32",
-            f"features, and what the model makes of them, lie within {largest:.3g}",
+            f"features, and what the model makes of them, must be within {largest:.3g}",
             "Leave the modality out where it is unknown.",
         )
 

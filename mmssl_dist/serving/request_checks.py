@@ -1,5 +1,5 @@
 """What the HTTP service says of requests that it cannot take: parameters and keys it does not know, and
-bodies that are no JSON."""
+bodies that are not JSON."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RequestChecks:
         if problem["type"] == _UNKNOWN:
             return self._unknown(_Description(request), where, keys)
         if where == "body" and problem["type"] == "json_invalid":
-            return f"the body is no JSON: {problem.get('ctx', {}).get('error', 'it ends too early')}"
+            return f"the body is not valid JSON: {problem.get('ctx', {}).get('error', 'it ends too early')}"
         if where == "body" and not keys and problem["type"] in ("missing", *_NO_OBJECT):
             return _no_object(request, problem)
         return str(problem["msg"])
@@ -120,7 +120,7 @@ def _no_object(request: Request, problem: Mapping[str, Any]) -> str:
     if isinstance(problem["input"], bytes | str) and not _is_json(given):
         sent = f"Content-Type: {message_text(given)}" if given else "no Content-Type"
         return f"a body with {sent}; {wanted}, sent with the header `{_JSON}`"
-    return f"a body that is no JSON object; {wanted}"
+    return f"a body that is not a JSON object; {wanted}"
 
 
 def _is_json(content_type: str | None) -> bool:

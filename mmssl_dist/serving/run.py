@@ -215,7 +215,7 @@ class Run(RunFacts):
         scores, neighbours = nearest_in_blocks(row, self.user_rows.blocks(), min(k, len(self.users)))
         if not np.isfinite(scores).all():
             raise InputError(
-                "features", "very large values", "scores are finite in float32", "Correct the features."
+                "features", "very large values", "scores must be finite in float32", "Correct the features."
             )
         return RankedUsers(self.users.at(neighbours[0]), scores[0])
 

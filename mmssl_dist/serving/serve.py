@@ -83,7 +83,7 @@ def serve_until_stopped(
     notes = _item_notes(open_titled_run(absolute(url), storage, items), items)
     if protection.key_digest is None and where.host not in _LOOPBACK:
         notes.append(
-            f"whoever reaches this port may ask; with {API_KEY} in the environment requests need a key"
+            f"anyone who can reach this port may ask; with {API_KEY} in the environment requests need a key"
         )
     joins = cluster_target(address) is not None
     ingress = nullcontext() if joins else straight_to_replicas(where.host)

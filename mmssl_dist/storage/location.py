@@ -293,7 +293,7 @@ class Location:
     def _lost(self) -> StorageError:
         """Why a file could not be written for something that is not there."""
         self._require_bucket()
-        rule = "the folder, or the upload at a store, must stay until the file is whole"
+        rule = "the folder, or the upload at a store, must stay until the file is complete"
         return StorageFault(self.url, "the file disappeared while being written", rule, "Re-run the command.")
 
     def remove(self) -> None:
@@ -309,7 +309,7 @@ class Location:
             raise StorageError(
                 self.url,
                 f"{self.scheme}://",
-                "what is written goes to s3://, gs://, abfs:// or a folder",
+                "output must go to s3://, gs://, abfs:// or a folder",
                 "Choose another output.",
             )
         if not self.is_local:
@@ -350,7 +350,7 @@ class Location:
             _SILENT_SECONDS,
             _logger.warning,
             (
-                "%s: waiting for the storage's answer for %g s now; what fails is sent up to %d times again",
+                "%s: waiting for the storage's answer for %g s now; failures are retried up to %d times",
                 self.url,
                 _SILENT_SECONDS,
                 again,

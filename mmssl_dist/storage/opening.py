@@ -33,13 +33,13 @@ def open_location(url: str, storage: Storage) -> Location:
     if scheme == "file":
         if not rest.startswith("/"):
             raise StorageError(
-                url, rest, "file URLs name no host and hold a whole path", "Write file:///path."
+                url, rest, "file URLs must have no host and an absolute path", "Write file:///path."
             )
         return _local(unquote(rest), url)
     if scheme not in SCHEMES:
         names = ", ".join(f"{name}://" for name in SCHEMES)
         raise StorageError(
-            url, scheme, f"URLs begin with {names} or file:///, or are paths", "Change the URL."
+            url, scheme, f"a URL must start with {names} or file:///; a path has no scheme", "Change the URL."
         )
     path = path_of(url)
     try:

@@ -70,19 +70,19 @@ def path_of(url: str) -> str:
         raise StorageError(
             url.partition("?")[0],
             "a query",
-            f"such a URL is {form}",
+            f"such a URL has the form {form}",
             "Use the `storage` section for settings.",
         )
     first = path.partition("/")[0]
     if not first:
-        raise StorageError(url, f"no {name}", f"an {scheme} URL names a {name}", f"Write {form}.")
+        raise StorageError(url, f"no {name}", f"an {scheme} URL must name a {name}", f"Write {form}.")
     if any(part in ("", ".", "..") for part in path.split("/")):
-        raise StorageError(url, path, "a key has no empty, . or .. parts", "Write the key out.")
+        raise StorageError(url, path, "a key must not have empty, . or .. parts", "Write the key out.")
     if scheme in _WEB and "@" in first:
         raise StorageError(
             f"{scheme}://{first.rpartition('@')[2]}",
             "a user before the server's name",
-            "URLs hold no credentials",
+            "URLs must not contain credentials",
             "Use a storage that signs its requests.",
         )
     if scheme in _WEB:
@@ -147,7 +147,7 @@ def _azure(authority: str, storage: Storage) -> pafs.FileSystem:
         raise StorageError(
             "abfs://",
             "no storage account",
-            "it stands in the URL, abfs://container@account.dfs.core.windows.net/key, or in the variable "
+            "it must be in the URL, abfs://container@account.dfs.core.windows.net/key, or in the variable "
             "AZURE_STORAGE_ACCOUNT_NAME",
             "Name the account.",
         )
@@ -194,7 +194,7 @@ def _hub() -> pafs.FileSystem:
         raise StorageError(
             "hf://",
             "no package huggingface_hub",
-            "it reads the Hugging Face hub",
+            "it is needed to read the Hugging Face hub",
             "Install it: pip install 'mmssl-dist[hf]'.",
         ) from error
     filesystem = HfFileSystem(use_listings_cache=False, skip_instance_cache=True)

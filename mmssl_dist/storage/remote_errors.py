@@ -81,7 +81,7 @@ def explain_remote(error: BaseException, scheme: str, bucket: str) -> StoragePro
             "expired credentials", "credentials must be valid now", "Renew them: sign in again."
         )
     if _NO_CREDENTIALS.search(text):
-        return StorageProblem("no credentials", "the standard chain must find some", source)
+        return StorageProblem("no credentials", "the standard credential chain must find some", source)
     if _NO_BUCKET.search(text):
         return StorageProblem(
             f"no bucket {bucket}", "the bucket must exist", "Check the URL and the credentials."
@@ -89,7 +89,7 @@ def explain_remote(error: BaseException, scheme: str, bucket: str) -> StoragePro
     if _UNKNOWN.search(text):
         return StorageProblem(
             "credentials that the storage does not know",
-            "the storage and the credentials belong together",
+            "the credentials must be valid for the storage",
             source or "Use a storage that signs its requests: a web server is asked without credentials.",
         )
     if _DENIED.search(text):

@@ -82,7 +82,7 @@ def explain(error: BaseException, bucket: str) -> StorageProblem | None:
     if _UNKNOWN_KEY.search(text):
         return StorageProblem(
             "credentials that the storage does not know",
-            "its endpoint and the credentials belong together",
+            "the credentials must be valid for its endpoint",
             "Check storage.endpoint, and where credentials come from: environment, profile, machine role.",
         )
     region = _REGION.search(text)
@@ -102,7 +102,7 @@ def explain(error: BaseException, bucket: str) -> StorageProblem | None:
     if _NO_CREDENTIALS.search(text):
         return StorageProblem(
             f"no credentials ({text.splitlines()[0][:200]})",
-            "the standard chain must find some",
+            "the standard credential chain must find some",
             "Check the profile, or storage.anonymous for a public bucket.",
         )
     if _DENIED.search(text):

@@ -47,7 +47,7 @@ def http_info(url: str) -> pafs.FileInfo:
         raise StorageError(
             url,
             "the whole file where one byte was asked for",
-            "the server must answer requests for ranges",
+            "the server must support range requests",
             "Serve the files with one that does, or copy them.",
         )
     return _file(url, int(size[1]), headers)

@@ -118,7 +118,9 @@ class TrackingCallback(UserCallback):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001, whatever it is, training continues
             with relayed_logs(self.relay):
                 _logger.warning(
-                    "%s: receives no more of this training, which continues (%s)", name, describe(error)
+                    "%s: receives no further reports of this training, which continues (%s)",
+                    name,
+                    describe(error),
                 )
             return False
         return True

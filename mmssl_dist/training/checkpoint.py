@@ -117,7 +117,7 @@ def resume(
             mine = None
         except ArtifactError as error:
             mine = damage = error
-            _logger.warning("a checkpoint is damaged, the one before it is taken: %s", error)
+            _logger.warning("a checkpoint is damaged; falling back to the one before it: %s", error)
         # All workers or none: one that is damaged for a single worker cannot be resumed from.
         if exchange.max(mine is not None):
             continue
@@ -129,7 +129,7 @@ def resume(
         return position
     if checkpoints:
         cause = f" ({damage})" if damage else ""
-        raise ArtifactError(f"{checkpoints[0].url}: no checkpoint of this run is whole{cause}. {_REMEDY}")
+        raise ArtifactError(f"{checkpoints[0].url}: no checkpoint of this run is intact{cause}. {_REMEDY}")
     return Position()
 
 
@@ -141,7 +141,7 @@ def read_checkpoint(source: Location, names: Iterable[str], cache: Path) -> tupl
     """
     manifest = read_manifest(source, KIND)
     if manifest is None:
-        raise ArtifactError(f"{source.url}/{MANIFEST}: gone; the checkpoint is not whole. {_REMEDY}")
+        raise ArtifactError(f"{source.url}/{MANIFEST}: gone; the checkpoint is incomplete. {_REMEDY}")
     try:
         position = _POSITION.validate_python(manifest.facts)
     except ValidationError as error:

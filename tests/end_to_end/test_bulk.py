@@ -113,7 +113,7 @@ def test_users_in_the_column_that_the_job_names(folder, tmp_path, ray_address):
     (tmp_path / "users.csv").write_text("n,customer\n1,u3\n")
     refused = command(tmp_path, *call)
     assert refused.returncode == 2
-    assert "a column user_id is needed. Rename the right column (customer_id is taken" in refused.stderr
+    assert "a column user_id is needed. Rename the right column (customer_id is accepted" in refused.stderr
 
 
 def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folder, ray_address):
@@ -144,7 +144,7 @@ def test_unknown_users_are_left_out_or_get_what_is_popular_and_are_counted(folde
 
     wrong = command(folder, *call, "--to", "wrong", "--unknown", "ignore")
     assert wrong.returncode == 2
-    assert "--unknown: found ignore; it is error, skip or popular" in wrong.stderr
+    assert "--unknown: found ignore; it must be error, skip or popular" in wrong.stderr
 
 
 def test_titles_and_filters_are_those_of_the_service(folder, ray_address):

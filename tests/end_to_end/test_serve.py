@@ -246,7 +246,7 @@ def test_new_items_by_their_features(service):
         ("/health?color=red", None, 422, "into the body of POST /recommend"),
         ("/?self=3", None, 422, "unknown query parameter self; there are none here"),
         ("/?n=3", None, 422, "unknown query parameter n; there are none here"),
-        ("/recommend", ["u1"], 422, "a body that is no JSON object; the body is a JSON object with k,"),
+        ("/recommend", ["u1"], 422, "a body that is not a JSON object; the body is a JSON object with k,"),
         ("/similar", {"features": {"image": [1.0]}}, 422, "features.image: found shape [1];"),
         (
             "/users",

@@ -66,7 +66,7 @@ def test_a_local_command_then_a_cluster_then_submit_jobs_and_serve(tmp_path):
         )
         assert "status:      succeeded" in output_of(head.command(tmp_path, "jobs", "status", job, *at))
         assert "export: " in output_of(head.command(tmp_path, "jobs", "logs", job, *at))
-        assert "had ended already" in output_of(head.command(tmp_path, "jobs", "stop", job, *at))
+        assert "has already ended" in output_of(head.command(tmp_path, "jobs", "stop", job, *at))
         assert "ok    ray " in output_of(head.command(tmp_path, "doctor", "--address", head.gcs))
         served = _serve(head, tmp_path)
     assert served.returncode == 0, served.stderr

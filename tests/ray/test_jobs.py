@@ -43,5 +43,5 @@ def test_a_job_is_listed_shown_and_stopped(tmp_path):
         assert "status:      running" in output_of("status", "waits")
         assert "waits is stopping" in output_of("stop", "waits")
         assert "waits: stopped" in output_of("logs", "waits", status=1)
-        assert "waits had ended already" in output_of("stop", "waits")
+        assert "waits has already ended" in output_of("stop", "waits")
         output_of("status", "nobody", status=2)

@@ -174,7 +174,7 @@ def too_long(file: RawFile) -> InputError:
     return InputError(
         file.name,
         f"a row longer than {BLOCK_BYTES:,} bytes",
-        "a quote that is opened is closed, and a row is shorter",
+        "every quote must be closed, and every row must be shorter",
         "Close the quote, or write Parquet.",
     )
 

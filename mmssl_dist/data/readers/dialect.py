@@ -72,7 +72,7 @@ def first_line(file: RawFile) -> FirstLine:
             f"{file.name}, line 1",
             delimiter.join(header),
             "the first line names the columns",
-            "Delete this line of Excel's: the delimiter is found without it.",
+            "Delete this line, which only Excel needs: the delimiter is detected without it.",
         )
     return FirstLine(tuple(name.strip(" \t") for name in header), delimiter, tuple(header))
 

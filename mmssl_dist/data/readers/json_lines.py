@@ -95,7 +95,7 @@ def _too_long(file: RawFile, line: int) -> InputError:
     return InputError(
         f"{file.name}, line {line}",
         f"more than {BLOCK_BYTES:,} bytes",
-        "an object has a line of its own, and is shorter",
+        "every object must be on a line of its own, and shorter",
         "Write one object per line.",
     )
 
@@ -219,7 +219,10 @@ def _text(value: Any, column: str, where: str) -> str | None:
             return value
     except UnicodeEncodeError as error:
         raise InputError(
-            where, f"half a character in {column}", "texts are Unicode", "Correct the escape sequence."
+            where,
+            f"half of a surrogate pair in {column}",
+            "texts must be valid Unicode",
+            "Correct the escape sequence.",
         ) from error
     if isinstance(value, float):
         raise InputError(where, f"an infinite number in {column}", _VALUES, "Write a finite number, or null.")

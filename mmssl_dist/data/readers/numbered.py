@@ -90,7 +90,7 @@ class NumberedFeatures:
             raise InputError(
                 self.files[0].name,
                 "fewer bytes than when it was opened",
-                "raw files stay as they are while they are read",
+                "raw files must not change while they are read",
                 "Run it again when the file is complete.",
             )
         raw = np.frombuffer(content, self.raw)
@@ -153,8 +153,8 @@ def open_numbered(file: RawFile) -> NumberedFeatures:
     if by_columns and min(shape) > 1 and file.size > _MAX_WHOLE_BYTES:
         raise InputError(
             file.name,
-            f"a matrix of {file.size} bytes written by columns",
-            f"one of more than {_MAX_WHOLE_BYTES} bytes is written by rows, so that it is read in pieces",
+            f"a matrix of {file.size} bytes stored column by column",
+            f"one of more than {_MAX_WHOLE_BYTES} bytes must be stored row by row, to be read in pieces",
             "Save numpy.ascontiguousarray of it.",
         )
     return NumberedFeatures(

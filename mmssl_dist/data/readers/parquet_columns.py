@@ -164,7 +164,7 @@ def _require_true_int96(footer: Footer, column: str, source: str) -> None:
         raise InputError(
             source,
             f"{written}, which fastparquet wrote as int96",
-            "it takes them for nanoseconds then, so that they are times of 1970 in the file",
+            "it then stores them as if they were nanoseconds, so the file has times of 1970",
             "Write them with times='int64', its default.",
         )
 

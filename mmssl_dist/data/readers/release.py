@@ -57,7 +57,7 @@ class ReleaseInteractions:
                 raise InputError(
                     self.files[piece.file].name,
                     f"key {key[:80]!r}",
-                    "users are numbers of rows",
+                    "users are row numbers",
                     'Write users as "0", "1", ...',
                 )
             rows = _item_rows(items)

@@ -237,7 +237,7 @@ def _require_calendar(ids: pa.Array, where: Where) -> None:
             raise InputError(
                 where(0),
                 f"{ids.type} values out of range ({str(error)[:80]})",
-                "ids of dates and times lie in a known calendar",
+                "ids that are dates or times must be within the range of the calendar",
                 "Write them as text.",
             ) from error
 

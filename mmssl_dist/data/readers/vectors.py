@@ -206,7 +206,7 @@ def _dimension(files: tuple[RawFile, ...], footers: list[Footer], column: str) -
             require_dimension(f"{file.name}, column {column}", length)
             return length
     raise InputError(
-        files[0].name, "no vector", "a modality has features of at least one item", "Check the files."
+        files[0].name, "no vector", "a modality must have features for at least one item", "Check the files."
     )
 
 

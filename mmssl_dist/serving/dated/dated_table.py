@@ -191,7 +191,7 @@ def differing(present: pa.Schema, wanted: pa.Schema) -> str | None:
         if index < 0:
             return f"no column {column.name}"
         if not pa.types.is_null(column.type) and _narrow(present.field(index).type) != _narrow(column.type):
-            return f"{column.name} of type {present.field(index).type}, where it would be {column.type}"
+            return f"{column.name} of type {present.field(index).type}, instead of {column.type}"
     return next((f"a column {name}" for name in present.names if name not in wanted.names), None)
 
 

@@ -80,7 +80,7 @@ class DeltaDays(DatedTable):
             raise InputError(
                 self.option,
                 self.location.url,
-                "a table of Delta Lake is written with the package deltalake",
+                "writing a Delta Lake table needs the package deltalake",
                 "Install it: pip install 'mmssl-dist[delta]'.",
             ) from error
         if self.location.is_read_only:
@@ -146,12 +146,12 @@ class DeltaDays(DatedTable):
             raise StorageFault(
                 self.location.url,
                 shown_text(error),
-                "nobody else changes the day while it is written",
+                "nobody else may change the day while it is written",
                 "Re-run the command.",
             ) from error
         except DeltaError as error:
             raise StorageFault(
-                self.location.url, shown_text(error), "Delta Lake must take what is written", _ADVICE
+                self.location.url, shown_text(error), "Delta Lake must accept what is written", _ADVICE
             ) from error
 
     def discard(self) -> None:

@@ -60,7 +60,7 @@ class ParquetDays(DatedTable):
             raise StorageError(
                 self.option,
                 self.location.url,
-                f"nothing is written to {self.location.scheme}://",
+                f"nothing can be written to {self.location.scheme}://",
                 "Use s3://, gs://, abfs:// or a folder.",
             )
         if self.location.info().type == pafs.FileType.File:

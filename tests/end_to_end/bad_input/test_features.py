@@ -49,13 +49,13 @@ CASES = [
     ),
     Case(
         "empty vectors only",
-        f"{TEXT}: found no vector; a modality has features of at least one item",
+        f"{TEXT}: found no vector; a modality must have features for at least one item",
         PREPARE,
         lambda folder: write_text(folder, IDS, [[]] * ITEMS),
     ),
     Case(
         "no vector at all",
-        f"{TEXT}: found no vector; a modality has features of at least one item",
+        f"{TEXT}: found no vector; a modality must have features for at least one item",
         PREPARE,
         lambda folder: write_text(folder, IDS, [None] * ITEMS),
     ),

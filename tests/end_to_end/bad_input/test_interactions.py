@@ -183,7 +183,7 @@ CASES = [
     ),
     Case(
         "a user that is no number",
-        "raw/train.json: found key '../x'; users are numbers of rows",
+        "raw/train.json: found key '../x'; users are row numbers",
         RELEASE,
         _release('{"../x": [1]}'),
     ),

@@ -22,7 +22,7 @@ def _raw_by_a_link(folder: Path) -> None:
     (folder / "raw/image.npy").symlink_to(folder / "out/dataset/image.npy")
 
 
-_RELATIVE = "it names what is under data.path"
+_RELATIVE = "paths must stay below data.path"
 _EMPTIED = "output/dataset is emptied by its stage. Keep the file elsewhere."
 CASES = [
     Case("no raw folder", "data.path: found none; the folder must exist", _to("data.path", "FOLDER/none")),
@@ -69,28 +69,30 @@ CASES = [
     ),
     Case(
         "a name with NUL",
-        r"data.modalities.image.file: found a\x00.npy; it names what is under data.path",
+        r"data.modalities.image.file: found a\x00.npy; paths must stay below data.path",
         _to("data.modalities.image.file", r'"a\0.npy"'),
     ),
     Case(
         "another scheme",
-        "ftp://host/raw: found ftp; URLs begin with s3://, gs://, abfs://, abfss://, hdfs://, hf://, https://",
+        "ftp://host/raw: found ftp; a URL must start with s3://, gs://, abfs://, abfss://, hdfs://, hf://, https://",
         _to("data.path", "ftp://host/raw"),
     ),
-    Case("no bucket", "s3:///raw: found no bucket; an s3 URL names a bucket", _to("data.path", "s3:///raw")),
+    Case(
+        "no bucket", "s3:///raw: found no bucket; an s3 URL must name a bucket", _to("data.path", "s3:///raw")
+    ),
     Case(
         "a query",
-        "s3://b/k: found a query; such a URL is s3://bucket/key",
+        "s3://b/k: found a query; such a URL has the form s3://bucket/key",
         _to("data.path", "s3://b/k?region=x"),
     ),
     Case(
         "a key that climbs",
-        "s3://b/../c: found b/../c; a key has no empty, . or .. parts",
+        "s3://b/../c: found b/../c; a key must not have empty, . or .. parts",
         _to("data.path", "s3://b/../c"),
     ),
     Case(
         "a host",
-        "file://host/raw: found host/raw; file URLs name no host",
+        "file://host/raw: found host/raw; file URLs must have no host",
         _to("data.path", "file://host/raw"),
     ),
     Case(
@@ -113,7 +115,11 @@ CASES = [
         "output: found job.yaml/out; it must be a folder that can be written",
         _to("output", "FOLDER/job.yaml/out"),
     ),
-    Case("an output of another scheme", "ftp://b/out: found ftp; URLs begin", _to("output", "ftp://b/out")),
+    Case(
+        "an output of another scheme",
+        "ftp://b/out: found ftp; a URL must start",
+        _to("output", "ftp://b/out"),
+    ),
     Case(
         "raw files where a stage empties",
         "job.yaml: 1 problem(s)\n  data.path: found out/dataset/raw; output/",

@@ -34,7 +34,7 @@ def _one(line: str) -> str:
 
 _DOUBLED = "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))
 _MERGED = "\n".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))
-_SIZE = "found more than 5000 values; a job has fewer, with every alias unfolded"
+_SIZE = "found more than 5000 values; a job has fewer, with every alias expanded"
 CASES = [
     Case("no file", "none.yaml: found no such file; a job is a YAML file", ("validate", "FOLDER/none.yaml")),
     Case("a folder", "raw: found no such file; a job is a YAML file", ("validate", "FOLDER/raw")),
@@ -96,7 +96,7 @@ CASES = [
         _set("training.rows.learning_rate=.inf"),
     ),
     Case(
-        "half a character",
+        "half of a surrogate pair",
         _one(r"data.columns.user: found '\ud800'; must be a text"),
         _set(r'data.columns.user="\ud800"'),
     ),

@@ -109,7 +109,7 @@ def test_tags_that_cannot_be_read_are_named(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert load_job("job.yaml").data.modalities["facts"].features == {"price": "number"}
     assert (
-        "# Not used: movies.csv, column genres: tags? Lists in a text are JSON of texts"
+        "# Not used: movies.csv, column genres: tags? Lists in a text must be JSON"
         in Path("job.yaml").read_text()
     )
 

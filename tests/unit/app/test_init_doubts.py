@@ -66,9 +66,7 @@ def test_times_that_are_not_read_are_named(folder: Path) -> None:
     done = call("init", "files", "--yes")
     assert done.exit_code == 0, done.output
     assert load_job("job.yaml").data.split.method == "ratio"
-    assert (
-        "Not used: ratings.csv, column timestamp: named like a time, but no time that is read" in done.stdout
-    )
+    assert "Not used: ratings.csv, column timestamp: named like a time, but not written as one" in done.stdout
 
 
 def test_a_table_that_cannot_be_read_is_not_replaced_by_an_older_one(folder: Path) -> None:
@@ -144,7 +142,7 @@ def test_pictures_are_named_after_items(folder: Path) -> None:
     ("names", "images", "reason"),
     [
         (["photos/I3.jpg"], "photos/{item}.jpg", None),
-        (["photos/i3.jpg"], None, "Upper and lower case make two names: i3.jpg is not item I3"),
+        (["photos/i3.jpg"], None, "File names are case-sensitive: i3.jpg is not item I3"),
         (
             ["photos/beach.jpg"],
             None,

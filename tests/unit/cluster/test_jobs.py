@@ -116,7 +116,7 @@ def test_logs_follow_to_the_end_and_end_as_the_job_ends(client):
 
 def test_stop(client):
     assert "new is stopping" in _jobs("stop", "new").output
-    assert "old had ended already" in _jobs("stop", "old").output
+    assert "old has already ended" in _jobs("stop", "old").output
     assert client.stopped == ["new"]
 
 

@@ -84,7 +84,7 @@ def test_problems_come_together():
     ("space", "message"),
     [
         ({"uniform": [0.5, 0]}, "must be [lowest, highest], in this order"),
-        ({"loguniform": [0, 1]}, "must be above 0"),
+        ({"loguniform": [0, 1]}, "must be greater than 0 for a logarithmic scale"),
         ({"int": [1, 2], "choice": [3]}, "must have exactly one of choice, uniform, loguniform and int"),
         ({}, "must have exactly one of"),
         ({"normal": [0, 1]}, "unknown key"),

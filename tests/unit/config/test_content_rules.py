@@ -52,11 +52,11 @@ def test_content_with_an_encoder_is_valid(modality):
         ({**FACTS, "features": {"price": "price"}}, "data.modalities.m.features.price: "),
         (
             {"file": "a.npy", "columns": ["title"]},
-            "data.modalities.m.columns: found title; it is read for an enc",
+            "data.modalities.m.columns: found title; only an encoder reads",
         ),
         (
             {"file": "a.npy", "dimension": 3},
-            "data.modalities.m.dimension: found 3; it is read for an encoder",
+            "data.modalities.m.dimension: found 3; only an encoder reads it",
         ),
         ({**TEXT, "file": "a.npy"}, "data.modalities.m.file: found a.npy; the encoder makes the vectors"),
         ({"encoder": "owner/model"}, "data.modalities.m.table: missing; an encoder embeds texts"),

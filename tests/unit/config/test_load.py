@@ -114,7 +114,7 @@ def test_a_rule_keeps_quiet_about_a_setting_that_is_wrong_already() -> None:
         ),
         (
             changed(tracking={"registered_model": "shop"}),
-            "tracking.registered_model: found shop; the registry is MLflow's, and tracking.mlflow names none",
+            "tracking.registered_model: found shop; the registry is MLflow's, and tracking.mlflow is not set",
         ),
         *(
             (
@@ -316,7 +316,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_yaml_of_more_values_than_a_job_has_is_refused_before_it_unfolds(tmp_path: Path, text: str) -> None:
     started = time.monotonic()
     with pytest.raises(
-        InputError, match="found more than 5000 values; a job has fewer, with every alias unfolded"
+        InputError, match="found more than 5000 values; a job has fewer, with every alias expanded"
     ):
         load_job(write(tmp_path, text))
     assert time.monotonic() - started < 10

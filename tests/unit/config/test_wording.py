@@ -121,7 +121,7 @@ def test_a_table_of_bad_values_for_every_setting():
         (
             "data.interactions",
             ["a.csv", "b.csv"],
-            "must be one name: of several files, their folder, or a glob",
+            "must be one name; for several files, their folder or a glob",
         ),
         ("seed", 10**30, "found 1000000000000000000000000000000; must be"),
         ("model", "large", "found 'large'; this is a section, with keys below it"),

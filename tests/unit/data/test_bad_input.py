@@ -286,7 +286,7 @@ def test_an_item_id_too_large_for_the_features(folder):
     [
         ("[1]", "raw/train.json: found list; the file maps users to lists of items"),
         ("{", "raw/train.json: found "),
-        ('{"a": [1]}', "raw/train.json: found key 'a'; users are numbers of rows"),
+        ('{"a": [1]}', "raw/train.json: found key 'a'; users are row numbers"),
         ('{"3": 1}', "raw/train.json, user 3: found 1; a user has a list of item rows, whole numbers"),
         ('{"3": [1, 2.5]}', "raw/train.json, user 3: found [1, 2.5]; a user has a list"),
         ('{"3": [true]}', "raw/train.json, user 3: found [True]; a user has a list"),
@@ -320,7 +320,7 @@ def test_a_large_matrix_by_columns_is_refused_before_it_is_read(folder, monkeypa
     monkeypatch.setattr("mmssl_dist.data.readers.numbered._MAX_WHOLE_BYTES", 400)
     write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32, order="F"))
     assert (
-        "raw/image.npy: found a matrix of 528 bytes written by columns; one of more than 400 bytes is"
+        "raw/image.npy: found a matrix of 528 bytes stored column by column; one of more than 400 bytes must"
         in _message(make_job(folder, modalities=NPY))
     )
     write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32))
@@ -333,7 +333,7 @@ def test_a_matrix_that_shrinks_while_it_is_read(folder):
     source = open_features(job.data, find_files(job))["image"]
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(
-        InputError, match="found fewer bytes than when it was opened; raw files stay as they are"
+        InputError, match="found fewer bytes than when it was opened; raw files must not change"
     ):
         list(source.read(source.pieces[0]))
 

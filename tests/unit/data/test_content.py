@@ -138,7 +138,7 @@ def test_validate_knows_which_items_have_content(folder):
         ({"files": "pictures/{item}.png", "encoder": "o/m"}, "no such picture"),
         ({"files": "images/{item}.webp", "encoder": "o/m"}, "no such picture"),
         ({"files": "images/{item}.pdf", "encoder": "o/m"}, "pictures end in"),
-        ({"files": "../{item}.png", "encoder": "o/m"}, "it names what is under data.path"),
+        ({"files": "../{item}.png", "encoder": "o/m"}, "paths must stay below data.path"),
         ({"table": "items.csv", "files": "images/{photo}", "encoder": "o/m"}, "a column photo is needed"),
     ],
 )

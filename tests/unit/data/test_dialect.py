@@ -98,7 +98,7 @@ def test_excels_line_with_the_delimiter(tmp_path: Path, line: str) -> None:
     message = _message(_file(tmp_path, "\r\n".join([line, *rows, ""]).encode()))
     assert message.startswith("log.csv, line 1: found ")
     assert line.strip('"').rstrip(",") in message
-    assert "Delete this line of Excel's" in message
+    assert "Delete this line, which only Excel needs" in message
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_missing_folder_is_data_path(tmp_path):
 
 def test_names_cannot_leave_the_folder(folder):
     with pytest.raises(
-        InputError, match=r"^data.interactions: found ../run/x.parquet; it names what is under data"
+        InputError, match=r"^data.interactions: found ../run/x.parquet; paths must stay below data"
     ):
         find_files(make_job(folder, interactions="../run/x.parquet"))
 

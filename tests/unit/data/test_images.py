@@ -174,7 +174,7 @@ def test_a_job_without_images_has_none(tmp_path):
         ("else.parquet", None, "no such file; data.images names a file"),
         ("pictures.zip", None, "no such file; data.images names a file"),
         ("{item}.svg", None, r"data\.images: found \{item\}\.svg; a path with \{item\} ends in \.jpg"),
-        ("../{item}.png", None, r"data\.images: found \.\./\{item\}\.png; it names what is under data\.path"),
+        ("../{item}.png", None, r"data\.images: found \.\./\{item\}\.png; paths must stay below data\.path"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, wanted, table, message):

@@ -112,7 +112,7 @@ def test_times_splits_and_ratings(folder):
         ("[1, 2]", "line 4: found a list; every line is a JSON object"),
         ('{"user_id": [1], "item_id": 2}', "line 4: found a list in user_id; a value is a text, a number"),
         ('{"user_id": {"id": 1}, "item_id": 2}', "line 4: found an object in user_id"),
-        ('{"user_id": "\\ud800", "item_id": 2}', "line 4: found half a character in user_id"),
+        ('{"user_id": "\\ud800", "item_id": 2}', "line 4: found half of a surrogate pair in user_id"),
         ("null", "line 4: found null; every line is a JSON object"),
         ("7", "line 4: found 7; every line is a JSON object"),
         (
@@ -188,7 +188,7 @@ def test_blocks_and_the_last_one(folder, monkeypatch, ending):
             read(folder, whole, interactions=name)
     long = b'{"user_id": "' + b"x" * 1000 + b'", "item_id": 1}\n'
     path.write_bytes(gzip.compress(long) if ending.endswith("gz") else long)
-    with pytest.raises(InputError, match="line 1: found more than 200 bytes; an object has a line"):
+    with pytest.raises(InputError, match="line 1: found more than 200 bytes; every object must be on a line"):
         read(folder, interactions=name)
 
 

@@ -136,7 +136,7 @@ def test_which_metadata_is_current_has_to_be_clear(folder):
     table = iceberg(folder)
     newest = metadata_files(table)[-1]
     shutil.copy(newest, newest.with_name("00003-of-a-commit-that-failed.metadata.json"))
-    with pytest.raises(InputError, match="one file of metadata has the highest number") as caught:
+    with pytest.raises(InputError, match="one metadata file must have the highest number") as caught:
         find_files(job_of(folder, "lake/events"))
     assert newest.name in str(caught.value)
     hint = table / "metadata" / "version-hint.text"
@@ -144,7 +144,9 @@ def test_which_metadata_is_current_has_to_be_clear(folder):
     assert rows(job_of(folder, "lake/events")) == [("a", 0), ("b", 1), ("d", 3)]
     for wrong, shown in (("12", "12"), ("1" * 5000, "1" * 80 + r"\.\.\.")):
         hint.write_text(wrong)
-        with pytest.raises(InputError, match=rf"version-hint\.text: found '{shown}'; it names a file of the"):
+        with pytest.raises(
+            InputError, match=rf"version-hint\.text: found '{shown}'; it must name a file of the"
+        ):
             find_files(job_of(folder, "lake/events"))
 
 
@@ -231,7 +233,7 @@ def test_a_column_that_splits_an_iceberg_table_has_its_value_from_the_log(folder
 
 def test_files_of_an_iceberg_table_lie_in_its_folder(folder):
     shutil.copytree(iceberg(folder), folder / "raw" / "copied")
-    with pytest.raises(InputError, match=r"a file elsewhere \(.*lie in its folder"):
+    with pytest.raises(InputError, match=r"a file elsewhere \(.*must be in its folder"):
         find_files(job_of(folder, "copied"))
 
 

@@ -278,7 +278,7 @@ def test_lists_are_tags_alone(tmp_path):
 def test_a_column_without_any_value_is_refused(tmp_path):
     (tmp_path / "items.csv").write_text("item_id,brand,price\n1,a,\n2,b,nan\n")
     job = _job(tmp_path, "items.csv", features={"brand": "category", "price": "number"})
-    message = r"facts\.features\.price: found nothing but missing values"
+    message = r"facts\.features\.price: found only missing values"
     with pytest.raises(InputError, match=message):
         _fit(job)
     with pytest.raises(InputError, match=message):

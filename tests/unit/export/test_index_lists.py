@@ -96,7 +96,7 @@ def test_ids_of_a_file_are_compared_in_the_type_of_the_run():
         (pa.array([["u3"]]), "found values of type .*an id is a number or a text"),
         (
             pa.array([None, None], pa.string()),
-            "found no id; export.users: a file of users names",
+            "found no id; export.users: a file of users must name",
         ),
         (pa.array([float("nan")]), "found no id"),
     ],
@@ -124,7 +124,7 @@ def test_empty_rows_of_a_file_are_no_users(tmp_path):
 @pytest.mark.parametrize("made", ["exact", "index"])
 def test_users_that_are_all_unknown_are_refused(tmp_path, made):
     (tmp_path / "users.csv").write_text("user_id\nnobody\n")
-    with pytest.raises(InputError, match=r"export\.users: found .*, with 1 users that are all not in"):
+    with pytest.raises(InputError, match=r"export\.users: found .*, with 1 users, none of which is in"):
         publish_run(tmp_path / "run", f"export.users={tmp_path}/users.csv", f"export.recommendations={made}")
     assert not (tmp_path / "run/export/manifest.json").exists()
 

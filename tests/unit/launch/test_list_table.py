@@ -156,7 +156,7 @@ def test_a_table_of_other_columns_is_refused_before_a_task(tmp_path, job):
     export = RunFolder.of(job).export.require()
     cluster, table = InThisProcess(), list_table(job, "2026-11-30")
     assert table is not None
-    with pytest.raises(InputError, match="rows with user_id of type int64, where it would be string"):
+    with pytest.raises(InputError, match="rows with user_id of type int64, instead of string"):
         update_list_table(Pipeline(job, cluster), export, table, False)
     assert cluster.tasks == 0
     assert lists_fingerprint(export) != lists_fingerprint(Manifest("export", "", {}, {}))

@@ -119,14 +119,17 @@ def test_order_of_users_in_the_files_is_no_matter(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"values": [0.0]}, "other users \\(1 here, 2 there\\)"),
-        ({"values": [0.0, 1.0], "users": [0, 1]}, r"other users .*Evaluate both with evaluation\.users all"),
-        ({"values": [0.0], "held_out": "d2"}, r"other users .*Compare runs of the same data"),
-        ({"values": [0.0, 1.0], "positives": [1, 2]}, "another number of held-out items for 1 users"),
+        ({"values": [0.0]}, "different users \\(1 here, 2 there\\)"),
+        (
+            {"values": [0.0, 1.0], "users": [0, 1]},
+            r"different users .*Evaluate both with evaluation\.users all",
+        ),
+        ({"values": [0.0], "held_out": "d2"}, r"different users .*Compare runs of the same data"),
+        ({"values": [0.0, 1.0], "positives": [1, 2]}, "a different number of held-out items for 1 users"),
         # as many items, but others: what a split by another seed gives
         (
             {"values": [0.0, 1.0], "held_out": "d2"},
-            r"other held-out items \(held_out_digest d2 here, d1 there\)",
+            r"different held-out items \(held_out_digest d2 here, d1 there\)",
         ),
     ],
 )
@@ -197,7 +200,7 @@ def test_what_a_run_does_not_have_is_named(tmp_path):
     with pytest.raises(InputError, match="mmssl-dist evaluate"):
         read_users(location / "nowhere", "recall@2", "test", "model")
     publish(location / "evaluation", Manifest("evaluation", "x", {}, {}))
-    with pytest.raises(InputError, match="no metrics of each user"):
+    with pytest.raises(InputError, match="no metrics by user"):
         read_users(location, "recall@2", "test", "model")
 
 

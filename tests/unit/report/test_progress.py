@@ -125,7 +125,7 @@ def test_training() -> None:
         "37 epochs, best validation recall@20 0.0853 in epoch 27",
         "time: 5 min 00 s of training, 4.5 s of validation",
         "median epoch: 900 pairs/s, 10.0 % of a step waiting, 75.0 % of rows local",
-        "most memory of a worker: 2.0 GB",
+        "peak memory of a worker: 2.0 GB",
     ]
     ended = progress.training_summary(facts | {"stopped_early": False}, "recall@20")
     assert ended[1] == (

@@ -62,7 +62,7 @@ def test_a_table_of_other_columns_is_refused_before_lists_are_made(tmp_path, fol
     output = TableOutput(table_of(tmp_path / "t", table_format, "2026-11-30"), "t")
     (tmp_path / "users.csv").write_text("user_id\nu1\n")
     users, options = str(tmp_path / "users.csv"), ListOptions(k=3, unknown=unknown)
-    with pytest.raises(InputError, match="rows with user_id of type int64, where it would be string"):
+    with pytest.raises(InputError, match="rows with user_id of type int64, instead of string"):
         recommend_file(str(folder / "run"), Storage(), users, output, options)
 
 

@@ -104,7 +104,7 @@ def test_two_writers_of_one_day(tmp_path):
     stale = slow._opened()
     write(table_of(url, "delta", "2026-11-30"), texts_and_numbers(tmp_path / "2", SECOND))
     object.__setattr__(slow, "_opened", lambda: stale)
-    with pytest.raises(StorageFault, match=r"nobody else changes the day .* Re-run the command"):
+    with pytest.raises(StorageFault, match=r"nobody else may change the day .* Re-run the command"):
         write(slow, lists)
     assert read(url, "delta") == rows_of(SECOND, "2026-11-30")
 
@@ -114,5 +114,7 @@ def test_what_delta_lake_refuses_is_not_blamed_on_others(tmp_path, monkeypatch):
         raise DeltaError("Generic error: writer version 7")
 
     monkeypatch.setattr(transaction, "create_table_with_add_actions", refuse)
-    with pytest.raises(StorageFault, match=r"writer version 7; Delta Lake must take what is written\. Check"):
+    with pytest.raises(
+        StorageFault, match=r"writer version 7; Delta Lake must accept what is written\. Check"
+    ):
         write(table_of(tmp_path / "t", "delta", "2026-11-30"), texts_and_numbers(tmp_path / "1", FIRST))

@@ -203,7 +203,7 @@ def test_a_table_of_other_columns_is_refused(tmp_path, table_format):
     files = published(tmp_path / "other", [other], pa.int64(), pa.int64())
     write(table_of(tmp_path / "t", table_format, "2026-11-28"), files)
     message = refused(tmp_path, table_format)
-    assert "rows with user_id of type int64, where it would be string" in message
+    assert "rows with user_id of type int64, instead of string" in message
 
 
 @pytest.mark.parametrize("table_format", FORMATS)
@@ -211,7 +211,7 @@ def test_columns_other_than_ids_are_compared_before_anything_runs(tmp_path, tabl
     rows = {"user_id": ["a"], "rank": pa.array([1], pa.int32()), "item_id": [1]}
     score = pa.array([1.0], pa.float32())
     cases = {
-        "1": ({**rows, "score": [1.0]}, None, "rows with score of type double, where it would be float"),
+        "1": ({**rows, "score": [1.0]}, None, "rows with score of type double, instead of float"),
         "2": ({**rows, "score": score, "title": ["x"]}, None, "rows with a column title"),
         "3": ({**rows, "score": score}, row_columns(titles=True), "rows with no column title"),
         "4": ({**rows, "score": score}, None, None),

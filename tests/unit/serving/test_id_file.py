@@ -80,7 +80,7 @@ def test_a_file_without_any_of_the_names_says_which_there_may_be(tmp_path, name)
     table = pa.table({"n": ["a"]})
     (pacsv.write_csv if name.endswith("csv") else pq.write_table)(table, tmp_path / name)
     location = open_location(str(tmp_path / name), Storage())
-    with pytest.raises(InputError, match=r"a column user_id is needed.* \(customer is taken too\)"):
+    with pytest.raises(InputError, match=r"a column user_id is needed.* \(customer is accepted too\)"):
         open_id_file(location, ["user_id", "customer"], "--users")
 
 
@@ -116,7 +116,7 @@ def test_types_of_parquet(tmp_path, users):
     ("text", "message"),
     [
         ('user_id,n\nu1,"open\nu2,x\nu3,"y"\n', "line 2: found a quote that closes in line 4, before 'y"),
-        ("user_id\n", "u.csv: found no row; a file of ids has at least one"),
+        ("user_id\n", "u.csv: found no row; a file of ids must have at least one"),
         ("user,n\nu1,1\n", "line 1: found columns user, n; a column user_id is needed"),
         ("user_id,user_id\nu1,1\n", "line 1: found 2 columns user_id; column names must be unique"),
         ("", "line 1: found nothing; the first line names the columns"),

@@ -360,4 +360,4 @@ def test_titles_of_the_job_are_read_and_their_absence_is_warned_of(exported, out
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert open_titled_run(str(copy), few_lists=few).recommend("u3").titles is None
-        assert "titles cannot be read, so items go by their ids" in caplog.text
+        assert "titles cannot be read, so items are shown by id" in caplog.text

@@ -161,10 +161,10 @@ def test_what_a_route_does_not_know_is_refused_by_name(app, path, body, expected
             "application/x-www-form-urlencoded",
             "a body with Content-Type: application/x-www-form-urlencoded; {}, sent with the header {}",
         ),
-        (["u1"], JSON, "a body that is no JSON object; {}"),
-        (b'"u1"', JSON, "a body that is no JSON object; {}"),
+        (["u1"], JSON, "a body that is not a JSON object; {}"),
+        (b'"u1"', JSON, "a body that is not a JSON object; {}"),
         (b"", JSON, "no body; {}"),
-        (b"{user: 1}", JSON, "the body is no JSON: Expecting property name enclosed in double quotes"),
+        (b"{user: 1}", JSON, "the body is not valid JSON: Expecting property name enclosed in double quotes"),
     ],
 )
 def test_a_body_that_is_no_json_is_refused_in_plain_words(app, body, content_type, expected):

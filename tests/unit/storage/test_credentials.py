@@ -99,7 +99,7 @@ def test_a_profile_that_gives_no_credentials_says_so(
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "broken")
     with pytest.raises(
-        StorageError, match=r"found no credentials .*the standard chain must find some"
+        StorageError, match=r"found no credentials .*the standard credential chain must find some"
     ) as caught:
         open_location("s3://runs/run", profiles).look()
     assert caught.value.exit_status == 2

@@ -62,12 +62,12 @@ def test_the_account_may_come_from_the_environment(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("gs://", "found no bucket; an gs URL names a bucket. Write gs://bucket/key"),
-        ("gs:///key", "names a bucket"),
-        ("gs://b/../c", "no empty"),
-        ("gs://b/k?generation=1", "found a query; such a URL is gs://bucket/key"),
+        ("gs://", "found no bucket; an gs URL must name a bucket. Write gs://bucket/key"),
+        ("gs:///key", "name a bucket"),
+        ("gs://b/../c", "not have empty, . or .."),
+        ("gs://b/k?generation=1", "found a query; such a URL has the form gs://bucket/key"),
         ("abfs://", "no container"),
-        ("abfs://cont/k", "no storage account; it stands in the URL"),
+        ("abfs://cont/k", "no storage account; it must be in the URL"),
         ("https://", "no server"),
         (f"https://host/a.parquet?sig={SECRET}", "https://host/a.parquet: found a query"),
         (f"https://user:{SECRET}@host/a.parquet", "https://host: found a user before the server's name"),
@@ -321,7 +321,7 @@ def test_tables_are_read_by_their_columns_over_http(web: Location, s3_endpoint: 
 def test_a_web_server_lists_and_takes_nothing(web: Location) -> None:
     with pytest.raises(StorageError, match=r"a web server cannot list folders; wildcards are not supported"):
         web.files()
-    with pytest.raises(StorageError, match=r"found http://; what is written goes to s3://, gs://"):
+    with pytest.raises(StorageError, match=r"found http://; output must go to s3://, gs://"):
         (web / "x").write_bytes(b"x")
 
 
@@ -331,7 +331,7 @@ def test_a_web_server_lists_and_takes_nothing(web: Location) -> None:
     [
         (
             200,
-            "found the whole file where one byte was asked for; the server must answer requests for ranges",
+            "found the whole file where one byte was asked for; the server must support range requests",
         ),
         (401, "found credentials that the storage does not know"),
         (403, "found no permission"),

@@ -130,7 +130,7 @@ def test_a_tracker_that_fails_is_warned_of_once_and_the_others_go_on(tmp_path):
     tracking = TrackingCallback(make_job(f"output={tmp_path}"), "run-1", relay)
     tell(tracking, ENTRY, SECOND)
     (line,) = relay.lines
-    assert line.startswith("TensorBoard: receives no more of this training, which continues (")
+    assert line.startswith("TensorBoard: receives no further reports of this training, which continues (")
     assert [tracker.name for tracker in tracking._trackers or ()] == ["Ray metrics"]
 
 

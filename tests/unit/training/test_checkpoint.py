@@ -163,7 +163,7 @@ def test_the_checkpoint_before_a_damaged_one_is_taken_with_a_warning(tmp_path, c
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith(
-        f"a checkpoint is damaged, the one before it is taken: {tmp_path}/new/{name}: "
+        f"a checkpoint is damaged; falling back to the one before it: {tmp_path}/new/{name}: "
     )
 
 
@@ -181,7 +181,7 @@ EMPTY = {"schema": SCHEMA, "kind": "checkpoint", "fingerprint": "", "files": {},
         (signed(EMPTY), "its manifest names no such file"),
         (signed(EMPTY).replace("checkpoint", "training"), "expected a checkpoint manifest"),
         (json.dumps(EMPTY), "not a readable manifest"),
-        (None, "gone; the checkpoint is not whole"),
+        (None, "gone; the checkpoint is incomplete"),
     ],
 )
 def test_a_manifest_that_is_none(tmp_path, caplog, text, message):
@@ -197,7 +197,7 @@ def test_no_whole_checkpoint(tmp_path):
     save(tmp_path / "only")
     flip(tmp_path / "only" / GENERATOR)
     with pytest.raises(
-        ArtifactError, match=rf"only: no checkpoint of this run is whole \(.*{GENERATOR}: content"
+        ArtifactError, match=rf"only: no checkpoint of this run is intact \(.*{GENERATOR}: content"
     ):
         go_on(tmp_path, "only")
 
