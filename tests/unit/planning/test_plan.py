@@ -144,9 +144,10 @@ def test_the_first_thing_that_breaks_is_told_first():
 @pytest.mark.parametrize(
     ("file", "row", "workers", "sizes", "widths"),
     [
-        ("partition_workers", "W = 1", 1, (1_000_000, 300_000, 16_997_299), MILLION),
-        ("partition_workers", "W = 3", 3, (1_000_000, 300_000, 16_997_299), MILLION),
-        ("partition_workers", "W = 4", 4, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("partition_stage", "W = 1", 1, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("partition_stage", "W = 2", 2, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("partition_stage", "W = 3", 3, (1_000_000, 300_000, 16_997_299), MILLION),
+        ("partition_stage", "W = 4", 4, (1_000_000, 300_000, 16_997_299), MILLION),
         ("hundred", "partition by two workers", 2, (5_000_000, 1_000_000, 84_994_972), HUNDRED),
         ("hundred", "partition by three workers", 3, (5_000_000, 1_000_000, 84_994_972), HUNDRED),
     ],
