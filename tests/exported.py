@@ -98,3 +98,14 @@ def dataset_items(output: Path, split: str) -> dict[str, set[int]]:
     for user, item in zip(pairs["user"], pairs["item"], strict=True):
         result[users[user]].add(items[item])
     return result
+
+
+def run_with(exported: Exported, output: Path, folder: Path, data: dict[str, object]) -> Path:
+    """The exported run in ``folder``, with a job that has these settings of ``data``."""
+    copy = folder / "run"
+    copy.mkdir()
+    for part in ("export", "partitions"):
+        (copy / part).symlink_to(output / part)
+    job = exported.job.model_copy(update={"data": exported.job.data.model_copy(update=data)})
+    (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    return copy

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from mmssl_dist.data.item_blocks import TITLE, column_names, is_list, item_block
 from mmssl_dist.data.titles import titles_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_lookup import Ids
+from mmssl_dist.serving.item_tags import separators, with_tags
 from mmssl_dist.storage import Location, open_location
 from mmssl_dist.storage.run_job import read_run_job
 
@@ -81,13 +83,19 @@ class JobTable(ItemTable):
         files: with titles.
         items: of the run.
         id_column: the files' column with external ids.
+        tags: as of ``read_item_table``.
     """
 
     def __init__(
-        self, titles: Mapping[str, pa.Array], files: Sequence[RawFile], items: Ids, id_column: str
+        self,
+        titles: Mapping[str, pa.Array],
+        files: Sequence[RawFile],
+        items: Ids,
+        id_column: str,
+        tags: Mapping[str, str],
     ) -> None:
         super().__init__(titles)
-        self._files, self._items, self._id_column = files, items, id_column
+        self._files, self._items, self._id_column, self._tags = files, items, id_column, tags
         # Items are not filtered by their id: that is what ``allow`` and ``block`` are for.
         self._unreadable = {id_column}
 
@@ -100,7 +108,9 @@ class JobTable(ItemTable):
         """As of ``ItemTable``."""
         if column not in self.columns and column in self.names:
             read = _or_warning(
-                lambda: read_item_table(self._files, self._items, self._id_column, [column], lenient=True)
+                lambda: read_item_table(
+                    self._files, self._items, self._id_column, [column], self._tags, lenient=True
+                )
             )
             if read is None:
                 self._unreadable.add(column)
@@ -177,6 +187,7 @@ def read_item_table(
     items: Ids,
     id_column: str = ITEM_ID,
     only: Iterable[str] | None = None,
+    tags: Mapping[str, str] = MappingProxyType({}),
     lenient: bool = False,
 ) -> ItemTable:
     """The columns of tables of items, in the order of ``items``; of rows with one id the last.
@@ -188,6 +199,7 @@ def read_item_table(
     Args:
         id_column: the column with external ids.
         only: columns to read; all by default.
+        tags: what stands between the tags of columns with several in a text; these become lists.
         lenient: in files without one of these, items have no value in it.
 
     Raises:
@@ -195,7 +207,7 @@ def read_item_table(
     """
     columns = None if only is None else list(only)
     tables = [
-        table
+        with_tags(table, tags)
         for file in files
         for table in item_blocks(file, id_column, _present(file, columns) if lenient else columns)
     ]
@@ -277,7 +289,7 @@ def job_titles(run: Location, items: Ids) -> ItemTable:
 
     def read(files: Sequence[RawFile], id_column: str) -> ItemTable:
         titles = read_item_table(files, items, id_column, only=[TITLE])
-        return JobTable(titles.columns, files, items, id_column)
+        return JobTable(titles.columns, files, items, id_column, job_tags(run))
 
     return _of_job(run, read) or ItemTable({})
 
@@ -311,6 +323,11 @@ def _or_warning(read: Callable[[], _Result]) -> _Result | None:
 def job_columns(run: Location) -> Columns:
     """The names of columns in the tables of a run's job; the defaults where the run has none."""
     return read_run_job(run).data.columns if (run / "job.yaml").exists() else Columns()
+
+
+def job_tags(run: Location) -> dict[str, str]:
+    """What stands between the tags of each column that a run's job declares as tags."""
+    return separators(read_run_job(run)) if (run / "job.yaml").exists() else {}
 
 
 def _example(ids: pa.Array) -> object:

@@ -18,6 +18,7 @@ from mmssl_dist.serving.item_table import (
     UnreadTable,
     items_file,
     job_columns,
+    job_tags,
     job_titles,
     read_item_table,
     read_some_titles,
@@ -111,7 +112,7 @@ def open_titled_run(
     read_table, read_titles = partial(job_titles, location), partial(some_job_titles, location)
     if items is not None:
         files, column = [items_file(items, storage)], job_columns(location).item
-        read_table = partial(read_item_table, files, id_column=column)
+        read_table = partial(read_item_table, files, id_column=column, tags=job_tags(location))
         read_titles = partial(read_some_titles, files, id_column=column)
     if not few_lists:
         return open_run(url, storage, read_table)

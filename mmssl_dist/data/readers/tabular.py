@@ -113,7 +113,7 @@ def _parsed(
     require_feature_type(where_in_column(0), values.type, feature_type)
     parsers: dict[FeatureType, Callable[[Any], Any]] = {
         "category": _category,
-        "tags": partial(_tags, separator=settings.separator, nulls=nulls),
+        "tags": partial(tags_in, separator=settings.separator, nulls=nulls),
         "number": _number,
         "boolean": _boolean,
     }
@@ -143,8 +143,12 @@ def _category(value: Any) -> str:
     return str(int(value))
 
 
-def _tags(value: Any, separator: str, nulls: frozenset[str]) -> list[str] | None:
-    """Without repetitions, in the order of their texts."""
+def tags_in(value: Any, separator: str, nulls: frozenset[str] = frozenset({""})) -> list[str] | None:
+    """The tags of a value, without repetitions, in the order of their texts; None where there is none.
+
+    Raises:
+        ValueError: a text is a list that ``listed_tags`` does not read.
+    """
     if isinstance(value, str):
         value = listed_tags(value) if is_listed(value) else value.split(separator)
     elif not isinstance(value, list):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
@@ -19,7 +17,7 @@ from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.item_table import items_file, read_item_table
 from mmssl_dist.serving.run import Run
 from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run
-from tests.exported import Exported
+from tests.exported import run_with
 from tests.training import ITEMS
 
 COLORS = ("red", "green", "blue")
@@ -45,17 +43,6 @@ def table(tmp_path):
         tmp_path / "items.parquet",
     )
     return tmp_path / "items.parquet"
-
-
-def run_with(exported: Exported, output: Path, folder: Path, data: dict[str, object]) -> Path:
-    """The exported run in ``folder``, with a job that has these settings of ``data``."""
-    copy = folder / "run"
-    copy.mkdir()
-    for part in ("export", "partitions"):
-        (copy / part).symlink_to(output / part)
-    job = exported.job.model_copy(update={"data": exported.job.data.model_copy(update=data)})
-    (copy / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")))
-    return copy
 
 
 @pytest.fixture
