@@ -82,6 +82,8 @@ class TrainingLoop:
         self._show_lists()
         if self._start is not None:
             self._begin_from(self._start)
+        # Nor is what loading moved, or waiting for a worker that started later, part of the steps' figures.
+        self.exchange.traffic.take()
         try:
             while self.position.epochs < self.job.training.epochs and not self._stalled():
                 epoch = self.position.epochs
@@ -92,9 +94,7 @@ class TrainingLoop:
                 self.position = replace(self.position, epochs=epoch + 1, steps=0, losses={})
                 if (epoch + 1) % evaluation.every_epochs == 0 or epoch + 1 == self.job.training.epochs:
                     figures = self._figures(batches)
-                    started = self._clock()
-                    metrics = self.validate(self.state)
-                    seconds = self._clock() - started
+                    metrics, seconds = self._validation()
                     trained = self.position.seconds / (epoch + 1 - self._validated())
                     times = {
                         "epoch": float(epoch + 1),
@@ -112,9 +112,8 @@ class TrainingLoop:
         """Take over an earlier run, and hand in the state before the first step as epoch 0: it may be the
         best."""
         figures = start(self.state)
-        started = self._clock()
-        metrics = self.validate(self.state)
-        times = {"train_seconds": 0.0, "validation_seconds": self._clock() - started}
+        metrics, seconds = self._validation()
+        times = {"train_seconds": 0.0, "validation_seconds": seconds}
         best = metrics[self.job.evaluation.metric]
         self.position = replace(
             self.position,
@@ -123,6 +122,14 @@ class TrainingLoop:
             start=figures | metrics,
         )
         self._hand_in({"epoch": 0.0, "best_epoch": 0.0, "best": best} | times | metrics)
+
+    def _validation(self) -> tuple[dict[str, float], float]:
+        """The validation metrics of the present state, and the seconds they took."""
+        started = self._clock()
+        metrics = self.validate(self.state)
+        # What validation moves between workers is no part of the next steps' figures.
+        self.exchange.traffic.take()
+        return metrics, self._clock() - started
 
     def _epoch(self, batches: Prefetcher, epoch: int) -> dict[str, float]:
         """One pass over the training interactions, or what is left of it. Returns the mean of each loss over

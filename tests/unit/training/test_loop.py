@@ -137,6 +137,28 @@ def test_an_entry_tells_what_the_steps_took(stage, tmp_path):
     assert first["memory/resident"] > 1e7
 
 
+def test_what_starting_and_validation_move_is_not_the_steps(stage, tmp_path):
+    """Waiting and bytes are those of the steps alone."""
+
+    def take_a_second(epoch: int, step: int) -> None:
+        stage.clock.now += 1
+
+    stage.values = [0.1, 0.2, 0.3]
+    stage.at_step = take_a_second
+    loop = make_loop(stage, tmp_path, "training.epochs=3")
+
+    def validate(state: TrainingState) -> dict[str, float]:
+        loop.exchange.traffic.seconds += 100
+        loop.exchange.traffic.bytes_sent += 1000
+        return stage.validate(state)
+
+    loop.validate = validate
+    loop.exchange.traffic.seconds = 100  # of loading
+    for entry in loop.run().history:
+        assert entry["share/waiting"] < 0.01
+        assert entry["exchange/bytes"] == 0
+
+
 def test_lists_are_published_as_often_as_asked(stage, tmp_path):
     stage.values = [0.1] * 5
     trained = make_loop(stage, tmp_path, "training.epochs=5", "model.modality_graph.refresh_epochs=2")
