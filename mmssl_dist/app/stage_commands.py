@@ -18,8 +18,8 @@ app = typer.Typer()
 def validate(job_file: JobFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Check the YAML and the raw files, and show what they hold.
 
-    Shows all problems of both at once. Small inputs are read whole, of large ones the first and last block of
-    each file.
+    Shows all problems of the YAML at once, and where it has none all problems of the files. Small inputs are
+    read whole, of large ones the first and last block of each file.
     """
     from mmssl_dist.launch.validate import validated
     from mmssl_dist.report.job_summary import description, input_lines
