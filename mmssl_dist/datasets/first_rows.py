@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.ids import plain_values
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import text_blocks
 from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers
@@ -19,6 +22,12 @@ from mmssl_dist.datasets.inventory import RawTable
 
 _SEPARATORS = "|;,"
 """Between tags, rarest in other text first: where several are as frequent, the first is meant."""
+
+_ROWS = 100_000  # and up to the end of a block
+_CATEGORIES = 200  # at most, of a column
+_ROWS_OF_CATEGORY = 3  # at least, on average
+_CATEGORY_LETTERS = 60  # at most: longer texts describe an item
+_NO_CATEGORY = re.compile(r".*[|;].*|\W*\d+([.,]\d+)*\W*", re.DOTALL)  # tags, or a number such as 19,99
 
 
 def first_values(table: RawTable, file: RawFile, column: str) -> Iterator[pa.Array]:
@@ -56,3 +65,46 @@ def tag_separator(table: RawTable, column: str) -> str | None:
             else:
                 rows.update(separator for separator in _SEPARATORS if separator in text)
     return max(_SEPARATORS, key=lambda separator: rows[separator]) if rows else ""
+
+
+@dataclass(frozen=True)
+class FirstValues:
+    """Values of a column in the first rows, as texts.
+
+    Attributes:
+        rows: that have a value.
+        distinct: the values.
+    """
+
+    rows: int
+    distinct: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: RawTable, column: str) -> FirstValues:
+        """Those of the first file of ``table``.
+
+        Raises:
+            InputError: the column cannot be read.
+        """
+        rows, distinct = 0, dict[str, None]()
+        for values in first_values(table, table.files[0], column):
+            some = plain_values(pa.chunked_array([values])).drop_null()
+            rows += len(some)
+            distinct |= dict.fromkeys(map(str, pc.unique(some).to_pylist()))
+            if rows >= _ROWS:
+                break
+        return cls(rows, tuple(distinct))
+
+    @property
+    def are_unique(self) -> bool:
+        """Whether every row has another value."""
+        return self.rows == len(self.distinct)
+
+    @property
+    def are_categories(self) -> bool:
+        """Whether they are few short texts that repeat, and neither tags nor written numbers."""
+        few = 2 <= len(self.distinct) <= min(_CATEGORIES, self.rows / _ROWS_OF_CATEGORY)
+        return few and not any(
+            len(text) > _CATEGORY_LETTERS or is_listed(text) or _NO_CATEGORY.fullmatch(text)
+            for text in self.distinct
+        )

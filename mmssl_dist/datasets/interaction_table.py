@@ -14,7 +14,7 @@ from mmssl_dist.errors import InputError
 NONE = "none"
 """The answer that leaves an optional setting out."""
 
-# Spelled as ``_plain`` spells names, the likeliest first.
+# Spelled as ``plain_name`` spells names, the likeliest first.
 USER_NAMES = tuple(
     "userid user uid usr customerid customer memberid member accountid account clientid".split()
 )
@@ -190,9 +190,10 @@ def settle(key: str, question: str, choices: tuple[str, ...], proposal: str | No
 
 def named_columns(table: RawTable, names: Sequence[str], types: tuple[ValueType, ...]) -> list[str]:
     """The columns of these types whose names are among ``names``, likeliest first."""
-    plain = {name: _plain(name) for name in table.columns_of(*types)}
+    plain = {name: plain_name(name) for name in table.columns_of(*types)}
     return sorted((name for name in plain if plain[name] in names), key=lambda name: names.index(plain[name]))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """``name`` in small letters and digits alone."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

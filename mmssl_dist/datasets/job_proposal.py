@@ -7,18 +7,15 @@ share is the item's id.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mmssl_dist.config.data_sections import FeatureType, Modality
 from mmssl_dist.data.titles import TITLE
-from mmssl_dist.datasets.first_rows import tag_separator
 from mmssl_dist.datasets.interaction_table import (
     ID_TYPES,
     ITEM_NAMES,
     NONE,
-    USER_NAMES,
     Ask,
     Question,
     choose_interactions,
@@ -32,28 +29,14 @@ from mmssl_dist.datasets.interaction_table import (
 )
 from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
 from mmssl_dist.datasets.item_pictures import choose_pictures
+from mmssl_dist.datasets.proposed_features import ProposedFeatures, features_of_items
+from mmssl_dist.datasets.unused_columns import other_spellings, unused_of_interactions, unused_of_items
 from mmssl_dist.errors import InputError
 
 _TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitle moviename".split())
 _TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
-_FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
-    "category": (
-        "category brand color colour department genre maker manufacturer".split(),
-        ("integer", "text"),
-    ),
-    "tags": ("tags genres categories keywords".split(), ("text", "tags")),
-    "number": (("price", "cost"), ("integer", "number")),
-}
 _COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
-
-
-@dataclass(frozen=True)
-class ProposedFeatures:
-    """A modality: its settings, and a remark on its vectors."""
-
-    settings: Mapping[str, object]
-    remark: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +102,10 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     used |= {one.settings.get("table") for one in modalities.values()}
     unused = {**inventory.unusable, **reasons, **not_shown, **_possible_titles(others, item, titles)}
     unused |= unread_times(table) if time is None else {}
-    for name in (*(other.name for other in others), *(matrix.name for matrix in inventory.matrices)):
-        if name not in used:
-            unused.setdefault(name, "neither interactions, nor feature vectors, nor titles")
-    for other in others:
-        if other.name not in used and set(other.columns) == set(table.columns):
-            unused[other.name] = (
-                f"more rows with the columns of {table.name}? {_how_to_read_both(table, other)}"
-            )
+    unused = {**other_spellings((other for other in others if other.name not in used), item), **unused}
+    left = unused_of_items(others, columns, modalities.values(), titles, images, unused)
+    left |= unused_of_interactions(table, columns, unused)
+    unused |= _unused_files(table, inventory, used, {*unused, *left})
     return JobProposal(
         layout="inter" if table.is_inter else "table",
         interactions=table.name,
@@ -137,8 +116,26 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
         images=images,
         split=method,
         split_choices=choices,
-        unused=unused,
+        unused=unused | left,
     )
+
+
+def _unused_files(
+    interactions: RawTable, inventory: Inventory, used: Collection[object], explained: Collection[str]
+) -> dict[str, str]:
+    """Tables and matrices that are not ``used``; ``explained`` are files and columns with reasons."""
+    others = [table for table in inventory.tables if table.name not in used]
+    names = (*(table.name for table in others), *(matrix.name for matrix in inventory.matrices))
+    unused = {
+        name: "neither interactions, nor feature vectors, nor titles"
+        for name in names
+        if name not in used and not any(key == name or key.startswith(f"{name}, column") for key in explained)
+    }
+    for table in others:
+        if set(table.columns) == set(interactions.columns):
+            how = _how_to_read_both(interactions, table)
+            unused[table.name] = f"more rows with the columns of {interactions.name}? {how}"
+    return unused
 
 
 def _how_to_read_both(table: RawTable, other: RawTable) -> str:
@@ -199,83 +196,11 @@ def _modalities(
             settings = {"file": table.name, "item": chosen, "vector": vector}
             modalities[name] = ProposedFeatures(settings, f"{table.bytes:,} bytes")
     if not modalities:
-        modalities, with_users = _facts(tables, item, of["user"])
-        reasons |= with_users
+        modalities, apart = features_of_items(tables, item, of["user"])
+        reasons |= apart
     unread = {name: inventory.unusable[name] for name in inventory.unread}
-    _require_modalities(modalities, unread | reasons)
+    _require_modalities(modalities, unread | reasons | other_spellings(tables, item))
     return modalities, reasons
-
-
-def _facts(
-    tables: Sequence[RawTable], item: str, user: str
-) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
-    """Columns with usual names of the first table of items that has some, for want of vectors, since what
-    they add to vectors is not known; and the tables that have some beside users."""
-    reasons: dict[str, str] = {}
-    for table in tables:
-        if table.is_inter or table.columns.get(item) not in ID_TYPES:
-            continue
-        features = {
-            name: feature_type
-            for feature_type, (names, types) in _FEATURES.items()
-            for name in named_columns(table, names, types)
-        }
-        # A price beside a user is what that user paid, and may be of an interaction that is held out.
-        users = [
-            name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns
-        ]
-        if set(users) - {item}:
-            if features:
-                beside = f"contains a user column beside {', '.join(features)}"
-                reasons[table.name] = f"{beside}: values of interactions, not of items"
-            continue
-        reasons |= _unread_features(table)
-        separator, apart = _separator(table, features)
-        reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
-        features = {name: of for name, of in features.items() if name not in apart}
-        if features:
-            settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
-            remark = f"{table.bytes:,} bytes"
-            if separator is not None:
-                settings["separator"] = separator
-                remark += "; separator: between the tags of a text"
-            return {"facts": ProposedFeatures(settings, remark)}, reasons
-    return {}, reasons
-
-
-def _separator(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[str | None, dict[str, str]]:
-    """What stands between tags, which is one setting for all columns of a modality, or None where no column
-    has texts of tags; and columns that cannot be read so, with the reason."""
-    of_columns = {
-        name: tag_separator(table, name)
-        for name, of in features.items()
-        if of == "tags" and table.columns[name] == "text"
-    }
-    if not of_columns:
-        return None, {}
-    default: str = Modality.model_fields["separator"].default
-    chosen = next(filter(None, of_columns.values()), default)
-    unreadable = (
-        'tags? Lists in a text must be JSON, such as ["a", "b"]: write them like that, or with a separator, '
-        "and add the column to features as tags"
-    )
-    others = f"tags, and the separator is not {chosen}: make the column a modality of its own"
-    apart = {
-        name: unreadable if separator is None else others
-        for name, separator in of_columns.items()
-        if separator is None or separator not in ("", chosen)
-    }
-    return (None if len(apart) == len(of_columns) else chosen), apart
-
-
-def _unread_features(table: RawTable) -> dict[str, str]:
-    """Columns with the names of numbers that are texts, by file and column, and how they can be read."""
-    reason = (
-        "a price? Numbers are written in digits, with a point and without units: write it like that, and add "
-        "it to features as a number"
-    )
-    names, _ = _FEATURES["number"]
-    return {f"{table.name}, column {name}": reason for name in named_columns(table, names, ("text",))}
 
 
 def _matrices(

@@ -39,7 +39,13 @@ def test_movielens_with_embedded_titles(folder: Path) -> None:
         "split": {"method": "leave_last_out"},
     }
     comments = [line for line in Path("job.yaml").read_text().splitlines() if "Not used" in line]
-    assert [line.split(": ")[1] for line in comments] == ["README.txt", "links.csv", "tags.csv"]
+    assert [line.split(": ")[1] for line in comments] == [
+        "README.txt",
+        "tags.csv",
+        "links.csv, columns imdbId, tmdbId",
+        "movies.csv, column genres",
+        "ratings.csv, column rating",
+    ]
     assert "data: 20 users, 30 items, 240 interactions" in done.output
     checked = call("validate", "job.yaml")
     assert checked.exit_code == 0, checked.output
@@ -60,7 +66,8 @@ def test_columns_of_items_stand_in_for_vectors(folder: Path) -> None:
             "features": {"Brand": "category", "price": "number"},
         }
     }
-    assert not [line for line in Path("job.yaml").read_text().splitlines() if "Not used: movies" in line]
+    unused = [line for line in Path("job.yaml").read_text().splitlines() if "Not used: movies" in line]
+    assert [line.split(": ")[1] for line in unused] == ["movies.csv, column note"]
     assert "separator" not in done.stdout  # which is of tags alone
     assert call("validate", "job.yaml").exit_code == 0
     (folder / "movies.csv").write_text((folder / "movies.csv").read_text().replace("note", "tags", 1))

@@ -1,0 +1,140 @@
+"""Which columns of a table of items are features: by their names, then by the values of the first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from mmssl_dist.config.data_sections import FeatureType, Modality
+from mmssl_dist.data.titles import TITLE
+from mmssl_dist.datasets.first_rows import FirstValues, tag_separator
+from mmssl_dist.datasets.interaction_table import ID_TYPES, ITEM_NAMES, USER_NAMES, named_columns
+from mmssl_dist.datasets.inventory import RawTable, ValueType
+
+_FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
+    "category": (
+        "category brand color colour department genre maker manufacturer".split(),
+        ("integer", "text"),
+    ),
+    "tags": ("tags genres categories keywords".split(), ("text", "tags")),
+    "number": (("price", "cost"), ("integer", "number")),
+}
+
+
+@dataclass(frozen=True)
+class ProposedFeatures:
+    """A modality: its settings, and a remark on its vectors."""
+
+    settings: Mapping[str, object]
+    remark: str
+
+
+def features_of_items(
+    tables: Sequence[RawTable], item: str, user: str
+) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
+    """Columns of the first table of items that has some with usual names, or else with values like those of
+    features, for want of vectors, since what they add to vectors is not known; and the tables that have some
+    beside users.
+
+    Raises:
+        InputError: columns cannot be read.
+    """
+    reasons: dict[str, str] = {}
+    of_items = []
+    for table in tables:
+        if table.is_inter or table.columns.get(item) not in ID_TYPES:
+            continue
+        named = _named_features(table)
+        # A price beside a user is what that user paid, and may be of an interaction that is held out.
+        if not has_users(table, item, user):
+            of_items.append((table, named))
+        elif named:
+            beside = f"contains a user column beside {', '.join(named)}"
+            reasons[table.name] = f"{beside}: values of interactions, not of items"
+    # Names say more than values: a table with usual names comes first.
+    for table, named in sorted(of_items, key=lambda of_table: not of_table[1]):
+        unread = _unread_features(table)
+        separator, apart = _separator(table, named)
+        apart = {**unread, **apart}
+        reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
+        features = {name: of for name, of in named.items() if name not in apart}
+        by_values = _features_by_values(table, item, {*named, *apart})
+        features |= by_values
+        if features:
+            settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
+            remark = f"{table.bytes:,} bytes"
+            if separator is not None:
+                settings["separator"] = separator
+                remark += "; separator: between the tags of a text"
+            if by_values:
+                remark += f"; proposed for their values: {', '.join(by_values)}"
+            return {"facts": ProposedFeatures(settings, remark)}, reasons
+    return {}, reasons
+
+
+def has_users(table: RawTable, item: str, user: str) -> bool:
+    """Whether a table has users beside the item's id, so that its rows are interactions."""
+    users = {name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns}
+    return bool(users - {item})
+
+
+def _named_features(table: RawTable) -> dict[str, FeatureType]:
+    return {
+        name: feature_type
+        for feature_type, (names, types) in _FEATURES.items()
+        for name in named_columns(table, names, types)
+    }
+
+
+def _features_by_values(table: RawTable, item: str, taken: Collection[str]) -> dict[str, FeatureType]:
+    """Texts that repeat, as categories, and numbers with a fraction, of columns that are not ``taken``.
+    Integers may be codes, whose size says nothing, so they are left to people."""
+    ids = (item, *named_columns(table, (*ITEM_NAMES, *USER_NAMES), ("text",)))
+    # Keys of folders are the same for all rows of a file.
+    passed_over = {TITLE, *ids, *taken, *table.files[0].keys}
+    features: dict[str, FeatureType] = {}
+    for name in table.columns_of("text", "number"):
+        if name in passed_over:
+            continue
+        first = FirstValues.of(table, name)
+        if table.columns[name] == "number" and len(first.distinct) > 1:
+            features[name] = "number"
+        elif table.columns[name] == "text" and first.are_categories:
+            features[name] = "category"
+    # Where items repeat, a row is an event of theirs and not the item.
+    return features if features and FirstValues.of(table, item).are_unique else {}
+
+
+def _separator(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[str | None, dict[str, str]]:
+    """What stands between tags, which is one setting for all columns of a modality, or None where no column
+    has texts of tags; and columns that cannot be read so, with the reason."""
+    of_columns = {
+        name: tag_separator(table, name)
+        for name, of in features.items()
+        if of == "tags" and table.columns[name] == "text"
+    }
+    if not of_columns:
+        return None, {}
+    default: str = Modality.model_fields["separator"].default
+    chosen = next(filter(None, of_columns.values()), default)
+    unreadable = (
+        'tags? Lists in a text must be JSON, such as ["a", "b"]: write them like that, or with a separator, '
+        "and add the column to features as tags"
+    )
+    others = f"tags, and the separator is not {chosen}: make the column a modality of its own"
+    apart = {
+        name: unreadable if separator is None else others
+        for name, separator in of_columns.items()
+        if separator is None or separator not in ("", chosen)
+    }
+    return (None if len(apart) == len(of_columns) else chosen), apart
+
+
+def _unread_features(table: RawTable) -> dict[str, str]:
+    """Columns with the names of numbers that are texts, and how they can be read."""
+    reason = (
+        "a price? Numbers are written in digits, with a point and without units: write it like that, and add "
+        "it to features as a number"
+    )
+    names, _ = _FEATURES["number"]
+    return dict.fromkeys(named_columns(table, names, ("text",)), reason)
