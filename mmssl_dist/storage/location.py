@@ -294,7 +294,9 @@ class Location:
         """Why a file could not be written for something that is not there."""
         self._require_bucket()
         rule = "the folder, or the upload at a store, must stay until the file is complete"
-        return StorageFault(self.url, "the file disappeared while being written", rule, "Re-run the command.")
+        return StorageFault(
+            self.url, "that the file disappeared while being written", rule, "Re-run the command."
+        )
 
     def remove(self) -> None:
         """Delete the file or the folder with all below it; nothing there is fine."""

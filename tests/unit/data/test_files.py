@@ -234,7 +234,7 @@ def test_files_of_a_web_server_are_named_one_by_one(tmp_path, monkeypatch):
             with pytest.raises(InputError) as caught:
                 find_files(job(name))
             where = f"{endpoint}/web/raw/{name}"
-            assert f"{where}: found no such file; data.interactions names a file" in str(caught.value)
+            assert f"{where}: found no such file; data.interactions names one file" in str(caught.value)
 
 
 def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch):

@@ -212,7 +212,7 @@ def test_an_upload_that_the_store_forgets_is_no_missing_file() -> None:
     with serving(store) as endpoint:
         file = open_location("gs://runs/x", Storage(endpoint=endpoint, anonymous=True, retries=0))
         with pytest.raises(
-            StorageFault, match="gs://runs/x: found the file disappeared while being written; "
+            StorageFault, match="gs://runs/x: found that the file disappeared while being written; "
         ):
             file.write_bytes(b"x")
 
