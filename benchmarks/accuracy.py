@@ -51,17 +51,22 @@ class Experiment:
     seeds: tuple[int, ...]
 
 
-def main() -> None:
+def arguments_of(description: str | None) -> argparse.Namespace:
+    """The command line of a script that makes the runs of a YAML file of experiments, and their table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("experiments", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="sets", help="override of every run")
     parser.add_argument("--only", nargs="*", help="names of the experiments to run")
     parser.add_argument("--results", type=Path, help="file to write the table's figures to, as JSON")
-    parser.add_argument("--table", action="store_true", help="only compare what is there")
-    arguments = parser.parse_args()
+    parser.add_argument("--table", action="store_true", help="only report what is there")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = arguments_of(__doc__)
     experiments = read(yaml.safe_load(arguments.experiments.read_text()))
     if not arguments.table:
         chosen = [

@@ -9,7 +9,6 @@ file's seeds in OUT/NAME/seed-S, and evaluated once. What is done is not repeate
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
@@ -42,16 +41,7 @@ COLUMNS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("experiments", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--set", action="append", default=[], dest="sets", help="override of every run")
-    parser.add_argument("--only", nargs="*", help="names of the models to search for")
-    parser.add_argument("--results", type=Path, help="file to write the table to, as JSON")
-    parser.add_argument("--table", action="store_true", help="only report what is there")
-    arguments = parser.parse_args()
+    arguments = accuracy.arguments_of(__doc__)
     tree = yaml.safe_load(arguments.experiments.read_text())
     if not arguments.table:
         try:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID
@@ -287,26 +288,27 @@ def job_titles(run: Location, items: Ids) -> ItemTable:
     Where the raw files are out of reach a warning says so, and items go by their ids.
     """
 
-    def read(files: Sequence[RawFile], id_column: str) -> ItemTable:
+    def read(job: Job, files: Sequence[RawFile]) -> ItemTable:
+        id_column = job.data.columns.item
         titles = read_item_table(files, items, id_column, only=[TITLE])
-        return JobTable(titles.columns, files, items, id_column, job_tags(run))
+        return JobTable(titles.columns, files, items, id_column, separators(job))
 
     return _of_job(run, read) or ItemTable({})
 
 
 def some_job_titles(run: Location, items: pa.Array) -> list[str | None] | None:
     """The titles of ``items``, ids of the run, as ``job_titles`` finds them."""
-    return _of_job(run, lambda files, id_column: read_some_titles(files, items, id_column))
+    return _of_job(run, lambda job, files: read_some_titles(files, items, job.data.columns.item))
 
 
-def _of_job(run: Location, read: Callable[[Sequence[RawFile], str], _Result]) -> _Result | None:
-    """What ``read`` makes of the files of titles and the column with ids that a run's job names."""
+def _of_job(run: Location, read: Callable[[Job, Sequence[RawFile]], _Result]) -> _Result | None:
+    """What ``read`` makes of a run's job and of the files of titles that it names."""
     if not (run / "job.yaml").exists():
         return None
 
     def read_job() -> _Result:
         job = read_run_job(run)
-        return read(find_titles(job), job.data.columns.item)
+        return read(job, find_titles(job))
 
     return _or_warning(read_job)
 
