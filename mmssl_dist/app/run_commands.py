@@ -69,11 +69,11 @@ Where = Annotated[
         "and all columns.",
     ),
 ]
-Allow = Annotated[
+AllowFile = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Only items of this file: Parquet, CSV, TSV or JSON lines with ids."),
 ]
-Block = Annotated[str | None, typer.Option(metavar="FILE", help="No items of this file.")]
+BlockFile = Annotated[str | None, typer.Option(metavar="FILE", help="No items of this file.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Score every item instead of asking the index.")]
 
 
@@ -97,8 +97,8 @@ def recommend(
     exact: Exact = False,
     items: Items = None,
     where: Where = None,
-    allow: Allow = None,
-    block: Block = None,
+    allow: AllowFile = None,
+    block: BlockFile = None,
     titles: Annotated[bool, typer.Option("--titles", help="With --users, write titles too.")] = False,
     unknown: Unknown = "error",
     as_json: Json = False,
@@ -149,8 +149,8 @@ def similar(
     k: Length = 20,
     items: Items = None,
     where: Where = None,
-    allow: Allow = None,
-    block: Block = None,
+    allow: AllowFile = None,
+    block: BlockFile = None,
     as_json: Json = False,
     settings: StorageSettings = None,
     debug: Debug = False,

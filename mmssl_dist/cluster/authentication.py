@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmssl_dist.cluster.environment import environment
+from mmssl_dist.cluster.environment import temporary_environment
 from mmssl_dist.errors import InputError
 
 MODE = "RAY_AUTH_MODE"
@@ -49,7 +49,7 @@ def matching(where: str, target: str, gcs: str) -> Iterator[None]:
     with _mode("token" if asks else "disabled"):
         # Asked once with the token: Ray itself would hang for minutes on one that is refused.
         if asks and _asks(gcs, tuple(_headers(where, target).items())):
-            raise refused(where, target, "another token")
+            raise token_refused(where, target, "another token")
         yield
 
 
@@ -97,7 +97,7 @@ def own_token() -> Iterator[None]:
         yield
 
 
-def refused(where: str, target: str, value: str) -> InputError:
+def token_refused(where: str, target: str, value: str) -> InputError:
     """The error to raise when the cluster at ``target`` does not accept the token; ``value``: what there is
     instead of it."""
     return InputError(where, f"{target} and {value}", "the cluster asks for its token", _REMEDY)
@@ -136,7 +136,7 @@ def _headers(where: str, target: str) -> dict[str, str]:
     except AuthenticationError as error:
         if os.environ.get("RAY_AUTH_TOKEN_PATH") and not os.environ.get("RAY_AUTH_TOKEN"):
             raise _unreadable() from error
-        raise refused(where, target, "no token here") from error
+        raise token_refused(where, target, "no token here") from error
     return headers
 
 
@@ -188,7 +188,7 @@ def _mode(mode: str) -> Iterator[None]:
 def _variables(variables: dict[str, str]) -> Iterator[None]:
     """The environment with ``variables``, also as Ray sees it, as long as the body runs."""
     try:
-        with environment(variables):
+        with temporary_environment(variables):
             _read_again()
             yield
     finally:

@@ -128,7 +128,7 @@ def connect(
         with kept_sigterm():
             if target:
                 stack.enter_context(
-                    joined(where, target, {**options, "runtime_env": {"env_vars": variables}})
+                    joined_cluster(where, target, {**options, "runtime_env": {"env_vars": variables}})
                 )
             else:
                 stack.enter_context(local_ray(scaling, options, variables, cpu_workers))
@@ -156,7 +156,7 @@ def cluster_target(address: str | None) -> str | None:
 
 
 @contextmanager
-def joined(where: str, target: str, options: Mapping[str, Any]) -> Iterator[None]:
+def joined_cluster(where: str, target: str, options: Mapping[str, Any]) -> Iterator[None]:
     """This process as a driver of the cluster at ``target``, with its token if it asks for one, until
     ``ray.shutdown``, which is the caller's.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
+def temporary_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """This process's environment with ``variables``, as long as the body runs."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

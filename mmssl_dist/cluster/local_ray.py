@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmssl_dist.cluster.authentication import own_token
-from mmssl_dist.cluster.environment import environment
+from mmssl_dist.cluster.environment import temporary_environment
 from mmssl_dist.config.resource_sections import Scaling
 from mmssl_dist.errors import InputError, WorkerError
 
@@ -59,7 +59,7 @@ def local_ray(
     }
     with own_token():
         # Around the start alone: Ray's processes inherit them, and this process goes back to its own.
-        with environment(variables), few_services(with_logs=bool(options.get("log_to_driver"))):
+        with temporary_environment(variables), few_services(with_logs=bool(options.get("log_to_driver"))):
             _start(arguments, scaling.start_seconds)
         yield
 
@@ -189,7 +189,7 @@ def _waiting(seconds: float) -> Iterator[None]:
     limit = str(max(int(seconds), 1))
     services.get_node = ask_patiently
     try:
-        with environment(
+        with temporary_environment(
             {"RAY_gcs_server_port_wait_time_s": limit, "RAY_worker_register_timeout_seconds": limit}
         ):
             yield

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mmssl_dist
-from mmssl_dist.cluster.authentication import accepted_token, refused
+from mmssl_dist.cluster.authentication import accepted_token, token_refused
 from mmssl_dist.cluster.connection import no_cluster, probe
 from mmssl_dist.cluster.exit_watch import Terminated
 from mmssl_dist.config import load_job
@@ -188,7 +188,7 @@ def job_client(target: str) -> Any:
             with accepted_token("--address", target):
                 return JobSubmissionClient(target)
     except AuthenticationError as error:
-        raise refused("--address", target, "another token") from error
+        raise token_refused("--address", target, "another token") from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise no_cluster("--address", target, error) from error
 

@@ -18,17 +18,16 @@ from mmssl_dist.data import splits
 from mmssl_dist.data.columns import (
     BUCKET,
     FILE,
+    HELD_OUT,
     ITEM,
     ITEM_ID,
-    KIND,
     ROW,
+    ROW_KIND,
     SPLIT,
     SPLITS,
-    TEST,
     TIME,
     USER,
     USER_ID,
-    VALIDATION,
     VECTOR,
 )
 from mmssl_dist.data.files import TEXT_TABLE_SUFFIXES, RawFile
@@ -43,7 +42,6 @@ from mmssl_dist.kernels.splitmix import mix, salt
 ITEMS_DROPPED = "items_dropped"
 UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS = "unknown_items", "unknown_interactions"
 UNKNOWN_EXAMPLES = "unknown_examples"
-HELD_OUT = (VALIDATION, TEST)
 EARLIEST, LATEST = "earliest", "latest"
 _EXAMPLES = 5
 
@@ -65,7 +63,7 @@ class Catalogue:
     keep_unknown: bool
 
 
-def distinct(table: pa.Table, least: int = 1) -> tuple[pa.Table, dict[str, int]]:
+def distinct_interactions(table: pa.Table, least: int = 1) -> tuple[pa.Table, dict[str, int]]:
     """Interactions without repetitions of a user-item pair, sorted, and how many rows went for which reason.
 
     Of several the one in the earliest split stays, then the earliest in time, then the first in the files.
@@ -130,8 +128,8 @@ def _frequent(table: pa.Table, least: int) -> tuple[pa.Table, int]:
 
 
 def _first_of_pairs(table: pa.Table) -> tuple[np.ndarray, pa.Array, np.ndarray]:
-    """The rows that ``distinct`` keeps, sorted; the user ids, sorted; each kept row's position among
-    those."""
+    """The rows that ``distinct_interactions`` keeps, sorted; the user ids, sorted; each kept row's position
+    among those."""
     user_ids, users = ranked(one_array(table[USER_ID]))
     _, items = ranked(one_array(table[ITEM_ID]))
     order = order_of(users, items)
@@ -178,7 +176,7 @@ def rows_by_item(
         yield pa.table(
             {
                 ITEM_ID: table[ITEM_ID],
-                KIND: pa.array(np.full(n, -1, np.int16)),
+                ROW_KIND: pa.array(np.full(n, -1, np.int16)),
                 USER: pa.array(table[USER].to_numpy() + offsets[row[BUCKET][0].as_py()]),
                 SPLIT: pa.array(_held(table, thresholds)),
                 FILE: table[FILE],
@@ -200,9 +198,9 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
         InputError: an item with two vectors of one modality.
     """
     # One table for both kinds of rows, so that a single shuffle brings interactions and features together.
-    kinds = table[KIND].to_numpy()
+    kinds = table[ROW_KIND].to_numpy()
     interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
-    features = table.select([ITEM_ID, KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
+    features = table.select([ITEM_ID, ROW_KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
     feature_items, _ = ranked(one_array(features[ITEM_ID]))
     unknown = interactions.filter(pa.array(positions(one_array(interactions[ITEM_ID]), feature_items) < 0))
     unknown_ids = pc.unique(one_array(unknown[ITEM_ID]))
@@ -233,13 +231,13 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
         tables[name] = pa.table({USER: users[first:last], ITEM: local[first:last]})
         counts[name] = last - first
     for number, name in enumerate(catalogue.features):
-        rows = features.filter(pc.equal(features[KIND], number))
-        tables[feature_table(name)] = _features(rows, items, name, catalogue)
-        counts[feature_table(name)] = tables[feature_table(name)].num_rows
+        rows = features.filter(pc.equal(features[ROW_KIND], number))
+        tables[feature_table_name(name)] = _features(rows, items, name, catalogue)
+        counts[feature_table_name(name)] = tables[feature_table_name(name)].num_rows
     return pack(table[BUCKET][0].as_py(), counts, tables)
 
 
-def feature_table(modality: str) -> str:
+def feature_table_name(modality: str) -> str:
     """The name, in a packed item bucket, of a modality's table and of its count."""
     return f"features.{modality}"
 

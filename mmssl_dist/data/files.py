@@ -268,7 +268,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
         below = PurePosixPath(name).parts
         parts = below if segments is None else (*_parts_below(root, base.path), *below)
         return name.endswith(suffixes) and (
-            _is_visible(parts) if segments is None else matches_glob(parts, segments)
+            is_visible(parts) if segments is None else matches_glob(parts, segments)
         )
 
     matching = [
@@ -332,7 +332,7 @@ def _keys(root: Location, location: Location) -> dict[str, str | None]:
     return keys
 
 
-def _is_visible(parts: tuple[str, ...]) -> bool:
+def is_visible(parts: tuple[str, ...]) -> bool:
     """Whether no part of a path below the named folder is hidden: such files are a writer's own."""
     return not any(part.startswith((".", "_")) for part in parts)
 
@@ -393,7 +393,7 @@ def matches_glob(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
     part, pattern, rest = parts[0], segments[0], segments[1:]
     if pattern == "**":  # no folder at all, or one before the same again; in the end, every file
         return matches_glob(parts, rest or ("*",)) or (
-            _is_visible((part,)) and matches_glob(parts[1:], segments)
+            is_visible((part,)) and matches_glob(parts[1:], segments)
         )
-    fits = fnmatchcase(part, pattern) and (_is_visible((part,)) or pattern[0] == part[0])
+    fits = fnmatchcase(part, pattern) and (is_visible((part,)) or pattern[0] == part[0])
     return fits and matches_glob(parts[1:], rest)

@@ -7,7 +7,7 @@ from mmssl_dist.data.bucket_count import needed_for, with_buckets
 from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.storage import fingerprint
 
-KIND = "dataset"
+DATASET_KIND = "dataset"
 FORMAT = 3
 """Raise when the same input would give another dataset."""
 
@@ -17,7 +17,9 @@ def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     job = with_buckets(job, needed_for(raw))  # a number, whether it was given or follows from the files
     # Vectors that were embedded again and are the same make the same dataset.
     files = [file.digest or _stamp(file) for file in raw.of_dataset()]
-    return fingerprint(KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files)
+    return fingerprint(
+        DATASET_KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files
+    )
 
 
 def _stamp(file: RawFile) -> tuple[object, ...]:

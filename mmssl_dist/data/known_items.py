@@ -12,29 +12,34 @@ import pyarrow.compute as pc
 from mmssl_dist.data.bucket_steps import UNKNOWN_EXAMPLES, UNKNOWN_INTERACTIONS, UNKNOWN_ITEMS
 from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW, USER_ID
 from mmssl_dist.data.ids import one_array, positions, scalar_text
-from mmssl_dist.data.packed_rows import cut, joined, read_stream, stream_column
+from mmssl_dist.data.packed_rows import from_fragments, read_stream, stream_column, to_fragments
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import row_location
-from mmssl_dist.data.row_operations import Rows, by_bucket, map_tables
+from mmssl_dist.data.row_operations import RowDataset, by_bucket, map_tables
 from mmssl_dist.data.rows import UNKNOWN_ITEM, live_and_tallies, tally, with_bucket
 from mmssl_dist.errors import InputError
 
 _EXAMPLES = 5
 
 
-def of_known_items(interactions: Rows, features: Rows, buckets: int) -> Rows:
+def of_known_items(interactions: RowDataset, features: RowDataset, buckets: int) -> RowDataset:
     """Fragments of interactions by user without those whose item no row of ``features``, fragments by item,
     has; they become tallies.
 
     Before interactions are counted and split: else a user could keep a test item and nothing to train on.
     """
-    by_item = map_tables(interactions, joined(cut(partial(with_bucket, column=ITEM_ID, buckets=buckets))))
-    ids = map_tables(features, joined(cut(_ids)))
-    return by_bucket(by_item.union(ids), cut(partial(_known, buckets=buckets)), buckets)
+    by_item = map_tables(
+        interactions, from_fragments(to_fragments(partial(with_bucket, column=ITEM_ID, buckets=buckets)))
+    )
+    ids = map_tables(features, from_fragments(to_fragments(_ids)))
+    return by_bucket(by_item.union(ids), to_fragments(partial(_known, buckets=buckets)), buckets)
 
 
 def unknown_items(
-    items: Rows, counts: Mapping[str, int], source: InteractionSource, features: dict[str, FeatureSource]
+    items: RowDataset,
+    counts: Mapping[str, int],
+    source: InteractionSource,
+    features: dict[str, FeatureSource],
 ) -> InputError:
     """The error for items without features: how many, and the first rows that name one.
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mmssl_dist.data.columns import BUCKET
 from mmssl_dist.data.ids import one_array
 
-Batch = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
+TableFunction = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
 
 ROWS = "rows"
 """How many rows a fragment holds, int64."""
@@ -52,7 +52,7 @@ def read_stream(stream: bytes | pa.Buffer) -> pa.Table:
     return pa.ipc.open_stream(stream).read_all()
 
 
-def cut(function: Batch) -> Batch:
+def to_fragments(function: TableFunction) -> TableFunction:
     """``function`` with the rows of each table it makes brought together by their bucket."""
 
     @wraps(function)
@@ -64,7 +64,7 @@ def cut(function: Batch) -> Batch:
     return call
 
 
-def joined(function: Batch) -> Batch:
+def from_fragments(function: TableFunction) -> TableFunction:
     """``function`` of rows as a function of fragments; without any it is not called, and gives nothing."""
 
     @wraps(function)

@@ -17,13 +17,12 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import bucket_count, interaction_bytes, needed_buckets, with_buckets
 from mmssl_dist.data.bucket_steps import (
     EARLIEST,
-    HELD_OUT,
     ITEMS_DROPPED,
     LATEST,
     UNKNOWN_INTERACTIONS,
     UNKNOWN_ITEMS,
     Catalogue,
-    feature_table,
+    feature_table_name,
     held_out_digests,
     rows_by_item,
     settle_items,
@@ -31,6 +30,7 @@ from mmssl_dist.data.bucket_steps import (
 )
 from mmssl_dist.data.columns import (
     BUCKET,
+    HELD_OUT,
     HELD_OUT_DIGEST,
     SPLITS,
     TEST,
@@ -41,10 +41,10 @@ from mmssl_dist.data.columns import (
 from mmssl_dist.data.first_ids import check_first_ids, matrix_rows
 from mmssl_dist.data.k_core import k_core
 from mmssl_dist.data.known_items import of_known_items, unknown_items
-from mmssl_dist.data.packed_rows import cut, unpack
+from mmssl_dist.data.packed_rows import to_fragments, unpack
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.times import TimeFormat, moment_text
-from mmssl_dist.data.row_operations import Numbers, Rows, by_bucket, map_tables
+from mmssl_dist.data.row_operations import Numbers, RowDataset, by_bucket, map_tables
 from mmssl_dist.data.rows import (
     BELOW_EVENTS,
     BELOW_RATING,
@@ -80,7 +80,7 @@ class _Users:
             interaction, where they have times.
     """
 
-    buckets: Rows
+    buckets: RowDataset
     offsets: np.ndarray
     counts: dict[str, int]
     thresholds: tuple[int | None, int | None] | None
@@ -101,8 +101,8 @@ class NumberedRows:
             interaction, where they have times.
     """
 
-    users: Rows
-    items: Rows
+    users: RowDataset
+    items: RowDataset
     user_offsets: np.ndarray
     item_offsets: np.ndarray
     counts: dict[str, int]
@@ -133,7 +133,9 @@ def numbered_rows(
         bucket_count(job),
     ).materialize()
     names = ("items", ITEMS_DROPPED, UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS, *SPLITS)
-    offsets, counts = _summary(items, (*names, *map(feature_table, features)), "items", bucket_count(job))
+    offsets, counts = _summary(
+        items, (*names, *map(feature_table_name, features)), "items", bucket_count(job)
+    )
     # Counted over all buckets first, so that one message says how many there are and names the first of them.
     if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
         raise unknown_items(items, counts, interactions, features)
@@ -167,7 +169,7 @@ def dataset_facts(
         "interactions": {name: counts[name] for name in SPLITS},
         "split": job.data.split.method,
         "modalities": {
-            name: {"dimension": feature.dimension, "items": counts[feature_table(name)]}
+            name: {"dimension": feature.dimension, "items": counts[feature_table_name(name)]}
             for name, feature in features.items()
         },
         "user_id_type": str(source.user_type),
@@ -183,7 +185,7 @@ def dataset_facts(
 
 
 def _settle_users(
-    job: Job, source: InteractionSource, features: Rows, numbers: Numbers, rows_of_matrix: int | None
+    job: Job, source: InteractionSource, features: RowDataset, numbers: Numbers, rows_of_matrix: int | None
 ) -> _Users:
     buckets, method, groups = bucket_count(job), job.data.split.method, grouped_pieces(source)
     read = partial(
@@ -194,7 +196,7 @@ def _settle_users(
         least_rating=job.data.min_rating,
         matrix_rows=rows_of_matrix,
     )
-    rows = map_tables(numbers(len(groups)), cut(read))
+    rows = map_tables(numbers(len(groups)), to_fragments(read))
     if job.data.unknown_items == "drop":
         rows = of_known_items(rows, features, buckets)
     times = getattr(source, "times", None)  # the layout mmssl has none, and no window
@@ -220,7 +222,7 @@ def _settle_users(
     return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]), known)
 
 
-def _period(packed: Rows, times: TimeFormat) -> dict[str, str]:
+def _period(packed: RowDataset, times: TimeFormat) -> dict[str, str]:
     """When the first and the last interaction were."""
     bounds = [
         row for row in packed.select_columns([EARLIEST, LATEST]).iter_rows() if row[EARLIEST] is not None
@@ -244,7 +246,7 @@ def _nothing_left(source: InteractionSource, counts: Mapping[str, int]) -> Input
     )
 
 
-def _thresholds(job: Job, packed: Rows, total: int) -> tuple[int | None, int | None] | None:
+def _thresholds(job: Job, packed: RowDataset, total: int) -> tuple[int | None, int | None] | None:
     split = job.data.split
     if split.method != "temporal":
         return None
@@ -263,7 +265,7 @@ def _held_out_digest(users: _Users) -> str:
     return "".join(f"{totals[name] % (1 << 64):016x}" for name in HELD_OUT)
 
 
-def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) -> Rows:
+def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) -> RowDataset:
     convert = partial(
         rows_by_item,
         offsets=users.offsets,
@@ -272,10 +274,10 @@ def _interactions_by_item(job: Job, source: InteractionSource, users: _Users) ->
         buckets=bucket_count(job),
     )
     # One bucket at a time: a bucket is sized to fit a task's memory, several of them are not.
-    return map_tables(users.buckets, cut(convert), 1)
+    return map_tables(users.buckets, to_fragments(convert), 1)
 
 
-def _time_at(packed: Rows, rank: int, total: int) -> int | None:
+def _time_at(packed: RowDataset, rank: int, total: int) -> int | None:
     """The time key at position ``rank`` among all, exactly, by counting digit after digit; None past the
     end."""
     if rank >= total:
@@ -302,7 +304,7 @@ def _count_digits(batch: pa.Table, prefix: int, level: int) -> pa.Table:
 
 def _features_by_item(
     job: Job, source: InteractionSource, features: dict[str, FeatureSource], numbers: Numbers
-) -> Rows:
+) -> RowDataset:
     groups = tuple(
         (modality, group)
         for modality, feature in enumerate(features.values())
@@ -311,7 +313,7 @@ def _features_by_item(
     read = partial(
         read_features, sources=features, groups=groups, item_type=source.item_type, buckets=bucket_count(job)
     )
-    return map_tables(numbers(len(groups)), cut(read))
+    return map_tables(numbers(len(groups)), to_fragments(read))
 
 
 def _catalogue(job: Job, features: dict[str, FeatureSource]) -> Catalogue:
@@ -324,7 +326,7 @@ def _catalogue(job: Job, features: dict[str, FeatureSource]) -> Catalogue:
 
 
 def _summary(
-    packed: Rows, names: tuple[str, ...], numbered: str, buckets: int
+    packed: RowDataset, names: tuple[str, ...], numbered: str, buckets: int
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Where the numbers of each bucket begin ([buckets] int64), and the counts over all buckets."""
     sizes = np.zeros(buckets, np.int64)
@@ -353,7 +355,7 @@ def _require_splits(job: Job, counts: Mapping[str, int]) -> None:
 
 def _require_features(job: Job, features: dict[str, FeatureSource], counts: Mapping[str, int]) -> None:
     for name in features:
-        if counts[feature_table(name)] == 0:
+        if counts[feature_table_name(name)] == 0:
             modality = job.data.modalities[name]
             field = "file" if modality.file is not None else "table" if modality.table else "files"
             raise InputError(

@@ -12,7 +12,7 @@ from functools import partial
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.files import RawFiles
-from mmssl_dist.data.fingerprint import KIND, dataset_fingerprint
+from mmssl_dist.data.fingerprint import DATASET_KIND, dataset_fingerprint
 from mmssl_dist.data.passes import NumberedRows, dataset_facts, numbered_rows
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.row_operations import map_tables
@@ -42,7 +42,7 @@ def prepare(job: Job, raw: RawFiles) -> Manifest:
         _logger.info("prepare: writing the dataset")
         begin(target)
         files = write_dataset(target, rows, tuple(features))
-    manifest = Manifest(KIND, inputs, dataset_facts(job, interactions, features, rows), files)
+    manifest = Manifest(DATASET_KIND, inputs, dataset_facts(job, interactions, features, rows), files)
     publish(target, manifest)
     return manifest
 

@@ -14,28 +14,28 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from mmssl_dist.data.columns import BUCKET
-from mmssl_dist.data.packed_rows import Batch, joined
+from mmssl_dist.data.packed_rows import TableFunction, from_fragments
 from mmssl_dist.errors import MmsslError
 
 
 class Groups(Protocol):
     """Rows to be handed over group by group."""
 
-    def map_groups(self, function: Any, *, batch_format: str) -> Rows: ...
+    def map_groups(self, function: Any, *, batch_format: str) -> RowDataset: ...
 
 
-class Rows(Protocol):
+class RowDataset(Protocol):
     """What prepare does with rows: the part of Ray Data's ``Dataset`` that it uses."""
 
-    def map_batches(self, function: Any, *, batch_format: str, batch_size: int | None) -> Rows: ...
+    def map_batches(self, function: Any, *, batch_format: str, batch_size: int | None) -> RowDataset: ...
     def groupby(self, column: str, num_partitions: int) -> Groups: ...
-    def union(self, *others: Any) -> Rows: ...
-    def materialize(self) -> Rows: ...
-    def select_columns(self, columns: Sequence[str]) -> Rows: ...
+    def union(self, *others: Any) -> RowDataset: ...
+    def materialize(self) -> RowDataset: ...
+    def select_columns(self, columns: Sequence[str]) -> RowDataset: ...
     def iter_rows(self) -> Iterator[dict[str, Any]]: ...
 
 
-Numbers = Callable[[int], Rows]
+Numbers = Callable[[int], RowDataset]
 """Makes rows of the numbers 0 to n - 1 in column ``id``, to begin with."""
 
 
@@ -48,7 +48,7 @@ class TaskFailure(Exception):
         self.cause = cause
 
 
-def guarded(function: Batch) -> Batch:
+def guarded(function: TableFunction) -> TableFunction:
     """``function`` with its known errors carried by ``TaskFailure``."""
 
     @wraps(function)
@@ -70,12 +70,12 @@ def _guarded_items(items: Iterator[pa.Table]) -> Iterator[pa.Table]:
         raise TaskFailure(error) from error
 
 
-def by_bucket(fragments: Rows, function: Batch, buckets: int) -> Rows:
-    """``function`` of all rows of each bucket at once, which come in fragments (``packed_rows.cut``)."""
+def by_bucket(fragments: RowDataset, function: TableFunction, buckets: int) -> RowDataset:
+    """``function`` of all rows of each bucket at once, which come as ``to_fragments`` makes them."""
     grouped = fragments.groupby(BUCKET, num_partitions=buckets)
-    return grouped.map_groups(guarded(joined(function)), batch_format="pyarrow")
+    return grouped.map_groups(guarded(from_fragments(function)), batch_format="pyarrow")
 
 
-def map_tables(rows: Rows, function: Batch, batch_size: int | None = None) -> Rows:
+def map_tables(rows: RowDataset, function: TableFunction, batch_size: int | None = None) -> RowDataset:
     """``function`` applied to tables of ``batch_size`` rows, or of whole blocks."""
     return rows.map_batches(guarded(function), batch_format="pyarrow", batch_size=batch_size)

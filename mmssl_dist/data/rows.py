@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, KIND, RATING, ROW, SPLIT, TIME, USER, USER_ID
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, RATING, ROW, ROW_KIND, SPLIT, TIME, USER, USER_ID
 from mmssl_dist.data.ids import buckets_of, one_array
 from mmssl_dist.data.readers import FeatureSource, InteractionSource
 from mmssl_dist.data.readers.base import FeatureBatch
@@ -141,7 +141,7 @@ def _feature_rows(read: FeatureBatch, modality: int, item_type: pa.DataType) -> 
     return pa.table(
         {
             ITEM_ID: read.items,
-            KIND: pa.array(np.full(n, modality, np.int16)),
+            ROW_KIND: pa.array(np.full(n, modality, np.int16)),
             USER: pa.nulls(n, pa.int64()),
             SPLIT: pa.nulls(n, pa.int8()),
             FILE: pa.array(read.files),
@@ -158,7 +158,7 @@ def item_schema(item_type: pa.DataType) -> pa.Schema:
     return pa.schema(
         [
             (ITEM_ID, item_type),
-            (KIND, pa.int16()),
+            (ROW_KIND, pa.int16()),
             (USER, pa.int64()),
             (SPLIT, pa.int8()),
             *_PLACE[:2],

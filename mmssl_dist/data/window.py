@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Window
 from mmssl_dist.data.columns import BUCKET, FILE, TIME
-from mmssl_dist.data.packed_rows import cut, joined
+from mmssl_dist.data.packed_rows import from_fragments, to_fragments
 from mmssl_dist.data.readers.times import PER_SECOND, TimeFormat, epoch_unit, moment_text, time_text
-from mmssl_dist.data.row_operations import Rows, map_tables
+from mmssl_dist.data.row_operations import RowDataset, map_tables
 from mmssl_dist.data.rows import OUTSIDE_WINDOW, live_and_tallies, tally
 from mmssl_dist.errors import InputError
 
@@ -46,7 +46,7 @@ class WindowBounds:
         return inside
 
 
-def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, dict[str, str]]:
+def within_window(rows: RowDataset, window: Window, times: TimeFormat) -> tuple[RowDataset, dict[str, str]]:
     """Fragments of interactions without those outside of ``window``, which become tallies; and the facts of
     the window for the manifest.
 
@@ -55,7 +55,7 @@ def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, 
     """
     # Read once: the newest interaction is known when all rows have been seen, and they are used again then.
     rows = rows.materialize()
-    newest = [row[_NEWEST] for row in map_tables(rows, joined(_newest)).iter_rows()]
+    newest = [row[_NEWEST] for row in map_tables(rows, from_fragments(_newest)).iter_rows()]
     newest = [time for time in newest if time is not None]
     if not newest:
         return rows, {}
@@ -65,7 +65,7 @@ def within_window(rows: Rows, window: Window, times: TimeFormat) -> tuple[Rows, 
         "from": moment_text(bounds.first, times, last),
         "to": moment_text(bounds.last, times, last),
     }
-    return map_tables(rows, joined(cut(partial(_inside, bounds=bounds)))), facts
+    return map_tables(rows, from_fragments(to_fragments(partial(_inside, bounds=bounds)))), facts
 
 
 def window_bounds(window: Window, times: TimeFormat, newest: float) -> WindowBounds:

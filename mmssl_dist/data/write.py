@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.data.bucket_steps import feature_table
+from mmssl_dist.data.bucket_steps import feature_table_name
 from mmssl_dist.data.columns import BUCKET, ITEM, ITEM_ID, SPLITS, USER, USER_ID
 from mmssl_dist.data.packed_rows import unpack
 from mmssl_dist.storage import Location
@@ -42,7 +42,7 @@ def write_items(
         for split in SPLITS:
             yield write(part(f"interactions/{split}", bucket), _shifted(unpack(row, split), offsets[bucket]))
         for name in modalities:
-            table = _shifted(unpack(row, feature_table(name)), offsets[bucket])
+            table = _shifted(unpack(row, feature_table_name(name)), offsets[bucket])
             yield write(part(f"features/{name}", bucket), table)
 
 

@@ -23,6 +23,7 @@ from mmssl_dist.data.files import (
     TABLE_SUFFIXES,
     RawFile,
     expand,
+    is_visible,
 )
 from mmssl_dist.data.ids import is_number, is_text, is_uuid, plain_values, storage_type, whole_or_null
 from mmssl_dist.data.readers.base import Piece
@@ -134,7 +135,7 @@ def take_inventory(root: Location) -> Inventory:
     """
     if not root.is_folder():
         raise InputError("FOLDER", root.url, "the folder must exist", "Check the path or URL.")
-    names = [name for name in map(root.relative, root.files()) if _is_visible(name)]
+    names = [name for name in map(root.relative, root.files()) if is_visible(PurePosixPath(name).parts)]
     unusable: dict[str, str] = {}
     tables = [
         table
@@ -158,10 +159,6 @@ def take_inventory(root: Location) -> Inventory:
         unusable=unusable,
         unread=unread,
     )
-
-
-def _is_visible(name: str) -> bool:
-    return not any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
 
 
 def _groups(names: Iterable[str]) -> list[tuple[str, list[str]]]:

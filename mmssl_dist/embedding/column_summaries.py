@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.readers.raw_content import ContentSource
-from mmssl_dist.data.readers.tabular import Values, values_of
+from mmssl_dist.data.readers.tabular import ColumnValues, values_of
 
 _LARGEST = 1e100  # beyond, squares overflow; such numbers are far from the others whatever their size
 
@@ -105,7 +105,7 @@ def logarithms(numbers: Any) -> Any:
     return np.copysign(np.log1p(np.abs(numbers)), numbers)
 
 
-def summarize(items: Sequence[Values], settings: Modality) -> dict[str, ColumnSummary]:
+def summarize(items: Sequence[ColumnValues], settings: Modality) -> dict[str, ColumnSummary]:
     """What the columns of ``settings.features`` show for some items."""
     summaries = {}
     for name, feature_type in settings.features.items():

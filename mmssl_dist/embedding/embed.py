@@ -21,15 +21,15 @@ from mmssl_dist.config.data_sections import Embedding
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import bucket_count
 from mmssl_dist.data.files import RawFiles
-from mmssl_dist.data.packed_rows import cut
+from mmssl_dist.data.packed_rows import to_fragments
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.row_operations import by_bucket, map_tables
 from mmssl_dist.data.runtime import numbers, ray_data
 from mmssl_dist.embedding.column_summaries import joined_summaries, summaries_of_json, summary_rows
 from mmssl_dist.embedding.inputs import (
+    EMBEDDINGS_KIND,
     FORMAT,
-    KIND,
     TABULAR_FORMAT,
     embeddings_fingerprint,
     encoder_of,
@@ -90,7 +90,7 @@ def embed(job: Job, raw: RawFiles, folders: Mapping[str, tuple[str | None, str]]
             facts[modality] = {**own, **counts}
     start = {"start": job.training.start_from} if fits else {}
     manifest = Manifest(
-        KIND,
+        EMBEDDINGS_KIND,
         inputs,
         {"modalities": facts, "buckets": bucket_count(job), **start},
         dict(sorted(files.items())),
@@ -181,7 +181,7 @@ def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], d
 
     source, buckets = task.source, bucket_count(job)
     rows = map_tables(
-        numbers(len(source.pieces)), cut(partial(content_rows, source=source, buckets=buckets)), None
+        numbers(len(source.pieces)), to_fragments(partial(content_rows, source=source, buckets=buckets)), None
     )
     packed: Any = by_bucket(rows, partial(pack_items, source=source), buckets).materialize()
     if task.fit is not None:  # nothing to load, so no actors

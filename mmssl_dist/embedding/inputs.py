@@ -14,7 +14,7 @@ from mmssl_dist.embedding.weights import EncoderSource, stamp
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Manifest, RunFolder, fingerprint
 
-KIND = "embeddings"
+EMBEDDINGS_KIND = "embeddings"
 FORMAT = 2  # since 2: transparent pictures on white, and all 16 bits of grey
 """Raise when the same input would give other embeddings."""
 TABULAR_FORMAT = 2
@@ -76,7 +76,7 @@ def embeddings_fingerprint(job: Job, raw: RawFiles) -> str:
         modalities[name] = [*stamps, order, fits[name].facts() if name in fits else None]
     buckets = with_content_buckets(job, raw).data.buckets
     return fingerprint(
-        KIND, FORMAT, modalities, job.embedding.max_pixels, buckets, job.data.columns.types.item
+        EMBEDDINGS_KIND, FORMAT, modalities, job.embedding.max_pixels, buckets, job.data.columns.types.item
     )
 
 

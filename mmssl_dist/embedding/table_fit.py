@@ -15,7 +15,7 @@ import numpy as np
 
 from mmssl_dist.config.data_sections import FeatureType, Modality
 from mmssl_dist.data.readers.base import MAX_DIMENSION
-from mmssl_dist.data.readers.tabular import Values, values_of
+from mmssl_dist.data.readers.tabular import ColumnValues, values_of
 from mmssl_dist.embedding.column_summaries import ColumnSummary, logarithms
 from mmssl_dist.errors import InputError
 
@@ -96,7 +96,7 @@ class TableFit:
         """F."""
         return sum(fit.width for fit in self.columns.values())
 
-    def vectors(self, items: Sequence[Values]) -> np.ndarray:
+    def vectors(self, items: Sequence[ColumnValues]) -> np.ndarray:
         """Float32 [n, F] of the values of n items, as ``data.readers.tabular`` reads them."""
         vectors = np.zeros((len(items), self.dimension), np.float32)
         first = 0
@@ -110,7 +110,7 @@ class TableFit:
         """As an ``Encoder``, of what ``item_texts`` wrote."""
         return self.vectors([values_of(text) for text in texts])
 
-    def occurrences(self, ids: Sequence[str], items: Sequence[Values]) -> Occurrences:
+    def occurrences(self, ids: Sequence[str], items: Sequence[ColumnValues]) -> Occurrences:
         """What is unusual of the items' values; ``ids`` for the examples."""
         counted: Occurrences = {}
         for name, fit in self.columns.items():

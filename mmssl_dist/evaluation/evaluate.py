@@ -107,7 +107,7 @@ def popularity_metrics(
     return means_of(settings, popularity_users(settings, graph, exchange, splits), exchange)
 
 
-def rank(
+def rank_items(
     settings: Evaluation,
     graph: LocalGraph,
     users: Tensor,
@@ -211,7 +211,7 @@ def _users(
 ) -> dict[str, UserMetrics]:
     # Ranked once for all splits: masks are the same, so the lists are too.
     users, held_out = drawn_lists(settings, graph, {s: graph.held_out[s] for s in splits}, exchange)
-    ranking = rank(
+    ranking = rank_items(
         settings=settings,
         graph=graph,
         users=users,

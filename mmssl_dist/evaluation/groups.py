@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.training_sections import Evaluation
-from mmssl_dist.evaluation.evaluate import Metrics, drawn_lists, means_of, metrics_of, rank
+from mmssl_dist.evaluation.evaluate import Metrics, drawn_lists, means_of, metrics_of, rank_items
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
@@ -63,7 +63,7 @@ def _metrics(
     """Metrics of the ranking of ``items`` (local rows), with the users and items counted."""
     users, held_out = drawn_lists(settings, graph, held_out, exchange)
     user_rows, item_rows = (rows.index_select(0, nodes.to(rows.device)) for nodes in (users, items))
-    ranking = rank(
+    ranking = rank_items(
         settings=settings,
         graph=graph,
         users=users,

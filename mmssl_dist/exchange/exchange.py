@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mmssl_dist.exchange.expected_counts import HEAD, ExpectedCounts
 from mmssl_dist.exchange.transport import Transport
-from mmssl_dist.exchange.with_gradients import GatherTogether, Send, SendTogether, SplitSizes
+from mmssl_dist.exchange.with_gradients import GatherTogether, SendRows, SendTogether, SplitSizes
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Exchange:
         if self.world_size == 1:
             return rows
         counts = tuple(outgoing), tuple(incoming)
-        result: Tensor = Send.apply(rows, *counts, self)  # type: ignore[no-untyped-call]
+        result: Tensor = SendRows.apply(rows, *counts, self)  # type: ignore[no-untyped-call]
         return result
 
     def send_together(self, parts: Sequence[tuple[Tensor, Sequence[int], Sequence[int]]]) -> list[Tensor]:

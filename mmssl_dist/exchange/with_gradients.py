@@ -25,7 +25,7 @@ class Messages(Protocol):
         """The same of several tensors in one message."""
 
 
-class Send(torch.autograd.Function):
+class SendRows(torch.autograd.Function):
     """Rows out, gradients back by the same route."""
 
     @staticmethod

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.evaluation.evaluate import rank
+from mmssl_dist.evaluation.evaluate import rank_items
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.export.id_exchange import LocalIds, RankedIds, ranked_ids
@@ -95,7 +95,7 @@ def _write_exact_lists(
     users = torch.from_numpy(np.concatenate([graph.user_rows(part).start + mine for part, mine in parts]))
     item_rows = rows.index_select(0, items.to(rows.device))
     user_rows = rows.index_select(0, users.to(rows.device))
-    ranking = rank(
+    ranking = rank_items(
         settings=job.evaluation,
         graph=graph,
         users=users,

@@ -65,7 +65,7 @@ def build_index(
         chosen = _some_users(export, files, parts=parts, users=settings.recall_users, folder=folder)
         queries = np.concatenate([user_rows for _, _, user_rows in chosen])
         comparison = Comparison(rows, queries)
-        searched = tune(index, comparison, settings)
+        searched = tune_search(index, comparison, settings)
         of_lists: dict[str, object] = {}
         if lists is not None:
             known = _joined([lists.known(part, users) for part, users, _ in chosen])
@@ -87,14 +87,14 @@ def kind_of(items: int, settings: Index) -> str:
     return "flat" if items <= settings.exact_up_to else "ivf"
 
 
-def cells_of(items: int, settings: Index) -> int:
+def cell_count(items: int, settings: Index) -> int:
     """How many cells an inverted file has."""
     # FAISS's own rule of thumb, 4 to 16 times the root of the number of items; never more cells than items.
     return min(int(4 * items**0.5) if settings.cells == "auto" else settings.cells, items)
 
 
 def make_index(rows: np.ndarray, settings: Index) -> Any:
-    """A FAISS index of ``rows`` [m, D] float32 by dot product; ``tune`` sets how it is searched."""
+    """A FAISS index of ``rows`` [m, D] float32 by dot product; ``tune_search`` sets how it is searched."""
     import faiss
 
     index_type = kind_of(len(rows), settings)
@@ -140,7 +140,7 @@ def _graph(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
 
 def _cells(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
     items, width = rows.shape
-    cells = cells_of(items, settings)
+    cells = cell_count(items, settings)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
     # FAISS's default of 256 takes four times as long, and the recall measured below is what counts.
     index.cp.max_points_per_centroid = TRAINED_WITH
@@ -150,7 +150,7 @@ def _cells(faiss: Any, rows: np.ndarray, settings: Index) -> Any:
 
 
 def set_effort(index: Any, searched: Mapping[str, Any]) -> None:
-    """Let ``index`` search as far as facts of ``tune`` or ``tune_lists`` say."""
+    """Let ``index`` search as far as facts of ``tune_search`` or ``tune_lists`` say."""
     if "probes" in searched:
         index.nprobe = searched["probes"]
     if "search_width" in searched:
@@ -221,11 +221,11 @@ class ListComparison:
 
 
 def tune_lists(index: Any, comparison: ListComparison, settings: Index) -> dict[str, object]:
-    """As ``tune``, for lists without known items, which reach deeper than a lookup's best 20."""
+    """As ``tune_search``, for lists without known items, which reach deeper than a lookup's best 20."""
     return _tuned(index, comparison, settings, "overlap")
 
 
-def tune(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
+def tune_search(index: Any, comparison: Comparison, settings: Index) -> dict[str, object]:
     """Set how far ``index`` searches, as the settings say or as far as their recall needs; returns both."""
     return _tuned(index, comparison, settings, "recall")
 

@@ -120,7 +120,7 @@ def learn_cells(units: ItemUnits, seed: int) -> Cells:
     return Cells(means, exchange, units.total)
 
 
-def cells_of(units: ItemUnits, cells: Cells) -> tuple[_Pairs, _Pairs]:
+def assign_cells(units: ItemUnits, cells: Cells) -> tuple[_Pairs, _Pairs]:
     """The cell that each item is in, and the cells that it looks into (collective).
 
     A cell with many items is split, and who looks into it looks into one piece; so no item is compared with

@@ -113,7 +113,7 @@ def _adopt_with_limit(
     Where more rows want a label than there is room for, a hash decides.
     """
     names, position = np.unique(of_others, return_inverse=True)
-    size = _Sizes(homes, homes.items.route(tensor(names)), limit)
+    size = _ClusterSizes(homes, homes.items.route(tensor(names)), limit)
     seed, round_ = draw
     chance = (mix(side.index.astype(np.uint64) ^ salt(seed, 16 + round_)) >> np.uint64(32)).astype(np.int64)
     for sub_round in range(SUB_ROUNDS):
@@ -130,7 +130,7 @@ def _adopt_with_limit(
         size.add(np.bincount(chosen[taken], edges[taken], minlength=len(names)))
 
 
-class _Sizes:
+class _ClusterSizes:
     """Edges by label, at the home of the label; asked and told of those on a route (collective)."""
 
     def __init__(self, homes: Homes, route: Route, limit: int) -> None:

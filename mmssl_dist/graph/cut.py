@@ -20,7 +20,7 @@ _HASH_BITS = 31
 _POLL_SECONDS = 2.0
 
 
-def cut(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray, np.ndarray]:
+def cut_graph(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray, np.ndarray]:
     """The part of each user and of each item at home here (collective).
 
     Args:

@@ -11,7 +11,7 @@ _SPARSE = 2048  # ids there are for one that is listed, from which on sorting is
 _AT_ONCE = 1 << 22  # entries looked up together; bounds memory
 
 
-def distinct(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def distinct_ids(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The ids in ``values``, ascending, as int64; and of each entry its position among them, in the
     smaller of int32 and int64.
 

@@ -40,7 +40,7 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, node_type: np.ndarray, par
         done = subprocess.run(  # noqa: S603 - our own module, and a number
             [sys.executable, "-m", __name__, str(parts)],
             cwd=folder,
-            env=environment(),
+            env=metis_environment(),
             capture_output=True,
             text=True,
             errors="replace",
@@ -55,7 +55,7 @@ def metis(indptr: np.ndarray, neighbours: np.ndarray, node_type: np.ndarray, par
         return np.asarray(np.load(folder / _PART, allow_pickle=False), np.int64)
 
 
-def environment() -> dict[str, str]:
+def metis_environment() -> dict[str, str]:
     """This process's, with one thread and a heap in which what was never written is a constant (glibc)."""
     root = str(Path(mmssl_dist.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

@@ -20,7 +20,7 @@ from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Lists
-from mmssl_dist.graph.cut import cut
+from mmssl_dist.graph.cut import cut_graph
 from mmssl_dist.graph.cut_method import chosen_method
 from mmssl_dist.graph.feature_reduction import along, principal_directions
 from mmssl_dist.graph.homes import Homes, homes, interactions_of, lists_at_home
@@ -50,7 +50,7 @@ _Sums = tuple[NeighbourSums, NeighbourSums]
 
 
 @dataclass(frozen=True)
-class _Stage:
+class _Partitioning:
     """One worker's view of the stage."""
 
     job: Job
@@ -84,7 +84,7 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
     users, items = int(dataset.facts["users"]), int(dataset.facts["items"])
     # In the worker's cache folder: a dataset may not fit where the system keeps its temporary files.
     with tempfile.TemporaryDirectory(prefix="dataset-", dir=worker.cache) as cache:
-        stage = _Stage(
+        stage = _Partitioning(
             job=job,
             worker=worker,
             homes=homes(worker, users, items),
@@ -111,7 +111,7 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
                 _write_modality(stage, graph, sums, modality=modality, width=width)
 
 
-def _make_graph(stage: _Stage) -> _Graph:
+def _make_graph(stage: _Partitioning) -> _Graph:
     job, homes, reader = stage.job, stage.homes, stage.reader
     _logger.info("partition: reading the training interactions")
     ids = [_read_ids(stage, "users", USER_ID, USER), _read_ids(stage, "items", ITEM_ID, ITEM)]
@@ -122,7 +122,7 @@ def _make_graph(stage: _Stage) -> _Graph:
     interactions = int(total(homes.items, np.array([len(of_item.values)]))[0])
     method = chosen_method(job.partition, users + items, interactions)
     _logger.info("partition: cutting the graph into %d parts by %s", job.partition.parts, method)
-    part_of_users, part_of_items = cut(homes, of_item, job, method)
+    part_of_users, part_of_items = cut_graph(homes, of_item, job, method)
     numbering = number_nodes(stage.worker, homes, part_of_users, part_of_items, job.partition.parts)
     # Freed as early as possible below: interactions as pairs are the largest thing in memory.
     pairs = numbered(homes, numbering, *interactions_of(homes, of_item))
@@ -138,7 +138,7 @@ def _make_graph(stage: _Stage) -> _Graph:
     return graph
 
 
-def _read_ids(stage: _Stage, side: str, external: str, index: str) -> pa.Table:
+def _read_ids(stage: _Partitioning, side: str, external: str, index: str) -> pa.Table:
     """This worker's share of the ids of one side, of which all together have each index once."""
     table = stage.reader.ids(side, external, index)
     exchange = stage.homes.users if side == "users" else stage.homes.items
@@ -150,7 +150,7 @@ def _read_ids(stage: _Stage, side: str, external: str, index: str) -> pa.Table:
     raise stage.reader.wrong_indices(side)
 
 
-def _write_graph(stage: _Stage, graph: _Graph, ids: list[pa.Table], method: str) -> None:
+def _write_graph(stage: _Partitioning, graph: _Graph, ids: list[pa.Table], method: str) -> None:
     own, numbering, homes = graph.own, graph.numbering, stage.homes
     facts = {"method": method} | own.facts()
     # Ids are sent column by column to the owners of their nodes: no worker ever holds all of them.
@@ -200,7 +200,7 @@ def _entries(lists: Lists, values: np.ndarray, rows: slice) -> np.ndarray:
     return values[lists.indptr[rows.start] : lists.indptr[rows.stop]]
 
 
-def _load_graph(stage: _Stage) -> _Graph:
+def _load_graph(stage: _Partitioning) -> _Graph:
     """The graph as an earlier start has published it."""
     facts: dict[str, Any] = {}
     files: dict[str, FileRecord] = {}
@@ -227,7 +227,7 @@ def _sums(own: OwnLists) -> _Sums:
     )
 
 
-def _write_modality(stage: _Stage, graph: _Graph, sums: _Sums, modality: str, width: int) -> None:
+def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: str, width: int) -> None:
     job, homes, own = stage.job, stage.homes, graph.own
     seed = job.seed if job.partition.shuffle_features else None
     rows = features_at_home(stage.reader, homes, modality, width, seed)
@@ -264,7 +264,7 @@ def _write_modality(stage: _Stage, graph: _Graph, sums: _Sums, modality: str, wi
 
 
 def _write_similar(
-    stage: _Stage, graph: _Graph, parts: dict[int, PartFiles], modality: str, rows: np.ndarray
+    stage: _Partitioning, graph: _Graph, parts: dict[int, PartFiles], modality: str, rows: np.ndarray
 ) -> float:
     """Write the item-item graph of a modality; returns its recall."""
     homes, numbering, own = stage.homes, graph.numbering, graph.own

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmssl_dist.exchange.exchange import Exchange, Route
 from mmssl_dist.graph.bipartite import Lists
-from mmssl_dist.graph.distinct import distinct
+from mmssl_dist.graph.distinct import distinct_ids
 from mmssl_dist.graph.transfer import tensor
 from mmssl_dist.kernels.sums import scaled_sums
 
@@ -55,7 +55,7 @@ class NeighbourSums:
         for number in range(exchange.max(len(ranges))):
             first, last = ranges[number] if number < len(ranges) else (len(rows), len(rows))
             begin, end = int(lists.indptr[first]), int(lists.indptr[last])
-            nodes, columns = distinct(lists.values[begin:end], int(exchange.bounds[-1]))
+            nodes, columns = distinct_ids(lists.values[begin:end], int(exchange.bounds[-1]))
             route = exchange.route(tensor(nodes))
             self.chunks.append(
                 _Chunk(

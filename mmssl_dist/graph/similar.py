@@ -17,7 +17,7 @@ import numpy as np
 
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists, offsets
-from mmssl_dist.graph.cells import Cells, cells_of, learn_cells
+from mmssl_dist.graph.cells import Cells, assign_cells, learn_cells
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.item_units import ItemUnits, smallest
 from mmssl_dist.graph.ranked_keys import EMPTY, ids_in, keys_of, merged
@@ -31,7 +31,7 @@ _MEASURED = 256  # items whose neighbours are compared with the exact ones
 
 
 @dataclass(frozen=True)
-class SimilarItems:
+class ItemGraph:
     """The item-item graph of the items at home here.
 
     Attributes:
@@ -46,7 +46,7 @@ class SimilarItems:
 
 def similar_items(
     homes: Homes, features: np.ndarray, size: int, seed: int, exact_up_to: int = EXACT
-) -> SimilarItems:
+) -> ItemGraph:
     """Each item's ``size`` nearest other items by cosine (collective).
 
     Args:
@@ -67,7 +67,7 @@ def similar_items(
         _compare_cells(units, learn_cells(units, seed), best)
         recall = _recall(units, best, seed)
     lists = _lists(best)
-    return SimilarItems(lists, symmetric_weights(lists, _listed(homes, lists)), recall)
+    return ItemGraph(lists, symmetric_weights(lists, _listed(homes, lists)), recall)
 
 
 def symmetric_weights(lists: Lists, listed: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ def _compare_all(units: ItemUnits, best: np.ndarray) -> None:
 def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
     """Compare each item with those in the cells it looks into; in place."""
     exchange = units.homes.items
-    own, looked = cells_of(units, cells)
+    own, looked = assign_cells(units, cells)
     rounds = cells.rounds(own, looked, ROUND_BYTES // max(1, 4 * units.width))
     for number in range(rounds.count):
         members = _sent(units, rounds.exchange, *rounds.of(own, number))

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.bipartite import Lists
-from mmssl_dist.graph.distinct import distinct
+from mmssl_dist.graph.distinct import distinct_ids
 from mmssl_dist.graph.transfer import tensor
 from mmssl_dist.kernels.splitmix import mix, salt
 from mmssl_dist.kernels.votes import best_labels, wishes
@@ -39,7 +39,7 @@ class VotingSide:
         taken = lists.take(order)
         self.indptr, self.lengths = taken.indptr, taken.lengths
         # Asked for once and for all rounds: only what neighbours say changes, never who they are.
-        nodes, self.columns = distinct(taken.values, int(other.bounds[-1]))
+        nodes, self.columns = distinct_ids(taken.values, int(other.bounds[-1]))
         self.route = other.route(tensor(nodes))
 
     @property

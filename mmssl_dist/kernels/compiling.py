@@ -83,7 +83,7 @@ class Kernel:
 
         compiled: Callable[..., Any] = numba.njit(
             list(self.signatures),
-            # Else the threads of ``in_pieces``, and sampling beside the step, would run one at a time.
+            # Else the threads of ``run_in_pieces``, and sampling beside the step, would run one at a time.
             nogil=True,
             cache=cached,
             fastmath=self.fastmath or False,
@@ -121,7 +121,7 @@ def before_compiling(registration: Callable[[], None]) -> Callable[[], None]:
     return registration
 
 
-def in_pieces(count: int, least: int, run: Callable[[int, int], object]) -> None:
+def run_in_pieces(count: int, least: int, run: Callable[[int, int], object]) -> None:
     """Call ``run(first, last)`` on pieces of range(count), on as many threads as torch uses.
 
     least: fewest elements of a piece; below twice that, the caller's thread takes all of them.

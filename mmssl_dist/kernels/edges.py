@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmssl_dist.errors import MmsslError
 from mmssl_dist.kernels.bits import ONE
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 from mmssl_dist.kernels.read_ahead import ROWS_AHEAD, prefetch
 
 _LEAST_ROWS = 1 << 11  # of a thread
@@ -53,7 +53,7 @@ def neighbourhoods(
     total = int(ends[-1]) if len(ends) else 0
     nodes, weights = torch.empty(total, dtype=torch.int64), torch.empty(total)
     arrays = [x.numpy() for x in (starts, counts, ends, neighbours, weight, nodes, weights)]
-    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _copy_lists(*arrays, a, b))
+    run_in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _copy_lists(*arrays, a, b))
     return counts, nodes, weights
 
 

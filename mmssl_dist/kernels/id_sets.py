@@ -9,7 +9,7 @@ from torch import Tensor
 from mmssl_dist.errors import MmsslError
 from mmssl_dist.kernels import bits as sets
 from mmssl_dist.kernels.bits import contains, rank
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 
 _NODES_PER_ID = 2048  # from here on sorting the ids is cheaper than going through a bit or flag per node
 _PAIRS_AT_ONCE = 1 << 12
@@ -86,7 +86,7 @@ def known_pairs(
     before = np.empty(len(bits), np.int64)
     sets.count_before(bits, before)
     arrays = indptr.numpy(), neighbours.numpy(), rows.contiguous().numpy(), known.numpy()
-    in_pieces(len(rows), _PAIRS_AT_ONCE, lambda a, b: _mark_known(bits, before, *arrays, a, b))
+    run_in_pieces(len(rows), _PAIRS_AT_ONCE, lambda a, b: _mark_known(bits, before, *arrays, a, b))
     return known
 
 

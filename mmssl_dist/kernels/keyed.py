@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmssl_dist.kernels import splitmix
 from mmssl_dist.kernels.bits import GOLDEN, splitmix64
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 from mmssl_dist.kernels.splitmix import WORD
 
 _UNIFORM_BITS = 23  # (bits + 0.5) / 2^23 is exact in float32 and never 0 or 1
@@ -133,7 +133,7 @@ def _is_column(shape: torch.Size) -> bool:
 
 
 def _pieces(rows: int, width: int, run: Any) -> None:
-    in_pieces(rows, max(1, _LEAST // max(width, 1)), run)
+    run_in_pieces(rows, max(1, _LEAST // max(width, 1)), run)
 
 
 _S41 = np.uint64(64 - _UNIFORM_BITS)

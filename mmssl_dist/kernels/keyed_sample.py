@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmssl_dist.kernels import splitmix
 from mmssl_dist.kernels.bits import GOLDEN, ONE, splitmix64
-from mmssl_dist.kernels.compiling import helper, in_pieces, kernel
+from mmssl_dist.kernels.compiling import helper, kernel, run_in_pieces
 from mmssl_dist.kernels.keyed import mix_words, shift_right, signed
 from mmssl_dist.kernels.read_ahead import prefetch
 from mmssl_dist.kernels.splitmix import WORD
@@ -54,7 +54,7 @@ def sample_rows(
     arrays = [x.contiguous().numpy() for x in (starts, degrees, ends, neighbours, weight, rows)]
     out = nodes.numpy(), weights.numpy()
     word = np.uint64(key & WORD)
-    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _draw(word, *arrays, first_node, fanout, *out, a, b))
+    run_in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _draw(word, *arrays, first_node, fanout, *out, a, b))
     return counts, nodes, weights
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.kernels.bits import ONE
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 
 _LEAST_PAIRS = 1 << 12  # of a thread
 
@@ -22,7 +22,7 @@ def listed(indptr: Tensor, neighbours: Tensor, rows: Tensor, nodes: Tensor) -> T
         return listed_plain(indptr, neighbours, rows, nodes)
     out = torch.empty(len(rows), dtype=torch.bool)
     arrays = [x.contiguous().numpy() for x in (indptr, neighbours, rows, nodes, out)]
-    in_pieces(len(rows), _LEAST_PAIRS, lambda a, b: _search(*arrays, a, b))
+    run_in_pieces(len(rows), _LEAST_PAIRS, lambda a, b: _search(*arrays, a, b))
     return out
 
 

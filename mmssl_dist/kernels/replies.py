@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 
 _LEAST_ROWS = 1 << 12  # of a thread
 _NOBODY = -1  # in a slot that a short list leaves empty
@@ -28,7 +28,7 @@ def pad_lists(
     out = torch.empty(len(lists), width, 2, dtype=torch.int32)
     ends = torch.cumsum(counts, 0)
     arrays = [x.contiguous().numpy() for x in (counts, ends, nodes, weights.view(torch.int32), lists, out)]
-    in_pieces(len(lists), _LEAST_ROWS, lambda a, b: _pad(*arrays, a, b))
+    run_in_pieces(len(lists), _LEAST_ROWS, lambda a, b: _pad(*arrays, a, b))
     return out
 
 

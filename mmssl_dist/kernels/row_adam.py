@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmssl_dist.kernels.compiling import helper, in_pieces, kernel, require_cpu
+from mmssl_dist.kernels.compiling import helper, kernel, require_cpu, run_in_pieces
 
 _ELEMENTS_AT_ONCE = 1 << 16  # of the twin, whose temporaries then stay in the processor's cache
 _LEAST_ROWS = 1 << 12  # of a thread
@@ -81,7 +81,7 @@ def update_rows(
     numbers = (step.size, 1 / step.correction, step.first, step.second, step.epsilon)
     # Two kernels, since a branch inside the innermost loop would keep it from using vectors.
     run = _move_elements if second_moment.shape[1] == rows.shape[1] else _move_rows
-    in_pieces(len(index), _LEAST_ROWS, lambda a, b: run(*arrays, *numbers, a, b))
+    run_in_pieces(len(index), _LEAST_ROWS, lambda a, b: run(*arrays, *numbers, a, b))
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 
 _LEAST_ROWS = 1 << 8  # of a thread
 
@@ -16,7 +16,7 @@ def scaled_sums(indptr: np.ndarray, columns: np.ndarray, source: np.ndarray, sca
         indptr: [n + 1] int64. columns: [E] int32 or int64. source: [m, C] float32. scale: [n] float64.
     """
     out = np.empty((len(scale), source.shape[1]), np.float32)
-    in_pieces(len(scale), _LEAST_ROWS, lambda a, b: _sum(indptr, columns, source, scale, out, a, b))
+    run_in_pieces(len(scale), _LEAST_ROWS, lambda a, b: _sum(indptr, columns, source, scale, out, a, b))
     return out
 
 

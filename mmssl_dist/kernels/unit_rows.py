@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmssl_dist.kernels.compiling import in_pieces, kernel
+from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 
 _LEAST_ROWS = 1 << 9  # of a thread
 
@@ -16,7 +16,7 @@ def scaled_rows(table: np.ndarray, rows: np.ndarray, scale: np.ndarray) -> np.nd
         table: [m, F] float32, its rows at any distance from each other. rows: [n] int64. scale: [m] float64.
     """
     out = np.empty((len(rows), table.shape[1]), np.float32)
-    in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _pick(table, rows, scale, out, a, b))
+    run_in_pieces(len(rows), _LEAST_ROWS, lambda a, b: _pick(table, rows, scale, out, a, b))
     return out
 
 

@@ -38,18 +38,18 @@ _EMPTY = ("no vector", "no row below the header")  # what readers find in files 
 def resolved(job: Job) -> Job:
     """The job with local paths made absolute: workers have working directories of their own."""
     for key, path in named_paths(job).items():
-        job = _with_value(job, key.split("."), absolute(path))
+        job = _with_path(job, key.split("."), absolute(path))
     return job
 
 
-def _with_value(section: Any, names: Sequence[str], value: str) -> Any:
+def _with_path(section: Any, names: Sequence[str], value: str) -> Any:
     """A copy of a section, or of a table of sections, with ``value`` at the end of ``names``."""
     if not names:
         return value
     first, *rest = names
     if isinstance(section, Mapping):
-        return {**section, first: _with_value(section[first], rest, value)}
-    return section.model_copy(update={first: _with_value(getattr(section, first), rest, value)})
+        return {**section, first: _with_path(section[first], rest, value)}
+    return section.model_copy(update={first: _with_path(getattr(section, first), rest, value)})
 
 
 def check_data(job: Job) -> RawFiles:

@@ -21,7 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from mmssl_dist.cluster.capacity import await_room
 from mmssl_dist.cluster.connection import Cluster
-from mmssl_dist.cluster.environment import environment
+from mmssl_dist.cluster.environment import temporary_environment
 from mmssl_dist.cluster.log_relay import in_thread, relayed_logs
 from mmssl_dist.config import Job
 from mmssl_dist.exchange.worker import Worker
@@ -229,7 +229,7 @@ def run_workers(
     )
     # Ray Train's ``fit`` blocks; in a thread the driver can pass on the workers' log meanwhile.
     settings = OWN_RAY_SETTINGS if cluster.own else {}
-    with environment({name: value for name, value in settings.items() if name not in os.environ}):
+    with temporary_environment({name: value for name, value in settings.items() if name not in os.environ}):
         result = in_thread(cluster.relay, lambda: _fit(trainer, stage), f"fit-{stage}")
     kept = tuple(Checkpoint(folder.path, metrics) for folder, metrics in result.best_checkpoints or ())
     return Outcome(tuple(result.return_value), kept)

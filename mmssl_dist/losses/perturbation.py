@@ -36,11 +36,11 @@ class RankedRows(NamedTuple):
     others: Tensor
 
 
-RankingLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+RankingFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """This worker's share of the loss of (user, positive, others)."""
 
 
-def with_gradients(loss: RankingLoss, rows: RankedRows) -> tuple[Tensor, RankedRows]:
+def with_gradients(loss: RankingFunction, rows: RankedRows) -> tuple[Tensor, RankedRows]:
     """``loss`` of ``rows``, differentiable in them, and this worker's share of its gradients at the rows.
 
     The gradients are computed here, once; a later backward passes them on instead of computing them again.

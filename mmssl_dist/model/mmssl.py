@@ -21,7 +21,7 @@ from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pic
 
 
 @dataclass(frozen=True)
-class Rows:
+class SeedRows:
     """The seeds' rows, all [|S_0|, D] float32.
 
     final: what is ranked with. tower: per modality, as given to ``forward``. views: per modality, the rows g
@@ -99,7 +99,7 @@ class Mmssl(nn.Module):
         if settings.item_graph.weight > 0 and settings.item_graph.learned:
             self.item_shares = nn.Parameter(torch.zeros(len(self.modalities)))
 
-    def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> Rows:
+    def forward(self, id_rows: Tensor, tower: Mapping[str, Tensor], graph: SampledGraph) -> SeedRows:
         """Equations 2 to 5. id_rows [|S_{L+1}|, D]; tower: per modality [|S_0|, D], dropout already
         applied."""
         views = self.views(id_rows, graph)
@@ -117,7 +117,7 @@ class Mmssl(nn.Module):
         if graph.similar is not None:
             items = {m: aggregate(block, id_rows) for m, block in graph.similar.lists.items()}
             similar = aggregate(graph.similar.gather, self.similar(items))
-        return Rows(
+        return SeedRows(
             final=self.combine(layers, tower, similar),
             tower=tower,
             similar=similar,

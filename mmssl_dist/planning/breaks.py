@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from mmssl_dist.config.job import Job
-from mmssl_dist.export.index import cells_of
+from mmssl_dist.export.index import cell_count
 from mmssl_dist.planning.memory import EMPTY_TASK, EMPTY_WORKER, Memory
 from mmssl_dist.planning.partition_needs import least_partition_workers, partition_needs
 from mmssl_dist.planning.sizes import Sizes
@@ -73,7 +73,7 @@ def breaks_of(
 
 
 def _partition_breaks(job: Job, sizes: Sizes, limit: float) -> Iterator[str]:
-    workers = partition_workers(job)
+    workers = planned_partition_workers(job)
     needs = partition_needs(job, sizes, workers, 1.0)
     if needs.peak <= limit:
         return
@@ -142,7 +142,7 @@ def _late_breaks(job: Job, sizes: Sizes, stages: tuple[StageNeeds, ...], limit: 
             )
     index = by_name["its index"]
     if index.seconds > _DAY:
-        cells = max(1, int(cells_of(sizes.num_items, job.export.index) * _DAY / index.seconds))
+        cells = max(1, int(cell_count(sizes.num_items, job.export.index) * _DAY / index.seconds))
         yield (
             f"export: one task builds the index in some {index.seconds / _DAY:,.1f} days; set "
             f"export.index.cells to {cells} or fewer"
@@ -154,6 +154,6 @@ def _late_breaks(job: Job, sizes: Sizes, stages: tuple[StageNeeds, ...], limit: 
         )
 
 
-def partition_workers(job: Job) -> int:
+def planned_partition_workers(job: Job) -> int:
     """``partition.workers``; where that is auto, what a cluster takes."""
     return job.scaling.fewest if job.partition.workers == "auto" else job.partition.workers

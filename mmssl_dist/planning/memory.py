@@ -10,7 +10,7 @@ from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
 from mmssl_dist.evaluation.item_lengths import USERS
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
-from mmssl_dist.export.index import TRAINED_WITH, cells_of, kind_of
+from mmssl_dist.export.index import TRAINED_WITH, cell_count, kind_of
 from mmssl_dist.losses.contrastive import rows_at_once
 from mmssl_dist.planning.expected_batch import ExpectedBatch
 from mmssl_dist.planning.sizes import Sizes, features_of, row_bytes
@@ -224,7 +224,7 @@ def index_memory(job: Job, sizes: Sizes) -> int:
     settings, items, row = job.export.index, sizes.num_items, job.model.dimension * _FLOAT
     kind = kind_of(items, settings)
     if kind == "ivf":
-        return items * (row + _ID) + TRAINED_WITH * cells_of(items, settings) * row
+        return items * (row + _ID) + TRAINED_WITH * cell_count(items, settings) * row
     return items * (row + (settings.links * 2 * _FLOAT if kind == "hnsw" else 0))
 
 

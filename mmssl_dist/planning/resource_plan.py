@@ -9,7 +9,7 @@ from typing import Any
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import InputError
 from mmssl_dist.graph.cut_method import chosen_method
-from mmssl_dist.planning.breaks import GIGA, breaks_of, partition_workers
+from mmssl_dist.planning.breaks import GIGA, breaks_of, planned_partition_workers
 from mmssl_dist.planning.expected_batch import ExpectedBatch, expected_batch
 from mmssl_dist.planning.memory import Memory, index_memory, storage_bytes, worker_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds, least_partition_workers, partition_needs
@@ -163,7 +163,7 @@ def plan_resources(
     needs = _requirements(job, sizes, assumptions, workers=workers, speed=speed)
     least = _least_workers(job, sizes, assumptions.memory)
     fitting = None if least is None else _requirements(job, sizes, assumptions, workers=least, speed=speed)
-    partition = partition_needs(job, sizes, partition_workers(job), assumptions.bandwidth)
+    partition = partition_needs(job, sizes, planned_partition_workers(job), assumptions.bandwidth)
     stages = stage_needs(
         job,
         sizes,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import needed_buckets
 from mmssl_dist.evaluation.item_lengths import EXPONENTS, USERS
-from mmssl_dist.export.index import cells_of, kind_of
+from mmssl_dist.export.index import cell_count, kind_of
 from mmssl_dist.planning.memory import EMPTY_TASK, EMPTY_WORKER, index_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds
 from mmssl_dist.planning.sizes import Sizes
@@ -90,7 +90,7 @@ def stage_needs(
     cut = sum(partition.seconds.values())
     index = EMPTY_WORKER + index_memory(job, sizes)
 
-    def rank(splits: int) -> float:
+    def for_splits(splits: int) -> float:
         return ranking_seconds(job, _evaluated(job, sizes, splits), sizes.num_items) + propagation
 
     def of_workers(stage: str, seconds: float, basis: str) -> StageNeeds:
@@ -103,8 +103,8 @@ def stage_needs(
         of_tasks("prepare", all_cores, prepare_memory(job, sizes), _prepare_seconds(sizes, all_cores)),
         StageNeeds("partition", partition.workers, cores, memory=partition.peak, seconds=cut, basis=MEASURED),
         of_workers("train", training.seconds, training.basis),
-        of_workers("its validations", validations * rank(splits=1), ranked_by),
-        of_workers("evaluate", _START + choosing + passes * rank(splits=2), ranked_by),
+        of_workers("its validations", validations * for_splits(splits=1), ranked_by),
+        of_workers("evaluate", _START + choosing + passes * for_splits(splits=2), ranked_by),
         of_workers("export", _START + write, ranked_by),
         of_tasks("its index", 1, index, index_seconds(job, sizes)),
     ]
@@ -156,7 +156,7 @@ def index_seconds(job: Job, sizes: Sizes) -> float:
     if kind_of(sizes.num_items, job.export.index) == "flat":
         return _START + index_memory(job, sizes) / _WRITTEN
     scale = job.model.dimension / _WIDTH
-    cells = cells_of(sizes.num_items, job.export.index) / (4 * math.sqrt(sizes.num_items))
+    cells = cell_count(sizes.num_items, job.export.index) / (4 * math.sqrt(sizes.num_items))
     return _START + _INDEXED * math.pow(sizes.num_items / _MILLION, 1.5) * scale * cells
 
 

@@ -11,7 +11,14 @@ import numpy as np
 from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
-from mmssl_dist.report.paired import SMALLEST_P, Interval, holm, interval, resampled_means, sign_flip_p
+from mmssl_dist.report.paired import (
+    SMALLEST_P,
+    ConfidenceInterval,
+    holm,
+    interval,
+    resampled_means,
+    sign_flip_p,
+)
 from mmssl_dist.report.runs import Summary
 from mmssl_dist.report.same_model import require_same_models
 from mmssl_dist.report.user_metrics import UserValues, read_users, require_same_users
@@ -27,7 +34,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Values:
+class ContenderMetric:
     """One metric of a contender.
 
     Attributes:
@@ -51,9 +58,9 @@ class Line:
 
     name: str
     seeds: Summary
-    mean_interval: Interval
+    mean_interval: ConfidenceInterval
     difference: float | None = None
-    difference_interval: Interval | None = None
+    difference_interval: ConfidenceInterval | None = None
     p: float | None = None
     corrected: float | None = None
 
@@ -101,7 +108,7 @@ def read_contenders(
     metric: str,
     split: str,
     popularity: bool,
-) -> list[Values]:
+) -> list[ContenderMetric]:
     """The metric of each contender over the same users; of popularity too, as the first one's runs ranked by
     it.
 
@@ -119,7 +126,7 @@ def read_contenders(
     if popularity:
         asked.append((POPULARITY, contenders[0].runs, POPULARITY))
     first: UserValues | None = None
-    values: list[Values] = []
+    values: list[ContenderMetric] = []
     for name, runs, who in asked:
         total: np.ndarray | float = 0.0
         means: list[float] = []
@@ -130,11 +137,11 @@ def read_contenders(
             # Averaged user by user, so that the paired test sees users and not runs.
             total = total + users.values
             means.append(float(users.values.mean()))
-        values.append(Values(name, np.asarray(total / len(runs)), Summary(tuple(means))))
+        values.append(ContenderMetric(name, np.asarray(total / len(runs)), Summary(tuple(means))))
     return values
 
 
-def compare(values: Sequence[Values]) -> list[Line]:
+def compare(values: Sequence[ContenderMetric]) -> list[Line]:
     """Each contender beside the first: resampled intervals over users, and a paired test."""
     # The same users are drawn for all contenders, so that differences keep their pairing.
     resampled = resampled_means(np.stack([contender.users for contender in values]))
@@ -196,5 +203,5 @@ def _p_value(value: float | None, drawn: float | None) -> str:
     return f"< {value:.4f}" if drawn <= SMALLEST_P else f"{value:.4f}"
 
 
-def _interval(bounds: Interval | None, sign: str) -> str:
+def _interval(bounds: ConfidenceInterval | None, sign: str) -> str:
     return "" if bounds is None else f"{bounds[0]:{sign}.4f} to {bounds[1]:{sign}.4f}"

@@ -19,14 +19,14 @@ from mmssl_dist.data.columns import TEST, VALIDATION
 from mmssl_dist.data.files import ITEM_PLACE, find_images, find_titles
 from mmssl_dist.data.images import read_images
 from mmssl_dist.data.titles import read_titles
-from mmssl_dist.embedding.inputs import KIND, has_content
+from mmssl_dist.embedding.inputs import EMBEDDINGS_KIND, has_content
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
 from mmssl_dist.report.list_quality import UserExample, measure_lists
 from mmssl_dist.report.page import page, stamp_of
 from mmssl_dist.report.paired import interval, resampled_means
 from mmssl_dist.report.progress import duration, size
-from mmssl_dist.report.report_content import Facts, ItemLabels, ReportContent, Uplift
+from mmssl_dist.report.report_content import FactsByStage, ItemLabels, ReportContent, Uplift
 from mmssl_dist.report.tables import cutoff
 from mmssl_dist.report.user_metrics import read_users
 from mmssl_dist.serving.run import open_run
@@ -93,7 +93,7 @@ def write_report(url: str, storage: Storage) -> str:
         missing=[
             stage.command
             for stage in stages
-            if stage.kind not in manifests and (stage.kind != KIND or has_content(job))
+            if stage.kind not in manifests and (stage.kind != EMBEDDINGS_KIND or has_content(job))
         ],
         lists=lists,
         labels=ItemLabels(read_titles(job.data, titles, items), read_images(job, images, items)),
@@ -121,7 +121,7 @@ def _items_of(example: UserExample) -> tuple[Any, ...]:
     return (*example.history, *example.recommended, *example.popular)
 
 
-def _about(job: Job, facts: Facts, published: datetime | None) -> str:
+def _about(job: Job, facts: FactsByStage, published: datetime | None) -> str:
     """The data set, when the run was finished, how long it trained and where, and with which version."""
     parts = [f"data set {'/'.join(PurePosixPath(job.data.path).parts[-2:])}"]
     dataset = facts.get("dataset", {})

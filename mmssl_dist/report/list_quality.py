@@ -73,7 +73,7 @@ class ListQuality:
 
 
 @dataclass(frozen=True)
-class _Lists:
+class _ExportedLists:
     users: np.ndarray  # [n] their rows
     ids: list[Any]
     items: list[np.ndarray]  # of each user, places, best first
@@ -111,7 +111,7 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
     )
 
 
-def _read_lists(run: Run, k: int) -> _Lists:
+def _read_lists(run: Run, k: int) -> _ExportedLists:
     positions, ids, items = [], [], []
     book = run.partitions.manifest.facts["book"]["users"]
     for part, users in enumerate(book):
@@ -123,7 +123,7 @@ def _read_lists(run: Run, k: int) -> _Lists:
         positions.append(run.users.positions(users_listed))
         ids += users_listed
         items += [run.items.positions(ranked[:k]) for ranked in table[ITEMS].to_pylist()]
-    return _Lists(np.concatenate(positions), ids, items)
+    return _ExportedLists(np.concatenate(positions), ids, items)
 
 
 def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:
@@ -171,7 +171,7 @@ def _quantiles(degrees: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return groups
 
 
-def _examples(run: Run, lists: _Lists, seen: SeenItems, held_out: SeenItems) -> list[UserExample]:
+def _examples(run: Run, lists: _ExportedLists, seen: SeenItems, held_out: SeenItems) -> list[UserExample]:
     examples = []
     by_popularity = np.argsort(-seen.item_degrees, kind="stable")
     for row in np.unique(np.linspace(0, len(lists.ids) - 1, min(_EXAMPLES, len(lists.ids))).astype(int)):

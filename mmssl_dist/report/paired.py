@@ -22,7 +22,7 @@ _EXACT = 12  # users that differ, up to which all sign patterns are looked at: 4
 _CELLS = 1 << 22  # signs drawn at once
 _ROUNDING = 1e-12  # relative; sums that are equal but for the order of their terms count as equal
 
-Interval = tuple[float, float]
+ConfidenceInterval = tuple[float, float]
 
 
 def resampled_means(values: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
@@ -39,7 +39,7 @@ def resampled_means(values: np.ndarray, resamples: int = RESAMPLES) -> np.ndarra
     return means
 
 
-def interval(means: np.ndarray) -> Interval:
+def interval(means: np.ndarray) -> ConfidenceInterval:
     """The middle 95 % of resampled means [resamples] (percentile bootstrap)."""
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)

@@ -9,7 +9,7 @@ from typing import Any
 from mmssl_dist.data.images import Images
 from mmssl_dist.report.list_quality import ListQuality
 
-Facts = Mapping[str, Mapping[str, Any]]
+FactsByStage = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ReportContent:
     about: str
     uplift: Uplift | None
     model: str
-    facts: Facts
+    facts: FactsByStage
     missing: Sequence[str]
     lists: ListQuality | None
     labels: ItemLabels

@@ -50,7 +50,7 @@ def read_metrics(run: Location) -> Mapping[str, Mapping[str, float]]:
         raise InputError(
             source.url, error, "metrics are JSON", "Run `mmssl-dist evaluate --force`."
         ) from error
-    if not isinstance(metrics, dict) or not all(_are_numbers(metrics.get(split, {})) for split in HELD_OUT):
+    if not isinstance(metrics, dict) or not all(_are_metrics(metrics.get(split, {})) for split in HELD_OUT):
         raise InputError(
             source.url,
             reprlib.repr(metrics),
@@ -77,6 +77,6 @@ def summary_lines(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str
     return lines
 
 
-def _are_numbers(values: object) -> bool:
+def _are_metrics(values: object) -> bool:
     # Not ``isinstance``, for which a boolean is an integer.
     return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())

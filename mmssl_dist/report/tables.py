@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mmssl_dist.data.columns import HELD_OUT
 
-Rows = Mapping[str, Mapping[str, float]]
+MetricRows = Mapping[str, Mapping[str, float]]
 
 
 def rows_of_split(metrics: Mapping[str, Any], split: str, model: str) -> dict[str, dict[str, float]]:
@@ -29,7 +29,7 @@ def rows_of_split(metrics: Mapping[str, Any], split: str, model: str) -> dict[st
     return {model: metrics[split]} | {name: means[split] for name, means in others.items() if split in means}
 
 
-def metrics_table(rows: Rows, title: str) -> Table:
+def metrics_table(rows: MetricRows, title: str) -> Table:
     """A table of one line per cut-off and ranking, one column per metric.
 
     Args:
@@ -48,7 +48,7 @@ def metrics_table(rows: Rows, title: str) -> Table:
     return table
 
 
-def metrics_text(rows: Rows, title: str) -> str:
+def metrics_text(rows: MetricRows, title: str) -> str:
     """The same table as lines of plain text, without trailing blanks."""
     head, body = cells(rows)
     widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
@@ -71,7 +71,7 @@ def show_metrics(metrics: Mapping[str, Any], model: str, stream: TextIO) -> None
             stream.write(metrics_text(rows, title) + "\n")
 
 
-def cells(rows: Rows) -> tuple[list[str], list[list[str]]]:
+def cells(rows: MetricRows) -> tuple[list[str], list[list[str]]]:
     """Column names and lines of cells; cut-offs ascending, metrics in the order of the first row."""
     names = [name.rsplit("@", 1) for name in next(iter(rows.values()))]
     measures = list(dict.fromkeys(measure for measure, _ in names))

@@ -15,7 +15,7 @@ from mmssl_dist.graph.installed_dgl import dgl_installed
 from mmssl_dist.kernels.edges import row_ends
 from mmssl_dist.kernels.id_sets import known_pairs, union
 from mmssl_dist.kernels.item_edges import item_edges
-from mmssl_dist.sampling.block import Block, SampledGraph, SimilarItems, make_block
+from mmssl_dist.sampling.block import Block, SampledGraph, SampledItemGraph, make_block
 from mmssl_dist.sampling.draws import Purpose, key
 from mmssl_dist.sampling.neighbours import Draw, Neighbours, NeighbourSampler, sample_together
 from mmssl_dist.sampling.seeds import SeedSampler
@@ -305,7 +305,7 @@ def _gather(first: _FirstHop, is_item: Tensor) -> Block:
 
 @dataclass(frozen=True)
 class _DrawnSimilar:
-    """``SimilarItems`` before its source set is known."""
+    """``SampledItemGraph`` before its source set is known."""
 
     lists: Mapping[str, Neighbours]
     gather: Block
@@ -315,10 +315,10 @@ class _DrawnSimilar:
         """The node ids listed, modality by modality."""
         return tuple(drawn.nodes for drawn in self.lists.values())
 
-    def blocks(self, sources: Sequence[Tensor], num_source: int) -> SimilarItems:
+    def blocks(self, sources: Sequence[Tensor], num_source: int) -> SampledItemGraph:
         """sources: where ``nodes`` stand in the source set."""
         pairs = zip(self.lists.items(), sources, strict=True)
-        return SimilarItems(
+        return SampledItemGraph(
             {m: _block(drawn, source, num_source) for (m, drawn), source in pairs}, self.gather
         )
 

@@ -52,7 +52,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class SimilarItems:
+class SampledItemGraph:
     """The item-item graph around the seeds. T: the items among them and those sampled for their users.
 
     lists: per modality, S_{L+1} to T. gather: T to S_0; an item seed takes its own row, a user the mean of
@@ -62,9 +62,11 @@ class SimilarItems:
     lists: Mapping[str, Block]
     gather: Block
 
-    def to(self, device: torch.device | str) -> SimilarItems:
+    def to(self, device: torch.device | str) -> SampledItemGraph:
         """The graph on ``device``."""
-        return SimilarItems({m: block.to(device) for m, block in self.lists.items()}, self.gather.to(device))
+        return SampledItemGraph(
+            {m: block.to(device) for m, block in self.lists.items()}, self.gather.to(device)
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class SampledGraph:
 
     layers: tuple[Block, ...]
     views: Mapping[str, Block]
-    similar: SimilarItems | None
+    similar: SampledItemGraph | None
     start_keep: Tensor
     seeds: Tensor
     seeds_source: Tensor

@@ -14,10 +14,10 @@ from mmssl_dist.serving.run import NOTHING, Run
 
 
 @dataclass(frozen=True)
-class Question:
+class RecommendationQuery:
     """Recommendations for a user of the data, or, when there is none, for a new user of these items.
 
-    Questions that share one ``candidates`` object are answered by one search.
+    Queries that share one ``candidates`` object are answered by one search.
     """
 
     user: object | None
@@ -27,44 +27,44 @@ class Question:
     candidates: ItemFilter | None = None
 
 
-def answers(run: Run, questions: Sequence[Question]) -> list[Ranked | InputError]:
-    """The answer to each question, or what is wrong with it."""
-    results: list[Ranked | InputError | None] = [None] * len(questions)
+def answer_queries(run: Run, queries: Sequence[RecommendationQuery]) -> list[Ranked | InputError]:
+    """The answer to each query, or what is wrong with it."""
+    results: list[Ranked | InputError | None] = [None] * len(queries)
     # By identity: equal filters of several requests are rare, and comparing them would cost all the others.
-    groups: dict[int, list[_Asked]] = {}
-    for position, question in enumerate(questions):
+    groups: dict[int, list[_ResolvedQuery]] = {}
+    for position, query in enumerate(queries):
         try:
-            row, seen = _row(run, question)
+            row, seen = _row(run, query)
         except InputError as error:
             results[position] = error
             continue
-        left_out = seen if question.exclude_seen else NOTHING
-        groups.setdefault(id(question.candidates), []).append(_Asked(position, question, row, left_out))
+        left_out = seen if query.exclude_seen else NOTHING
+        groups.setdefault(id(query.candidates), []).append(_ResolvedQuery(position, query, row, left_out))
     for group in groups.values():
-        longest = max(asked.question.k for asked in group)
+        longest = max(asked.query.k for asked in group)
         try:
             lists = run.rank(
                 np.stack([asked.row for asked in group]),
                 [asked.left_out for asked in group],
                 longest,
-                candidates=group[0].question.candidates,
+                candidates=group[0].query.candidates,
             )
         except InputError as error:  # of the filter
             for asked in group:
                 results[asked.position] = error
             continue
         for asked, ranked in zip(group, lists, strict=True):
-            results[asked.position] = ranked.between(0, asked.question.k)
+            results[asked.position] = ranked.between(0, asked.query.k)
     assert None not in results
     return [result for result in results if result is not None]
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A question whose ids are known, with the row [D] to rank with and the places that are left out."""
+class _ResolvedQuery:
+    """A query whose ids are known, with the row [D] to rank with and the places that are left out."""
 
     position: int
-    question: Question
+    query: RecommendationQuery
     row: np.ndarray
     left_out: np.ndarray
 
@@ -88,10 +88,10 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
     return [results[position] for position in range(len(items))]
 
 
-def _row(run: Run, question: Question) -> tuple[np.ndarray, np.ndarray]:
+def _row(run: Run, query: RecommendationQuery) -> tuple[np.ndarray, np.ndarray]:
     """The row [D] to rank with, and the places of the items seen."""
-    if question.user is not None:
-        user = run.users.position(question.user)
+    if query.user is not None:
+        user = run.users.position(query.user)
         return run.user_rows.take(np.asarray([user]))[0], run.seen.of(user)
-    items = run.basket(question.items)
+    items = run.basket(query.items)
     return run.fold_in(items), items

@@ -117,7 +117,7 @@ def recommend_file(
         # An earlier result goes only now, when the file of users can be read
         with to.begun():
             written = dataset.map_batches(
-                _Recommender,
+                _BulkWriter,
                 fn_constructor_args=(absolute(url), storage, partial(to.write, source=source), options),
                 batch_format="pyarrow",
                 batch_size=_BATCH,
@@ -131,7 +131,7 @@ def recommend_file(
     return counts
 
 
-class _Recommender:
+class _BulkWriter:
     """One process's run; writes a file for every batch of users. It holds the index and the ids; rows and
     training interactions of users are mapped, and read for the batch's users alone."""
 
@@ -187,7 +187,7 @@ class _Recommender:
 
 
 def _columns_of_lists(run: Run, user_file: IdFile, options: ListOptions) -> pa.Schema:
-    """Those of ``_Recommender``'s tables."""
+    """Those of ``_BulkWriter``'s tables."""
     if options.unknown == "popular":  # the users are those of the file, in its type
         users = next(table.schema.types[0] for piece in user_file.pieces for table in user_file.read(piece))
     else:

@@ -15,7 +15,7 @@ from mmssl_dist import __version__
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.answers import Ranked
-from mmssl_dist.serving.batched_queries import Question, answers, similar_lists
+from mmssl_dist.serving.batched_queries import RecommendationQuery, answer_queries, similar_lists
 from mmssl_dist.serving.guard import Guard, Protection
 from mmssl_dist.serving.messages import (
     LONGEST,
@@ -29,14 +29,14 @@ from mmssl_dist.serving.messages import (
     Users,
     answer,
     answers_by_user,
+    http_error,
     plain,
-    refused,
 )
 from mmssl_dist.serving.request_checks import RequestChecks
 from mmssl_dist.serving.run import Run
 from mmssl_dist.serving.titled_run import open_titled_run
 
-_BATCH = 64  # questions answered together
+_BATCH = 64  # queries answered together
 _WAIT_SECONDS = 0.002  # that the first of them waits for others
 
 Length = Annotated[int, Query(ge=1, le=LONGEST, description="Items wanted.")]
@@ -106,7 +106,7 @@ class Service:
         exclude_seen: Annotated[bool, Query(description="Leave out the user's items of training.")] = True,
     ) -> Response:
         """The best items of a user. 404: no such user."""
-        return answer(await self._ask(Question(user, (), k, exclude_seen)))
+        return answer(await self._ask(RecommendationQuery(user, (), k, exclude_seen)))
 
     @api.post("/recommend", response_model=Answer | Answers)
     async def recommend(self, request: RecommendRequest) -> Response:
@@ -114,17 +114,18 @@ class Service:
         unknown; of several users the others are answered."""
         candidates = request.filter()
         if request.users is not None:
-            questions = [
-                Question(user, (), request.k, request.exclude_seen, candidates) for user in request.users
+            queries = [
+                RecommendationQuery(user, (), request.k, request.exclude_seen, candidates)
+                for user in request.users
             ]
-            results = await asyncio.to_thread(answers, self.run, questions)
+            results = await asyncio.to_thread(answer_queries, self.run, queries)
             return answers_by_user(request.users, results)
-        question = Question(request.user, request.items, request.k, request.exclude_seen, candidates)
+        query = RecommendationQuery(request.user, request.items, request.k, request.exclude_seen, candidates)
         if candidates is not None:
             # Alone, as a filter is searched for by itself: in a batch it would hold up those without one.
-            (result,) = await asyncio.to_thread(answers, self.run, [question])
+            (result,) = await asyncio.to_thread(answer_queries, self.run, [query])
             return answer(result)
-        return answer(await self._ask(question))
+        return answer(await self._ask(query))
 
     @api.get("/similar", response_model=Answer)
     async def similar(
@@ -141,7 +142,7 @@ class Service:
             # In a thread: the search takes milliseconds of a core, and other requests must be accepted.
             return answer(await asyncio.to_thread(self._similar, request))
         except InputError as error:
-            raise refused(error) from error
+            raise http_error(error) from error
 
     @api.post("/users")
     async def users_for_new(self, new: NewItem) -> Users:
@@ -150,7 +151,7 @@ class Service:
         try:
             ranked = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
         except InputError as error:
-            raise refused(error) from error
+            raise http_error(error) from error
         pairs = zip(ranked.users, ranked.scores, strict=True)
         return Users(users=[User(user=plain(user), score=float(score)) for user, score in pairs])
 
@@ -175,8 +176,8 @@ class Service:
         return ranked
 
     @_batched
-    async def _ask(self, questions: list[Question]) -> list[Ranked | InputError]:
-        return await asyncio.to_thread(answers, self.run, questions)
+    async def _ask(self, queries: list[RecommendationQuery]) -> list[Ranked | InputError]:
+        return await asyncio.to_thread(answer_queries, self.run, queries)
 
     @_batched
     async def _like(self, items: list[str], ks: list[int]) -> list[Ranked | InputError]:

@@ -46,7 +46,7 @@ class IdFile:
             InputError: the file cannot be read, or has no row.
         """
         # From the start and in one go: within quotes a line break does not end a row.
-        if _is_text(self.file):
+        if _is_text_file(self.file):
             rows = 0
             for columns in named_blocks(self.file, {self.column: self.column}, null_values=("",)):
                 yield pa.table({self.column: columns[self.column]})
@@ -119,7 +119,7 @@ def open_id_file(location: Location, columns: Sequence[str], option: str) -> IdF
         )
     file = RawFile(location, int(info.size), info.mtime_ns)
     column, rename = _first_present(file, names), _rename(names)
-    if _is_text(file):
+    if _is_text_file(file):
         raw_names(file, {column: column}, rename)
         return IdFile(file, column, (Piece(0, row=FIRST_RECORD),))
     footers = read_footers([file])
@@ -142,7 +142,7 @@ def _rename(names: Sequence[str]) -> str:
     return f"Rename the right column{also}, or name another file."
 
 
-def _is_text(file: RawFile) -> bool:
+def _is_text_file(file: RawFile) -> bool:
     return file.location.path.endswith(_TEXT_SUFFIXES)
 
 

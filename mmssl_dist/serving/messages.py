@@ -158,7 +158,7 @@ def answer(result: Ranked | InputError) -> Response:
     FastAPI does.
     """
     if isinstance(result, InputError):
-        raise refused(result)
+        raise http_error(result)
     return _json({"items": _entries(result)})
 
 
@@ -176,7 +176,7 @@ def answers_by_user(users: Sequence[Id], results: Sequence[Ranked | InputError])
     )
 
 
-def refused(error: InputError) -> HTTPException:
+def http_error(error: InputError) -> HTTPException:
     """404 for an unknown id, 422 for anything else that is wrong with a request."""
     return HTTPException(404 if isinstance(error, UnknownIdError) else 422, _detail(error))
 

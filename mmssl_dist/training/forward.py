@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmssl_dist.model import Rows
+from mmssl_dist.model import SeedRows
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateRows:
     """Rows of the global batch's candidate items, which every worker sees whole.
 
     final [C, D]. similar_length [C, 1]: length of their rows over the item-item graph; None where no term
@@ -53,7 +53,7 @@ class Forward:
     id_leaf: Tensor
     id_rows: Tensor
     plain_tower: Mapping[str, Tensor]
-    rows: Rows
-    candidates: Candidates | None
+    rows: SeedRows
+    candidates: CandidateRows | None
     contrasted: Sequence[Contrasted]
     fakes: Sequence[Tensor]

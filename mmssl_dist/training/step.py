@@ -20,12 +20,12 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.losses import critic_loss, generator_loss, generator_rows, real_rows
-from mmssl_dist.model import Critic, Rows, dropout
+from mmssl_dist.model import Critic, SeedRows, dropout
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.training.engines import Engine
-from mmssl_dist.training.forward import Candidates, Contrasted, Forward
+from mmssl_dist.training.forward import CandidateRows, Contrasted, Forward
 from mmssl_dist.training.phases import Phases
 from mmssl_dist.training.state import TrainingState
 from mmssl_dist.training.terms import GeneratorTerms
@@ -75,13 +75,13 @@ class TrainingStep:
             m: dropout(rows, batch.nodes, self._key(Purpose.DROPOUT, batch, position), rate)
             for position, (m, rows) in enumerate(plain_tower.items())
         }
-        rows: Rows = self.state.generator.wrapped(id_rows, tower, batch.graph)
+        rows: SeedRows = self.state.generator.wrapped(id_rows, tower, batch.graph)
         candidates, contrasted = self._gathered(batch, rows, plain_tower)
         fakes = self._fakes(batch, rows, candidates) if self.state.critic is not None and candidates else []
         return Forward(id_leaf, id_rows, plain_tower, rows, candidates, contrasted, fakes)
 
     @torch.no_grad()
-    def real_rows(self, batch: Batch, rows: Rows, candidates: Candidates) -> Tensor:
+    def real_rows(self, batch: Batch, rows: SeedRows, candidates: CandidateRows) -> Tensor:
         """[Bu, C]: what the data says, for the critic to tell from the generator rows (equation 8)."""
         users = batch.batch_users
         collaborative = generator_rows(rows.final.index_select(0, users), candidates.final, batch.known)
@@ -108,8 +108,8 @@ class TrainingStep:
         return id_rows, dict(zip(self.modalities, tower.tensor_split(len(projected), 1), strict=True))
 
     def _gathered(
-        self, batch: Batch, rows: Rows, plain_tower: Mapping[str, Tensor]
-    ) -> tuple[Candidates | None, list[Contrasted]]:
+        self, batch: Batch, rows: SeedRows, plain_tower: Mapping[str, Tensor]
+    ) -> tuple[CandidateRows | None, list[Contrasted]]:
         """Rows that every worker sees, in one message: candidates, and what the contrastive term compares."""
         contrasted = self.terms.contrasted(batch, rows)
         parts = [(compared.local, compared.counts) for compared in contrasted]
@@ -128,7 +128,7 @@ class TrainingStep:
         everyone = dict(zip(own, torch.split(gathered[-1], widths, 1), strict=True))
         return self._candidates(everyone), whole
 
-    def _own_candidates(self, rows: Rows, plain_tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _own_candidates(self, rows: SeedRows, plain_tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rows of the seeds, of each kind that some term needs of the candidates among them."""
         adversarial = self.job.losses.adversarial
         own = {"final": rows.final}
@@ -142,18 +142,18 @@ class TrainingStep:
             own |= {f"plain {m}": plain_tower[m].detach() for m in self.modalities}
         return own
 
-    def _candidates(self, everyone: Mapping[str, Tensor]) -> Candidates:
+    def _candidates(self, everyone: Mapping[str, Tensor]) -> CandidateRows:
         """``_own_candidates`` of all workers."""
         tower = {m: everyone[f"tower {m}"] for m in self.modalities if f"tower {m}" in everyone}
         plain = {m: everyone[f"plain {m}"] for m in self.modalities if f"plain {m}" in everyone}
-        return Candidates(
+        return CandidateRows(
             final=everyone["final"],
             similar_length=everyone.get("similar_length"),
             tower=tower,
             plain_tower=plain if plain or not self.state.lists else {m: x.detach() for m, x in tower.items()},
         )
 
-    def _fakes(self, batch: Batch, rows: Rows, candidates: Candidates) -> list[Tensor]:
+    def _fakes(self, batch: Batch, rows: SeedRows, candidates: CandidateRows) -> list[Tensor]:
         users = {m: rows.tower[m].index_select(0, batch.batch_users) for m in self.modalities}
         return [generator_rows(users[m], candidates.tower[m], batch.known) for m in self.modalities]
 

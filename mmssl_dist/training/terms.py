@@ -12,7 +12,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.losses import (
     RankedRows,
-    RankingLoss,
+    RankingFunction,
     bpr,
     contrastive,
     l2,
@@ -20,10 +20,10 @@ from mmssl_dist.losses import (
     sampled_softmax,
     with_gradients,
 )
-from mmssl_dist.model import Rows
+from mmssl_dist.model import SeedRows
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.block import aggregate
-from mmssl_dist.training.forward import Candidates, Contrasted, Forward
+from mmssl_dist.training.forward import CandidateRows, Contrasted, Forward
 
 Terms = dict[str, tuple[float, Tensor]]
 """By name: weight, and this worker's share."""
@@ -75,7 +75,7 @@ class GeneratorTerms:
         )
         return {name: (1.0, value), "adversarial": (adversarial.weight, loss(*perturbed))}
 
-    def _ranking_loss(self, batch: Batch) -> RankingLoss:
+    def _ranking_loss(self, batch: Batch) -> RankingFunction:
         """This worker's share of the ranking loss, as a function of the rows."""
         settings, pairs = self.job.losses.ranking, batch.pairs
         if settings.loss == "bpr":
@@ -111,7 +111,7 @@ class GeneratorTerms:
             return modality
         return RankedRows(*(x + y for x, y in zip(final, modality, strict=True)))
 
-    def contrasted(self, batch: Batch, rows: Rows) -> list[Contrasted]:
+    def contrasted(self, batch: Batch, rows: SeedRows) -> list[Contrasted]:
         """Equation 7 over the global batch's users, its candidate items, or both: this worker's rows, which
         ``everyone`` has alone until they are gathered."""
         if self.job.losses.contrastive.weight == 0:
@@ -166,7 +166,7 @@ def _in_order(by_modality: Mapping[str, Tensor]) -> list[Tensor]:
     return [rows for _, rows in sorted(by_modality.items())]
 
 
-def _candidates(forward: Forward) -> Candidates:
+def _candidates(forward: Forward) -> CandidateRows:
     assert forward.candidates is not None
     return forward.candidates
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.config import Job
 from mmssl_dist.data.bucket_count import bucket_count, with_buckets
-from mmssl_dist.data.bucket_steps import feature_table, rows_by_item, settle_items, settle_users
+from mmssl_dist.data.bucket_steps import feature_table_name, rows_by_item, settle_items, settle_users
 from mmssl_dist.data.columns import BUCKET, ITEM, ITEM_ID, SPLITS, USER, USER_ID
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.ids import one_array
@@ -80,7 +80,7 @@ def prepared(job: Job, folder: Path) -> Prepared:
     for packed in items:
         list(write_items(packed, target, item_offsets, tuple(features)))
     dropped = sum(packed["null_id"][0].as_py() + packed["duplicate"][0].as_py() for packed in users)
-    assert {feature_table(name) for name in features} <= set(items[0].column_names)
+    assert {feature_table_name(name) for name in features} <= set(items[0].column_names)
     assert unpack(users[0], "users").column_names == [USER_ID]
     return _written(folder / "dataset", dropped)
 

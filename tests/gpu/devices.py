@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config import Job
-from mmssl_dist.evaluation.evaluate import rank
+from mmssl_dist.evaluation.evaluate import rank_items
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
 from tests.multiprocess.training_runs import CURVES, SAMPLED, train
@@ -70,7 +70,7 @@ def observe(number: int, job: Job, device: str) -> Found:
         Trained(model=state.model, id_rows=state.table.rows, graph=graph, views=views, exchange=exchange)
     )
     users, items = (exact.index_select(0, nodes.to(exact.device)) for nodes in (graph.users, graph.items))
-    result.ranked = rank(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
+    result.ranked = rank_items(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
     dense = state.generator.state()
     result.rows = {"ID": state.table.rows.cpu(), "final": exact.cpu(), **dense}
     state.generator.load(dense)

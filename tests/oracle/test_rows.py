@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmssl_dist.model.mmssl import Rows
+from mmssl_dist.model.mmssl import SeedRows
 from tests.oracle import reference as oracle
 from tests.oracle.dense import (
     World,
@@ -21,7 +21,7 @@ from tests.oracle.dense import (
 TOLERANCE = 1e-5
 
 
-def run(world: World, seeds: torch.Tensor) -> Rows:
+def run(world: World, seeds: torch.Tensor) -> SeedRows:
     model = make_model(world)
     graph, outer = sampled_graph(world, seeds)
     tower = {m: model.project(m, single(x[seeds.numpy()])) for m, x in world.propagated.items()}

@@ -18,7 +18,7 @@ from mmssl_dist.data.readers.id_types import Where
 from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 
-Values = dict[str, Any]
+ColumnValues = dict[str, Any]
 """What an item has: by column a text, a list of texts, a float (which may be infinite) or a boolean; columns
 without a value are left out."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -62,9 +62,9 @@ def item_texts(
     return pa.array(texts, pa.string())
 
 
-def values_of(text: str) -> Values:
+def values_of(text: str) -> ColumnValues:
     """What ``item_texts`` wrote."""
-    values: Values = json.loads(text)
+    values: ColumnValues = json.loads(text)
     return values
 
 

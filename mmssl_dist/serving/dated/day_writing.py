@@ -15,7 +15,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.serving.dated.dated_table import DatedTable, RowsFile
 from mmssl_dist.serving.dated.delta_days import DeltaDays
 from mmssl_dist.serving.dated.parquet_days import ParquetDays
-from mmssl_dist.serving.dated.ranked_rows import in_pieces, ranked_rows
+from mmssl_dist.serving.dated.ranked_rows import ranked_rows, resized_tables
 from mmssl_dist.storage import FileRecord, Location, downloads_folder, open_location
 
 TableFormat = Literal["parquet", "delta"]
@@ -79,7 +79,7 @@ def write_rows(
     with pq.ParquetFile(lists.localize(downloads_folder(), record)) as reader:
         batches = reader.iter_batches(_USERS_AT_ONCE)
         rows = (ranked_rows(batch, table.convert) for batch in batches)
-        for number, piece in enumerate(in_pieces(rows, ROWS_OF_A_FILE)):
+        for number, piece in enumerate(resized_tables(rows, ROWS_OF_A_FILE)):
             name = table.file_name(source, f"{part:05x}{number:05x}")
             files[name] = table.write(name, piece)
     return files

@@ -54,7 +54,7 @@ def row_columns(titles: bool = False) -> pa.Schema:
     return pa.schema([*named, (TITLE, pa.string())] if titles else named)
 
 
-def in_pieces(rows: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
+def resized_tables(rows: Iterable[pa.Table], most: int) -> Iterator[pa.Table]:
     """The same rows in tables of about ``most`` rows, none of them empty."""
     pending: list[pa.Table] = []
     for table in rows:

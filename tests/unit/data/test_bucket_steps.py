@@ -15,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.config.data_sections import Split
-from mmssl_dist.data.bucket_steps import Catalogue, distinct, held_out_digests, settle_items, settle_users
+from mmssl_dist.data.bucket_steps import (
+    Catalogue,
+    distinct_interactions,
+    held_out_digests,
+    settle_items,
+    settle_users,
+)
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import buckets_of, hashes, positions, ranked
 from mmssl_dist.data.k_core import drop_rare
@@ -112,21 +118,21 @@ def test_of_duplicates_the_earliest_split_then_time_stays():
     rows = _interactions(
         [("a", 1), ("a", 1), ("b", 1), ("a", 1)], split=pa.array([2, 0, 1, 0], pa.int8()), time=[1, 9, 5, 3]
     )
-    kept, dropped = distinct(rows)
+    kept, dropped = distinct_interactions(rows)
     assert kept.select(["user_id", "row"]).to_pydict() == {"user_id": ["a", "b"], "row": [3, 2]}
     assert dropped == {"below_min_events": 0, "duplicate": 2}
 
 
 def test_pairs_in_few_rows_go():
     rows = _interactions([("a", 1), ("a", 2), ("a", 1), ("b", 1), ("b", 2), ("b", 2), ("b", 2)])
-    kept, dropped = distinct(rows, 2)
+    kept, dropped = distinct_interactions(rows, 2)
     assert kept.select(["user_id", "item_id"]).to_pydict() == {"user_id": ["a", "b"], "item_id": [1, 2]}
     assert dropped == {"below_min_events": 2, "duplicate": 3}
     packed = settle_users(rows, Split(method="leave_last_out"), "ratio", 2)
     assert packed.select(["interactions", "below_min_events", "duplicate"]).to_pylist() == [
         {"interactions": 2, "below_min_events": 2, "duplicate": 3}
     ]
-    assert distinct(rows, 4)[0].num_rows == 0
+    assert distinct_interactions(rows, 4)[0].num_rows == 0
 
 
 def test_users_are_numbered_in_order_and_tallies_counted():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.data.order import order_of, order_within, sorted_rows
-from mmssl_dist.data.packed_rows import cut, joined
+from mmssl_dist.data.packed_rows import from_fragments, to_fragments
 
 SMALL, WIDE = st.integers(0, 5), st.integers(0, 2**40)
 
@@ -45,10 +45,10 @@ def test_rows_survive_fragments(buckets):
     def same(batch):
         return batch
 
-    fragments = pa.concat_tables([next(cut(same)(table)), next(cut(same)(other))])
+    fragments = pa.concat_tables([next(to_fragments(same)(table)), next(to_fragments(same)(other))])
     assert fragments.num_rows == len(set(numbers.tolist())) + len(set(numbers[:50].tolist()))
-    assert list(joined(same)(fragments.slice(0, 0))) == []
-    back = joined(same)(fragments.take(rng.permutation(fragments.num_rows)))
+    assert list(from_fragments(same)(fragments.slice(0, 0))) == []
+    back = from_fragments(same)(fragments.take(rng.permutation(fragments.num_rows)))
     assert back.schema.field("absent").type == pa.int64()
     columns = ["number", "absent", "text", "bucket"]
     expected = pa.concat_tables([table, other]).select(columns)
@@ -60,5 +60,5 @@ def test_fragments_take_less_than_their_rows():
     numbers = np.arange(20_000)
     users = [f"user-{user}" for user in numbers * 7919 % 5000]
     table = pa.table({"user": users, "row": numbers, "bucket": (numbers % 4).astype(np.int32)})
-    (fragments,) = cut(lambda rows: rows)(table)
+    (fragments,) = to_fragments(lambda rows: rows)(table)
     assert fragments.nbytes < table.nbytes / 3

@@ -15,7 +15,7 @@ from mmssl_dist.config.model_sections import ItemGraph, ModalityGraph, Model
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation import propagation
-from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank
+from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank_items
 from mmssl_dist.evaluation.propagation import exact_rows, sum_neighbours
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
@@ -142,7 +142,7 @@ def test_metrics_by_hand():
     }
     assert result["validation"] == pytest.approx(wanted)
     assert result["test"] == result["validation"]
-    ranking = rank(SETTINGS, graph, graph.users, rows[graph.users], rows[graph.items], 5, exchange)
+    ranking = rank_items(SETTINGS, graph, graph.users, rows[graph.users], rows[graph.items], 5, exchange)
     assert ranking.nodes.tolist() == [
         [4, 7, 8, -1, -1],
         [4, 7, 8, -1, -1],

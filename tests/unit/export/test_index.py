@@ -11,7 +11,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.config.training_sections import Index
 from mmssl_dist.errors import ArtifactError
 from mmssl_dist.export import index as index_module
-from mmssl_dist.export.index import Comparison, build_index, kind_of, make_index, tune
+from mmssl_dist.export.index import Comparison, build_index, kind_of, make_index, tune_search
 from mmssl_dist.export.writers import write_safetensors, write_user_embeddings
 from mmssl_dist.storage import FileRecord, Location, open_location
 
@@ -113,12 +113,12 @@ def test_auto_searches_as_far_as_the_recall_needs_and_no_farther(index_type, nam
         Comparison(items, users),
     )
     index = make_index(items, settings)
-    facts = tune(index, comparison, settings)
+    facts = tune_search(index, comparison, settings)
     value = facts[name]
     assert facts["recall"] == {"value": comparison.recall(index), "at": 20, "users": USERS}
     assert facts["recall"]["value"] >= least
     assert 1 < value < (100 if index_type == "ivf" else ITEMS)
-    narrower = tune(index, comparison, settings.model_copy(update={name: value - 1}))
+    narrower = tune_search(index, comparison, settings.model_copy(update={name: value - 1}))
     assert narrower[name] == value - 1
     assert narrower["recall"]["value"] < least
 
@@ -127,10 +127,10 @@ def test_a_recall_that_only_all_cells_reach():
     items, users = rows(300, 10), rows(USERS, 0)
     settings, comparison = Index(kind="ivf", recall=0.99999, cells=37), Comparison(items, users)
     index = make_index(items, settings)
-    facts = tune(index, comparison, settings)
+    facts = tune_search(index, comparison, settings)
     assert facts["probes"] <= 37
     assert facts["recall"]["value"] == 1.0
-    assert tune(index, comparison, settings.model_copy(update={"probes": 1000}))["probes"] == 37
+    assert tune_search(index, comparison, settings.model_copy(update={"probes": 1000}))["probes"] == 37
 
 
 def test_fewer_items_than_the_list_is_long(export):

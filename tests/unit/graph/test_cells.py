@@ -11,7 +11,7 @@ import torch
 
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph import cells
-from mmssl_dist.graph.cells import cells_of, learn_cells
+from mmssl_dist.graph.cells import assign_cells, learn_cells
 from mmssl_dist.graph.homes import homes
 from mmssl_dist.graph.item_units import ItemUnits
 from mmssl_dist.graph.similar import similar_items
@@ -40,7 +40,7 @@ def test_a_crowded_cell_is_split_and_an_item_looks_into_one_piece_of_it(
     nearest = cells._nearest_cells(units.vectors(units.present), learned.means, 6)
     most = cells._SPLIT * ITEMS // len(learned.means)
     crowd = np.bincount(nearest[:, 0]).max()
-    own, looked = cells_of(units, learned)
+    own, looked = assign_cells(units, learned)
     sizes = np.bincount(own.cell, minlength=own.cells)
     assert crowd > 1.5 * most
     assert own.cells > len(learned.means)

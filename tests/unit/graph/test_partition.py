@@ -11,7 +11,7 @@ import pytest
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.errors import ArtifactError, InputError, MmsslError
-from mmssl_dist.graph.metis import environment, metis
+from mmssl_dist.graph.metis import metis, metis_environment
 from mmssl_dist.graph.partition import partition, partitions_fingerprint
 from mmssl_dist.graph.partition_files import load_ids, load_partition, read_book
 from mmssl_dist.storage import Manifest, read_manifest
@@ -227,7 +227,7 @@ def test_memory_that_metis_gets_holds_nothing_of_what_was_there() -> None:
     the cut."""
     done = subprocess.run(
         [sys.executable, "-c", _VALUES_IN_NEW_MEMORY],
-        env=environment(),
+        env=metis_environment(),
         capture_output=True,
         text=True,
         check=True,

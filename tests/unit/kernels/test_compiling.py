@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmssl_dist.kernels.compiling import Kernel, cache_folder, in_pieces
+from mmssl_dist.kernels.compiling import Kernel, cache_folder, run_in_pieces
 
 USE = """
 import torch
@@ -87,7 +87,7 @@ def test_other_argument_types_are_refused():
 @pytest.mark.parametrize("count", [0, 1, 7, 100])
 def test_pieces_cover_everything_once(count):
     seen: list[int] = []
-    in_pieces(count, 2, lambda a, b: seen.extend(range(a, b)))
+    run_in_pieces(count, 2, lambda a, b: seen.extend(range(a, b)))
     assert sorted(seen) == list(range(count))
 
 
@@ -99,7 +99,7 @@ def test_an_error_in_a_piece_is_raised(monkeypatch):
             raise ValueError("late")
 
     with pytest.raises(ValueError, match="late"):
-        in_pieces(10, 2, fail_late)
+        run_in_pieces(10, 2, fail_late)
 
 
 def test_the_cache_lies_outside_of_the_package():

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmssl_dist.graph.distinct import distinct
+from mmssl_dist.graph.distinct import distinct_ids
 from mmssl_dist.kernels.sums import scaled_sums
 from mmssl_dist.kernels.votes import best_labels, wishes
 
@@ -90,7 +90,7 @@ def test_sums_are_those_of_float64_in_the_order_of_the_list(lists):
 
 @pytest.mark.parametrize("count", [NEIGHBOURS, 10**8])  # by bits, and by sorting
 def test_distinct_ids_and_their_positions(lists, count):
-    nodes, positions = distinct(lists[1], count)
+    nodes, positions = distinct_ids(lists[1], count)
     assert nodes.tolist() == sorted(set(lists[1].tolist()))
     assert (nodes[positions] == lists[1]).all()
-    assert [part.tolist() for part in distinct(lists[1][:0], count)] == [[], []]
+    assert [part.tolist() for part in distinct_ids(lists[1][:0], count)] == [[], []]

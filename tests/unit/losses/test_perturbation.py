@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmssl_dist.losses import RankedRows, RankingLoss, bpr, moved, sampled_softmax, with_gradients
+from mmssl_dist.losses import RankedRows, RankingFunction, bpr, moved, sampled_softmax, with_gradients
 
 KNOWN = torch.rand(6, 9, generator=torch.Generator().manual_seed(7)) < 0.3
-LOSSES: dict[str, RankingLoss] = {
+LOSSES: dict[str, RankingFunction] = {
     "bpr": lambda user, positive, others: bpr(user, positive, others, 6),
     "softmax": lambda user, positive, others: sampled_softmax(user, positive, others, KNOWN, 0.2, 6),
 }

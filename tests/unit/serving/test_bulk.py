@@ -13,7 +13,7 @@ import pytest
 from mmssl_dist.cluster import shared_paths
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
-from mmssl_dist.serving.bulk import ListOptions, _read_pieces, _Recommender, recommend_file
+from mmssl_dist.serving.bulk import ListOptions, _BulkWriter, _read_pieces, recommend_file
 from mmssl_dist.serving.bulk_output import FolderOutput, TableOutput
 from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.storage import open_location
@@ -36,7 +36,7 @@ def batch_of(users: list[str], first: int) -> pa.Table:
 def test_batches_of_the_same_users_are_files_of_their_own(folder):
     output = FolderOutput(open_location(str(folder / "lists"), Storage()), "lists")
     write = partial(output.write, source="0")
-    recommender = _Recommender(str(folder / "run"), Storage(), write, ListOptions(k=3))
+    recommender = _BulkWriter(str(folder / "run"), Storage(), write, ListOptions(k=3))
     users = ["u1", "u2", "u1"]
     first, second = (recommender(batch_of(users, at))["name"][0].as_py() for at in (0, 3))
     assert first != second

@@ -17,7 +17,7 @@ from deltalake import write_deltalake
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.dated import day_writing
 from mmssl_dist.serving.dated.day_writing import write_rows
-from mmssl_dist.serving.dated.ranked_rows import in_pieces, ranked_rows, row_columns
+from mmssl_dist.serving.dated.ranked_rows import ranked_rows, resized_tables, row_columns
 from mmssl_dist.storage import moving
 from tests.list_tables import (
     FIRST,
@@ -56,7 +56,7 @@ def test_lists_become_rows():
     ]
     # A part of a larger table, whose offsets do not begin at 0
     assert ranked_rows(lists.slice(2), lambda ids: ids).equals(rows.slice(2))
-    assert [len(piece) for piece in in_pieces([rows, rows, rows], 6)] == [10, 5]
+    assert [len(piece) for piece in resized_tables([rows, rows, rows], 6)] == [10, 5]
 
 
 @pytest.mark.parametrize("table_format", FORMATS)
