@@ -49,7 +49,7 @@ class Columns(Section):
     split: Text | None = None
     """Column with the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
     types: IdTypes = IdTypes()
-    """Types of the ids, to decide them explicitly; see docs/own-data.md."""
+    """Types of the ids, to decide them explicitly; see docs/input-rules.md."""
     null_values: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = _NULL_VALUES
     """CSV, TSV, JSON lines and ``.inter``: what stands for a missing value in the columns above, spaces
     around it aside; rows with a missing id are dropped and counted."""

@@ -6,7 +6,7 @@ nothing that scales.
 
 Two variants:
   "mmssl"     the model this project implements: the paper's equations, with the choices listed in
-              docs/architecture.md
+              docs/model.md
   "released"  what the authors' released code computes, quirks included. ``released_forward.npz`` holds
               inputs, weights and outputs of that code (github.com/HKUDS/MMSSL, commit f8d8955, on the CPU, in
               evaluation mode: 12 users, 9 items, D = 16, 4 heads, 2 layers, image and text);
