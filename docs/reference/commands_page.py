@@ -12,7 +12,7 @@ from mmssl_dist.app import app
 
 INTRODUCTION = """# Command options
 
-Every argument and option of every command; `python docs/reference` writes this page from the code.
+This page lists every argument and option. `python docs/reference` writes it from the code.
 [commands.md](commands.md) has an overview and the exit codes.
 """
 

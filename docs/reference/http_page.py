@@ -11,7 +11,7 @@ from mmssl_dist.serving.http import api
 
 INTRODUCTION = """# The HTTP API
 
-Every request that `mmssl-dist serve` answers, and its answer. `python docs/reference` writes this page from
+This page lists every request that `mmssl-dist serve` answers. `python docs/reference` writes it from
 the service's OpenAPI description. A running service has that at `/openapi.json`, and a page to try it at
 `/docs`. [using-a-run.md](using-a-run.md#over-http) shows requests,
 [and how to protect the service](using-a-run.md#before-the-service-key-limits-monitoring).
@@ -58,9 +58,9 @@ def request(name: str, operation: Mapping[str, Any]) -> Iterator[str]:
             )
         yield ""
     if body := operation.get("requestBody"):
-        yield from (f"Body: {values(body['content']['application/json']['schema'])}.", "")
+        yield from (f"The body is {values(body['content']['application/json']['schema'])}.", "")
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    yield from (f"Answer: {values(answer)}.", "")
+    yield from (f"The answer is {values(answer)}.", "")
 
 
 def component(name: str, schema: Mapping[str, Any]) -> Iterator[str]:

@@ -19,9 +19,9 @@ from mmssl_dist.config.tree import JobSections
 LARGEST = 2**31  # bounds beyond what anybody would write are left out
 INTRODUCTION = """# Settings
 
-Every setting of a job, from its schema; `python docs/reference` writes this page. A setting is written
-below its sections in YAML, or on the command line as `--set SECTION.SETTING=VALUE`. A dash in the column of
-defaults means that the setting is required.
+This page lists every setting of a job. `python docs/reference` writes it from the schema. A setting is
+written below its sections in YAML, or on the command line as `--set SECTION.SETTING=VALUE`. A dash in the
+column of defaults means that the setting is required.
 """
 
 

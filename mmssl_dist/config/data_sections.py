@@ -132,7 +132,7 @@ def _usual_split(layout: str) -> Split:
 
 
 class Data(Section):
-    """The raw files."""
+    """This section names the raw files."""
 
     path: Text
     """Folder or URL of the raw files."""

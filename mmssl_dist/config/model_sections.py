@@ -32,7 +32,7 @@ class ModalityGraph(Section):
 
 
 class Model(Section):
-    """The model (reference equations 1 to 5)."""
+    """Here the model is configured (equations 1 to 5)."""
 
     name: Text | None = None
     """What tables call it; by default mmssl, or lightgcn or mf where no part takes item features."""
@@ -68,7 +68,7 @@ class RankingLoss(Section):
 
 
 class Contrastive(Section):
-    """InfoNCE between two kinds of rows of the same node (equation 7)."""
+    """InfoNCE compares two kinds of rows of the same node (equation 7)."""
 
     rows: Literal["lists", "item_graph", "modalities"] = "item_graph"
     """lists: users' rows over each modality's learned lists against their final rows, as published;
@@ -82,7 +82,7 @@ class Contrastive(Section):
 
 
 class Adversarial(Section):
-    """The adversarial term (equation 8)."""
+    """The adversarial term is equation 8."""
 
     kind: Literal["perturbation", "critic", "none"] = "none"
     """perturbation: the ranking loss again, with rows moved towards a higher loss, as APR and AMR do;
@@ -119,7 +119,7 @@ class Adversarial(Section):
 
 
 class Losses(Section):
-    """What training minimises."""
+    """Training minimises the sum of these terms."""
 
     ranking: RankingLoss = RankingLoss()
     """Ranking term, with weight 1."""

@@ -71,7 +71,7 @@ class Space(Section):
 
 
 class Search(Section):
-    """Trials of `tune`: trainings of this job with other settings, on the same partitions."""
+    """Trials of `tune` train this job with other settings, on the same partitions."""
 
     space: dict[Text, Space] = Field(default_factory=dict)
     """One entry per setting, by its dotted path, such as training.rows.learning_rate; settings of training

@@ -21,7 +21,7 @@ from mmssl_dist.config.section import (
 
 
 class RowOptimizer(Section):
-    """Lazy Adam on ID rows, at their owner."""
+    """Lazy Adam updates ID rows at their owner."""
 
     learning_rate: Rate = 2e-3
     """Step size."""
@@ -30,7 +30,7 @@ class RowOptimizer(Section):
 
 
 class DenseOptimizer(Section):
-    """Adam on the dense weights, inside DeepSpeed."""
+    """Adam updates the dense weights, inside DeepSpeed."""
 
     learning_rate: Rate = 5.5e-4
     """Step size of projections and attention."""
@@ -45,7 +45,7 @@ class DenseOptimizer(Section):
 
 
 class Training(Section):
-    """The loop."""
+    """These settings control the training loop."""
 
     epochs: Count = 100
     """Most epochs."""
@@ -90,7 +90,7 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """Full ranking."""
+    """Evaluation ranks all items."""
 
     ks: Counts = (10, 20, 50)
     """Cut-offs K of every metric."""

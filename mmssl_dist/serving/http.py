@@ -105,13 +105,13 @@ class Service:
         k: Length = 20,
         exclude_seen: Annotated[bool, Query(description="Leave out the user's items of training.")] = True,
     ) -> Response:
-        """The best items of a user. 404: no such user."""
+        """Ranks the best items of a user. The status is 404 for an unknown user."""
         return answer(await self._ask(RecommendationQuery(user, (), k, exclude_seen)))
 
     @api.post("/recommend", response_model=Answer | Answers)
     async def recommend(self, request: RecommendRequest) -> Response:
-        """The best items of a user, of several, or of somebody new by the items known of them. 404: an id is
-        unknown; of several users the others are answered."""
+        """Ranks the best items of a user, of several users, or of a new user by the items known of them. The
+        status is 404 for an unknown id; of several users the others are answered."""
         candidates = request.filter()
         if request.users is not None:
             queries = [
@@ -131,13 +131,14 @@ class Service:
     async def similar(
         self, item: Annotated[str, Query(description="An item of the data.")], k: Length = 20
     ) -> Response:
-        """The items whose embeddings have the highest cosine with an item's. 404: no such item."""
+        """Ranks items by the cosine of their embeddings with an item's. The status is 404 for an unknown
+        item."""
         return answer(await self._like(item, k))
 
     @api.post("/similar", response_model=Answer)
     async def similar_among(self, request: SimilarRequest) -> Response:
-        """The items most like one of the data, or like one that is not in it, by its features. 404: no such
-        item; 422: features that the run does not have."""
+        """Ranks the items most similar to one of the data, or to one that is not in it, by its features. The
+        status is 404 for an unknown item, and 422 for features that the run does not have."""
         try:
             # In a thread: the search takes milliseconds of a core, and other requests must be accepted.
             return answer(await asyncio.to_thread(self._similar, request))
@@ -146,8 +147,8 @@ class Service:
 
     @api.post("/users")
     async def users_for_new(self, new: NewItem) -> Users:
-        """The users who score an item that is not in the data highest. 422: features that the run does
-        not have."""
+        """Ranks the users who score an item highest that is not in the data. The status is 422 for features
+        that the run does not have."""
         try:
             ranked = await asyncio.to_thread(self.run.users_for_new, new.features, new.k)
         except InputError as error:
@@ -157,7 +158,7 @@ class Service:
 
     @api.get("/health")
     async def health(self) -> Health:
-        """What is served."""
+        """Describes what is served."""
         facts = self.run.facts
         return Health(
             status="ok",

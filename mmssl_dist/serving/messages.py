@@ -23,7 +23,7 @@ Value = bool | int | float | str
 
 
 class Candidates(BaseModel):
-    """Which items may be listed; all conditions hold. Ids that the run does not know are passed over."""
+    """Says which items may be listed; all conditions hold. Ids that the run does not know are ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -108,7 +108,7 @@ class Item(BaseModel):
 
 
 class Answer(BaseModel):
-    """Items, best first."""
+    """Has items, the best first."""
 
     items: list[Item]
 
@@ -128,14 +128,14 @@ class Answers(BaseModel):
 
 
 class User(BaseModel):
-    """A user and their score of the item: the dot product."""
+    """A user and their score, which is the dot product with the item."""
 
     user: Any
     score: float
 
 
 class Users(BaseModel):
-    """Users, best first."""
+    """Has users, the best first."""
 
     users: list[User]
 
