@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mmssl_dist.config.data_sections import Modality
+from mmssl_dist.config.data_sections import FeatureType, Modality
 from mmssl_dist.data.readers.raw_content import ContentSource
 from mmssl_dist.data.readers.tabular import ColumnValues, values_of
 
+SEPARATORS = (",", "|", ";")
+"""Those that texts of tags have as a rule."""
 _LARGEST = 1e100  # beyond, squares overflow; such numbers are far from the others whatever their size
 
 
@@ -68,12 +71,14 @@ class ColumnSummary:
         values: distinct values of a category or tags column; None if there are more than are kept.
         linear, logarithmic: of the finite values of a number column, and of their logarithms; None without
             one.
+        within_tags: of a tags column, items that have one of ``SEPARATORS`` within a tag, by separator.
     """
 
     count: int = 0
     values: frozenset[str] | None = frozenset()
     linear: Moments | None = None
     logarithmic: Moments | None = None
+    within_tags: Mapping[str, int] = field(default_factory=dict)
 
     def joined(self, other: ColumnSummary, most: int) -> ColumnSummary:
         """Of both parts; of up to ``most`` distinct values all are kept."""
@@ -83,6 +88,7 @@ class ColumnSummary:
             None if both is None or len(both) > most else both,
             _joined(self.linear, other.linear),
             _joined(self.logarithmic, other.logarithmic),
+            dict(Counter(self.within_tags) + Counter(other.within_tags)),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -97,6 +103,7 @@ class ColumnSummary:
             summary["count"],
             None if values is None else frozenset(values),
             *(None if one is None else Moments(**one) for one in moments),
+            within_tags=summary["within_tags"],
         )
 
 
@@ -117,8 +124,19 @@ def summarize(items: Sequence[ColumnValues], settings: Modality) -> dict[str, Co
         else:
             several = {one for value in values for one in ((value,) if isinstance(value, str) else value)}
             fits = len(several) <= settings.one_hot
-            summaries[name] = ColumnSummary(len(values), frozenset(several) if fits else None)
+            summaries[name] = ColumnSummary(
+                len(values),
+                frozenset(several) if fits else None,
+                within_tags=_within_tags(feature_type, values),
+            )
     return summaries
+
+
+def _within_tags(feature_type: FeatureType, values: Sequence[Sequence[str]]) -> dict[str, int]:
+    if feature_type != "tags":
+        return {}
+    counts = {mark: sum(any(mark in tag for tag in tags) for tags in values) for mark in SEPARATORS}
+    return {mark: count for mark, count in counts.items() if count}
 
 
 def summary_rows(batch: pa.Table, source: ContentSource) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ numbers. It is published with the vectors, so that items of a later day are enco
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ MISSING, INFINITE, UNKNOWN, LIMITED = "missing", "infinite", "not in the fit", "
 DEFINITION = {"features", "one_hot", "hashed", "separator"}
 """Settings of a modality that say what its columns are."""
 _EXAMPLES = 5
+_logger = logging.getLogger(__name__)
+
 Occurrences = dict[str, dict[str, dict[str, Any]]]
 """By column and what is unusual of values: their number ``items``, and ``examples`` of items."""
 
@@ -154,6 +157,7 @@ def fitted(key: str, settings: Modality, summaries: Mapping[str, ColumnSummary])
             columns[name] = ColumnFit(feature_type, hashed=settings.hashed)
         else:
             columns[name] = ColumnFit(feature_type, values=tuple(sorted(summary.values)))
+        _warn_of_separator(f"{key}.features.{name}", settings, summary)
     fit = TableFit(columns)
     if fit.dimension > MAX_DIMENSION:
         raise InputError(
@@ -163,6 +167,22 @@ def fitted(key: str, settings: Modality, summaries: Mapping[str, ColumnSummary])
             "Lower one_hot or hashed, or remove columns.",
         )
     return fit
+
+
+def _warn_of_separator(key: str, settings: Modality, summary: ColumnSummary) -> None:
+    """Say where most items have another separator within a tag: their tags then are probably several."""
+    for mark, items in summary.within_tags.items():
+        if 2 * items > summary.count:
+            _logger.warning(
+                '%s: %s of %s items have "%s" within a tag, where the separator is "%s"; set separator: "%s" '
+                "if it stands between tags",
+                key,
+                f"{items:,}",
+                f"{summary.count:,}",
+                mark,
+                settings.separator,
+                mark,
+            )
 
 
 def joined_occurrences(parts: Iterable[Occurrences]) -> Occurrences:

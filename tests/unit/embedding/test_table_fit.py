@@ -285,6 +285,27 @@ def test_a_column_without_any_value_is_refused(tmp_path):
         check_values(job, find_files(job))
 
 
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl", "items.parquet"])
+def test_another_separator_in_most_tags_is_warned_of(tmp_path, name, caplog):
+    rows = [
+        {"item_id": item, "tags": tags} for item, tags in ((1, "a|b"), (2, "b|c"), (3, "c; d"), (4, None))
+    ]
+    _write(tmp_path, name, rows)
+    job = _job(tmp_path, name, features={"tags": "tags"})
+    fit = _fit(job)
+    assert fit.columns["tags"].values == ("a|b", "b|c", "c; d")
+    assert caplog.messages == [
+        'data.modalities.facts.features.tags: 2 of 3 items have "|" within a tag, where the separator '
+        'is ","; set separator: "|" if it stands between tags'
+    ]
+    caplog.clear()
+    check_values(job, find_files(job))
+    assert len(caplog.messages) == 1  # by `validate`, too
+    caplog.clear()
+    assert _fit(_job(tmp_path, name, features={"tags": "tags"}, separator="|")).columns["tags"].width == 4
+    assert not caplog.messages
+
+
 def test_columns_of_more_dimensions_than_a_vector_may_have_are_refused(tmp_path):
     features = {f"c{number}": "category" for number in range(17)}
     settings = _job(tmp_path, "items.csv", features=features, hashed=65_536).data.modalities["facts"]
