@@ -62,7 +62,7 @@ class Moments:
         return max(self.greatest - self.mean, self.mean - self.least) / deviation if deviation else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ColumnSummary:
     """What a column shows.
 
@@ -84,11 +84,11 @@ class ColumnSummary:
         """Of both parts; of up to ``most`` distinct values all are kept."""
         both = None if self.values is None or other.values is None else self.values | other.values
         return ColumnSummary(
-            self.count + other.count,
-            None if both is None or len(both) > most else both,
-            _joined(self.linear, other.linear),
-            _joined(self.logarithmic, other.logarithmic),
-            dict(Counter(self.within_tags) + Counter(other.within_tags)),
+            count=self.count + other.count,
+            values=None if both is None or len(both) > most else both,
+            linear=_joined(self.linear, other.linear),
+            logarithmic=_joined(self.logarithmic, other.logarithmic),
+            within_tags=dict(Counter(self.within_tags) + Counter(other.within_tags)),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -98,11 +98,15 @@ class ColumnSummary:
     @classmethod
     def of_json(cls, summary: Mapping[str, Any]) -> ColumnSummary:
         """What ``as_json`` wrote."""
-        values, moments = summary["values"], (summary["linear"], summary["logarithmic"])
+        values = summary["values"]
+        linear, logarithmic = (
+            None if one is None else Moments(**one) for one in (summary["linear"], summary["logarithmic"])
+        )
         return cls(
-            summary["count"],
-            None if values is None else frozenset(values),
-            *(None if one is None else Moments(**one) for one in moments),
+            count=summary["count"],
+            values=None if values is None else frozenset(values),
+            linear=linear,
+            logarithmic=logarithmic,
             within_tags=summary["within_tags"],
         )
 
@@ -120,13 +124,13 @@ def summarize(items: Sequence[ColumnValues], settings: Modality) -> dict[str, Co
         if feature_type == "number":
             summaries[name] = _of_numbers(values)
         elif feature_type == "boolean":
-            summaries[name] = ColumnSummary(len(values))
+            summaries[name] = ColumnSummary(count=len(values))
         else:
             several = {one for value in values for one in ((value,) if isinstance(value, str) else value)}
             fits = len(several) <= settings.one_hot
             summaries[name] = ColumnSummary(
-                len(values),
-                frozenset(several) if fits else None,
+                count=len(values),
+                values=frozenset(several) if fits else None,
                 within_tags=_within_tags(feature_type, values),
             )
     return summaries
@@ -172,7 +176,7 @@ def _of_numbers(values: Sequence[float]) -> ColumnSummary:
         return ColumnSummary()
     # Logarithms need no bound: that of the largest float is 710.
     linear = Moments.of(numbers.clip(-_LARGEST, _LARGEST))
-    return ColumnSummary(len(numbers), linear=linear, logarithmic=Moments.of(logarithms(numbers)))
+    return ColumnSummary(count=len(numbers), linear=linear, logarithmic=Moments.of(logarithms(numbers)))
 
 
 def _joined(one: Moments | None, other: Moments | None) -> Moments | None:
