@@ -39,8 +39,8 @@ help:
 	@echo "make soak     an hour of training with a kill every five minutes"
 	@echo "make bench    speed and memory beside the plain way to do the same (minutes), DATA=folder for TikTok's figure;"
 	@echo "              writes docs/benchmarks.md"
-	@echo "make against  a step, sampling and their kernels beside another version in BASE=folder, in turns (minutes);"
-	@echo "              writes docs/results/speed.json"
+	@echo "make against  a step, sampling, their kernels and two workers beside another version in BASE=folder, in turns"
+	@echo "              (minutes); writes docs/results/speed.json and two_workers.json"
 	@echo "make gpu      on a machine with one: training on the GPU beside training on the CPU, and the time of a step,"
 	@echo "              drawn on the GPU and by DGL"
 	@echo "make hundred  synthesize, prepare and partition 100 million interactions of 5 million users (half an hour,"
@@ -136,6 +136,7 @@ bench: $(STAMP)
 against: $(STAMP)
 	@test -d "$(BASE)" || { echo "no folder $(BASE); call: make against BASE=folder (a checkout of this project)" >&2; exit 2; }
 	$(BIN)/python benchmarks/against.py $(BASE) $(ARGS)
+	$(BIN)/python benchmarks/two_workers.py $(BASE)
 
 gpu: $(STAMP)
 	$(BIN)/python -m pytest tests/gpu/devices.py $(ARGS)

@@ -49,7 +49,7 @@ class Probe:
             stdout=subprocess.PIPE,
             text=True,
             cwd=version,
-            env=_environment(version),
+            env=environment_of(version),
         )
 
     def ask(self, question: list[Any]) -> float:
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     other, rounds = options.other.resolve(), options.rounds
-    commit = _git(other, "rev-parse", "--short", "HEAD")
+    commit = commit_of(other)
     probes = Probe(other), Probe(ROOT)
     try:
         before, now = _least(probes, {name: asked for name, (asked, *_) in MEASURED.items()}, rounds)
@@ -123,7 +123,7 @@ def main() -> None:
         rows.append(_row(name, dgl * 1e3, keyed * 1e3, "ms", None, None))
     provenance = (
         f"benchmarks/against.py, {rounds} rounds in turns, {commit} beside "
-        f"{_git(ROOT, 'rev-parse', '--short', 'HEAD')}; least processor time of one thread; load average "
+        f"{commit_of(ROOT)}; least processor time of one thread; load average "
         f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
     )
     columns = ["figure", commit, "this version", "ratio", "bar", "aim"]
@@ -152,20 +152,22 @@ def _row(name: str, before: float, now: float, unit: str, bar: float | None, aim
 def _collectives(version: Path) -> dict[str, int]:
     command = [sys.executable, str(ROOT / "benchmarks/count_collectives.py")]
     done = subprocess.run(  # noqa: S603
-        command, cwd=version, env=_environment(version), capture_output=True, text=True, check=True
+        command, cwd=version, env=environment_of(version), capture_output=True, text=True, check=True
     )
     counts: dict[str, int] = json.loads(done.stdout.strip().splitlines()[-1])
     return counts
 
 
-def _environment(version: Path) -> dict[str, str]:
-    variables = worker_environment(Scaling(), Storage())  # as workers have them, in either version
+def environment_of(version: Path) -> dict[str, str]:
+    """Variables of a process that runs the code of ``version``, as its workers have them."""
+    variables = worker_environment(Scaling(), Storage())  # the same in either version
     return {**os.environ, **variables, "PYTHONPATH": str(version), "OMP_NUM_THREADS": "1"}
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def commit_of(version: Path) -> str:
+    """The abbreviated commit that is checked out there."""
     done = subprocess.run(  # noqa: S603
-        ["git", "-C", str(folder), *arguments],  # noqa: S607
+        ["git", "-C", str(version), "rev-parse", "--short", "HEAD"],  # noqa: S607
         capture_output=True,
         text=True,
         check=True,

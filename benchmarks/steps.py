@@ -45,6 +45,13 @@ BPR_ONLY = (
     "model.item_graph.weight=0",
     "model.dropout=0",
 )
+ALL_LOSSES = (
+    "losses.adversarial.kind=critic",
+    "losses.adversarial.weight=0.1",
+    "losses.contrastive.weight=0.03",
+    "losses.contrastive.rows=item_graph",
+)
+"""The softmax, InfoNCE over the item-item graph, and the critic."""
 
 
 def figures() -> Iterator[Figure]:
@@ -166,7 +173,7 @@ def _whole_step(graph: LocalGraph) -> Figure:
 
 
 def _flatness(small: LocalGraph, large: LocalGraph) -> Figure:
-    on = {"small": Ours(small), "large": Ours(large)}
+    on = {"small": Ours(small, *ALL_LOSSES), "large": Ours(large, *ALL_LOSSES)}
     for part in on.values():
         part()
         part()
