@@ -18,12 +18,13 @@ from mmssl_dist.export.export import export_partitions
 from mmssl_dist.export.fold_in import fold_in_rows, write_fold_in
 from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.graph.partition_files import load_features, load_ids
-from mmssl_dist.launch.export_task import in_this_process, publish_export
+from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.fingerprints import export_fingerprint
 from mmssl_dist.launch.worker_data import feature_maps, load_local_graph
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import initial_rows, make_model
+from tests.tasks import in_this_process
 from tests.training import ITEMS, USERS, make_job, publish_graph
 
 

@@ -14,10 +14,10 @@ from deltalake import DeltaTable
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.writers import write_list_blocks
-from mmssl_dist.launch.export_task import in_this_process
 from mmssl_dist.serving.dated.dated_table import DatedTable
 from mmssl_dist.serving.dated.day_writing import ListFiles, open_dated_table, write_day
 from mmssl_dist.storage import open_location
+from tests.tasks import in_this_process
 
 LOCAL = Storage()
 SOURCE, OTHER_SOURCE = "a" * 64, "b" * 64

@@ -100,13 +100,6 @@ def held_out_metrics(
     )
 
 
-def popularity_metrics(
-    settings: Evaluation, graph: LocalGraph, exchange: Exchange, splits: Sequence[str]
-) -> dict[str, Metrics]:
-    """The means of ``popularity_users`` (collective)."""
-    return means_of(settings, popularity_users(settings, graph, exchange, splits), exchange)
-
-
 def rank_items(
     settings: Evaluation,
     graph: LocalGraph,

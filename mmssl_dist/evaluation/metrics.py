@@ -27,7 +27,7 @@ def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class MetricSums:
-    """Sums over users, to be added up over blocks and workers.
+    """Sums over users, to be added up over workers.
 
     Attributes:
         ks: cut-offs.
@@ -36,10 +36,6 @@ class MetricSums:
 
     ks: tuple[int, ...]
     totals: Tensor
-
-    def __add__(self, other: MetricSums) -> MetricSums:
-        assert self.ks == other.ks
-        return MetricSums(self.ks, self.totals + other.totals)
 
     @property
     def users(self) -> int:
@@ -69,18 +65,6 @@ class MetricSums:
                 "Change `data.split` so that validation and test hold interactions.",
             )
         return {name: total / self.users for name, total in self.sums.items()}
-
-
-def metric_sums(hits: Tensor, positives: Tensor, ks: Sequence[int]) -> MetricSums:
-    """Sums of all metrics at all cut-offs over the users with held-out items; see ``user_metrics``.
-
-    Args:
-        hits: bool [B, K] which ranked items were held out, best first; K at least max(ks).
-        positives: int [B] held-out items of each user.
-        ks: cut-offs.
-    """
-    counted = positives > 0
-    return sums_of(user_metrics(hits[counted], positives[counted], ks), ks)
 
 
 def sums_of(values: Tensor, ks: Sequence[int]) -> MetricSums:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from mmssl_dist.data.order import sorted_rows
-
 
 @dataclass(frozen=True)
 class Lists:
@@ -29,11 +27,6 @@ class Lists:
         # All entries in one gather: for each row the distance from its place in the result to its place here.
         positions = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
         return Lists(indptr, self.values[positions])
-
-    def relabel(self, names: np.ndarray) -> Lists:
-        """Values v become names[v], int64 and >= 0; rows are ascending again."""
-        row = np.repeat(np.arange(len(self.indptr) - 1), self.lengths)
-        return Lists(self.indptr, sorted_rows(row, names[self.values])[1])
 
 
 @dataclass(frozen=True)

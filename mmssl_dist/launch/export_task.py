@@ -3,9 +3,8 @@ and the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from mmssl_dist.cluster.tasks import RunTasks
 from mmssl_dist.config import Job
@@ -99,8 +98,3 @@ def index_task(
         known = partial(known_items, read_seen(partitions), ItemPlaces(read_book(partitions.manifest)))
         sample = ListSample(lambda part, users: known(part=part, users=users), job.export.k)
     return build_index(folder.export.location, written, job.export.index, sample)
-
-
-def in_this_process(function: Callable[..., Any], arguments: Sequence[tuple[object, ...]]) -> list[Any]:
-    """``RunTasks`` without Ray, one call after the other."""
-    return [function(*call) for call in arguments]

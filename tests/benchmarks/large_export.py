@@ -20,13 +20,14 @@ from mmssl_dist.export.new_item_weights import write_new_items
 from mmssl_dist.export.writers import write_item_embeddings, write_safetensors, write_user_embeddings
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.graph.partition_files import load_ids
-from mmssl_dist.launch.export_task import in_this_process, publish_export
+from mmssl_dist.launch.export_task import publish_export
 from mmssl_dist.launch.fingerprints import export_fingerprint
 from mmssl_dist.launch.worker_data import feature_maps, load_local_graph
 from mmssl_dist.storage import FileRecord, Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset
 from tests.jobs import make_job
+from tests.tasks import in_this_process
 
 WIDTH = 64
 _SEEN = 20  # training interactions of each user

@@ -15,11 +15,11 @@ from mmssl_dist.config.model_name import model_name
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.export.index import build_index
 from mmssl_dist.export.writers import write_list_blocks, write_safetensors, write_user_embeddings
-from mmssl_dist.launch.export_task import in_this_process
 from mmssl_dist.launch.list_table import list_table, write_list_table
 from mmssl_dist.report.tables import show_metrics
 from mmssl_dist.storage import Manifest, RunFolder, open_location
 from tests.jobs import make_job
+from tests.tasks import in_this_process
 
 
 def table(folder: Path, sets: Sequence[str]) -> str:

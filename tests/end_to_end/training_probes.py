@@ -28,8 +28,8 @@ from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.loop import TrainingLoop
-from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState, initial_rows, make_model
+from tests.sessions import LocalSession
 from tests.training import make_job, make_trainer, make_worker, publish_graph
 
 SETS = {

@@ -10,10 +10,12 @@ import torch
 import torch.distributed as dist
 
 from mmssl_dist.errors import NonFiniteError
-from mmssl_dist.evaluation.metrics import metric_sums
-from mmssl_dist.evaluation.ranking import Ranking, Seen, hits_of, top_k
+from mmssl_dist.evaluation.evaluate import metrics_of
+from mmssl_dist.evaluation.metrics import sums_of
+from mmssl_dist.evaluation.ranking import Ranking, Seen, top_k
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
+from tests.graphs import lists_of
 from tests.processes import run_workers
 
 K = 10
@@ -60,8 +62,8 @@ def rank_shard(
     ranking = top_k(
         world.rows[users], Seen(*csr([world.seen[u] for u in users])), item_rows, items, K, 7, 20, exchange
     )
-    hits, positives = hits_of(ranking.nodes, *csr([world.held_out[u] for u in users]))
-    return users, ranking, metric_sums(hits, positives, (5, K)).over_workers(exchange).means()
+    metrics = metrics_of(ranking, users, lists_of([world.held_out[u] for u in users]), (5, K))
+    return users, ranking, sums_of(metrics.values, (5, K)).over_workers(exchange).means()
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from mmssl_dist.launch.worker_data import external_ids, load_local_graph
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, publish
 from mmssl_dist.training.checkpoint import GENERATOR, rows_file
 from mmssl_dist.training.loop import Start, TrainingLoop
-from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState, initial_state
 from tests.processes import run_workers
+from tests.sessions import LocalSession
 from tests.training import ITEMS, USERS, make_job, make_worker, publish_graph
 
 TABLES = ("rows", "first_moment", "second_moment")

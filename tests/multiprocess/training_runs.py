@@ -17,7 +17,7 @@ from mmssl_dist.launch.worker_data import load_local_graph
 from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.loop import TrainingLoop
-from mmssl_dist.training.session import LocalSession
+from tests.sessions import LocalSession
 from tests.training import make_worker
 
 SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.candidates=12")

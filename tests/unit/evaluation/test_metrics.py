@@ -10,7 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmssl_dist.errors import InputError
-from mmssl_dist.evaluation.metrics import MetricSums, metric_names, metric_sums
+from mmssl_dist.evaluation import evaluate
+from mmssl_dist.evaluation.evaluate import metrics_of
+from mmssl_dist.evaluation.metrics import MetricSums, metric_names, sums_of, user_metrics
+from mmssl_dist.evaluation.ranking import Ranking
+from tests.graphs import lists_of
+
+
+def metric_sums(hits: torch.Tensor, positives: torch.Tensor, ks: tuple[int, ...]) -> MetricSums:
+    """The sums for lists of items 0, 1, ..., of which those with a hit are held out, and others unlisted."""
+    users, length = hits.shape
+    held_out = [
+        [*row.nonzero().flatten().tolist(), *range(length, length + int(count - row.sum()))]
+        for row, count in zip(hits, positives.tolist(), strict=True)
+    ]
+    nodes = torch.arange(length).expand(users, length)
+    ranking = Ranking(nodes, torch.zeros(users, length))
+    return sums_of(metrics_of(ranking, torch.arange(users), lists_of(held_out), ks).values, ks)
 
 
 def by_hand(hits: list[list[int]], positives: list[int], ks: tuple[int, ...]) -> dict[str, float]:
@@ -45,12 +61,15 @@ def test_users_without_held_out_items_are_not_counted() -> None:
     assert got.means()["recall@1"] == 1
 
 
-def test_blocks_add_up() -> None:
+def test_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     hits, positives = torch.rand(9, 20) < 0.2, torch.arange(9)
+    hits[0] = False  # who has nothing held out cannot have a hit
+    positives = torch.where(positives > 0, hits.sum(1) + positives, 0)
     whole = metric_sums(hits, positives, (5, 20))
-    parts = metric_sums(hits[:4], positives[:4], (5, 20)) + metric_sums(hits[4:], positives[4:], (5, 20))
-    torch.testing.assert_close(parts.totals, whole.totals)
-    assert parts.users == whole.users == 8
+    monkeypatch.setattr(evaluate, "USERS_AT_ONCE", 4)
+    blocks = metric_sums(hits, positives, (5, 20))
+    torch.testing.assert_close(blocks.totals, whole.totals)
+    assert blocks.users == whole.users == 8
     assert whole.totals.dtype == torch.float64
 
 
@@ -62,7 +81,7 @@ def test_no_counted_user_is_bad_input() -> None:
 
 def test_lists_shorter_than_k_are_refused() -> None:
     with pytest.raises(ValueError, match="lists of 3 items have no metrics at 4"):
-        metric_sums(torch.zeros(1, 3, dtype=torch.bool), torch.ones(1), (4,))
+        user_metrics(torch.zeros(1, 3, dtype=torch.bool), torch.ones(1), (4,))
 
 
 @st.composite
@@ -90,6 +109,6 @@ def test_same_as_a_loop_over_users(ranking: tuple[list[list[bool]], list[int]], 
             expected[f"ndcg@{k}"] += sum(1 / log2(rank + 1) for rank in ranks) / best
             expected[f"hit_rate@{k}"] += bool(ranks)
             expected[f"mrr@{k}"] += 1 / ranks[0] if ranks else 0
-    got: MetricSums = metric_sums(torch.tensor(hits), torch.tensor(positives), ks)
+    got = metric_sums(torch.tensor(hits), torch.tensor(positives), ks)
     assert got.users == sum(held > 0 for held in positives)
     assert got.sums == pytest.approx(expected, abs=1e-12)

@@ -15,7 +15,7 @@ from mmssl_dist.config.model_sections import ItemGraph, ModalityGraph, Model
 from mmssl_dist.config.training_sections import Evaluation
 from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation import propagation
-from mmssl_dist.evaluation.evaluate import held_out_metrics, popularity_metrics, rank_items
+from mmssl_dist.evaluation.evaluate import held_out_metrics, means_of, popularity_users, rank_items
 from mmssl_dist.evaluation.propagation import exact_rows, sum_neighbours
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.exchange import Exchange
@@ -154,7 +154,8 @@ def test_metrics_by_hand():
 def test_popularity_by_hand():
     graph = local_graph(CUT, TRAIN, held_out=HELD)
     # by training interactions: item 0 (3), 1 (2), 2 (1), 3 (0), 4 (0); ties by node
-    result = popularity_metrics(SETTINGS, graph, Exchange(None, CUT.worker_bounds(1), 0), ("test",))["test"]
+    exchange = Exchange(None, CUT.worker_bounds(1), 0)
+    result = means_of(SETTINGS, popularity_users(SETTINGS, graph, exchange, ("test",)), exchange)["test"]
     # user 0 sees 2, 3: two hits; user 1 sees 2, 3: none; user 3 sees 0, 1: its one at rank 1
     assert result["recall@1"] == pytest.approx((0.5 + 0 + 1) / 3)
     assert result["recall@2"] == result["ndcg@2"] == pytest.approx(2 / 3)

@@ -13,25 +13,15 @@ from mmssl_dist.errors import InputError, NonFiniteError, StorageError, StorageF
 from mmssl_dist.launch.failure_policy import FailurePolicy
 from mmssl_dist.launch.failures import EndOnPermanentFailure, unwrap
 from mmssl_dist.storage import Location
+from tests.relays import Relay
 
 REJECTED = InputError("a.csv, row 3", "NaN", "values are finite", "Fix it.")
 BROKEN = RuntimeError("Connection closed by peer [127.0.0.1]:1234")
 
 
-class _Relay:
-    """Takes the lines that would go to the driver."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.write = self
-
-    def remote(self, name: str, level: int, message: str) -> None:
-        self.lines.append(message)
-
-
 @pytest.fixture
-def relay() -> _Relay:
-    return _Relay()
+def relay() -> Relay:
+    return Relay()
 
 
 @pytest.fixture

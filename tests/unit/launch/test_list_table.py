@@ -12,7 +12,6 @@ from deltalake import write_deltalake
 
 from mmssl_dist.config import Job
 from mmssl_dist.errors import ConfigError, InputError, WorkerError
-from mmssl_dist.launch.export_task import in_this_process
 from mmssl_dist.launch.lazy_cluster import LazyCluster
 from mmssl_dist.launch.list_table import check_list_table, list_table, lists_fingerprint
 from mmssl_dist.launch.preflight import check_writable
@@ -23,6 +22,7 @@ from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, RunFolder
 from tests.exported import publish_run
 from tests.jobs import make_job
+from tests.tasks import in_this_process
 
 PARTS = 4
 

@@ -32,12 +32,12 @@ from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.sharding.topology import Adjacency
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.phases import peak_resident
-from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState, initial_state
 from mmssl_dist.training.step import TrainingStep
 from tests.artifacts import write_dataset
 from tests.jobs import make_job
 from tests.processes import run_workers
+from tests.sessions import LocalSession
 from tests.training import make_worker
 from tests.unit.planning.graphs import sizes_of_graph
 

@@ -11,7 +11,6 @@ from deltalake import DeltaTable, transaction
 from deltalake.exceptions import DeltaError
 
 from mmssl_dist.errors import StorageError, StorageFault
-from mmssl_dist.launch.export_task import in_this_process
 from mmssl_dist.serving.dated.day_writing import write_day
 from mmssl_dist.serving.dated.delta_days import DeltaDays
 from mmssl_dist.storage import moving
@@ -26,6 +25,7 @@ from tests.list_tables import (
     texts_and_numbers,
     write,
 )
+from tests.tasks import in_this_process
 
 FORMATS = ("parquet", "delta")
 

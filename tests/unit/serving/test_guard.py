@@ -12,16 +12,10 @@ import pytest
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.guard import API_KEY, Guard, Protection, take_key
 from mmssl_dist.serving.serve import ServiceEndpoint
+from tests.clock import Clock
 
 KEY = "a key of at least sixteen letters"
 DIGEST = hashlib.sha256(KEY.encode()).digest()
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:

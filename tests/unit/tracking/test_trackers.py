@@ -9,7 +9,6 @@ import re
 import struct
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from mmssl_dist.tracking.mlflow import check_mlflow, metric_name
 from mmssl_dist.tracking.tensorboard import TensorBoard, end_tensorboard
 from mmssl_dist.tracking.trackers import GAUGES, Prometheus, TrackingCallback
 from tests.jobs import make_job
+from tests.relays import Relay
 from tests.servers import client, moto_server
 
 ROOT = Path(__file__).parents[3]
@@ -38,14 +38,6 @@ ENTRY = {
     "share/waiting": 0.125,
     "train_seconds": 2.0,
 }
-
-
-class Relay:
-    """As the actor beside the driver."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.write = SimpleNamespace(remote=lambda name, level, message: self.lines.append(message))
 
 
 def scalars(content: bytes) -> dict[tuple[str, int], float]:

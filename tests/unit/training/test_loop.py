@@ -18,10 +18,10 @@ from mmssl_dist.storage.manifest import MANIFEST
 from mmssl_dist.training import loop
 from mmssl_dist.training.checkpoint import Position, read_checkpoint
 from mmssl_dist.training.phases import Phases
-from mmssl_dist.training.session import LocalSession
 from mmssl_dist.training.state import TrainingState
 from tests.clock import Clock
 from tests.graphs import local_graph
+from tests.sessions import LocalSession
 from tests.unit.sampling.shares import sampling_job
 from tests.unit.training.states import BOOK, PAIRS, dense_state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmssl_dist.training.session import LocalSession
+from tests.sessions import LocalSession
 
 
 def test_shares_of_several_workers_make_one_checkpoint_and_the_newest_is_found(tmp_path):
