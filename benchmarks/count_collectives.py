@@ -15,8 +15,9 @@ from typing import Any
 
 import torch.distributed as dist
 
+from tests.jobs import training_job
 from tests.processes import run_workers
-from tests.training import make_job, make_trainer, publish_graph
+from tests.training import make_trainer, publish_graph
 
 SETS = (
     "training.fanout=[3, 2]",
@@ -38,7 +39,7 @@ NAMES = (
 
 def counted(rank: int, folder: Path) -> dict[str, int]:
     """Collectives of the second step on this worker."""
-    trainer = make_trainer(rank, make_job(folder, 2, 2, *SETS))
+    trainer = make_trainer(rank, training_job(folder, 2, 2, *SETS))
     trainer.step(trainer.batch(0, 0))
     seen = 0
 
@@ -60,7 +61,7 @@ def counted(rank: int, folder: Path) -> dict[str, int]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="collectives-") as name:
-        publish_graph(make_job(Path(name), 2, 2, *SETS))
+        publish_graph(training_job(Path(name), 2, 2, *SETS))
         counts = run_workers(2, counted, Path(name), timeout=300)
     sys.stdout.write(json.dumps(counts[0]) + "\n")
 

@@ -24,8 +24,9 @@ from mmssl_dist.launch.worker_data import feature_maps, load_local_graph
 from mmssl_dist.sharding.partitions import LocalGraph
 from mmssl_dist.storage import Manifest, open_location, publish, require_manifest
 from mmssl_dist.training.state import initial_rows, make_model
+from tests.jobs import training_job
 from tests.tasks import in_this_process
-from tests.training import ITEMS, USERS, make_job, publish_graph
+from tests.training import ITEMS, USERS, publish_graph
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def export_run(job: Job) -> Exported:
 
 def publish_run(output: Path, *sets: str) -> Exported:
     """A run whose users are texts and whose items are numbers, from raw pairs to the export."""
-    job = make_job(
+    job = training_job(
         output,
         2,
         1,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 import torch.distributed as dist
 
-from mmssl_dist.config import Job, parse_job
+from mmssl_dist.config import Job
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.partition import partition
@@ -24,36 +24,6 @@ from mmssl_dist.training.step import TrainingStep
 from tests.artifacts import write_dataset
 
 USERS, ITEMS = 40, 30
-ITEM_GRAPH = 0.7  # weight of the item-item graph
-
-
-def make_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: str) -> Job:
-    """A small model on the data of ``publish_graph``: D = 16, batches of 32, nothing sampled, all losses
-    on. Cut at random: METIS starts a process that imports torch and DGL, seconds for each graph."""
-    tree = {
-        "output": str(output),
-        "seed": 3,
-        "data": {
-            "path": "unused",
-            "modalities": {m: {"file": m} for m in ("image", "text", "audio")[:modalities]},
-        },
-        "partition": {"parts": 4, "method": "random", "item_neighbours": 3},
-        "model": {
-            "dimension": 16,
-            "item_graph": {"weight": ITEM_GRAPH},
-            "modality_weight": 0.55,
-            "modality_graph": {"size": 4, "fanout": 4},
-        },
-        "losses": {
-            "ranking": {"loss": "bpr"},
-            "contrastive": {"rows": "lists", "weight": 0.03},
-            "candidates": 16,
-            "adversarial": {"kind": "critic", "hidden": [8, 4], "weight": 0.1},
-        },
-        "training": {"batch_size": 32, "fanout": "all", "rows": {"learning_rate": 0.001}},
-        "scaling": {"workers": workers},
-    }
-    return parse_job(tree, sets)
 
 
 def publish_graph(

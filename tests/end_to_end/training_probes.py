@@ -29,8 +29,9 @@ from mmssl_dist.sampling.prefetch import Prefetcher
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.loop import TrainingLoop
 from mmssl_dist.training.state import TrainingState, initial_rows, make_model
+from tests.jobs import training_job
 from tests.sessions import LocalSession
-from tests.training import make_job, make_trainer, make_worker, publish_graph
+from tests.training import make_trainer, make_worker, publish_graph
 
 SETS = {
     "partition": (),
@@ -47,9 +48,9 @@ SETS = {
 def walk(rank: int, folder: Path, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> list[object]:
     """What each probe sees under the overrides beside it, in order."""
     # evaluation.users draws by node: of this cut's users with held-out interactions it draws some, not all
-    publish_graph(make_job(folder, 2, 1, "partition.method=metis"))
+    publish_graph(training_job(folder, 2, 1, "partition.method=metis"))
     (folder / "few_users.csv").write_text("user_id\n3\n5\n")
-    return [PROBES[probe](make_job(folder, 2, 1, *SETS[probe], *sets)) for probe, sets in wanted]
+    return [PROBES[probe](training_job(folder, 2, 1, *SETS[probe], *sets)) for probe, sets in wanted]
 
 
 def _partition(job: Job) -> object:

@@ -21,7 +21,8 @@ from tests.fuzz.folders import as_written, folder, key
 from tests.fuzz.local import Prepared, prepared
 from tests.fuzz.messages import message
 from tests.fuzz.values import KINDS, columns
-from tests.unit.data.raw import make_job, vectors
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors
 
 CELLS = (
     st.text(max_size=5)
@@ -85,7 +86,7 @@ def test_tables(data: st.DataObject) -> None:
             pa.table({"item_id": distinct, "vector": vectors([[1.0, 2.0]] * len(distinct))}),
             work / "raw/image.parquet",
         )
-        result = outcome(lambda: prepared(make_job(work, buckets=2), work))
+        result = outcome(lambda: prepared(raw_job(work, buckets=2), work))
         if isinstance(result, Prepared):
             check(result, as_written(users), as_written(items), set(as_written(distinct)))
         else:
@@ -105,7 +106,7 @@ def test_csv(rows: list[tuple[str, str]]) -> None:
         id_type = pa.int64() if isinstance(next(iter(distinct), None), int) else pa.string()
         table = {"item_id": pa.array(distinct, id_type), "vector": vectors([[1.0, 2.0]] * len(distinct))}
         pq.write_table(pa.table(table), work / "raw/image.parquet")
-        result = outcome(lambda: prepared(make_job(work, interactions="log.csv", buckets=2), work))
+        result = outcome(lambda: prepared(raw_job(work, interactions="log.csv", buckets=2), work))
         if isinstance(result, Prepared):
             check(result, users, items, set(distinct))
 
@@ -142,4 +143,4 @@ def test_flipped_parquet(flips: list[tuple[int, int]], of_features: bool) -> Non
         for at, change in flips:
             content[at % len(content)] ^= change
         path.write_bytes(content)
-        outcome(lambda: prepared(make_job(work, buckets=2), work))
+        outcome(lambda: prepared(raw_job(work, buckets=2), work))

@@ -20,7 +20,7 @@ from mmssl_dist.storage import open_location
 from tests.fuzz.amount import of_layouts
 from tests.fuzz.folders import folder
 from tests.fuzz.layouts import tables, write_anyhow, write_plainly
-from tests.unit.data.raw import make_job
+from tests.jobs import raw_job
 
 SMALL_BLOCK = 400  # bytes; the longest row is shorter, and most tables have several
 
@@ -55,10 +55,10 @@ def test_any_layout_gives_the_same_dataset(data: st.DataObject) -> None:
     with folder() as path, pytest.MonkeyPatch.context() as patch:
         write_plainly(table, path / "raw")
         written = write_anyhow(data.draw, table, path / "raw")
-        plain = make_job(
+        plain = raw_job(
             path, interactions="plain.parquet", modalities={"image": "plain-image.parquet"}, **settings
         )
-        other = make_job(path, interactions="events", modalities={"image": "image"}, **settings)
+        other = raw_job(path, interactions="events", modalities={"image": "image"}, **settings)
         wanted = published(plain, path / "plain")
         if data.draw(st.booleans()):
             patch.setattr("mmssl_dist.data.readers.delimited.BLOCK_BYTES", SMALL_BLOCK)

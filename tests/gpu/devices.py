@@ -21,9 +21,10 @@ from mmssl_dist.config import Job
 from mmssl_dist.evaluation.evaluate import rank_items
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
+from tests.jobs import training_job
 from tests.multiprocess.training_runs import CURVES, SAMPLED, train
 from tests.processes import run_workers
-from tests.training import make_job, make_trainer, publish_graph
+from tests.training import make_trainer, publish_graph
 
 DEVICES = ("cpu", "cuda")
 STEPS = 20
@@ -82,7 +83,8 @@ def observe(number: int, job: Job, device: str) -> Found:
 def observe_all(number: int, output: Path, workers: int, device: str) -> dict[str, Found]:
     """Every variant in one process: starting it takes longer than they do."""
     return {
-        name: observe(number, make_job(output, 2, workers, *sets), device) for name, sets in VARIANTS.items()
+        name: observe(number, training_job(output, 2, workers, *sets), device)
+        for name, sets in VARIANTS.items()
     }
 
 
@@ -96,7 +98,7 @@ def on(device: str, workers: int, function: Callable[..., Any], *args: object) -
 @pytest.fixture(scope="module")
 def output(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("devices") / "graph"
-    publish_graph(make_job(folder))
+    publish_graph(training_job(folder))
     return folder
 
 
@@ -130,7 +132,7 @@ def test_a_gpu_trains_and_ranks_like_the_cpu(result, name):
 @pytest.mark.parametrize(("first", "second"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
 def test_a_run_goes_on_from_a_checkpoint_of_another_device(output, tmp_path, first, second):
     def trained(device: str, folder: str, epochs: int) -> dict[str, Tensor]:
-        job = make_job(output, 2, 1, *SAMPLED, f"training.epochs={epochs}")
+        job = training_job(output, 2, 1, *SAMPLED, f"training.epochs={epochs}")
         ((_, state),) = on(device, 1, train, job, tmp_path / folder, 0, device)
         return state
 

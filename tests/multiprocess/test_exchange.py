@@ -234,7 +234,7 @@ def check_two_groups_at_once(rank: int, workers: int) -> None:
 
 
 def check_exact_counts(rank: int, workers: int) -> int:
-    """Rooms without spare, so that ids are often beyond them, and messages between two ends in slices."""
+    """No spare room for ids, so that many need a second message; and messages between two ends in slices."""
     expected_counts._SPARE, expected_counts._STEP = 1.0, 1
     for seed in range(20):
         transport._MESSAGE_BYTES = 20 if seed % 2 else 64_000_000

@@ -23,6 +23,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.errors import NonFiniteError
 from mmssl_dist.sampling.batch import Batch
 from mmssl_dist.training.forward import Forward
+from tests.jobs import training_job
 from tests.multiprocess.training_runs import (
     CURVES,
     DENSE,
@@ -36,7 +37,7 @@ from tests.multiprocess.training_runs import (
     train,
 )
 from tests.processes import run_workers
-from tests.training import Trainer, make_job, make_trainer, publish_graph
+from tests.training import Trainer, make_trainer, publish_graph
 
 STEPS = 20
 DRAWN = {"DGL": (), "keys": ("training.sampler=device",)}
@@ -69,7 +70,7 @@ class Found:
 
 def run_all(rank: int, folder: Path, workers: int) -> Found:
     def job(*sets: str, modalities: int = 2) -> Job:
-        return make_job(folder / f"graph-{modalities}", modalities, workers, *sets)
+        return training_job(folder / f"graph-{modalities}", modalities, workers, *sets)
 
     actual = Found()
     for name, sets in CURVES.items():
@@ -104,7 +105,7 @@ def resume_all(rank: int, folder: Path, workers: int) -> dict[str, dict[int, Tra
         name: {
             before: resume(
                 rank,
-                make_job(folder / "graph-2", 2, workers, *sets, "training.epochs=4"),
+                training_job(folder / "graph-2", 2, workers, *sets, "training.epochs=4"),
                 folder / name,
                 before,
             )
@@ -124,7 +125,9 @@ def runs(folder) -> dict[int, list[Found]]:
     """What each worker of 1, 2 and 3 found. Later ones go on from checkpoints of earlier ones."""
     for modalities in (1, 2, 3):
         method = "metis" if modalities == 2 else "random"
-        publish_graph(make_job(folder / f"graph-{modalities}", modalities, 1, f"partition.method={method}"))
+        publish_graph(
+            training_job(folder / f"graph-{modalities}", modalities, 1, f"partition.method={method}")
+        )
     results = {}
     for workers in (1, 2, 3):
         results[workers] = run_workers(workers, run_all, folder, workers, timeout=400)

@@ -16,8 +16,9 @@ from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.graph.partition_files import load_features
 from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import initial_rows
+from tests.jobs import training_job
 from tests.processes import run_workers
-from tests.training import make_job, make_trainer, publish_graph
+from tests.training import make_trainer, publish_graph
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = 6
@@ -26,7 +27,7 @@ COLUMNS = 6
 def vbpr_job(output: Path, workers: int) -> Job:
     """The model, losses and fanout of the job that ships, on a small graph and with few columns."""
     shipped = load_job(ROOT / "jobs/baselines/vbpr.yaml")
-    job = make_job(output, 2, workers)
+    job = training_job(output, 2, workers)
     model = shipped.model.model_copy(update={"dimension": 16, "feature_columns": COLUMNS})
     training = job.training.model_copy(update={"fanout": shipped.training.fanout})
     return job.model_copy(update={"model": model, "losses": shipped.losses, "training": training})
@@ -96,7 +97,7 @@ def observe(rank: int, folder: Path, workers: int) -> Observed:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_scores_are_those_of_id_rows_and_of_projected_features(tmp_path, workers):
-    publish_graph(make_job(tmp_path))
+    publish_graph(training_job(tmp_path))
     result = run_workers(workers, observe, tmp_path, workers, timeout=120)
     join = lambda name: np.concatenate([getattr(worker, name) for worker in result])  # noqa: E731
     id_rows, is_item, before = join("id_rows"), join("is_item"), join("before")

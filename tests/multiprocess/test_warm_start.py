@@ -25,9 +25,10 @@ from mmssl_dist.storage import FileRecord, Manifest, RunFolder, publish
 from mmssl_dist.training.checkpoint import GENERATOR, rows_file
 from mmssl_dist.training.loop import Start, TrainingLoop
 from mmssl_dist.training.state import TrainingState, initial_state
+from tests.jobs import training_job
 from tests.processes import run_workers
 from tests.sessions import LocalSession
-from tests.training import ITEMS, USERS, make_job, make_worker, publish_graph
+from tests.training import ITEMS, USERS, make_worker, publish_graph
 
 TABLES = ("rows", "first_moment", "second_moment")
 GONE = 5  # users and items of the earlier run that the later one lacks, and as many that it adds
@@ -46,12 +47,12 @@ class Started:
 
 
 def earlier_job(folder: Path, workers: int = 1, *sets: str) -> Job:
-    return make_job(folder / "earlier", 2, workers, "training.epochs=2", *sets)
+    return training_job(folder / "earlier", 2, workers, "training.epochs=2", *sets)
 
 
 def later_job(folder: Path, workers: int = 1, *sets: str) -> Job:
     start = f"training.start_from={folder / 'earlier'}"
-    return make_job(folder / "later", 2, workers, "partition.parts=3", "training.epochs=1", start, *sets)
+    return training_job(folder / "later", 2, workers, "partition.parts=3", "training.epochs=1", start, *sets)
 
 
 def run_loop(rank: int, job: Job, session: LocalSession, start: Start | None = None) -> TrainingLoop:
@@ -252,7 +253,7 @@ def test_the_state_before_the_first_step_is_epoch_0_and_a_resumed_training_does_
     ],
 )
 def test_runs_with_rows_of_another_shape_are_refused(folder, sets, message):
-    job = make_job(folder / "later", 2, 1, f"training.start_from={folder / 'earlier'}", *sets)
+    job = training_job(folder / "later", 2, 1, f"training.start_from={folder / 'earlier'}", *sets)
     with pytest.raises(InputError, match=message):
         check_start(job)
 
@@ -260,7 +261,7 @@ def test_runs_with_rows_of_another_shape_are_refused(folder, sets, message):
 def test_other_modalities_and_widths_are_refused(folder):
     start = f"training.start_from={folder / 'earlier'}"
     with pytest.raises(InputError, match="modalities image, where the earlier run has image, text"):
-        check_start(make_job(folder / "later", 1, 1, start))
+        check_start(training_job(folder / "later", 1, 1, start))
     job = later_job(folder)
     check_start(job)
     partitions = RunFolder.of(job).partitions.require()
@@ -271,6 +272,6 @@ def test_other_modalities_and_widths_are_refused(folder):
 
 
 def test_a_folder_without_a_trained_run_is_refused(folder):
-    job = make_job(folder / "later", 2, 1, f"training.start_from={folder / 'nothing'}")
+    job = training_job(folder / "later", 2, 1, f"training.start_from={folder / 'nothing'}")
     with pytest.raises(InputError, match=r"training\.start_from: found .*no published partitions"):
         check_start(job)

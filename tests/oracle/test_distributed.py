@@ -17,9 +17,10 @@ from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.sampling.draws import Purpose, key, uniform
 from mmssl_dist.sharding.lists import EMPTY
+from tests.jobs import ITEM_GRAPH, training_job
 from tests.oracle import reference as oracle
 from tests.processes import run_workers
-from tests.training import ITEM_GRAPH, ITEMS, USERS, make_job, make_trainer, publish_graph
+from tests.training import ITEMS, USERS, make_trainer, publish_graph
 
 TOLERANCE = 1e-5
 FULL = (
@@ -201,7 +202,7 @@ CASES = [(modalities, method) for modalities in (1, 2, 3) for method in ("metis"
 
 
 def case_job(folder: Path, modalities: int, method: str, workers: int) -> Job:
-    return make_job(
+    return training_job(
         folder / f"{modalities}-{method}", modalities, workers, *FULL, f"partition.method={method}"
     )
 
@@ -230,7 +231,7 @@ def observed(request, published):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rows_and_losses_equal_the_oracles(observed, published, case):
     output = Path(case_job(published, *case, workers=1).output)
-    names = sorted(make_job(output, case[0]).data.modalities)
+    names = sorted(training_job(output, case[0]).data.modalities)
     check(list(observed[case]), read_dense(output, names), names)
 
 

@@ -12,9 +12,10 @@ import torch
 
 from mmssl_dist.config import Job
 from mmssl_dist.sampling.block import aggregate
+from tests.jobs import ITEM_GRAPH, training_job
 from tests.oracle import reference as oracle
 from tests.processes import run_workers
-from tests.training import ITEM_GRAPH, make_job, make_trainer, publish_graph
+from tests.training import make_trainer, publish_graph
 
 EPS, TAU = 0.3, 0.2
 CONTRASTIVE = ("item_graph", "modalities")
@@ -41,7 +42,7 @@ class Observed:
 
 
 def case_job(folder: Path, workers: int, loss: str, rows: str) -> Job:
-    return make_job(
+    return training_job(
         folder,
         2,
         workers,

@@ -21,9 +21,10 @@ from mmssl_dist.datasets.synthesize import synthesize
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location, read_manifest
 from tests.clusters import own_ray
+from tests.jobs import raw_job
 from tests.release import write_release
 from tests.servers import moto_server
-from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
+from tests.unit.data.raw import vectors, write_matrix, write_table, write_text
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -135,7 +136,7 @@ def test_one_table_with_text_ids_and_items_that_lack_a_modality(tmp_path):
     )
     write_table(tmp_path, "text/0.parquet", item_id=["z", "x"], vector=vectors([[5], None]))
     write_table(tmp_path, "text/1.parquet", item_id=["y"], vector=vectors([[6]]))
-    job = make_job(
+    job = raw_job(
         tmp_path,
         modalities={"image": "image.parquet", "text": "text"},
         columns={"split": "part"},
@@ -168,12 +169,12 @@ def test_inter_and_one_matrix(tmp_path):
     ]
     write_text(tmp_path, "baby.inter", ["userID\titemID\trating\ttimestamp\tx_label", *rows])
     write_matrix(tmp_path, "image.npy", np.arange(14, dtype=np.float64).reshape(7, 2))
-    job = make_job(tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "given"})
+    job = raw_job(tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "given"})
     facts = prepare(job, find_files(job)).facts
     assert (facts["items"], facts["interactions"]) == (7, {"train": 9, "validation": 3, "test": 3})
     assert _external(job, "test") == [(0, 4), (1, 4), (2, 4)]
     assert _features(job, "image") == {item: [2 * item, 2 * item + 1] for item in range(7)}
-    late = make_job(
+    late = raw_job(
         tmp_path, layout="inter", modalities={"image": "image.npy"}, split={"method": "leave_last_out"}
     )
     prepare(late, find_files(late))
@@ -186,7 +187,7 @@ def test_csv_by_time(tmp_path):
     lines = [f"u{n % 4},{n // 4},{times[n]}" for n in range(40)]
     write_text(tmp_path, "log.csv", ["user_id,item_id,at", *lines])
     write_matrix(tmp_path, "image.npy", np.ones((10, 1), np.float32))
-    job = make_job(
+    job = raw_job(
         tmp_path,
         interactions="log.csv",
         modalities={"image": "image.npy"},
@@ -214,7 +215,7 @@ def test_the_same_bytes_in_any_order_of_blocks_and_with_either_shuffle(tmp_path,
             monkeypatch.setattr(
                 "mmssl_dist.data.runtime.SMALL_BYTES", 0
             )  # Ray's default shuffle, for large inputs
-        job = make_job(folder, interactions="log", seed=3)
+        job = raw_job(folder, interactions="log", seed=3)
         manifest = prepare(job, find_files(job))
         monkeypatch.undo()
         outputs.append((manifest.facts, manifest.files))
@@ -227,7 +228,7 @@ def test_ratio_draws_by_the_seed_and_splits_partition_the_pairs(tmp_path):
     write_table(tmp_path, "image.parquet", item_id=range(20), vector=vectors([[1.0]] * 20))
     seen = []
     for seed in (0, 1):
-        job = make_job(tmp_path, seed=1 - seed, split={"validation": 0.1, "test": 0.2, "seed": seed})
+        job = raw_job(tmp_path, seed=1 - seed, split={"validation": 0.1, "test": 0.2, "seed": seed})
         counts = prepare(job, find_files(job)).facts["interactions"]
         assert counts == {"train": 420, "validation": 60, "test": 120}
         parts = [_external(job, split) for split in ("train", "validation", "test")]
@@ -246,7 +247,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
         tmp_path, "interactions.parquet", user_id=[u for u, _ in pairs], item_id=[i for _, i in pairs]
     )
     write_table(tmp_path, "image.parquet", item_id=range(6), vector=vectors([[float(i)] for i in range(6)]))
-    job = make_job(tmp_path, min_interactions=2, split={"validation": 0.0, "test": 0.0})
+    job = raw_job(tmp_path, min_interactions=2, split={"validation": 0.0, "test": 0.0})
     facts = prepare(job, find_files(job)).facts
     assert (facts["users"], facts["items"]) == (2, 2)
     assert facts["dropped"] == {
@@ -262,7 +263,7 @@ def test_k_core_repeats_until_nothing_changes(tmp_path):
     assert _external(job, "train") == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert _features(job, "image") == {0: [0], 1: [1]}
     assert "no interactions; 8 dropped by data.min_interactions" in _fails(
-        make_job(tmp_path, min_interactions=3)
+        raw_job(tmp_path, min_interactions=3)
     )
 
 
@@ -270,7 +271,7 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
     write_table(tmp_path, "interactions.parquet", **_grid(4, 6))
     matrix = np.zeros((6, 2), np.float32)
     write_matrix(tmp_path, "image.npy", matrix)
-    job = make_job(tmp_path, modalities={"image": "image.npy"})
+    job = raw_job(tmp_path, modalities={"image": "image.npy"})
     prepare(job, find_files(job))
     write_matrix(tmp_path, "image.npy", matrix[:5])
     assert _fails(job) == (
@@ -286,7 +287,7 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
         "Replace the value."
     )
     write_table(tmp_path, "image.parquet", item_id=range(1, 6), vector=vectors([[1.0]] * 5))
-    message = _fails(make_job(tmp_path))
+    message = _fails(raw_job(tmp_path))
     assert (
         "found 1 item(s) without features, in 4 interaction(s): 0 (raw/interactions.parquet, row 0)"
         in message
@@ -296,26 +297,26 @@ def test_bad_input_is_one_error_and_leaves_what_was_published(tmp_path):
 def test_empty_splits_are_refused(tmp_path):
     write_table(tmp_path, "interactions.parquet", user_id=["a", "b"], item_id=[0, 1], at=[1, 1], part=[0, 2])
     write_table(tmp_path, "image.parquet", item_id=range(2), vector=vectors([[1.0]] * 2))
-    assert _fails(make_job(tmp_path, columns={"split": "part"}, split={"method": "given"})) == (
+    assert _fails(raw_job(tmp_path, columns={"split": "part"}, split={"method": "given"})) == (
         "data.split: found no validation interactions with method given; the validation split may "
         "not be empty. "
         "Choose another method or share, or add data."
     )
     assert "found no train interactions with method temporal" in _fails(
-        make_job(tmp_path, columns={"time": "at"}, split={"method": "temporal"})
+        raw_job(tmp_path, columns={"time": "at"}, split={"method": "temporal"})
     )
     write_table(
         tmp_path, "interactions.parquet", user_id=pa.array([], pa.string()), item_id=pa.array([], pa.int64())
     )
     assert "raw/interactions.parquet: found no interactions; there must be something to train on" in _fails(
-        make_job(tmp_path)
+        raw_job(tmp_path)
     )
 
 
 def test_object_storage_holds_the_same_dataset(tmp_path):
     write_table(tmp_path, "interactions.parquet", **_grid(5, 20))
     write_table(tmp_path, "image.parquet", item_id=range(20), vector=vectors([[1.0]] * 20))
-    local = make_job(tmp_path)
+    local = raw_job(tmp_path)
     with moto_server() as endpoint:
         client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
         client.create_bucket(Bucket="data")
@@ -331,7 +332,7 @@ def test_object_storage_holds_the_same_dataset(tmp_path):
 
 
 def test_synthetic_data_can_be_prepared(tmp_path):
-    job = make_job(tmp_path, modalities={"image": "features/image", "text": "features/text"})
+    job = raw_job(tmp_path, modalities={"image": "features/image", "text": "features/text"})
     raw = open_location(job.data.path, job.storage)
     sizes = {
         "users": 300,
@@ -358,7 +359,7 @@ def test_synthetic_data_can_be_prepared(tmp_path):
 def test_a_ray_of_this_machine_starts_none_of_ray_data_s_actors(tmp_path):
     write_table(tmp_path, "interactions.parquet", **_grid(30, 20))
     write_table(tmp_path, "image.parquet", item_id=range(20), vector=vectors([[1.0]] * 20))
-    job = make_job(tmp_path)
+    job = raw_job(tmp_path)
     before = _actors()
     prepare(job, find_files(job))
     assert _actors() == before

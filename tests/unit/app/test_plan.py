@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from mmssl_dist.app import app
 from mmssl_dist.storage import open_location, read_manifest
-from tests.training import make_job, publish_graph
+from tests.jobs import training_job
+from tests.training import publish_graph
 
 ROOT = Path(__file__).parents[3]
 GIVEN = ("--users", 1000, "--items", 300, "--interactions", 20_000, "--modality", "image=8")
@@ -60,7 +61,7 @@ def test_as_json_with_times_and_costs(job_file):
 
 @pytest.mark.processes
 def test_sizes_of_published_partitions(tmp_path):
-    job = make_job(tmp_path)
+    job = training_job(tmp_path)
     publish_graph(job)
     raw = tmp_path / "raw"
     raw.mkdir()

@@ -1,39 +1,16 @@
-"""Small raw data sets, written to a folder, and jobs that read them."""
+"""Small raw data sets, written to a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.config import Job
-from tests import jobs
-
 SKUS = {"modalities": {"image": {"file": "image.npy"}}, "columns": {"item": "sku"}}
 """Of a job's section data, where items have a name of the shop's."""
-
-
-def make_job(
-    folder: Path,
-    *,
-    modalities: Mapping[str, str | Mapping[str, str]] | None = None,
-    seed: int = 0,
-    **data: Any,
-) -> Job:
-    """A job over ``folder / "raw"``; modalities are files or settings, ``data`` is the rest of data."""
-    files: Mapping[str, str | Mapping[str, str]] = modalities or {"image": "image.parquet"}
-    section = {
-        "path": str(folder / "raw"),
-        "modalities": {
-            name: {"file": file} if isinstance(file, str) else file for name, file in files.items()
-        },
-        **data,
-    }
-    return jobs.make_job(output=str(folder / "run"), seed=seed, data=section)
 
 
 def write_table(folder: Path, name: str, **columns: object) -> Path:

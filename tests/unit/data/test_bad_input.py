@@ -16,7 +16,8 @@ from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.open import open_features, open_sources
 from mmssl_dist.errors import InputError, StorageError
 from mmssl_dist.storage import Location
-from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_matrix, write_table, write_text
 
 
 def _read_all(job):
@@ -53,7 +54,7 @@ def test_a_matrix_with_a_value_that_is_not_finite(folder, value, text):
     matrix = np.zeros((5, 3), np.float32)
     matrix[3, 1] = value
     write_matrix(folder, "image.npy", matrix)
-    assert _message(make_job(folder, modalities=NPY)) == (
+    assert _message(raw_job(folder, modalities=NPY)) == (
         f"raw/image.npy, row 3: found {text} in column 1; features are finite numbers of type float32. "
         "Replace the value."
     )
@@ -61,13 +62,13 @@ def test_a_matrix_with_a_value_that_is_not_finite(folder, value, text):
 
 def test_a_double_too_large_for_float32(folder):
     write_matrix(folder, "image.npy", np.array([[1.0], [1e39]]))
-    assert "raw/image.npy, row 1: found inf in column 0" in _message(make_job(folder, modalities=NPY))
+    assert "raw/image.npy, row 1: found inf in column 0" in _message(raw_job(folder, modalities=NPY))
 
 
 def test_a_matrix_with_too_few_rows(folder):
     write_matrix(folder, "image.npy", np.zeros((5, 3), np.float32))
     write_matrix(folder, "audio.npy", np.zeros((4, 2), np.float32))
-    assert _message(make_job(folder, modalities={"image": "image.npy", "audio": "audio.npy"})).startswith(
+    assert _message(raw_job(folder, modalities={"image": "image.npy", "audio": "audio.npy"})).startswith(
         "raw/audio.npy: found 4 rows; row-numbered features have one row per item, 5 as in raw/image.npy."
     )
 
@@ -87,17 +88,17 @@ def test_a_matrix_with_too_few_rows(folder):
 )
 def test_arrays_that_are_no_matrix_of_numbers(folder, matrix, expected):
     np.save(folder / "raw" / "image.npy", matrix, allow_pickle=True)
-    assert f"raw/image.npy: {expected}" in _message(make_job(folder, modalities=NPY))
+    assert f"raw/image.npy: {expected}" in _message(raw_job(folder, modalities=NPY))
 
 
 def test_a_matrix_cut_short(folder):
     path = write_matrix(folder, "image.npy", np.zeros((5, 3), np.float32))
     path.write_bytes(path.read_bytes()[:-4])
     assert "raw/image.npy: found 184 bytes; shape (5, 3) of float32 makes 188 bytes" in _message(
-        make_job(folder, modalities=NPY)
+        raw_job(folder, modalities=NPY)
     )
     path.write_bytes(b"no array")
-    assert "raw/image.npy: found" in _message(make_job(folder, modalities=NPY))
+    assert "raw/image.npy: found" in _message(raw_job(folder, modalities=NPY))
 
 
 @pytest.mark.parametrize(
@@ -110,33 +111,33 @@ def test_a_matrix_cut_short(folder):
 )
 def test_vectors_in_parquet(folder, rows, expected):
     write_table(folder, "image.parquet", item_id=range(len(rows)), vector=vectors(rows))
-    assert f"raw/image.parquet, {expected}" in _message(make_job(folder))
+    assert f"raw/image.parquet, {expected}" in _message(raw_job(folder))
 
 
 def test_vectors_without_an_item(folder):
     write_table(folder, "image.parquet", item_id=[0, None], vector=vectors([[1, 2], [3, 4]]))
     assert "raw/image.parquet, row 1: found no item id; every vector belongs to an item" in _message(
-        make_job(folder)
+        raw_job(folder)
     )
 
 
 def test_a_column_that_is_no_list(folder):
     write_table(folder, "image.parquet", item_id=[0], vector=[1.0])
     assert "raw/image.parquet, column vector: found type double; features are a list column" in _message(
-        make_job(folder)
+        raw_job(folder)
     )
 
 
 def test_ids_of_two_types(folder):
     write_table(folder, "image.parquet", item_id=["0", "1"], vector=vectors([[1, 2], [3, 4]]))
-    assert _message(make_job(folder)) == (
+    assert _message(raw_job(folder)) == (
         "raw/interactions.parquet, column item_id: found ids of type int64; item ids have one type; those of "
         "raw/image.parquet, column item_id are string. Write both with the same type, or set "
         "data.columns.types.item."
     )
     write_table(folder, "interactions.parquet", user_id=[1], item_id=["a"])
     write_matrix(folder, "image.npy", np.zeros((5, 3), np.float32))
-    assert _message(make_job(folder, modalities=NPY)).startswith(
+    assert _message(raw_job(folder, modalities=NPY)).startswith(
         "raw/interactions.parquet, column item_id: found ids of type string; item ids have one type; those "
         "of raw/image.npy, whose rows are items 0, 1, ... are int64."
     )
@@ -147,22 +148,22 @@ def test_interaction_files_of_two_types(folder):
     write_table(folder, "e/b.parquet", user_id=["1"], item_id=[1])
     assert (
         "raw/e/b.parquet, column user_id: found ids of type string; ids of a column have one type "
-        "in all files" in (_message(make_job(folder, interactions="e")))
+        "in all files" in (_message(raw_job(folder, interactions="e")))
     )
 
 
 def test_a_missing_column(folder):
-    assert _message(make_job(folder, columns={"user": "who"})).startswith(
+    assert _message(raw_job(folder, columns={"user": "who"})).startswith(
         "raw/interactions.parquet: found columns user_id, item_id; a column who is needed."
     )
     write_text(folder, "log.csv", ["user_id,item"])
     assert "raw/log.csv, line 1: found columns user_id, item; a column item_id is needed" in _message(
-        make_job(folder, interactions="log.csv")
+        raw_job(folder, interactions="log.csv")
     )
     write_text(folder, "a.inter", ["user_id:token\titem_id:token"])
     assert (
         "raw/a.inter, line 1: found columns user_id:token, item_id:token; a column x_label is needed"
-        in _message(make_job(folder, layout="inter", split={"method": "given"}))
+        in _message(raw_job(folder, layout="inter", split={"method": "given"}))
     )
 
 
@@ -188,22 +189,22 @@ def test_a_missing_column(folder):
 )
 def test_a_header_without_the_columns_is_shown_as_it_is_read(folder, name, text, message):
     (folder / "raw" / name).write_text(text)
-    assert f"raw/{name}, line 1: {message}" in _message(make_job(folder, interactions=name))
+    assert f"raw/{name}, line 1: {message}" in _message(raw_job(folder, interactions=name))
 
 
 def test_every_missing_column_is_named_at_once(folder):
     columns = {"user": "who", "item": "what", "time": "when"}
     expected = "found columns user_id, item_id; columns who, what, when are needed"
-    assert expected in _message(make_job(folder, columns=columns))
+    assert expected in _message(raw_job(folder, columns=columns))
     write_text(folder, "log.csv", ["user_id,item_id", "1,2"])
-    assert expected in _message(make_job(folder, columns=columns, interactions="log.csv"))
+    assert expected in _message(raw_job(folder, columns=columns, interactions="log.csv"))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
 def test_text_in_latin_1_is_named_with_its_line(folder, suffix):
     content = "user_id,item_id\n1,2\n1,3\nRené,2\n".encode("latin-1")
     (folder / f"raw/log.{suffix}").write_bytes(gzip.compress(content) if suffix == "csv.gz" else content)
-    message = _message(make_job(folder, interactions=f"log.{suffix}"))
+    message = _message(raw_job(folder, interactions=f"log.{suffix}"))
     assert message.startswith(
         f"raw/log.{suffix}, line 4: found the byte(s) e9; delimited text is UTF-8. Save"
     )
@@ -214,18 +215,18 @@ def test_text_in_latin_1_is_named_with_its_line(folder, suffix):
 def test_text_in_utf_16_is_named_as_that(folder, encoding):
     text = "user_id,item_id\n1,2\n" if encoding == "utf-16" else "\ufeffuser_id,item_id\n1,2\n"
     (folder / "raw/log.csv").write_bytes(text.encode(encoding))
-    message = _message(make_job(folder, interactions="log.csv"))
+    message = _message(raw_job(folder, interactions="log.csv"))
     assert message.startswith("raw/log.csv, line 1: found UTF-16; delimited text is UTF-8.")
 
 
 def test_files_that_are_not_what_they_are_called(folder):
     write_text(folder, "interactions.parquet", ["text"])
-    assert "raw/interactions.parquet: found" in _message(make_job(folder))
+    assert "raw/interactions.parquet: found" in _message(raw_job(folder))
     write_text(folder, "log.csv", ["user_id,item_id", "1,2", "1,2,3"])
-    assert "raw/log.csv, line 3: found" in _message(make_job(folder, interactions="log.csv"))
+    assert "raw/log.csv, line 3: found" in _message(raw_job(folder, interactions="log.csv"))
     write_text(folder, "empty.csv", [])
     assert "raw/empty.csv, line 1: found nothing; the first line names the columns" in _message(
-        make_job(folder, interactions="empty.csv")
+        raw_job(folder, interactions="empty.csv")
     )
 
 
@@ -246,14 +247,14 @@ def test_bad_values_in_csv(folder, monkeypatch, row, expected):
     )  # the bad row is in a later block
     write_text(folder, "log.csv", ["user_id,item_id,at", *["1,2,1"] * 6, row])
     assert f"raw/log.csv, {expected}" in _message(
-        make_job(folder, interactions="log.csv", columns={"time": "at"})
+        raw_job(folder, interactions="log.csv", columns={"time": "at"})
     )
 
 
 def test_a_time_that_is_not_finite(folder):
     write_table(folder, "interactions.parquet", user_id=[1, 1], item_id=[1, 2], at=[1.0, float("inf")])
     assert "raw/interactions.parquet, row 1: found inf; times are finite" in _message(
-        make_job(folder, columns={"time": "at"})
+        raw_job(folder, columns={"time": "at"})
     )
 
 
@@ -269,13 +270,13 @@ def test_a_split_that_is_none(folder, value):
     text = "nothing" if value is None else repr(value)
     assert (
         f"raw/interactions.parquet, row 1: found {text}; a split is 0, 1, 2 or train, validation, test"
-        in _message(make_job(folder, columns={"split": "part"}, split={"method": "given"}))
+        in _message(raw_job(folder, columns={"split": "part"}, split={"method": "given"}))
     )
 
 
 def test_an_item_id_too_large_for_the_features(folder):
     write_table(folder, "interactions.parquet", user_id=[1, 2], item_id=pa.array([1, 2**63], pa.uint64()))
-    assert _message(make_job(folder)) == (
+    assert _message(raw_job(folder)) == (
         "raw/interactions.parquet, row 1: found 9223372036854775808; ids of this column are integers that "
         "fit into int64. Set data.columns.types to string, or write the ids as text in all files."
     )
@@ -299,7 +300,7 @@ def test_an_item_id_too_large_for_the_features(folder):
 def test_bad_json(folder, text, expected):
     for name in ("train", "val", "test"):
         write_text(folder, f"{name}.json", [text if name == "train" else "{}"])
-    assert expected in _message(make_job(folder, layout="mmssl"))
+    assert expected in _message(raw_job(folder, layout="mmssl"))
 
 
 def test_a_storage_that_does_not_answer_is_not_called_a_bad_file(tmp_path):
@@ -321,15 +322,15 @@ def test_a_large_matrix_by_columns_is_refused_before_it_is_read(folder, monkeypa
     write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32, order="F"))
     assert (
         "raw/image.npy: found a matrix of 528 bytes stored column by column; one of more than 400 bytes must"
-        in _message(make_job(folder, modalities=NPY))
+        in _message(raw_job(folder, modalities=NPY))
     )
     write_matrix(folder, "image.npy", np.zeros((50, 2), np.float32))
-    _read_all(make_job(folder, modalities=NPY))
+    _read_all(raw_job(folder, modalities=NPY))
 
 
 def test_a_matrix_that_shrinks_while_it_is_read(folder):
     path = write_matrix(folder, "image.npy", np.zeros((5, 2), np.float32))
-    job = make_job(folder, modalities=NPY)
+    job = raw_job(folder, modalities=NPY)
     source = open_features(job.data, find_files(job))["image"]
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(
@@ -343,13 +344,13 @@ def test_json_too_large_to_be_read_whole(folder, monkeypatch):
     for name in ("train", "val", "test"):
         write_text(folder, f"{name}.json", ['{"1": [1, 2, 3]}'])
     assert "raw/train.json: found 17 bytes; JSON is read whole, so a file has at most 10" in _message(
-        make_job(folder, layout="mmssl")
+        raw_job(folder, layout="mmssl")
     )
 
 
 def test_lines_may_end_as_on_any_system(folder):
     (folder / "raw/log.csv").write_bytes(b"user_id,item_id\r1,1\r")
-    _read_all(make_job(folder, interactions="log.csv"))
+    _read_all(raw_job(folder, interactions="log.csv"))
 
 
 def test_a_time_column_that_cannot_be_read(folder):
@@ -359,7 +360,7 @@ def test_a_time_column_that_cannot_be_read(folder):
     first = min(offset for offset in (start.dictionary_page_offset, start.data_page_offset) if offset)
     content[first : first + 20] = b"\xff" * 20
     path.write_bytes(content)
-    assert "raw/interactions.parquet: found" in _message(make_job(folder, columns={"time": "at"}))
+    assert "raw/interactions.parquet: found" in _message(raw_job(folder, columns={"time": "at"}))
 
 
 def test_text_that_is_no_utf_8(folder):
@@ -367,7 +368,7 @@ def test_text_that_is_no_utf_8(folder):
     path.write_bytes(path.read_bytes().replace(b"zebra", b"z\xffbra"))
     assert (
         "raw/interactions.parquet, row 1: found bytes that are not valid UTF-8; texts are UTF-8"
-        in _message(make_job(folder))
+        in _message(raw_job(folder))
     )
 
 
@@ -378,7 +379,7 @@ def test_columns_that_cannot_hold_ids(folder, column_type):
     write_table(folder, "interactions.parquet", user_id=pa.array([None], column_type), item_id=[0])
     assert (
         f"raw/interactions.parquet, column user_id: found type {column_type}; ids are integers, text"
-        in _message(make_job(folder)).replace("list<element:", "list<item:")
+        in _message(raw_job(folder)).replace("list<element:", "list<item:")
     )
 
 
@@ -388,9 +389,9 @@ def test_files_of_several_formats_are_counted(folder, name):
     write_table(folder, "events/d.pq", user_id=[1], item_id=[0])
     write_text(folder, "events/b.csv", ["user_id,item_id", "1,1"])
     write_text(folder, "events/c.tsv", ["user_id\titem_id", "1\t1"])
-    assert _message(make_job(folder, interactions=name)) == (
+    assert _message(raw_job(folder, interactions=name)) == (
         "data.interactions: found files of several formats: 2 of Parquet, such as a.parquet; "
         "1 of CSV, such as b.csv; 1 of TSV, such as c.tsv; interactions are files of "
         "one format. Name those of one format by a glob such as events/*.parquet, or convert the others."
     )
-    _read_all(make_job(folder, interactions="events/*.p*"))
+    _read_all(raw_job(folder, interactions="events/*.p*"))

@@ -30,7 +30,7 @@ from mmssl_dist.data.rows import item_schema, tally
 from mmssl_dist.errors import InputError
 from mmssl_dist.kernels.splitmix import mix
 from mmssl_dist.storage import open_location
-from tests.unit.data.raw import make_job
+from tests.jobs import raw_job
 
 
 def _interactions(rows, **extra):
@@ -49,7 +49,7 @@ def _interactions(rows, **extra):
 
 
 def _file(name, tmp_path):
-    return RawFile(open_location(f"raw/{name}", make_job(tmp_path).storage), 0, None)
+    return RawFile(open_location(f"raw/{name}", raw_job(tmp_path).storage), 0, None)
 
 
 @pytest.mark.processes

@@ -16,8 +16,9 @@ from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.readers.open import open_features
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
+from tests.jobs import raw_job
 from tests.servers import client, moto_server, upload
-from tests.unit.data.raw import make_job, write_matrix, write_table, write_text
+from tests.unit.data.raw import write_matrix, write_table, write_text
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -69,7 +70,7 @@ def test_a_file_a_folder_and_a_glob(folder, pattern, expected):
     ):
         write_table(folder, name, user_id=[1])
     write_table(folder, "a1.parquet", user_id=[1])
-    job = make_job(folder, interactions=pattern)
+    job = raw_job(folder, interactions=pattern)
     if pattern == "*.parquet":
         expected = ["a1.parquet", "a[1].parquet", *expected]
     if not expected:
@@ -77,7 +78,7 @@ def test_a_file_a_folder_and_a_glob(folder, pattern, expected):
             find_files(job)
         return
     assert _names(find_files(job).interactions) == expected
-    titles = make_job(folder, interactions=pattern, titles=pattern)
+    titles = raw_job(folder, interactions=pattern, titles=pattern)
     assert _names(find_files(titles).titles) == expected
 
 
@@ -109,7 +110,7 @@ def test_two_stars_are_any_number_of_folders(tmp_path, pattern, expected):
         "text": {"table": pattern, "columns": ["title"], "encoder": "encoders/small"},
         "facts": {"table": pattern, "features": {"brand": "category"}},
     }
-    tree = make_job(tmp_path, interactions=pattern, titles=pattern, images=pattern).model_dump(mode="json")
+    tree = raw_job(tmp_path, interactions=pattern, titles=pattern, images=pattern).model_dump(mode="json")
     files = find_files(parse_job({**tree, "data": {**tree["data"], "modalities": modalities}}))
     names = [_NESTED[number] for number in expected]
     assert _names(files.interactions) == _names(files.titles) == _names(files.images) == names
@@ -135,45 +136,45 @@ def test_two_stars_in_object_storage(tmp_path, monkeypatch):
 def test_a_broken_link_is_named(folder, pattern):
     (folder / "raw/day=2/gone.parquet").symlink_to(folder / "elsewhere.parquet")
     with pytest.raises(InputError) as caught:
-        find_files(make_job(folder, interactions=pattern))
+        find_files(raw_job(folder, interactions=pattern))
     assert "day=2/gone.parquet: found a broken symbolic link" in str(caught.value)
 
 
 def test_a_broken_link_that_is_not_meant_is_nobodys_business(folder):
     (folder / "raw/day=2/_gone.parquet").symlink_to(folder / "elsewhere.parquet")
     (folder / "raw/day=2/gone.txt").symlink_to(folder / "elsewhere.txt")
-    assert _names(find_files(make_job(folder, interactions="day=2")).interactions) == ["day=2/b.parquet"]
+    assert _names(find_files(raw_job(folder, interactions="day=2")).interactions) == ["day=2/b.parquet"]
 
 
 def test_a_missing_file_is_named_with_its_key(folder):
     with pytest.raises(InputError) as caught:
-        find_files(make_job(folder, interactions="nowhere.csv"))
+        find_files(raw_job(folder, interactions="nowhere.csv"))
     assert str(caught.value).startswith(
         f"{folder}/raw/nowhere.csv: found no such file; data.interactions names"
     )
     with pytest.raises(InputError, match=r"nope.npy: found no such file; data.modalities.image.file names"):
-        find_files(make_job(folder, interactions="day=1", modalities={"image": "nope.npy"}))
+        find_files(raw_job(folder, interactions="day=1", modalities={"image": "nope.npy"}))
 
 
 def test_a_missing_folder_is_data_path(tmp_path):
     with pytest.raises(InputError, match=r"^data.path: found .*/raw; the folder must exist"):
-        find_files(make_job(tmp_path))
+        find_files(raw_job(tmp_path))
 
 
 def test_names_cannot_leave_the_folder(folder):
     with pytest.raises(
         InputError, match=r"^data.interactions: found ../run/x.parquet; paths must stay below data"
     ):
-        find_files(make_job(folder, interactions="../run/x.parquet"))
+        find_files(raw_job(folder, interactions="../run/x.parquet"))
 
 
 def test_several_inter_files_need_a_name(folder):
     write_text(folder, "a.inter", ["user_id:token"])
-    assert _names(find_files(make_job(folder, layout="inter")).interactions) == ["a.inter"]
+    assert _names(find_files(raw_job(folder, layout="inter")).interactions) == ["a.inter"]
     write_text(folder, "b.inter", ["user_id:token"])
     with pytest.raises(InputError, match=r"data.interactions: found a.inter, b.inter"):
-        find_files(make_job(folder, layout="inter"))
-    assert _names(find_files(make_job(folder, layout="inter", interactions="b.inter")).interactions) == [
+        find_files(raw_job(folder, layout="inter"))
+    assert _names(find_files(raw_job(folder, layout="inter", interactions="b.inter")).interactions) == [
         "b.inter"
     ]
 
@@ -182,12 +183,12 @@ def test_the_release_layout_needs_all_three_files(folder):
     write_text(folder, "train.json", ["{}"])
     write_text(folder, "val.json", ["{}"])
     with pytest.raises(InputError, match=r"test.json: found no such file; data.layout"):
-        find_files(make_job(folder, layout="mmssl"))
+        find_files(raw_job(folder, layout="mmssl"))
 
 
 def test_the_fingerprint_follows_the_data_section_and_nothing_else(folder):
     def of(seed=0, extra=(), **data):
-        tree = make_job(folder, seed=seed, interactions="day=*/*.parquet", **data).model_dump(mode="json")
+        tree = raw_job(folder, seed=seed, interactions="day=*/*.parquet", **data).model_dump(mode="json")
         job = parse_job(tree, extra)
         return dataset_fingerprint(job, find_files(job))
 
@@ -218,7 +219,7 @@ def test_files_of_a_web_server_are_named_one_by_one(tmp_path, monkeypatch):
             store.put_object(Bucket="web", Key=f"raw/{path.name}", Body=path.read_bytes(), ACL="public-read")
 
         def job(interactions):
-            made = make_job(tmp_path, interactions=interactions, modalities={"image": "image.npy"})
+            made = raw_job(tmp_path, interactions=interactions, modalities={"image": "image.npy"})
             data = made.data.model_copy(update={"path": f"{endpoint}/web/raw"})
             return made.model_copy(update={"data": data})
 
@@ -252,8 +253,8 @@ def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch
             "text": {**settings["text"], "file": {"vectors": "vectors.csv", "more": "more.jsonl"}[name]}
         }
         with pytest.raises(InputError, match=r"section 1 of docs/own-data\.md shows how"):
-            find_files(make_job(folder, modalities=refused))
-        job = make_job(folder, modalities=settings)
+            find_files(raw_job(folder, modalities=refused))
+        job = raw_job(folder, modalities=settings)
         source = open_features(job.data, find_files(job))["text"]
         read = [batch for piece in source.pieces for batch in source.read(piece)]
         assert {

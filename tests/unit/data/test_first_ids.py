@@ -8,7 +8,8 @@ import pytest
 from mmssl_dist.data.files import find_files
 from mmssl_dist.errors import InputError
 from mmssl_dist.launch.input_check import check_values
-from tests.unit.data.raw import make_job, write_matrix, write_table
+from tests.jobs import raw_job
+from tests.unit.data.raw import write_matrix, write_table
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_ids_that_begin_at_1_beside_rows_from_0(tmp_path, items, expected):
     users = [user for user in "abcd" for _ in items]
     write_table(tmp_path, "interactions.parquet", user_id=users, item_id=[*items] * 4)
     write_matrix(tmp_path, "image.npy", np.zeros((5, 3), np.float32))
-    job = make_job(tmp_path, modalities={"image": "image.npy"})
+    job = raw_job(tmp_path, modalities={"image": "image.npy"})
     with pytest.raises(InputError) as caught:
         check_values(job, find_files(job))
     assert str(caught.value).replace(job.data.path, "raw").startswith(expected)
@@ -44,6 +45,6 @@ def test_they_are_refused_whatever_becomes_of_the_last_item(tmp_path, unknown, r
     write_table(tmp_path, "interactions.parquet", user_id=list(users), item_id=list(items))
     write_matrix(tmp_path, "image.npy", np.zeros((5, 3), np.float32))
     filters = {"unknown_items": unknown, "min_interactions": 3 if rare else 1}
-    job = make_job(tmp_path, modalities={"image": "image.npy"}, **filters)
+    job = raw_job(tmp_path, modalities={"image": "image.npy"}, **filters)
     with pytest.raises(InputError, match=r"image\.npy: found item 5 without a row, and no item 0 among"):
         check_values(job, find_files(job))

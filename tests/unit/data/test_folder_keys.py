@@ -14,7 +14,8 @@ from mmssl_dist.data.passes import numbered_rows
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_table, write_text
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + b"\0\0\0\1\0\0\0\1" + b"\x08\x02\0\0\0" + b"\0" * 8
 
@@ -45,7 +46,7 @@ def test_a_time(folder, suffix, pattern):
     users = list(range(5))
     for day, item in (("2024-01-10", 3), ("2024-01-02", 1), ("2024-01-09", 2)):
         _write(folder, f"events/day={day}/a", suffix, user_id=users, item_id=[item] * 5)
-    job = make_job(folder, interactions=pattern, columns={"time": "day"}, split={"method": "leave_last_out"})
+    job = raw_job(folder, interactions=pattern, columns={"time": "day"}, split={"method": "leave_last_out"})
     table = _read(job)
     order = np.argsort(table[TIME].to_numpy(), kind="stable")
     assert table[ITEM_ID].take(pa.array(order)).to_pylist() == [1] * 5 + [2] * 5 + [3] * 5
@@ -58,7 +59,7 @@ def test_a_time(folder, suffix, pattern):
 def test_users(folder, suffix, values, expected):
     for value in values:
         _write(folder, f"events/user={value}/a", suffix, item_id=[1, 2, 3])
-    job = make_job(
+    job = raw_job(
         folder,
         interactions="events",
         columns={"user": "user"},
@@ -72,7 +73,7 @@ def test_splits_and_a_null(folder, suffix):
     for split in ("train", "validation", "test"):
         _write(folder, f"events/split={split}/user=1/a", suffix, item_id=[1, 2, 3])
     _write(folder, "events/split=train/user=__HIVE_DEFAULT_PARTITION__/a", suffix, item_id=[1])
-    job = make_job(
+    job = raw_job(
         folder,
         interactions="events",
         columns={"user": "user", "split": "split"},
@@ -94,7 +95,7 @@ def test_items_of_features_titles_and_images(folder):
         write_table(folder, f"pictures/item_id={item}/a.parquet", image=[pictures[item]])
     write_text(folder, "names/item_id=2/a.csv", ["title", '"two', 'lines"'])
     write_table(folder, "interactions.parquet", user_id=[1, 2] * 2, item_id=[1, 1, 2, 2])
-    job = make_job(
+    job = raw_job(
         folder,
         modalities={"image": "vectors"},
         titles="titles",
@@ -110,13 +111,13 @@ def test_items_of_features_titles_and_images(folder):
     assert {name: image.content for name, image in images.items()} == {
         str(item): content for item, content in pictures.items()
     }
-    named = make_job(folder, titles="names")
+    named = raw_job(folder, titles="names")
     assert read_titles(named.data, find_titles(named), [2]) == {"2": "two\nlines"}
 
 
 def test_a_column_of_the_file_comes_first_and_a_missing_key_is_named(folder):
     write_table(folder, "events/user_id=9/a.parquet", user_id=[1, 2], item_id=[1, 2])
-    job = make_job(folder, interactions="events", split={"method": "ratio", "test": 0, "validation": 0})
+    job = raw_job(folder, interactions="events", split={"method": "ratio", "test": 0, "validation": 0})
     assert _read(job)[USER_ID].to_pylist() == [1, 2]
     write_table(folder, "events/b.parquet", item_id=[1])
     with pytest.raises(InputError, match=r"b.parquet: found columns item_id; a column user_id is needed"):

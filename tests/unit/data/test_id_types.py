@@ -14,7 +14,8 @@ import pytest
 from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers.open import open_sources
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_matrix, write_table, write_text
 
 
 def features(folder, ids):
@@ -39,7 +40,7 @@ def parts(folder, *tables):
 
 def read(folder, **data):
     """Users, items, and the items of the features."""
-    job = make_job(folder, interactions="events", **data)
+    job = raw_job(folder, interactions="events", **data)
     sources = open_sources(job.data, find_files(job))
     source = sources.interactions
     rows = pa.concat_tables(table for piece in source.pieces for table in source.read(piece))
@@ -54,7 +55,7 @@ def read(folder, **data):
 
 
 def refusal(folder, **data):
-    job = make_job(folder, interactions="events", **data)
+    job = raw_job(folder, interactions="events", **data)
     with pytest.raises(InputError) as caught:
         read(folder, **data)
     return str(caught.value).replace(job.data.path, "raw")

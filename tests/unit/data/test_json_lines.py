@@ -13,7 +13,8 @@ from mmssl_dist.data.files import find_files, find_titles
 from mmssl_dist.data.readers import json_lines, open_sources
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_table, write_text
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def write(folder, *records, name="log.jsonl"):
 
 
 def read(folder, whole=True, **data):
-    job = make_job(folder, **{"interactions": "log.jsonl", **data})
+    job = raw_job(folder, **{"interactions": "log.jsonl", **data})
     source = open_sources(job.data, find_files(job), whole=whole).interactions
     return pa.concat_tables(table for piece in source.pieces for table in source.read(piece))
 
@@ -175,7 +176,7 @@ def test_blocks_and_the_last_one(folder, monkeypatch, ending):
     assert columns(folder, USER_ID, interactions=name)[USER_ID] == [
         f"u{n}" if n % 3 else str(n) for n in range(100)
     ]
-    job = make_job(folder, interactions=name)
+    job = raw_job(folder, interactions=name)
     source = open_sources(job.data, find_files(job), whole=False).interactions
     (last,) = source.last_pieces
     rows = pa.concat_tables(source.read(last))
@@ -212,7 +213,7 @@ def test_titles(folder):
         {"item_id": 4, "title": float("nan")},
         name="t.jsonl",
     )
-    job = make_job(folder, interactions="log.jsonl", titles="t.jsonl")
+    job = raw_job(folder, interactions="log.jsonl", titles="t.jsonl")
     assert read_titles(job.data, find_titles(job), [1, 2, 3, 4]) == {"1": "A \u4e2d", "3": "7"}
 
 

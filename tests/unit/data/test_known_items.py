@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mmssl_dist.errors import InputError
+from tests.jobs import raw_job
 from tests.unit.data.facts import dropped, facts
-from tests.unit.data.raw import make_job, vectors, write_table
+from tests.unit.data.raw import vectors, write_table
 
 ITEMS = 20
 UNKNOWN = 40, 41, 42, 43, 44
@@ -35,7 +36,7 @@ def _facts(folder: Path, rows: list[Row], **settings: Any) -> dict[str, Any]:
     write_table(
         folder, "image.parquet", item_id=range(ITEMS), vector=vectors([[float(n)] for n in range(ITEMS)])
     )
-    job = make_job(folder, columns={"time": "at"}, unknown_items="drop", **settings)
+    job = raw_job(folder, columns={"time": "at"}, unknown_items="drop", **settings)
     return facts(job) | {"gone": dropped(job)}
 
 

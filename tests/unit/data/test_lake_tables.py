@@ -24,8 +24,9 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.data.fingerprint import dataset_fingerprint
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
+from tests.jobs import raw_job
 from tests.servers import client, moto_server, upload
-from tests.unit.data.raw import make_job, vectors, write_table
+from tests.unit.data.raw import vectors, write_table
 
 FIRST = pa.table({"user_id": ["a", "b", "c"], "item_id": [0, 1, 2], "day": ["x", "y z", "x"]})
 SECOND = pa.table({"user_id": ["d"], "item_id": [3], "day": ["y z"]})
@@ -68,7 +69,7 @@ def rows(job: Job) -> list[tuple[str, int]]:
 
 
 def job_of(folder: Path, name: str, **data) -> Job:
-    return make_job(folder, interactions=name, **data)
+    return raw_job(folder, interactions=name, **data)
 
 
 def test_rows_of_a_delta_table_are_those_of_its_current_version(folder):
@@ -77,7 +78,7 @@ def test_rows_of_a_delta_table_are_those_of_its_current_version(folder):
     job = job_of(folder, "events")
     assert rows(job) == [("a", 0), ("b", 1), ("d", 3)]
     # A column that only the names of folders have, with an encoded space
-    by_day = make_job(folder, interactions="events", columns={"user": "day"})
+    by_day = raw_job(folder, interactions="events", columns={"user": "day"})
     assert {day for day, _ in rows(by_day)} == {"x", "y z"}
 
 
@@ -241,7 +242,7 @@ def test_features_may_be_tables_too(folder):
     table = pq.read_table(folder / "raw" / "image.parquet")
     write_deltalake(str(folder / "raw" / "vectors"), table)
     write_table(folder, "interactions.parquet", user_id=[1, 2], item_id=[0, 3])
-    job = make_job(folder, modalities={"image": "vectors"})
+    job = raw_job(folder, modalities={"image": "vectors"})
     (source,) = open_sources(job.data, find_files(job)).features.values()
     assert sum(len(batch.rows) for piece in source.pieces for batch in source.read(piece)) == 4
 

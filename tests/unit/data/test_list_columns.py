@@ -15,7 +15,8 @@ from mmssl_dist.data.local_rows import local_numbers
 from mmssl_dist.data.passes import numbered_rows
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_table
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_table
 
 ROWS = [[1.0, 2.0], [3.0, 4.0], None]
 MATRIX = np.array([[1, 2], [3, 4]], np.float32)
@@ -86,7 +87,7 @@ def test_tensors_and_views_are_read_by_their_storage(folder, column, known):
     if not known and isinstance(values.type, pa.ExtensionType):  # another process has not imported Ray
         pa.unregister_extension_type(values.type.extension_name)
     try:
-        items, read = _features(make_job(folder))
+        items, read = _features(raw_job(folder))
     finally:
         if not known and isinstance(values.type, pa.ExtensionType):
             pa.register_extension_type(values.type)
@@ -120,12 +121,12 @@ def test_a_matrix_is_no_vector(folder, maker, known, shape, flat):
         pa.unregister_extension_type(values.type.extension_name)
     try:
         if flat and (maker != "ray_ragged" or len(shape) == 1):
-            assert _features(make_job(folder))[1].tolist() == np.arange(12).reshape(2, 6).tolist()
+            assert _features(raw_job(folder))[1].tolist() == np.arange(12).reshape(2, 6).tolist()
             return
         with pytest.raises(
             InputError, match=r"image.parquet, column vector: found a tensor of .* x .* values"
         ):
-            _features(make_job(folder))
+            _features(raw_job(folder))
     finally:
         if not known:
             pa.register_extension_type(values.type)
@@ -138,7 +139,7 @@ def test_ids_of_arrow_s_uuid(folder):
         ("interactions.parquet", {"user_id": [1, 1]}),
     ):
         write_table(folder, name, item_id=pa.array(ids, pa.uuid()), **columns)
-    job = make_job(folder, split={"method": "ratio", "validation": 0, "test": 0})
+    job = raw_job(folder, split={"method": "ratio", "validation": 0, "test": 0})
     assert _features(job)[0] == ids
 
 
@@ -159,11 +160,11 @@ def test_values_of_an_extension_type_are_refused(folder):
     write_table(folder, "image.parquet", item_id=["a", "b"], vector=column)
     message = r"column vector: found type list.*test\.bfloat16.*; features are a list column of numbers"
     with pytest.raises(InputError, match=message):
-        _features(make_job(folder))
+        _features(raw_job(folder))
     pa.register_extension_type(Bfloat16())
     try:
         with pytest.raises(InputError, match=message):
-            _features(make_job(folder))
+            _features(raw_job(folder))
     finally:
         pa.unregister_extension_type("test.bfloat16")
 
@@ -187,7 +188,7 @@ def test_a_part_without_vectors_agrees_with_the_others(folder, column, first, va
     write_table(folder, empty, item_id=["c", "d"], vector=WITHOUT[column])
     rows = [[np.float16(value) for value in row] for row in ROWS[:2]]
     write_table(folder, full, item_id=["a", "b"], vector=pa.array(rows, pa.list_(values)))
-    items, read = _features(make_job(folder, modalities={"image": "image"}))
+    items, read = _features(raw_job(folder, modalities={"image": "image"}))
     assert (items, read.tolist()) == (["a", "b"], MATRIX.tolist())
     assert read.dtype == values.to_pandas_dtype()
 
@@ -196,7 +197,7 @@ def test_a_frame_without_rows_agrees_too(folder):
     (folder / "raw/image").mkdir()
     pd.DataFrame({"item_id": [], "vector": []}).to_parquet(folder / "raw/image/a.parquet")
     write_table(folder, "image/b.parquet", item_id=["a", "b"], vector=vectors(ROWS[:2]))
-    assert _features(make_job(folder, modalities={"image": "image"}))[0] == ["a", "b"]
+    assert _features(raw_job(folder, modalities={"image": "image"}))[0] == ["a", "b"]
 
 
 def test_arrow_s_own_types_that_are_no_lists_are_refused(folder):
@@ -206,20 +207,20 @@ def test_arrow_s_own_types_that_are_no_lists_are_refused(folder):
         column = pa.ExtensionArray.from_storage(type_, storage)
         write_table(folder, f"{name}.parquet", item_id=["a", "b"], vector=column)
         with pytest.raises(InputError, match="features are a list column of numbers"):
-            _features(make_job(folder, modalities={"image": f"{name}.parquet"}))
+            _features(raw_job(folder, modalities={"image": f"{name}.parquet"}))
 
 
 def test_numbers_instead_of_lists_are_refused(folder):
     write_table(folder, "image.parquet", item_id=["a", "b"], vector=[1.0, None])
     with pytest.raises(InputError, match="found type double; features are a list column"):
-        _features(make_job(folder))
+        _features(raw_job(folder))
 
 
 def test_an_empty_file_is_named_and_one_without_rows_may_stay(folder):
     write_table(folder, "image/b.parquet", item_id=["a", "b"], vector=vectors(ROWS[:2]))
     schema = pa.schema([("item_id", pa.string()), ("vector", pa.list_(pa.float32()))])
     pq.write_table(schema.empty_table(), folder / "raw/image/a.parquet")
-    job = make_job(folder, modalities={"image": "image"})
+    job = raw_job(folder, modalities={"image": "image"})
     assert _features(job)[0] == ["a", "b"]
     (folder / "raw/image/c.parquet").write_bytes(b"")
     with pytest.raises(InputError, match=r"c.parquet: found an empty file; .* a Parquet file of no rows may"):

@@ -14,7 +14,8 @@ from mmssl_dist.data.passes import numbered_rows
 from mmssl_dist.data.readers.open import open_sources
 from mmssl_dist.data.rows import grouped_pieces
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_table
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_table
 
 ROWS, ITEMS = 3000, 40
 
@@ -40,7 +41,7 @@ def folder(tmp_path):
 
 def made(folder, layout, counts=None):
     """The sources of one layout and the facts of what prepare's passes make of them."""
-    job = make_job(folder, interactions=f"log{layout}", modalities={"image": f"image{layout}"})
+    job = raw_job(folder, interactions=f"log{layout}", modalities={"image": f"image{layout}"})
     sources = open_sources(job.data, find_files(job))
     numbers = local_numbers
 
@@ -93,7 +94,7 @@ def test_rows_of_joined_files_keep_their_place_and_value(tmp_path):
         rows = [[number, 1.0], None]
         write_table(tmp_path, f"image/{number}.parquet", item_id=[number, 9], vector=vectors(rows))
     write_table(tmp_path, "image/9.parquet", item_id=[9], vector=vectors([[9.0, 1.0]]))
-    job = make_job(tmp_path, interactions="log", modalities={"image": "image"})
+    job = raw_job(tmp_path, interactions="log", modalities={"image": "image"})
     sources = open_sources(job.data, find_files(job))
     read = pa.concat_tables(sources.interactions.read_all(sources.interactions.pieces))
     assert read["user_id"].to_pylist() == ["b", None, "a", "b", None, None, "c", "a"]
@@ -119,7 +120,7 @@ def test_a_bad_row_of_joined_files_is_named(tmp_path, bad, message):
     for number, rows in enumerate([[[1.0, 2.0], None], bad]):
         ids = [2 * number, 2 * number + 1]
         write_table(tmp_path, f"image/{number}.parquet", item_id=ids, vector=vectors(rows))
-    job = make_job(tmp_path, modalities={"image": "image"})
+    job = raw_job(tmp_path, modalities={"image": "image"})
     source = open_sources(job.data, find_files(job)).features["image"]
     with pytest.raises(InputError, match=message):
         list(source.read_all(source.pieces))
@@ -129,7 +130,7 @@ def test_a_bad_interaction_of_joined_files_is_named(tmp_path):
     for number, ids in enumerate(([1.0, 2.0], [None, 2.5])):
         write_table(tmp_path, f"log/{number}.parquet", user_id=ids, item_id=[1, 2])
     write_table(tmp_path, "image.parquet", item_id=[1, 2], vector=vectors([[1.0], [2.0]]))
-    job = make_job(tmp_path, interactions="log")
+    job = raw_job(tmp_path, interactions="log")
     source = open_sources(job.data, find_files(job)).interactions
     with pytest.raises(InputError, match=r"log/1.parquet, row 1: found 2.5"):
         list(source.read_all(source.pieces))

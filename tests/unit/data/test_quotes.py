@@ -16,7 +16,8 @@ from mmssl_dist.data.readers.open import open_sources
 from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.data.titles import read_titles
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_table, write_text
 
 HEADER = "user_id,item_id,note"
 
@@ -40,7 +41,7 @@ def folder(tmp_path):
 
 
 def interactions(folder, name="log.csv"):
-    job = make_job(folder, interactions=name)
+    job = raw_job(folder, interactions=name)
     source = open_sources(job.data, find_files(job)).interactions
     tables = [table for piece in source.pieces for table in source.read(piece)]
     return pa.concat_tables(tables).to_pydict()
@@ -130,7 +131,7 @@ def test_interactions_with_quoted_lines_are_read(folder):
 
 def test_an_inter_file_knows_no_quotes(folder):
     write_text(folder, "a.inter", ["user_id:token\titem_id:token\tnote:token", '1\t1\t"open', "2\t2\tx"])
-    job = make_job(folder, layout="inter")
+    job = raw_job(folder, layout="inter")
     source = open_sources(job.data, find_files(job)).interactions
     assert sum(table.num_rows for piece in source.pieces for table in source.read(piece)) == 2
 
@@ -138,6 +139,6 @@ def test_an_inter_file_knows_no_quotes(folder):
 def test_titles_are_refused(folder):
     write_table(folder, "interactions.parquet", user_id=[1], item_id=[1])
     write_text(folder, "titles.csv", ["item_id,title", '1,"open', '2,"two"'])
-    job = make_job(folder, titles="titles.csv")
+    job = raw_job(folder, titles="titles.csv")
     with pytest.raises(InputError, match=r"titles\.csv, line 2: found a quote that closes in line 3"):
         read_titles(job.data, find_files(job).titles, [1, 2])

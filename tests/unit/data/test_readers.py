@@ -19,7 +19,8 @@ from mmssl_dist.data.readers.dialect import first_line
 from mmssl_dist.data.readers.open import open_features, open_sources
 from mmssl_dist.data.rows import live_and_tallies, read_interactions, tallied
 from mmssl_dist.storage import open_location
-from tests.unit.data.raw import make_job, vectors, write_matrix, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_matrix, write_table, write_text
 
 
 def _read(job):
@@ -56,7 +57,7 @@ def test_parquet_of_several_files_and_types(folder):
     write_table(
         folder, "events/b.parquet", who=pa.array(["z"]).dictionary_encode(), what=pa.array([3], pa.uint64())
     )
-    source, read = _read(make_job(folder, interactions="events", columns={"user": "who", "item": "what"}))
+    source, read = _read(raw_job(folder, interactions="events", columns={"user": "who", "item": "what"}))
     assert read == {"user_id": ["x", "y", "z"], "item_id": [1, 2, 3], "row": [0, 1, 0]}
     assert (source.user_type, source.item_type, source.unit) == (pa.string(), pa.int64(), "row")
 
@@ -70,7 +71,7 @@ def test_parquet_row_numbers_go_on_over_row_groups(folder, monkeypatch):
         folder / "raw" / "interactions.parquet",
         row_group_size=3,
     )
-    source, read = _read(make_job(folder))
+    source, read = _read(raw_job(folder))
     assert len(source.pieces) == 2
     assert read["row"] == read["user_id"] == list(range(10))
 
@@ -92,7 +93,7 @@ def test_parquet_row_numbers_go_on_over_row_groups(folder, monkeypatch):
 )
 def test_times_of_any_kind_become_numbers(folder, times, expected):
     write_table(folder, "interactions.parquet", user_id=[1, 1], item_id=[1, 2], at=times)
-    _, read = _read(make_job(folder, columns={"time": "at"}, split={"method": "temporal"}))
+    _, read = _read(raw_job(folder, columns={"time": "at"}, split={"method": "temporal"}))
     assert read["time"] == expected
 
 
@@ -100,7 +101,7 @@ def test_csv_keeps_ids_that_only_look_like_numbers(folder):
     write_text(
         folder, "log.csv", ["user_id,noise,item_id,at", '007,"a,b",1,0.5', "12,c,2,7", '"x ""y""",d,1,1e3']
     )
-    source, read = _read(make_job(folder, interactions="log.csv", columns={"time": "at"}))
+    source, read = _read(raw_job(folder, interactions="log.csv", columns={"time": "at"}))
     assert read == {
         "user_id": ["007", "12", 'x "y"'],
         "item_id": [1, 2, 1],
@@ -113,13 +114,13 @@ def test_csv_keeps_ids_that_only_look_like_numbers(folder):
 def test_csv_may_be_compressed_and_tsv_has_tabs(folder):
     with gzip.open(folder / "raw" / "log.csv.gz", "wt") as stream:
         stream.write("user_id,item_id\n1,2\n")
-    assert _read(make_job(folder, interactions="log.csv.gz"))[1] == {
+    assert _read(raw_job(folder, interactions="log.csv.gz"))[1] == {
         "user_id": [1],
         "item_id": [2],
         "row": [2],
     }
     write_text(folder, "log.tsv", ["user_id\titem_id", "a,b\t2"])
-    assert _read(make_job(folder, interactions="log.tsv"))[1]["user_id"] == ["a,b"]
+    assert _read(raw_job(folder, interactions="log.tsv"))[1]["user_id"] == ["a,b"]
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.csv.gz"])
@@ -131,7 +132,7 @@ def test_the_header_shows_another_delimiter_than_the_name_of_a_file(folder, name
     )
     content = b"\xef\xbb\xbf" + text.encode()
     (folder / "raw" / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    read = _read(make_job(folder, interactions=name))[1]
+    read = _read(raw_job(folder, interactions=name))[1]
     assert read["user_id"] == ["7,5;0|x", "u;1" if delimiter == "," else "u1"]
     assert read["item_id"] == [1, 2]
 
@@ -145,21 +146,21 @@ def test_the_header_shows_another_delimiter_than_the_name_of_a_file(folder, name
 )
 def test_inter_files_of_recbole_and_mmrec(folder, header):
     write_text(folder, "baby.inter", [header, "0\t1\t5.0\t100\t0", "0\t2\t4.0\t200\t1", '1\t1\t"\t300\t2'])
-    _, read = _read(make_job(folder, layout="inter", split={"method": "given"}))
+    _, read = _read(raw_job(folder, layout="inter", split={"method": "given"}))
     assert read == {"user_id": [0, 0, 1], "item_id": [1, 2, 1], "split": [0, 1, 2], "row": [2, 3, 4]}
-    _, read = _read(make_job(folder, layout="inter", split={"method": "leave_last_out"}))
+    _, read = _read(raw_job(folder, layout="inter", split={"method": "leave_last_out"}))
     assert read["time"] == [100, 200, 300]
 
 
 def test_inter_columns_can_be_named(folder):
     write_text(folder, "a.inter", ["session:token\tuser_id:token\titem_id:token", "s\t1\t2"])
-    assert _read(make_job(folder, layout="inter", columns={"user": "session"}))[1]["user_id"] == ["s"]
+    assert _read(raw_job(folder, layout="inter", columns={"user": "session"}))[1]["user_id"] == ["s"]
 
 
 def test_the_release_layout_carries_its_split(folder):
     for name, text in (("train", '{"0": [1, 2], "5": []}'), ("val", '{"0": [3]}'), ("test", '{"7": [1]}')):
         write_text(folder, f"{name}.json", [text])
-    source, read = _read(make_job(folder, layout="mmssl", split={"method": "given"}))
+    source, read = _read(raw_job(folder, layout="mmssl", split={"method": "given"}))
     assert read == {
         "user_id": [0, 0, 0, 7],
         "item_id": [1, 2, 3, 1],
@@ -167,7 +168,7 @@ def test_the_release_layout_carries_its_split(folder):
         "split": [0, 0, 1, 2],
     }
     assert source.unit == "user"
-    assert "split" not in _read(make_job(folder, layout="mmssl", split={"method": "ratio"}))[1]
+    assert "split" not in _read(raw_job(folder, layout="mmssl", split={"method": "ratio"}))[1]
 
 
 def test_splits_by_name_or_number(folder):
@@ -178,7 +179,7 @@ def test_splits_by_name_or_number(folder):
         item_id=[1, 2, 3],
         part=["train", " test", "validation"],
     )
-    job = make_job(folder, columns={"split": "part"}, split={"method": "given"})
+    job = raw_job(folder, columns={"split": "part"}, split={"method": "given"})
     assert _read(job)[1]["split"] == [0, 2, 1]
     write_table(folder, "interactions.parquet", user_id=[1, 1, 1], item_id=[1, 2, 3], part=[0.0, 2.0, 1.0])
     assert _read(job)[1]["split"] == [0, 2, 1]
@@ -191,7 +192,7 @@ def test_rows_without_an_id_become_a_tally(folder):
         user_id=["a", None, "b", "c"],
         item_id=pa.array([1.0, 1.0, None, np.nan]),
     )
-    job = make_job(folder)
+    job = raw_job(folder)
     source = open_sources(job.data, find_files(job)).interactions
     rows = pa.concat_tables(read_interactions(pa.table({"id": [0]}), source, ((0,),), 4))
     live, tallies = live_and_tallies(rows)
@@ -208,7 +209,7 @@ def test_matrices_by_row(folder, raw, kept, order, monkeypatch):
     matrix = np.arange(21).reshape(7, 3)
     write_matrix(folder, "image.npy", np.asarray(matrix, dtype=raw, order=order))
     sources, read = _features(
-        make_job(folder, modalities={"image": "image.npy"}, interactions="image.parquet")
+        raw_job(folder, modalities={"image": "image.npy"}, interactions="image.parquet")
     )
     items, values = read["image"]
     assert items == list(range(7))
@@ -241,7 +242,7 @@ def test_vectors_in_parquet_of_any_list_type(folder, list_type):
         column.cast(pa.list_(pa.float32())).cast(list_type) if list_type != pa.list_(pa.float16()) else column
     )
     write_table(folder, "image.parquet", item_id=["a", "b", "c"], vector=values)
-    _, read = _features(make_job(folder, interactions="image.parquet"))
+    _, read = _features(raw_job(folder, interactions="image.parquet"))
     items, values = read["image"]
     assert items == ["a", "c"]
     np.testing.assert_array_equal(values, [[1, 2], [5, 6]])
@@ -251,7 +252,7 @@ def test_vectors_in_parquet_of_any_list_type(folder, list_type):
 def test_pandas_writes_what_is_read(folder):
     frame = pd.DataFrame({"item_id": ["a", "b"], "vector": [np.ones(2), np.zeros(2)]})
     frame.to_parquet(folder / "raw" / "image.parquet")
-    assert _features(make_job(folder, interactions="image.parquet"))[1]["image"][0] == ["a", "b"]
+    assert _features(raw_job(folder, interactions="image.parquet"))[1]["image"][0] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["interactions.parquet", "log.csv"])
@@ -260,7 +261,7 @@ def test_a_column_may_serve_as_id_and_as_time(folder, name):
         write_text(folder, name, ["user_id,item_id", "1,20", "2,10"])
     else:
         write_table(folder, name, user_id=[1, 2], item_id=[20, 10])
-    job = make_job(folder, interactions=name, columns={"time": "item_id"}, split={"method": "leave_last_out"})
+    job = raw_job(folder, interactions=name, columns={"time": "item_id"}, split={"method": "leave_last_out"})
     source = open_sources(job.data, find_files(job)).interactions
     tables = [table for piece in source.pieces for table in source.read(piece)]
     assert [value for table in tables for value in table["item_id"].to_pylist()] == [20, 10]
@@ -269,7 +270,7 @@ def test_a_column_may_serve_as_id_and_as_time(folder, name):
 
 def test_the_first_row_shows_what_separates_a_header_with_commas(folder):
     write_text(folder, "log.csv", ["user_id;price, in euro;item_id", "7;1,50;8", "9;2;8"])
-    read = _read(make_job(folder, interactions="log.csv"))[1]
+    read = _read(raw_job(folder, interactions="log.csv"))[1]
     assert (read["user_id"], read["item_id"]) == ([7, 9], [8, 8])
 
 
@@ -284,7 +285,7 @@ def test_the_first_row_shows_what_separates_a_header_with_commas(folder):
 )
 def test_a_delimiter_within_columns_is_no_other_delimiter(folder, name, lines, column):
     write_text(folder, name, lines)
-    read = _read(make_job(folder, interactions=name))[1]
+    read = _read(raw_job(folder, interactions=name))[1]
     assert (read[column], set(read["item_id"])) == ([7, 9][: len(lines) - 1], {8})
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from mmssl_dist.config import Job, parse_job
 from mmssl_dist.errors import InputError
+from tests.jobs import raw_job
 from tests.unit.data.facts import NO_SPLIT, dropped, facts
-from tests.unit.data.raw import make_job, vectors, write_table, write_text
+from tests.unit.data.raw import vectors, write_table, write_text
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rated(folder: Path, **data) -> Job:
-    return make_job(folder, columns={"rating": "stars"}, split=NO_SPLIT, **({"min_rating": 4.0} | data))
+    return raw_job(folder, columns={"rating": "stars"}, split=NO_SPLIT, **({"min_rating": 4.0} | data))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_rating_that_is_none_is_named_in_parquet(folder, stars, value):
 def test_inter_files_have_ratings_too(folder):
     header = "user_id:token\titem_id:token\trating:float"
     write_text(folder, "log.inter", [header, "a\t0\t5.0", "a\t1\t1.0", "b\t1\t4.0"])
-    job = make_job(
+    job = raw_job(
         folder,
         layout="inter",
         columns={"rating": "rating"},
@@ -103,7 +104,7 @@ def test_a_pair_counts_from_a_number_of_events_on(folder, core):
     pairs = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     rows = [*pairs, *pairs, ("a", 2), ("b", 3), ("b", 3), ("c", 3)]
     write_text(folder, "log.csv", ["user_id,item_id", *(f"{user},{item}" for user, item in rows)])
-    job = make_job(folder, interactions="log.csv", min_events=2, min_interactions=core, split=NO_SPLIT)
+    job = raw_job(folder, interactions="log.csv", min_events=2, min_interactions=core, split=NO_SPLIT)
     expected = {"below_min_events": 2, "duplicate": 5}
     if core:
         expected |= {"below_min_interactions": 1, "items_below_min_interactions": 2}

@@ -14,7 +14,8 @@ from mmssl_dist.data.prepare import dataset_facts
 from mmssl_dist.data.readers import open_sources
 from mmssl_dist.data.split_labels import with_labelled_split
 from mmssl_dist.report.progress import dataset_summary
-from tests.unit.data.raw import make_job, write_matrix, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import write_matrix, write_text
 
 LINES = ["userID\titemID\trating\tx_label", "0\t0\t5\t0", "0\t1\t5\t1", "0\t2\t5\t2", "1\t0\t5\t0"]
 NPY = {"image": "image_feat.npy"}
@@ -32,7 +33,7 @@ def _settled(job):
 
 
 def test_labels_are_the_split_of_a_job_that_names_none(folder):
-    job = _settled(make_job(folder, layout="inter", modalities=NPY))
+    job = _settled(raw_job(folder, layout="inter", modalities=NPY))
     assert job.data.split.method == "given"
     sources = open_sources(job.data, find_files(job))
     rows = numbered_rows(job, sources.interactions, sources.features, local_numbers)
@@ -44,29 +45,29 @@ def test_labels_are_the_split_of_a_job_that_names_none(folder):
 
 
 def test_a_seed_alone_chooses_no_split(folder):
-    assert _settled(make_job(folder, layout="inter", modalities=NPY, split={"seed": 3})).data.split.seed == 3
+    assert _settled(raw_job(folder, layout="inter", modalities=NPY, split={"seed": 3})).data.split.seed == 3
     assert (
-        _settled(make_job(folder, layout="inter", modalities=NPY, split={"seed": 3})).data.split.method
+        _settled(raw_job(folder, layout="inter", modalities=NPY, split={"seed": 3})).data.split.method
         == "given"
     )
 
 
 @pytest.mark.parametrize("split", [{"method": "ratio"}, {"validation": 0.2}, {"test": 0.3}])
 def test_a_job_that_chooses_is_followed(folder, split):
-    job = make_job(folder, layout="inter", modalities=NPY, split=split)
+    job = raw_job(folder, layout="inter", modalities=NPY, split=split)
     assert _settled(job).data.split.method == "ratio"
 
 
 def test_without_a_label_and_in_other_layouts_nothing_changes(folder):
     write_text(folder, "shop.inter", [line.rsplit("\t", 1)[0] for line in LINES])
-    assert _settled(make_job(folder, layout="inter", modalities=NPY)).data.split.method == "ratio"
+    assert _settled(raw_job(folder, layout="inter", modalities=NPY)).data.split.method == "ratio"
     write_text(folder, "log.csv", ["user_id,item_id,x_label", "0,0,0"])
-    job = make_job(folder, interactions="log.csv", modalities=NPY)
+    job = raw_job(folder, interactions="log.csv", modalities=NPY)
     assert _settled(job).data.split.method == "ratio"
 
 
 def test_a_column_of_another_name(folder):
     write_text(folder, "shop.inter", [LINES[0].replace("x_label", "part:token"), *LINES[1:]])
-    job = _settled(make_job(folder, layout="inter", modalities=NPY, columns={"split": "part"}))
+    job = _settled(raw_job(folder, layout="inter", modalities=NPY, columns={"split": "part"}))
     source = open_sources(job.data, find_files(job)).interactions
     assert next(source.read(source.pieces[0]))[SPLIT].to_pylist() == [0, 1, 2, 0]

@@ -17,7 +17,8 @@ from mmssl_dist.data.files import find_files
 from mmssl_dist.data.readers.open import open_sources
 from mmssl_dist.data.readers.times import TimeFormat, epoch_unit, moment_text, to_times
 from mmssl_dist.errors import InputError
-from tests.unit.data.raw import make_job, vectors, write_table, write_text
+from tests.jobs import raw_job
+from tests.unit.data.raw import vectors, write_table, write_text
 
 YEAR = 2**63 // 292  # nanoseconds, about
 
@@ -43,7 +44,7 @@ def csv_parts(folder, *columns):
 
 
 def read(folder):
-    job = make_job(folder, interactions="events", columns={"time": "at"}, split={"method": "temporal"})
+    job = raw_job(folder, interactions="events", columns={"time": "at"}, split={"method": "temporal"})
     source = open_sources(job.data, find_files(job)).interactions
     return [
         time for piece in source.pieces for table in source.read(piece) for time in table["time"].to_pylist()
@@ -52,7 +53,7 @@ def read(folder):
 
 def refusal(folder):
     """The message of both: a look at where files begin, as for ``validate``, and a look at all rows."""
-    job = make_job(folder, interactions="events", columns={"time": "at"}, split={"method": "temporal"})
+    job = raw_job(folder, interactions="events", columns={"time": "at"}, split={"method": "temporal"})
     messages = []
     for whole in (False, True):
         with pytest.raises(InputError) as caught:

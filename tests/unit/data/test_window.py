@@ -15,8 +15,9 @@ from mmssl_dist.config.load import load_job
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.window import window_bounds
 from mmssl_dist.errors import InputError
+from tests.jobs import raw_job
 from tests.unit.data.facts import NO_SPLIT, dropped, facts
-from tests.unit.data.raw import make_job, vectors, write_table, write_text
+from tests.unit.data.raw import vectors, write_table, write_text
 
 DAYS = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 11)]
 
@@ -32,7 +33,7 @@ def job_of(folder: Path, times: object, **window) -> Job:
     write_table(
         folder, "interactions.parquet", user_id=[n % 2 for n in range(10)], item_id=range(10), at=times
     )
-    return make_job(folder, columns={"time": "at"}, window=window, split=NO_SPLIT)
+    return raw_job(folder, columns={"time": "at"}, window=window, split=NO_SPLIT)
 
 
 def seconds(unit: int) -> list[int]:
@@ -88,7 +89,7 @@ def test_nanoseconds_are_told_apart():
 def test_the_window_comes_before_events_and_the_core(folder):
     rows = ["a,0,2026-01-01", "a,0,2026-01-09", "a,1,2026-01-09", "a,1,2026-01-10", "b,1,2026-01-10"]
     write_text(folder, "log.csv", ["user_id,item_id,at", *rows, ",3,2027-01-01", "b,1,2026-01-10"])
-    job = make_job(
+    job = raw_job(
         folder,
         interactions="log.csv",
         columns={"time": "at"},

@@ -9,7 +9,8 @@ import torch
 
 from mmssl_dist.storage.export_names import fold_in_file
 from tests.exported import export_run
-from tests.training import make_job, publish_graph
+from tests.jobs import training_job
+from tests.training import publish_graph
 
 GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0")
 
@@ -27,7 +28,7 @@ GRAPHS = ("model.modality_graph.size=0", "losses.contrastive.weight=0")
     ids=["all", "no item graph", "one layer", "no layers", "feature columns"],
 )
 def test_sums_of_the_items_rows_are_the_final_row_but_for_the_own_id_row(tmp_path, sets):
-    job = make_job(tmp_path, 2, 1, *GRAPHS, *sets)
+    job = training_job(tmp_path, 2, 1, *GRAPHS, *sets)
     publish_graph(job)
     made = export_run(job)
     graph = made.graph

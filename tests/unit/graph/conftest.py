@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmssl_dist.config.data_sections import Data, Modality, Partition
 from mmssl_dist.config.job import Job
 from mmssl_dist.storage import Manifest
 from tests.artifacts import write_dataset
+from tests.jobs import make_job
 
 USERS, ITEMS = 40, 25
 COLD_ITEM = 24  # has features, but no training interaction
@@ -56,9 +56,10 @@ def dataset(tmp_path: Path) -> Manifest:
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> Callable[..., Job]:
+def partition_job(tmp_path: Path) -> Callable[..., Job]:
+    """Makes jobs by their seed and settings of the section ``partition``."""
+
     def make(*, seed: int = 0, **settings: object) -> Job:
-        data = Data(path=str(tmp_path / "raw"), modalities={"image": Modality(file="image.npy")})
-        return Job(output=str(tmp_path), seed=seed, data=data, partition=Partition(**settings))
+        return make_job(output=str(tmp_path), seed=seed, partition=settings)
 
     return make

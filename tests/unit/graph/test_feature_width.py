@@ -29,9 +29,9 @@ def directions(x: np.ndarray, dimensions: int) -> np.ndarray:
 
 @pytest.mark.parametrize("standardized", [True, False])
 def test_features_are_reduced_to_their_principal_components(
-    dataset: Manifest, make_job: MakeJob, standardized: bool
+    dataset: Manifest, partition_job: MakeJob, standardized: bool
 ) -> None:
-    job = make_job(method="random", parts=3, standardize=standardized, feature_dimensions=4)
+    job = partition_job(method="random", parts=3, standardize=standardized, feature_dimensions=4)
     manifest = partition(job, dataset)
     names = names_by_node(job, manifest)
     expected_names = [f"user user/{u}" for u in range(USERS)] + [f"item {9000 + i}" for i in range(ITEMS)]
@@ -51,8 +51,10 @@ def test_features_are_reduced_to_their_principal_components(
         assert reduced["kept"] == pytest.approx(np.square(x @ components).sum() / np.square(x).sum())
 
 
-def test_features_that_are_narrow_enough_keep_their_dimensions(dataset: Manifest, make_job: MakeJob) -> None:
-    wide, narrow = (make_job(method="random", feature_dimensions=k) for k in (0, 40))
+def test_features_that_are_narrow_enough_keep_their_dimensions(
+    dataset: Manifest, partition_job: MakeJob
+) -> None:
+    wide, narrow = (partition_job(method="random", feature_dimensions=k) for k in (0, 40))
     before = rows_by_name(wide, partition(wide, dataset))
     manifest = partition(narrow, dataset)
     assert rows_by_name(narrow, manifest) == before
@@ -60,7 +62,7 @@ def test_features_that_are_narrow_enough_keep_their_dimensions(dataset: Manifest
     assert load_feature_map(location(narrow), manifest, "text", Path(narrow.output)).components is None
 
 
-def test_features_in_few_directions_lose_nothing(tmp_path: Path, make_job: MakeJob) -> None:
+def test_features_in_few_directions_lose_nothing(tmp_path: Path, partition_job: MakeJob) -> None:
     """Twelve items in a plane, some equal, and a modality of zeros: dot products stay."""
     rng = np.random.default_rng(0)
     flat = np.repeat(rng.normal(size=(6, 2)) @ rng.normal(size=(2, 5)), 2, 0).astype(np.float32)
@@ -71,7 +73,7 @@ def test_features_in_few_directions_lose_nothing(tmp_path: Path, make_job: MakeJ
         [],
         {"image": (list(range(12)), flat), "text": (list(range(12)), np.zeros((12, 3), np.float32))},
     )
-    job = make_job(parts=1, standardize=False, feature_dimensions=2)
+    job = partition_job(parts=1, standardize=False, feature_dimensions=2)
     manifest = partition(job, dataset)
     rows = load_features(location(job), manifest, 0, "image", Path(job.output))[:, :-1]
     np.testing.assert_allclose(rows @ rows.T, flat @ flat.T, atol=1e-5 * np.abs(flat).max() ** 2)
@@ -79,8 +81,8 @@ def test_features_in_few_directions_lose_nothing(tmp_path: Path, make_job: MakeJ
     assert not load_features(location(job), manifest, 0, "text", Path(job.output))[:, :-1].any()
 
 
-def test_rows_of_16_bits_are_those_of_32_rounded(dataset: Manifest, make_job: MakeJob) -> None:
-    full, half = (make_job(method="random", parts=3, row_type=t) for t in ("float32", "bfloat16"))
+def test_rows_of_16_bits_are_those_of_32_rounded(dataset: Manifest, partition_job: MakeJob) -> None:
+    full, half = (partition_job(method="random", parts=3, row_type=t) for t in ("float32", "bfloat16"))
     graph = []
     for job in (full, half):
         manifest = partition(job, dataset)

@@ -36,9 +36,9 @@ MakeJob = Callable[..., Job]
     ],
 )
 def test_propagated_rows_are_the_dense_towers(
-    dataset: Manifest, make_job: MakeJob, method: str, parts: int, standardized: bool
+    dataset: Manifest, partition_job: MakeJob, method: str, parts: int, standardized: bool
 ) -> None:
-    job = make_job(method=method, parts=parts, standardize=standardized)
+    job = partition_job(method=method, parts=parts, standardize=standardized)
     manifest = partition(job, dataset)
     names = names_by_node(job, manifest)
     expected_names = [f"user user/{u}" for u in range(USERS)] + [f"item {9000 + i}" for i in range(ITEMS)]
@@ -51,9 +51,9 @@ def test_propagated_rows_are_the_dense_towers(
 
 
 def test_projecting_propagated_rows_is_propagating_projected_ones(
-    dataset: Manifest, make_job: MakeJob
+    dataset: Manifest, partition_job: MakeJob
 ) -> None:
-    job = make_job(method="random", parts=3, standardize=False)
+    job = partition_job(method="random", parts=3, standardize=False)
     manifest = partition(job, dataset)
     generator = np.random.default_rng(0)
     weight, bias = generator.normal(size=(7, 5)), generator.normal(size=7)
@@ -71,13 +71,13 @@ def test_projecting_propagated_rows_is_propagating_projected_ones(
             )
 
 
-def test_by_hand(tmp_path: Path, make_job: MakeJob) -> None:
+def test_by_hand(tmp_path: Path, partition_job: MakeJob) -> None:
     """Users 0: items 0, 1; 1: item 1. Item 2 is cold. Features are the item's number plus 1."""
     x = np.array([[1.0], [2.0], [3.0]], np.float32)
     dataset = write_dataset(
         tmp_path / "dataset", [(0, 1), (1, 1), (0, 0)], [(1, 2)], [], {"image": ([0, 1, 2], x)}
     )
-    job = make_job(parts=1, standardize=False)
+    job = partition_job(parts=1, standardize=False)
     data = load_all(job, partition(job, dataset))[0]
     assert (data.users, data.items) == (2, 3)
     assert data.indptr.tolist() == [0, 2, 3, 4, 6, 6]
@@ -92,9 +92,10 @@ def test_by_hand(tmp_path: Path, make_job: MakeJob) -> None:
 
 
 @pytest.mark.processes
-def test_metis_and_random_publish_the_same_rows(dataset: Manifest, make_job: MakeJob) -> None:
+def test_metis_and_random_publish_the_same_rows(dataset: Manifest, partition_job: MakeJob) -> None:
     jobs = [
-        make_job(method=m, parts=p) for m, p in (("metis", 1), ("metis", 4), ("random", 4), ("random", 7))
+        partition_job(method=m, parts=p)
+        for m, p in (("metis", 1), ("metis", 4), ("random", 4), ("random", 7))
     ]
     result = []
     for job in jobs:
@@ -105,8 +106,8 @@ def test_metis_and_random_publish_the_same_rows(dataset: Manifest, make_job: Mak
     assert len(result[0][1]) == USERS + ITEMS
 
 
-def test_edges_are_the_training_interactions_both_ways(dataset: Manifest, make_job: MakeJob) -> None:
-    job = make_job(method="random", parts=4)
+def test_edges_are_the_training_interactions_both_ways(dataset: Manifest, partition_job: MakeJob) -> None:
+    job = partition_job(method="random", parts=4)
     manifest = partition(job, dataset)
     names, edges = names_by_node(job, manifest), {}
     for data, first in zip(load_all(job, manifest), read_book(manifest).bounds, strict=False):
@@ -123,8 +124,8 @@ def test_edges_are_the_training_interactions_both_ways(dataset: Manifest, make_j
     assert len(edges) == 2 * len(forward) == manifest.facts["edges"]
 
 
-def test_held_out_items_by_user(dataset: Manifest, make_job: MakeJob) -> None:
-    job = make_job(parts=5, method="random")
+def test_held_out_items_by_user(dataset: Manifest, partition_job: MakeJob) -> None:
+    job = partition_job(parts=5, method="random")
     manifest = partition(job, dataset)
     names = names_by_node(job, manifest)
     for split, pairs in HELD_OUT.items():
@@ -137,8 +138,8 @@ def test_held_out_items_by_user(dataset: Manifest, make_job: MakeJob) -> None:
         assert result == {(f"user user/{u}", f"item {9000 + i}") for u, i in pairs}
 
 
-def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
-    job = make_job(parts=4, method="random", seed=3)
+def test_facts(dataset: Manifest, partition_job: MakeJob) -> None:
+    job = partition_job(parts=4, method="random", seed=3)
     manifest = partition(job, dataset)
     book = read_book(manifest)
     parts = load_all(job, manifest)
@@ -180,7 +181,7 @@ def test_facts(dataset: Manifest, make_job: MakeJob) -> None:
 
 
 @pytest.mark.processes
-def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob) -> None:
+def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, partition_job: MakeJob) -> None:
     """Four planted communities: 2% of the interactions leave theirs."""
     generator = np.random.default_rng(1)
     users, items = generator.integers(0, 400, 6000), generator.integers(0, 50, 6000)
@@ -189,7 +190,7 @@ def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, make_job: MakeJob
     pairs = sorted(set(zip(users.tolist(), (items * 4 + community).tolist(), strict=True)))
     x = np.zeros((200, 1), np.float32)
     dataset = write_dataset(tmp_path / "dataset", pairs, [(0, 0)], [(0, 1)], {"image": (range(200), x)})
-    metis, random = (partition(make_job(parts=4, method=m), dataset).facts for m in ("metis", "random"))
+    metis, random = (partition(partition_job(parts=4, method=m), dataset).facts for m in ("metis", "random"))
     assert metis["edge_cut"] < 0.15
     assert random["edge_cut"] > 0.6
     assert all(value < 1.15 for value in metis["balance"].values())
@@ -246,10 +247,10 @@ def test_a_command_that_asks_for_current_partitions_loads_neither_torch_nor_dgl(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_constant_feature_becomes_zero(tmp_path: Path, make_job: MakeJob) -> None:
+def test_a_constant_feature_becomes_zero(tmp_path: Path, partition_job: MakeJob) -> None:
     x = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 6.0]], np.float16)
     dataset = write_dataset(tmp_path / "dataset", [(0, 0)], [(0, 1)], [(0, 2)], {"image": ([0, 1, 2], x)})
-    job = make_job(parts=1)
+    job = partition_job(parts=1)
     rows = load_all(job, partition(job, dataset))[0].propagated[
         "image"
     ]  # one user, then item 0 and two cold items
@@ -257,34 +258,34 @@ def test_a_constant_feature_becomes_zero(tmp_path: Path, make_job: MakeJob) -> N
     np.testing.assert_allclose(rows[:, 1], np.array([-2, -2, -1, 3]) / np.sqrt(14 / 3), rtol=1e-6)
 
 
-def test_more_parts_than_nodes(tmp_path: Path, make_job: MakeJob) -> None:
+def test_more_parts_than_nodes(tmp_path: Path, partition_job: MakeJob) -> None:
     dataset = write_dataset(
         tmp_path / "dataset", [(0, 0), (1, 1)], [(0, 1)], [], {"image": ([0, 1], np.ones((2, 1), np.float32))}
     )
     with pytest.raises(InputError, match=r"partition\.parts: found 5; .*2 users and 2 items"):
-        partition(make_job(parts=5), dataset)
-    job = make_job(parts=4, method="random")
+        partition(partition_job(parts=5), dataset)
+    job = partition_job(parts=4, method="random")
     book = read_book(partition(job, dataset))
     assert [u + i for u, i in zip(book.users, book.items, strict=True)] == [1, 1, 1, 1]
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("method", ["metis", "random"])
-def test_parts_without_users_or_items(tmp_path: Path, make_job: MakeJob, method: str) -> None:
+def test_parts_without_users_or_items(tmp_path: Path, partition_job: MakeJob, method: str) -> None:
     """One item for five users: most parts have no item, and still every row can be read."""
     pairs = [(u, 0) for u in range(5)]
     dataset = write_dataset(
         tmp_path / "dataset", pairs, [(0, 0)], [], {"image": ([0], np.ones((1, 2), np.float32))}
     )
-    job = make_job(parts=4, method=method, standardize=False)
+    job = partition_job(parts=4, method=method, standardize=False)
     manifest = partition(job, dataset)
     assert 0 in read_book(manifest).items
     rows = rows_by_name(job, manifest)
     assert sorted(rows) == ["item item-0", *(f"user {1000 + u}" for u in range(5))]
 
 
-def test_a_changed_file_is_refused(dataset: Manifest, make_job: MakeJob) -> None:
-    job = make_job(method="random", parts=2)
+def test_a_changed_file_is_refused(dataset: Manifest, partition_job: MakeJob) -> None:
+    job = partition_job(method="random", parts=2)
     manifest = partition(job, dataset)
     folder = location(job) / "part-00001"
     weight = Path((folder / "weight.npy").path)
@@ -303,9 +304,9 @@ def test_a_changed_file_is_refused(dataset: Manifest, make_job: MakeJob) -> None
 
 
 def test_a_dataset_found_changed_while_it_is_written_leaves_nothing_published(
-    dataset, make_job: MakeJob
+    dataset, partition_job: MakeJob
 ) -> None:
-    job = make_job(method="random", parts=2)
+    job = partition_job(method="random", parts=2)
     partition(job, dataset)
     shard = sorted(Path(job.output).glob("dataset/features/text/*.parquet"))[-1]
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -316,9 +317,9 @@ def test_a_dataset_found_changed_while_it_is_written_leaves_nothing_published(
 
 @pytest.mark.parametrize("name", ["users", "items", "interactions/train", "features/text"])
 def test_a_dataset_found_changed_before_leaves_what_was_published(
-    dataset, make_job: MakeJob, name: str
+    dataset, partition_job: MakeJob, name: str
 ) -> None:
-    job = make_job(method="random", parts=2)
+    job = partition_job(method="random", parts=2)
     published = partition(job, dataset)
     shard = min(Path(job.output).glob(f"dataset/{name}/*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -327,29 +328,29 @@ def test_a_dataset_found_changed_before_leaves_what_was_published(
     assert read_manifest(location(job), "partitions") == published
 
 
-def test_fingerprint_names_what_the_partitions_are_made_of(dataset: Manifest, make_job: MakeJob) -> None:
+def test_fingerprint_names_what_the_partitions_are_made_of(dataset: Manifest, partition_job: MakeJob) -> None:
     other = Manifest("dataset", "another", dataset.facts, dataset.files)
     prints = [
-        partitions_fingerprint(make_job(parts=2), dataset),
-        partitions_fingerprint(make_job(parts=3), dataset),
-        partitions_fingerprint(make_job(parts=2, seed=1), dataset),
-        partitions_fingerprint(make_job(parts=2, standardize=False), dataset),
-        partitions_fingerprint(make_job(parts=2, method="random"), dataset),
-        partitions_fingerprint(make_job(parts=2), other),
+        partitions_fingerprint(partition_job(parts=2), dataset),
+        partitions_fingerprint(partition_job(parts=3), dataset),
+        partitions_fingerprint(partition_job(parts=2, seed=1), dataset),
+        partitions_fingerprint(partition_job(parts=2, standardize=False), dataset),
+        partitions_fingerprint(partition_job(parts=2, method="random"), dataset),
+        partitions_fingerprint(partition_job(parts=2), other),
     ]
     assert len(set(prints)) == len(prints)
-    assert prints[0] == partitions_fingerprint(make_job(parts=2), dataset)
+    assert prints[0] == partitions_fingerprint(partition_job(parts=2), dataset)
 
 
 @pytest.mark.processes
-def test_the_same_job_publishes_the_same_bytes(dataset: Manifest, make_job: MakeJob) -> None:
+def test_the_same_job_publishes_the_same_bytes(dataset: Manifest, partition_job: MakeJob) -> None:
     for method in ("metis", "random"):
-        job = make_job(parts=4, method=method)
+        job = partition_job(parts=4, method=method)
         assert partition(job, dataset) == partition(job, dataset)
 
 
-def test_a_user_without_training_items_has_zero_rows(dataset: Manifest, make_job: MakeJob) -> None:
-    job = make_job(method="random", parts=4)
+def test_a_user_without_training_items_has_zero_rows(dataset: Manifest, partition_job: MakeJob) -> None:
+    job = partition_job(method="random", parts=4)
     manifest = partition(job, dataset)
     node = names_by_node(job, manifest).index(f"user user/{COLD_USER}")
     rows = np.concatenate([data.propagated["text"] for data in load_all(job, manifest)])
@@ -366,15 +367,15 @@ def test_a_user_without_training_items_has_zero_rows(dataset: Manifest, make_job
     ids=["absurd users", "fewer users", "absurd width"],
 )
 def test_facts_that_the_files_deny_are_refused_before_memory_is_taken(
-    dataset, make_job, facts, message
+    dataset, partition_job, facts, message
 ) -> None:
     with pytest.raises(ArtifactError, match=message):
-        partition(make_job(), replace(dataset, facts={**dataset.facts, **facts}))
+        partition(partition_job(), replace(dataset, facts={**dataset.facts, **facts}))
 
 
 @pytest.mark.processes
-def test_partitions_of_another_size_than_their_book(dataset: Manifest, make_job: MakeJob) -> None:
-    job = make_job()
+def test_partitions_of_another_size_than_their_book(dataset: Manifest, partition_job: MakeJob) -> None:
+    job = partition_job()
     manifest = partition(job, dataset)
     book = {
         "users": [n + 1 for n in manifest.facts["book"]["users"]],

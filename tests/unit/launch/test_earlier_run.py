@@ -10,8 +10,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.launch.earlier_run import check_inputs, check_start
 from mmssl_dist.launch.validate import validated
 from mmssl_dist.storage import Manifest, RunFolder, publish
-from tests.jobs import make_job
-from tests.unit.data.raw import make_job as make_raw_job
+from tests.jobs import make_job, raw_job
 from tests.unit.data.raw import vectors, write_table
 
 
@@ -128,7 +127,7 @@ def test_validate_compares_the_data(trained: Path, tmp_path: Path) -> None:
     write_table(tmp_path, "interactions.parquet", user_id=users, item_id=items)
     rows = vectors(rng.random((10, 8)).tolist())
     write_table(tmp_path, "image.parquet", item_id=[f"A{n}" for n in range(10)], vector=rows)
-    job = make_raw_job(tmp_path)
+    job = raw_job(tmp_path)
     (trained / "job.yaml").write_text(job.model_dump_json())
     (tmp_path / "job.yaml").write_text(job.model_dump_json())
     with pytest.raises(

@@ -26,7 +26,8 @@ from mmssl_dist.serving import run as serving
 from mmssl_dist.serving.messages import RecommendRequest
 from mmssl_dist.serving.run_facts import RunFacts
 from tests.exported import export_run
-from tests.training import ITEMS, USERS, make_job, publish_graph
+from tests.jobs import training_job
+from tests.training import ITEMS, USERS, publish_graph
 from tests.unit.repository.documents import DOCUMENTS, ROOT
 
 API = (ROOT / "docs" / "api.md").read_text()
@@ -87,7 +88,7 @@ def test_wrong_code_would_be_noticed(language: str, block: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run that the examples ask: runs/mine, users u0, u1, ..., items i0, i1, ..."""
     made = tmp_path_factory.mktemp("examples")
-    job = make_job(
+    job = training_job(
         made / "runs/mine",
         2,
         1,

@@ -24,7 +24,7 @@ from mmssl_dist.storage import open_location, require_manifest
 from mmssl_dist.training.state import make_model
 from tests.artifacts import write_dataset
 from tests.exported import Exported, export_run
-from tests.training import make_job
+from tests.jobs import training_job
 
 USERS, ITEMS, HELD = 20, 24, 23  # the last item is held out
 WIDTHS = {"image": 5, "text": 7}
@@ -42,7 +42,7 @@ def raw_features() -> dict[str, np.ndarray]:
 
 def publish(output: Path, items: int, *sets: str) -> Exported:
     """A run of the first ``items`` items; nobody has chosen the last, and the first lacks its text."""
-    job = make_job(output, 2, 1, *GRAPHS, *sets)
+    job = training_job(output, 2, 1, *GRAPHS, *sets)
     rng = np.random.default_rng(1)
     pairs = [(u, int(i)) for u in range(USERS) for i in rng.choice(HELD, 4, replace=False)]
     having = {"image": np.arange(items), "text": np.arange(1, items)}

@@ -19,7 +19,8 @@ from mmssl_dist.serving.pyfunc import plain_id
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.tracking.mlflow import end_mlflow
 from tests.exported import export_run, publish_run, write_uploads
-from tests.training import ITEMS, USERS, make_job, publish_graph
+from tests.jobs import training_job
+from tests.training import ITEMS, USERS, publish_graph
 
 METRICS = {"test": {"recall@20": 0.3}}
 
@@ -102,7 +103,7 @@ def test_a_model_that_cannot_be_read_is_warned_of_and_the_run_ends(tmp_path, cap
 def test_uuids_are_given_and_answered_as_texts(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "out"
-    job = make_job(
+    job = training_job(
         folder, 2, 1, "model.modality_graph.size=0", "losses.contrastive.weight=0", "partition.method=random"
     )
     users = [uuid.UUID(int=n + 1) for n in range(USERS)]
