@@ -16,7 +16,7 @@ from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from tests.fuzz.amount import amount
-from tests.fuzz.messages import message
+from tests.fuzz.refusals import message
 
 DESCRIPTIONS = st.sampled_from(
     [

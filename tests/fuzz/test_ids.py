@@ -14,8 +14,8 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.export.id_exchange import LocalIds, fetch_external_ids
 from tests.fuzz.amount import amount
-from tests.fuzz.folders import as_written
-from tests.fuzz.messages import message
+from tests.fuzz.generated_tables import as_written
+from tests.fuzz.refusals import message
 from tests.fuzz.values import KINDS, columns
 
 

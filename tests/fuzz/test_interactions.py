@@ -17,9 +17,9 @@ from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.data.ids import canonical_type
 from mmssl_dist.errors import InputError, MmsslError
 from tests.fuzz.amount import amount
-from tests.fuzz.folders import as_written, folder, key
+from tests.fuzz.generated_tables import as_written, folder, key
 from tests.fuzz.local import Prepared, prepared
-from tests.fuzz.messages import message
+from tests.fuzz.refusals import message
 from tests.fuzz.values import KINDS, columns
 from tests.jobs import raw_job
 from tests.unit.data.raw import vectors

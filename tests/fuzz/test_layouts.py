@@ -18,7 +18,7 @@ from mmssl_dist.data.readers import open_sources
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from tests.fuzz.amount import of_layouts
-from tests.fuzz.folders import folder
+from tests.fuzz.generated_tables import folder
 from tests.fuzz.layouts import tables, write_anyhow, write_plainly
 from tests.jobs import raw_job
 

@@ -13,7 +13,7 @@ from mmssl_dist.app import app
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.end_to_end.bad_input.matrix import Bench
-from tests.end_to_end.bad_input.raw import ITEMS, USERS, write_interactions, write_text
+from tests.end_to_end.bad_input.matrix_files import ITEMS, USERS, write_interactions, write_text
 
 JOB = """\
 output: {folder}/out

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
-from tests.end_to_end.bad_input.raw import ITEMS, VECTORS, content, npy, parquet, write_text
+from tests.end_to_end.bad_input.matrix_files import ITEMS, VECTORS, content, npy, parquet, write_text
 
 PREPARE = ("prepare", "JOB", "--address", "RAY")
 IMAGE, TEXT = "raw/image.npy", "raw/text.parquet"

@@ -7,7 +7,7 @@ import gzip
 import pyarrow as pa
 
 from tests.end_to_end.bad_input.matrix import Bench, Case, Spoil, named, patient
-from tests.end_to_end.bad_input.raw import ITEMS, content, parquet, write_interactions
+from tests.end_to_end.bad_input.matrix_files import ITEMS, content, parquet, write_interactions
 
 FILE = "interactions.parquet"
 

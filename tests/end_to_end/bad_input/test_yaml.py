@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.end_to_end.bad_input.matrix import Bench, Case, named, patient
-from tests.end_to_end.bad_input.raw import content
+from tests.end_to_end.bad_input.matrix_files import content
 
 
 def _job(change: str, to: str) -> object:

@@ -16,7 +16,7 @@ from mmssl_dist.sharding.partitions import join_partitions
 from mmssl_dist.storage import Manifest
 from tests.artifacts import write_dataset
 from tests.unit.graph.conftest import ITEMS, USERS, features
-from tests.unit.graph.published import dense_truth, load_all, location, names_by_node, rows_by_name
+from tests.unit.graph.published_partitions import dense_truth, load_all, location, names_by_node, rows_by_name
 
 MakeJob = Callable[..., Job]
 

@@ -18,7 +18,7 @@ from mmssl_dist.storage import Manifest, read_manifest
 from tests.artifacts import write_dataset
 from tests.oracle import reference as oracle
 from tests.unit.graph.conftest import COLD_ITEM, COLD_USER, HELD_OUT, ITEMS, USERS, features, training_pairs
-from tests.unit.graph.published import dense_truth, load_all, location, names_by_node, rows_by_name
+from tests.unit.graph.published_partitions import dense_truth, load_all, location, names_by_node, rows_by_name
 
 MakeJob = Callable[..., Job]
 

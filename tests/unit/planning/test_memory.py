@@ -39,7 +39,7 @@ from tests.jobs import make_job
 from tests.processes import run_workers
 from tests.sessions import LocalSession
 from tests.training import make_worker
-from tests.unit.planning.graphs import sizes_of_graph
+from tests.unit.planning.graph_sizes import sizes_of_graph
 
 WIDTHS = {"image": 32, "text": 24}
 USERS, ITEMS, INTERACTIONS = 12_000, 4000, 200_000

@@ -24,7 +24,7 @@ from mmssl_dist.planning.traffic import sent_bytes
 from mmssl_dist.sampling.batch import BatchSampler
 from mmssl_dist.sharding.partitions import LocalGraph
 from tests.jobs import make_job
-from tests.unit.planning.graphs import sizes_of_graph
+from tests.unit.planning.graph_sizes import sizes_of_graph
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 HUNDRED = {"image": 128, "text": 64}
