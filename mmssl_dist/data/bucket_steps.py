@@ -202,15 +202,15 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     interactions = table.select([ITEM_ID, USER, SPLIT, FILE, ROW]).filter(pa.array(kinds < 0))
     features = table.select([ITEM_ID, ROW_KIND, FILE, ROW, "vector"]).filter(pa.array(kinds >= 0))
     feature_items, _ = ranked(one_array(features[ITEM_ID]))
-    unknown = interactions.filter(pa.array(positions(one_array(interactions[ITEM_ID]), feature_items) < 0))
+    lacks_features = positions(one_array(interactions[ITEM_ID]), feature_items) < 0
+    unknown = interactions.filter(pa.array(lacks_features))
     unknown_ids = pc.unique(one_array(unknown[ITEM_ID]))
     items = feature_items
     if len(unknown_ids) and catalogue.keep_unknown:
         items, _ = ranked(pa.concat_arrays([feature_items, unknown_ids]))
     elif len(unknown_ids):
-        is_known = positions(one_array(interactions[ITEM_ID]), feature_items) >= 0
-        interactions = interactions.filter(pa.array(is_known))
-    candidates = len(items)
+        interactions = interactions.filter(pa.array(~lacks_features))
+    items_before_core = len(items)
     interaction_items = one_array(interactions[ITEM_ID])
     # The core is of interactions: an item without any has fewer than every positive bound.
     if catalogue.core:
@@ -219,22 +219,29 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
         local = positions(interaction_items, items)
     counts = {
         "items": len(items),
-        ITEMS_DROPPED: candidates - len(items),
+        ITEMS_DROPPED: items_before_core - len(items),
         UNKNOWN_ITEMS: len(unknown_ids),
         UNKNOWN_INTERACTIONS: unknown.num_rows,
     }
     tables = {"items": pa.table({ITEM_ID: items}), UNKNOWN_EXAMPLES: _first_rows(unknown)}
-    # Sorted by split, user and item, so that the published files are the same whatever order blocks came in.
-    held, users, local = sorted_rows(interactions[SPLIT].to_numpy(), interactions[USER].to_numpy(), local)
-    bounds = np.searchsorted(held, np.arange(len(SPLITS) + 1))
-    for name, first, last in zip(SPLITS, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        tables[name] = pa.table({USER: users[first:last], ITEM: local[first:last]})
-        counts[name] = last - first
+    for name, pairs in _pairs_by_split(interactions, local).items():
+        tables[name], counts[name] = pairs, pairs.num_rows
     for number, name in enumerate(catalogue.features):
         rows = features.filter(pc.equal(features[ROW_KIND], number))
         tables[feature_table_name(name)] = _features(rows, items, name, catalogue)
         counts[feature_table_name(name)] = tables[feature_table_name(name)].num_rows
     return pack(table[BUCKET][0].as_py(), counts, tables)
+
+
+def _pairs_by_split(interactions: pa.Table, items: np.ndarray) -> dict[str, pa.Table]:
+    """Users and items of each split; ``items``: of each interaction, its number within the bucket."""
+    # Sorted by split, user and item, so that the published files are the same whatever order blocks came in.
+    split, users, items = sorted_rows(interactions[SPLIT].to_numpy(), interactions[USER].to_numpy(), items)
+    bounds = np.searchsorted(split, np.arange(len(SPLITS) + 1)).tolist()
+    return {
+        name: pa.table({USER: users[first:last], ITEM: items[first:last]})
+        for name, first, last in zip(SPLITS, bounds[:-1], bounds[1:], strict=True)
+    }
 
 
 def feature_table_name(modality: str) -> str:

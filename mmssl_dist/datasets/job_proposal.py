@@ -36,6 +36,10 @@ from mmssl_dist.errors import InputError
 _TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitle moviename".split())
 _TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
+_SPLIT_QUESTION = (
+    "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
+    "ratio: at random; given: by the column"
+)
 _COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
 
 
@@ -84,22 +88,15 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     modalities, reasons = _modalities(inventory, others, columns, table.columns[item], ask)
     titles = _titles(others, item, ask)
     images, not_shown = choose_pictures(inventory, (table, *others), item, ask)
-    choices: tuple[str, ...] = ("given",) if split else ()
-    choices += ("leave_last_out", "temporal") if time else ()
-    choices += ("ratio",)
-    method = settle(
-        "data.split.method",
-        "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
-        "ratio: at random; given: by the column",
-        choices,
-        choices[0],
-        ask,
-    )
+    choices = _split_methods(time, split)
+    method = settle("data.split.method", _SPLIT_QUESTION, choices, choices[0], ask)
     if method != "given":
         # The column stays unread unless the split is the given one.
         columns.pop("split", None)
-    used = {table.name, titles, images, *(one.settings.get("file") for one in modalities.values())}
-    used |= {one.settings.get("table") for one in modalities.values()}
+    used: set[object] = {table.name, titles, images}
+    used |= {one.settings.get(key) for one in modalities.values() for key in ("file", "table")}
+    # Where a file has two reasons, the one merged later is shown. Other spellings are merged first, since a
+    # reason that says what the file holds is better; what no reason explains is looked for last.
     unused = {**inventory.unusable, **reasons, **not_shown, **_possible_titles(others, item, titles)}
     unused |= unread_times(table) if time is None else {}
     unused = {**other_spellings((other for other in others if other.name not in used), item), **unused}
@@ -118,6 +115,14 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
         split_choices=choices,
         unused=unused | left,
     )
+
+
+def _split_methods(time: str | None, split: str | None) -> tuple[str, ...]:
+    """The methods that columns with these names allow, best first: what the data say themselves, then by
+    time, as a recommender is used."""
+    given = ("given",) if split else ()
+    by_time = ("leave_last_out", "temporal") if time else ()
+    return *given, *by_time, "ratio"
 
 
 def _unused_files(

@@ -45,7 +45,6 @@ from mmssl_dist.embedding.shards import (
     embedded_shards,
     pack_items,
     require_dimension,
-    with_gpu,
 )
 from mmssl_dist.embedding.table_fit import Occurrences, TableFit, fitted, joined_occurrences
 from mmssl_dist.embedding.weights import EncoderFolder, EncoderSource, encoder_folder
@@ -190,7 +189,7 @@ def _embed_modality(job: Job, task: ShardTask) -> tuple[dict[str, FileRecord], d
         options = actor_options(job.embedding, ray.cluster_resources().get("GPU", 0))
         shards = packed.map_batches(
             ShardEmbedder,
-            fn_constructor_args=(with_gpu(task, options["num_gpus"]),),
+            fn_constructor_args=(replace(task, gpu=options["num_gpus"] > 0),),
             batch_format="pyarrow",
             batch_size=1,
             **options,

@@ -10,7 +10,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -186,42 +186,30 @@ class ShardEmbedder:
         rows, bucket = unpack(packed, _ROWS), packed[BUCKET][0].as_py()
         ids = rows[ITEM_ID].combine_chunks()
         taken = self._taken_over(ids, bucket)
+        # One entry for each item; a vector that has to be made is None until its chunk is encoded.
         digests, reasons = list[str | None](), list[str | None]()
         vectors: list[np.ndarray | None] = []
-        fresh = 0
+        encoded = 0
         size = self.task.job.embedding.batch_size if self.task.fit is None else _TABLE_ROWS
         for chunk in _batched(self._contents(rows[CONTENT].to_pylist()), size):
             pending: list[tuple[int, Any]] = []
             for digest, content in chunk:
-                known = taken.get((len(vectors), digest))
-                reason = None
-                if known is None and digest is not None:
+                row = len(vectors)
+                earlier = taken.get((row, digest))
+                # Decoded only now that the hash has shown that no earlier vector serves.
+                if earlier is None and digest is not None:
                     content = self._opened(content)
-                    reason = content if isinstance(content, _Reason) else None
-                    if reason is None:
-                        pending.append((len(vectors), content))
-                elif digest is None:
-                    reason = content
+                if earlier is None and not isinstance(content, _Reason):
+                    pending.append((row, content))
                 digests.append(digest)
-                reasons.append(None if reason is None else str(reason))
-                vectors.append(known)
+                reasons.append(str(content) if isinstance(content, _Reason) else None)
+                vectors.append(earlier)
             if pending:
-                fresh += len(pending)
+                encoded += len(pending)
                 made = self._encode([content for _, content in pending])
                 for (row, _), vector in zip(pending, made, strict=True):
                     vectors[row] = vector
-        left_out = Counter(reason for reason in reasons if reason is not None)
-        named = [scalar_text(ids[row]) for row, reason in enumerate(reasons) if reason is not None]
-        widths = {len(vector) for vector in vectors if vector is not None}
-        facts = {
-            "items": sum(vector is not None for vector in vectors),
-            "embedded": fresh,
-            "left_out": dict(sorted(left_out.items())),
-            "examples": named[:EXAMPLES],
-            "dimension": widths.pop() if widths else 0,
-        }
-        # ``pop`` removed one width; any left means two widths.
-        assert not widths, "vectors of one encoder have one width"
+        facts = _counts(ids, reasons, vectors, encoded)
         if self.task.fit is not None:
             facts["occurrences"] = self._occurrences(ids, rows[CONTENT])
         columns = {
@@ -364,6 +352,23 @@ def require_dimension(job: Job, modality: str, encoder: str, width: int) -> None
         )
 
 
+def _counts(
+    ids: pa.Array, reasons: Sequence[str | None], vectors: Sequence[np.ndarray | None], encoded: int
+) -> dict[str, Any]:
+    """How many items have a vector and how many do not for which reason, with the ids of a few."""
+    named = [scalar_text(ids[row]) for row, reason in enumerate(reasons) if reason is not None]
+    widths = {len(vector) for vector in vectors if vector is not None}
+    # Also of vectors that were taken over: only those of an equal encoder are.
+    assert len(widths) <= 1, "vectors of one encoder have one width"
+    return {
+        "items": sum(vector is not None for vector in vectors),
+        "embedded": encoded,
+        "left_out": dict(sorted(Counter(filter(None, reasons)).items())),
+        "examples": named[:EXAMPLES],
+        "dimension": max(widths, default=0),
+    }
+
+
 class _Reason(str):
     """Why an item has no vector."""
 
@@ -392,8 +397,3 @@ def content_rows(batch: pa.Table, source: ContentSource, buckets: int) -> Iterat
                     BUCKET: buckets_of(read.items, buckets),
                 }
             )
-
-
-def with_gpu(task: ShardTask, gpus: float) -> ShardTask:
-    """``task`` for actors with a share of a GPU, or without."""
-    return replace(task, gpu=gpus > 0)

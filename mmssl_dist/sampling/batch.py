@@ -182,7 +182,11 @@ class BatchSampler:
         self, nodes: Tensor, num_users: int, epoch: int, step: int
     ) -> tuple[SampledGraph, Route, Route]:
         """Hops outwards from the seeds; each set holds the one before it. What views and similar items take
-        joins the outermost set. ``num_users``, of this worker, travels with the seeds' ids."""
+        joins the outermost set. ``num_users``, of this worker, travels with the seeds' ids.
+
+        ``inner`` is the set reached so far and ``outer`` the next one, both sorted; ``keep`` says where the
+        nodes of ``inner`` stand in ``outer``, and ``source`` where the drawn neighbours do.
+        """
         inner, seeds = nodes, self._arange(len(nodes))
         seed_route = route = self.exchange.route(nodes, num_users, series="seeds")
         layers: list[Block] = []
@@ -194,19 +198,18 @@ class BatchSampler:
             (drawn,), similar = self._with_similar([draw], first, similar, inner, epoch, step)
             # Without views the last hop's set is the outermost one, and has to hold the similar items.
             outermost = hop + 1 == len(self.fanouts) and not self.views
-            if outermost and hop == 0 and self.similar:  # no later message that their lists could travel with
-                reached, (keep, source) = union(self.graph.book.num_nodes, nodes, drawn.nodes)
-                alone = _FirstHop(drawn, keep, source, self.exchange.route(reached, series="first hop alone"))
-                _, similar = self._with_similar([], alone, None, reached, epoch, step)
+            if outermost and hop == 0 and self.similar:
+                similar = self._similar_of_only_hop(nodes, drawn, epoch, step)
             more = similar.nodes if similar is not None and outermost else ()
             outer, (keep, source, *similar_sources) = union(
                 self.graph.book.num_nodes, inner, drawn.nodes, *more
             )
             layers.append(_block(drawn, source, len(outer), keep))
-            # The seeds' positions are counted in the set that was just widened.
+            # The set is sorted by node, so the seeds stand elsewhere in it than in the one before.
             inner, seeds = outer, keep.index_select(0, seeds)
             route = self.exchange.route(outer, series=f"hop {hop}")
             first = first or _FirstHop(drawn, keep, source, route)
+        # Without views S_L is the outermost set itself, and ``start_keep`` the identity.
         outer, start_keep, views = inner, self._arange(len(inner)), {}
         if self.views:
             draws = [
@@ -225,7 +228,7 @@ class BatchSampler:
             }
             route = self.exchange.route(outer, series="views")
         graph = SampledGraph(
-            layers=tuple(reversed(layers)),
+            layers=tuple(reversed(layers)),  # drawn outwards, aggregated inwards
             views=views,
             similar=None if similar is None else similar.blocks(similar_sources, len(outer)),
             start_keep=start_keep,
@@ -233,6 +236,15 @@ class BatchSampler:
             seeds_source=start_keep.index_select(0, seeds),
         )
         return graph, seed_route, route
+
+    def _similar_of_only_hop(
+        self, nodes: Tensor, drawn: Neighbours, epoch: int, step: int
+    ) -> _DrawnSimilar | None:
+        """Similar items where one hop is all there is: no later message takes their lists along, so they have
+        one of their own, and a route to the owners of what the hop reached."""
+        reached, (keep, source) = union(self.graph.book.num_nodes, nodes, drawn.nodes)
+        first = _FirstHop(drawn, keep, source, self.exchange.route(reached, series="first hop alone"))
+        return self._with_similar([], first, None, reached, epoch, step)[1]
 
     def _with_similar(
         self,
