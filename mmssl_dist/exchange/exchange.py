@@ -274,6 +274,7 @@ class Exchange:
 
         def write(peer: int, message: Tensor) -> None:
             pieces = [of_part[peer].reshape(-1) for of_part in sent]
+            # ``cat`` writes to memory of its own device only; rows on a GPU take one copy more.
             if message.device == pieces[0].device:
                 torch.cat(pieces, out=message)
             else:

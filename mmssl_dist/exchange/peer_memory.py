@@ -52,6 +52,7 @@ class PeerMemory:
     def __init__(self, group: dist.ProcessGroup, rank: int, world_size: int) -> None:
         self.rank, self._world_size, self._turn = rank, world_size, 0
         size = _HEAD + 2 * world_size * _SLOT
+        # 63 bits, which fit the int64 that it travels in.
         token = secrets.randbits(63)
         own = _anonymous_memory(size, token)
         file = -1 if own is None else own[0]
@@ -133,6 +134,7 @@ def _opened(process: int, file: int, size: int, token: int) -> mmap.mmap | None:
         return None
     finally:
         os.close(opened)
+    # A file of this size may still be another one: numbers of processes and of files are used again.
     return mapped if mapped[:8] == token.to_bytes(8, "little") else None
 
 

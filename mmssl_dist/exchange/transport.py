@@ -153,6 +153,7 @@ class Transport:
                 continue
             if in_memory is not None and self._takes(peer, count, buffer.dtype):
                 messages[peer] = in_memory(peer, count, buffer.dtype)
+            # Sent in slices by ``between_ends``, once the collective is over.
             elif count > _at_once(buffer.dtype):
                 messages[peer] = buffer.new_empty(count)
             else:

@@ -17,7 +17,7 @@ from mmssl_dist.storage import FileRecord, Location
 from mmssl_dist.storage.export_names import INDEX, ITEM_ROWS, USER_ROWS, embeddings_file
 
 RECALL_AT = 20
-_SAMPLED_PARTS = 8
+_SAMPLED_PARTS = 8  # whose files the task downloads for it
 _BLOCK = 1 << 17  # items read and added at once
 TRAINED_WITH = 64  # items per cell that the cells are learned from
 
@@ -284,6 +284,7 @@ def _least_effort(
     # Recall grows with the effort, hence a search by halves; each try searches for every sampled user.
     while high < effort.most and not enough(high):
         high = min(2 * high, effort.most)
+    # The most there is was not tried: enough or not, there is nothing beyond it.
     low = high // 2  # too little, or nothing
     while high - low > 1:
         middle = (low + high) // 2
@@ -304,6 +305,7 @@ def _item_rows(
             for _, block in _blocks(rows):
                 block.tofile(stream)
         size = stream.tell()
+    # An empty file cannot be mapped.
     if not size:
         return np.empty((0, width), np.float32)
     return np.memmap(folder / "rows", np.float32, "r").reshape(-1, width)

@@ -84,6 +84,7 @@ class Rounds:
     def of(self, pairs: _Pairs, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Cells and rows of round ``number``: for each worker, those of a range of its cells."""
         bounds = self.exchange.bounds.tolist()
+        # Numbers of rounds ascend over a worker's cells, so a round has one range of them.
         ranges = [
             first + np.searchsorted(self.round_of[first:last], [number, number + 1])
             for first, last in pairwise(bounds)
@@ -102,6 +103,7 @@ def learn_cells(units: ItemUnits, seed: int) -> Cells:
     cells = number_of_cells(units.total)
     hashed = mix((units.present + exchange.first).astype(np.uint64) ^ salt(seed, 5))
     sampled = units.present[hashed < min(1.0, cells * _SAMPLE / units.total) * (2.0**64 - 2**11)]
+    # The first means are the items of the smallest hashes: a random choice, the same for any workers.
     first = units.present[smallest(exchange, hashed, cells)]
     means = gather(exchange, units.vectors(first))
     for _ in range(_ROUNDS):
@@ -147,6 +149,7 @@ def assign_cells(units: ItemUnits, cells: Cells) -> tuple[_Pairs, _Pairs]:
 
 
 def _sorted(cell: np.ndarray, row: np.ndarray, cells: int) -> _Pairs:
+    # Stable, so that rows, which ascend, still do so within a cell.
     order = np.argsort(cell, kind="stable")
     return _Pairs(cell[order], row[order], cells)
 
@@ -162,4 +165,5 @@ def _nearest_cells(vectors: np.ndarray, means: np.ndarray, count: int) -> np.nda
 def _directions(sums: np.ndarray, before: np.ndarray) -> np.ndarray:
     """[C, F] float32 of unit length; a cell without rows keeps its mean."""
     length = np.linalg.norm(sums.astype(np.float64), axis=1, keepdims=True)
+    # Sums are integers, so a length is 0 or at least 1.
     return np.where(length > 0, sums / np.maximum(length, 1.0), before).astype(np.float32)

@@ -17,7 +17,7 @@ from mmssl_dist.graph.transfer import gather, gather_on_first, id_type, scatter_
 from mmssl_dist.kernels.splitmix import mix, salt
 
 _HASH_BITS = 31
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 2.0  # so late may the other workers see that METIS is done
 
 
 def cut_graph(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.ndarray, np.ndarray]:

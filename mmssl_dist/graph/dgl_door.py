@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _GRAPHBOLT = "dgl.graphbolt"
 _PROBE_SEED = 1
-_PROBE_RANGE = 2**40
+_PROBE_RANGE = 2**40  # so wide that no other stream gives the four numbers below by chance
 # What stream 0 of DGL 2.1's generator gives.
 _PROBE_DRAWS = [970680512309, 906432294730, 595059744822, 690296891600]
 
@@ -102,6 +102,8 @@ class _DrawingThread:
         return bool(dgl.random.choice(_PROBE_RANGE, len(_PROBE_DRAWS)).tolist() == _PROBE_DRAWS)
 
     def draw(self, seed: int, call: Callable[[], T]) -> T:
+        # A fork copies no threads: a draw would wait for one that is not there, and a new one, being a
+        # second thread, would have other numbers.
         if self.process != os.getpid():
             raise MmsslError(
                 "DGL was imported before this process was forked, so its draws cannot be repeated here. "

@@ -24,6 +24,7 @@ def distinct_ids(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
         return nodes.astype(np.int64), positions.astype(id_type(len(nodes)))
     pieces = [values[first : first + _AT_ONCE] for first in range(0, len(values), _AT_ONCE)]
     bits = np.zeros((count >> 6) + 1, np.uint64)
+    # Contiguous, as the kernels are compiled for nothing else.
     outside = sum(sets.add(bits, count, np.ascontiguousarray(piece)) for piece in pieces)
     assert outside == 0, f"{outside} ids are outside of 0 to {count - 1}"
     before = np.empty(len(bits), np.int64)

@@ -17,7 +17,7 @@ from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.transfer import id_type, lookup, send_to_owners, total
 from mmssl_dist.storage import Location, Manifest
 
-_DEGREE_CLASSES = 64
+_DEGREE_CLASSES = 64  # powers of two up to any int64: one shape on all workers, to be summed
 
 
 @dataclass(frozen=True)

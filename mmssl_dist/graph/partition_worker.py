@@ -132,7 +132,7 @@ def _make_graph(stage: _Partitioning) -> _Graph:
     if stage.worker.rank == 0:
         begin(stage.progress.location)  # input verified: remove the old artifact
     # A barrier: the first worker has removed the old manifest before a new file may stand beside it.
-    homes.items.max(0)  # nobody writes before
+    homes.items.max(0)
     graph = _Graph(numbering, own)
     _write_graph(stage, graph, ids, method)
     return graph
@@ -243,11 +243,13 @@ def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: 
     if job.partition.item_neighbours:
         facts["item_graph_recall"] = _write_similar(stage, graph, parts, modality, rows)
     features = features_of_owned(homes, graph.numbering, own, rows)
+    # Freed, since what the owners have of it by now is as large.
     del rows
     with tempfile.TemporaryDirectory(prefix="rows-", dir=stage.worker.cache) as scratch:
         for part, files in parts.items():
             files.array(names.features(modality), features[own.item_rows(part)])
         propagated = propagate(*sums, features, Path(scratch))
+        # What is read below has been written to ``scratch``.
         del features
         for part, files in parts.items():
             first, last = (int(own.book.bounds[part + side]) - own.owner.first for side in (0, 1))
@@ -272,8 +274,8 @@ def _write_similar(
     nodes = lookup(homes.items, numbering.of_items, similar.lists.values)
     row = np.repeat(numbering.of_items, similar.lists.lengths)
     row, nodes, weight = send_to_owners(numbering.owner, row, nodes, similar.weight)
-    order = np.lexsort((nodes, row))
     # Rows arrive by sender; sorted they are the same for any number of workers.
+    order = np.lexsort((nodes, row))
     row, nodes, weight = row[order], nodes[order], weight[order]
     for part, files in parts.items():
         first, last = own.book.item_range(part)

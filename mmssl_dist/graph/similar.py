@@ -59,6 +59,7 @@ def similar_items(
     units = ItemUnits(homes, features)
     # An item is no neighbour of itself.
     size = min(size, units.total - 1)
+    # A catalogue in which no item has the modality would give -1.
     best = np.full((len(features), max(size, 0)), EMPTY)
     recall = 1.0
     if size >= 1 and units.total <= exact_up_to:
@@ -125,6 +126,7 @@ def _compare_cells(units: ItemUnits, cells: Cells, best: np.ndarray) -> None:
         members = _sent(units, rounds.exchange, *rounds.of(own, number))
         lookers = _sent(units, rounds.exchange, *rounds.of(looked, number))
         answers = list(_answers(members, lookers, best.shape[1]))
+        # Behind an empty one, since a worker may have no cell in this round.
         ids = np.concatenate([np.empty(0, np.int64)] + [each for each, _ in answers])
         keys = np.concatenate([np.empty((0, best.shape[1]), np.int64)] + [each for _, each in answers])
         ids, keys = send_to_owners(exchange, ids, keys)

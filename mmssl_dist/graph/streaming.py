@@ -25,7 +25,7 @@ ROUNDS = 8
 _CLUSTERS_PER_PART = 16  # a cluster holds at most this fraction of a part's edges
 _SLACK = 1.05  # a part takes at most this much over its even share
 _LEVELS = 16  # of how much a row wants to move; those that want it most go first
-_BINS = 256
+_BINS = 256  # a level and a hash: rows that want to move as much go in shares
 _LEAST = 1e-3  # of a neighbour: rows without any in a part with room go where most room is
 
 

@@ -16,6 +16,7 @@ from mmssl_dist.kernels.compiling import helper, kernel
 
 GOLDEN = np.uint64(splitmix.GOLDEN)
 ONE, S6, _LOW6 = np.uint64(1), np.uint64(6), np.uint64(63)
+# Masks of the population count that adds bits in pairs, fours and bytes.
 _M1, _M2 = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
 _M4, _H01 = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
 _S2, _S4, _S56 = np.uint64(2), np.uint64(4), np.uint64(56)

@@ -12,8 +12,8 @@ from mmssl_dist.kernels.compiling import kernel, run_in_pieces
 from mmssl_dist.kernels.read_ahead import ROWS_AHEAD, prefetch
 
 _LEAST_ROWS = 1 << 11  # of a thread
-_MOST_EDGES = 2**31 - 1
-_IDS_A_LINE, _WEIGHTS_A_LINE = 8, 16
+_MOST_EDGES = 2**31 - 1  # of a block, whose offsets are int32
+_IDS_A_LINE, _WEIGHTS_A_LINE = 8, 16  # in a cache line of 64 bytes: int64 and float32
 _EDGES_AHEAD = np.uint64(64)
 
 

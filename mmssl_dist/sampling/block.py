@@ -138,6 +138,7 @@ class _Aggregate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: Block, positions: Tensor) -> tuple[Tensor, Tensor]:
+        # The sum is linear in x: backward needs the block alone, and x is not kept for it.
         ctx.block, ctx.positions = block, positions
         product = csr_product(block.indptr, block.source, block.weight, block.num_source, x)
         return product, x.index_select(0, positions)

@@ -130,6 +130,7 @@ def sample_together(exchange: Exchange, draws: Sequence[Draw]) -> list[Neighbour
     replies = [draw.sampler.reply(draw.route.requested, draw.fanout, draw.seed) for draw in draws]
     if exchange.world_size == 1:
         return [drawn for drawn, _ in replies]
+    # Collective at first, so decided for every draw, and in the same order on every worker.
     fixed = [draw.sampler.fixed(draw.fanout) for draw in draws]
     messages = [
         (
@@ -147,6 +148,7 @@ def sample_together(exchange: Exchange, draws: Sequence[Draw]) -> list[Neighbour
         for draw, (drawn, list_indices), fits in zip(draws, replies, fixed, strict=True)
         if fits
     ]
+    # The others follow one by one, in the order of ``draws``: each is a collective of its own.
     received = iter(exchange.send_together(messages) if messages else ())
     return [
         Neighbours(*unpad_lists(next(received)))

@@ -45,6 +45,7 @@ class Prefetcher:
 
     def take(self) -> tuple[list[float], int]:
         """Seconds that each batch since the last call took to sample, and the edges sampled."""
+        # Without a lock: it is called between epochs, when the thread has nothing to sample.
         taken = self._seconds, self._edges
         self._seconds, self._edges = [], 0
         return taken

@@ -172,6 +172,7 @@ class SeedSampler:
             wrong = training.contains(users, nodes).nonzero().flatten()
             if len(wrong) == 0:
                 return nodes
+            # The attempt is part of the key: else the pair would draw the item that it knows once more.
             nodes[wrong] = self._items(integers(draw, items, wrong, torch.full_like(wrong, attempt)))
         # So few pairs get here that a loop over them, and a list of the catalogue for each, cost little.
         for pair in training.contains(users, nodes).nonzero().flatten().tolist():
@@ -253,8 +254,10 @@ class _UserEdges:
             numbers = torch.arange(first, min(first + _DRAWN_AT_ONCE, count), dtype=torch.float64)
             # Systematic sampling: points at equal distances, so that no user's count is off by one or more.
             points = ((numbers + offset) * (self.weight / count)).long()
+            # Rounding can bring the last point up to the whole weight, where no user is.
             users = torch.searchsorted(self.shares, points, right=True).clamp_(max=len(self.shares) - 1)
             degrees = self.degrees[users]
+            # A draw just below 1 times the degree can round up to the degree.
             within = (torch.from_numpy(draws.random(len(users))) * degrees).long().minimum(degrees - 1)
             edges[first : first + len(users)] = self.starts[users] + within
         return edges

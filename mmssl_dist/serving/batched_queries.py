@@ -79,6 +79,7 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
         except InputError as error:
             results[position] = error
     known_positions = [position for position in range(len(items)) if position not in results]
+    # One search for the longest list: the shorter ones are beginnings of it.
     ranked = (
         run.similar([items[position] for position in known_positions], max(ks)) if known_positions else []
     )

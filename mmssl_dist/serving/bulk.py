@@ -168,6 +168,7 @@ class _BulkWriter:
             lists = run.recommend_at(
                 known, options.k, options.exclude_seen, exact=options.exact, candidates=self.candidates
             )
+        # One list for all unknown users, told from theirs by identity below.
         popular: Ranked | None = None
         ids = run.users.take(known)
         if options.unknown == "popular":

@@ -78,6 +78,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
+        # The start and the end of the app itself, which carry no key.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

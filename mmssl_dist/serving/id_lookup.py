@@ -24,7 +24,7 @@ from mmssl_dist.data.ids import (
 from mmssl_dist.data.readers.id_types import integers_or_null, parse_integers
 from mmssl_dist.errors import UnknownIdError
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 20  # ids of a file that are converted together
 
 
 class Ids:
@@ -81,6 +81,7 @@ class Ids:
         # Bisection of all of them at once: a dictionary would take some hundred bytes an id, and a loop would
         # keep this process from its other requests
         ids = _comparable(values)
+        # An id above all others has a rank beyond the last; the comparison below turns it away.
         ranks = pc.min_element_wise(
             pc.search_sorted(self._sorted, ids), pa.scalar(len(self) - 1, pa.uint64())
         )

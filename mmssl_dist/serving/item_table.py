@@ -113,6 +113,7 @@ class JobTable(ItemTable):
                     self._files, self._items, self._id_column, [column], self._tags, lenient=True
                 )
             )
+            # Warned of once: from here on the table has no such column.
             if read is None:
                 self._unreadable.add(column)
             else:
@@ -255,6 +256,7 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _agree(types: Iterable[pa.DataType]) -> bool:
+    # Asked of Arrow, so that this names the column for which ``concat_tables`` has failed.
     schemas = [pa.schema([("", of_file)]) for of_file in types]
     try:
         pa.unify_schemas(schemas, promote_options="permissive")

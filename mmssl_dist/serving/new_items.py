@@ -155,6 +155,7 @@ def _read_catalogue(partitions: Artifact, modality: str) -> _Catalogue:
         return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
 
     features = arrays_of(names.features(modality))
+    # Without the last column: it carries the bias and is no feature.
     norms = np.concatenate([lengths(block[:, :-1]) for block in _blocks(features)])
     neighbours = places_of(book, np.concatenate(arrays_of(names.similar(modality)[1])))
     return _Catalogue(features, norms, np.bincount(neighbours, minlength=book.num_items))

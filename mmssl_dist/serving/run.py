@@ -302,6 +302,7 @@ class Run(RunFacts):
         depth = k + len(blocked) + max(map(len, left_out), default=0)
         if min(depth, len(self.items)) > _DEEPEST:
             return self._scored(rows, self.item_embeddings, left_out, k, candidates=candidates)
+        # Here alone: a search that scores every item leaves blocked ones out by its mask.
         if len(blocked):
             left_out = [np.union1d(items, blocked) for items in left_out]
         scores, neighbours = self._index.search(rows, min(depth, len(self.items)))

@@ -25,8 +25,8 @@ from mmssl_dist.storage.paths import absolute
 
 _NAME = "mmssl-dist"
 _DRAIN_SECONDS = 30.0  # that a replica waits for its answers
-_TRIES = 3
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_TRIES = 3  # of a minute each, after which Ray Serve gives its proxies up
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")  # which other machines do not reach
 
 _logger = logging.getLogger(__name__)
 

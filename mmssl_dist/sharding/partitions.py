@@ -131,11 +131,11 @@ def _join(arrays: list[np.ndarray]) -> Tensor:
     # A single partition stays mapped: pages come in as they are read, and need no memory of their own.
     if len(arrays) == 1:
         return _tensor(arrays[0])
+    # Copied one after the other into one array: concatenating would hold all of them twice.
     joined = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
     first = 0
     for array in arrays:
         joined[first : first + len(array)] = array
-        # Copied one after the other into one array: concatenating would hold all of them twice.
         first += len(array)
         _release_pages(array)
     return torch.from_numpy(joined)

@@ -12,7 +12,7 @@ from mmssl_dist.exchange.exchange import Route
 from mmssl_dist.kernels.id_sets import union
 from mmssl_dist.kernels.row_adam import AdamStep, update_rows
 
-_BETAS = (0.9, 0.999)
+_BETAS = (0.9, 0.999)  # of Adam's paper, as is the next
 _EPSILON = 1e-8
 
 

@@ -37,6 +37,7 @@ class Engine:
         """Weights and moments of every parameter in full, float32, on the CPU (collective)."""
         result = {}
         for name, parameter in self.module.named_parameters():
+            # Cloned: on a CPU ``cpu`` gives the parameter itself, which the next step changes.
             result[name] = self._weight(parameter).detach().cpu().clone()
             for moment in _MOMENTS:
                 result[f"{moment}.{name}"] = self._moment(parameter, moment).detach().cpu().clone()
@@ -69,6 +70,7 @@ class Engine:
 
     def _adam(self) -> torch.optim.Adam:
         optimizer = self.wrapped.optimizer
+        # For ZeRO and bf16 DeepSpeed puts an optimizer of its own around Adam.
         inner: torch.optim.Adam = getattr(optimizer, "optimizer", optimizer)
         return inner
 
@@ -163,7 +165,7 @@ def make_engine(
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": settings.precision == "bf16"},
         "gradient_clipping": settings.clip,
-        "steps_per_print": 1 << 40,
+        "steps_per_print": 1 << 40,  # never: the log has figures of its own
     }
     # ZeRO imports torch's compiler itself, and warns of optimizers other than torch's
     make_adam = torch.optim.Adam if settings.zero_stage else EagerAdam

@@ -198,6 +198,7 @@ class TrainingLoop:
         better = improves(value, before.best)
         best_epoch = before.epochs if better else before.best_epoch
         best = value if better or before.best is None else before.best
+        # Into the history before the checkpoint is made, so that a resume from it knows of this epoch.
         entry = {**entry, "best_epoch": float(best_epoch), "best": best}
         self.position = replace(
             before,
@@ -215,6 +216,7 @@ class TrainingLoop:
         folder = Path(tempfile.mkdtemp(prefix="mmssl-checkpoint-"))
         try:
             save_checkpoint(folder, self.graph, state=self.state, position=self.position, worker=self.worker)
+        # Whatever ends it, a signal too: nobody else would remove half a checkpoint.
         except BaseException:
             shutil.rmtree(folder)
             raise

@@ -17,7 +17,7 @@ from mmssl_dist.training.engines import Engine, make_engine
 
 _ROW_DEVIATION = 0.1  # of initial ID rows, whatever the catalogue: LightGCN's choice
 ROWS_AT_ONCE = 1 << 13  # whose draws take several times the memory of the rows
-_ADAM = (0.9, 0.999)
+_ADAM = (0.9, 0.999)  # of Adam's paper
 _ADAM_CRITIC = (0.5, 0.9)  # as published, and usual for WGANs
 
 

@@ -56,6 +56,7 @@ class TrainingStep:
         """
         with self.phases("forward"):
             forward = self.forward(batch)
+        # The critic first: the generator is then judged by one that has learned from these very rows.
         with self.phases("critic"):
             losses = self._critic_step(batch, forward)
         with self.phases("generator"):
@@ -176,6 +177,7 @@ class TrainingStep:
             self.job.losses.adversarial.penalty,
             sum(batch.user_counts),
         )
+        # DeepSpeed averages gradients over the workers, and losses are shares of a sum.
         critic.wrapped.backward(loss * self.exchange.world_size)
         losses = self._agreed({"critic": loss}, {"the critic's weights": critic.gradients()}, batch)
         critic.wrapped.step()

@@ -135,6 +135,7 @@ class GeneratorTerms:
         local = contrasted.local.tensor_split(contrasted.kinds, 1)
         everyone = contrasted.everyone.tensor_split(contrasted.kinds, 1)
         first = sum(contrasted.counts[: self.exchange.rank])
+        # Gathered rows come worker by worker, so a row's partner stands behind those of lower ranks.
         positions = torch.arange(first, first + len(contrasted.local), device=contrasted.local.device)
         last = contrasted.kinds - 1
         against_last = self.job.losses.contrastive.rows == "lists"

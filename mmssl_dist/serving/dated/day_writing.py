@@ -20,7 +20,7 @@ from mmssl_dist.storage import FileRecord, Location, downloads_folder, open_loca
 
 TableFormat = Literal["parquet", "delta"]
 ROWS_OF_A_FILE = 1 << 22
-_USERS_AT_ONCE = 1 << 12
+_USERS_AT_ONCE = 1 << 12  # whose rows are made together; bounds memory
 
 
 def open_dated_table(url: str, storage: Storage, *, table_format: str, day: str, option: str) -> DatedTable:
@@ -59,6 +59,7 @@ def write_day(table: DatedTable, lists: ListFiles, source: str, run_tasks: RunTa
     """
     columns = _columns_of(table, lists)
     table.check(columns)
+    # Sorted, since a part's number is in its files' names: a task that is repeated writes the same names.
     calls = [
         (table, lists.location / name, record, source, part)
         for part, (name, record) in enumerate(sorted(lists.records.items()))

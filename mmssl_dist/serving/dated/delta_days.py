@@ -114,6 +114,7 @@ class DeltaDays(DatedTable):
         from deltalake.schema import Schema
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
+        # Delta Lake counts milliseconds, and readers take the numbers of rows from here.
         now = time.time_ns() // 10**6
         adds = [
             AddAction(
@@ -126,6 +127,7 @@ class DeltaDays(DatedTable):
             )
             for name, file in files.items()
         ]
+        # The day is no column of the files: it is in the names of their folders, and in the log.
         schema = Schema.from_arrow(columns.append(pa.field(DATE, pa.date32())))
         table = self._opened()
         try:

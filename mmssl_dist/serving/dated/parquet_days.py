@@ -110,6 +110,7 @@ class ParquetDays(DatedTable):
                 (self.target / name).remove()
 
     def _copy(self, manifest: Manifest) -> None:
+        # The sign for readers that a day is whole goes first and comes back last.
         (self._place / SUCCESS).remove()
         copy_files(self.target, self._place, list(manifest.files))
         publish(self._place, manifest, MANIFEST)  # one request: until then it names the earlier files
@@ -124,6 +125,7 @@ class ParquetDays(DatedTable):
         days = [n for n in names if _DAYS.fullmatch(n) and not n.startswith(f"{self.folder}/")]
         if not days:
             return
+        # Days are ISO dates, so the largest name is the newest day.
         newest = self.location / max(days)
         try:
             present = pq.read_schema(newest.path, filesystem=newest.filesystem)
