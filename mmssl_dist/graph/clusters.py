@@ -162,5 +162,6 @@ class _ClusterSizes:
         sent = tensor(values.astype(np.int64))
         arrived = self.exchange.send(sent, self.route.received_counts, self.route.requested_counts).numpy()
         result = np.zeros(len(self.edges), np.int64)
+        # ``add.at``, since several workers may send for one label, and ``+=`` would count one of them.
         np.add.at(result, self.route.requested.numpy(), arrived)
         return result

@@ -87,6 +87,7 @@ def features_of_owned(homes: Homes, numbering: Numbering, own: OwnLists, rows: n
     position = position_of(exchange, own.items)
     result = np.empty((len(own.items), rows.shape[1]), rows.dtype)
     blocks = list(homes.blocks())
+    # Block by block, so that little is in memory twice; every worker has as many rounds as the largest.
     for number in range(exchange.max(len(blocks))):
         block = blocks[number] if number < len(blocks) else slice(0, 0)
         nodes, arrived = send_to_owners(exchange, numbering.of_items[block], rows[block])

@@ -26,6 +26,7 @@ class ItemUnits:
     def __init__(self, homes: Homes, features: np.ndarray) -> None:
         self.homes, self.features = homes, features
         length = np.empty(len(features), np.float32)
+        # By blocks, since the squares of a norm take as much memory as the rows.
         for block in homes.blocks():
             length[block] = _lengths(features[block])
         self.present = np.flatnonzero(length > _SHORTEST)
@@ -64,6 +65,7 @@ def smallest(exchange: Exchange, hashes: np.ndarray, count: int) -> np.ndarray:
     workers' (collective)."""
     # At most ``count`` of the smallest can be here, so no worker sends more.
     candidates = np.sort(hashes)[:count]
+    # They travel as int64: collectives take no uint64.
     everywhere = np.sort(gather(exchange, candidates.view(np.int64)).view(np.uint64))
     if len(everywhere) == 0:
         return np.empty(0, np.int64)

@@ -59,6 +59,7 @@ def metis_environment() -> dict[str, str]:
     """This process's, with one thread and a heap in which what was never written is a constant (glibc)."""
     root = str(Path(mmssl_dist.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    # Memory that comes from a thread's cache is not filled anew, so there must be no such cache.
     tunables = ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), "glibc.malloc.tcache_count=0"]))
     return {
         **os.environ,

@@ -49,6 +49,7 @@ def number_nodes(
     for (side, part), count, start in zip(sides, counts, starts, strict=True):
         # This worker's nodes of a part follow those of the workers before it, in the dataset's order.
         first = start + count[: side.rank].sum(0)
+        # Stable: nodes of a part keep the order of the dataset.
         order = np.argsort(part, kind="stable")
         own = count[side.rank]
         node = np.empty(len(part), id_type(book.num_nodes))

@@ -111,6 +111,7 @@ class DglSampler:
             ((part, _, _, sampler),) = self._samplers  # one partition begins at row and edge 0
             return sampler.sample(rows, fanout, seed_of(part))
         cuts = torch.searchsorted(rows, self._offsets).tolist()
+        # Each partition apart and with a seed of its own, so that its draws are the same whoever owns it.
         drawn = [
             (begin, sampler.sample(rows[a:b] - first, fanout, seed_of(part)))
             for (part, first, begin, sampler), a, b in zip(self._samplers, cuts[:-1], cuts[1:], strict=True)

@@ -121,6 +121,7 @@ class DatasetReader:
         return self._localized(self._names(folder), 0, 1)
 
     def _names(self, folder: str) -> list[str]:
+        # Sorted, so that all workers share out the same list.
         names = sorted(name for name in self.manifest.files if name.startswith(f"{folder}/"))
         if not names:
             raise ArtifactError(

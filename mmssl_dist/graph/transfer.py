@@ -60,6 +60,7 @@ def lookup(exchange: Exchange, table: np.ndarray, ids: np.ndarray) -> np.ndarray
     # As many turns on every worker as the one with most ids needs, since routes are collective.
     for first in range(0, exchange.max(len(ids)), _AT_ONCE):
         piece = ids[first : first + _AT_ONCE]
+        # Each once: a route takes sorted and unique ids, and popular ones would travel many times.
         unique, position = np.unique(piece, return_inverse=True)
         route = exchange.route(tensor(unique.astype(np.int64)))
         rows = exchange.fetch(route, own.index_select(0, route.requested)).numpy()
