@@ -107,7 +107,7 @@ def exact(items: np.ndarray, users: np.ndarray, known: tuple[np.ndarray, np.ndar
     seen = Seen(*map(torch.from_numpy, known))
     rows = torch.from_numpy(users), torch.from_numpy(items)
     nodes = torch.arange(len(items))
-    top_k(rows[0], seen, rows[1], nodes, K, user_block=256, item_block=65536, exchange=exchange)
+    top_k(rows[0], [seen], rows[1], nodes, K, user_block=256, item_block=65536, exchange=exchange)
 
 
 def with_peak(make: Callable[[], Result]) -> tuple[Result, int]:

@@ -256,7 +256,7 @@ def _ranking() -> Figure:
             torch.cat([part.values for part in best], 1).topk(50)
 
     def ours() -> None:
-        top_k(users, seen, items, torch.arange(len(items)), 50, 1024, 65536, exchange)
+        top_k(users, [seen], items, torch.arange(len(items)), 50, 1024, 65536, exchange)
 
     torch.set_num_threads(2)
     mine, theirs = medians(5, ours, plain)

@@ -92,7 +92,7 @@ def recommend(
     date: Date = None,
     k: Length = 20,
     exclude_seen: Annotated[
-        bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items of training, or not.")
+        bool, typer.Option("--exclude-seen/--include-seen", help="Leave out items that the user has, or not.")
     ] = True,
     exact: Exact = False,
     items: Items = None,
@@ -110,7 +110,7 @@ def recommend(
 
     Give --user, or --item (several times) for a user who is not in the data, or --users and --to for many
     at once. For many, Ray Data writes Parquet with user_id, items and scores. With --table in place of --to
-    it writes a row for each user and rank, with the day. Seen items are those of training.
+    it writes a row for each user and rank, with the day. What a user has: see export.exclude of the job.
     """
     from mmssl_dist.serving.titled_run import open_titled_run, require_listed
 

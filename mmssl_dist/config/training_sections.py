@@ -154,6 +154,10 @@ class ListTable(Section):
     starts, in UTC."""
 
 
+Excluded = Literal["known", "training"]
+"""A user's items that lists leave out."""
+
+
 class Export(Section):
     """What is handed back."""
 
@@ -163,6 +167,10 @@ class Export(Section):
     """exact: a list for every user, ranked over all items. index: through the index of the items, which finds
     about the share index.recall of the exact lists. none: no lists; ``recommend`` makes those of the users
     asked for."""
+    exclude: Excluded = "known"
+    """What a user's list leaves out, also in ``recommend`` and in the service. known: all items that the user
+    has in the data, of training, validation and test. training: those of training alone, so that lists can
+    be compared with the test split."""
     users: Text | None = None
     """File or URL with a column user_id, or else the one that data.columns.user names, Parquet, CSV, TSV or
     JSON lines: only these users get a list; by default all."""

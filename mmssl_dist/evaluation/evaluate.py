@@ -109,20 +109,21 @@ def rank_items(
     k: int,
     exchange: Exchange,
     items: Tensor | None = None,
+    held_out: Sequence[str] = (),
 ) -> Ranking:
-    """The k best unseen items for the local ``users`` (collective).
+    """The k best items for the local ``users`` without those of their training (collective).
 
     Args:
         users: int64 [u] local rows. user_rows: [u, D].
         item_rows: [m, D] of the local items that are ranked, in node order.
         items: int64 [m] their local rows, ascending; None: all.
+        held_out: splits whose items are left out too; none for metrics, which look for them in the lists.
     """
     items = graph.items if items is None else items
-    # Training items only: held-out items have to stay rankable, in validation as in test.
-    seen = select_lists(graph.training, users)
+    seen = [select_lists(of, users) for of in (graph.training, *(graph.held_out[s] for s in held_out))]
     return top_k(
         user_rows,
-        Seen(seen.indptr.to(user_rows.device), seen.neighbours.to(user_rows.device)),
+        [Seen(of.indptr.to(user_rows.device), of.neighbours.to(user_rows.device)) for of in seen],
         items=item_rows,
         item_nodes=(items + graph.first).to(item_rows.device),
         k=k,

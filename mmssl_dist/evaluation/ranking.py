@@ -10,7 +10,7 @@ Shapes: n local users, m local items, D width, k list length, B users of a block
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +27,7 @@ CHUNK_COLUMNS = 64
 
 @dataclass(frozen=True)
 class Seen:
-    """Items not to recommend to each local user, as a rule those of training.
+    """Items of each local user that are not recommended: those of training, or of another split.
 
     Attributes:
         indptr: int64 [n + 1], where each user's items begin in ``nodes``.
@@ -60,7 +60,7 @@ class _ItemBlock:
 @torch.no_grad()
 def top_k(
     users: Tensor,
-    seen: Seen,
+    seen: Sequence[Seen],
     items: Tensor,
     item_nodes: Tensor,
     k: int,
@@ -72,7 +72,7 @@ def top_k(
 
     Args:
         users: [n, D] rows of the local users; n may be 0.
-        seen: per local user, the items left out.
+        seen: lists of items to leave out, each for all local users.
         items: [m, D] rows of the local items; m may be 0.
         item_nodes: int64 [m] their node ids, ascending.
         k: length of the lists.
@@ -154,17 +154,18 @@ def _item_blocks(items: Tensor, nodes: Tensor, item_block: int, exchange: Exchan
             yield block
 
 
-def _leave_out(scores: Tensor, seen: Seen, start: int, stop: int, columns: Tensor) -> None:
+def _leave_out(scores: Tensor, seen: Sequence[Seen], start: int, stop: int, columns: Tensor) -> None:
     """Set the scores of users start..stop for what they have seen among ``columns`` (node ids) to -inf."""
-    indptr = seen.indptr[start : stop + 1]
-    nodes = seen.nodes[int(indptr[0]) : int(indptr[-1])]
-    # A block holds a range of node ids, so most seen items are ruled out without a search.
-    here = ((nodes >= columns[0]) & (nodes <= columns[-1])).nonzero().squeeze(1)
-    nodes = nodes[here]
-    column = torch.searchsorted(columns, nodes)
-    row = torch.searchsorted(indptr - indptr[0], here, right=True) - 1
-    known = columns[column] == nodes
-    scores.view(-1).index_fill_(0, (row * scores.shape[1] + column)[known], -torch.inf)
+    for lists in seen:
+        indptr = lists.indptr[start : stop + 1]
+        nodes = lists.nodes[int(indptr[0]) : int(indptr[-1])]
+        # A block holds a range of node ids, so most seen items are ruled out without a search.
+        here = ((nodes >= columns[0]) & (nodes <= columns[-1])).nonzero().squeeze(1)
+        nodes = nodes[here]
+        column = torch.searchsorted(columns, nodes)
+        row = torch.searchsorted(indptr - indptr[0], here, right=True) - 1
+        known = columns[column] == nodes
+        scores.view(-1).index_fill_(0, (row * scores.shape[1] + column)[known], -torch.inf)
 
 
 def _merge(best: Ranking, start: int, stop: int, scores: Tensor, columns: Tensor) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.evaluation.evaluate import rank_items
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.export.chosen_users import chosen_users
@@ -50,7 +51,7 @@ def export_partitions(
 ) -> WrittenPartitions:
     """Write the files of this worker's partitions (collective).
 
-    Recommendations leave out the training items of each user and nothing else. They are written here where
+    Recommendations leave out what ``export.exclude`` says and nothing else. They are written here where
     ``export.recommendations`` is exact: through the index they can only be made when there is one.
 
     Args:
@@ -103,6 +104,7 @@ def _write_exact_lists(
         item_rows=item_rows,
         k=job.export.k,
         exchange=exchange,
+        held_out=HELD_OUT if job.export.exclude == "known" else (),
     )
     # Ranked items may be anybody's; only the ids in the lists are fetched, and each of them once.
     item_ids = pa.concat_arrays([part_items for _, part_items in ids])

@@ -17,12 +17,11 @@ from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.export.index import set_effort
 from mmssl_dist.export.writers import write_list_blocks
-from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.serving.id_lookup import narrow
-from mmssl_dist.serving.item_search import best_items, lists_of
+from mmssl_dist.serving.item_search import best_items
 from mmssl_dist.serving.part_rows import mapped_tensor
-from mmssl_dist.serving.seen import ItemPlaces, SeenItems, read_seen
+from mmssl_dist.serving.seen import read_known
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, downloads_folder
 from mmssl_dist.storage.export_names import (
     INDEX,
@@ -69,13 +68,13 @@ def write_part_lists(
     chosen = users_wanted.positions(part_users)
     rows = mapped_tensor(export.path(embeddings_file(part)), USER_ROWS)
     # Anew for each partition, as it keeps open what it has read
-    seen, places = read_seen(opened.partitions), ItemPlaces(read_book(opened.partitions.manifest))
+    known = read_known(opened.partitions, job.export.exclude)
 
     def blocks() -> Iterator[tuple[pa.Array, pa.Array, np.ndarray, np.ndarray]]:
         for start in range(0, len(chosen), USERS_AT_ONCE):
             users = chosen[start : start + USERS_AT_ONCE]
-            known = known_items(seen, places, part=part, users=users)
-            best, scores = best_items(index, len(item_ids), np.asarray(rows[users]), known, job.export.k)
+            left_out = known.of_users(part, users)
+            best, scores = best_items(index, len(item_ids), np.asarray(rows[users]), left_out, job.export.k)
             ids = narrow(item_ids.take(pa.array(best[best >= 0])))
             yield part_users.take(pa.array(users)), ids, best >= 0, scores
 
@@ -121,11 +120,3 @@ def _opened(source: _IndexedExport) -> _Opened:
     # Mapped where FAISS can: processes of one machine then share the pages of one file.
     index = faiss.read_index(str(export.path(INDEX)), faiss.IO_FLAG_MMAP_IFC)
     return _Opened(export, partitions, index, export.column(partial(parquet_file, ITEM_EMBEDDINGS), ITEM_ID))
-
-
-def known_items(
-    seen: SeenItems, places: ItemPlaces, *, part: int, users: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(indptr [n + 1], places of items) of some users of a partition, given by their rows in it."""
-    indptr, nodes = lists_of(seen.of_part(part), users)
-    return indptr, places.of(np.asarray(nodes))

@@ -4,7 +4,6 @@ and the manifest."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from mmssl_dist.cluster.tasks import RunTasks
 from mmssl_dist.config import Job
@@ -36,7 +35,7 @@ def publish_export(
     files = {**written, INDEX: record}
     partitions = folder.partitions.require()
     book = partitions.facts["book"]
-    lists: dict[str, object] = {"made": job.export.recommendations, **listed}
+    lists: dict[str, object] = {"made": job.export.recommendations, "exclude": job.export.exclude, **listed}
     if job.export.recommendations == "index":
         from mmssl_dist.export.index_lists import write_part_lists
 
@@ -86,15 +85,12 @@ def index_task(
 ) -> tuple[FileRecord, dict[str, object], dict[str, object]]:
     """``build_index`` of the job's export."""
     from mmssl_dist.export.index import ListSample, build_index
-    from mmssl_dist.export.index_lists import known_items
-    from mmssl_dist.graph.partition_files import read_book
     from mmssl_dist.serving.artifact import Artifact
-    from mmssl_dist.serving.seen import ItemPlaces, read_seen
+    from mmssl_dist.serving.seen import read_known
 
     folder = RunFolder.of(job)
     sample = None
     if job.export.recommendations == "index":
         partitions = Artifact(folder.partitions.location, folder.partitions.require(), downloads_folder())
-        known = partial(known_items, read_seen(partitions), ItemPlaces(read_book(partitions.manifest)))
-        sample = ListSample(lambda part, users: known(part=part, users=users), job.export.k)
+        sample = ListSample(read_known(partitions, job.export.exclude).of_users, job.export.k)
     return build_index(folder.export.location, written, job.export.index, sample)

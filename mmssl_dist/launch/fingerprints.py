@@ -74,11 +74,14 @@ def evaluation_fingerprint(job: Job, training: Manifest) -> str:
 def export_fingerprint(job: Job, training: Manifest) -> str:
     """Equal for equal exports: the checkpoint's content, the export settings, what the exponent of item
     lengths is chosen by, and the file of users."""
+    unlisted = {"table"}  # which is written from the lists, whenever they were made
+    if job.export.exclude == "training":
+        unlisted.add("exclude")  # exports made before the setting have such lists, and stay
     return fingerprint(
         "export",
         _EXPORT_FORMAT,
         content(training),
-        job.export.model_dump(exclude={"table"}),  # which is written from the lists, whenever they were made
+        job.export.model_dump(exclude=unlisted),
         job.evaluation.model_dump(include=_LENGTHS),
         *_users_content(job),
     )

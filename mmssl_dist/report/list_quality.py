@@ -2,7 +2,8 @@
 examples.
 
 Computed from the exported lists of up to ``USERS`` users, the first of each partition; their order has
-nothing to do with taste.
+nothing to do with taste. Lists that leave out held-out items get them back, by their scores: otherwise none
+could be found.
 """
 
 from __future__ import annotations
@@ -15,11 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.config.training_sections import Excluded
+from mmssl_dist.data.columns import HELD_OUT, TEST, USER_ID
 from mmssl_dist.data.ids import id_values, one_array
+from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.run import Run
 from mmssl_dist.serving.seen import SeenItems, read_held_out
-from mmssl_dist.storage.export_names import ITEMS, RECOMMENDATIONS, parquet_file
+from mmssl_dist.storage.export_names import (
+    ITEM_ROWS,
+    ITEMS,
+    RECOMMENDATIONS,
+    SCORES,
+    embeddings_file,
+    parquet_file,
+)
 
 USERS = 5000
 _GROUPS = 5
@@ -53,8 +63,9 @@ class UserExample:
 
 @dataclass(frozen=True)
 class ListQuality:
-    """Of the lists' first ``k`` items, for ``users`` users.
+    """Of the first ``k`` items of the lists that leave out training items alone, for ``users`` users.
 
+    exclude: what the exported lists leave out, as ``export.exclude``.
     by_activity: users by their number of training items. by_popularity: items by theirs, cold ones first.
     user_degrees, item_degrees: training interactions of every user and of every item.
     coverage: share of the items that are in some list. novelty: bits, mean of -log2 of an item's share of the
@@ -62,6 +73,7 @@ class ListQuality:
     """
 
     k: int
+    exclude: Excluded
     users: int
     by_activity: list[Group]
     by_popularity: list[Group]
@@ -77,6 +89,7 @@ class _ExportedLists:
     users: np.ndarray  # [n] their rows
     ids: list[Any]
     items: list[np.ndarray]  # of each user, places, best first
+    scores: list[np.ndarray]  # float32, of each user
 
 
 def measure_lists(run: Run, k: int) -> ListQuality | None:
@@ -91,7 +104,9 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
     if made["made"] == "none" or not made["users"]:
         return None
     lists, seen = _read_lists(run, k), run.seen
-    held_out = read_held_out(run.partitions, "test")
+    if run.exclude == "known":
+        lists = _with_held_out(run, lists, k)
+    held_out = read_held_out(run.partitions, TEST)
     user_degrees, item_degrees = seen.user_degrees, seen.item_degrees
     held_out_items = [held_out.of(position) for position in lists.users]
     hits = [np.isin(held, items) for held, items in zip(held_out_items, lists.items, strict=True)]
@@ -100,6 +115,7 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
     share = np.maximum(item_degrees[listed], 1) / max(1, len(user_degrees))
     return ListQuality(
         k=k,
+        exclude=run.exclude,
         users=len(lists.users),
         by_activity=_by_activity(user_degrees[lists.users], hits),
         by_popularity=_by_popularity(item_degrees, held_out_items, hits),
@@ -112,7 +128,7 @@ def measure_lists(run: Run, k: int) -> ListQuality | None:
 
 
 def _read_lists(run: Run, k: int) -> _ExportedLists:
-    positions, ids, items = [], [], []
+    positions, ids, items, scores = [], [], [], []
     book = run.partitions.manifest.facts["book"]["users"]
     for part, users in enumerate(book):
         path = run.export.path(parquet_file(RECOMMENDATIONS, part))
@@ -123,7 +139,25 @@ def _read_lists(run: Run, k: int) -> _ExportedLists:
         positions.append(run.users.positions(users_listed))
         ids += users_listed
         items += [run.items.positions(ranked[:k]) for ranked in table[ITEMS].to_pylist()]
-    return _ExportedLists(np.concatenate(positions), ids, items)
+        scores += [np.asarray(listed[:k], np.float32) for listed in table[SCORES].to_pylist()]
+    return _ExportedLists(np.concatenate(positions), ids, items, scores)
+
+
+def _with_held_out(run: Run, lists: _ExportedLists, k: int) -> _ExportedLists:
+    """The lists as they are if training items alone are left out: their ``k`` best items and the held-out
+    ones in one order. An approximate index might miss some of these; here it misses none."""
+    splits = [read_held_out(run.partitions, split) for split in HELD_OUT]
+    users = run.user_rows.take(lists.users)
+    item_rows = run.export.mapped(embeddings_file, ITEM_ROWS, read_book(run.partitions.manifest).items)
+    items, scores = [], []
+    for user, row, listed, listed_scores in zip(lists.users, users, lists.items, lists.scores, strict=True):
+        held_out = np.unique(np.concatenate([split.of(user) for split in splits]))
+        places = np.concatenate([listed, held_out])
+        values = np.concatenate([listed_scores, item_rows.take(held_out) @ row])
+        order = np.lexsort((places, -values))[:k]  # of equals the lower place first, as in the lists
+        items.append(places[order])
+        scores.append(values[order])
+    return _ExportedLists(lists.users, lists.ids, items, scores)
 
 
 def _first(file: pq.ParquetFile, rows: int) -> list[pa.RecordBatch]:

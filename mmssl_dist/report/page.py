@@ -29,6 +29,10 @@ _METRIC_TERMS = (
     ("hit_rate", "share of users with a held-out item among the first K"),
     ("mrr", "mean of 1 / the rank of a user's first held-out item, 0 where none is among the first K"),
 )
+_WITH_HELD_OUT = (
+    "The lists looked at here leave out training items alone, so that held-out items can be among them. The "
+    "exported lists leave those out as well."
+)
 _TERMS = (
     ("novelty", "mean of -log2 of the share of users who know a listed item; 1 bit more is half as popular"),
     ("edge cut", "share of interactions whose user and item lie in different partitions"),
@@ -67,7 +71,7 @@ def _sections(report: ReportContent) -> Iterator[tuple[str, str]]:
     if "export" in facts:
         yield "Examples", _examples(lists, report.labels, lists_line(facts["export"]))
     if lists or metrics:
-        groups = _charts(_groups(lists)) if lists else ""
+        groups = _looked_at(lists) + _charts(_groups(lists)) if lists else ""
         cold = _cold(metrics, partitions) if metrics and partitions else ""
         yield "For whom, and which items", groups + cold
     if metrics and training:
@@ -310,10 +314,15 @@ def _examples(lists: ListQuality | None, labels: ItemLabels, made: str) -> str:
     )
     note = f" Items without an image: {escape(missing)}." if missing else ""
     return (
-        f"<p>Of {escape(made)}. Green: in the held-out test items.{note}</p><table "
+        f"<p>Of {escape(made)}. Green: in the held-out test items.{note}</p>{_looked_at(lists)}<table "
         'class="samples"><tr><th>user</th><th>history</th>'
         f"<th>recommended, best first</th><th>popularity's list</th></tr>{rows}</table>"
     )
+
+
+def _looked_at(lists: ListQuality) -> str:
+    """Which lists a section is of, where they are not the exported ones."""
+    return f"<p>{_WITH_HELD_OUT}</p>" if lists.exclude == "known" else ""
 
 
 def _example(example: UserExample, labels: ItemLabels) -> str:

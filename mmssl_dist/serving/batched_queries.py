@@ -34,11 +34,11 @@ def answer_queries(run: Run, queries: Sequence[RecommendationQuery]) -> list[Ran
     groups: dict[int, list[_ResolvedQuery]] = {}
     for position, query in enumerate(queries):
         try:
-            row, seen = _row(run, query)
+            row, known = _row(run, query)
         except InputError as error:
             results[position] = error
             continue
-        left_out = seen if query.exclude_seen else NOTHING
+        left_out = known if query.exclude_seen else NOTHING
         groups.setdefault(id(query.candidates), []).append(_ResolvedQuery(position, query, row, left_out))
     for group in groups.values():
         longest = max(asked.query.k for asked in group)
@@ -90,9 +90,9 @@ def similar_lists(run: Run, items: list[str], ks: list[int]) -> list[Ranked | In
 
 
 def _row(run: Run, query: RecommendationQuery) -> tuple[np.ndarray, np.ndarray]:
-    """The row [D] to rank with, and the places of the items seen."""
+    """The row [D] to rank with, and the places of the known items."""
     if query.user is not None:
         user = run.users.position(query.user)
-        return run.user_rows.take(np.asarray([user]))[0], run.seen.of(user)
+        return run.user_rows.take(np.asarray([user]))[0], run.known.of(user)
     items = run.basket(query.items)
     return run.fold_in(items), items

@@ -133,7 +133,7 @@ def recommend_file(
 
 class _BulkWriter:
     """One process's run; writes a file for every batch of users. It holds the index and the ids; rows and
-    training interactions of users are mapped, and read for the batch's users alone."""
+    known items of users are mapped, and read for the batch's users alone."""
 
     def __init__(self, url: str, storage: Storage, write: WriteLists, options: ListOptions) -> None:
         opened = _open(url, storage, options)

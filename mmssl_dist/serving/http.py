@@ -103,7 +103,7 @@ class Service:
         self,
         user: Annotated[str, Query(description="A user of the data.")],
         k: Length = 20,
-        exclude_seen: Annotated[bool, Query(description="Leave out the user's items of training.")] = True,
+        exclude_seen: Annotated[bool, Query(description="Leave out items that the user has.")] = True,
     ) -> Response:
         """Ranks the best items of a user. The status is 404 for an unknown user."""
         return answer(await self._ask(RecommendationQuery(user, (), k, exclude_seen)))

@@ -62,9 +62,7 @@ class RecommendRequest(_Request):
     items: list[Id] = Field(
         [], max_length=LONGEST, description="Without a user: items known of somebody new."
     )
-    exclude_seen: bool = Field(
-        True, description="Leave out the user's items of training, or the items given."
-    )
+    exclude_seen: bool = Field(True, description="Leave out items that the user has, or the items given.")
 
     @model_validator(mode="after")
     def _one_question(self) -> RecommendRequest:

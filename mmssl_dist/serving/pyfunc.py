@@ -38,7 +38,7 @@ class Recommender:
 
         Args:
             model_input: a column user_id, or one column of ids; other columns are left aside.
-            params: k, length of a list; exclude_seen, whether to leave out items of training.
+            params: k, length of a list; exclude_seen, whether to leave out items that the user has.
 
         Returns:
             As many rows with the same index: user_id; items, a list of item ids, best first; scores, as many.

@@ -32,7 +32,7 @@ from mmssl_dist.serving.new_items import NewItems, unit
 from mmssl_dist.serving.new_users import NewUsers
 from mmssl_dist.serving.part_rows import PartRows
 from mmssl_dist.serving.run_facts import RunFacts
-from mmssl_dist.serving.seen import SeenItems, read_seen
+from mmssl_dist.serving.seen import KnownItems, SeenItems, read_known, read_seen
 from mmssl_dist.storage import RunFolder, StageFolder, downloads_folder, open_location
 from mmssl_dist.storage.export_names import (
     INDEX,
@@ -105,7 +105,7 @@ class Run(RunFacts):
 
         Args:
             users: an external id, or several; of the type in the data, or as text.
-            exclude_seen: leave out the items of the user's training interactions.
+            exclude_seen: leave out the items of ``history``.
             exact: score every item, whatever the index; a flat index does so anyhow.
             candidates: which items may be listed; those that ``allow`` or ``where`` let through are all
                 scored.
@@ -128,8 +128,8 @@ class Run(RunFacts):
         candidates: ItemFilter | None = None,
     ) -> list[Ranked]:
         """``recommend`` for the users at ``positions``."""
-        seen = [self.seen.of(position) if exclude_seen else NOTHING for position in positions]
-        return self.rank(self.user_rows.take(positions), seen, k, exact=exact, candidates=candidates)
+        left_out = [self.known.of(position) if exclude_seen else NOTHING for position in positions]
+        return self.rank(self.user_rows.take(positions), left_out, k, exact=exact, candidates=candidates)
 
     def recommend_new(
         self,
@@ -220,18 +220,19 @@ class Run(RunFacts):
         return RankedUsers(self.users.at(neighbours[0]), scores[0])
 
     def check_users(self) -> None:
-        """Open the rows and training interactions of all users, which lookups open partition by partition.
+        """Open the rows and known items of all users, which lookups open partition by partition.
 
         Raises:
             ArtifactError: a file is not what its manifest says.
         """
         for part in range(read_book(self.partitions.manifest).parts):
             self.user_rows.part(part)
-            self.seen.of_part(part)
+            self.known.open_part(part)
 
     def history(self, user: object) -> list[Any]:
-        """The items of a user's training interactions; raises as ``recommend`` does."""
-        return self.items.at(self.seen.of(self.users.position(user)))
+        """The items of a user's interactions: all of them, or where ``export.exclude`` is training those of
+        training; raises as ``recommend`` does."""
+        return self.items.at(self.known.of(self.users.position(user)))
 
     def fold_in(self, items: np.ndarray) -> np.ndarray:
         """float32 [D], the row of a user of these items, given by place: what the model's propagation makes
@@ -242,6 +243,11 @@ class Run(RunFacts):
     def seen(self) -> SeenItems:
         """The training interactions, by place."""
         return read_seen(self.partitions)
+
+    @cached_property
+    def known(self) -> KnownItems:
+        """The interactions that ``exclude_seen`` leaves out, by place."""
+        return read_known(self.partitions, self.exclude, self.seen)
 
     @cached_property
     def _interactions(self) -> np.ndarray:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.config.training_sections import Excluded
 from mmssl_dist.serving.artifact import Artifact
 from mmssl_dist.storage import RunFolder
 from mmssl_dist.storage.run_job import read_run_job
+
+
+def excluded_by(facts: Mapping[str, Any]) -> Excluded:
+    """What the lists of an export leave out, by its manifest's ``facts``."""
+    # Earlier versions left out training items alone, and did not say so.
+    return cast(Excluded, facts.get("lists", {}).get("exclude", "training"))
 
 
 class RunFacts:
@@ -26,6 +33,11 @@ class RunFacts:
     def facts(self) -> Mapping[str, Any]:
         """What the export's manifest says: sizes, the index and its recall."""
         return self.export.manifest.facts
+
+    @property
+    def exclude(self) -> Excluded:
+        """What ``exclude_seen`` leaves out, as ``export.exclude`` was when the run was exported."""
+        return excluded_by(self.facts)
 
     @property
     def job(self) -> Job:

@@ -1,16 +1,20 @@
-"""Who interacted with what in training, by the places of the export: mapped from the partitions, so that only
-the lists that are looked at are read into memory."""
+"""Who interacted with what, by the places of the export: mapped from the partitions, so that only the lists
+that are looked at are read into memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
+from mmssl_dist.config.training_sections import Excluded
+from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.graph import names
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.graph.partition_files import read_book
 from mmssl_dist.serving.artifact import Artifact
+from mmssl_dist.serving.item_search import lists_of
 
 
 class SeenItems:
@@ -69,6 +73,47 @@ def read_seen(partitions: Artifact) -> SeenItems:
 def read_held_out(partitions: Artifact, split: str) -> SeenItems:
     """The interactions held out for "validation" or "test"."""
     return SeenItems(partitions, *names.held_out(split))
+
+
+class KnownItems:
+    """Items of each user in several splits together.
+
+    Args:
+        splits: of one partitions artifact. places: of its items.
+    """
+
+    def __init__(self, splits: Sequence[SeenItems], places: ItemPlaces) -> None:
+        self._splits, self._places = splits, places
+
+    def of(self, user: int) -> np.ndarray:
+        """Places of the items of the user at a place, ascending."""
+        items = [split.of(user) for split in self._splits]
+        return items[0] if len(items) == 1 else np.unique(np.concatenate(items))
+
+    def of_users(self, part: int, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(indptr [n + 1], places of items, ascending within a user) of some users of a partition, given by
+        their rows in it."""
+        lists = [lists_of(split.of_part(part), users) for split in self._splits]
+        nodes = np.concatenate([nodes for _, nodes in lists])
+        owners = np.concatenate([np.repeat(np.arange(len(users)), np.diff(indptr)) for indptr, _ in lists])
+        # Places ascend with nodes.
+        return np.sum([indptr for indptr, _ in lists], 0), self._places.of(nodes[np.lexsort((nodes, owners))])
+
+    def open_part(self, part: int) -> None:
+        """Open the files of a partition, which are otherwise opened when first needed."""
+        for split in self._splits:
+            split.of_part(part)
+
+
+def read_known(partitions: Artifact, exclude: Excluded, training: SeenItems | None = None) -> KnownItems:
+    """What lists leave out by ``export.exclude``.
+
+    Args:
+        training: ``read_seen`` of the same partitions, where it is open already.
+    """
+    seen = read_seen(partitions) if training is None else training
+    held_out = [read_held_out(partitions, split) for split in HELD_OUT] if exclude == "known" else []
+    return KnownItems([seen, *held_out], ItemPlaces(read_book(partitions.manifest)))
 
 
 class ItemPlaces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ import pyarrow as pa
 from mmssl_dist import __version__
 from mmssl_dist.config import Job
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.data.columns import USER_ID
+from mmssl_dist.config.training_sections import Excluded
+from mmssl_dist.data.columns import HELD_OUT, USER_ID
 from mmssl_dist.graph import names
 from mmssl_dist.serving import pyfunc as loader
 from mmssl_dist.serving.run import Run, open_run
+from mmssl_dist.serving.run_facts import excluded_by
 from mmssl_dist.storage import Location, Manifest, RunFolder, downloads_folder, open_location, publish
 from mmssl_dist.storage.export_names import ITEMS, NEW_ITEMS, RECOMMENDATIONS, SCORES
 
@@ -71,8 +74,10 @@ def _save(job: Job, folder: Path, *, run_id: str, model_id: str) -> None:
 
     data = folder / _DATA
     run = RunFolder.of(job)
-    _copy(run.export.location, run.export.require(), data / "export", _of_lists)
-    _copy(run.partitions.location, run.partitions.require(), data / "partitions", _of_seen)
+    export = run.export.require()
+    _copy(run.export.location, export, data / "export", _of_lists)
+    of_known = partial(_of_known, exclude=excluded_by(export.facts))
+    _copy(run.partitions.location, run.partitions.require(), data / "partitions", of_known)
     opened = open_run(str(data))
     pyfunc.save_model(
         str(folder / "model"),
@@ -107,9 +112,10 @@ def _of_lists(name: str) -> bool:
     return not name.startswith(f"{RECOMMENDATIONS}/") and name != NEW_ITEMS
 
 
-def _of_seen(name: str) -> bool:
-    """Whether a file of the partitions holds the training interactions."""
-    return Path(name).name in (names.INDPTR, names.NEIGHBOURS)
+def _of_known(name: str, exclude: Excluded) -> bool:
+    """Whether a file of the partitions holds interactions that lists leave out."""
+    held_out = [file for split in HELD_OUT for file in names.held_out(split)] if exclude == "known" else []
+    return Path(name).name in (names.INDPTR, names.NEIGHBOURS, *held_out)
 
 
 def _signature(run: Run) -> ModelSignature:

@@ -199,6 +199,7 @@ CHANGES = (
     _one("ranking", "evaluation.item_block", 3),
     _one("ranking", "export.k", 3),
     _one("ranking", "export.recommendations", "none"),
+    _one("ranking", "export.exclude", "training"),
     _one("ranking", "export.users", "few_users.csv"),
     # A day's lists in a table.
     _one("list table", "export.table.path", "elsewhere", "export.table.path=table"),

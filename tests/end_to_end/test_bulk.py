@@ -56,6 +56,7 @@ def test_many_users_get_what_one_at_a_time_gets(folder, ray_address):
     assert result["user_id"].to_pylist() == users.to_pylist()
     for user, items in zip(result["user_id"].to_pylist(), result["items"].to_pylist(), strict=True):
         assert items == run.recommend(user, k=6).items
+        assert not set(items) & set(run.history(user))
     manifest = json.loads((folder / "lists/manifest.json").read_text())
     assert manifest["facts"] == {
         "users": 4,

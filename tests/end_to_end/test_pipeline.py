@@ -104,6 +104,12 @@ def _split(output: Path, split: str) -> dict[str, set[int]]:
     return result
 
 
+def _known(output: Path) -> dict[str, set[int]]:
+    """External items of all splits by external user id."""
+    splits = [_split(output, split) for split in ("train", "validation", "test")]
+    return {user: set().union(*(items[user] for items in splits)) for user in splits[0]}
+
+
 def test_metrics_file_has_every_metric_of_both_splits_and_popularitys_beside(folder):
     result = _metrics(folder / "out")
     assert list(result) == ["validation", "test", "baselines", "without"]
@@ -148,17 +154,19 @@ def test_planted_structure_is_found_as_popularity_cannot(folder):
 
 
 def test_every_user_has_a_full_list_without_training_items(folder):
-    lists, train = _lists(folder / "out"), _split(folder / "out", "train")
-    assert set(lists) == set(train) == {f"u{number:03}" for number in range(USERS)}
+    lists, known = _lists(folder / "out"), _known(folder / "out")
+    assert set(lists) == set(known) == {f"u{number:03}" for number in range(USERS)}
     for user, (items, scores) in lists.items():
         assert len(set(items)) == len(items) == len(scores) == K
-        assert not set(items) & train[user]
+        assert not set(items) & known[user]
         assert all(type(item) is int and 0 <= item < ITEMS for item in items)
         assert scores == sorted(scores, reverse=True)
 
 
-def test_metrics_are_those_of_the_exported_lists(folder):
-    lists = _lists(folder / "out")
+def test_metrics_are_those_of_lists_without_training_items(folder, copy):
+    shutil.rmtree(folder / copy / "export")
+    run_workers(2, _use_model, folder, copy, 2, "export.exclude=training", timeout=200)
+    lists = _lists(folder / copy)
     for split in ("validation", "test"):
         held_out = {user: items for user, items in _split(folder / "out", split).items() if items}
         recall, ndcg = [], []
@@ -178,19 +186,19 @@ def test_scores_are_products_of_the_embeddings_and_nothing_better_was_left_out(f
     assert (len(users), sorted(items)) == (USERS, list(range(ITEMS)))
     scores = np.array(user_rows) @ np.array(item_rows).T
     column_of = {item: column for column, item in enumerate(items)}
-    lists, train = _lists(folder / "out"), _split(folder / "out", "train")
+    lists, known = _lists(folder / "out"), _known(folder / "out")
     for row, user in enumerate(users):
         listed, listed_scores = lists[user]
         np.testing.assert_allclose(
             listed_scores, scores[row, [column_of[item] for item in listed]], rtol=1e-5, atol=1e-6
         )
-        rest = [column_of[item] for item in items if item not in train[user] and item not in listed]
+        rest = [column_of[item] for item in items if item not in known[user] and item not in listed]
         assert scores[row, rest].max() <= min(listed_scores) + 1e-5
 
 
-def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
+def _use_model(rank: int, folder: Path, output: str, workers: int, *sets: str) -> dict[str, Any]:
     """Evaluate and export the published checkpoint; gives the metrics."""
-    job = load_job(folder / "job.yaml", (f"output={folder / output}", "scaling.workers=1"))
+    job = load_job(folder / "job.yaml", (f"output={folder / output}", f"scaling.workers={workers}", *sets))
     worker = make_worker(rank, job)
     training = require_manifest(open_location(f"{job.output}/training", job.storage), "training", "train")
     export_on_worker(job, worker, *checkpoint_of(RunFolder.of(job), training))
@@ -199,7 +207,7 @@ def _use_model(rank: int, folder: Path, output: str) -> dict[str, Any]:
 
 def test_one_worker_makes_the_same_of_the_checkpoint_as_two(folder, copy):
     shutil.rmtree(folder / copy / "export")
-    (metrics,) = run_workers(1, _use_model, folder, copy, timeout=200)
+    (metrics,) = run_workers(1, _use_model, folder, copy, 1, timeout=200)
     expected = _metrics(folder / "out")
     for split in ("validation", "test"):
         assert metrics[split] == pytest.approx(expected[split], abs=1e-9)

@@ -122,6 +122,8 @@ def test_answers_are_those_of_the_run(service):
     assert status == 200
     assert items_of(answer) == ranked.items
     assert [entry["score"] for entry in answer["items"]] == pytest.approx(ranked.scores.tolist())
+    whole = items_of(service.ask("/recommend?user=u3&k=30")[1])
+    assert set(whole) == set(run.items.array.to_pylist()) - set(run.history("u3"))
     everything = run.recommend("u3", k=5, exclude_seen=False).items
     assert items_of(service.ask("/recommend?user=u3&k=5&exclude_seen=false")[1]) == everything
     assert items_of(service.ask("/recommend", {"user": "u3", "k": 5, "exclude_seen": False})[1]) == everything

@@ -31,7 +31,7 @@ def rank(
     exchange = Exchange(None, np.asarray([0, 10**6]), 0)
     return top_k(
         torch.from_numpy(users),
-        Seen(*csr(seen)),
+        [Seen(*csr(seen))],
         torch.from_numpy(items),
         torch.from_numpy(item_nodes),
         k,

@@ -54,6 +54,8 @@ def test_another_file_of_users_makes_another_export(tmp_path):
     assert export_fingerprint(job, TRAINING) != before
     indexed = make_job("export.recommendations=index")
     assert export_fingerprint(indexed, TRAINING) != export_fingerprint(make_job(), TRAINING)
+    comparable = make_job("export.exclude=training")
+    assert export_fingerprint(comparable, TRAINING) != export_fingerprint(make_job(), TRAINING)
     # A table is written from lists that are there
     with_table = make_job("export.table.path=/lake/lists")
     assert export_fingerprint(with_table, TRAINING) == export_fingerprint(make_job(), TRAINING)

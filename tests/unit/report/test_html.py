@@ -25,7 +25,7 @@ from mmssl_dist.report.list_quality import measure_lists
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.storage import Manifest, open_location, publish
 from tests.browser import console_of, widths_of
-from tests.exported import dataset_items
+from tests.exported import dataset_items, publish_run
 from tests.pictures import PICTURES
 
 METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
@@ -102,10 +102,11 @@ def _job(run: Path, seed: int = 3, images: str = "images.parquet") -> str:
     return yaml.safe_dump({"seed": seed, "output": str(run), "data": data})
 
 
-def test_the_groups_are_those_of_the_data(reported):
+def test_the_groups_are_those_of_the_data(reported, tmp_path):
     findings = measure_lists(open_run(str(reported)), 10)
     train, test = dataset_items(reported, "train"), dataset_items(reported, "test")
-    table = pq.read_table(reported / "export/recommendations").to_pydict()
+    publish_run(tmp_path, "export.exclude=training")
+    table = pq.read_table(tmp_path / "export/recommendations").to_pydict()
     lists = {user: items[:10] for user, items in zip(table["user_id"], table["items"], strict=True)}
     recall = {user: np.mean([item in lists[user] for item in items]) for user, items in test.items() if items}
     assert sum(group.members for group in findings.by_activity) == len(recall)
@@ -161,6 +162,7 @@ def test_the_page_holds_everything_and_reaches_for_nothing(reported):
     } <= titles
     assert re.search(r"</i>wait</span><span><i[^>]*></i>critic</span></p>", page)
     assert "0.2500" in page
+    assert page.count("The lists looked at here leave out training items alone") == 2
     assert "test recall@10, a modality left out" in titles
     assert "0.2000 (-20%)" in page
     assert "cold items ranked among themselves" in page

@@ -151,6 +151,7 @@ def test_the_api_is_all_there():
         "export",
         "partitions",
         "seen",
+        "known",
         "fold_in",
         "basket",
         "rank",

@@ -69,15 +69,16 @@ def test_one_user_several_users_and_texts_for_numbers(run):
     assert [ranked.items for ranked in run.similar(np.asarray([107]), k=3)] == [run.similar(107, k=3).items]
 
 
-def test_seen_items_are_those_of_training_and_left_out_unless_wanted(run, output):
-    train = dataset_items(output, "train")
+def test_seen_items_are_those_of_all_splits_and_left_out_unless_wanted(run, output):
+    splits = [dataset_items(output, split) for split in ("train", "validation", "test")]
     for user in ("u0", "u17", "u39"):
-        assert set(run.history(user)) == train[user]
+        seen = set().union(*(split[user] for split in splits))
+        assert set(run.history(user)) == seen
         without, everything = (
             run.recommend(user, k=ITEMS, exclude_seen=choice).items for choice in (True, False)
         )
         assert set(everything) == set(run.items.array.to_pylist())
-        assert set(without) == set(everything) - train[user]
+        assert set(without) == set(everything) - seen
         assert [item for item in everything if item in set(without)] == without
 
 

@@ -18,7 +18,7 @@ from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.serving.pyfunc import plain_id
 from mmssl_dist.serving.run import open_run
 from mmssl_dist.tracking.mlflow import end_mlflow
-from tests.exported import export_run, publish_run, write_uploads
+from tests.exported import dataset_items, export_run, publish_run, write_uploads
 from tests.jobs import training_job
 from tests.training import ITEMS, USERS, publish_graph
 
@@ -74,6 +74,25 @@ def test_the_export_is_a_model_that_recommends(tmp_path, store, monkeypatch):
     export_run(job.model_copy(update={"export": export}))
     end_mlflow(job, "run-1", METRICS)
     assert sorted(version.version for version in client.search_model_versions("name = 'shop'")) == [1, 2]
+
+
+@pytest.mark.parametrize("exclude", ["known", "training"])
+def test_a_model_leaves_out_what_its_export_does(tmp_path, exclude, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    exported = publish_run(tmp_path / "out", f"export.exclude={exclude}")
+    job = _registering(exported.job, f"sqlite:///{tmp_path}/runs.db")
+    end_mlflow(job, "run-1", METRICS)
+    assert "was not registered" not in caplog.text
+    train, *held_out = (dataset_items(tmp_path / "out", split) for split in ("train", "validation", "test"))
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(job.tracking.mlflow))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", str(job.tracking.mlflow))
+    users = pd.DataFrame({"user_id": list(train)})
+    answers = pyfunc.load_model("models:/shop/1").predict(users, params={"k": ITEMS})
+    listed = dict(zip(answers["user_id"], map(set, answers["items"]), strict=True))
+    assert not any(listed[user] & train[user] for user in train)
+    wanted = [(user, item) for split in held_out for user, items in split.items() for item in items]
+    assert sum(item in listed[user] for user, item in wanted) == (len(wanted) if exclude == "training" else 0)
 
 
 def test_a_model_that_cannot_be_read_is_warned_of_and_the_run_ends(tmp_path, caplog, monkeypatch):
