@@ -19,7 +19,14 @@ def columns_of_path(pattern: str) -> list[str]:
 
 
 def content_disagreements(data: Data) -> Iterator[Disagreement]:
-    """Every rule that a modality of ``data`` breaks."""
+    """Every rule that a modality of ``data``, or its path of pictures, breaks."""
+    named = columns_of_path(data.images or "")
+    if named and named != ["item"]:
+        yield Disagreement(
+            ("data.images",),
+            f"found {data.images}; {{item}} stands where the item's id does, once, and is the only name in "
+            "braces. Write images/{item}.jpg, for example",
+        )
     for name, modality in data.modalities.items():
         key = f"data.modalities.{name}"
         if modality.features:

@@ -31,6 +31,7 @@ from mmssl_dist.data.readers.parquet import (
 )
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage.remote import is_web
 
 IMAGE = "image"
 LARGEST = 500_000  # bytes of one image
@@ -63,6 +64,28 @@ def check_images(data: Data, files: Iterable[RawFile]) -> None:
     """
     for file in files:
         _footer(data, file)
+
+
+def check_picture_folder(job: Job) -> None:
+    """Look for the folder of pictures where ``data.images`` is a path for each item.
+
+    Raises:
+        InputError: there is none.
+    """
+    pattern, key = job.data.images, "data.images"
+    root = open_location(job.data.path, job.storage)
+    # A web server cannot say which folders it has.
+    if pattern is None or ITEM_PLACE not in pattern or is_web(root.scheme):
+        return
+    folder = root / pattern.partition(ITEM_PLACE)[0].rpartition("/")[0]
+    # Items may lack a picture, but not all of them
+    if folder.info().type != pafs.FileType.Directory:
+        raise InputError(
+            folder.url,
+            "no such folder",
+            f"{key} names a picture for each item",
+            f"Check data.path and {key}.",
+        )
 
 
 def read_images(job: Job, files: Iterable[RawFile], items: Iterable[object]) -> Images:

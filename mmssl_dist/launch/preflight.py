@@ -16,7 +16,7 @@ from mmssl_dist.config.named_paths import named_paths
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.bucket_count import require_buckets
 from mmssl_dist.data.files import RawFile, RawFiles, find_files
-from mmssl_dist.data.images import check_images
+from mmssl_dist.data.images import check_images, check_picture_folder
 from mmssl_dist.data.readers import FeatureSource, open_sources
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.open import EMBEDDED, is_numbered, open_interactions
@@ -90,6 +90,7 @@ def check_headers(job: Job, files: RawFiles) -> None:
         problems.attempt(partial(check_titles, job.data, (file,)))
     for file in files.images:
         problems.attempt(partial(check_images, job.data, (file,)))
+    problems.attempt(lambda: check_picture_folder(job))
     problems.raise_all("data")
 
 

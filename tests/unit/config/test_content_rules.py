@@ -74,3 +74,10 @@ def test_what_does_not_fit_is_named(modality, message):
     with pytest.raises(ConfigError) as caught:
         _parsed(modality)
     assert any(message in problem for problem in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize("path", ["images/{SKU}.jpg", "{item}/{item}.jpg", "{shop}/{item}.jpg"])
+def test_a_picture_of_the_report_is_named_by_the_item_alone(path):
+    with pytest.raises(ConfigError) as raised:
+        parse_job({"output": "out", "data": {"path": "raw", "modalities": {"m": TEXT}, "images": path}}, ())
+    assert f"data.images: found {path}; {{item}} stands where the item's id does" in str(raised.value)

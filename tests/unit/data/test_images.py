@@ -14,7 +14,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.data import images
 from mmssl_dist.data.files import find_files, find_images
 from mmssl_dist.data.image_header import Raster, raster_of
-from mmssl_dist.data.images import check_images, read_images
+from mmssl_dist.data.images import check_images, check_picture_folder, read_images
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.errors import InputError
 from tests.jobs import job_on
@@ -185,6 +185,17 @@ def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, wanted, table, 
     made = job(tmp_path, wanted)
     with pytest.raises(InputError, match=message):
         check_images(made.data, find_images(made))
+
+
+def test_a_folder_of_pictures_has_to_be_there(tmp_path):
+    made = job(tmp_path, "photos/{item}/front.png")
+    message = r"photos: found no such folder; data\.images names a picture for each item"
+    with pytest.raises(InputError, match=message):
+        check_picture_folder(made)
+    (tmp_path / "photos").mkdir()
+    check_picture_folder(made)  # items may lack a picture
+    check_picture_folder(job(tmp_path, "{item}.png"))
+    check_picture_folder(job(tmp_path, None))
 
 
 def test_a_dataset_is_the_same_whatever_its_items_look_like(tmp_path):
