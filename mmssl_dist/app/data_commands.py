@@ -112,14 +112,14 @@ def fetch(
     Verifies checksums, shows the licence, and resumes an interrupted download. fetched.json exists once the
     set is complete. `mmssl-dist run jobs/NAME.yaml` trains on data/NAME.
     """
-    from mmssl_dist.datasets.fetch import LOCK, SETS
+    from mmssl_dist.datasets.fetch import FETCH_RECORD, SETS
     from mmssl_dist.datasets.fetch import fetch as fetch_set
 
     for file in fetch_set(name, folder, base_url):
         verdict = (
             "checksum verified"
             if file.verified
-            else f"not verified: no checksum is known; {LOCK} records its SHA-256"
+            else f"not verified: no checksum is known; {FETCH_RECORD} records its SHA-256"
         )
         typer.echo(f"{file.name}: {file.bytes:,} bytes, {verdict}")
     typer.echo(SETS[name].note)

@@ -9,7 +9,7 @@ from mmssl_dist.config.job import Job
 from mmssl_dist.data.files import RawFile, RawFiles
 from mmssl_dist.errors import InputError
 
-SETTING = "data.buckets"
+_SETTING = "data.buckets"
 _LEAST = 4
 _INTERACTION_BYTES = 1 << 26
 """Of text for a bucket, some 3 million interactions, or a quarter of it in Parquet, some 2 to 8 million. A
@@ -59,7 +59,7 @@ def require_buckets(job: Job, files: RawFiles) -> None:
     needed = needed_for(files)
     if job.data.buckets != "auto" and needed > _REFUSED * job.data.buckets:
         raise InputError(
-            SETTING,
+            _SETTING,
             job.data.buckets,
             f"files of this size need about {needed}, so that a task can hold a bucket",
             f"Set it to {needed}, or to auto.",

@@ -26,7 +26,7 @@ from mmssl_dist.errors import InputError, StorageFault
 
 _logger = logging.getLogger(__name__)
 
-LOCK = "fetched.json"
+FETCH_RECORD = "fetched.json"
 _BEFORE = "fetched-before.json"
 _PART = ".part"
 _SECONDS = 60
@@ -102,8 +102,8 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
     folder.mkdir(parents=True, exist_ok=True)
     locked = _read_lock(folder, name)
     # While files change the folder is not complete; the old hashes still serve to recognise what is whole.
-    if (folder / LOCK).exists():
-        (folder / LOCK).replace(folder / _BEFORE)
+    if (folder / FETCH_RECORD).exists():
+        (folder / FETCH_RECORD).replace(folder / _BEFORE)
     records = []
     for file, checksum in data_set.files.items():
         wanted = checksum or (f"sha256:{locked[file]}" if file in locked else None)
@@ -118,9 +118,9 @@ def fetch(name: str, folder: Path, base: str | None = None) -> list[FetchedFile]
     if data_set.write_tables is not None:
         data_set.write_tables(folder)
     content = {"name": name, "files": {record.name: vars(record) for record in records}}
-    partial = folder / f"{LOCK}{_PART}"
+    partial = folder / f"{FETCH_RECORD}{_PART}"
     partial.write_text(json.dumps(content, indent=1))
-    partial.replace(folder / LOCK)
+    partial.replace(folder / FETCH_RECORD)
     (folder / _BEFORE).unlink(missing_ok=True)
     return records
 
@@ -252,7 +252,9 @@ def _download(url: str, partial: Path) -> None:
 
 def _read_lock(folder: Path, name: str) -> dict[str, str]:
     """SHA-256 by file of an earlier fetch of the same set; they show whether a file has changed since."""
-    file = folder / (LOCK if (folder / LOCK).exists() else _BEFORE)  # the latter where a fetch ended early
+    file = folder / (
+        FETCH_RECORD if (folder / FETCH_RECORD).exists() else _BEFORE
+    )  # the latter where a fetch ended early
     try:
         content = json.loads(file.read_text())
         if content["name"] != name:

@@ -116,7 +116,7 @@ def logarithms(numbers: Any) -> Any:
     return np.copysign(np.log1p(np.abs(numbers)), numbers)
 
 
-def summarize(items: Sequence[ColumnValues], settings: Modality) -> dict[str, ColumnSummary]:
+def summarize_columns(items: Sequence[ColumnValues], settings: Modality) -> dict[str, ColumnSummary]:
     """What the columns of ``settings.features`` show for some items."""
     summaries = {}
     for name, feature_type in settings.features.items():
@@ -150,7 +150,7 @@ def summary_rows(batch: pa.Table, source: ContentSource) -> Iterator[pa.Table]:
     for number in batch["id"].to_pylist():
         reads = source.read_content(source.pieces[number])
         items = ([values_of(text) for text in read.content.drop_null().to_pylist()] for read in reads)
-        total = joined_summaries((summarize(some, settings) for some in items), settings)
+        total = joined_summaries((summarize_columns(some, settings) for some in items), settings)
         text = json.dumps({name: summary.as_json() for name, summary in total.items()})
         yield pa.table({"piece": [number], "summaries": [text]})
 

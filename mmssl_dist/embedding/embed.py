@@ -44,7 +44,7 @@ from mmssl_dist.embedding.shards import (
     content_rows,
     embedded_shards,
     pack_items,
-    require_dimension,
+    require_job_dimension,
 )
 from mmssl_dist.embedding.table_fit import Occurrences, TableFit, fitted, joined_occurrences
 from mmssl_dist.embedding.weights import EncoderFolder, EncoderSource, encoder_folder
@@ -224,7 +224,7 @@ def _counts(job: Job, task: ShardTask, shards: Iterable[dict[str, Any]]) -> dict
     assert len(widths) == 1, "vectors of one encoder have one width"
     (width,) = widths
     if task.encoder is not None:
-        require_dimension(job, task.modality, task.encoder.name, width)  # of vectors taken over, too
+        require_job_dimension(job, task.modality, task.encoder.name, width)  # of vectors taken over, too
     of_columns = {} if task.fit is None else {"occurrences": joined_occurrences(occurrences)}
     return {
         "dimension": width,

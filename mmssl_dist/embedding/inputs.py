@@ -19,7 +19,7 @@ FORMAT = 2  # since 2: transparent pictures on white, and all 16 bits of grey
 """Raise when the same input would give other embeddings."""
 TABULAR_FORMAT = 2
 """The same of columns of features."""
-SETTING = "training.start_from"
+_SETTING = "training.start_from"
 _READ = {"encoder", "revision", "dimension", "table", "columns", "files", "item"}
 _READ_OF_TABLES = {"table", "item", *DEFINITION}
 
@@ -98,19 +98,19 @@ def fits_of_start(job: Job) -> dict[str, TableFit]:
     lacking = [name for name in names if "fit" not in modalities.get(name, {})]
     if lacking:
         raise InputError(
-            SETTING,
+            _SETTING,
             f"{start}, whose embeddings have no features of {', '.join(lacking)}",
             "columns of features are encoded as in the run that a training starts from",
-            f"Train without {SETTING}, or start from another run.",
+            f"Train without {_SETTING}, or start from another run.",
         )
     fits = {name: TableFit.of_facts(modalities[name]["fit"]) for name in names}
     differing = list(_other_columns(job, fits))
     if differing:
         raise InputError(
-            SETTING,
+            _SETTING,
             "; ".join(differing),
             "columns of features are those of the run that a training starts from",
-            f"Train without {SETTING}, or start from another run.",
+            f"Train without {_SETTING}, or start from another run.",
         )
     return fits
 

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
+PICTURE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 LARGEST_BYTES = 1 << 28
 """Of one file; what is larger is no picture of an item."""
 _WHITE_16 = (1 << 16) - 1
@@ -31,7 +31,7 @@ def decode(content: bytes, max_pixels: int) -> Image | str:
     # Whatever a file makes a decoder do wrong
     broken = (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as opened:
             # By the header, before any pixel is decoded: a few bytes may claim any size.
             if opened.width * opened.height > max_pixels:
                 return too_large(max_pixels)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import bucket_count
-from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW
+from mmssl_dist.data.columns import BUCKET, FILE, ITEM_ID, ROW, VECTOR
 from mmssl_dist.data.files import PARQUET_SUFFIXES
 from mmssl_dist.data.ids import buckets_of, scalar_text
 from mmssl_dist.data.packed_rows import pack, unpack
@@ -42,7 +42,6 @@ if TYPE_CHECKING:  # in functions: it brings torch, which only processes of the 
 
 T = TypeVar("T")
 CONTENT = "content"
-VECTOR = "vector"
 DIGEST = "content_sha256"
 LEFT_OUT = "left_out"
 EMPTY, ABSENT, OUTSIDE = "empty text", "no picture", "picture outside data.path"
@@ -275,7 +274,7 @@ class ShardEmbedder:
             return task.fit(contents)
         assert task.encoder is not None
         vectors = encode(self._encoder, contents, task.job.embedding.batch_size)
-        require_dimension(task.job, task.modality, task.encoder.name, vectors.shape[1])
+        require_job_dimension(task.job, task.modality, task.encoder.name, vectors.shape[1])
         if not np.isfinite(vectors).all():
             raise InputError(
                 f"data.modalities.{task.modality}.encoder",
@@ -340,7 +339,7 @@ def embedded_shards(batch: pa.Table, task: ShardTask) -> pa.Table:
     return ShardEmbedder(task)(batch)
 
 
-def require_dimension(job: Job, modality: str, encoder: str, width: int) -> None:
+def require_job_dimension(job: Job, modality: str, encoder: str, width: int) -> None:
     """Raise an InputError unless vectors of ``width`` are what the job says of the modality."""
     wanted = job.data.modalities[modality].dimension
     if wanted is not None and width != wanted:

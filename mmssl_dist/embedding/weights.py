@@ -19,7 +19,7 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError, message_text
 from mmssl_dist.storage import Location, downloads_folder, fingerprint, open_location
 
-PACKAGES = ("transformers", "sentence_transformers", "PIL")
+ENCODER_PACKAGES = ("transformers", "sentence_transformers", "PIL")
 _READ = (".json", ".txt", ".model", ".safetensors", ".jinja")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _WEIGHTS = ".safetensors"
@@ -67,7 +67,7 @@ class EncoderFolder:
 
 def require_packages(key: str) -> None:
     """Raise an InputError unless the packages of the extra ``encoders`` are installed."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in ENCODER_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
             key,

@@ -25,7 +25,7 @@ from mmssl_dist.sharding.partitions import LocalGraph
 
 EXPONENTS = (0.5, 0.75, 1.25, 1.5, 2.0)
 """Compared with the dot product, 1."""
-USERS = 4096
+CHOOSING_USERS = 4096
 """Validation users that the exponent is chosen by; more would cost as much as the ranking itself."""
 
 
@@ -63,7 +63,7 @@ def choose_exponent(settings: Evaluation, graph: LocalGraph, rows: Tensor, excha
     if not exchange.max(len(graph.held_out[VALIDATION].neighbours)):
         return DOT_PRODUCT
     cutoff = int(settings.metric.split("@")[1])
-    users = USERS if settings.users == "all" else min(USERS, settings.users)
+    users = CHOOSING_USERS if settings.users == "all" else min(CHOOSING_USERS, settings.users)
     settings = settings.model_copy(update={"ks": (cutoff,), "users": users})
     column = metric_names(settings.ks).index(settings.metric)
 

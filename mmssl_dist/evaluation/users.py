@@ -20,7 +20,7 @@ from mmssl_dist.storage import FileRecord, Location
 _ROW_GROUP = 1 << 16  # rows; also bounds what is laid out for Parquet at once
 
 
-def write_users(
+def write_user_metrics(
     evaluation: Location,
     graph: LocalGraph,
     ids: Sequence[pa.Array],

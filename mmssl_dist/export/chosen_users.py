@@ -18,7 +18,7 @@ from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.storage import open_location
 
-SETTING = "export.users"
+_SETTING = "export.users"
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def _read(
 ) -> ChosenUsers:
     """The file in the state that ``size`` and ``modified`` tell apart. It is kept, since a process makes the
     lists of many partitions, and a command checks the file before it begins."""
-    file = open_id_file(open_location(url, storage), names, SETTING)
+    file = open_id_file(open_location(url, storage), names, _SETTING)
     ids = file.ids()
     if not len(ids):
         raise InputError(
             file.file.name,
             "no id",
-            f"{SETTING}: a file of users must name at least one",
+            f"{_SETTING}: a file of users must name at least one",
             "Fill in the column.",
         )
     return ChosenUsers(ids)

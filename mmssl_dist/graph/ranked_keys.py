@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-EMPTY = np.iinfo(np.int64).min  # below every key, so that any neighbour takes its place
+NO_KEY = np.iinfo(np.int64).min  # below every key, so that any neighbour takes its place
 _LOW = 0xFFFFFFFF
 
 

@@ -20,7 +20,7 @@ from mmssl_dist.graph.bipartite import Lists, offsets
 from mmssl_dist.graph.cells import Cells, assign_cells, learn_cells
 from mmssl_dist.graph.homes import Homes
 from mmssl_dist.graph.item_units import ItemUnits, smallest
-from mmssl_dist.graph.ranked_keys import EMPTY, ids_in, keys_of, merged
+from mmssl_dist.graph.ranked_keys import NO_KEY, ids_in, keys_of, merged
 from mmssl_dist.graph.transfer import gather, lookup, send_to_owners, total
 from mmssl_dist.kernels.splitmix import mix, salt
 
@@ -31,7 +31,7 @@ _MEASURED = 256  # items whose neighbours are compared with the exact ones
 
 
 @dataclass(frozen=True)
-class ItemGraph:
+class LocalItemGraph:
     """The item-item graph of the items at home here.
 
     Attributes:
@@ -46,7 +46,7 @@ class ItemGraph:
 
 def similar_items(
     homes: Homes, features: np.ndarray, size: int, seed: int, exact_up_to: int = EXACT
-) -> ItemGraph:
+) -> LocalItemGraph:
     """Each item's ``size`` nearest other items by cosine (collective).
 
     Args:
@@ -60,7 +60,7 @@ def similar_items(
     # An item is no neighbour of itself.
     size = min(size, units.total - 1)
     # A catalogue in which no item has the modality would give -1.
-    best = np.full((len(features), max(size, 0)), EMPTY)
+    best = np.full((len(features), max(size, 0)), NO_KEY)
     recall = 1.0
     if size >= 1 and units.total <= exact_up_to:
         _compare_all(units, best)
@@ -68,7 +68,7 @@ def similar_items(
         _compare_cells(units, learn_cells(units, seed), best)
         recall = _recall(units, best, seed)
     lists = _lists(best)
-    return ItemGraph(lists, symmetric_weights(lists, _listed(homes, lists)), recall)
+    return LocalItemGraph(lists, symmetric_weights(lists, _listed(homes, lists)), recall)
 
 
 def symmetric_weights(lists: Lists, listed: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ def _listed(homes: Homes, lists: Lists) -> np.ndarray:
 
 
 def _lists(best: np.ndarray) -> Lists:
-    kept = best > EMPTY
+    kept = best > NO_KEY
     # Absent entries sort to the end of their row, where the next line drops them.
     values = np.sort(np.where(kept, ids_in(best), np.iinfo(np.int64).max), 1)
     return Lists(offsets(kept.sum(1)), values[values < np.iinfo(np.int64).max])
@@ -183,14 +183,14 @@ def _nearest(
     fewer."""
     import faiss
 
-    keys = np.full((len(items), size), EMPTY)
+    keys = np.full((len(items), size), NO_KEY)
     # One more than wanted, since an item's nearest neighbour may be the item itself.
     count = min(size + 1, len(others))
     if len(items) and count:
         scores, positions = faiss.knn(vectors, of_others, count, metric=faiss.METRIC_INNER_PRODUCT)
         ids = others[positions]
         # Keys order by score, then id: faiss orders equal scores by what it compares them beside.
-        keys_found = np.where(ids == items[:, None], EMPTY, keys_of(scores, ids))
+        keys_found = np.where(ids == items[:, None], NO_KEY, keys_of(scores, ids))
         keys_found.sort(1)
         count = min(size, count)
         keys[:, size - count :] = keys_found[:, keys_found.shape[1] - count :]
@@ -215,7 +215,7 @@ def _recall(units: ItemUnits, best: np.ndarray, seed: int) -> float:
     hashed = mix((units.present + exchange.first).astype(np.uint64) ^ salt(seed, 6))
     own = units.present[smallest(exchange, hashed, _MEASURED)]
     items, vectors = gather(exchange, own + exchange.first), gather(exchange, units.vectors(own))
-    exact = np.full((len(items), best.shape[1]), EMPTY)
+    exact = np.full((len(items), best.shape[1]), NO_KEY)
     for block in units.homes.blocks():
         rows, of_rows = units.of(block)
         exact = merged(exact, _nearest(items, vectors, rows + exchange.first, of_rows, best.shape[1]))
@@ -224,8 +224,8 @@ def _recall(units: ItemUnits, best: np.ndarray, seed: int) -> float:
     # Each worker counts the hits of its own sampled items; the sum below counts every one once.
     mine = np.isin(items, own + exchange.first)
     hits = sum(
-        len(np.intersect1d(ids_in(a[a > EMPTY]), ids_in(b[b > EMPTY])))
+        len(np.intersect1d(ids_in(a[a > NO_KEY]), ids_in(b[b > NO_KEY])))
         for a, b in zip(exact[mine], best[items[mine] - exchange.first], strict=True)
     )
-    hits, listed = total(exchange, np.array([hits, (exact[mine] > EMPTY).sum()])).tolist()
+    hits, listed = total(exchange, np.array([hits, (exact[mine] > NO_KEY).sum()])).tolist()
     return hits / listed if listed else 1.0

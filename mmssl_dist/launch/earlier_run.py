@@ -21,8 +21,8 @@ from mmssl_dist.storage.run_job import read_run_job
 
 _logger = logging.getLogger(__name__)
 
-SETTING = "training.start_from"
-_REMEDY = f"Train without {SETTING}, or start from another run."
+START_FROM = "training.start_from"
+_REMEDY = f"Train without {START_FROM}, or start from another run."
 # What the shapes of rows and of dense weights follow from
 _SHAPING = (
     "model.dimension",
@@ -76,7 +76,7 @@ def find_earlier_run(job: Job) -> EarlierRun:
     if partitions is None or training is None:
         missing = "partitions" if partitions is None else "training"
         raise InputError(
-            SETTING,
+            START_FROM,
             f"{folder.root.url}, which has no published {missing}",
             "a training starts from the output of a trained run",
             _REMEDY,
@@ -101,10 +101,10 @@ def check_start(job: Job) -> None:
     except ConfigError:
         raise
     except InputError as error:
-        raise InputError(SETTING, f"{error.where}: {error.value}", error.rule, _REMEDY) from error
+        raise InputError(START_FROM, f"{error.where}: {error.value}", error.rule, _REMEDY) from error
     differing = [*_differences(job, earlier_job), *_kept_otherwise(job, earlier.partitions)]
     if differing:
-        raise InputError(SETTING, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
+        raise InputError(START_FROM, "; ".join(differing), "both runs have rows of the same shape", _REMEDY)
 
 
 def check_inputs(job: Job, id_types: tuple[str, str], widths: Mapping[str, int]) -> None:
@@ -135,7 +135,7 @@ def check_inputs(job: Job, id_types: tuple[str, str], widths: Mapping[str, int])
         rule = (
             "rows are taken over by id, so ids must have one type, and the projection of a modality one shape"
         )
-        raise InputError(SETTING, "; ".join(differing), rule, _REMEDY)
+        raise InputError(START_FROM, "; ".join(differing), rule, _REMEDY)
 
 
 def id_types_of(facts: Mapping[str, Any], otherwise: tuple[str, str] = ("", "")) -> tuple[str, str]:
@@ -212,4 +212,4 @@ def _value(job: Job, path: str) -> object:
 
 def shape_error(error: ArtifactError) -> InputError:
     """For weights whose shapes settings do not show."""
-    return InputError(SETTING, str(error), "both runs have dense weights of the same shapes", _REMEDY)
+    return InputError(START_FROM, str(error), "both runs have dense weights of the same shapes", _REMEDY)

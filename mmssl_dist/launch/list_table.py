@@ -11,7 +11,7 @@ from mmssl_dist.serving.dated.day_writing import ListFiles, open_dated_table, wr
 from mmssl_dist.storage import FileRecord, Manifest, RunFolder, fingerprint
 from mmssl_dist.storage.export_names import RECOMMENDATIONS
 
-SETTING = "export.table.path"
+LIST_TABLE = "export.table.path"
 
 
 def list_table(job: Job, day: str | None = None) -> DatedTable | None:
@@ -25,7 +25,7 @@ def list_table(job: Job, day: str | None = None) -> DatedTable | None:
         job.storage,
         table_format=settings.format,
         day=settings.date or day or today(),
-        option=SETTING,
+        option=LIST_TABLE,
     )
 
 
@@ -43,7 +43,7 @@ def check_list_table(job: Job) -> None:
     setting = reading_setting(job, table.location, f"{table.folder}/{table.file_name('0' * 64, '0')}")
     if setting is not None:
         raise InputError(
-            SETTING,
+            LIST_TABLE,
             table.location.url,
             f"{setting} reads from there, and lists must not become data to train on",
             "Keep the table elsewhere.",

@@ -18,7 +18,7 @@ from mmssl_dist.storage import FileRecord, Location, Manifest, RunFolder, begin,
 if TYPE_CHECKING:
     from mmssl_dist.exchange.worker import Worker
 
-METRICS = "metrics.json"
+METRICS_FILE = "metrics.json"
 LENGTH_EXPONENT = "length_exponent"
 
 
@@ -39,7 +39,7 @@ def run_evaluation(cluster: LazyCluster, job: Job, training: Manifest) -> Manife
     # Sums over all workers, so the same on each of them.
     metrics = returned[0]["metrics"]
     files = _files(worker["files"] for worker in returned)
-    files[METRICS] = (location / METRICS).write_bytes(json.dumps(metrics, indent=1).encode())
+    files[METRICS_FILE] = (location / METRICS_FILE).write_bytes(json.dumps(metrics, indent=1).encode())
     dataset = RunFolder.of(job).dataset.require()  # the one behind ``training``: the pipeline has checked it
     facts = {
         **metrics,

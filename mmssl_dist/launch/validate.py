@@ -16,8 +16,7 @@ from mmssl_dist.export.chosen_users import chosen_users
 from mmssl_dist.graph.installed_dgl import check_dgl
 from mmssl_dist.launch.earlier_run import check_inputs, check_start, warn_of_overlap
 from mmssl_dist.launch.input_check import InputOverview, check_values
-from mmssl_dist.launch.list_table import SETTING as LIST_TABLE
-from mmssl_dist.launch.list_table import check_list_table
+from mmssl_dist.launch.list_table import LIST_TABLE, check_list_table
 from mmssl_dist.launch.preflight import (
     check_data,
     check_headers,

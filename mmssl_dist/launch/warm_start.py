@@ -25,7 +25,7 @@ from mmssl_dist.errors import ArtifactError, InputError
 from mmssl_dist.evaluation.propagation import sum_neighbours
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
-from mmssl_dist.launch.earlier_run import SETTING, EarlierRun, find_earlier_run, shape_error
+from mmssl_dist.launch.earlier_run import START_FROM, EarlierRun, find_earlier_run, shape_error
 from mmssl_dist.launch.worker_data import external_ids, feature_maps
 from mmssl_dist.model import Mmssl
 from mmssl_dist.sharding.partitions import LocalGraph
@@ -84,7 +84,7 @@ class _SharedIds(NamedTuple):
 def _shared_ids(own: pa.ChunkedArray, theirs: pa.Array) -> _SharedIds:
     if own.type != theirs.type:
         raise InputError(
-            SETTING,
+            START_FROM,
             f"a run with ids of type {theirs.type}, where this one has {own.type}",
             "ids are compared by value and type",
             "Set data.columns.types as the earlier run has them, or train without it.",

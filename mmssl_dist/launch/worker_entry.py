@@ -31,7 +31,7 @@ from mmssl_dist.evaluation.item_lengths import fixed_exponent, rows_to_rank
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
-from mmssl_dist.evaluation.users import write_users
+from mmssl_dist.evaluation.users import write_user_metrics
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.export.export import export_partitions
@@ -136,7 +136,7 @@ def evaluate_on_worker(job: Job, worker: Worker, checkpoint: Location, training:
     measured = measure(job.evaluation, trained, splits)
     user_ids = [users for users, _ in external_ids(job, worker, graph)]
     location = RunFolder.of(job).evaluation.location
-    files = write_users(
+    files = write_user_metrics(
         evaluation=location, graph=graph, ids=user_ids, by_ranker=measured.of_users, ks=job.evaluation.ks
     )
     return {

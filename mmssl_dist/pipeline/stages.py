@@ -30,8 +30,7 @@ from mmssl_dist.launch.fingerprints import (
     training_fingerprint,
 )
 from mmssl_dist.launch.lazy_cluster import LazyCluster, not_needed
-from mmssl_dist.launch.list_table import SETTING as LIST_TABLE
-from mmssl_dist.launch.list_table import check_list_table, list_table
+from mmssl_dist.launch.list_table import LIST_TABLE, check_list_table, list_table
 from mmssl_dist.launch.preflight import check_writable
 from mmssl_dist.pipeline.engine import Pipeline, Stage
 from mmssl_dist.pipeline.table_update import update_list_table

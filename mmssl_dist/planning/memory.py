@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.evaluation.evaluate import USERS_AT_ONCE
-from mmssl_dist.evaluation.item_lengths import USERS
+from mmssl_dist.evaluation.item_lengths import CHOOSING_USERS
 from mmssl_dist.evaluation.propagation import CHUNK_EDGES, PIECE_ROWS
 from mmssl_dist.evaluation.ranking import CHUNK_COLUMNS
 from mmssl_dist.export.index import TRAINED_WITH, cell_count, kind_of
@@ -203,7 +203,7 @@ def _validation(job: Job, sizes: Sizes, *, workers: int, nodes: float, edges: fl
     ranking = (nodes + users + items) * row + users * longest * (_ID + _FLOAT)
     ranking += max(score, min(USERS_AT_ONCE, users) * longest * _MEASURED_BYTES)
     # The exponent of item lengths is chosen beside the rows of all layers, with items' rows scaled.
-    chosen_by = min(users, USERS)
+    chosen_by = min(users, CHOOSING_USERS)
     choosing = row * (nodes * (kept + layers + 1) + 2 * items + chosen_by) + chosen_by * longest * (
         _ID + _FLOAT
     )

@@ -1,9 +1,9 @@
 """What the report shows beyond the stages' own facts: for whom and for which items the lists are good, and
 examples.
 
-Computed from the exported lists of up to ``USERS`` users, the first of each partition; their order has
-nothing to do with taste. Lists that leave out held-out items get them back, by their scores: otherwise none
-could be found.
+Computed from the exported lists of up to ``SAMPLED_USERS`` users, the first of each partition; their order
+has nothing to do with taste. Lists that leave out held-out items get them back, by their scores: otherwise
+none could be found.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mmssl_dist.storage.export_names import (
     parquet_file,
 )
 
-USERS = 5000
+SAMPLED_USERS = 5000
 _GROUPS = 5
 _EXAMPLES = 6
 _SHOWN = 10
@@ -132,7 +132,7 @@ def _read_lists(run: Run, k: int) -> _ExportedLists:
     book = run.partitions.manifest.facts["book"]["users"]
     for part, users in enumerate(book):
         path = run.export.path(parquet_file(RECOMMENDATIONS, part))
-        share = min(users, -(-USERS // len(book)))
+        share = min(users, -(-SAMPLED_USERS // len(book)))
         table = pa.Table.from_batches(list(_first(pq.ParquetFile(path), share)))
         users_listed = id_values(one_array(table[USER_ID]))
         # By id, since not every user of the partition has a list where export.users names some.

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.topology import Adjacency, adjacency_from_pairs
 
-EMPTY = -1
+NO_ITEM = -1
 
 
 class ModalityLists:
@@ -28,7 +28,7 @@ class ModalityLists:
     """
 
     def __init__(self, num_rows: int, size: int) -> None:
-        self.items = torch.full((num_rows, size), EMPTY, dtype=torch.int64)
+        self.items = torch.full((num_rows, size), NO_ITEM, dtype=torch.int64)
         self.scores = torch.full((num_rows, size), -torch.inf)
         self.published = self.items.clone()
 
@@ -51,7 +51,7 @@ class ModalityLists:
         fresh, index = scores.topk(min(size, len(candidates)), dim=1)
         best, order = torch.cat([stored_scores, fresh], 1).topk(size, dim=1)
         items = torch.cat([stored, candidates[index]], 1).gather(1, order)
-        self.items[rows] = items.masked_fill(best == -torch.inf, EMPTY)
+        self.items[rows] = items.masked_fill(best == -torch.inf, NO_ITEM)
         self.scores[rows] = best
 
     def publish(self) -> None:
@@ -63,7 +63,7 @@ class ModalityLists:
         (collective)."""
         # Of the published copy: the sampler runs ahead of the step, and lists that change meanwhile would
         # make its draws depend on how far ahead it is.
-        row, slot = (self.published != EMPTY).nonzero(as_tuple=True)
+        row, slot = (self.published != NO_ITEM).nonzero(as_tuple=True)
         item = self.published[row, slot]
         # By item id, so that what goes to each owner is one range of the pairs.
         order = torch.argsort(item, stable=True)

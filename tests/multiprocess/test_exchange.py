@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmssl_dist.exchange import expected_counts, transport
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.sharding.lists import EMPTY, ModalityLists
+from mmssl_dist.sharding.lists import NO_ITEM, ModalityLists
 from mmssl_dist.sharding.topology import adjacency_from_pairs
 from tests.processes import run_workers
 
@@ -167,7 +167,7 @@ def check_reductions(case: Case) -> None:
 def check_lists(case: Case) -> None:
     """Every node may list any other one here; the graph holds each pair at both ends."""
     size = 3
-    published = np.full((case.nodes, size), EMPTY)
+    published = np.full((case.nodes, size), NO_ITEM)
     for row in published:
         chosen = case.rng.choice(
             case.nodes, min(int(case.rng.integers(0, size + 1)), case.nodes), replace=False
@@ -177,7 +177,7 @@ def check_lists(case: Case) -> None:
     lists.items = torch.from_numpy(published[case.mine])
     lists.publish()
     graph = lists.graph(case.exchange)
-    row, slot = np.nonzero(published != EMPTY)
+    row, slot = np.nonzero(published != NO_ITEM)
     pairs = np.concatenate(
         [np.stack([row, published[row, slot]], 1), np.stack([published[row, slot], row], 1)]
     )

@@ -16,7 +16,7 @@ from mmssl_dist.config import Job
 from mmssl_dist.evaluation.propagation import exact_rows
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.sampling.draws import Purpose, key, uniform
-from mmssl_dist.sharding.lists import EMPTY
+from mmssl_dist.sharding.lists import NO_ITEM
 from tests.jobs import ITEM_GRAPH, training_job
 from tests.oracle import reference as oracle
 from tests.processes import run_workers
@@ -149,7 +149,7 @@ def oracle_rows(dense: Dense, workers: list[Observed]) -> dict:
         nodes = np.arange(w.first, w.first + len(w.id_rows))
         ids[dense.position[nodes]] = w.id_rows
         for m, lists in w.lists.items():
-            row, slot = np.nonzero(lists != EMPTY)
+            row, slot = np.nonzero(lists != NO_ITEM)
             graphs[m][dense.position[nodes[row]], dense.item(lists[row, slot])] = 1
             assert len(row) > 0
     weights = {name: value.astype(float) for name, value in workers[0].weights.items()}

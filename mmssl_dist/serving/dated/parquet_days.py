@@ -23,11 +23,11 @@ from mmssl_dist.serving.dated.ranked_rows import DATE, row_columns
 from mmssl_dist.storage import Location, Manifest, publish, read_manifest
 from mmssl_dist.storage.moving import copy_files, put_in_place
 
-MANIFEST = "_manifest.json"
+DAY_MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
 _KIND = "lists of a day"
 _WRITING = "_writing"
-_OUR_FILES = re.compile(rf"({PART_FILE}|{MANIFEST}|{SUCCESS}){PARTIAL}|{PROBE}")
+_OUR_FILES = re.compile(rf"({PART_FILE}|{DAY_MANIFEST}|{SUCCESS}){PARTIAL}|{PROBE}")
 _DAYS = re.compile(rf"{DATE}=[^/]+/.*\.parquet")
 _PASSED_OVER = ("_", ".")  # what names of files that readers do not see begin with
 
@@ -82,7 +82,7 @@ class ParquetDays(DatedTable):
 
     def holds(self, source: str) -> bool:
         """As of ``DatedTable``."""
-        manifest = read_manifest(self._place, _KIND, MANIFEST)
+        manifest = read_manifest(self._place, _KIND, DAY_MANIFEST)
         return manifest is not None and manifest.fingerprint == source and (self._place / SUCCESS).exists()
 
     def _publish(self, files: Mapping[str, RowsFile], columns: pa.Schema, source: str) -> None:
@@ -92,7 +92,7 @@ class ParquetDays(DatedTable):
         with self.begun():  # what it deletes is never the day: that has another folder
             if self.location.is_local:
                 self._remove_unnamed(manifest)
-                publish(self.target, manifest, MANIFEST)
+                publish(self.target, manifest, DAY_MANIFEST)
                 (self.target / SUCCESS).write_bytes(b"")
                 put_in_place(self.target, self._place)
             else:
@@ -113,8 +113,8 @@ class ParquetDays(DatedTable):
         # The sign for readers that a day is whole goes first and comes back last.
         (self._place / SUCCESS).remove()
         copy_files(self.target, self._place, list(manifest.files))
-        publish(self._place, manifest, MANIFEST)  # one request: until then it names the earlier files
-        kept = {*manifest.files, MANIFEST}
+        publish(self._place, manifest, DAY_MANIFEST)  # one request: until then it names the earlier files
+        kept = {*manifest.files, DAY_MANIFEST}
         for info in self._place.files():
             if (name := self._place.relative(info)) not in kept:
                 (self._place / name).remove()

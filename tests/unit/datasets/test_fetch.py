@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mmssl_dist.datasets import fetch as module
-from mmssl_dist.datasets.fetch import LOCK, SETS, PublicSet, extract, fetch
+from mmssl_dist.datasets.fetch import FETCH_RECORD, SETS, PublicSet, extract, fetch
 from mmssl_dist.errors import InputError, StorageFault
 from tests.servers import serving
 
@@ -78,8 +78,8 @@ def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
         ("a.npy", 10240, True),
         ("b.bin", 3, False),
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "b.bin", LOCK]
-    assert json.loads((tmp_path / LOCK).read_text())["files"]["a.npy"]["sha256"] == SHA
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "b.bin", FETCH_RECORD]
+    assert json.loads((tmp_path / FETCH_RECORD).read_text())["files"]["a.npy"]["sha256"] == SHA
     assert len(server.asked) == 2
     assert fetch("tiny", tmp_path, url) == result
     assert len(server.asked) == 2
@@ -90,7 +90,7 @@ def test_a_set_comes_whole_and_is_not_fetched_twice(served, tmp_path):
     (tmp_path / "b.bin").unlink()
     with pytest.raises(InputError, match="it must be " + hashlib.sha256(b"two").hexdigest()):
         fetch("tiny", tmp_path, url)
-    assert not (tmp_path / LOCK).exists()
+    assert not (tmp_path / FETCH_RECORD).exists()
 
 
 @pytest.mark.processes
@@ -157,7 +157,7 @@ def test_an_archive_is_unpacked(served, tmp_path):
     _, url = served({"ml.zip": None}, ml__zip=archive(("ml/ratings.dat", b"1::2"), ("ml/README", b"terms")))
     fetch("tiny", tmp_path, url)
     assert (tmp_path / "ml/ratings.dat").read_bytes() == b"1::2"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "ml", "ml.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FETCH_RECORD, "ml", "ml.zip"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from mmssl_dist.embedding.column_summaries import (
     Moments,
     joined_summaries,
     summaries_of_json,
-    summarize,
+    summarize_columns,
     summary_rows,
 )
 from mmssl_dist.embedding.inputs import embeddings_fingerprint, fits_of_start
@@ -120,7 +120,7 @@ def test_a_fit_is_the_same_after_a_manifest_and_in_parts(tmp_path):
     fit = _fit(job)
     again = TableFit.of_facts(json.loads(json.dumps(fit.facts())))
     assert again == fit
-    whole = summarize([item or {} for item in _read(job).values()], job.data.modalities["facts"])
+    whole = summarize_columns([item or {} for item in _read(job).values()], job.data.modalities["facts"])
     assert fitted("", job.data.modalities["facts"], whole).columns["brand"] == fit.columns["brand"]
     price = fitted("", job.data.modalities["facts"], whole).columns["price"]
     assert (price.mean, price.deviation) == pytest.approx((3.0, np.sqrt(8 / 3)))

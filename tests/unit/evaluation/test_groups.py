@@ -19,7 +19,7 @@ from mmssl_dist.evaluation.evaluate import held_out_users, means_of, popularity_
 from mmssl_dist.evaluation.groups import group_metrics
 from mmssl_dist.evaluation.metrics import metric_names
 from mmssl_dist.evaluation.user_columns import MODEL, POPULARITY
-from mmssl_dist.evaluation.users import write_users
+from mmssl_dist.evaluation.users import write_user_metrics
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.storage import open_location
@@ -47,7 +47,7 @@ def evaluate(rank: int, workers: int, folder: Path, held: list[tuple[int, int]])
         POPULARITY: popularity_users(SETTINGS, graph, exchange, ("test",)),
     }
     ids = [IDS[part] for part in graph.parts]
-    records = write_users(open_location(str(folder), Storage()), graph, ids, result, SETTINGS.ks)
+    records = write_user_metrics(open_location(str(folder), Storage()), graph, ids, result, SETTINGS.ks)
     assert list(records) == [f"users/part-{part:05d}.parquet" for part in graph.parts]
     return groups, means_of(SETTINGS, result[MODEL], exchange)
 

@@ -11,10 +11,10 @@ import torch
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph.bipartite import Lists
 from mmssl_dist.graph.homes import homes
-from mmssl_dist.graph.similar import ItemGraph, similar_items, symmetric_weights
+from mmssl_dist.graph.similar import LocalItemGraph, similar_items, symmetric_weights
 
 
-def similar(features: np.ndarray, size: int, exact_up_to: int = 100_000) -> ItemGraph:
+def similar(features: np.ndarray, size: int, exact_up_to: int = 100_000) -> LocalItemGraph:
     alone = homes(Worker(0, 1, torch.device("cpu"), Path(), None), 1, len(features))
     return similar_items(alone, features, size, 0, exact_up_to)
 

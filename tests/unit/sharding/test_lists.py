@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmssl_dist.exchange.exchange import Exchange
-from mmssl_dist.sharding.lists import EMPTY, ModalityLists
+from mmssl_dist.sharding.lists import NO_ITEM, ModalityLists
 
 NONE = -math.inf
 
@@ -23,10 +23,10 @@ def test_by_hand():
     lists = ModalityLists(4, 3)
     merge(lists, [2, 0], [10, 11, 12, 13], [[0.4, 0.3, 0.2, 0.1], [NONE, 0.5, NONE, 0.9]])
     assert lists.items.tolist() == [
-        [13, 11, EMPTY],
-        [EMPTY] * 3,
+        [13, 11, NO_ITEM],
+        [NO_ITEM] * 3,
         [10, 11, 12],
-        [EMPTY] * 3,
+        [NO_ITEM] * 3,
     ]  # 10 and 12 are known
     # 10 falls behind by its new score; 14 comes in; 12, not among the candidates, keeps its old score
     merge(lists, [2], [10, 11, 14], [[0.05, 0.3, 0.9]])
@@ -35,9 +35,9 @@ def test_by_hand():
     # fewer candidates than places; 11 is scored anew and stays once
     merge(lists, [2, 3], [11], [[0.95], [NONE]])
     assert lists.items[2].tolist() == [11, 14, 12]
-    assert lists.items[3].tolist() == [EMPTY] * 3
+    assert lists.items[3].tolist() == [NO_ITEM] * 3
     assert lists.scores[3].tolist() == [NONE] * 3
-    assert lists.items[0].tolist() == [13, 11, EMPTY]
+    assert lists.items[0].tolist() == [13, 11, NO_ITEM]
 
 
 @given(
@@ -61,7 +61,7 @@ def test_any_rounds_keep_the_best(size, rounds, seed):
             merged = stored[row] | fresh
             stored[row] = dict(sorted(merged.items(), key=lambda pair: -pair[1])[:size])
     for row in range(3):
-        assert lists.items[row].tolist() == [*stored[row], *[EMPTY] * (size - len(stored[row]))]
+        assert lists.items[row].tolist() == [*stored[row], *[NO_ITEM] * (size - len(stored[row]))]
         result = [score for score in lists.scores[row].tolist() if score > NONE]
         np.testing.assert_allclose(result, list(stored[row].values()), rtol=1e-6)
         assert not any(known[row, item] for item in stored[row])
