@@ -30,8 +30,8 @@ def open_run(url: str, storage: Mapping[str, object] | None = None, items: str |
     Args:
         url: folder, or a URL such as s3://bucket/run or gs://bucket/run.
         storage: how object storage is reached, as the ``storage`` section of a job.
-        items: Parquet, CSV, TSV or JSON lines with the items' ids, titles in a column ``title``, and columns
-            to filter by; by default the table of titles that the run's job names.
+        items: Parquet, CSV, TSV or JSON lines with the items' ids, titles, and columns to filter by; the
+            run's job names the first two (``data.columns``). By default the table of titles that it names.
 
     Raises:
         InputError: nothing is exported there, there is no such file, or a storage setting is wrong.

@@ -57,8 +57,8 @@ Items = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Parquet, CSV, TSV or JSON lines with the items' ids, titles in a column title, and columns to "
-        "filter by. Default: the table of titles that the run's job names.",
+        help="Parquet, CSV, TSV or JSON lines with the items' ids, titles, and columns to filter by; the "
+        "run's job names the first two (data.columns). Default: the table of titles that the job names.",
     ),
 ]
 Where = Annotated[

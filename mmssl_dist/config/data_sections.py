@@ -36,7 +36,8 @@ class IdTypes(Section):
 
 
 class Columns(Section):
-    """Names of the columns in the interaction files; the defaults are those ``synthesize`` writes."""
+    """Names of the columns in the interaction files, and of titles; the defaults are those ``synthesize``
+    writes."""
 
     user: Text = "user_id"
     """Column with the user's id, of any type."""
@@ -48,6 +49,8 @@ class Columns(Section):
     """Column with a number that data.min_rating is compared with; read only where that is set."""
     split: Text | None = None
     """Column with the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
+    title: Text = "title"
+    """Column with an item's title, a text: in the files of data.titles, and in one that ``--items`` names."""
     types: IdTypes = IdTypes()
     """Types of the ids, to decide them explicitly; see docs/input-rules.md."""
     null_values: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = _NULL_VALUES
@@ -143,12 +146,12 @@ class Data(Section):
     """table, inter: file, folder or glob under data.path; default interactions.parquet, or the only
     *.inter."""
     columns: Columns = Columns()
-    """Column names of the interaction files; ``inter`` files name their own, unless set here."""
+    """Names of the columns in interactions and titles; ``inter`` files name their own, unless set here."""
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
     titles: Files | None = None
-    """Parquet, CSV, TSV or JSON lines under data.path with a column ``title`` beside columns.item: what the
-    report, lists and the service call items."""
+    """Parquet, CSV, TSV or JSON lines under data.path with the columns columns.title and columns.item: what
+    the report, lists and the service call items."""
     images: Files | None = None
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside

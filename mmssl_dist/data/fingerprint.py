@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmssl_dist.config.job import Job
 from mmssl_dist.data.bucket_count import needed_for, with_buckets
 from mmssl_dist.data.files import RawFile, RawFiles
@@ -10,6 +13,8 @@ from mmssl_dist.storage import fingerprint
 DATASET_KIND = "dataset"
 FORMAT = 3
 """Raise when the same input would give another dataset."""
+_SHOWN: Mapping[str, Any] = {"titles": True, "images": True, "columns": {"title"}}
+"""Settings of the data section for what people see of items, which a dataset does not have."""
 
 
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
@@ -17,9 +22,8 @@ def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     job = with_buckets(job, needed_for(raw))  # a number, whether it was given or follows from the files
     # Vectors that were embedded again and are the same make the same dataset.
     files = [file.digest or _stamp(file) for file in raw.of_dataset()]
-    return fingerprint(
-        DATASET_KIND, FORMAT, job.data.model_dump(mode="json", exclude={"titles", "images"}), files
-    )
+    settings = job.data.model_dump(mode="json", exclude=_SHOWN)
+    return fingerprint(DATASET_KIND, FORMAT, settings, files)
 
 
 def _stamp(file: RawFile) -> tuple[object, ...]:

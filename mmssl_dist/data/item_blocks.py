@@ -7,6 +7,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.data.files import PARQUET_SUFFIXES, RawFile
 from mmssl_dist.data.ids import is_text, storage_type
 from mmssl_dist.data.readers.base import Piece
@@ -24,28 +25,27 @@ from mmssl_dist.data.readers.text import columns_with, named_blocks, raw_names
 from mmssl_dist.data.readers.values import checked_values
 from mmssl_dist.errors import InputError
 
-TITLE = "title"
 _NULLS = ("",)
 _REMEDY = (
-    f"Rename columns: titles are read from {TITLE}, and ids from the column that data.columns.item names."
+    "Name the columns in the job (data.columns.title for titles, data.columns.item for ids), or rename them."
 )
 
 
-def check_item_columns(file: RawFile, id_column: str, names: Sequence[str]) -> None:
-    """Look at the columns of a file.
+def check_item_columns(file: RawFile, columns: Columns, names: Sequence[str]) -> None:
+    """Look at the columns ``names`` of a file, and at that of its ids.
 
     Raises:
         InputError: it cannot be read, or lacks a column, or its titles or ids are not texts.
     """
     if _is_parquet(file):
-        _footer(file, id_column, names)
+        _footer(file, columns, names)
     elif is_json_lines(file.location.path):
-        next(_text_blocks(file, id_column, names), None)  # the first values show what the columns have
+        next(_text_blocks(file, columns, names), None)  # the first values show what the columns have
     else:
-        raw_names(file, {name: name for name in (id_column, *names)}, _REMEDY)
+        raw_names(file, {name: name for name in (columns.item, *names)}, _REMEDY)
 
 
-def item_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
+def item_blocks(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Iterator[pa.Table]:
     """The ids and the columns ``names`` of a file, block by block; None: all columns that are texts, numbers,
     booleans, or lists of texts or whole numbers. Outside of Parquet every value is a text, also ids, or 007
     would be 7; lists of JSON lines are lists of texts.
@@ -53,7 +53,7 @@ def item_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> I
     Raises:
         InputError: as ``check_item_columns``, or a text is not UTF-8.
     """
-    return (_parquet_blocks if _is_parquet(file) else _text_blocks)(file, id_column, names)
+    return (_parquet_blocks if _is_parquet(file) else _text_blocks)(file, columns, names)
 
 
 def column_names(file: RawFile) -> list[str]:
@@ -61,13 +61,14 @@ def column_names(file: RawFile) -> list[str]:
     return list(read_footers([file])[0].schema.names) if _is_parquet(file) else list(header(file))
 
 
-def usable_columns(file: RawFile) -> list[str]:
-    """The columns of a file that ``item_blocks`` reads by default; raises as ``column_names``."""
+def usable_columns(file: RawFile, title: str) -> list[str]:
+    """The columns of a file with titles in ``title`` that ``item_blocks`` reads by default; raises as
+    ``column_names``."""
     if _is_parquet(file):
         schema = read_footers([file])[0].schema
         return [name for name in schema.names if _is_usable(schema.field(name).type)]
     nested = columns_with("nested", file, written := column_names(file))
-    return [name for name in written if name not in nested or name == TITLE]
+    return [name for name in written if name not in nested or name == title]
 
 
 def is_list(raw: pa.DataType) -> bool:
@@ -79,27 +80,27 @@ def _is_parquet(file: RawFile) -> bool:
     return file.location.path.endswith(PARQUET_SUFFIXES)
 
 
-def _text_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
-    names = usable_columns(file) if names is None else names
-    unique = {name: name for name in (id_column, *names)}
+def _text_blocks(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    names = usable_columns(file, columns.title) if names is None else names
+    unique = {name: name for name in (columns.item, *names)}
     raw_names(file, unique, _REMEDY)
-    lists = unique.keys() - {id_column, TITLE}
-    return (pa.table(columns) for columns in named_blocks(file, unique, _NULLS, lists=lists))
+    lists = unique.keys() - {columns.item, columns.title}
+    return (pa.table(block) for block in named_blocks(file, unique, _NULLS, lists=lists))
 
 
-def _parquet_blocks(file: RawFile, id_column: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
-    footer = _footer(file, id_column, names)
+def _parquet_blocks(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    footer = _footer(file, columns, names)
     if names is None:
         names = [name for name in footer.schema.names if _is_usable(footer.schema.field(name).type)]
-    columns, row = list(dict.fromkeys((id_column, *names))), 0
-    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), columns, BATCH_ROWS):
+    read, row = list(dict.fromkeys((columns.item, *names))), 0
+    for batch in batches(file, Piece(0, 0, len(footer.group_rows)), read, BATCH_ROWS):
         where = partial(_where, file, row)
         yield pa.table(
             {
                 name: values
-                if name == id_column or is_list(values.type)
+                if name == columns.item or is_list(values.type)
                 else checked_values(pa.chunked_array([values]), partial(where, name))
-                for name, values in zip(columns, batch.columns, strict=True)
+                for name, values in zip(read, batch.columns, strict=True)
             }
         )
         row += len(batch)
@@ -109,15 +110,18 @@ def _where(file: RawFile, first: int, column: str, index: int) -> str:
     return f"{file.name}, column {column}, row {first + index}"
 
 
-def _footer(file: RawFile, id_column: str, names: Sequence[str] | None) -> Footer:
+def _footer(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Footer:
     (footer,) = read_footers([file])
-    columns = (id_column, *(footer.schema.names if names is None else names))
-    require_columns(file, footer.schema, columns, _REMEDY)
-    for name in columns:
+    read = (columns.item, *(footer.schema.names if names is None else names))
+    require_columns(file, footer.schema, read, _REMEDY)
+    for name in read:
         raw = storage_type(require_column(file, footer.schema, name))
-        if name == TITLE and not (is_text(raw) or pa.types.is_null(raw)):
+        if name == columns.title and not (is_text(raw) or pa.types.is_null(raw)):
             raise InputError(
-                f"{file.name}, column {TITLE}", f"type {raw}", "titles are texts", "Write the column as text."
+                f"{file.name}, column {name}",
+                f"type {raw}",
+                "titles are texts",
+                "Write the column as text, or name another in data.columns.title.",
             )
     return footer
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmssl_dist.config.data_sections import Data
+from mmssl_dist.config.data_sections import Columns, Data
 from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import id_texts
-from mmssl_dist.data.item_blocks import TITLE as TITLE
 from mmssl_dist.data.item_blocks import check_item_columns, item_blocks
 
 
@@ -21,7 +20,7 @@ def check_titles(data: Data, files: Iterable[RawFile]) -> None:
         InputError: a file cannot be read, or has no column with ids or none with titles.
     """
     for file in files:
-        check_item_columns(file, data.columns.item, [TITLE])
+        check_item_columns(file, data.columns, [data.columns.title])
 
 
 def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -> dict[str, str]:
@@ -33,24 +32,24 @@ def read_titles(data: Data, files: Iterable[RawFile], items: Iterable[object]) -
     """
     items = list(items)
     item_texts = {str(item) for item in items}
-    return titles_of(files, data.columns.item, item_texts, like=items[0] if items else None)
+    return titles_of(files, data.columns, item_texts, like=items[0] if items else None)
 
 
 def titles_of(
-    files: Iterable[RawFile], id_column: str, item_texts: Iterable[str], like: object
+    files: Iterable[RawFile], columns: Columns, item_texts: Iterable[str], like: object
 ) -> dict[str, str]:
     """``read_titles`` for the items whose ids have the texts ``item_texts``, as ``id_texts`` makes them.
 
     Args:
-        id_column: the column with item ids.
+        columns: names of the columns with item ids and with titles.
         like: an id of the dataset, as for ``id_texts``.
     """
     # As text, since a file of titles may keep ids in another type than the dataset.
     among = pa.array(sorted(item_texts), pa.string())
     titles: dict[str, str | None] = {}
     for file in files:
-        for block in item_blocks(file, id_column, [TITLE]):
-            ids, texts = id_texts(block[id_column], like), block[TITLE].cast(pa.string())
+        for block in item_blocks(file, columns, [columns.title]):
+            ids, texts = id_texts(block[columns.item], like), block[columns.title].cast(pa.string())
             chosen = pc.is_in(ids, value_set=among)
             # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)

@@ -194,6 +194,12 @@ def named_columns(table: RawTable, names: Sequence[str], types: tuple[ValueType,
     return sorted((name for name in plain if plain[name] in names), key=lambda name: names.index(plain[name]))
 
 
+def has_users(table: RawTable, item: str, user: str) -> bool:
+    """Whether a table has users beside the item's id, so that its rows are interactions."""
+    users = {name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns}
+    return bool(users - {item})
+
+
 def plain_name(name: str) -> str:
     """``name`` in small letters and digits alone."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -11,13 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mmssl_dist.data.titles import TITLE
 from mmssl_dist.datasets.interaction_table import (
     ID_TYPES,
     ITEM_NAMES,
-    NONE,
     Ask,
-    Question,
     choose_interactions,
     item_column,
     named_columns,
@@ -29,12 +26,11 @@ from mmssl_dist.datasets.interaction_table import (
 )
 from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
 from mmssl_dist.datasets.item_pictures import choose_pictures
+from mmssl_dist.datasets.item_titles import USUAL_TITLE, ItemTitles, choose_titles, possible_titles
 from mmssl_dist.datasets.proposed_features import ProposedFeatures, features_of_items
 from mmssl_dist.datasets.unused_columns import other_spellings, unused_of_interactions, unused_of_items
 from mmssl_dist.errors import InputError
 
-_TITLE_NAMES = tuple("name itemname itemtitle productname producttitle movietitle moviename".split())
-_TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
 _SPLIT_QUESTION = (
     "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
@@ -85,31 +81,37 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     columns = {"user": user_column(table, (item, time, split), ask), "item": item}
     columns |= {name: value for name, value in (("time", time), ("split", split)) if value is not None}
     others = [other for other in inventory.tables if other is not table]
-    modalities, reasons = _modalities(inventory, others, columns, table.columns[item], ask)
-    titles = _titles(others, item, ask)
+    titles = choose_titles(others, item, columns["user"], ask)
+    modalities, reasons = _modalities(
+        inventory, others, columns, item_type=table.columns[item], titles=titles, ask=ask
+    )
     images, not_shown = choose_pictures(inventory, (table, *others), item, ask)
     choices = _split_methods(time, split)
     method = settle("data.split.method", _SPLIT_QUESTION, choices, choices[0], ask)
     if method != "given":
         # The column stays unread unless the split is the given one.
         columns.pop("split", None)
-    used: set[object] = {table.name, titles, images}
+    titled = None if titles is None else titles.table
+    used: set[object] = {table.name, titled, images}
     used |= {one.settings.get(key) for one in modalities.values() for key in ("file", "table")}
     # Where a file has two reasons, the one merged later is shown. Other spellings are merged first, since a
     # reason that says what the file holds is better; what no reason explains is looked for last.
-    unused = {**inventory.unusable, **reasons, **not_shown, **_possible_titles(others, item, titles)}
+    unused = {**inventory.unusable, **reasons, **not_shown}
+    unused |= possible_titles(others, item, columns["user"], titles)
     unused |= unread_times(table) if time is None else {}
     unused = {**other_spellings((other for other in others if other.name not in used), item), **unused}
     left = unused_of_items(others, columns, modalities.values(), titles, images, unused)
     left |= unused_of_interactions(table, columns, unused)
     unused |= _unused_files(table, inventory, used, {*unused, *left})
+    if titles is not None and titles.column != USUAL_TITLE:
+        columns["title"] = titles.column
     return JobProposal(
         layout="inter" if table.is_inter else "table",
         interactions=table.name,
         interactions_remark=f"{table.bytes:,} bytes, columns {', '.join(table.columns)}",
         columns=columns,
         modalities=modalities,
-        titles=titles,
+        titles=titled,
         images=images,
         split=method,
         split_choices=choices,
@@ -172,7 +174,12 @@ def _of_release(inventory: Inventory) -> JobProposal:
 
 
 def _modalities(
-    inventory: Inventory, tables: Sequence[RawTable], of: Mapping[str, str], item_type: ValueType, ask: Ask
+    inventory: Inventory,
+    tables: Sequence[RawTable],
+    of: Mapping[str, str],
+    item_type: ValueType,
+    titles: ItemTitles | None,
+    ask: Ask,
 ) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
     """Every list column of numbers and every matrix; and why others cannot be used.
 
@@ -201,7 +208,7 @@ def _modalities(
             settings = {"file": table.name, "item": chosen, "vector": vector}
             modalities[name] = ProposedFeatures(settings, f"{table.bytes:,} bytes")
     if not modalities:
-        modalities, apart = features_of_items(tables, item, of["user"])
+        modalities, apart = features_of_items(tables, item, of["user"], titles)
         reasons |= apart
     unread = {name: inventory.unusable[name] for name in inventory.unread}
     _require_modalities(modalities, unread | reasons | other_spellings(tables, item))
@@ -236,30 +243,6 @@ def _require_modalities(modalities: Mapping[str, object], reasons: Mapping[str, 
             "or columns such as category, tags and price",
             "Compute embeddings of images or texts and write them there, or see docs/raw-content.md.",
         )
-
-
-def _titles(tables: Sequence[RawTable], item: str, ask: Ask) -> str | None:
-    """A table with a column ``title`` beside the item's id."""
-    candidates = tuple(
-        t.name for t in tables if t.columns.get(TITLE) == "text" and item in t.columns and not t.is_inter
-    )
-    if len(candidates) < 2:
-        return next(iter(candidates), None)
-    question = "Which table has the titles of items?"
-    chosen = ask(Question("data.titles", question, (*candidates, NONE), candidates[0]))
-    return None if chosen == NONE else chosen
-
-
-def _possible_titles(tables: Sequence[RawTable], item: str, titles: str | None) -> dict[str, str]:
-    """Columns that look like titles, by file and column, and what to do for them to be read; none where a
-    table has ``titles``."""
-    reason = f"titles? They are read from a column {TITLE}: rename this one, and set data.titles"
-    return {
-        f"{table.name}, column {column}": reason
-        for table in tables
-        if titles is None and item in table.columns and not table.is_inter
-        for column in named_columns(table, _TITLE_NAMES, ("text",))[:1]
-    }
 
 
 def _modality(name: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmssl_dist.config.data_sections import FeatureType, Modality
-from mmssl_dist.data.titles import TITLE
 from mmssl_dist.datasets.first_rows import FirstValues, tag_separator
-from mmssl_dist.datasets.interaction_table import ID_TYPES, ITEM_NAMES, USER_NAMES, named_columns
+from mmssl_dist.datasets.interaction_table import ID_TYPES, ITEM_NAMES, USER_NAMES, has_users, named_columns
 from mmssl_dist.datasets.inventory import RawTable, ValueType
+from mmssl_dist.datasets.item_titles import USUAL_TITLE, ItemTitles
 
 _FEATURES: dict[FeatureType, tuple[Sequence[str], tuple[ValueType, ...]]] = {
     "category": (
@@ -30,11 +30,11 @@ class ProposedFeatures:
 
 
 def features_of_items(
-    tables: Sequence[RawTable], item: str, user: str
+    tables: Sequence[RawTable], item: str, user: str, titles: ItemTitles | None
 ) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
     """Columns of the first table of items that has some with usual names, or else with values like those of
     features, for want of vectors, since what they add to vectors is not known; and the tables that have some
-    beside users.
+    beside users. Columns of ``titles`` are not features.
 
     Raises:
         InputError: columns cannot be read.
@@ -58,7 +58,8 @@ def features_of_items(
         apart = {**unread, **apart}
         reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
         features = {name: of for name, of in named.items() if name not in apart}
-        by_values = _features_by_values(table, item, {*named, *apart})
+        taken = {*named, *apart, *(() if titles is None or titles.table != table.name else (titles.column,))}
+        by_values = _features_by_values(table, item, taken)
         features |= by_values
         if features:
             settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
@@ -70,12 +71,6 @@ def features_of_items(
                 remark += f"; proposed for their values: {', '.join(by_values)}"
             return {"facts": ProposedFeatures(settings, remark)}, reasons
     return {}, reasons
-
-
-def has_users(table: RawTable, item: str, user: str) -> bool:
-    """Whether a table has users beside the item's id, so that its rows are interactions."""
-    users = {name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns}
-    return bool(users - {item})
 
 
 def _named_features(table: RawTable) -> dict[str, FeatureType]:
@@ -91,7 +86,7 @@ def _features_by_values(table: RawTable, item: str, taken: Collection[str]) -> d
     Integers may be codes, whose size says nothing, so they are left to people."""
     ids = (item, *named_columns(table, (*ITEM_NAMES, *USER_NAMES), ("text",)))
     # Keys of folders are the same for all rows of a file.
-    passed_over = {TITLE, *ids, *taken, *table.files[0].keys}
+    passed_over = {USUAL_TITLE, *ids, *taken, *table.files[0].keys}
     features: dict[str, FeatureType] = {}
     for name in table.columns_of("text", "number"):
         if name in passed_over:

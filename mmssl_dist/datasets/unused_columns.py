@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mmssl_dist.data.images import IMAGE
-from mmssl_dist.data.titles import TITLE
-from mmssl_dist.datasets.interaction_table import ID_TYPES, plain_name
+from mmssl_dist.datasets.interaction_table import ID_TYPES, has_users, plain_name
 from mmssl_dist.datasets.inventory import RawTable
-from mmssl_dist.datasets.proposed_features import ProposedFeatures, has_users
+from mmssl_dist.datasets.item_titles import ItemTitles
+from mmssl_dist.datasets.proposed_features import ProposedFeatures
 
 _SHOWN = 20  # columns of a file
 
@@ -17,7 +17,7 @@ def unused_of_items(
     tables: Iterable[RawTable],
     columns: Mapping[str, str],
     modalities: Iterable[ProposedFeatures],
-    titles: str | None,
+    titles: ItemTitles | None,
     images: str | None,
     explained: Collection[str],
 ) -> dict[str, str]:
@@ -29,12 +29,12 @@ def unused_of_items(
         modalities, titles, images: as proposed.
         explained: files and columns that have a reason of their own.
     """
-    reason = (
-        "add categories, tags and numbers to features (docs/raw-content.md); titles have to be in a column "
-        f"called {TITLE}"
-    )
+    reason = "add categories, tags and numbers to features (docs/raw-content.md)"
+    if titles is None:
+        reason += "; for titles of items, set data.titles and data.columns.title"
     user, item = columns["user"], columns["item"]
-    read: set[tuple[object, object]] = {(titles, TITLE), (images, IMAGE)}
+    read: set[tuple[object, object]] = {(images, IMAGE)}
+    read |= set() if titles is None else {(titles.table, titles.column)}
     for settings in (one.settings for one in modalities):
         file = settings.get("file", settings.get("table"))
         features = settings.get("features", {})

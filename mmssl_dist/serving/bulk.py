@@ -17,7 +17,6 @@ from mmssl_dist.data.columns import USER_ID
 from mmssl_dist.data.ids import one_array
 from mmssl_dist.data.row_operations import guarded
 from mmssl_dist.data.runtime import numbers, ray_data
-from mmssl_dist.data.titles import TITLE
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.bulk_output import BulkOutput
 from mmssl_dist.serving.dated.dated_table import RowsFile
@@ -216,11 +215,11 @@ def _open(url: str, storage: Storage, options: ListOptions) -> _Opened:
         if options.titles or choice.where
         else open_run(url, storage)
     )
-    if options.titles and TITLE not in run.item_table.columns:
+    if options.titles and not run.item_table.has_titles:
         raise InputError(
             "--titles",
             "a run without titles",
-            "titles are those of the job's data.titles, or of --items with a column title",
+            "titles are those of the job's data.titles, or of --items, in its data.columns.title",
             "Name one of these, or leave out --titles.",
         )
     # Once, and not for every batch of users

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Columns
 from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.data.columns import ITEM_ID
 from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile, find_titles
 from mmssl_dist.data.ids import id_texts, is_text, is_uuid, storage_type
-from mmssl_dist.data.item_blocks import TITLE, column_names, is_list, item_blocks, usable_columns
+from mmssl_dist.data.item_blocks import column_names, is_list, item_blocks, usable_columns
 from mmssl_dist.data.titles import titles_of
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_lookup import Ids
@@ -34,10 +33,14 @@ _UUID_TEXT = ""  # an example of ids that are compared as text
 
 
 class ItemTable:
-    """Columns by name, each an Arrow array [I] by place, null where an item has no value."""
+    """Columns by name, each an Arrow array [I] by place, null where an item has no value.
 
-    def __init__(self, columns: Mapping[str, pa.Array]) -> None:
-        self.columns = dict(columns)
+    Args:
+        title: name of the column with titles.
+    """
+
+    def __init__(self, columns: Mapping[str, pa.Array], title: str = Columns().title) -> None:
+        self.columns, self._title = dict(columns), title
 
     @property
     def names(self) -> list[str]:
@@ -46,10 +49,15 @@ class ItemTable:
 
     def titles(self, positions: np.ndarray) -> list[str | None] | None:
         """Titles of the items at ``positions``; None where the table has no titles."""
-        if TITLE not in self.columns:
+        if not self.has_titles:
             return None
-        titles: list[str | None] = self.columns[TITLE].take(pa.array(positions, pa.int64())).to_pylist()
+        titles: list[str | None] = self.columns[self._title].take(pa.array(positions, pa.int64())).to_pylist()
         return titles
+
+    @property
+    def has_titles(self) -> bool:
+        """Whether there is a column of titles."""
+        return self._title in self.columns
 
     def has(self, column: str, value: object) -> np.ndarray:
         """bool [I]: items whose value in ``column`` is ``value``, or one of several; in a column of lists,
@@ -83,7 +91,7 @@ class JobTable(ItemTable):
         titles: column of titles.
         files: with titles.
         items: of the run.
-        id_column: the files' column with external ids.
+        settings: names of the files' columns with external ids and with titles.
         tags: as of ``read_item_table``.
     """
 
@@ -92,13 +100,13 @@ class JobTable(ItemTable):
         titles: Mapping[str, pa.Array],
         files: Sequence[RawFile],
         items: Ids,
-        id_column: str,
+        settings: Columns,
         tags: Mapping[str, str],
     ) -> None:
-        super().__init__(titles)
-        self._files, self._items, self._id_column, self._tags = files, items, id_column, tags
+        super().__init__(titles, settings.title)
+        self._files, self._items, self._settings, self._tags = files, items, settings, tags
         # Items are not filtered by their id: that is what ``allow`` and ``block`` are for.
-        self._unreadable = {id_column}
+        self._unreadable = {settings.item}
 
     @property
     def names(self) -> list[str]:
@@ -108,11 +116,8 @@ class JobTable(ItemTable):
     def has(self, column: str, value: object) -> np.ndarray:
         """As of ``ItemTable``."""
         if column not in self.columns and column in self.names:
-            read = _or_warning(
-                lambda: read_item_table(
-                    self._files, self._items, self._id_column, [column], self._tags, lenient=True
-                )
-            )
+            read_table = partial(read_item_table, self._files, self._items, self._settings, lenient=True)
+            read = _or_warning(partial(read_table, only=[column], tags=self._tags))
             # Warned of once: from here on the table has no such column.
             if read is None:
                 self._unreadable.add(column)
@@ -122,7 +127,7 @@ class JobTable(ItemTable):
 
     @cached_property
     def _of_files(self) -> list[str]:
-        names = _or_warning(lambda: [usable_columns(file) for file in self._files])
+        names = _or_warning(lambda: [usable_columns(file, self._settings.title) for file in self._files])
         return list(chain.from_iterable(names or []))
 
 
@@ -163,6 +168,11 @@ class UnreadTable(ItemTable):
         """As of ``ItemTable``."""
         return self.table.has(column, value)
 
+    @property
+    def has_titles(self) -> bool:
+        """As of ``ItemTable``."""
+        return self.table.has_titles
+
     def titles(self, positions: np.ndarray) -> list[str | None] | None:
         """As of ``ItemTable``."""
         if "table" in self.__dict__:  # read already, so titles cost nothing more
@@ -170,24 +180,24 @@ class UnreadTable(ItemTable):
         return self._read_titles(self._items.take(positions))
 
 
-def read_some_titles(files: Sequence[RawFile], items: pa.Array, id_column: str) -> list[str | None] | None:
+def read_some_titles(files: Sequence[RawFile], items: pa.Array, settings: Columns) -> list[str | None] | None:
     """The titles of ``items``, ids of a run; None where a file has no column of titles.
 
     Raises:
         InputError: as ``read_item_table`` does.
     """
-    if not files or not all(TITLE in column_names(file) for file in files):
+    if not files or not all(settings.title in column_names(file) for file in files):
         return None
     like = _example(items)
     texts = id_texts(pa.chunked_array([items]), like).to_pylist()
-    titles = titles_of(files, id_column, set(texts), like)
+    titles = titles_of(files, settings, set(texts), like)
     return [titles.get(text) for text in texts]
 
 
 def read_item_table(
     files: Iterable[RawFile],
     items: Ids,
-    id_column: str = ITEM_ID,
+    settings: Columns = Columns(),  # noqa: B008  # it is frozen
     only: Iterable[str] | None = None,
     tags: Mapping[str, str] = MappingProxyType({}),
     lenient: bool = False,
@@ -199,7 +209,7 @@ def read_item_table(
     know are left out.
 
     Args:
-        id_column: the column with external ids.
+        settings: names of the columns with external ids and with titles.
         only: columns to read; all by default.
         tags: what stands between the tags of columns with several in a text; these become lists.
         lenient: in files without one of these, items have no value in it.
@@ -211,10 +221,11 @@ def read_item_table(
     tables = [
         with_tags(table, tags)
         for file in files
-        for table in item_blocks(file, id_column, _present(file, columns) if lenient else columns)
+        for table in item_blocks(file, settings, _present(file, settings, columns) if lenient else columns)
     ]
     if not tables:
-        return ItemTable({})
+        return ItemTable({}, settings.title)
+    id_column = settings.item
     run_ids, like = pa.chunked_array([items.array]), _example(items.array)
     # As texts, since a table may keep ids in another type than the run, or than another table.
     table = _joined([_with_texts(table, id_column, like) for table in tables])
@@ -223,14 +234,15 @@ def read_item_table(
     row_of = np.full(len(items), -1, np.int64)
     row_of[positions.drop_null().to_numpy()] = np.flatnonzero(has_position)
     rows = pa.array(row_of, mask=row_of < 0)
-    return ItemTable(
-        {name: table[name].combine_chunks().take(rows) for name in table.column_names if name != id_column}
-    )
+    names = [name for name in table.column_names if name != id_column]
+    return ItemTable({name: table[name].combine_chunks().take(rows) for name in names}, settings.title)
 
 
-def _present(file: RawFile, columns: Sequence[str] | None) -> list[str] | None:
+def _present(file: RawFile, settings: Columns, columns: Sequence[str] | None) -> list[str] | None:
     """Those of ``columns`` that ``file`` has."""
-    return None if columns is None else [name for name in usable_columns(file) if name in columns]
+    if columns is None:
+        return None
+    return [name for name in usable_columns(file, settings.title) if name in columns]
 
 
 def _with_texts(table: pa.Table, id_column: str, like: object) -> pa.Table:
@@ -291,16 +303,16 @@ def job_titles(run: Location, items: Ids) -> ItemTable:
     """
 
     def read(job: Job, files: Sequence[RawFile]) -> ItemTable:
-        id_column = job.data.columns.item
-        titles = read_item_table(files, items, id_column, only=[TITLE])
-        return JobTable(titles.columns, files, items, id_column, separators(job))
+        settings = job.data.columns
+        titles = read_item_table(files, items, settings, only=[settings.title])
+        return JobTable(titles.columns, files, items, settings, separators(job))
 
     return _of_job(run, read) or ItemTable({})
 
 
 def some_job_titles(run: Location, items: pa.Array) -> list[str | None] | None:
     """The titles of ``items``, ids of the run, as ``job_titles`` finds them."""
-    return _of_job(run, lambda job, files: read_some_titles(files, items, job.data.columns.item))
+    return _of_job(run, lambda job, files: read_some_titles(files, items, job.data.columns))
 
 
 def _of_job(run: Location, read: Callable[[Job, Sequence[RawFile]], _Result]) -> _Result | None:

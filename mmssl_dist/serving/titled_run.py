@@ -111,9 +111,9 @@ def open_titled_run(
     location = open_location(url, storage)
     read_table, read_titles = partial(job_titles, location), partial(some_job_titles, location)
     if items is not None:
-        files, column = [items_file(items, storage)], job_columns(location).item
-        read_table = partial(read_item_table, files, id_column=column, tags=job_tags(location))
-        read_titles = partial(read_some_titles, files, id_column=column)
+        files, settings = [items_file(items, storage)], job_columns(location)
+        read_table = partial(read_item_table, files, settings=settings, tags=job_tags(location))
+        read_titles = partial(read_some_titles, files, settings=settings)
     if not few_lists:
         return open_run(url, storage, read_table)
     return open_run(url, storage, lambda ids: UnreadTable(ids, read_titles, partial(read_table, ids)))

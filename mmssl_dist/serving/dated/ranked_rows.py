@@ -10,14 +10,13 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.columns import ITEM_ID, USER_ID
 from mmssl_dist.data.ids import plain_values
-from mmssl_dist.data.titles import TITLE
 from mmssl_dist.serving.id_lookup import narrow
 from mmssl_dist.storage.export_names import ITEMS, SCORES
 
 DATE = "date"
 RANK = "rank"
 SCORE = "score"
-TITLES = "titles"
+TITLES, TITLE = "titles", "title"
 """Column of lists: of a list's items, null where an item has none."""
 
 ConvertIds = Callable[[pa.Array], pa.Array]

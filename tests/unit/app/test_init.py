@@ -244,18 +244,6 @@ def test_parquet_of_pandas_in_parts(folder: Path) -> None:
     assert call("validate", "job.yaml").exit_code == 0
 
 
-def test_a_column_that_may_hold_titles_is_named(folder: Path) -> None:
-    write_movielens(folder)
-    text = (folder / "movies.csv").read_text().replace("title", "name", 1)
-    (folder / "movies.csv").write_text(text)
-    assert call("init", "files", "--yes").exit_code == 0
-    assert load_job("job.yaml").data.titles is None
-    expected = (
-        "# Not used: movies.csv, column name: titles? They are read from a column title: rename this one"
-    )
-    assert expected in Path("job.yaml").read_text()
-
-
 def test_files_with_numbers_are_parts_of_one_table(folder: Path) -> None:
     for part in range(3):
         rows = [f"u{user},i{(user + step + part) % 10}" for user in range(8) for step in range(4)]

@@ -52,7 +52,7 @@ def test_columns_that_the_job_does_not_read_are_named_by_file(folder: Path) -> N
         "texts.csv, column Text",
         "clicks.csv, column event",
     ]
-    assert "features (docs/raw-content.md); titles have to be in a column called title" in done.stdout
+    assert "for titles of items, set data.titles and data.columns.title" in done.stdout
     assert unused["clicks.csv, column event"].startswith("every row counts as an interaction")
 
 

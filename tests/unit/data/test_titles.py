@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import decimal
 import gzip
+import json
 import uuid
 from pathlib import Path
 
@@ -57,7 +58,12 @@ def test_a_job_without_titles_has_none(tmp_path):
     ("name", "content", "message"),
     [
         ("t.csv", b"id,title\n1,x\n", r"t\.csv, line 1: found columns id, title; a column sku is needed"),
-        ("t.csv", b"sku,name\n1,x\n", r"t\.csv, line 1: found columns sku, name; a column title is needed"),
+        (
+            "t.csv",
+            b"sku,name\n1,x\n",
+            r"t\.csv, line 1: found columns sku, name; a column title is needed.*"
+            r"Name the columns in the job \(data\.columns\.title for titles",
+        ),
         ("t.parquet", b"PAR1 and no more", r"t\.parquet: found .*; the file must be readable Parquet"),
         ("t.csv", b"", r"t\.csv, line 1: found nothing; .* with a header alone may stay"),
         ("t.jsonl", b'{"sku": 1, "title": ["x"]}\n', r"t\.jsonl, line 1: found a list in title; a value is"),
@@ -73,12 +79,70 @@ def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, name, content, 
         check_titles(made.data, find_titles(made))
 
 
+def named_titles(folder: Path, titles: str, title: str) -> Job:
+    return job_on(
+        folder,
+        {**SKUS, "columns": {"item": "sku", "title": title}, "titles": titles},
+    )
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv.gz", "t.jsonl", "t.parquet"])
+def test_the_job_names_the_column_of_titles(tmp_path, name):
+    """Then a column called title is like any other, whatever it has."""
+    table = pa.table({"sku": [7, 8], "title": [1, 2], "Bezeichnung, kurz": ["Hemd", "Hose, blau"]})
+    if name == "t.parquet":
+        pq.write_table(table, tmp_path / name)
+    elif name == "t.jsonl":
+        rows = table.set_column(1, "title", [[["a"], ["b"]]]).to_pylist()
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        mark = "\t" if "tsv" in name else ","
+        lines = [mark.join(f'"{value}"' for value in row) for row in [table.column_names, *rows_of(table)]]
+        content = "\n".join(lines).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    made = named_titles(tmp_path, name, "Bezeichnung, kurz")
+    for file in find_titles(made):
+        check_titles(made.data, [file])
+    assert read_titles(made.data, find_titles(made), [8, 9]) == {"8": "Hose, blau"}
+
+
+def rows_of(table: pa.Table) -> list[list[object]]:
+    return [list(row.values()) for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"sku,title\n1,x\n", r"t\.csv, line 1: found columns sku, title; a column name is needed"),
+        ("t.jsonl", b'{"sku": 1, "title": "x"}\n', r"found columns sku, title; a column name is needed"),
+        ("t.jsonl", b'{"sku": 1, "name": ["x"]}\n', r"t\.jsonl, line 1: found a list in name; a value is"),
+        ("t.csv", b"sku,name,name\n1,x,y\n", r"found 2 columns name; column names must be unique"),
+        ("t.parquet", {"sku": [1], "title": ["x"]}, r"found columns sku, title; a column name is needed"),
+        (
+            "t.parquet",
+            {"sku": [1], "name": [2]},
+            r"column name: found type int64; titles are texts.*columns\.t",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_named_column_is_told(tmp_path, name, content, message):
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        pq.write_table(pa.table(content), tmp_path / name)
+    made = named_titles(tmp_path, name, "name")
+    for look in (check_titles, lambda data, files: read_titles(data, files, [1])):
+        with pytest.raises(InputError, match=message):
+            look(made.data, find_titles(made))
+
+
 def test_a_dataset_is_the_same_whatever_its_items_are_called(tmp_path):
     for name in ("interactions.parquet", "image.npy", "t.csv"):
         (tmp_path / name).touch()
     made = job(tmp_path, "t.csv")
     without = made.model_copy(update={"data": made.data.model_copy(update={"titles": None})})
-    assert dataset_fingerprint(made, find_files(made)) == dataset_fingerprint(without, find_files(without))
+    for other in (without, named_titles(tmp_path, "t.csv", "name")):
+        assert dataset_fingerprint(made, find_files(made)) == dataset_fingerprint(other, find_files(other))
 
 
 def test_a_broken_line_is_told(tmp_path):

@@ -348,3 +348,38 @@ def test_titles_of_the_job_are_read_and_their_absence_is_warned_of(exported, out
         with caplog.at_level(logging.WARNING):
             assert open_titled_run(str(copy), few_lists=few).recommend("u3").titles is None
         assert "titles cannot be read, so items are shown by id" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_job_names_the_column_of_titles(exported, output, tmp_path, suffix):
+    """Of its own table and of one that is named for a command; columns keep their names for filters."""
+    rows = [{"item_id": item, "name": f"Name {item}", "title": f"T{item % 2}"} for item in range(100, 130)]
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    file = raw / f"items.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif suffix == "jsonl":
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        file.write_text(
+            "".join(",".join(map(str, line)) + "\n" for line in [rows[0], *(r.values() for r in rows)])
+        )
+    columns = exported.job.data.columns.model_copy(update={"title": "name"})
+    data = {"path": str(raw), "titles": file.name, "columns": columns}
+    copy = run_with(exported, output, tmp_path, data)
+    whole = open_titled_run(str(output)).recommend("u3", k=ITEMS).items
+    odd, named = ItemFilter(where={"title": "T1"}), ItemFilter(where={"name": f"Name {whole[0]}"})
+    for few in (False, True):
+        for items in (None, str(file)):
+            opened = open_titled_run(str(copy), Storage(), items, few_lists=few)
+            ranked = opened.recommend("u3", k=ITEMS)
+            assert ranked.titles == [f"Name {item}" for item in ranked.items]
+            assert opened.item_table.has_titles
+            filtered = opened.recommend("u3", k=ITEMS, candidates=odd)
+            assert filtered.items == [item for item in whole if item % 2]
+            assert filtered.titles == [f"Name {item}" for item in filtered.items]
+            assert opened.recommend("u3", k=ITEMS, candidates=named).items == whole[:1]
+            assert opened.item_table.names == ["name", "title"]
+    # A run whose job says nothing reads titles from the column title.
+    assert set(open_titled_run(str(output), Storage(), str(file)).recommend("u3").titles) <= {"T0", "T1"}
