@@ -97,6 +97,9 @@ class Modality(Section):
     """Of features: dimensions that the values of a column with more distinct ones are hashed into."""
     separator: Text = ","
     """Of features: what stands between the tags of a text."""
+    decimal: Literal[".", ","] = "."
+    """Of features: the mark before a fraction, in numbers that are texts, as all are outside of Parquet. With
+    a comma, points may stand between thousands, as in 1.299,00."""
 
     @property
     def has_content(self) -> bool:

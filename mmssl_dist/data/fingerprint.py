@@ -13,8 +13,12 @@ from mmssl_dist.storage import fingerprint
 DATASET_KIND = "dataset"
 FORMAT = 3
 """Raise when the same input would give another dataset."""
-_SHOWN: Mapping[str, Any] = {"titles": True, "images": True, "columns": {"title"}}
-"""Settings of the data section for what people see of items, which a dataset does not have."""
+_APART: Mapping[str, Any] = {
+    **{"titles": True, "images": True, "columns": {"title"}},
+    "modalities": {"__all__": {"decimal"}},
+}
+"""Settings of the data section that a dataset does not depend on: what people see of items, and what shows in
+the vectors that are embedded."""
 
 
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
@@ -22,7 +26,7 @@ def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     job = with_buckets(job, needed_for(raw))  # a number, whether it was given or follows from the files
     # Vectors that were embedded again and are the same make the same dataset.
     files = [file.digest or _stamp(file) for file in raw.of_dataset()]
-    settings = job.data.model_dump(mode="json", exclude=_SHOWN)
+    settings = job.data.model_dump(mode="json", exclude=_APART)
     return fingerprint(DATASET_KIND, FORMAT, settings, files)
 
 

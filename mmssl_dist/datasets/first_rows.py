@@ -16,7 +16,7 @@ from mmssl_dist.data.ids import plain_values
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import text_blocks
 from mmssl_dist.data.readers.parquet import BATCH_ROWS, batches, read_footers
-from mmssl_dist.data.readers.tabular import is_listed, listed_tags
+from mmssl_dist.data.readers.tabular import is_comma_number, is_listed, listed_tags
 from mmssl_dist.data.readers.text import raw_names
 from mmssl_dist.datasets.inventory import RawTable
 
@@ -99,6 +99,14 @@ class FirstValues:
     def are_unique(self) -> bool:
         """Whether every row has another value."""
         return self.rows == len(self.distinct)
+
+    @property
+    def have_decimal_commas(self) -> bool:
+        """Whether they are different numbers written with decimal commas. Where each comma stands before
+        three digits, it may as well separate thousands."""
+        texts = [text.strip() for text in self.distinct]
+        fractions = {len(text.partition(",")[2]) for text in texts if "," in text}
+        return len(texts) > 1 and bool(fractions - {3}) and all(map(is_comma_number, texts))
 
     @property
     def are_categories(self) -> bool:

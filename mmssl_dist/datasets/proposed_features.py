@@ -61,12 +61,19 @@ def features_of_items(
         taken = {*named, *apart, *(() if titles is None or titles.table != table.name else (titles.column,))}
         by_values = _features_by_values(table, item, taken)
         features |= by_values
+        decimal, apart = _decimal(table, features)
+        reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
+        features = {name: of for name, of in features.items() if name not in apart}
+        by_values = {name: of for name, of in by_values.items() if name not in apart}
         if features:
             settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
             remark = f"{table.bytes:,} bytes"
             if separator is not None:
                 settings["separator"] = separator
                 remark += "; separator: between the tags of a text"
+            if decimal is not None:
+                settings["decimal"] = decimal
+                remark += "; decimal: before the fraction of a number"
             if by_values:
                 remark += f"; proposed for their values: {', '.join(by_values)}"
             return {"facts": ProposedFeatures(settings, remark)}, reasons
@@ -93,6 +100,8 @@ def _features_by_values(table: RawTable, item: str, taken: Collection[str]) -> d
             continue
         first = FirstValues.of(table, name)
         if table.columns[name] == "number" and len(first.distinct) > 1:
+            features[name] = "number"
+        elif table.columns[name] == "text" and first.have_decimal_commas:
             features[name] = "number"
         elif table.columns[name] == "text" and first.are_categories:
             features[name] = "category"
@@ -125,11 +134,27 @@ def _separator(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[st
     return (None if len(apart) == len(of_columns) else chosen), apart
 
 
+def _decimal(table: RawTable, features: Mapping[str, FeatureType]) -> tuple[str | None, dict[str, str]]:
+    """The mark before fractions where texts have commas, which is one setting for all columns of a modality,
+    else None; and columns that cannot be read so, with the reason."""
+    numbers = [name for name, of in features.items() if of == "number"]
+    commas = [name for name in numbers if table.columns[name] == "text"]
+    # Only Parquet's numbers are not texts
+    points = [name for name in numbers if table.columns[name] == "number" and not table.is_parquet]
+    if commas and points:
+        reason = (
+            f"decimal commas, where {', '.join(points)} has points: make the column a modality of its own"
+        )
+        return None, dict.fromkeys(commas, reason)
+    return ("," if commas else None), {}
+
+
 def _unread_features(table: RawTable) -> dict[str, str]:
     """Columns with the names of numbers that are texts, and how they can be read."""
     reason = (
-        "a price? Numbers are written in digits, with a point and without units: write it like that, and add "
-        "it to features as a number"
+        "a price? Numbers are written in digits, with a point (or a comma, with decimal) and without units: "
+        "write it like that, and add it to features as a number"
     )
     names, _ = _FEATURES["number"]
-    return dict.fromkeys(named_columns(table, names, ("text",)), reason)
+    texts = named_columns(table, names, ("text",))
+    return {name: reason for name in texts if not FirstValues.of(table, name).have_decimal_commas}

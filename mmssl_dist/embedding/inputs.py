@@ -70,6 +70,8 @@ def embeddings_fingerprint(job: Job, raw: RawFiles) -> str:
     fits = fits_of_start(job)
     for name in tabular(job):
         settings = job.data.modalities[name].model_dump(mode="json", include=_READ_OF_TABLES)
+        if settings["decimal"] == ".":
+            del settings["decimal"]  # so that fingerprints made before the setting stay
         # Dimensions follow the order of columns, which a mapping's fingerprint does not have.
         order = list(fits[name].columns if name in fits else settings["features"])
         stamps = [TABULAR_FORMAT, settings, list(job.data.columns.null_values), raw.content[name].stamp()]

@@ -23,7 +23,7 @@ from mmssl_dist.errors import InputError
 FARTHEST = 8.0
 """Standard deviations that a standardized number is limited to; with one beyond, logarithms are taken."""
 MISSING, INFINITE, UNKNOWN, LIMITED = "missing", "infinite", "not in the fit", "limited"
-DEFINITION = {"features", "one_hot", "hashed", "separator"}
+DEFINITION = {"features", "one_hot", "hashed", "separator", "decimal"}
 """Settings of a modality that say what its columns are."""
 _EXAMPLES = 5
 _logger = logging.getLogger(__name__)

@@ -101,7 +101,7 @@ def _write_raw(folder: Path, seed: int) -> None:
     )
     (folder / "words-2.csv").write_text("item_id,text,text_2\n2,one,two\n")
     (folder / "facts.csv").write_text(
-        'item_id,brand,marks,size\n1,a,"u,v;w",1\n2,b,"u",2\n3,c,"v;x",3\n4,d,"w",5\n'
+        'item_id,brand,marks,size,cost\n1,a,"u,v;w",1,7\n2,b,"u",2,1.250\n3,c,"v;x",3,8\n4,d,"w",5,9\n'
     )
     for name, item in (("pictures", 2), ("other-pictures", 1)):
         (folder / name).mkdir()

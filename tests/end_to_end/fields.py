@@ -87,6 +87,12 @@ CHANGES = (
         (*_FACTS, "data.modalities.facts.one_hot=3"),
     ),
     Change("data.modalities.*.separator", "embedding", ("data.modalities.facts.separator=;",), _FACTS),
+    Change(
+        "data.modalities.*.decimal",
+        "embedding",
+        ("data.modalities.facts.decimal=','",),
+        (*_FACTS, "data.modalities.facts.features.cost=number"),
+    ),
     # What Ray and an encoder are asked for.
     _one("embedding", "embedding.batch_size", 3, *_WORDS),
     _one("embedding", "embedding.actors", 2, *_WORDS),

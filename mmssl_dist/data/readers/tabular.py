@@ -23,6 +23,9 @@ ColumnValues = dict[str, Any]
 without a value are left out."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _LISTED = re.compile(r"\[(?:.*,.*|\s*|\s*[\"'\[{].*|\s*(?:[0-9]+|null)\s*)\]", re.DOTALL)
+_COMMA_NUMBER = re.compile(
+    r"[+-]?(?:(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+)(?:,[0-9]*)?|,[0-9]+)(?:[eE][+-]?[0-9]+)?"
+)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "t", "y", "1"), True),
@@ -34,6 +37,9 @@ _RULES: dict[FeatureType, str] = {
     "number": "a number is written in digits, with a point and without units",
     "boolean": "a boolean is true or false, yes or no, 1 or 0",
 }
+_COMMA_RULE = (
+    'with decimal: "," a number has a comma, points between groups of three digits alone, and no units'
+)
 _REMEDY = "Correct the value, or give the column another type in features."
 
 
@@ -114,10 +120,11 @@ def _parsed(
     parsers: dict[FeatureType, Callable[[Any], Any]] = {
         "category": _category,
         "tags": partial(tags_in, separator=settings.separator, nulls=nulls),
-        "number": _number,
+        "number": partial(_number, decimal=settings.decimal),
         "boolean": _boolean,
     }
     parse = parsers[feature_type]
+    rule = _COMMA_RULE if (feature_type, settings.decimal) == ("number", ",") else _RULES[feature_type]
     parsed = list[Any]()
     for index, value in enumerate(values.to_pylist()):
         if isinstance(value, str):
@@ -126,9 +133,7 @@ def _parsed(
         try:
             parsed.append(None if missing else parse(value))
         except ValueError:
-            raise InputError(
-                where_in_column(index), scalar_text(values[index]), _RULES[feature_type], _REMEDY
-            ) from None
+            raise InputError(where_in_column(index), scalar_text(values[index]), rule, _REMEDY) from None
     return parsed
 
 
@@ -157,9 +162,17 @@ def tags_in(value: Any, separator: str, nulls: frozenset[str] = frozenset({""}))
     return sorted(tags) or None
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, str) and not (_NUMBER.fullmatch(value) or _INFINITE.fullmatch(value)):
-        raise ValueError
+def is_comma_number(text: str) -> bool:
+    """Whether ``text`` is a number for ``decimal: ","``."""
+    return bool(_COMMA_NUMBER.fullmatch(text))
+
+
+def _number(value: Any, decimal: str) -> float:
+    if isinstance(value, str) and not _INFINITE.fullmatch(value):
+        if not (_NUMBER if decimal == "." else _COMMA_NUMBER).fullmatch(value):
+            raise ValueError
+        if decimal == ",":
+            value = value.replace(".", "").replace(",", ".")
     return float(value)
 
 

@@ -92,7 +92,7 @@ def test_the_separator_of_tags_is_the_one_that_they_have(
     write_movielens(folder)
     (folder / "title_embeddings.parquet").unlink()
     quoted = tags if tags.startswith('"') else f'"{tags}"'
-    rows = [f'{movie},{quoted if movie % 3 else "Drama"},"{movie},50"' for movie in range(1, 31)]
+    rows = [f'{movie},{quoted if movie % 3 else "Drama"},"{movie},50 €"' for movie in range(1, 31)]
     (folder / "movies.csv").write_text("\n".join(["movieId,genres,price", *rows]) + "\n")
     done = call("init", "files", "--yes")
     assert done.exit_code == 0, done.output

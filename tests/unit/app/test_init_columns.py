@@ -134,3 +134,38 @@ def test_ids_in_another_spelling_are_named(folder: Path) -> None:
     done = call("init", "files", "--yes")
     assert done.exit_code == 0, done.output
     assert _unused()["articles.csv"] == spelled
+
+
+def _write_prices(folder: Path, prices: list[str], more: str = "") -> None:
+    _write_shop(folder)
+    rows = [f"A{number};{prices[number % len(prices)]};{number}{more}" for number in range(12)]
+    (folder / "articles.csv").write_text("\n".join(["SKU;Preis;Gewicht", *rows]) + "\n")
+
+
+@pytest.mark.parametrize("name", ["Preis", "price"])
+def test_decimal_commas_are_proposed_for_their_values(folder: Path, name: str) -> None:
+    _write_prices(folder, ["8,98", "1.299,00", "12"])
+    articles = folder / "articles.csv"
+    articles.write_text(articles.read_text().replace("Preis", name))
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    facts = load_job("job.yaml").data.modalities["facts"]
+    assert (facts.features, facts.decimal) == ({name: "number"}, ",")
+    assert call("validate", "job.yaml").exit_code == 0
+
+
+def test_commas_that_may_separate_thousands_are_left_to_people(folder: Path) -> None:
+    _write_prices(folder, ["1,299", "2,500", "12"], ".5")
+    assert call("init", "files", "--yes").exit_code == 0
+    assert load_job("job.yaml").data.modalities["facts"].features == {"Gewicht": "number"}
+    assert "articles.csv, column Preis" in _unused()
+
+
+def test_commas_in_one_column_and_points_in_another_are_named(folder: Path) -> None:
+    _write_prices(folder, ["8,98", "1.299,00"], ".5")
+    assert call("init", "files", "--yes").exit_code == 0
+    facts = load_job("job.yaml").data.modalities["facts"]
+    assert (facts.features, facts.decimal) == ({"Gewicht": "number"}, ".")
+    reason = "decimal commas, where Gewicht has points: make the column a modality of its own"
+    assert _unused()["articles.csv, column Preis"] == reason
+    assert call("validate", "job.yaml").exit_code == 0
