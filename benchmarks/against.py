@@ -88,10 +88,19 @@ def main() -> None:
         for probe in probes:
             probe.close()
     rows = [
-        _row(name, before[name] * 1e3, now[name] * 1e3, "ms", bar, aim)
+        _row(name=name, before=before[name] * 1e3, now=now[name] * 1e3, unit="ms", bar=bar, aim=aim)
         for name, (_, bar, aim) in MEASURED.items()
     ]
-    rows.append(_row("InfoNCE, 4,096 users, most memory", held[0] / 1e6, held[1] / 1e6, "MB", 0.15, 0.1))
+    rows.append(
+        _row(
+            name="InfoNCE, 4,096 users, most memory",
+            before=held[0] / 1e6,
+            now=held[1] / 1e6,
+            unit="MB",
+            bar=0.15,
+            aim=0.1,
+        )
+    )
     counts = [_collectives(version) for version in (other, ROOT)]
     sums = [sum(count.values()) for count in counts]
     rows.append(
@@ -120,7 +129,7 @@ def main() -> None:
     for pairs in ("1,024", "8,192"):
         dgl, keyed = before[f"sampling, all losses, {pairs} pairs, DGL's draws"], alone[f"by keys, {pairs}"]
         name = f"sampling, all losses, {pairs} pairs, draws by keys instead"
-        rows.append(_row(name, dgl * 1e3, keyed * 1e3, "ms", None, None))
+        rows.append(_row(name=name, before=dgl * 1e3, now=keyed * 1e3, unit="ms", bar=None, aim=None))
     provenance = (
         f"benchmarks/against.py, {rounds} rounds in turns, {commit} beside "
         f"{commit_of(ROOT)}; least processor time of one thread; load average "

@@ -55,7 +55,13 @@ def main() -> None:
     tree = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
     if not arguments.table:
         for name, run, form in single_process.wanted(tree, arguments.data):
-            make(form, name, Path(run), arguments.out, arguments.seeds or list(form.seeds))
+            make(
+                form=form,
+                name=name,
+                run=Path(run),
+                out=arguments.out,
+                seeds=arguments.seeds or list(form.seeds),
+            )
     content = {
         "provenance": provenance(),
         "command": shlex.join(["benchmarks/feature_width.py", *sys.argv[1:]]),

@@ -15,7 +15,7 @@ from time import perf_counter
 PACKAGES = ("torch", "dgl", "ray", "deepspeed", "pyarrow", "numpy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """One number.
 

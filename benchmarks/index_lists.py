@@ -70,7 +70,7 @@ def measured(sizes: list[int], width: int) -> Iterator[list[str]]:
         built = time.perf_counter() - started
         facts = tune_lists(index, ListComparison(item_rows, user_rows, known, K), settings)
         started = time.perf_counter()
-        best_items(index, items, user_rows, known, K)
+        best_items(index=index, items=items, rows=user_rows, known=known, k=K)
         ours = (time.perf_counter() - started) / USERS
         started = time.perf_counter()
         exact(item_rows, user_rows, known)
@@ -107,7 +107,16 @@ def exact(items: np.ndarray, users: np.ndarray, known: tuple[np.ndarray, np.ndar
     seen = Seen(*map(torch.from_numpy, known))
     rows = torch.from_numpy(users), torch.from_numpy(items)
     nodes = torch.arange(len(items))
-    top_k(rows[0], [seen], rows[1], nodes, K, user_block=256, item_block=65536, exchange=exchange)
+    top_k(
+        users=rows[0],
+        seen=[seen],
+        items=rows[1],
+        item_nodes=nodes,
+        k=K,
+        user_block=256,
+        item_block=65536,
+        exchange=exchange,
+    )
 
 
 def with_peak(make: Callable[[], Result]) -> tuple[Result, int]:

@@ -26,7 +26,7 @@ from mmssl_dist.graph.similar import similar_items
 from mmssl_dist.graph.streaming import streaming_cut
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/results"
-ALONE = Worker(0, 1, torch.device("cpu"), Path(), None)
+ALONE = Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path(), group=None)
 NEIGHBOURS = 10
 
 
@@ -83,7 +83,9 @@ def cut_of(graph: Bipartite, parts: int, method: str) -> str:
 
 
 def planted() -> Bipartite:
-    plan = make_synthesis_plan(100_000, 30_000, 2_000_000, {"image": 1}, 1)
+    plan = make_synthesis_plan(
+        users=100_000, items=30_000, interactions=2_000_000, modalities={"image": 1}, seed=1
+    )
     return bipartite(*draw_interactions(plan, 0, 100_000), (100_000, 30_000))
 
 

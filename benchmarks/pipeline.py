@@ -147,12 +147,12 @@ def _preparing(folder: Path) -> Figure:
         f"{same_layout:.1f} s"
     )
     return Figure(
-        "prepare / one process reading and writing the same Parquet with pyarrow",
-        prepared / copied,
-        "lower",
-        3,
-        1.5,
-        beside,
+        name="prepare / one process reading and writing the same Parquet with pyarrow",
+        value=prepared / copied,
+        better="lower",
+        bar=3,
+        aim=1.5,
+        baseline=beside,
     )
 
 
@@ -162,22 +162,22 @@ def _scaling(folder: Path) -> Iterator[Figure]:
     one, two = (measured["all losses", workers] for workers in (1, 2))
     gains = {losses: median(ratios(measured, losses)) for losses in LOSSES}
     yield Figure(
-        "training pairs/s, W = 2 / W = 1, one thread each",
-        gains["all losses"],
-        "higher",
-        1.65,
-        1.8,
-        f"median of {ROUNDS} rounds; {middle(two, RATE):,.0f} and {middle(one, RATE):,.0f} pairs/s, "
+        name="training pairs/s, W = 2 / W = 1, one thread each",
+        value=gains["all losses"],
+        better="higher",
+        bar=1.65,
+        aim=1.8,
+        baseline=f"median of {ROUNDS} rounds; {middle(two, RATE):,.0f} and {middle(one, RATE):,.0f} pairs/s, "
         "all losses, METIS parts, a core for each worker, 1,024 pairs a step and worker; by the default "
         f"losses {gains['default losses']:.2f}, by BPR alone {gains['BPR']:.2f}",
     )
     yield Figure(
-        "share of step time spent waiting, W = 2",
-        middle(two, WAITING),
-        "lower",
-        0.12,
-        0.08,
-        f"{middle(one, WAITING):.3f} at W = 1, whose sampling shares its core too",
+        name="share of step time spent waiting, W = 2",
+        value=middle(two, WAITING),
+        better="lower",
+        bar=0.12,
+        aim=0.08,
+        baseline=f"{middle(one, WAITING):.3f} at W = 1, whose sampling shares its core too",
     )
 
 
@@ -187,12 +187,12 @@ def _tiktok(folder: Path, data: Path) -> Figure:
         _call(folder, stage, str(TIKTOK), *(word for times in sets for word in ("--set", times)))
     epoch = train(TIKTOK, [*sets, "training.epochs=4", "model.dimension=64"], 2)["train_seconds"]
     return Figure(
-        "seconds per epoch on TikTok, W = 2: the released MMSSL's 266 / ours",
-        PLAIN_EPOCH / epoch,
-        "higher",
-        100,
-        150,
-        f"{epoch:.2f} s, with the job's losses, same number of pairs; the 266 s were measured "
+        name="seconds per epoch on TikTok, W = 2: the released MMSSL's 266 / ours",
+        value=PLAIN_EPOCH / epoch,
+        better="higher",
+        bar=100,
+        aim=150,
+        baseline=f"{epoch:.2f} s, with the job's losses, same number of pairs; the 266 s were measured "
         "apart, on two threads",
     )
 
@@ -201,30 +201,30 @@ def _workers(history: Mapping[int, Mapping[str, float]], plans: Mapping[int, Any
     two = history[2]
     above = {w: result["memory/resident"] - EMPTY_WORKER for w, result in history.items()}
     yield Figure(
-        "peak resident memory per worker above an empty one, W = 2 / W = 1",
-        above[2] / above[1],
-        "lower",
-        0.6,
-        0.5,
-        f"{above[2] / 1e6:.0f} and {above[1] / 1e6:.0f} MB",
+        name="peak resident memory per worker above an empty one, W = 2 / W = 1",
+        value=above[2] / above[1],
+        better="lower",
+        bar=0.6,
+        aim=0.5,
+        baseline=f"{above[2] / 1e6:.0f} and {above[1] / 1e6:.0f} MB",
     )
     for workers, plan in plans.items():
         peak = history[workers]["memory/resident"]
         yield Figure(
-            f"peak resident memory per worker / the plan's, W = {workers}",
-            peak / plan.memory.total,
-            "lower",
-            1.2,
-            None,
-            f"{peak / 1e6:.0f} and {plan.memory.total / 1e6:.0f} MB; not below 0.8",
+            name=f"peak resident memory per worker / the plan's, W = {workers}",
+            value=peak / plan.memory.total,
+            better="lower",
+            bar=1.2,
+            aim=None,
+            baseline=f"{peak / 1e6:.0f} and {plan.memory.total / 1e6:.0f} MB; not below 0.8",
         )
     yield Figure(
-        "bytes sent in a step / the plan's, W = 2",
-        two["exchange/bytes"] / (2 * plans[2].sent),
-        "lower",
-        1.2,
-        None,
-        f"{two['exchange/bytes'] / 1e6:.1f} and {2 * plans[2].sent / 1e6:.1f} MB",
+        name="bytes sent in a step / the plan's, W = 2",
+        value=two["exchange/bytes"] / (2 * plans[2].sent),
+        better="lower",
+        bar=1.2,
+        aim=None,
+        baseline=f"{two['exchange/bytes'] / 1e6:.1f} and {2 * plans[2].sent / 1e6:.1f} MB",
     )
 
 

@@ -162,7 +162,7 @@ def train(job: Job, scratch: Path) -> tuple[dict[str, Any], dict[str, np.ndarray
     Returns:
         its metrics and what training took; each user's metrics, float64 [u, metrics], by split.
     """
-    worker = Worker(0, 1, torch.device("cpu"), scratch, dist.group.WORLD)
+    worker = Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=scratch, group=dist.group.WORLD)
     graph = load_local_graph(job, worker, SPLITS)
     exchange, sampler = graph.exchange(worker), graph.exchange(worker)
     session = BestKept()
@@ -188,7 +188,15 @@ def train(job: Job, scratch: Path) -> tuple[dict[str, Any], dict[str, np.ndarray
         return metrics
 
     before = time.process_time()
-    position = TrainingLoop(job, worker, graph, exchange, sampler, session, validate).run()
+    position = TrainingLoop(
+        job=job,
+        worker=worker,
+        graph=graph,
+        exchange=exchange,
+        sampler_exchange=sampler,
+        session=session,
+        validate=validate,
+    ).run()
     seconds = time.process_time() - before
     assert session.best is not None
     measured = measure(job.evaluation, session.best, SPLITS)

@@ -145,12 +145,12 @@ def _sampling(graph: LocalGraph) -> Figure:
         lambda: dgl.sampling.sample_neighbors(plain, nodes, 10),
     )
     return Figure(
-        "sampled edges/s at W = 1 / DGL's sample_neighbors on the whole graph",
-        theirs / ours,
-        "higher",
-        0.6,
-        0.9,
-        f"{count / ours / 1e6:.1f} and {count / theirs / 1e6:.1f} million edges/s",
+        name="sampled edges/s at W = 1 / DGL's sample_neighbors on the whole graph",
+        value=theirs / ours,
+        better="higher",
+        bar=0.6,
+        aim=0.9,
+        baseline=f"{count / ours / 1e6:.1f} and {count / theirs / 1e6:.1f} million edges/s",
     )
 
 
@@ -163,12 +163,12 @@ def _whole_step(graph: LocalGraph) -> Figure:
         plain(seeds.draw(0, next(numbers)))
     mine, theirs = medians(15, ours, lambda: plain(seeds.draw(0, next(numbers))))
     return Figure(
-        "whole step at W = 1, BPR only / the same with plain DGL and PyTorch",
-        mine / theirs,
-        "lower",
-        1.25,
-        1.05,
-        f"{mine * 1e3:.0f} and {theirs * 1e3:.0f} ms, {ours.rows:,} rows, one thread",
+        name="whole step at W = 1, BPR only / the same with plain DGL and PyTorch",
+        value=mine / theirs,
+        better="lower",
+        bar=1.25,
+        aim=1.05,
+        baseline=f"{mine * 1e3:.0f} and {theirs * 1e3:.0f} ms, {ours.rows:,} rows, one thread",
     )
 
 
@@ -180,12 +180,13 @@ def _flatness(small: LocalGraph, large: LocalGraph) -> Figure:
     seconds = dict(zip(on, medians(7, *on.values()), strict=True))
     per_row = {name: seconds[name] / on[name].rows for name in on}
     return Figure(
-        "step time per sampled row, a million users / a hundred thousand",
-        per_row["large"] / per_row["small"],
-        "lower",
-        1.5,
-        1.1,
-        f"{seconds['large'] * 1e3:.0f} ms for {on['large'].rows:,} rows, {seconds['small'] * 1e3:.0f} ms for "
+        name="step time per sampled row, a million users / a hundred thousand",
+        value=per_row["large"] / per_row["small"],
+        better="lower",
+        bar=1.5,
+        aim=1.1,
+        baseline=f"{seconds['large'] * 1e3:.0f} ms for {on['large'].rows:,} rows, "
+        f"{seconds['small'] * 1e3:.0f} ms for "
         f"{on['small'].rows:,}; all losses, one thread",
     )
 
@@ -233,12 +234,13 @@ def _full_graph(graph: LocalGraph, folder: Path) -> Figure:
     result = train(folder / "job.yaml", [*BPR_ONLY, *sets], 2, folder)
     mine = 1024 / result["rate/pairs"]
     return Figure(
-        "seconds per 1,024 pairs, a million users, BPR only: full-graph LightGCN in PyTorch / ours at W = 2",
-        theirs / mine,
-        "higher",
-        20,
-        60,
-        f"{theirs:.2f} s on two threads, and {mine:.3f} s by two workers "
+        name="seconds per 1,024 pairs, a million users, BPR only: full-graph LightGCN in PyTorch / "
+        "ours at W = 2",
+        value=theirs / mine,
+        better="higher",
+        bar=20,
+        aim=60,
+        baseline=f"{theirs:.2f} s on two threads, and {mine:.3f} s by two workers "
         "with 1,024 pairs a step each, parts cut without a look at the edges "
         f"({result['exchange/local']:.2f} of the rows are a worker's own)",
     )
@@ -256,16 +258,25 @@ def _ranking() -> Figure:
             torch.cat([part.values for part in best], 1).topk(50)
 
     def ours() -> None:
-        top_k(users, [seen], items, torch.arange(len(items)), 50, 1024, 65536, exchange)
+        top_k(
+            users=users,
+            seen=[seen],
+            items=items,
+            item_nodes=torch.arange(len(items)),
+            k=50,
+            user_block=1024,
+            item_block=65536,
+            exchange=exchange,
+        )
 
     torch.set_num_threads(2)
     mine, theirs = medians(5, ours, plain)
     torch.set_num_threads(1)
     return Figure(
-        "exact full ranking / matmul and topk on the same blocks",
-        mine / theirs,
-        "lower",
-        1.5,
-        1.15,
-        f"{mine:.2f} and {theirs:.2f} s; 4,096 users, 100,000 items; ours leaves out known ones",
+        name="exact full ranking / matmul and topk on the same blocks",
+        value=mine / theirs,
+        better="lower",
+        bar=1.5,
+        aim=1.15,
+        baseline=f"{mine:.2f} and {theirs:.2f} s; 4,096 users, 100,000 items; ours leaves out known ones",
     )

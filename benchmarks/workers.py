@@ -157,7 +157,9 @@ def work(spec: Path, rank: int) -> None:
         "gloo", store=dist.FileStore(str(folder / "store"), workers), rank=rank, world_size=workers
     )
     job: Job = load_job(Path(spec_fields["job"]), spec_fields["sets"])
-    worker = Worker(rank, workers, torch.device("cpu"), folder, dist.group.WORLD)
+    worker = Worker(
+        rank=rank, world_size=workers, device=torch.device("cpu"), cache=folder, group=dist.group.WORLD
+    )
     graph = (
         _load_cut(Path(spec_fields["cut"]), worker)
         if spec_fields["cut"]
@@ -167,7 +169,13 @@ def work(spec: Path, rank: int) -> None:
     exchange = graph.exchange(worker)
     metric = job.evaluation.metric
     position = TrainingLoop(
-        job, worker, graph, exchange, sampler, NothingKept(), lambda _: {metric: 0.0}
+        job=job,
+        worker=worker,
+        graph=graph,
+        exchange=exchange,
+        sampler_exchange=sampler,
+        session=NothingKept(),
+        validate=lambda _: {metric: 0.0},
     ).run()
     if rank == 0:
         (folder / "history.json").write_text(json.dumps(position.history))

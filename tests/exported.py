@@ -41,7 +41,9 @@ class Exported:
 
 def export_run(job: Job) -> Exported:
     """Export a model with initial weights and rows on the partitions that ``job`` has published."""
-    worker = Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None)
+    worker = Worker(
+        rank=0, world_size=1, device=torch.device("cpu"), cache=Path(job.output) / "cache", group=None
+    )
     graph = load_local_graph(job, worker)
     exchange = graph.exchange(worker)
     model, id_rows = make_model(job, graph), initial_rows(job, graph)
@@ -52,10 +54,15 @@ def export_run(job: Job) -> Exported:
     source = output / "partitions"
     ids = [load_ids(source, partitions, part, worker.cache) for part in graph.parts]
     features = {
-        m: [load_features(source, partitions, part, m, worker.cache) for part in graph.parts]
+        m: [
+            load_features(location=source, manifest=partitions, part=part, modality=m, cache=worker.cache)
+            for part in graph.parts
+        ]
         for m in model.modalities
     }
-    written = export_partitions(job, graph, exact.final, ids, exchange, output / "export")
+    written = export_partitions(
+        job=job, graph=graph, rows=exact.final, ids=ids, exchange=exchange, location=output / "export"
+    )
     files = written.files | write_fold_in(
         output / "export", graph, fold_in_rows(model, exact, graph, features)
     )
@@ -64,7 +71,14 @@ def export_run(job: Job) -> Exported:
     publish(output / "training", training)
     listed = {"users": written.users, "unknown_users": max(0, written.named - written.users)}
     inputs = export_fingerprint(job, training)
-    publish_export(job, inputs, files, listed, in_this_process, length_exponent=trained.length_exponent)
+    publish_export(
+        job=job,
+        inputs=inputs,
+        written=files,
+        listed=listed,
+        run_tasks=in_this_process,
+        length_exponent=trained.length_exponent,
+    )
     return Exported(job, graph, id_rows, exact)
 
 

@@ -104,7 +104,7 @@ def upload(endpoint: str, bucket: str, folder: Path, prefix: str) -> None:
             s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Refusal:
     """An S3 error: ``methods`` and ``matches`` (of the path with its query) tell which requests meet it."""
 

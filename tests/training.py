@@ -46,18 +46,18 @@ def publish_graph(
         having = np.delete(np.arange(ITEMS), number)  # item 0 lacks the first modality, and so on
         features[m] = (having, rng.normal(size=(ITEMS - 1, 5 + number)).astype(np.float32))
     dataset = write_dataset(
-        Path(job.output) / "dataset",
-        pairs[2 * held :],
-        pairs[:held],
-        pairs[held : 2 * held],
-        features,
+        path=Path(job.output) / "dataset",
+        train=pairs[2 * held :],
+        validation=pairs[:held],
+        test=pairs[held : 2 * held],
+        features=features,
         users=users,
         items=items,
     )
     partition(job, dataset)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trainer:
     """One worker's training set-up, step by step under the test's control."""
 
@@ -81,7 +81,11 @@ class Trainer:
 def make_worker(rank: int, job: Job, device: str = "cpu") -> Worker:
     """The worker of this process, whose default process group is the workers'."""
     return Worker(
-        rank, job.scaling.workers, torch.device(device), Path(job.output) / "cache", dist.group.WORLD
+        rank=rank,
+        world_size=job.scaling.workers,
+        device=torch.device(device),
+        cache=Path(job.output) / "cache",
+        group=dist.group.WORLD,
     )
 
 
@@ -92,13 +96,13 @@ def make_trainer(rank: int, job: Job, device: str = "cpu") -> Trainer:
     exchange = graph.exchange(worker, job.training.wire)
     state = initial_state(job, graph, worker.device)
     trainer = Trainer(
-        job,
-        worker,
-        graph,
-        exchange,
-        state,
-        BatchSampler(graph, exchange, job, worker.device),
-        TrainingStep(job, graph, exchange, state),
+        job=job,
+        worker=worker,
+        graph=graph,
+        exchange=exchange,
+        state=state,
+        sampler=BatchSampler(graph, exchange, job, worker.device),
+        step=TrainingStep(job, graph, exchange, state),
     )
     trainer.publish_lists()
     return trainer

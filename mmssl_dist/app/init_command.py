@@ -108,7 +108,7 @@ def _accepted(text: TextOf, given: str | None, ask: Ask, source: str) -> tuple[s
         # Asked only where the check has found such items.
         question = f"Leave interactions with items without features out, or keep the items? {error.value}"
         try:
-            answer = ask(Question(_UNKNOWN_ITEMS, question, ("drop", "keep"), None))
+            answer = ask(Question(key=_UNKNOWN_ITEMS, text=question, choices=("drop", "keep"), proposal=None))
         except _NoProposalError:
             remedy = "Call init with --unknown-items drop, or with keep."
             raise InputError(error.where, error.value, error.rule, remedy) from None

@@ -196,7 +196,7 @@ def serve(
     """
     from mmssl_dist.serving.serve import ServiceEndpoint, serve_until_stopped
 
-    listening = ServiceEndpoint(host, port, replicas, max_body=max_body, max_rate=max_rate)
+    listening = ServiceEndpoint(host=host, port=port, replicas=replicas, max_body=max_body, max_rate=max_rate)
     storage = parse_storage_settings(settings)
     serve_until_stopped(url, storage, listening, items=items, address=address, debug=debug, echo=typer.echo)
 

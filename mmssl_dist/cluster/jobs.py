@@ -11,7 +11,7 @@ from mmssl_dist.cluster.submit import NAME, OUTPUT, cluster_address, follow_job,
 from mmssl_dist.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListedJob:
     """A job of the cluster.
 

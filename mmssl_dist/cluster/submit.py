@@ -88,7 +88,13 @@ def submit(submission: Submission, address: str | None, show: Callable[[str], No
         program = ["mmssl-dist"] if submission.installed else ["python", "cli.py"]
         settings = [part for override in overrides for part in ("--set", override)]
         entrypoint = shlex.join([*program, "run", job_path, *settings, *submission.flags])
-        job_id = _send(client, target, entrypoint, environment, _description(submission))
+        job_id = _send(
+            client=client,
+            target=target,
+            entrypoint=entrypoint,
+            environment=environment,
+            description=_description(submission),
+        )
     show(f"submitted {job_id} to {target}")
     return follow_job(client, target, job_id, show)
 

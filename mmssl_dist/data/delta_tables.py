@@ -62,7 +62,12 @@ def delta_files(folder: Location) -> list[TableFile]:
     names = [unquote(action["path"]) for action in actions]
     _require_below(folder, names)
     return [
-        TableFile(folder / name, action["size_bytes"], action["modification_time"] * 10**6, name)
+        TableFile(
+            location=folder / name,
+            size=action["size_bytes"],
+            modified=action["modification_time"] * 10**6,
+            below=name,
+        )
         for name, action in zip(names, actions, strict=True)
     ]
 

@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -17,6 +16,7 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.data_sections import Data, Modality
 from mmssl_dist.config.job import Job
+from mmssl_dist.data.globs import fixed_part, is_visible, matches_glob
 from mmssl_dist.data.lake_tables import table_files
 from mmssl_dist.data.table_log import TableColumn, TableFile
 from mmssl_dist.errors import InputError, Problems, StorageError
@@ -34,7 +34,7 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawFile:
     """One input file.
 
@@ -95,7 +95,7 @@ class ContentFiles:
         return stamp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawFiles:
     """Every file a job reads: interactions in the order of their paths, features by modality, titles and
     images; and by modality the raw content that is yet to be embedded."""
@@ -141,7 +141,13 @@ def find_files(job: Job) -> RawFiles:
     images = problems.attempt(lambda: find_images(job))
     # After all four: a user with two missing files learns of both at once.
     problems.raise_all("data")
-    return RawFiles(interactions or (), features, titles or (), images or (), content)
+    return RawFiles(
+        interactions=interactions or (),
+        features=features,
+        titles=titles or (),
+        images=images or (),
+        content=content,
+    )
 
 
 def _content_files(root: Location, name: str, modality: Modality) -> ContentFiles:
@@ -318,7 +324,7 @@ def _of_table(root: Location, target: Location, table: list[TableFile], key: str
 
 
 def _raw_file(root: Location, location: Location, info: pafs.FileInfo) -> RawFile:
-    return RawFile(location, int(info.size), info.mtime_ns, _keys(root, location))
+    return RawFile(location=location, size=int(info.size), modified=info.mtime_ns, keys=_keys(root, location))
 
 
 def _keys(root: Location, location: Location) -> dict[str, str | None]:
@@ -330,11 +336,6 @@ def _keys(root: Location, location: Location) -> dict[str, str | None]:
             # Spark and Hive write a missing value of a key as this name.
             keys[unquote(name)] = None if value in ("", _HIVE_NULL) else unquote(value)
     return keys
-
-
-def is_visible(parts: tuple[str, ...]) -> bool:
-    """Whether no part of a path below the named folder is hidden: such files are a writer's own."""
-    return not any(part.startswith((".", "_")) for part in parts)
 
 
 def _parts_below(root: Location, path: str) -> tuple[str, ...]:
@@ -370,30 +371,3 @@ def _interaction_files(root: Location, data: Data) -> tuple[RawFile, ...]:
             key, names, "data.path holds several .inter files", f"Name one, or a glob, in {key}."
         )
     return files
-
-
-def _is_glob(pattern: str) -> bool:
-    return any(letter in pattern for letter in "*?[")
-
-
-def fixed_part(root: Location, pattern: str) -> Location:
-    """The deepest folder above the first wildcard: nothing outside of it has to be listed."""
-    location = root
-    for part in PurePosixPath(pattern).parts[:-1]:
-        if _is_glob(part):
-            break
-        location = location / part
-    return location
-
-
-def matches_glob(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
-    """Whether a path fits a glob; as in a shell, a hidden name only where its pattern begins as it does."""
-    if not parts or not segments:
-        return not parts and not segments
-    part, pattern, rest = parts[0], segments[0], segments[1:]
-    if pattern == "**":  # no folder at all, or one before the same again; in the end, every file
-        return matches_glob(parts, rest or ("*",)) or (
-            is_visible((part,)) and matches_glob(parts[1:], segments)
-        )
-    fits = fnmatchcase(part, pattern) and (is_visible((part,)) or pattern[0] == part[0])
-    return fits and matches_glob(parts[1:], rest)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from mmssl_dist.config.data_sections import Data
 from mmssl_dist.config.job import Job
-from mmssl_dist.data.files import fixed_part, matches_glob
+from mmssl_dist.data.globs import fixed_part, matches_glob
 from mmssl_dist.errors import StorageError
 from mmssl_dist.storage import Location, open_location
 

@@ -70,7 +70,7 @@ _SETTINGS = {
 """What drops rows of interactions, by the reason that is counted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Users:
     """First pass: packed user buckets, the first number of each bucket's users, counts.
 
@@ -87,7 +87,7 @@ class _Users:
     times: dict[str, dict[str, str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NumberedRows:
     """All rows, read and checked.
 
@@ -125,7 +125,13 @@ def numbered_rows(
     vectors = _features_by_item(job, interactions, features, numbers)
     if job.data.unknown_items == "drop":
         vectors = vectors.materialize()  # read once, although their items are asked for first
-    users = _settle_users(job, interactions, vectors, numbers, matrix_rows(features.values()))
+    users = _settle_users(
+        job=job,
+        source=interactions,
+        features=vectors,
+        numbers=numbers,
+        rows_of_matrix=matrix_rows(features.values()),
+    )
     check_first_ids(users.counts, features.values())
     items = by_bucket(
         _interactions_by_item(job, interactions, users).union(vectors),
@@ -219,7 +225,13 @@ def _settle_users(
         raise _nothing_left(source, counts)
     if times is not None:
         known["period"] = _period(packed, times)
-    return _Users(packed, offsets, counts, _thresholds(job, packed, counts["interactions"]), known)
+    return _Users(
+        buckets=packed,
+        offsets=offsets,
+        counts=counts,
+        thresholds=_thresholds(job, packed, counts["interactions"]),
+        times=known,
+    )
 
 
 def _period(packed: RowDataset, times: TimeFormat) -> dict[str, str]:

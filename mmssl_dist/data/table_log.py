@@ -28,7 +28,7 @@ class TableColumn:
     file_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableFile:
     """A file of a table's current version.
 

@@ -37,7 +37,7 @@ _SHOWN_UNKNOWN = 3  # likewise, of those without a reader
 ID_TYPES: tuple[ValueType, ...] = ("integer", "text", "uuid")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What headers do not show.
 
@@ -93,9 +93,11 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
         # Not settled by the only table that can be read: that may be last month's.
         text = f"{question} Perhaps one that cannot be read{_in_brackets(inventory, missed)}"
         remedy = f"Repair {missed[0]}, or move it elsewhere; or call init without --yes and answer."
-        chosen = ask(Question(key, text, names, None, remedy))
+        chosen = ask(Question(key=key, text=text, choices=names, proposal=None, remedy=remedy))
     else:
-        chosen = settle(key, question, names, names[0] if clear else None, ask)
+        chosen = settle(
+            key=key, question=question, choices=names, proposal=names[0] if clear else None, ask=ask
+        )
     return candidates[names.index(chosen)]
 
 
@@ -130,7 +132,9 @@ def item_column(table: RawTable, tables: Sequence[RawTable], ask: Ask) -> str:
     if len(named) == 1:
         return named[0]
     question = f"Which column of {table.name} has the item's id?"
-    return ask(Question("data.columns.item", question, ids, named[0] if named else None))
+    return ask(
+        Question(key="data.columns.item", text=question, choices=ids, proposal=named[0] if named else None)
+    )
 
 
 def user_column(table: RawTable, taken: tuple[str | None, ...], ask: Ask) -> str:
@@ -151,7 +155,9 @@ def user_column(table: RawTable, taken: tuple[str | None, ...], ask: Ask) -> str
             "Add the column.",
         )
     question = f"Which column of {table.name} has the user's id?"
-    return settle("data.columns.user", question, ids, named[0] if named else None, ask)
+    return settle(
+        key="data.columns.user", question=question, choices=ids, proposal=named[0] if named else None, ask=ask
+    )
 
 
 def time_column(table: RawTable, item: str, ask: Ask) -> str | None:
@@ -163,7 +169,9 @@ def time_column(table: RawTable, item: str, ask: Ask) -> str | None:
     if len(choices) < 2:
         return next(iter(choices), None)
     question = f"Which column of {table.name} has the time of the interaction?"
-    chosen = ask(Question("data.columns.time", question, (*choices, NONE), choices[0]))
+    chosen = ask(
+        Question(key="data.columns.time", text=question, choices=(*choices, NONE), proposal=choices[0])
+    )
     return None if chosen == NONE else chosen
 
 
@@ -185,7 +193,11 @@ def split_column(table: RawTable) -> str | None:
 
 def settle(key: str, question: str, choices: tuple[str, ...], proposal: str | None, ask: Ask) -> str:
     """The only choice, or the answer."""
-    return choices[0] if len(choices) == 1 else ask(Question(key, question, choices, proposal))
+    return (
+        choices[0]
+        if len(choices) == 1
+        else ask(Question(key=key, text=question, choices=choices, proposal=proposal))
+    )
 
 
 def named_columns(table: RawTable, names: Sequence[str], types: tuple[ValueType, ...]) -> list[str]:

@@ -37,7 +37,7 @@ _INTER = ("userID", "itemID", "x_label")
 _FEATURES = "_feat.npy"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConversionResult:
     """What was written, and what was not.
 
@@ -77,7 +77,10 @@ def write_mmrec(output: Location, target: Location, name: str) -> ConversionResu
     dataset = RunFolder(output).dataset
     folder, manifest = dataset.location, dataset.require()
     _require_new(target)
-    reader, facts = DatasetReader(folder, manifest, downloads_folder()), manifest.facts
+    reader, facts = (
+        DatasetReader(location=folder, manifest=manifest, cache=downloads_folder()),
+        manifest.facts,
+    )
     for side, external, index, file in (("users", USER_ID, USER, "u"), ("items", ITEM_ID, ITEM, "i")):
         table = reader.ids_in_order(side, external, index)
         numbered = zip(id_values(one_array(table[external])), table[index].to_pylist(), strict=True)

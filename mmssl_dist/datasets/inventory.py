@@ -23,8 +23,8 @@ from mmssl_dist.data.files import (
     TABLE_SUFFIXES,
     RawFile,
     expand,
-    is_visible,
 )
+from mmssl_dist.data.globs import is_visible
 from mmssl_dist.data.ids import is_number, is_text, is_uuid, plain_values, storage_type, whole_or_null
 from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import header, text_blocks
@@ -108,7 +108,7 @@ class ImageFolder:
     stems: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inventory:
     """The content of a folder.
 

@@ -46,7 +46,9 @@ def choose_pictures(
     if not candidates:
         return None, reasons
     question = "Which pictures show the items, in the report? {item} stands for the item's id"
-    chosen = ask(Question("data.images", question, (*candidates, NONE), candidates[0]))
+    chosen = ask(
+        Question(key="data.images", text=question, choices=(*candidates, NONE), proposal=candidates[0])
+    )
     return None if chosen == NONE else chosen, reasons
 
 

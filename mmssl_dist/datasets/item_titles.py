@@ -70,5 +70,5 @@ def _chosen(key: str, question: str, choices: tuple[str, ...], ask: Ask) -> str 
     """The only choice, or the answer; None for none."""
     if len(choices) == 1:
         return choices[0]
-    chosen = ask(Question(key, question, (*choices, NONE), choices[0]))
+    chosen = ask(Question(key=key, text=question, choices=(*choices, NONE), proposal=choices[0]))
     return None if chosen == NONE else chosen

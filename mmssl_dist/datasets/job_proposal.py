@@ -32,11 +32,11 @@ from mmssl_dist.datasets.unused_columns import other_spellings, unused_of_intera
 from mmssl_dist.errors import InputError
 
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
+_COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
 _SPLIT_QUESTION = (
     "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
     "ratio: at random; given: by the column"
 )
-_COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,9 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     )
     images, not_shown = choose_pictures(inventory, (table, *others), item, ask)
     choices = _split_methods(time, split)
-    method = settle("data.split.method", _SPLIT_QUESTION, choices, choices[0], ask)
+    method = settle(
+        key="data.split.method", question=_SPLIT_QUESTION, choices=choices, proposal=choices[0], ask=ask
+    )
     if method != "given":
         # The column stays unread unless the split is the given one.
         columns.pop("split", None)
@@ -100,7 +102,9 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     unused |= possible_titles(others, item, columns["user"], titles)
     unused |= unread_times(table) if time is None else {}
     unused = {**other_spellings((other for other in others if other.name not in used), item), **unused}
-    left = unused_of_items(others, columns, modalities.values(), titles, images, unused)
+    left = unused_of_items(
+        others, columns, modalities.values(), titles=titles, images=images, explained=unused
+    )
     left |= unused_of_interactions(table, columns, unused)
     unused |= _unused_files(table, inventory, used, {*unused, *left})
     if titles is not None and titles.column != USUAL_TITLE:
@@ -201,7 +205,7 @@ def _modalities(
         own = own or next(iter(named_columns(table, ITEM_NAMES, ID_TYPES)), None)
         question = f"Which column of {table.name} has the item's id?"
         key = f"data.modalities.{_modality(table.name)}.item"
-        chosen = own or settle(key, question, tuple(ids), None, ask)
+        chosen = own or settle(key=key, question=question, choices=tuple(ids), proposal=None, ask=ask)
         for vector in vectors:
             alone = len(vectors) == 1 or vector.lower() in _COLUMN_OF_VECTORS
             name = _unused_name(_modality(table.name if alone else vector), modalities)

@@ -35,7 +35,7 @@ _YEAR = 365 * 24 * 3600
 _START = 1_600_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SynthesisPlan:
     """The planted structure.
 

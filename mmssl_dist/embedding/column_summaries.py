@@ -21,7 +21,7 @@ SEPARATORS = (",", "|", ";")
 _LARGEST = 1e100  # beyond, squares overflow; such numbers are far from the others whatever their size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moments:
     """Of numbers: how many, their mean, the sum of squared differences from it, least and greatest."""
 
@@ -37,17 +37,23 @@ class Moments:
         # Sums are exact, so they do not depend on the order of the numbers.
         mean = math.fsum(numbers) / len(numbers)
         squares = math.fsum((numbers - mean) ** 2)
-        return cls(len(numbers), mean, squares, float(numbers.min()), float(numbers.max()))
+        return cls(
+            count=len(numbers),
+            mean=mean,
+            squares=squares,
+            least=float(numbers.min()),
+            greatest=float(numbers.max()),
+        )
 
     def joined(self, other: Moments) -> Moments:
         """Of the numbers of both (Chan, Golub and LeVeque, 1979)."""
         count, apart = self.count + other.count, other.mean - self.mean
         return Moments(
-            count,
-            self.mean + apart * other.count / count,
-            self.squares + other.squares + apart * apart * self.count * other.count / count,
-            min(self.least, other.least),
-            max(self.greatest, other.greatest),
+            count=count,
+            mean=self.mean + apart * other.count / count,
+            squares=self.squares + other.squares + apart * apart * self.count * other.count / count,
+            least=min(self.least, other.least),
+            greatest=max(self.greatest, other.greatest),
         )
 
     @property

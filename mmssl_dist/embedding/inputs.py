@@ -137,7 +137,7 @@ def embedded_files(job: Job, raw: RawFiles, embeddings: Manifest) -> RawFiles:
         name: raw.features[name]
         if name in raw.features
         else tuple(
-            RawFile(location / file, record.bytes, None, digest=record.sha256)
+            RawFile(location=location / file, size=record.bytes, modified=None, digest=record.sha256)
             for file, record in sorted(embeddings.files.items())
             if file.startswith(f"{name}/")
         )

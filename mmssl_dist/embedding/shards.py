@@ -74,7 +74,7 @@ class Earlier:
                 yield self.location / name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardTask:
     """How the buckets of one modality are embedded.
 

@@ -32,7 +32,7 @@ Occurrences = dict[str, dict[str, dict[str, Any]]]
 """By column and what is unusual of values: their number ``items``, and ``examples`` of items."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ColumnFit:
     """How the values of one column become dimensions.
 
@@ -152,11 +152,11 @@ def fitted(key: str, settings: Modality, summaries: Mapping[str, ColumnSummary])
         if feature_type == "number":
             columns[name] = _number_fit(summary)
         elif feature_type == "boolean":
-            columns[name] = ColumnFit(feature_type)
+            columns[name] = ColumnFit(feature_type=feature_type)
         elif summary.values is None:
-            columns[name] = ColumnFit(feature_type, hashed=settings.hashed)
+            columns[name] = ColumnFit(feature_type=feature_type, hashed=settings.hashed)
         else:
-            columns[name] = ColumnFit(feature_type, values=tuple(sorted(summary.values)))
+            columns[name] = ColumnFit(feature_type=feature_type, values=tuple(sorted(summary.values)))
         _warn_of_separator(f"{key}.features.{name}", settings, summary)
     fit = TableFit(columns)
     if fit.dimension > MAX_DIMENSION:
@@ -215,7 +215,7 @@ def _number_fit(summary: ColumnSummary) -> ColumnFit:
     assert logarithmic is not None
     long_tail = linear.farthest > FARTHEST
     chosen = logarithmic if long_tail else linear
-    return ColumnFit("number", logarithm=long_tail, mean=chosen.mean, deviation=chosen.deviation)
+    return ColumnFit(feature_type="number", logarithm=long_tail, mean=chosen.mean, deviation=chosen.deviation)
 
 
 def _occurrence(fit: ColumnFit, known: frozenset[str] | None, value: Any) -> str | None:

@@ -217,7 +217,7 @@ class ListComparison:
         return float(min(1.0, (scores >= self.least).sum() / self.listed))
 
     def _lists(self, index: Searchable) -> tuple[np.ndarray, np.ndarray]:
-        return best_items(index, self.items, self.queries, self.known, self.k)
+        return best_items(index=index, items=self.items, rows=self.queries, known=self.known, k=self.k)
 
 
 def tune_lists(index: Any, comparison: ListComparison, settings: Index) -> dict[str, object]:

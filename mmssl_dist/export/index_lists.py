@@ -74,7 +74,9 @@ def write_part_lists(
         for start in range(0, len(chosen), USERS_AT_ONCE):
             users = chosen[start : start + USERS_AT_ONCE]
             left_out = known.of_users(part, users)
-            best, scores = best_items(index, len(item_ids), np.asarray(rows[users]), left_out, job.export.k)
+            best, scores = best_items(
+                index=index, items=len(item_ids), rows=np.asarray(rows[users]), known=left_out, k=job.export.k
+            )
             ids = narrow(item_ids.take(pa.array(best[best >= 0])))
             yield part_users.take(pa.array(users)), ids, best >= 0, scores
 

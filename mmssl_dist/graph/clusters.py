@@ -31,7 +31,15 @@ def clusters(
     # Rounded to integers, since only integer sums are the same in any order.
     weight = users.fetch(np.ceil(255 / np.sqrt(np.maximum(degrees, 1))).astype(np.int64))
     for round_ in range(ROUNDS):
-        _adopt_with_limit(homes, users, of_users, users.fetch(of_items), weight, limit, (seed, round_))
+        _adopt_with_limit(
+            homes=homes,
+            side=users,
+            labels=of_users,
+            of_others=users.fetch(of_items),
+            weight=weight,
+            limit=limit,
+            draw=(seed, round_),
+        )
         names, position = np.unique(items.fetch(of_users), return_inverse=True)
         of_others = np.where(names[position] >= 0, position, -1)
         for sub_round in range(SUB_ROUNDS):

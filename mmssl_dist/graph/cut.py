@@ -35,7 +35,13 @@ def cut_graph(homes: Homes, of_item: Lists, job: Job, method: str) -> tuple[np.n
     users, items = int(homes.users.bounds[-1]), int(homes.items.bounds[-1])
     if method == "streaming":
         user, item = interactions_of(homes, of_item)
-        return streaming_cut(homes, lists_at_home(homes.users, items, user, item), of_item, parts, job.seed)
+        return streaming_cut(
+            homes=homes,
+            of_user=lists_at_home(homes.users, items, user, item),
+            of_item=of_item,
+            parts=parts,
+            seed=job.seed,
+        )
     user = gather_on_first(homes.items, of_item.values)
     lengths = gather_on_first(homes.items, of_item.lengths)
     part = np.empty(0, np.int64)

@@ -20,7 +20,7 @@ from mmssl_dist.storage import Location, Manifest
 _DEGREE_CLASSES = 64  # powers of two up to any int64: one shape on all workers, to be summed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OwnLists:
     """Lists of the users and of the items of a worker's parts.
 

@@ -17,7 +17,7 @@ from mmssl_dist.graph.partition_book import PartitionBook
 from mmssl_dist.storage import Location, Manifest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PartitionData:
     """One partition, memory-mapped and read-only. n = users + items local rows: its users, then its items.
 

@@ -49,7 +49,7 @@ _Sums = tuple[NeighbourSums, NeighbourSums]
 """Of users, and of items."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Partitioning:
     """One worker's view of the stage."""
 
@@ -123,7 +123,13 @@ def _make_graph(stage: _Partitioning) -> _Graph:
     method = chosen_method(job.partition, users + items, interactions)
     _logger.info("partition: cutting the graph into %d parts by %s", job.partition.parts, method)
     part_of_users, part_of_items = cut_graph(homes, of_item, job, method)
-    numbering = number_nodes(stage.worker, homes, part_of_users, part_of_items, job.partition.parts)
+    numbering = number_nodes(
+        worker=stage.worker,
+        homes=homes,
+        of_users=part_of_users,
+        of_items=part_of_items,
+        parts=job.partition.parts,
+    )
     # Freed as early as possible below: interactions as pairs are the largest thing in memory.
     pairs = numbered(homes, numbering, *interactions_of(homes, of_item))
     del of_item
@@ -154,8 +160,22 @@ def _write_graph(stage: _Partitioning, graph: _Graph, ids: list[pa.Table], metho
     own, numbering, homes = graph.own, graph.numbering, stage.homes
     facts = {"method": method} | own.facts()
     # Ids are sent column by column to the owners of their nodes: no worker ever holds all of them.
-    of_users = _ids_of_owned(numbering.owner, homes.users, numbering.of_users, ids[0], USER_ID, USER)
-    of_items = _ids_of_owned(numbering.owner, homes.items, numbering.of_items, ids[1], ITEM_ID, ITEM)
+    of_users = _ids_of_owned(
+        owner=numbering.owner,
+        side=homes.users,
+        nodes=numbering.of_users,
+        table=ids[0],
+        external=USER_ID,
+        index=USER,
+    )
+    of_items = _ids_of_owned(
+        owner=numbering.owner,
+        side=homes.items,
+        nodes=numbering.of_items,
+        table=ids[1],
+        external=ITEM_ID,
+        index=ITEM,
+    )
     held_out = {
         split: lists_of_owned(
             numbering, own.users, *numbered(homes, numbering, *stage.reader.interactions(split))
@@ -212,11 +232,16 @@ def _load_graph(stage: _Partitioning) -> _Graph:
     book = PartitionBook(tuple(facts["book"]["users"]), tuple(facts["book"]["items"]))
     manifest = Manifest(names.KIND, stage.progress.fingerprint, facts, files)
     location, cache = stage.progress.location, stage.reader.cache
-    own = load_own_lists(owner_exchange(stage.worker, book), book, location, manifest, cache)
+    own = load_own_lists(
+        owner=owner_exchange(stage.worker, book), book=book, location=location, manifest=manifest, cache=cache
+    )
     paths = [f"{names.part_folder(part)}/{names.ITEM_IDS}" for part in stage.parts]
     tables = [pq.read_table((location / path).localize(cache, files[path]), columns=[ITEM]) for path in paths]
     items = np.concatenate([np.empty(0, np.int64), *(table[ITEM].to_numpy() for table in tables)])
-    return _Graph(numbering_of_items(stage.worker, stage.homes, book, own.items, items), own)
+    return _Graph(
+        numbering_of_items(worker=stage.worker, homes=stage.homes, book=book, nodes=own.items, items=items),
+        own,
+    )
 
 
 def _sums(own: OwnLists) -> _Sums:
@@ -230,7 +255,9 @@ def _sums(own: OwnLists) -> _Sums:
 def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: str, width: int) -> None:
     job, homes, own = stage.job, stage.homes, graph.own
     seed = job.seed if job.partition.shuffle_features else None
-    rows = features_at_home(stage.reader, homes, modality, width, seed)
+    rows = features_at_home(
+        reader=stage.reader, homes=homes, modality=modality, width=width, shuffle_seed=seed
+    )
     moments = standardize(homes, rows) if job.partition.standardize else unchanged(width)
     dimensions, components = job.partition.kept_dimensions(width), None
     facts: dict[str, object] = {"item_graph_recall": 1.0}
@@ -241,7 +268,9 @@ def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: 
         facts["reduced"] = {"from": width, "kept": directions.kept}
     parts = {part: PartFiles(stage.progress.location, part) for part in stage.parts}
     if job.partition.item_neighbours:
-        facts["item_graph_recall"] = _write_similar(stage, graph, parts, modality, rows)
+        facts["item_graph_recall"] = _write_similar(
+            stage=stage, graph=graph, parts=parts, modality=modality, rows=rows
+        )
     features = features_of_owned(homes, graph.numbering, own, rows)
     # Freed, since what the owners have of it by now is as large.
     del rows

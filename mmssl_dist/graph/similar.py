@@ -113,7 +113,13 @@ def _compare_all(units: ItemUnits, best: np.ndarray) -> None:
             # Best lists are merged piece by piece, so that all scores are never in memory.
             for piece in own:
                 mine, of_mine = units.of(piece)
-                keys_found = _nearest(mine + exchange.first, of_mine, members, of_members, best.shape[1])
+                keys_found = _nearest(
+                    items=mine + exchange.first,
+                    vectors=of_mine,
+                    others=members,
+                    of_others=of_members,
+                    size=best.shape[1],
+                )
                 best[mine] = merged(best[mine], keys_found)
 
 
@@ -167,11 +173,11 @@ def _answers(
             yield (
                 lookers.item[piece],
                 _nearest(
-                    lookers.item[piece],
-                    lookers.vectors[piece],
-                    members.item[held],
-                    members.vectors[held],
-                    size,
+                    items=lookers.item[piece],
+                    vectors=lookers.vectors[piece],
+                    others=members.item[held],
+                    of_others=members.vectors[held],
+                    size=size,
                 ),
             )
 
@@ -218,7 +224,16 @@ def _recall(units: ItemUnits, best: np.ndarray, seed: int) -> float:
     exact = np.full((len(items), best.shape[1]), NO_KEY)
     for block in units.homes.blocks():
         rows, of_rows = units.of(block)
-        exact = merged(exact, _nearest(items, vectors, rows + exchange.first, of_rows, best.shape[1]))
+        exact = merged(
+            exact,
+            _nearest(
+                items=items,
+                vectors=vectors,
+                others=rows + exchange.first,
+                of_others=of_rows,
+                size=best.shape[1],
+            ),
+        )
     of_all = gather(exchange, exact[None])
     exact = np.sort(np.concatenate(list(of_all), 1), 1)[:, -best.shape[1] :]
     # Each worker counts the hits of its own sampled items; the sum below counts every one once.

@@ -20,7 +20,7 @@ from mmssl_dist.storage import Location, Manifest
 _BATCH_BYTES = 1 << 25  # of vectors read together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetReader:
     """A dataset artifact, or worker ``rank``'s share of its files; remote files are downloaded below
     ``cache``."""

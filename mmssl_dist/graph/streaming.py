@@ -39,19 +39,31 @@ def streaming_cut(
     """
     if parts == 1:
         return np.zeros(homes.users.rows, np.int64), np.zeros(homes.items.rows, np.int64)
-    users = VotingSide(homes.users, homes.items, of_user, seed, 10)
-    items = VotingSide(homes.items, homes.users, of_item, seed, 11)
+    users = VotingSide(own=homes.users, other=homes.items, lists=of_user, seed=seed, purpose=10)
+    items = VotingSide(own=homes.items, other=homes.users, lists=of_item, seed=seed, purpose=11)
     interactions = int(total(homes.users, np.array([users.lengths.sum()]))[0])
     # Clusters much smaller than a part pack evenly; one as large as a part could only be dealt badly.
     limit = interactions // (parts * _CLUSTERS_PER_PART) + 1
-    labels = clusters(homes, users, items, limit, seed)
+    labels = clusters(homes=homes, users=users, items=items, limit=limit, seed=seed)
     part_of_users, part_of_items = deal_clusters(homes, (users, items), *labels, parts)
     loads = [_Loads(side, part, parts) for side, part in ((users, part_of_users), (items, part_of_items))]
     # Users and items take turns: each side votes by where the other stands now, so both never move at once
     # and swap places for ever.
     for round_ in range(ROUNDS):
-        _deal(users, part_of_users, users.fetch(part_of_items), loads[0], salt(seed, 32 + round_))
-        _deal(items, part_of_items, items.fetch(part_of_users), loads[1], salt(seed, 64 + round_))
+        _deal(
+            side=users,
+            part=part_of_users,
+            of_others=users.fetch(part_of_items),
+            loads=loads[0],
+            draw=salt(seed, 32 + round_),
+        )
+        _deal(
+            side=items,
+            part=part_of_items,
+            of_others=items.fetch(part_of_users),
+            loads=loads[1],
+            draw=salt(seed, 64 + round_),
+        )
     # The rounds bound edges and nodes that move in; nodes that clusters put beyond the limit move last.
     for side, part, load in ((users, part_of_users, loads[0]), (items, part_of_items, loads[1])):
         _even_out(side.own, part, load)
@@ -116,7 +128,7 @@ def _deal(side: VotingSide, part: np.ndarray, of_others: np.ndarray, loads: _Loa
         # stay or swap.
         leaving = loads.of(now, lengths)
         room = loads.room_without(leaving)
-        preferred, gain = side.wishes(sub_round, of_others, now, room, _LEAST)
+        preferred, gain = side.wishes(sub_round=sub_round, parts=of_others, now=now, room=room, least=_LEAST)
         moving = np.flatnonzero(preferred != now)
         # A gain of exactly 1 belongs to the top level, not to one beyond it.
         level = np.minimum(gain[moving] * _LEVELS, _LEVELS - 1).astype(np.int64)

@@ -25,7 +25,7 @@ def drawn_weights(indptr: Tensor, weight: Tensor, rows: Tensor, counts: Tensor, 
         counts: int64 [k], edges drawn of each row. edges: int64 [sum(counts)], row by row.
     """
     if rows.device.type != "cpu":
-        return drawn_weights_plain(indptr, weight, rows, counts, edges)
+        return drawn_weights_plain(indptr=indptr, weight=weight, rows=rows, counts=counts, edges=edges)
     out = torch.empty(len(edges), dtype=torch.float32)
     _scale(*(x.contiguous().numpy() for x in (indptr, weight, rows, counts, edges, out)))
     return out

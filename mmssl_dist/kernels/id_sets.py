@@ -77,7 +77,9 @@ def known_pairs(
         candidates: int64 [C], sorted and unique.
     """
     if rows.device.type != "cpu":
-        return known_pairs_plain(num_nodes, indptr, neighbours, rows, candidates)
+        return known_pairs_plain(
+            num_nodes=num_nodes, indptr=indptr, neighbours=neighbours, rows=rows, candidates=candidates
+        )
     known = torch.zeros(len(rows), len(candidates), dtype=torch.bool)
     bits = np.zeros((num_nodes >> 6) + 1, np.uint64)
     outside = sets.add(bits, num_nodes, candidates.numpy())

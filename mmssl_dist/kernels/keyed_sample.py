@@ -43,7 +43,7 @@ def sample_rows(
         degree / count.
     """
     if rows.device.type != "cpu":
-        return sample_rows_plain(key, lists, rows, first_node, fanout)
+        return sample_rows_plain(key=key, lists=lists, rows=rows, first_node=first_node, fanout=fanout)
     indptr, neighbours, weight = lists
     starts = indptr.index_select(0, rows)
     degrees = indptr.index_select(0, rows + 1).sub_(starts)

@@ -65,7 +65,15 @@ def update_rows(
         frozen: bool [n], rows whose last ``step.frozen_columns`` columns have no gradient; None where none.
     """
     if rows.device.type != "cpu":
-        update_rows_plain(rows, first_moment, second_moment, index, gradient, step, frozen)
+        update_rows_plain(
+            rows=rows,
+            first_moment=first_moment,
+            second_moment=second_moment,
+            index=index,
+            gradient=gradient,
+            step=step,
+            frozen=frozen,
+        )
         return
     require_cpu(rows, first_moment, second_moment, index, gradient)
     marked = torch.zeros(0, dtype=torch.bool) if frozen is None else frozen

@@ -91,10 +91,14 @@ def check_values(job: Job, files: RawFiles) -> InputOverview:
     seen = _InputTotals()
     # File by file, so that one bad file does not hide the problems of the next.
     for number in range(len(sources.interactions.files)):
-        problems.attempt(partial(_read_interactions, sources.interactions, number, whole, seen))
+        problems.attempt(
+            partial(_read_interactions, source=sources.interactions, file=number, whole=whole, seen=seen)
+        )
     for modality, source in sources.features.items():
         for number in range(len(source.files)):
-            problems.attempt(partial(_read_features, modality, source, number, whole, seen))
+            problems.attempt(
+                partial(_read_features, modality=modality, source=source, file=number, whole=whole, seen=seen)
+            )
     if sum(file.size for file in files.titles) <= WHOLE_BYTES:
         problems.attempt(lambda: read_titles(job.data, files.titles, ()))
     problems.raise_all("data")

@@ -94,7 +94,11 @@ def lazy_cluster(job: Job, address: str | None = None, debug: bool = False) -> I
 
         def open_cluster() -> Cluster:
             beside = 1 if job.partition.workers == "auto" else job.partition.workers
-            connected = stack.enter_context(connect(job.scaling, job.storage, address, debug, beside))
+            connected = stack.enter_context(
+                connect(
+                    scaling=job.scaling, storage=job.storage, address=address, debug=debug, cpu_workers=beside
+                )
+            )
             # workers end before the connection does: Ray starts anew for whoever asks it for something later
             stack.callback(cluster.release_workers)
             require_shared(job)

@@ -69,7 +69,14 @@ def run_export(cluster: LazyCluster, job: Job, training: Manifest) -> Manifest:
     users, named = sum(worker["users"] for worker in returned), returned[0]["named"]
     listed = {"users": users, "unknown_users": named - users if named else 0}
     exponent = returned[0][LENGTH_EXPONENT]
-    return publish_export(job, inputs, files, listed, cluster.run_tasks, length_exponent=exponent)
+    return publish_export(
+        job=job,
+        inputs=inputs,
+        written=files,
+        listed=listed,
+        run_tasks=cluster.run_tasks,
+        length_exponent=exponent,
+    )
 
 
 def _evaluated_exponent(job: Job, training: Manifest) -> float | None:
@@ -94,7 +101,9 @@ def _export(
     """``export_on_worker``, in the same way."""
     from mmssl_dist.launch.worker_entry import export_on_worker
 
-    return export_on_worker(job, worker, checkpoint, training, exponent)
+    return export_on_worker(
+        job=job, worker=worker, checkpoint=checkpoint, training=training, exponent=exponent
+    )
 
 
 def _files(returned: Iterable[Mapping[str, Any]]) -> dict[str, FileRecord]:

@@ -124,7 +124,7 @@ def _take_dense(job: Job, earlier: EarlierRun, worker: Worker, state: TrainingSt
         except ArtifactError as error:
             raise shape_error(error) from error
         if name == GENERATOR:
-            _turn(stored, job, earlier, worker, state.model)
+            _turn(stored=stored, job=job, earlier=earlier, worker=worker, model=state.model)
         engine.load(stored)
 
 

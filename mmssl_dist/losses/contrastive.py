@@ -33,7 +33,16 @@ def contrastive(
     averaged; with count = B the workers' shares sum to the loss. Rows need not have unit length.
     """
     everyone = torch.cat([normalize(x_all), normalize(y_all)])  # [2B, D]
-    return info_nce(normalize(x_local), normalize(y_local), everyone, positions, temperature) / count
+    return (
+        info_nce(
+            x=normalize(x_local),
+            y=normalize(y_local),
+            everyone=everyone,
+            positions=positions,
+            temperature=temperature,
+        )
+        / count
+    )
 
 
 def rows_at_once(columns: int, *, gpu: bool) -> int:

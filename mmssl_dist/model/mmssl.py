@@ -20,7 +20,7 @@ from mmssl_dist.model.row_functions import normalize
 from mmssl_dist.sampling.block import SampledGraph, aggregate, aggregate_and_pick
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeedRows:
     """The seeds' rows, all [|S_0|, D] float32.
 

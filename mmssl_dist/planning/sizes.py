@@ -34,7 +34,7 @@ class Degrees:
         return float(self.nodes @ self.degree)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """A graph in numbers.
 

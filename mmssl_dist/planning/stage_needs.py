@@ -36,7 +36,7 @@ _WRITTEN = 4e8  # bytes hashed and written in a second
 _PART_USERS = 4096  # users of one search
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StageNeeds:
     """What a stage takes.
 
@@ -94,14 +94,25 @@ def stage_needs(
         return ranking_seconds(job, _evaluated(job, sizes, splits), sizes.num_items) + propagation
 
     def of_workers(stage: str, seconds: float, basis: str) -> StageNeeds:
-        return StageNeeds(stage, workers, cores, memory=train_memory, seconds=seconds, basis=basis)
+        return StageNeeds(
+            stage=stage, workers=workers, cores=cores, memory=train_memory, seconds=seconds, basis=basis
+        )
 
     def of_tasks(stage: str, at_once: int, memory: int, seconds: float) -> StageNeeds:
-        return StageNeeds(stage, at_once, 1, memory=memory, seconds=seconds, basis=MEASURED)
+        return StageNeeds(
+            stage=stage, workers=at_once, cores=1, memory=memory, seconds=seconds, basis=MEASURED
+        )
 
     stages = [
         of_tasks("prepare", all_cores, prepare_memory(job, sizes), _prepare_seconds(sizes, all_cores)),
-        StageNeeds("partition", partition.workers, cores, memory=partition.peak, seconds=cut, basis=MEASURED),
+        StageNeeds(
+            stage="partition",
+            workers=partition.workers,
+            cores=cores,
+            memory=partition.peak,
+            seconds=cut,
+            basis=MEASURED,
+        ),
         of_workers("train", training.seconds, training.basis),
         of_workers("its validations", validations * for_splits(splits=1), ranked_by),
         of_workers("evaluate", _START + choosing + passes * for_splits(splits=2), ranked_by),

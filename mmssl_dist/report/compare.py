@@ -48,7 +48,7 @@ class ContenderMetric:
     seeds: Summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """One contender beside the baseline; what is None does not apply to the baseline itself.
 
@@ -148,7 +148,7 @@ def compare(values: Sequence[ContenderMetric]) -> list[Line]:
     differences = [contender.users - values[0].users for contender in values[1:]]
     p_values = [sign_flip_p(difference) for difference in differences]
     corrected: Sequence[float | None] = holm(p_values) if len(p_values) > 1 else [None] * len(p_values)
-    lines = [Line(values[0].name, values[0].seeds, interval(resampled[:, 0]))]
+    lines = [Line(name=values[0].name, seeds=values[0].seeds, mean_interval=interval(resampled[:, 0]))]
     for index, difference in enumerate(differences):
         column = resampled[:, index + 1]
         lines.append(

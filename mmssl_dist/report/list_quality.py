@@ -47,7 +47,7 @@ class Group:
     recall: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UserExample:
     """A user's training items, best new ones, and the most popular that they do not know, external ids;
     ``hits`` and ``popular_hits``: which of the two lists were held out."""
@@ -61,7 +61,7 @@ class UserExample:
     popular_hits: list[bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListQuality:
     """Of the first ``k`` items of the lists that leave out training items alone, for ``users`` users.
 

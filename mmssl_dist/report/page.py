@@ -189,7 +189,15 @@ def _curves(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
         for name in names
         if name.endswith("_seconds")
     }
-    charts.append(_curve("seconds since the last validation", epochs, times, best, _LEAST_SPAN_OF_SPEED))
+    charts.append(
+        _curve(
+            title="seconds since the last validation",
+            epochs=epochs,
+            lines=times,
+            best=best,
+            least_span=_LEAST_SPAN_OF_SPEED,
+        )
+    )
     return charts
 
 
@@ -212,7 +220,7 @@ def _speed(history: Sequence[Mapping[str, float]], best: float) -> list[str]:
 
     def chart(title: str, lines: Mapping[str, str]) -> str:
         values = {label: [entry[name] for entry in measured] for label, name in lines.items()}
-        return _curve(title, epochs, values, best, _LEAST_SPAN_OF_SPEED)
+        return _curve(title=title, epochs=epochs, lines=values, best=best, least_span=_LEAST_SPAN_OF_SPEED)
 
     medians = {
         name.split("/")[1]: name

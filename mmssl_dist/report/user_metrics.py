@@ -19,7 +19,7 @@ from mmssl_dist.storage import Location, RunFolder
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UserValues:
     """One metric of each user with held-out items.
 

@@ -25,7 +25,7 @@ from mmssl_dist.sharding.topology import Adjacency
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """One worker's part of a step. S_0 are the seeds: this worker's users, positives, negatives and
     candidates.
@@ -175,7 +175,11 @@ class BatchSampler:
     def _known(self, user_rows: Tensor, candidates: Tensor) -> Tensor:
         training = self.training.adjacency
         return known_pairs(
-            self.graph.book.num_nodes, training.indptr, training.neighbours, user_rows, candidates
+            num_nodes=self.graph.book.num_nodes,
+            indptr=training.indptr,
+            neighbours=training.neighbours,
+            rows=user_rows,
+            candidates=candidates,
         )
 
     def _neighbourhood(
@@ -189,21 +193,22 @@ class BatchSampler:
         """
         inner, seeds = nodes, self._arange(len(nodes))
         seed_route = route = self.exchange.route(nodes, num_users, series="seeds")
+        num_nodes = self.graph.book.num_nodes
         layers: list[Block] = []
         first: _FirstHop | None = None
         similar: _DrawnSimilar | None = None
         similar_sources: list[Tensor] = []
         for hop, fanout in enumerate(self.fanouts):
             draw = Draw(self.training, route, fanout, key(self.seed, Purpose.FANOUT, epoch, step, hop))
-            (drawn,), similar = self._with_similar([draw], first, similar, inner, epoch, step)
+            (drawn,), similar = self._with_similar(
+                draws=[draw], first=first, similar=similar, reached=inner, epoch=epoch, step=step
+            )
             # Without views the last hop's set is the outermost one, and has to hold the similar items.
             outermost = hop + 1 == len(self.fanouts) and not self.views
             if outermost and hop == 0 and self.similar:
                 similar = self._similar_of_only_hop(nodes, drawn, epoch, step)
             more = similar.nodes if similar is not None and outermost else ()
-            outer, (keep, source, *similar_sources) = union(
-                self.graph.book.num_nodes, inner, drawn.nodes, *more
-            )
+            outer, (keep, source, *similar_sources) = union(num_nodes, inner, drawn.nodes, *more)
             layers.append(_block(drawn, source, len(outer), keep))
             # The set is sorted by node, so the seeds stand elsewhere in it than in the one before.
             inner, seeds = outer, keep.index_select(0, seeds)
@@ -216,15 +221,15 @@ class BatchSampler:
                 Draw(sampler, route, self.view_fanout, key(self.seed, Purpose.VIEW, epoch, step, position))
                 for position, sampler in enumerate(self.views.values())
             ]
-            drawn_views, similar = self._with_similar(draws, first, similar, inner, epoch, step)
-            more = similar.nodes if similar is not None else ()
-            outer, (start_keep, *sources) = union(
-                self.graph.book.num_nodes, inner, *(drawn.nodes for drawn in drawn_views), *more
+            of_views, similar = self._with_similar(
+                draws=draws, first=first, similar=similar, reached=inner, epoch=epoch, step=step
             )
-            view_sources, similar_sources = sources[: len(drawn_views)], sources[len(drawn_views) :]
+            more = similar.nodes if similar is not None else ()
+            outer, (start_keep, *sources) = union(num_nodes, inner, *(view.nodes for view in of_views), *more)
+            view_sources, similar_sources = sources[: len(of_views)], sources[len(of_views) :]
             views = {
                 m: _block(drawn, source, len(outer))
-                for m, drawn, source in zip(self.views, drawn_views, view_sources, strict=True)
+                for m, drawn, source in zip(self.views, of_views, view_sources, strict=True)
             }
             route = self.exchange.route(outer, series="views")
         graph = SampledGraph(
@@ -244,7 +249,9 @@ class BatchSampler:
         one of their own, and a route to the owners of what the hop reached."""
         reached, (keep, source) = union(self.graph.book.num_nodes, nodes, drawn.nodes)
         first = _FirstHop(drawn, keep, source, self.exchange.route(reached, series="first hop alone"))
-        return self._with_similar([], first, None, reached, epoch, step)[1]
+        return self._with_similar(
+            draws=[], first=first, similar=None, reached=reached, epoch=epoch, step=step
+        )[1]
 
     def _with_similar(
         self,
@@ -312,7 +319,9 @@ def _gather(first: _FirstHop, is_item: Tensor) -> Block:
     row; a user has one to each item drawn for it, all alike."""
     drawn = first.drawn
     counts, source, weight = item_edges(first.keep, first.source, drawn.counts, is_item)
-    return make_block(row_ends(counts), source, weight, int(is_item.sum()), source[:0])
+    return make_block(
+        indptr=row_ends(counts), source=source, weight=weight, num_source=int(is_item.sum()), keep=source[:0]
+    )
 
 
 @dataclass(frozen=True)
@@ -339,5 +348,9 @@ def _block(drawn: Neighbours, source: Tensor, num_source: int, keep: Tensor | No
     """source: where ``drawn.nodes`` stand in the source set; keep: where the destinations do, if they are in
     it."""
     return make_block(
-        row_ends(drawn.counts), source, drawn.weight, num_source, source[:0] if keep is None else keep
+        indptr=row_ends(drawn.counts),
+        source=source,
+        weight=drawn.weight,
+        num_source=num_source,
+        keep=source[:0] if keep is None else keep,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmssl_dist.kernels.edges import transpose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Block:
     """One bipartite aggregation: row d of the result is the sum of weight * x[source] over the edges of d.
 
@@ -69,7 +69,7 @@ class SampledItemGraph:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampledGraph:
     """Everything one batch aggregates over, from the outermost set of nodes S_{L+1} to the seeds S_0.
 
@@ -113,7 +113,16 @@ def make_block(indptr: Tensor, source: Tensor, weight: Tensor, num_source: int, 
     # Half the bytes to move and read; ``row_ends`` refuses blocks of more edges than fit.
     indptr, source = indptr.to(torch.int32), source.to(torch.int32)
     t_indptr, t_source, t_weight = transpose(indptr, source, weight, num_source)
-    return Block(indptr, source, weight, num_source, keep, t_indptr, t_source, t_weight)
+    return Block(
+        indptr=indptr,
+        source=source,
+        weight=weight,
+        num_source=num_source,
+        keep=keep,
+        t_indptr=t_indptr,
+        t_source=t_source,
+        t_weight=t_weight,
+    )
 
 
 def aggregate(block: Block, x: Tensor) -> Tensor:
@@ -140,14 +149,22 @@ class _Aggregate(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, block: Block, positions: Tensor) -> tuple[Tensor, Tensor]:
         # The sum is linear in x: backward needs the block alone, and x is not kept for it.
         ctx.block, ctx.positions = block, positions
-        product = csr_product(block.indptr, block.source, block.weight, block.num_source, x)
+        product = csr_product(
+            indptr=block.indptr, column=block.source, weight=block.weight, columns=block.num_source, x=x
+        )
         return product, x.index_select(0, positions)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, picked: Tensor) -> tuple[Tensor, None, None]:
         block: Block = ctx.block
         grad = grad.contiguous()
-        of_x = csr_product(block.t_indptr, block.t_source, block.t_weight, block.num_destination, grad)
+        of_x = csr_product(
+            indptr=block.t_indptr,
+            column=block.t_source,
+            weight=block.t_weight,
+            columns=block.num_destination,
+            x=grad,
+        )
         # Every position is there once, so no order of additions can change the sum on a GPU.
         return of_x.index_add_(0, ctx.positions, picked), None, None
 

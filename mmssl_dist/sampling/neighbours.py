@@ -108,9 +108,13 @@ class NeighbourSampler:
             return Neighbours(*neighbourhoods(lists.indptr, lists.neighbours, lists.weight, rows))
         if self._dgl is None:
             parts = (lists.indptr, lists.neighbours, lists.weight)
-            return Neighbours(*sample_rows(seed, parts, rows, self.exchange.first, fanout))
+            return Neighbours(
+                *sample_rows(key=seed, lists=parts, rows=rows, first_node=self.exchange.first, fanout=fanout)
+            )
         drawn = self._dgl.sample(rows, fanout, lambda part: key(seed, part))
-        weight = drawn_weights(lists.indptr, lists.weight, rows, drawn.counts, drawn.edges)
+        weight = drawn_weights(
+            indptr=lists.indptr, weight=lists.weight, rows=rows, counts=drawn.counts, edges=drawn.edges
+        )
         return Neighbours(drawn.counts, drawn.nodes, weight)
 
 

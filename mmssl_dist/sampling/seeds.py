@@ -21,7 +21,7 @@ _DRAWN_AT_ONCE = 1 << 20
 _ATTEMPTS = 16  # rejections before the complement is listed; at 50% known items, 1 pair in 65,536 gets there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seeds:
     """This worker's share of a step.
 
@@ -130,7 +130,13 @@ class SeedSampler:
         users, positives, negatives, candidates = (
             torch.cat(tensors) for tensors in zip(*shares, strict=True)
         )
-        return Seeds(users, positives, negatives, candidates, self.pairs(epoch, step))
+        return Seeds(
+            users=users,
+            positives=positives,
+            negatives=negatives,
+            candidates=candidates,
+            pairs=self.pairs(epoch, step),
+        )
 
     def _pass_and_step(self, epoch: int, step: int) -> tuple[int, int]:
         """Number of the pass, and of the step within it."""

@@ -13,7 +13,7 @@ from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.run import NOTHING, Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecommendationQuery:
     """Recommendations for a user of the data, or, when there is none, for a new user of these items.
 

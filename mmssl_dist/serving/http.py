@@ -106,7 +106,9 @@ class Service:
         exclude_seen: Annotated[bool, Query(description="Leave out items that the user has.")] = True,
     ) -> Response:
         """Ranks the best items of a user. The status is 404 for an unknown user."""
-        return answer(await self._ask(RecommendationQuery(user, (), k, exclude_seen)))
+        return answer(
+            await self._ask(RecommendationQuery(user=user, items=(), k=k, exclude_seen=exclude_seen))
+        )
 
     @api.post("/recommend", response_model=Answer | Answers)
     async def recommend(self, request: RecommendRequest) -> Response:
@@ -115,12 +117,20 @@ class Service:
         candidates = request.filter()
         if request.users is not None:
             queries = [
-                RecommendationQuery(user, (), request.k, request.exclude_seen, candidates)
+                RecommendationQuery(
+                    user=user, items=(), k=request.k, exclude_seen=request.exclude_seen, candidates=candidates
+                )
                 for user in request.users
             ]
             results = await asyncio.to_thread(answer_queries, self.run, queries)
             return answers_by_user(request.users, results)
-        query = RecommendationQuery(request.user, request.items, request.k, request.exclude_seen, candidates)
+        query = RecommendationQuery(
+            user=request.user,
+            items=request.items,
+            k=request.k,
+            exclude_seen=request.exclude_seen,
+            candidates=candidates,
+        )
         if candidates is not None:
             # Alone, as a filter is searched for by itself: in a batch it would hold up those without one.
             (result,) = await asyncio.to_thread(answer_queries, self.run, [query])

@@ -117,7 +117,7 @@ def open_id_file(location: Location, columns: Sequence[str], option: str) -> IdF
             f"one file with a column {' or '.join(names)}, Parquet, CSV, TSV or JSON lines",
             "Check the path.",
         )
-    file = RawFile(location, int(info.size), info.mtime_ns)
+    file = RawFile(location=location, size=int(info.size), modified=info.mtime_ns)
     column, rename = _first_present(file, names), _rename(names)
     if _is_text_file(file):
         raw_names(file, {column: column}, rename)

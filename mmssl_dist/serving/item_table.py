@@ -292,7 +292,7 @@ def items_file(url: str, storage: Storage) -> RawFile:
             f"one file with a column of item ids, ending in {', '.join(TABLE_SUFFIXES)}",
             "Check the path.",
         )
-    return RawFile(location, int(info.size), info.mtime_ns)
+    return RawFile(location=location, size=int(info.size), modified=info.mtime_ns)
 
 
 def job_titles(run: Location, items: Ids) -> ItemTable:
@@ -305,7 +305,9 @@ def job_titles(run: Location, items: Ids) -> ItemTable:
     def read(job: Job, files: Sequence[RawFile]) -> ItemTable:
         settings = job.data.columns
         titles = read_item_table(files, items, settings, only=[settings.title])
-        return JobTable(titles.columns, files, items, settings, separators(job))
+        return JobTable(
+            titles=titles.columns, files=files, items=items, settings=settings, tags=separators(job)
+        )
 
     return _of_job(run, read) or ItemTable({})
 

@@ -70,4 +70,4 @@ def mapped_tensor(path: Path, name: str) -> np.ndarray:
     if 0 in shape:  # an empty range of a file cannot be mapped
         return np.zeros(shape, np.float32)
     offset = _LENGTH_BYTES + length + tensor["data_offsets"][0]
-    return np.memmap(path, np.dtype("<f4"), "r", offset, shape)
+    return np.memmap(path, dtype=np.dtype("<f4"), mode="r", offset=offset, shape=shape)

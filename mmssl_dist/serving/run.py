@@ -339,7 +339,9 @@ class Run(RunFacts):
     def _chosen(
         self, scores: np.ndarray, neighbours: np.ndarray, left_out: Sequence[np.ndarray], k: int
     ) -> list[Ranked]:
-        positions, values, lengths = best(scores, neighbours, left_out, k, len(self.items))
+        positions, values, lengths = best(
+            scores=scores, neighbours=neighbours, left_out=left_out, k=k, count=len(self.items)
+        )
         # Ids and titles of all lists at once, then cut into lists.
         all_lists = self._titled(positions, values)
         starts = lengths.cumsum() - lengths

@@ -20,7 +20,7 @@ from mmssl_dist.sharding.topology import Adjacency
 _WIRES = {"fp32": None, "bf16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LocalGraph:
     """What one worker holds of the graph. Local rows are node ids minus ``first``.
 
@@ -168,5 +168,9 @@ def _tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
     # torch has no read-only tensors and warns; copy-on-write pages make a stray write harmless for the file
     if isinstance(array, np.memmap) and array.size:
-        return torch.from_numpy(np.memmap(str(array.filename), array.dtype, "c", array.offset, array.shape))
+        return torch.from_numpy(
+            np.memmap(
+                str(array.filename), dtype=array.dtype, mode="c", offset=array.offset, shape=array.shape
+            )
+        )
     return torch.from_numpy(array.copy())

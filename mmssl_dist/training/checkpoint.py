@@ -37,7 +37,7 @@ GENERATOR, CRITIC = "generator.safetensors", "critic.safetensors"
 _REMEDY = "Run train with --force to start over."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Position:
     """Where training stood.
 

@@ -39,7 +39,7 @@ class Contrasted:
     kinds: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forward:
     """What a step computes before its losses.
 

@@ -79,7 +79,15 @@ class TrainingStep:
         rows: SeedRows = self.state.generator.wrapped(id_rows, tower, batch.graph)
         candidates, contrasted = self._gathered(batch, rows, plain_tower)
         fakes = self._fakes(batch, rows, candidates) if self.state.critic is not None and candidates else []
-        return Forward(id_leaf, id_rows, plain_tower, rows, candidates, contrasted, fakes)
+        return Forward(
+            id_leaf=id_leaf,
+            id_rows=id_rows,
+            plain_tower=plain_tower,
+            rows=rows,
+            candidates=candidates,
+            contrasted=contrasted,
+            fakes=fakes,
+        )
 
     @torch.no_grad()
     def real_rows(self, batch: Batch, rows: SeedRows, candidates: CandidateRows) -> Tensor:
@@ -169,13 +177,13 @@ class TrainingStep:
         between = [uniform(self._key(Purpose.PENALTY, batch, m), nodes) for m in range(len(self.modalities))]
         # The module, not its engine: DeepSpeed forbids autograd.grad, which the penalty needs, on engines
         loss = critic_loss(
-            module,
-            real,
-            forward.fakes,
-            candidates.final.detach(),
-            between,
-            self.job.losses.adversarial.penalty,
-            sum(batch.user_counts),
+            critic=module,
+            real=real,
+            fakes=forward.fakes,
+            item_rows=candidates.final.detach(),
+            epsilons=between,
+            penalty=self.job.losses.adversarial.penalty,
+            count=sum(batch.user_counts),
         )
         # DeepSpeed averages gradients over the workers, and losses are shares of a sum.
         critic.wrapped.backward(loss * self.exchange.world_size)

@@ -140,7 +140,7 @@ class _TrialRecorder(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, settings = trial.config["number"], trial.config["settings"]
-        before = self.trials.get(number, Trial(number, settings))
+        before = self.trials.get(number, Trial(number=number, settings=settings))
         self._keep(replace(before, state="running", message=""))
         words = ", ".join(f"{path}={_shown(value)}" for path, value in settings.items())
         _logger.info("trial %d: %s%s", number, words, " (resumed)" if before.values else "")

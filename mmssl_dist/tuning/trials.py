@@ -18,7 +18,7 @@ State = Literal["running", "finished", "stopped", "diverged", "failed"]
 _ENDED = ("finished", "stopped", "diverged")  # what failed otherwise is tried again by the next command
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """A training with some settings.
 

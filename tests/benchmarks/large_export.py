@@ -68,7 +68,7 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
     output = open_location(job.output, job.storage)
     partitions = require_manifest(output / "partitions", "partitions", "partition")
     cache = Path(job.output) / "cache"
-    worker = Worker(0, 1, torch.device("cpu"), cache, None)
+    worker = Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=cache, group=None)
     graph = load_local_graph(job, worker)
     centres = rng.normal(size=(_CLUSTERS, WIDTH)).astype(np.float32)
     user_rows, item_rows = _user_rows(centres, size.users, rng), _item_rows(centres, size.items, rng)
@@ -93,7 +93,14 @@ def _export(job: Job, size: Size, rng: np.random.Generator) -> None:
     training = Manifest("training", "made up", {}, {})
     publish(output / "training", training)
     inputs = export_fingerprint(job, training)
-    publish_export(job, inputs, files, {"users": 0, "unknown_users": 0}, in_this_process, length_exponent=1.0)
+    publish_export(
+        job=job,
+        inputs=inputs,
+        written=files,
+        listed={"users": 0, "unknown_users": 0},
+        run_tasks=in_this_process,
+        length_exponent=1.0,
+    )
 
 
 def _item_rows(centres: np.ndarray, items: int, rng: np.random.Generator) -> np.ndarray:

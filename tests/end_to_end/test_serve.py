@@ -34,7 +34,7 @@ KEY = secrets.token_hex(32)
 COLORS = ("red", "green", "blue")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Service:
     """A service of its own process, and the run that it serves."""
 
@@ -105,7 +105,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         if not joined:
             assert set(early) <= {200, 503}
         run = open_titled_run(str(folder / "run"), items=str(folder / "items.csv"))
-        yield Service(process, port, run, folder, own_ray=not joined, metrics_port=metrics)
+        yield Service(
+            process=process, port=port, run=run, folder=folder, own_ray=not joined, metrics_port=metrics
+        )
     finally:
         process.terminate()
         process.wait(60)

@@ -120,7 +120,15 @@ def _loop(job: Job) -> object:
     with tempfile.TemporaryDirectory() as name, patch("mmssl_dist.training.loop.Prefetcher", Watched):
         session = LocalSession(Path(name))
         exchange = graph.exchange(worker)
-        loop = TrainingLoop(job, worker, graph, exchange, exchange, session, validate)
+        loop = TrainingLoop(
+            job=job,
+            worker=worker,
+            graph=graph,
+            exchange=exchange,
+            sampler_exchange=exchange,
+            session=session,
+            validate=validate,
+        )
         sampler = loop.sampler
         batch, show, train = sampler.batch, sampler.publish, loop.step
         sampler.batch, sampler.publish, loop.step = sample, publish, step  # type: ignore[method-assign]
@@ -151,7 +159,14 @@ def _ranking(job: Job) -> object:
 
         with patch("mmssl_dist.evaluation.item_lengths.exact_layers", exact):
             metrics = measure(job.evaluation, trained, ("validation", "test")).metrics
-        export_partitions(job, graph, rows, ids, exchange, open_location(name, job.storage))
+        export_partitions(
+            job=job,
+            graph=graph,
+            rows=rows,
+            ids=ids,
+            exchange=exchange,
+            location=open_location(name, job.storage),
+        )
         written = Path(name) / "recommendations"
         lists = pq.read_table(written).to_pydict() if written.exists() else None
     return metrics, lists, products.shapes

@@ -97,7 +97,13 @@ def write_anyhow(draw: Draw, table: Table, folder: Path) -> str:
             arrays = [_ids(draw, columns[0]), _ids(draw, columns[1]), _times(draw, columns[2], table.moments)]
             _write_parquet(draw, arrays, NAMES, folder / f"events/{number}.parquet")
         else:
-            _write_text(draw, rows, table.moments, written, folder / f"events/{number}.{written}")
+            _write_text(
+                draw=draw,
+                rows=rows,
+                moments=table.moments,
+                written=written,
+                path=folder / f"events/{number}.{written}",
+            )
     for number, items in enumerate(_parts(draw, list(table.vectors))):
         arrow_type = draw(
             st.sampled_from([pa.list_(pa.float32()), pa.large_list(pa.float32()), pa.list_(pa.float32(), 2)])

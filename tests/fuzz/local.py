@@ -25,7 +25,7 @@ from mmssl_dist.data.write import write_items, write_users
 from mmssl_dist.storage import open_location
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A dataset as its files have it.
 
@@ -59,7 +59,9 @@ def prepared(job: Job, folder: Path) -> Prepared:
     rows = [
         table
         for packed in users
-        for table in rows_by_item(packed, user_offsets, None, source.item_type, buckets)
+        for table in rows_by_item(
+            batch=packed, offsets=user_offsets, thresholds=None, item_type=source.item_type, buckets=buckets
+        )
     ]
     feature_groups = tuple(
         (modality, group)
@@ -69,7 +71,13 @@ def prepared(job: Job, folder: Path) -> Prepared:
     rows += [
         table
         for group in range(len(feature_groups))
-        for table in read_features(_numbers(group), features, feature_groups, source.item_type, buckets)
+        for table in read_features(
+            batch=_numbers(group),
+            sources=features,
+            groups=feature_groups,
+            item_type=source.item_type,
+            buckets=buckets,
+        )
     ]
     catalogue = _catalogue(job, features)
     items = [settle_items(table, catalogue) for table in _by_bucket(rows)]
@@ -119,4 +127,10 @@ def _written(folder: Path, dropped: int) -> Prepared:
 
     pairs = {split: list(zip(*columns(f"interactions/{split}", USER, ITEM), strict=True)) for split in SPLITS}
     vectors = dict(zip(*columns("features/image", ITEM, "vector"), strict=True))
-    return Prepared(ids("users", USER_ID, USER), ids("items", ITEM_ID, ITEM), pairs, vectors, dropped)
+    return Prepared(
+        users=ids("users", USER_ID, USER),
+        items=ids("items", ITEM_ID, ITEM),
+        pairs=pairs,
+        vectors=vectors,
+        dropped=dropped,
+    )

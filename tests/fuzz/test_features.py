@@ -56,7 +56,9 @@ def read(content: bytes) -> np.ndarray | str:
         path = Path(name) / "image.npy"
         path.write_bytes(content)
         try:
-            source = open_numbered(RawFile(open_location(str(path), Storage()), len(content), None))
+            source = open_numbered(
+                RawFile(location=open_location(str(path), Storage()), size=len(content), modified=None)
+            )
             batches = [batch.vectors for piece in source.pieces for batch in source.read(piece)]
         except InputError as error:
             return message(error)

@@ -71,7 +71,15 @@ def observe(number: int, job: Job, device: str) -> Found:
         Trained(model=state.model, id_rows=state.table.rows, graph=graph, views=views, exchange=exchange)
     )
     users, items = (exact.index_select(0, nodes.to(exact.device)) for nodes in (graph.users, graph.items))
-    result.ranked = rank_items(job.evaluation, graph, graph.users, users, items, 5, exchange).nodes.tolist()
+    result.ranked = rank_items(
+        settings=job.evaluation,
+        graph=graph,
+        users=graph.users,
+        user_rows=users,
+        item_rows=items,
+        k=5,
+        exchange=exchange,
+    ).nodes.tolist()
     dense = state.generator.state()
     result.rows = {"ID": state.table.rows.cpu(), "final": exact.cpu(), **dense}
     state.generator.load(dense)

@@ -27,11 +27,14 @@ def write_data(folder: Path) -> Manifest:
     image = (centres[np.arange(ITEMS) % 4] + rng.normal(size=(ITEMS, 37))).astype(np.float32)
     having = [item for item in range(ITEMS) if item % 7]
     return write_dataset(
-        folder,
-        pairs[30:],
-        pairs[:20],
-        pairs[20:30],
-        {"image": (list(range(ITEMS)), image), "text": (having, image[having, :5].astype(np.float16))},
+        path=folder,
+        train=pairs[30:],
+        validation=pairs[:20],
+        test=pairs[20:30],
+        features={
+            "image": (list(range(ITEMS)), image),
+            "text": (having, image[having, :5].astype(np.float16)),
+        },
         users=[f"user {'x' * (user % 9)}{user}" for user in range(USERS)],
         items=list(range(7000, 7000 + ITEMS)),
         shards=3,

@@ -38,7 +38,7 @@ def write(rank: int, workers: int, folder: Path, job: Job, dataset: Manifest, ex
     cache = folder / f"cache-{rank}"
     cache.mkdir(exist_ok=True)
     group = dist.group.WORLD if workers > 1 else None
-    worker = Worker(rank, workers, torch.device("cpu"), cache, group)
+    worker = Worker(rank=rank, world_size=workers, device=torch.device("cpu"), cache=cache, group=group)
     write_partitions(job, worker, dataset, progress_of(job, dataset))
 
 
@@ -97,14 +97,16 @@ def small_datasets(folder: Path) -> Iterator[tuple[Job, Manifest]]:
     for case, (pairs, features) in SMALL.items():
         for method in ("streaming", "random", "metis") if case == "one item" else ("streaming", "random"):
             output = folder / f"{case}, {method}"
-            dataset = write_dataset(output / "dataset", pairs, [(7, 6)], [], features)
+            dataset = write_dataset(
+                path=output / "dataset", train=pairs, validation=[(7, 6)], test=[], features=features
+            )
             yield job_of(output, {"parts": 4, "method": method, "item_neighbours": 3}), dataset
 
 
 def write_small(rank: int, workers: int, folder: Path, jobs: list[tuple[Job, Manifest]]) -> None:
     clusters.ROUNDS, streaming.ROUNDS = 1, 2
     for job, dataset in jobs:
-        write(rank, workers, folder, job, dataset, 2)
+        write(rank=rank, workers=workers, folder=folder, job=job, dataset=dataset, exact_up_to=2)
 
 
 def test_graphs_with_next_to_nothing(tmp_path):
@@ -141,7 +143,7 @@ def die(rank: int, folder: Path, job: Job, dataset: Manifest, step: str, call: i
         return function(*arguments)
 
     setattr(partition_worker, step, or_die)
-    write(rank, 2, folder, job, dataset, 10**6)
+    write(rank=rank, workers=2, folder=folder, job=job, dataset=dataset, exact_up_to=10**6)
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -60,7 +60,14 @@ def rank_shard(
     if poison and rank == 1:
         item_rows[0, 0] = torch.nan
     ranking = top_k(
-        world.rows[users], [Seen(*csr([world.seen[u] for u in users]))], item_rows, items, K, 7, 20, exchange
+        users=world.rows[users],
+        seen=[Seen(*csr([world.seen[u] for u in users]))],
+        items=item_rows,
+        item_nodes=items,
+        k=K,
+        user_block=7,
+        item_block=20,
+        exchange=exchange,
     )
     metrics = metrics_of(ranking, users, lists_of([world.held_out[u] for u in users]), (5, K))
     return users, ranking, sums_of(metrics.values, (5, K)).over_workers(exchange).means()

@@ -53,7 +53,7 @@ class Drawn:
     edges: set[tuple[int, int, float]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Found:
     """What one worker hands back, by the name of what it ran."""
 

@@ -33,7 +33,7 @@ def vbpr_job(output: Path, workers: int) -> Job:
     return job.model_copy(update={"model": model, "losses": shipped.losses, "training": training})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Observed:
     """What one worker computed; first: its first node. nodes, pairs [B, 3], sampled: a batch's node ids and
     rows."""
@@ -73,7 +73,12 @@ def observe(rank: int, folder: Path, workers: int) -> Observed:
     location = open_location(job.output, job.storage) / "partitions"
     manifest = require_manifest(location, "partitions", "partition")
     own = {
-        m: [load_features(location, manifest, part, m, trainer.worker.cache) for part in trainer.graph.parts]
+        m: [
+            load_features(
+                location=location, manifest=manifest, part=part, modality=m, cache=trainer.worker.cache
+            )
+            for part in trainer.graph.parts
+        ]
         for m in state.model.modalities
     }
     is_item = np.zeros(trainer.graph.num_rows, bool)

@@ -77,13 +77,13 @@ def train(rank: int, job: Job, folder: Path, every: int = 0, device: str = "cpu"
     graph, session = load_local_graph(job, worker), LocalSession(folder, every)
     sampler = Exchange(dist.new_group(backend="gloo"), graph.book.worker_bounds(worker.world_size), rank)
     loop = TrainingLoop(
-        job,
-        worker,
-        graph,
-        graph.exchange(worker),
-        sampler,
-        session,
-        lambda state: {job.evaluation.metric: float(state.table.steps)},
+        job=job,
+        worker=worker,
+        graph=graph,
+        exchange=graph.exchange(worker),
+        sampler_exchange=sampler,
+        session=session,
+        validate=lambda state: {job.evaluation.metric: float(state.table.steps)},
     )
     loop.run()
     dist.barrier()  # a checkpoint is complete when all have written

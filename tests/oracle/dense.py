@@ -16,7 +16,7 @@ from mmssl_dist.sampling.block import Block, SampledGraph, make_block
 from tests.oracle import reference
 
 
-@dataclass
+@dataclass(kw_only=True)
 class World:
     """adjacency [U, I]; features, modality_graphs and propagated per modality; p: the oracle's weights."""
 
@@ -64,7 +64,13 @@ def make_world(modalities: int, seed: int = 0, *, layers: int = 2, views: bool =
         layers=layers,
         modality_graph=model_sections.ModalityGraph(size=3 if views else 0),
     )
-    world = World(adjacency, features, graphs if views else {}, p, settings)
+    world = World(
+        adjacency=adjacency,
+        features=features,
+        modality_graphs=graphs if views else {},
+        p=p,
+        settings=settings,
+    )
     for m, x in features.items():
         one = np.concatenate([x, np.ones((i, 1))], 1)
         user = _row_sqrt(adjacency) @ one
@@ -164,11 +170,11 @@ def _block(dense: np.ndarray, destination: Tensor, source: Tensor | None = None)
     row, column = np.nonzero(part)
     indptr = np.concatenate([[0], np.cumsum((part != 0).sum(1))])
     return make_block(
-        torch.from_numpy(indptr.astype(np.int64)),
-        torch.from_numpy(column),
-        single(part[row, column]),
-        len(source),
-        torch.searchsorted(source, destination),
+        indptr=torch.from_numpy(indptr.astype(np.int64)),
+        source=torch.from_numpy(column),
+        weight=single(part[row, column]),
+        num_source=len(source),
+        keep=torch.searchsorted(source, destination),
     ), source
 
 

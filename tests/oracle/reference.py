@@ -122,7 +122,9 @@ def forward(
         rows = [ids[m][side] for m in modalities]
         if released:
             return released_attention(rows, p["w_cat"], heads)
-        return cross_modal_attention(rows, p["w_q"], p["w_k"], p["w_cat"], heads)
+        return cross_modal_attention(
+            per_modality=rows, w_q=p["w_q"], w_k=p["w_k"], w_cat=p["w_cat"], heads=heads
+        )
 
     user = p["user_id"] + id_weight * l2_normalize(attend(0))
     item = p["item_id"] + id_weight * l2_normalize(attend(1))

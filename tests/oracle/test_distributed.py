@@ -33,7 +33,7 @@ FULL = (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Observed:
     """What one worker computed; rows are by node id."""
 
@@ -251,7 +251,7 @@ def check(workers: list[Observed], dense: Dense, names: list[str]) -> None:
         own = dense.position[np.arange(w.first, w.first + len(w.exact))]
         close(w.exact, everything["final"][own])
         check_critic_rows(w, dense, truth, names)
-    check_losses(workers, dense, everything, truth, names)
+    check_losses(workers=workers, dense=dense, rows=everything, truth=truth, names=names)
 
 
 def check_critic_rows(w: Observed, dense: Dense, truth: dict, names: list[str]) -> None:

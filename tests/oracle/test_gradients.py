@@ -43,18 +43,20 @@ def objective(model: Mmssl, ids: Tensor, world: World, batch: Batch) -> Tensor:
     everyone = torch.arange(count)
     for g in rows.views.values():
         x, y = g[user], rows.final[user]
-        loss = loss + CONTRASTIVE * losses.contrastive(x, y, x, y, everyone, TAU, count)
+        loss = loss + CONTRASTIVE * losses.contrastive(
+            x_local=x, y_local=y, x_all=x, y_all=y, positions=everyone, temperature=TAU, count=count
+        )
     return loss + L2 * losses.l2(*(rows.tower[m][user] for m in rows.tower), count=count)
 
 
 def twin_objective(p: dict, world: World, batch: Batch) -> Tensor:
     double = torch.from_numpy
     out = twin.forward(
-        p,
-        double(world.adjacency),
-        {m: double(x) for m, x in world.features.items()},
-        {m: double(x) for m, x in world.modality_graphs.items()},
-        world.settings,
+        p=p,
+        adjacency=double(world.adjacency),
+        features={m: double(x) for m, x in world.features.items()},
+        graphs={m: double(x) for m, x in world.modality_graphs.items()},
+        settings=world.settings,
     )
     final = out["final"]
     loss = twin.bpr(

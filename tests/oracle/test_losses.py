@@ -55,7 +55,15 @@ def test_contrastive(case, temperature):
     _, batch, rows, truth = case
     for m in rows.views:
         x, y = rows.views[m][batch.user], rows.final[batch.user]
-        actual = losses.contrastive(x, y, x, y, torch.arange(len(x)), temperature, len(x))
+        actual = losses.contrastive(
+            x_local=x,
+            y_local=y,
+            x_all=x,
+            y_all=y,
+            positions=torch.arange(len(x)),
+            temperature=temperature,
+            count=len(x),
+        )
         wanted = oracle.contrastive(
             truth["modality_ids"][m][0][batch.user], truth["user"][batch.user], temperature
         )

@@ -23,7 +23,7 @@ CASES = [(loss, rows) for loss in ("bpr", "softmax") for rows in ("final", "moda
 """Of the perturbation; the contrastive term's kinds take turns in them."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Observed:
     """What one worker computed; rows are by node id.
 

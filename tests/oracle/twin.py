@@ -43,7 +43,7 @@ def forward(p: dict, adjacency: Tensor, features: dict, graphs: dict, settings) 
         g = graphs[m]
         views[m] = torch.cat([row_sqrt(g) @ p["id"][users:], row_sqrt(g.T) @ p["id"][:users]])
     rows = p["id"] + settings.id_weight * normalize(
-        attend(list(views.values()), p["w_q"], p["w_k"], p["w_cat"], settings.heads)
+        attend(rows=list(views.values()), w_q=p["w_q"], w_k=p["w_k"], w_cat=p["w_cat"], heads=settings.heads)
     )
     a, layers = symmetric(adjacency), [rows]
     for _ in range(settings.layers):

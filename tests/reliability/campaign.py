@@ -81,16 +81,16 @@ class Campaign:
     def command(self, stage: str, output: Path | str, workers: int, *more: str, **variables: str) -> Command:
         sets = [f"output={output}", f"scaling.workers={workers}", f"partition.workers={workers}"]
         sets += [word for word in more if not word.startswith("-")]
-        self.commands.append(
-            Command(self.folder, stage, sets, variables, [w for w in more if w.startswith("-")])
-        )
-        return self.commands[-1]
+        options = [word for word in more if word.startswith("-")]
+        command = Command(folder=self.folder, stage=stage, sets=sets, variables=variables, more=options)
+        self.commands.append(command)
+        return command
 
     def run(self, case: Case) -> Result:
         """The case, with nothing left of it."""
         if case.kind == "worker" and case.what and self.sizes != LARGE:
             return self.large.run(case)
-        result = Result(case)
+        result = Result(case=case)
         reference = self.reference(case.workers, case.stage)
         output = self.folder / f"case-{case.seed}"
         kinds: dict[str, Callable[..., None]] = {
@@ -147,7 +147,8 @@ class Campaign:
         else:
             raise Failed("no process to kill was found at any of five moments")
         result.injected = injected
-        self._settle_local(case, result, command, command.end(), output)
+        command.end()
+        self._settle_local(case, result, command, output)
 
     def _kill(self, case: Case, command: Command, rng: random.Random) -> str | None:
         if command.process.poll() is not None:
@@ -168,32 +169,28 @@ class Campaign:
         case: Case,
         result: Result,
         command: Command,
-        status: int,
         output: Path,
         remedy: str = "the same command again",
     ) -> None:
         """``_settle`` of a stage that publishes in the folder ``output``."""
-        self._settle(
-            case,
-            result,
-            command,
-            status,
-            local(output),
-            lambda: self.command(case.stage, output, case.workers),
-            remedy,
-        )
+
+        def again() -> Command:
+            return self.command(case.stage, output, case.workers)
+
+        self._settle(case, result, command, local(output), again=again, remedy=remedy)
 
     def _settle(
         self,
         case: Case,
         result: Result,
         command: Command,
-        status: int,
         published: Published,
         again: Callable[[], Command],
         remedy: str = "the same command again",
     ) -> None:
-        """After the fault: what is there must be whole or nothing; then repeat until done, and compare."""
+        """After the fault and the command's end: what is there must be whole or nothing; then repeat until
+        done, and compare."""
+        status = command.process.returncode
         expected = local(self.reference(case.workers, case.stage)).essence(case.stage)
         published_files = published.essence(case.stage)
         if published_files not in (None, expected) or (status == 0 and published_files is None):
@@ -229,8 +226,8 @@ class Campaign:
             first.close()
             result.injected = "SIGKILL of a machine's processes"
             machines.enter_context(added_machine(head, cpus=1))
-            status = command.end()
-            self._settle_local(case, result, command, status, output)
+            command.end()
+            self._settle_local(case, result, command, output)
 
     def _store(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)
@@ -252,7 +249,7 @@ class Campaign:
                 store.kinds, store.share = ("503", "reset"), 1.0
             else:
                 store.share = 0.15
-            status = first.end(_STORE_SECONDS)
+            first.end(_STORE_SECONDS)
             store.share = 0.0
             kinds = ", ".join(f"{count} {fault}" for fault, count in store.spoiled.items() if count)
             result.injected = f"requests spoiled: {kinds or 'none'}"
@@ -266,9 +263,8 @@ class Campaign:
                 region=REGION,
                 force_virtual_addressing=False,
             )
-            self._settle(
-                case, result, first, status, Published(filesystem, f"{BUCKET}/{output.name}"), command
-            )
+            published = Published(filesystem, f"{BUCKET}/{output.name}")
+            self._settle(case, result, first, published, again=command)
 
     def _full_disk(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         rng = random.Random(case.seed)
@@ -284,7 +280,7 @@ class Campaign:
             ballast.unlink()
             if status == 0:
                 raise Failed("a full disk was not noticed")
-            self._settle_local(case, result, command, status, output, "space, and again")
+            self._settle_local(case, result, command, output, remedy="space, and again")
 
     def _damage(self, case: Case, result: Result, reference: Path, output: Path) -> None:
         """A file of the stage before is damaged: this stage refuses it, and that stage makes it again."""
@@ -305,7 +301,7 @@ class Campaign:
         mended = self.command(before, output, case.workers, "--force")
         if mended.end() != 0:
             raise Failed(f"{before} --force:\n" + "\n".join(mended.lines))
-        self._settle_local(case, result, command, status, output, f"{before} --force")
+        self._settle_local(case, result, command, output, remedy=f"{before} --force")
         result.seconds += mended.seconds
 
     @staticmethod
@@ -339,14 +335,14 @@ class Campaign:
         faults.damage(latest / name, case.what, rng)
         result.injected = f"SIGKILL of the driver; {name} of the latest checkpoint {case.what}"
         second = self.command(case.stage, output, case.workers)
-        status = second.end()
+        second.end()
         messages = [line for line in second.lines if "damaged" in line and name in line]
         if not messages:
             raise Failed(f"damage of {name} was not told:\n" + "\n".join(second.lines))
         result.detected = messages[0].split(": ", 2)[-1]
         result.recovered = "the checkpoint before it"
         second.seconds += command.seconds
-        self._settle_local(case, result, second, status, output)
+        self._settle_local(case, result, second, output)
 
 
 def _snapshot(output: Path) -> dict[str, Any]:

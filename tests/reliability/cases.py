@@ -20,7 +20,7 @@ PARTITION_STEPS = (
 """What a worker of ``partition`` says when it begins a step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One fault.
 
@@ -36,7 +36,7 @@ class Case:
     what: str = ""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Result:
     """What came of a case.
 
@@ -91,7 +91,7 @@ def cases(seed: int, few: bool) -> list[Case]:
             ("damaged checkpoint", "train", 1, "flipped"),
         ]
     return [
-        Case(kind, stage, workers, seed * 1000 + n, what)
+        Case(kind=kind, stage=stage, workers=workers, seed=seed * 1000 + n, what=what)
         for n, (kind, stage, workers, what) in enumerate(plan)
     ]
 

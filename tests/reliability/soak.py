@@ -86,7 +86,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file with what was found")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        actual = soak(Path(name), arguments.minutes, arguments.between, arguments.workers, arguments.seed)
+        actual = soak(
+            folder=Path(name),
+            minutes=arguments.minutes,
+            between=arguments.between,
+            workers=arguments.workers,
+            seed=arguments.seed,
+        )
     text = json.dumps(actual, indent=1)
     if arguments.out:
         arguments.out.write_text(text)
@@ -104,7 +110,7 @@ def soak(folder: Path, minutes: float, between: float, workers: int, seed: int) 
         "training.max_failures=1000",
     ]
     for stage in ("prepare", "partition", "train"):
-        command = Command(folder, stage, [*sets, "output=undisturbed"])
+        command = Command(folder=folder, stage=stage, sets=[*sets, "output=undisturbed"])
         assert command.end() == 0, "\n".join(command.lines)
     expected = local(folder / "undisturbed").essence("train")
     killer = _Killer(random.Random(seed), 60 * between)
@@ -153,7 +159,7 @@ class _Killer:
         """One training to its end, with its command given again after each kill of a driver; gives its
         errors."""
         while True:
-            command = Command(folder, "train", sets)
+            command = Command(folder=folder, stage="train", sets=sets)
             self.commands.append(command)
             killed = False
             while command.process.poll() is None:

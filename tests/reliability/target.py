@@ -85,7 +85,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Command:
     """A running ``mmssl-dist STAGE``; its standard error is read as it comes.
 

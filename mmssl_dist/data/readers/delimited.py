@@ -96,7 +96,7 @@ def text_blocks(
     names = list(dict.fromkeys(names))  # one column may serve twice, as id and as time
     path, missing = file.location.path, pa.array(["", *null_values], pa.string())
     if is_json_lines(path):
-        yield from _json_texts(file, names, missing, start, lists)
+        yield from _json_texts(file=file, names=names, missing=missing, start=start, lists=lists)
         return
     columns, delimiter, written = header_line(file)
     raw = dict(zip(columns, written, strict=True))

@@ -28,7 +28,7 @@ class Example:
     value: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IdSummary:
     """What is known of the ids of one column.
 
@@ -63,16 +63,16 @@ def declared_ids(source: str, raw: pa.DataType, beyond_int64: bool = False) -> I
             "ids are integers, text or other plain values",
             "Convert the column to text.",
         )
-    return IdSummary(pa.string() if beyond_int64 else ids, source, numeric=pa.types.is_int64(ids))
+    return IdSummary(type=pa.string() if beyond_int64 else ids, source=source, numeric=pa.types.is_int64(ids))
 
 
 def text_ids(ids: pa.Array, source: str, where: Where) -> IdSummary:
     """The summary of a block of a column of delimited text; nulls show nothing."""
     if ids.null_count == len(ids):
-        return IdSummary(pa.null(), source, declared=False)
+        return IdSummary(type=pa.null(), source=source, declared=False)
     # The whole block at once: casting is many times as fast as the patterns below, and nearly always enough.
     if parse_integers(ids) is not None:
-        return IdSummary(pa.int64(), source, declared=False, numeric=True)
+        return IdSummary(type=pa.int64(), source=source, declared=False, numeric=True)
     integer = pc.or_(pc.match_substring_regex(ids, _INTEGER), pc.match_substring_regex(ids, WHOLE))
     fraction = pc.match_substring_regex(ids, _FRACTION)
     return IdSummary(

@@ -123,7 +123,7 @@ def json_blocks(
         if begins:
             text, begins = text.removeprefix(codecs.BOM_UTF8), False
         if text.strip():
-            yield _parsed(text, file.name, line, names, lists)
+            yield _parsed(text=text, name=file.name, line=line, names=names, lists=lists)
         line += lines
         if not block:
             return
@@ -133,7 +133,9 @@ def _parsed(
     text: bytes, name: str, line: int, names: Sequence[str], lists: Sequence[str]
 ) -> dict[str, pa.Array]:
     columns = None if lists else _by_arrow(text, names)
-    return _by_python(text, name, line, names, lists) if columns is None else columns
+    return (
+        _by_python(text=text, name=name, line=line, names=names, lists=lists) if columns is None else columns
+    )
 
 
 def _by_arrow(text: bytes, names: Sequence[str]) -> dict[str, pa.Array] | None:

@@ -35,7 +35,7 @@ _NO_HEADER = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NumberedFeatures:
     """One matrix [rows, dimension]; ``raw`` is the dtype in the file, which begins at byte ``offset``."""
 
@@ -50,7 +50,9 @@ class NumberedFeatures:
     @property
     def item_ids(self) -> IdSummary:
         """See ``FeatureSource``."""
-        return IdSummary(pa.int64(), f"{self.files[0].name}, whose rows are items 0, 1, ...", numeric=True)
+        return IdSummary(
+            type=pa.int64(), source=f"{self.files[0].name}, whose rows are items 0, 1, ...", numeric=True
+        )
 
     @property
     def dtype(self) -> np.dtype:

@@ -100,7 +100,7 @@ def open_interactions(
     method = data.split.method
     if data.layout == "mmssl":
         assert method not in TIME_METHODS
-        release = ReleaseInteractions(files, given=method == "given")
+        release = ReleaseInteractions(files=files, given=method == "given")
         if data.columns.types != IdTypes():
             raise InputError(
                 "data.columns.types", "a type", "ids of the layout mmssl are row numbers", "Remove it."
@@ -136,7 +136,11 @@ def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
         if name in files.content:
             key = f"data.modalities.{name}"
             sources[name] = open_content(
-                key, modality, files.content[name], data.columns.types.item, data.columns.null_values
+                key=key,
+                modality=modality,
+                content=files.content[name],
+                item_setting=data.columns.types.item,
+                null_values=data.columns.null_values,
             )
             continue
         if modality.has_content:

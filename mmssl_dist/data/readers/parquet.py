@@ -40,7 +40,7 @@ class Footer:
     stored: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ParquetInteractions:
     """Interactions in Parquet files; ``names`` are the raw column names by canonical name, ``types`` those of
     the ids, and ``times`` what the times are where they are asked for."""

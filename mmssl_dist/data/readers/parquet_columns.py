@@ -60,8 +60,8 @@ def summarize_parquet(
     ids = {name: id_summary(files, footers, names[name], settings.get(name)) for name in (USER_ID, ITEM_ID)}
     if TIME not in names:
         return ColumnSummaries(ids, [])
-    times = partial(_times, files, footers, names, whole)
-    return ColumnSummaries(ids, [times(number) for number in range(len(files))])
+    times = partial(_times, files=files, footers=footers, names=names, whole=whole)
+    return ColumnSummaries(ids, [times(number=number) for number in range(len(files))])
 
 
 def id_summary(

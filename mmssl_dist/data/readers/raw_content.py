@@ -53,7 +53,7 @@ class ContentBatch:
     content: pa.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContentSource:
     """The content of one modality, and its items as ``FeatureSource``: until an encoder has seen them, their
     vectors are one zero each."""
@@ -180,17 +180,7 @@ def open_content(
         InputError: a table cannot be read, or lacks a column, or has one of another type.
     """
     if not content.tables:
-        assert content.pictures is not None
-        assert modality.files is not None
-        names = one_array(content.pictures.listing["name"])
-        source = f"{key}.files"
-        ids = text_ids(_ids_of_paths(modality.files, names), source, lambda index: str(names[index]))
-        pieces = tuple(
-            Piece(0, first, min(first + _PIECE_ROWS, len(names)), first)
-            for first in range(0, len(names), _PIECE_ROWS)
-        )
-        folder = RawFile(content.pictures.folder, 0, None)
-        return ContentSource((folder,), modality, content, ids, ids.type, pieces)
+        return _open_pictures(key, modality, content)
     summaries, all_pieces = [], []
     for number, file in enumerate(content.tables):
         if file.location.path.endswith(PARQUET_SUFFIXES):
@@ -208,7 +198,34 @@ def open_content(
             all_pieces.append(Piece(number))
     ids = joined_ids(summaries, item_setting)
     return ContentSource(
-        content.tables, modality, content, ids, ids.type, tuple(all_pieces), null_values=null_values
+        files=content.tables,
+        columns=modality,
+        content=content,
+        item_ids=ids,
+        item_type=ids.type,
+        pieces=tuple(all_pieces),
+        null_values=null_values,
+    )
+
+
+def _open_pictures(key: str, modality: Modality, content: ContentFiles) -> ContentSource:
+    assert content.pictures is not None
+    assert modality.files is not None
+    names = one_array(content.pictures.listing["name"])
+    source = f"{key}.files"
+    ids = text_ids(_ids_of_paths(modality.files, names), source, lambda index: str(names[index]))
+    pieces = tuple(
+        Piece(0, first, min(first + _PIECE_ROWS, len(names)), first)
+        for first in range(0, len(names), _PIECE_ROWS)
+    )
+    folder = RawFile(location=content.pictures.folder, size=0, modified=None)
+    return ContentSource(
+        files=(folder,),
+        columns=modality,
+        content=content,
+        item_ids=ids,
+        item_type=ids.type,
+        pieces=pieces,
     )
 
 

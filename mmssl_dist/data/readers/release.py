@@ -19,7 +19,7 @@ from mmssl_dist.errors import InputError
 _MAX_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReleaseInteractions:
     """Interactions in the three JSON files; a file is read whole. ``given`` keeps the files' split."""
 
@@ -32,7 +32,9 @@ class ReleaseInteractions:
     @property
     def item_ids(self) -> IdSummary:
         """See ``InteractionSource``."""
-        return IdSummary(self.item_type, f"{self.files[0].name}, whose items are row numbers", numeric=True)
+        return IdSummary(
+            type=self.item_type, source=f"{self.files[0].name}, whose items are row numbers", numeric=True
+        )
 
     @property
     def pieces(self) -> tuple[Piece, ...]:

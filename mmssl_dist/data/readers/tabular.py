@@ -58,7 +58,8 @@ def item_texts(
     """
     nulls = frozenset(null_values) | {""}
     parsed = {
-        name: _parsed(columns[name], name, settings, nulls, where) for name in sorted(settings.features)
+        name: _parsed(column=columns[name], name=name, settings=settings, nulls=nulls, where=where)
+        for name in sorted(settings.features)
     }
     texts: list[str | None] = []
     for row in zip(*parsed.values(), strict=True):

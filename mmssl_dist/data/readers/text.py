@@ -34,7 +34,7 @@ _THREADS = 8
 _SAMPLED_BLOCKS = 16  # of a file that is not read whole
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TextInteractions:
     """Interactions in delimited text.
 
@@ -82,7 +82,9 @@ class TextInteractions:
         for columns in named_blocks(self.files[piece.file], self.names, self.null_values, piece.first):
 
             def where(index: int, first: int = row) -> str:
-                return row_location(self.files, piece.file, self.unit, first + index, piece.first)
+                return row_location(
+                    files=self.files, file=piece.file, unit=self.unit, row=first + index, start=piece.first
+                )
 
             rows = np.arange(row, row + len(columns[USER_ID]), dtype=np.int64)
             yield canonical_table(
@@ -199,14 +201,14 @@ def _summary_from(
     """``_file_summary`` of a number of blocks, or of all, from the byte ``start`` on."""
     row, file = FIRST_RECORD, files[number]
     ids = {
-        name: IdSummary(pa.null(), f"{file.name}, column {names[name]}", declared=False)
+        name: IdSummary(type=pa.null(), source=f"{file.name}, column {names[name]}", declared=False)
         for name in (USER_ID, ITEM_ID)
     }
     times = TimeSummary()
     for columns in islice(named_blocks(file, names, null_values, start), blocks):
 
         def where(index: int, row: int = row) -> str:
-            return row_location(files, number, "line", row + index, start)
+            return row_location(files=files, file=number, unit="line", row=row + index, start=start)
 
         for name, summary in ids.items():
             if not summary.text:  # one text makes all of them texts
@@ -235,7 +237,7 @@ def named_blocks(
     stored = stored or (columns_with("values", file, written) or written)[:1]
     may_be = {raw[name] for name in lists} - {column for name, column in raw.items() if name not in lists}
     of_lists = [name for name in columns_with("lists", file, stored) if name in may_be] if may_be else []
-    for columns in text_blocks(file, stored, null_values, start, of_lists):
+    for columns in text_blocks(file=file, names=stored, null_values=null_values, start=start, lists=of_lists):
         rows = len(next(iter(columns.values())))
         for column in set(raw.values()) - set(stored):
             text = file.keys[column]

@@ -65,7 +65,7 @@ class TimeFormat:
         return pa.float64() if self.kind == "number" and self.decimals is None else pa.int64()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TimeSummary:
     """What is known of the times of a file, or of a block of one.
 

@@ -88,7 +88,9 @@ def to_splits(column: pa.Array, where: Where) -> pa.Array:
     codes = pc.index_in(
         pc.utf8_trim_whitespace(texts.cast(pa.string())), value_set=pa.array(list(_SPLIT_CODES))
     )
-    _require(pc.is_valid(codes), column, where, _SPLIT_RULE, "Correct the value.")
+    _require(
+        holds=pc.is_valid(codes), values=column, where=where, rule=_SPLIT_RULE, remedy="Correct the value."
+    )
     return pa.array(np.asarray(list(_SPLIT_CODES.values()), np.int8)[codes.to_numpy(zero_copy_only=False)])
 
 
@@ -101,14 +103,14 @@ def to_ratings(column: pa.Array, where: Where) -> pa.Array:
     rule, remedy = "every interaction has a rating, a finite number", "Fill in the rating or drop the row."
     if not len(column):
         return pa.array([], pa.float64())  # a part without rows may have any type
-    _require(column.is_valid(), column, where, rule, remedy)
+    _require(holds=column.is_valid(), values=column, where=where, rule=rule, remedy=remedy)
     if not (is_text(column.type) or is_number(column.type)):
         raise InputError(where(0), f"ratings of type {column.type}", rule, "Write the ratings as numbers.")
     texts = column.cast(pa.string())
     numbers = pc.match_substring_regex(texts, _NUMBER) if is_text(column.type) else column.is_valid()
-    _require(numbers, column, where, rule, remedy)
+    _require(holds=numbers, values=column, where=where, rule=rule, remedy=remedy)
     ratings = pc.replace_substring_regex(pc.utf8_trim(texts, " \t"), r"^\+", "").cast(pa.float64())
-    _require(pc.is_finite(ratings), column, where, rule, remedy)
+    _require(holds=pc.is_finite(ratings), values=column, where=where, rule=rule, remedy=remedy)
     return ratings
 
 
@@ -189,7 +191,9 @@ def _scattered(values: pa.Array, rows: np.ndarray, count: int) -> pa.Array:
 
 def _require_times(raw: pa.Array, where: Where) -> pa.Array:
     rule = "every interaction has a time"
-    _require(raw.is_valid(), raw, where, rule, "Fill in the time or drop the row.")
+    _require(
+        holds=raw.is_valid(), values=raw, where=where, rule=rule, remedy="Fill in the time or drop the row."
+    )
     return raw
 
 
@@ -201,7 +205,7 @@ def _whole_numbers(ids: pa.Array, where: Where) -> pa.Array:
             pc.equal(pc.floor(ids), ids), pc.less_equal(pc.abs(ids), pa.scalar(EXACT_FLOAT, ids.type))
         )
         rule = "ids are integers or text; floats only where they are integers up to 2**53"
-        _require(whole, ids, where, rule, "Write the ids as integers or text.")
+        _require(holds=whole, values=ids, where=where, rule=rule, remedy="Write the ids as integers or text.")
         return ids.cast(pa.float64()).cast(pa.int64())
     try:
         # The widest type that Arrow has, so that no decimal is refused for its width.

@@ -40,7 +40,7 @@ from mmssl_dist.data.readers.values import to_ids
 from mmssl_dist.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VectorFeatures:
     """Features of one modality in Parquet files, all of one dimension."""
 

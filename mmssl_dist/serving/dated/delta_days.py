@@ -134,13 +134,22 @@ class DeltaDays(DatedTable):
             if table is None:
                 self._asked(
                     lambda: create_table_with_add_actions(
-                        self._uri, schema, adds, "error", [DATE], storage_options=self._options()
+                        table_uri=self._uri,
+                        schema=schema,
+                        add_actions=adds,
+                        mode="error",
+                        partition_by=[DATE],
+                        storage_options=self._options(),
                     )
                 )
             else:
                 self._asked(
                     lambda: table.create_write_transaction(
-                        adds, "overwrite", schema, [DATE], [(DATE, "=", self.day)]
+                        actions=adds,
+                        mode="overwrite",
+                        schema=schema,
+                        partition_by=[DATE],
+                        partition_filters=[(DATE, "=", self.day)],
                     )
                 )
         # Its files stay: the log may have got the entry, and VACUUM deletes what it does not name

@@ -21,7 +21,7 @@ _CHECKPOINT = r"out/training/run-[^/]*/checkpoint_[^/]*/"
 _PROGRESS = re.compile(r"(prepare|partition|train|evaluate|export): ")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One thing that is wrong.
 

@@ -93,7 +93,9 @@ def _stored(
     tmp_path: Path, cluster: Cluster, fails_while: Callable[[], bool], failures: int
 ) -> tuple[str, ...]:
     """What two workers read from an S3 server that answers 503 while ``fails_while()``."""
-    refusal = Refusal(503, "SlowDown", ("GET", "HEAD"), lambda path: fails_while())
+    refusal = Refusal(
+        status=503, code="SlowDown", methods=("GET", "HEAD"), matches=lambda path: fails_while()
+    )
     with refusing_server(refusal, otherwise_moto=True) as endpoint, pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")

@@ -51,9 +51,19 @@ class Stages:
         self.hashed: list[str] = []
         self.cluster = LazyCluster(self.connect)
         keys = {"prepare": lambda job: [job.data.path, job.seed], "train": lambda job: job.model.dimension}
-        prepare = self._stage("prepare", "dataset", (), lambda pipeline: pipeline.raw_files, keys["prepare"])
+        prepare = self._stage(
+            command="prepare",
+            publishes="dataset",
+            reads=(),
+            source=lambda pipeline: pipeline.raw_files,
+            key=keys["prepare"],
+        )
         train = self._stage(
-            "train", "training", ("dataset",), lambda pipeline: pipeline.published(prepare), keys["train"]
+            command="train",
+            publishes="training",
+            reads=("dataset",),
+            source=lambda pipeline: pipeline.published(prepare),
+            key=keys["train"],
         )
         self.all = (prepare, train)
 
@@ -103,7 +113,9 @@ class Stages:
 def stages(monkeypatch):
     fakes = Stages()
     monkeypatch.setattr(stage_table, "STAGES", fakes.all)
-    monkeypatch.setattr(engine, "check_data", lambda job: RawFiles((), {}, (), ()))
+    monkeypatch.setattr(
+        engine, "check_data", lambda job: RawFiles(interactions=(), features={}, titles=(), images=())
+    )
     monkeypatch.setattr(engine, "check_headers", lambda job, files: None)
     monkeypatch.setattr(engine, "_SMALL_BYTES", 0)  # as if they were large: hashed by tasks
     return fakes

@@ -307,12 +307,14 @@ def test_a_storage_that_does_not_answer_is_not_called_a_bad_file(tmp_path):
     elsewhere = pafs.SubTreeFileSystem(
         str(tmp_path), pafs.LocalFileSystem()
     )  # not local, as far as Location can tell
-    file = RawFile(Location(elsewhere, "gone.npy", "s3://data/gone.npy"), 100, None)
+    file = RawFile(location=Location(elsewhere, "gone.npy", "s3://data/gone.npy"), size=100, modified=None)
     with pytest.raises(
         StorageError, match=r"^s3://data/gone.npy: found .*; the storage must answer. Check the URL"
     ):
         open_numbered(file)
-    file = RawFile(Location(pafs.LocalFileSystem(), f"{tmp_path}/gone.npy", "gone.npy"), 100, None)
+    file = RawFile(
+        location=Location(pafs.LocalFileSystem(), f"{tmp_path}/gone.npy", "gone.npy"), size=100, modified=None
+    )
     with pytest.raises(InputError, match=r"^gone.npy: found .*; the file must be readable"):
         open_numbered(file)
 

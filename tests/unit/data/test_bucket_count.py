@@ -24,8 +24,11 @@ GIB = 1 << 30
 
 def files_of(interactions: int, features: int) -> RawFiles:
     location = open_location("/nowhere.csv", Storage())
-    file, vectors = RawFile(location, interactions, None), RawFile(location, features, None)
-    return RawFiles((file, file), {"image": (vectors,)}, (), ())
+    file, vectors = (
+        RawFile(location=location, size=interactions, modified=None),
+        RawFile(location=location, size=features, modified=None),
+    )
+    return RawFiles(interactions=(file, file), features={"image": (vectors,)}, titles=(), images=())
 
 
 @pytest.mark.parametrize(
@@ -48,8 +51,8 @@ def test_a_number_that_is_given_stays():
 
 def test_parquet_and_compressed_files_hold_more_rows_than_text():
     for name, buckets in (("a.csv", 16), ("a.parquet", 64), ("a.csv.gz", 64)):
-        file = RawFile(open_location(f"/{name}", Storage()), GIB, None)
-        assert needed_for(RawFiles((file,), {}, (), ())) == buckets
+        file = RawFile(location=open_location(f"/{name}", Storage()), size=GIB, modified=None)
+        assert needed_for(RawFiles(interactions=(file,), features={}, titles=(), images=())) == buckets
 
 
 def test_far_too_few_are_refused_with_the_number_that_is_enough():

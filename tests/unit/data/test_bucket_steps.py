@@ -49,7 +49,7 @@ def _interactions(rows, **extra):
 
 
 def _file(name, tmp_path):
-    return RawFile(open_location(f"raw/{name}", raw_job(tmp_path).storage), 0, None)
+    return RawFile(location=open_location(f"raw/{name}", raw_job(tmp_path).storage), size=0, modified=None)
 
 
 @pytest.mark.processes
@@ -301,6 +301,6 @@ def test_two_vectors_of_one_item(catalogue):
 def test_the_rare_go_and_tallies_stay():
     rows = _interactions([("a", 1), ("a", 2), ("b", 1)])
     rows = pa.concat_tables([rows, tally(rows.schema, "null_id", 4, 0)])
-    kept = drop_rare(rows, "user_id", "item_id", 2, 8)
+    kept = drop_rare(table=rows, side="user_id", other="item_id", least=2, buckets=8)
     assert kept["user_id"].to_pylist() == ["a", "a", None]
     assert kept["bucket"].to_pylist()[:2] == buckets_of(pa.array([1, 2]), 8).to_pylist()

@@ -21,7 +21,7 @@ from mmssl_dist.storage import open_location
 def _file(folder: Path, content: bytes, name: str = "log.csv") -> RawFile:
     path = folder / name
     path.write_bytes(content)
-    return RawFile(open_location(str(path), Storage()), len(content), None)
+    return RawFile(location=open_location(str(path), Storage()), size=len(content), modified=None)
 
 
 def _message(file: RawFile) -> str:

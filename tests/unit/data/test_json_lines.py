@@ -223,5 +223,5 @@ def test_both_ways_to_parse_agree():
     text = "\n\n".join(json.dumps(record) for record in records).encode()
     names = ["a", "b", "c"]
     by_arrow = json_lines._by_arrow(text, names)
-    assert by_arrow == json_lines._by_python(text, "t", 1, names, ())
+    assert by_arrow == json_lines._by_python(text=text, name="t", line=1, names=names, lists=())
     assert by_arrow["b"].to_pylist() == ["5", "-7", str(2**62)]

@@ -21,7 +21,7 @@ NOTES = ("plain", "", 'a "word"', "two\nlines", "2,105,blue\n3,106,red\n", '5" d
 
 
 def raw_file(path):
-    return RawFile(open_location(str(path), Storage()), path.stat().st_size, None)
+    return RawFile(location=open_location(str(path), Storage()), size=path.stat().st_size, modified=None)
 
 
 def rows_from(path, start, delimiter=","):

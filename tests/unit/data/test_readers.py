@@ -291,6 +291,6 @@ def test_a_delimiter_within_columns_is_no_other_delimiter(folder, name, lines, c
 
 def test_one_column_stays_one(folder):
     write_text(folder, "ids.csv", ["name;x", "1", "2"])
-    file = RawFile(open_location(str(folder / "raw/ids.csv"), Storage()), 11, None)
+    file = RawFile(location=open_location(str(folder / "raw/ids.csv"), Storage()), size=11, modified=None)
     assert first_line(file) == (("name;x",), ",", ("name;x",))
     assert [columns["name;x"].to_pylist() for columns in text_blocks(file, ["name;x"], ())] == [["1", "2"]]

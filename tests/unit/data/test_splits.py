@@ -46,7 +46,13 @@ def test_ratio_does_not_depend_on_the_order_of_rows(users, share, seed):
 def test_ratio_rounds_without_bias():
     rng = np.random.default_rng(0)
     users = np.repeat(np.arange(4000), 4)  # 0.1 of four interactions is less than half of one
-    held = splits.ratio(users, rng.random(len(users)), (rng.random(4000), rng.random(4000)), 0.1, 0.2)
+    held = splits.ratio(
+        users=users,
+        order=rng.random(len(users)),
+        draws=(rng.random(4000), rng.random(4000)),
+        validation=0.1,
+        test=0.2,
+    )
     np.testing.assert_allclose(np.bincount(held) / len(users), [0.7, 0.1, 0.2], atol=0.01)
 
 
@@ -55,7 +61,7 @@ def test_ratio_by_hand():
     half = np.array(
         [0.5, 0.5]
     )  # user 0: two for test, one for validation; user 1 keeps its only one for training
-    held = splits.ratio(users, order, (half, half), 0.2, 0.4)
+    held = splits.ratio(users=users, order=order, draws=(half, half), validation=0.2, test=0.4)
     assert held.tolist() == [0, 2, 0, 2, 1, 0]
 
 

@@ -55,7 +55,7 @@ def test_whole_columns_of_a_run_have_wide_offsets_and_answers_narrow_ones(tmp_pa
     assert run.users.array.type == pa.large_string()
     assert run.users.take(np.asarray([0, 1])).type == pa.string()
     dataset = RunFolder.at(str(tmp_path), Storage()).dataset
-    reader = DatasetReader(dataset.location, dataset.require(), tmp_path)
+    reader = DatasetReader(location=dataset.location, manifest=dataset.require(), cache=tmp_path)
     table = reader.ids_in_order("users", USER_ID, USER)
     assert table[USER_ID].type == pa.large_string()
     assert sorted(table[USER_ID].to_pylist()) == sorted(run.users.array.to_pylist())

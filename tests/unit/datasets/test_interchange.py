@@ -36,7 +36,15 @@ def at(path: Path) -> Location:
 def mmrec(tmp_path: Path) -> Path:
     """A dataset in MMRec's layout; item 1 has no text."""
     features = {"image": ([0, 1, 2, 3], IMAGE), "text": ([0, 2, 3], TEXT)}
-    write_dataset(tmp_path / "out/dataset", TRAIN, VALIDATION, TEST, features, USERS, ITEMS)
+    write_dataset(
+        path=tmp_path / "out/dataset",
+        train=TRAIN,
+        validation=VALIDATION,
+        test=TEST,
+        features=features,
+        users=USERS,
+        items=ITEMS,
+    )
     done = write_mmrec(at(tmp_path / "out"), at(tmp_path / "mmrec"), "shop")
     assert (done.users, done.items, done.interactions, done.lacking) == (3, 4, 7, {"image": 0, "text": 1})
     return tmp_path / "mmrec"

@@ -66,7 +66,7 @@ def test_popularity_and_activity_have_a_head(pairs):
 
 
 def test_features_reveal_the_community(plan):
-    features = draw_features(plan, 0, 16, 0, ITEMS)
+    features = draw_features(plan=plan, modality=0, width=16, first=0, last=ITEMS)
     assert features.dtype == np.float16
     community = np.arange(ITEMS) % plan.communities
     centroids = np.stack(

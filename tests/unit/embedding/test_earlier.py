@@ -34,7 +34,9 @@ def test_no_item_is_missed_and_few_files_are_read(tmp_path, before, now, files):
 @pytest.mark.parametrize(("gigabytes", "buckets"), [(0.1, 4), (1.25, 8), (7.5, 32), (8.25, 64)])
 def test_buckets_of_content_are_a_power_of_two(tmp_path, gigabytes, buckets):
     location = open_location(str(tmp_path), Storage())
-    file = RawFile(location / "items.csv", int(gigabytes * (1 << 30)), None)
-    raw = RawFiles((), {}, (), (), {"text": ContentFiles((file,), None)})
+    file = RawFile(location=location / "items.csv", size=int(gigabytes * (1 << 30)), modified=None)
+    raw = RawFiles(
+        interactions=(), features={}, titles=(), images=(), content={"text": ContentFiles((file,), None)}
+    )
     assert with_content_buckets(make_job("data.buckets=auto"), raw).data.buckets == buckets
     assert with_content_buckets(make_job("data.buckets=3"), raw).data.buckets == 3

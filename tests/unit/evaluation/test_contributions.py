@@ -93,8 +93,16 @@ def test_everything_that_comes_from_it_is_left_out(settings):
         quiet = replace(whole, similar={**whole.similar, modality: silent(whole.similar[modality])})
         quiet_views = {**views, modality: silent(VIEWS[modality])} if views else {}
         rows = exact_rows(trained(other, quiet, quiet_views))
-        assert result[modality] == held_out_metrics(SETTINGS, whole, rows, ALONE, SPLITS)
-    everything = held_out_metrics(SETTINGS, whole, exact_rows(trained(weights, whole, views)), ALONE, SPLITS)
+        assert result[modality] == held_out_metrics(
+            settings=SETTINGS, graph=whole, rows=rows, exchange=ALONE, splits=SPLITS
+        )
+    everything = held_out_metrics(
+        settings=SETTINGS,
+        graph=whole,
+        rows=exact_rows(trained(weights, whole, views)),
+        exchange=ALONE,
+        splits=SPLITS,
+    )
     assert result["image"] != everything != result["text"]
 
 

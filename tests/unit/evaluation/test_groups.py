@@ -38,16 +38,26 @@ IDS = [pa.array(["u0", "u1"]), pa.array(["u2", "u3"])]
 
 
 def evaluate(rank: int, workers: int, folder: Path, held: list[tuple[int, int]]) -> tuple[dict, dict]:
-    graph = local_graph(CUT, TRAIN, rank, workers, held)
+    graph = local_graph(book=CUT, pairs=TRAIN, rank=rank, workers=workers, held_out=held)
     exchange = Exchange(dist.group.WORLD if workers > 1 else None, CUT.worker_bounds(workers), rank)
     rows = ROWS[graph.first : graph.first + graph.num_rows]
-    groups = group_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
+    groups = group_metrics(
+        settings=SETTINGS, graph=graph, rows=rows, exchange=exchange, splits=("validation", "test")
+    )
     result = {
-        MODEL: held_out_users(SETTINGS, graph, rows, exchange, ("validation", "test")),
+        MODEL: held_out_users(
+            settings=SETTINGS, graph=graph, rows=rows, exchange=exchange, splits=("validation", "test")
+        ),
         POPULARITY: popularity_users(SETTINGS, graph, exchange, ("test",)),
     }
     ids = [IDS[part] for part in graph.parts]
-    records = write_user_metrics(open_location(str(folder), Storage()), graph, ids, result, SETTINGS.ks)
+    records = write_user_metrics(
+        evaluation=open_location(str(folder), Storage()),
+        graph=graph,
+        ids=ids,
+        by_ranker=result,
+        ks=SETTINGS.ks,
+    )
     assert list(records) == [f"users/part-{part:05d}.parquet" for part in graph.parts]
     return groups, means_of(SETTINGS, result[MODEL], exchange)
 
@@ -109,7 +119,7 @@ def test_some_users_are_drawn_and_the_same_ones_for_any_number_of_workers(wanted
             return torch.tensor([200])
 
     def drawn(rank: int, workers: int) -> list[int]:
-        graph = local_graph(book, [(0, 0)], rank, workers, held)
+        graph = local_graph(book=book, pairs=[(0, 0)], rank=rank, workers=workers, held_out=held)
         exchange = Counted(None, book.worker_bounds(1), 0)
         return (ranked_users(settings, graph, graph.held_out["test"], exchange) + graph.first).tolist()
 
@@ -125,14 +135,20 @@ def drawn_metrics(rank: int, workers: int, wanted: int) -> tuple[dict, dict, lis
     book = PartitionBook((300, 200), (3, 2))  # items 3 and 4 are cold
     train = [(user, user % 3) for user in range(500)]
     test = [pair for user in range(500) for pair in [(user, (user + 1) % 3), (user, 3)][: 1 + user % 2]]
-    graph = local_graph(book, train, rank, workers, test)
-    one = local_graph(book, train, rank, workers, [(407, 0), (407, 4)]).held_out["test"]
+    graph = local_graph(book=book, pairs=train, rank=rank, workers=workers, held_out=test)
+    one = local_graph(
+        book=book, pairs=train, rank=rank, workers=workers, held_out=[(407, 0), (407, 4)]
+    ).held_out["test"]
     graph = replace(graph, held_out={"validation": one, "test": graph.held_out["test"]})
     exchange = Exchange(dist.group.WORLD if workers > 1 else None, book.worker_bounds(workers), rank)
     rows = torch.ones(505, 1)[graph.first : graph.first + graph.num_rows]
     settings = SETTINGS.model_copy(update={"users": wanted})
-    groups = group_metrics(settings, graph, rows, exchange, ("validation", "test"))
-    users = held_out_users(settings, graph, rows, exchange, ("validation", "test"))
+    groups = group_metrics(
+        settings=settings, graph=graph, rows=rows, exchange=exchange, splits=("validation", "test")
+    )
+    users = held_out_users(
+        settings=settings, graph=graph, rows=rows, exchange=exchange, splits=("validation", "test")
+    )
     counted = [exchange.sum(torch.tensor([len(of_split.rows)])).tolist() for of_split in users.values()]
     return groups, means_of(settings, users, exchange), counted
 

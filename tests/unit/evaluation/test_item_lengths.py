@@ -64,7 +64,12 @@ def test_validation_chooses_the_exponent_that_ranks_its_items(exponent):
     assert choose_exponent(SETTINGS, graph, rows, ALONE) == exponent
     with_it = rows.clone()
     with_it[graph.items] = with_length(rows[graph.items], exponent)
-    assert held_out_metrics(SETTINGS, graph, with_it, ALONE, ("validation",))["validation"]["recall@2"] == 1.0
+    assert (
+        held_out_metrics(
+            settings=SETTINGS, graph=graph, rows=with_it, exchange=ALONE, splits=("validation",)
+        )["validation"]["recall@2"]
+        == 1.0
+    )
 
 
 def test_without_a_clear_gain_it_is_the_dot_product():

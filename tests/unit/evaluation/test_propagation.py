@@ -125,7 +125,9 @@ def test_metrics_by_hand():
     )  # every user with row 1 ranks items 0, 1, 2, 3, 4
     rows = torch.zeros(9, 1)
     rows[[2, 3, 4, 7, 8]], rows[[0, 1, 5]], rows[6] = items, 1.0, -1.0  # user 3 ranks them the other way
-    result = held_out_metrics(SETTINGS, graph, rows, exchange, ("validation", "test"))
+    result = held_out_metrics(
+        settings=SETTINGS, graph=graph, rows=rows, exchange=exchange, splits=("validation", "test")
+    )
     # user 0 knows 0, 1: sees 2, 3, both held out; user 1 knows 0, 1: sees 2, 3, neither is 4;
     # user 3 knows 2: sees 4, 3, not 0
     wanted = {
@@ -142,7 +144,15 @@ def test_metrics_by_hand():
     }
     assert result["validation"] == pytest.approx(wanted)
     assert result["test"] == result["validation"]
-    ranking = rank_items(SETTINGS, graph, graph.users, rows[graph.users], rows[graph.items], 5, exchange)
+    ranking = rank_items(
+        settings=SETTINGS,
+        graph=graph,
+        users=graph.users,
+        user_rows=rows[graph.users],
+        item_rows=rows[graph.items],
+        k=5,
+        exchange=exchange,
+    )
     assert ranking.nodes.tolist() == [
         [4, 7, 8, -1, -1],
         [4, 7, 8, -1, -1],
@@ -168,5 +178,9 @@ def test_a_split_without_interactions_has_no_metrics():
     graph = local_graph(CUT, TRAIN)
     with pytest.raises(InputError, match="no user with held-out interactions"):
         held_out_metrics(
-            SETTINGS, graph, torch.zeros(9, 1), Exchange(None, CUT.worker_bounds(1), 0), ("test",)
+            settings=SETTINGS,
+            graph=graph,
+            rows=torch.zeros(9, 1),
+            exchange=Exchange(None, CUT.worker_bounds(1), 0),
+            splits=("test",),
         )

@@ -30,14 +30,14 @@ def rank(
 ) -> Ranking:
     exchange = Exchange(None, np.asarray([0, 10**6]), 0)
     return top_k(
-        torch.from_numpy(users),
-        [Seen(*csr(seen))],
-        torch.from_numpy(items),
-        torch.from_numpy(item_nodes),
-        k,
-        user_block,
-        item_block,
-        exchange,
+        users=torch.from_numpy(users),
+        seen=[Seen(*csr(seen))],
+        items=torch.from_numpy(items),
+        item_nodes=torch.from_numpy(item_nodes),
+        k=k,
+        user_block=user_block,
+        item_block=item_block,
+        exchange=exchange,
     )
 
 
@@ -75,9 +75,15 @@ def test_same_as_a_dense_sort_for_any_blocks(data: st.DataObject) -> None:
     item_nodes = np.sort(rng.choice(10 * m, m, replace=False)) if m else np.empty(0, np.int64)
     seen = [sorted(rng.choice(item_nodes, rng.integers(0, m + 1), replace=False).tolist()) for _ in range(n)]
     got = rank(
-        users, items, item_nodes, seen, k, data.draw(st.integers(1, 7)), data.draw(st.integers(1, 400))
+        users=users,
+        items=items,
+        item_nodes=item_nodes,
+        seen=seen,
+        k=k,
+        user_block=data.draw(st.integers(1, 7)),
+        item_block=data.draw(st.integers(1, 400)),
     )
-    nodes, scores = dense(users, items, item_nodes, seen, k)
+    nodes, scores = dense(users=users, items=items, item_nodes=item_nodes, seen=seen, k=k)
     np.testing.assert_array_equal(got.nodes.numpy(), nodes)
     np.testing.assert_array_equal(got.scores.numpy(), scores)
 

@@ -43,7 +43,9 @@ def test_embeddings_keep_ids_and_bits(export: Location, tmp_path: Path) -> None:
 def test_recommendations_end_where_the_items_end(export: Location, tmp_path: Path) -> None:
     ranked = RankedIds(pa.array(["x", "y", "z"]), np.asarray([[2, 0, 1], [1, -1, -1], [-1, -1, -1]]))
     scores = np.asarray([[3, 2, 1], [9, -np.inf, -np.inf], [-np.inf] * 3], np.float32)
-    name, _ = writers.write_recommendations(export, 1, pa.array([30, 10, 20], pa.uint16()), ranked, scores)
+    name, _ = writers.write_recommendations(
+        export=export, part=1, users=pa.array([30, 10, 20], pa.uint16()), ranked=ranked, scores=scores
+    )
     assert name == "recommendations/part-00001.parquet"
     table = pq.read_table(tmp_path / "export" / name)
     assert table.schema.names == ["user_id", "items", "scores"]
@@ -63,7 +65,9 @@ def test_a_row_group_holds_no_more_entries_than_its_offsets_can_count(
     monkeypatch.setattr(writers, "_MOST_ENTRIES", 11)
     index = np.arange(28).reshape(7, 4)
     ranked = RankedIds(pa.array(range(28)), index)
-    name, _ = writers.write_recommendations(export, 0, pa.array(range(7)), ranked, index.astype(np.float32))
+    name, _ = writers.write_recommendations(
+        export=export, part=0, users=pa.array(range(7)), ranked=ranked, scores=index.astype(np.float32)
+    )
     file = pq.ParquetFile(tmp_path / "export" / name)
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [2, 2, 2, 1]
     assert file.read()["items"].to_pylist() == index.tolist()
@@ -77,7 +81,9 @@ def test_row_groups_join_seamlessly(
     ranked = RankedIds(pa.array(np.arange(30) * 10), index)
     ids = pa.array(np.arange(10))
     for name, _ in (
-        writers.write_recommendations(export, 0, ids, ranked, index.astype(np.float32)),
+        writers.write_recommendations(
+            export=export, part=0, users=ids, ranked=ranked, scores=index.astype(np.float32)
+        ),
         writers.write_user_embeddings(export, 0, ids, index.astype(np.float32)),
     ):
         table = pq.read_table(tmp_path / "export" / name)
@@ -94,10 +100,14 @@ def test_an_empty_partition_still_has_a_schema(export: Location, tmp_path: Path)
     ranked = RankedIds(pa.array([], pa.string()), np.empty((0, 2), np.int64))
     for write in (
         lambda part: writers.write_user_embeddings(export, part, pa.array([], pa.int64()), none),
-        lambda part: writers.write_recommendations(export, part, pa.array([], pa.int64()), ranked, none),
+        lambda part: writers.write_recommendations(
+            export=export, part=part, users=pa.array([], pa.int64()), ranked=ranked, scores=none
+        ),
     ):
         name, _ = write(0)
         assert len(pq.read_table(tmp_path / "export" / name)) == 0
     full = RankedIds(pa.array(["x"]), np.zeros((1, 2), np.int64))
-    writers.write_recommendations(export, 1, pa.array([5]), full, np.zeros((1, 2), np.float32))
+    writers.write_recommendations(
+        export=export, part=1, users=pa.array([5]), ranked=full, scores=np.zeros((1, 2), np.float32)
+    )
     assert pq.read_table(tmp_path / "export" / "recommendations").num_rows == 1  # one table out of both files

@@ -45,11 +45,11 @@ HELD_OUT = {"validation": [(0, 5), (0, 2), (7, 24), (39, 1)], "test": [(39, 24),
 @pytest.fixture
 def dataset(tmp_path: Path) -> Manifest:
     return write_dataset(
-        tmp_path / "dataset",
-        training_pairs(),
-        HELD_OUT["validation"],
-        HELD_OUT["test"],
-        features(),
+        path=tmp_path / "dataset",
+        train=training_pairs(),
+        validation=HELD_OUT["validation"],
+        test=HELD_OUT["test"],
+        features=features(),
         users=[f"user/{u}" for u in range(USERS)],
         items=[9000 + i for i in range(ITEMS)],
     )

@@ -28,7 +28,14 @@ def crowded() -> np.ndarray:
 
 
 def units_of(features: np.ndarray) -> ItemUnits:
-    return ItemUnits(homes(Worker(0, 1, torch.device("cpu"), Path(), None), 1, len(features)), features)
+    return ItemUnits(
+        homes(
+            Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path(), group=None),
+            1,
+            len(features),
+        ),
+        features,
+    )
 
 
 def test_a_crowded_cell_is_split_and_an_item_looks_into_one_piece_of_it(
@@ -56,7 +63,9 @@ def test_a_crowded_cell_is_split_and_an_item_looks_into_one_piece_of_it(
 
 def test_items_of_a_split_cell_have_neighbours_of_their_own_piece() -> None:
     rows = crowded()
-    alone = homes(Worker(0, 1, torch.device("cpu"), Path(), None), 1, ITEMS)
+    alone = homes(
+        Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path(), group=None), 1, ITEMS
+    )
     lists = similar_items(alone, rows, 5, 0, exact_up_to=10).lists
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     assert (lists.lengths == 5).all()

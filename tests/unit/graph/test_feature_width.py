@@ -67,18 +67,22 @@ def test_features_in_few_directions_lose_nothing(tmp_path: Path, partition_job: 
     rng = np.random.default_rng(0)
     flat = np.repeat(rng.normal(size=(6, 2)) @ rng.normal(size=(2, 5)), 2, 0).astype(np.float32)
     dataset = write_dataset(
-        tmp_path / "dataset",
-        [(0, item) for item in range(12)],
-        [(0, 1)],
-        [],
-        {"image": (list(range(12)), flat), "text": (list(range(12)), np.zeros((12, 3), np.float32))},
+        path=tmp_path / "dataset",
+        train=[(0, item) for item in range(12)],
+        validation=[(0, 1)],
+        test=[],
+        features={"image": (list(range(12)), flat), "text": (list(range(12)), np.zeros((12, 3), np.float32))},
     )
     job = partition_job(parts=1, standardize=False, feature_dimensions=2)
     manifest = partition(job, dataset)
-    rows = load_features(location(job), manifest, 0, "image", Path(job.output))[:, :-1]
+    rows = load_features(
+        location=location(job), manifest=manifest, part=0, modality="image", cache=Path(job.output)
+    )[:, :-1]
     np.testing.assert_allclose(rows @ rows.T, flat @ flat.T, atol=1e-5 * np.abs(flat).max() ** 2)
     assert manifest.facts["reduced"]["image"]["kept"] == pytest.approx(1)
-    assert not load_features(location(job), manifest, 0, "text", Path(job.output))[:, :-1].any()
+    assert not load_features(
+        location=location(job), manifest=manifest, part=0, modality="text", cache=Path(job.output)
+    )[:, :-1].any()
 
 
 def test_rows_of_16_bits_are_those_of_32_rounded(dataset: Manifest, partition_job: MakeJob) -> None:

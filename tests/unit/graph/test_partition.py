@@ -75,7 +75,7 @@ def test_by_hand(tmp_path: Path, partition_job: MakeJob) -> None:
     """Users 0: items 0, 1; 1: item 1. Item 2 is cold. Features are the item's number plus 1."""
     x = np.array([[1.0], [2.0], [3.0]], np.float32)
     dataset = write_dataset(
-        tmp_path / "dataset", [(0, 1), (1, 1), (0, 0)], [(1, 2)], [], {"image": ([0, 1, 2], x)}
+        tmp_path / "dataset", [(0, 1), (1, 1), (0, 0)], [(1, 2)], [], features={"image": ([0, 1, 2], x)}
     )
     job = partition_job(parts=1, standardize=False)
     data = load_all(job, partition(job, dataset))[0]
@@ -189,7 +189,9 @@ def test_metis_cuts_fewer_edges_and_stays_even(tmp_path: Path, partition_job: Ma
     community = np.where(stays, users % 4, generator.integers(0, 4, 6000))
     pairs = sorted(set(zip(users.tolist(), (items * 4 + community).tolist(), strict=True)))
     x = np.zeros((200, 1), np.float32)
-    dataset = write_dataset(tmp_path / "dataset", pairs, [(0, 0)], [(0, 1)], {"image": (range(200), x)})
+    dataset = write_dataset(
+        tmp_path / "dataset", pairs, [(0, 0)], [(0, 1)], features={"image": (range(200), x)}
+    )
     metis, random = (partition(partition_job(parts=4, method=m), dataset).facts for m in ("metis", "random"))
     assert metis["edge_cut"] < 0.15
     assert random["edge_cut"] > 0.6
@@ -249,7 +251,9 @@ def test_a_command_that_asks_for_current_partitions_loads_neither_torch_nor_dgl(
 
 def test_a_constant_feature_becomes_zero(tmp_path: Path, partition_job: MakeJob) -> None:
     x = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 6.0]], np.float16)
-    dataset = write_dataset(tmp_path / "dataset", [(0, 0)], [(0, 1)], [(0, 2)], {"image": ([0, 1, 2], x)})
+    dataset = write_dataset(
+        tmp_path / "dataset", [(0, 0)], [(0, 1)], [(0, 2)], features={"image": ([0, 1, 2], x)}
+    )
     job = partition_job(parts=1)
     rows = load_all(job, partition(job, dataset))[0].propagated[
         "image"
@@ -260,7 +264,11 @@ def test_a_constant_feature_becomes_zero(tmp_path: Path, partition_job: MakeJob)
 
 def test_more_parts_than_nodes(tmp_path: Path, partition_job: MakeJob) -> None:
     dataset = write_dataset(
-        tmp_path / "dataset", [(0, 0), (1, 1)], [(0, 1)], [], {"image": ([0, 1], np.ones((2, 1), np.float32))}
+        tmp_path / "dataset",
+        [(0, 0), (1, 1)],
+        [(0, 1)],
+        [],
+        features={"image": ([0, 1], np.ones((2, 1), np.float32))},
     )
     with pytest.raises(InputError, match=r"partition\.parts: found 5; .*2 users and 2 items"):
         partition(partition_job(parts=5), dataset)
@@ -275,7 +283,7 @@ def test_parts_without_users_or_items(tmp_path: Path, partition_job: MakeJob, me
     """One item for five users: most parts have no item, and still every row can be read."""
     pairs = [(u, 0) for u in range(5)]
     dataset = write_dataset(
-        tmp_path / "dataset", pairs, [(0, 0)], [], {"image": ([0], np.ones((1, 2), np.float32))}
+        tmp_path / "dataset", pairs, [(0, 0)], [], features={"image": ([0], np.ones((1, 2), np.float32))}
     )
     job = partition_job(parts=4, method=method, standardize=False)
     manifest = partition(job, dataset)

@@ -55,7 +55,7 @@ def test_sampled_edges_are_the_rows_own(
     rows = torch.tensor(sorted(data.draw(st.sets(st.integers(0, len(degrees) - 1)))), dtype=torch.int64)
     sampler = PartitionSampler(indptr, neighbours, NODES)
     sample = sampler.sample(rows, fanout, seed)
-    check(indptr, rows, fanout, sample.counts, sample.edges)
+    check(indptr=indptr, rows=rows, fanout=fanout, counts=sample.counts, edges=sample.edges)
     again = sampler.sample(rows, fanout, seed)
     assert torch.equal(sample.edges, again.edges)
 

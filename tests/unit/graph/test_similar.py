@@ -15,8 +15,10 @@ from mmssl_dist.graph.similar import LocalItemGraph, similar_items, symmetric_we
 
 
 def similar(features: np.ndarray, size: int, exact_up_to: int = 100_000) -> LocalItemGraph:
-    alone = homes(Worker(0, 1, torch.device("cpu"), Path(), None), 1, len(features))
-    return similar_items(alone, features, size, 0, exact_up_to)
+    alone = homes(
+        Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path(), group=None), 1, len(features)
+    )
+    return similar_items(homes=alone, features=features, size=size, seed=0, exact_up_to=exact_up_to)
 
 
 def nearest_items(features: np.ndarray, size: int, exact_up_to: int = 100_000) -> Lists:

@@ -26,12 +26,22 @@ def crossing_fraction(graph: Bipartite, part: np.ndarray) -> float:
 
 def streaming_cut(graph: Bipartite, parts: int, seed: int) -> np.ndarray:
     """[users + items] int64 part of each node."""
-    alone = homes(Worker(0, 1, torch.device("cpu"), Path(), None), graph.users, graph.items)
-    return np.concatenate(streaming.streaming_cut(alone, graph.of_user, graph.of_item, parts, seed))
+    alone = homes(
+        Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path(), group=None),
+        graph.users,
+        graph.items,
+    )
+    return np.concatenate(
+        streaming.streaming_cut(
+            homes=alone, of_user=graph.of_user, of_item=graph.of_item, parts=parts, seed=seed
+        )
+    )
 
 
 def planted(users: int = 3000, items: int = 900, interactions: int = 50_000) -> Bipartite:
-    plan = make_synthesis_plan(users, items, interactions, {"image": 1}, 1)
+    plan = make_synthesis_plan(
+        users=users, items=items, interactions=interactions, modalities={"image": 1}, seed=1
+    )
     return bipartite(*draw_interactions(plan, 0, users), (users, items))
 
 

@@ -59,13 +59,25 @@ def test_known_pairs(seed, candidates):
     draw = torch.Generator().manual_seed(seed)
     rows = torch.randint(0, NODES, (50,), generator=draw)
     chosen = torch.randperm(NODES, generator=draw)[:candidates].sort().values
-    known = id_sets.known_pairs(NODES, indptr, neighbours, rows, chosen)
+    known = id_sets.known_pairs(
+        num_nodes=NODES, indptr=indptr, neighbours=neighbours, rows=rows, candidates=chosen
+    )
     expected = [
         [c in neighbours[indptr[r] : indptr[r + 1]].tolist() for c in chosen.tolist()] for r in rows.tolist()
     ]
     assert known.tolist() == expected
-    assert torch.equal(known, id_sets.known_pairs_plain(NODES, indptr, neighbours, rows, chosen))
-    assert torch.equal(known, id_sets.known_pairs(NODES, indptr, neighbours.int(), rows, chosen))
+    assert torch.equal(
+        known,
+        id_sets.known_pairs_plain(
+            num_nodes=NODES, indptr=indptr, neighbours=neighbours, rows=rows, candidates=chosen
+        ),
+    )
+    assert torch.equal(
+        known,
+        id_sets.known_pairs(
+            num_nodes=NODES, indptr=indptr, neighbours=neighbours.int(), rows=rows, candidates=chosen
+        ),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -176,8 +188,10 @@ def test_edges_of_rows(seed):
     drawn = torch.cat(
         [indptr[r] + torch.arange(c) for r, c in zip(rows.tolist(), counts.tolist(), strict=True)]
     )
-    ours = edges.drawn_weights(indptr, weight, rows, counts, drawn)
-    assert torch.equal(ours, edges.drawn_weights_plain(indptr, weight, rows, counts, drawn))
+    ours = edges.drawn_weights(indptr=indptr, weight=weight, rows=rows, counts=counts, edges=drawn)
+    assert torch.equal(
+        ours, edges.drawn_weights_plain(indptr=indptr, weight=weight, rows=rows, counts=counts, edges=drawn)
+    )
     first = int((degrees > 4).nonzero()[0])
     at = int(counts[:first].sum())
     assert float(ours[at]) == pytest.approx(float(weight[indptr[rows[first]]] * degrees[first] / 4))
@@ -220,11 +234,19 @@ def test_keyed_samples_have_equal_bits(seed, fanout):
     indptr, neighbours, weight = lists(seed)
     rows = torch.randint(0, NODES, (90,), generator=torch.Generator().manual_seed(seed))
     key, first = 2**62 + seed, 2**40
-    ours = keyed_sample.sample_rows(key, (indptr, neighbours, weight), rows, first, fanout)
+    ours = keyed_sample.sample_rows(
+        key=key, lists=(indptr, neighbours, weight), rows=rows, first_node=first, fanout=fanout
+    )
     for twin in (
-        keyed_sample.sample_rows_plain(key, (indptr, neighbours, weight), rows, first, fanout),
-        keyed_sample.sample_rows_plain(key, (indptr, neighbours.int(), weight), rows, first, fanout),
-        keyed_sample.sample_rows(key, (indptr, neighbours.int(), weight), rows, first, fanout),
+        keyed_sample.sample_rows_plain(
+            key=key, lists=(indptr, neighbours, weight), rows=rows, first_node=first, fanout=fanout
+        ),
+        keyed_sample.sample_rows_plain(
+            key=key, lists=(indptr, neighbours.int(), weight), rows=rows, first_node=first, fanout=fanout
+        ),
+        keyed_sample.sample_rows(
+            key=key, lists=(indptr, neighbours.int(), weight), rows=rows, first_node=first, fanout=fanout
+        ),
     ):
         assert all(torch.equal(a, b) for a, b in zip(ours, twin, strict=True))
     counts, nodes, weights = (part.tolist() for part in ours)
@@ -247,7 +269,9 @@ def test_every_set_of_neighbours_is_as_likely():
     neighbours = torch.arange(6).repeat(rows)
     counted = []
     for key in (7, 8):
-        _, nodes, _ = keyed_sample.sample_rows(key, (indptr, neighbours, weight), torch.arange(rows), 0, 3)
+        _, nodes, _ = keyed_sample.sample_rows(
+            key=key, lists=(indptr, neighbours, weight), rows=torch.arange(rows), first_node=0, fanout=3
+        )
         sets = (1 << nodes.view(rows, 3)).sum(1)
         counted.append(sets)
         observed = torch.bincount(sets, minlength=64)

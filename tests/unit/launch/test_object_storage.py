@@ -94,37 +94,43 @@ def _names(key: str):
     ("refusal", "setting", "permission", "bucket"),
     [
         (
-            Refusal(403, "AccessDenied", ("GET",), _names("raw?")),
+            Refusal(status=403, code="AccessDenied", methods=("GET",), matches=_names("raw?")),
             "data.path (s3://raw/data)",
             "s3:ListBucket",
             "raw",
         ),
         (
-            Refusal(403, "AccessDenied", ("GET", "HEAD"), _names("/raw/data/inter")),
+            Refusal(
+                status=403, code="AccessDenied", methods=("GET", "HEAD"), matches=_names("/raw/data/inter")
+            ),
             "data.path (s3://raw/data/interactions.parquet)",
             "s3:GetObject",
             "raw",
         ),
         (
-            Refusal(403, "AccessDenied", ("GET",), _names("runs?")),
+            Refusal(status=403, code="AccessDenied", methods=("GET",), matches=_names("runs?")),
             "output (s3://runs/out)",
             "s3:ListBucket",
             "runs",
         ),
         (
-            Refusal(403, "AccessDenied", ("PUT", "POST"), _names("runs/out/.probe")),
+            Refusal(
+                status=403, code="AccessDenied", methods=("PUT", "POST"), matches=_names("runs/out/.probe")
+            ),
             "output (s3://runs/out)",
             "s3:PutObject",
             "runs",
         ),
         (
-            Refusal(403, "AccessDenied", ("GET", "HEAD"), _names("runs/out/.probe")),
+            Refusal(
+                status=403, code="AccessDenied", methods=("GET", "HEAD"), matches=_names("runs/out/.probe")
+            ),
             "output (s3://runs/out)",
             "s3:GetObject",
             "runs",
         ),
         (
-            Refusal(403, "AccessDenied", ("DELETE",), _names("runs/out/.probe")),
+            Refusal(status=403, code="AccessDenied", methods=("DELETE",), matches=_names("runs/out/.probe")),
             "output (s3://runs/out)",
             "s3:DeleteObject",
             "runs",
@@ -187,22 +193,25 @@ def test_what_a_policy_does_not_allow_is_named(tmp_path, monkeypatch):
     ("refusal", "message"),
     [
         (
-            Refusal(400, "ExpiredToken"),
+            Refusal(status=400, code="ExpiredToken"),
             "found expired credentials; credentials must be valid now. Renew them",
         ),
-        (Refusal(403, "ExpiredToken"), "found expired credentials"),
-        (Refusal(403, "InvalidAccessKeyId"), "found credentials that the storage does not know"),
-        (Refusal(403, "SignatureDoesNotMatch"), "found credentials that the storage does not know"),
+        (Refusal(status=403, code="ExpiredToken"), "found expired credentials"),
+        (Refusal(status=403, code="InvalidAccessKeyId"), "found credentials that the storage does not know"),
         (
-            Refusal(301, "PermanentRedirect", region="eu-west-1"),
+            Refusal(status=403, code="SignatureDoesNotMatch"),
+            "found credentials that the storage does not know",
+        ),
+        (
+            Refusal(status=301, code="PermanentRedirect", region="eu-west-1"),
             "found bucket raw in the region eu-west-1; storage.region must be the region of the bucket. "
             "Set storage.region to eu-west-1",
         ),
         (
-            Refusal(400, "AuthorizationHeaderMalformed", region="eu-west-1"),
+            Refusal(status=400, code="AuthorizationHeaderMalformed", region="eu-west-1"),
             "found bucket raw in the region eu-west-1",
         ),
-        (Refusal(301, "PermanentRedirect"), "found bucket raw in another region"),
+        (Refusal(status=301, code="PermanentRedirect"), "found bucket raw in another region"),
     ],
     ids=["expired", "expired 403", "unknown key", "wrong secret", "region", "region 400", "unnamed region"],
 )

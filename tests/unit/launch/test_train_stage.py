@@ -109,7 +109,9 @@ def test_runs_of_other_settings_are_removed(tmp_path):
 def test_interactions_that_were_not_trained_on_are_reported(users: int) -> None:
     history = [{"epoch": 1.0, "train_seconds": 1.0, "validation_seconds": 0.1}]
     left_out = {"users": users, "interactions": 30 * users}
-    machine = machine_facts(Worker(0, 1, torch.device("cpu"), Path("cache"), None))
+    machine = machine_facts(
+        Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path("cache"), group=None)
+    )
     summary = {"epochs": 1, "stopped_early": True, "history": history, "left_out": left_out}
     summary["machine"] = machine
     best = Checkpoint("x", {"recall@20": 0.5, "epoch": 1.0})

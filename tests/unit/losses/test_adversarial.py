@@ -57,15 +57,17 @@ def test_critic_loss_by_hand():
         torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
     )
     epsilons = [uniform(2), uniform(2, seed=1)]
-    loss = critic_loss(linear(w), real, [a, b], ITEMS, epsilons, 0.5, count=2)
+    loss = critic_loss(
+        critic=linear(w), real=real, fakes=[a, b], item_rows=ITEMS, epsilons=epsilons, penalty=0.5, count=2
+    )
     # scores: real 3, 4; a 0, 0; b 7, 0. Means over the four: 7/4 - 7/2 + 0.5 * (5 - 1)^2
     assert loss.item() == pytest.approx(7 / 4 - 7 / 2 + 8)
     loss.backward()
     # d/dw: mean fake (1, 1)/4 - mean real (1, 1)/2 + 0.5 * 2 (5 - 1) w/5
     assert w.grad.tolist() == pytest.approx([-0.25 + 2.4, -0.25 + 3.2])
-    assert critic_loss(linear(w), real, [a, b], ITEMS, epsilons, 0.5, count=8).item() == pytest.approx(
-        loss.item() / 4
-    )
+    assert critic_loss(
+        critic=linear(w), real=real, fakes=[a, b], item_rows=ITEMS, epsilons=epsilons, penalty=0.5, count=8
+    ).item() == pytest.approx(loss.item() / 4)
 
 
 def test_gradient_is_taken_between_fake_and_real():
@@ -76,7 +78,15 @@ def test_gradient_is_taken_between_fake_and_real():
         return 0.5 * (x * x).sum(-1)  # its gradient is x
 
     real, fake = torch.tensor([[8.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    loss = critic_loss(Plain(square), real, [fake], ITEMS, [torch.tensor([0.25])], 1.0, 1)
+    loss = critic_loss(
+        critic=Plain(square),
+        real=real,
+        fakes=[fake],
+        item_rows=ITEMS,
+        epsilons=[torch.tensor([0.25])],
+        penalty=1.0,
+        count=1,
+    )
     assert seen[-1].tolist() == [[2.0, 0.0]]
     assert loss.item() == pytest.approx(-32 + (2 - 1) ** 2)
 
@@ -84,7 +94,15 @@ def test_gradient_is_taken_between_fake_and_real():
 def test_no_gradient_reaches_the_rows_from_the_critics_loss():
     real, fake = uniform(3, 4).requires_grad_(), uniform(3, 4, seed=1).requires_grad_()
     critic = Critic(5, (6,), seed=0)
-    critic_loss(critic, real, [fake], uniform(4, 5), [uniform(3)], 0.3, 3).backward()
+    critic_loss(
+        critic=critic,
+        real=real,
+        fakes=[fake],
+        item_rows=uniform(4, 5),
+        epsilons=[uniform(3)],
+        penalty=0.3,
+        count=3,
+    ).backward()
     assert real.grad is None
     assert fake.grad is None
 
@@ -93,11 +111,21 @@ def test_shares_sum():
     critic, items = Critic(5, (8, 6), seed=0), uniform(9, 5) - 0.5
     real, fakes = normalize(uniform(7, 9)), [normalize(uniform(7, 9, seed=s)) for s in (1, 2)]
     epsilons = [uniform(7, seed=s) for s in (3, 4)]
-    whole = critic_loss(critic, real, fakes, items, epsilons, 0.3, 7)
+    whole = critic_loss(
+        critic=critic, real=real, fakes=fakes, item_rows=items, epsilons=epsilons, penalty=0.3, count=7
+    )
     whole_generator = generator_loss(critic, fakes, items, 7)
     parts = [slice(0, 3), slice(3, 3), slice(3, 7)]
     split = sum(
-        critic_loss(critic, real[s], [f[s] for f in fakes], items, [e[s] for e in epsilons], 0.3, 7)
+        critic_loss(
+            critic=critic,
+            real=real[s],
+            fakes=[f[s] for f in fakes],
+            item_rows=items,
+            epsilons=[e[s] for e in epsilons],
+            penalty=0.3,
+            count=7,
+        )
         for s in parts
     )
     split_generator = sum(generator_loss(critic, [f[s] for f in fakes], items, 7) for s in parts)
@@ -114,7 +142,9 @@ def test_every_weight_of_the_critic_has_the_gradient_of_finite_differences():
     epsilon = uniform(4, seed=2).double()
 
     def loss() -> torch.Tensor:
-        return critic_loss(critic, real, [fake], items, [epsilon], 0.3, 4)
+        return critic_loss(
+            critic=critic, real=real, fakes=[fake], item_rows=items, epsilons=[epsilon], penalty=0.3, count=4
+        )
 
     loss().backward()
     step = 1e-3  # scores leave the critic in float32
@@ -153,7 +183,15 @@ def test_generator_loss_reaches_the_rows():
 def test_zero_rows_are_finite(dtype):
     critic = Critic(5, (8, 6), seed=0).to(dtype)
     zero = torch.zeros(3, 9)
-    loss = critic_loss(critic, zero, [zero], torch.zeros(9, 5), [uniform(3)], 0.3, 3)
+    loss = critic_loss(
+        critic=critic,
+        real=zero,
+        fakes=[zero],
+        item_rows=torch.zeros(9, 5),
+        epsilons=[uniform(3)],
+        penalty=0.3,
+        count=3,
+    )
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in critic.parameters())
@@ -165,7 +203,15 @@ def test_bf16_critic_trains_towards_telling_rows_apart():
     optimizer = torch.optim.Adam(critic.parameters(), 0.01)
     values = []
     for step in range(60):
-        loss = critic_loss(critic, real, [fake], items, [uniform(16, seed=step)], 0.3, 16)
+        loss = critic_loss(
+            critic=critic,
+            real=real,
+            fakes=[fake],
+            item_rows=items,
+            epsilons=[uniform(16, seed=step)],
+            penalty=0.3,
+            count=16,
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -11,7 +11,9 @@ from mmssl_dist.losses import RankedRows, RankingFunction, bpr, moved, sampled_s
 KNOWN = torch.rand(6, 9, generator=torch.Generator().manual_seed(7)) < 0.3
 LOSSES: dict[str, RankingFunction] = {
     "bpr": lambda user, positive, others: bpr(user, positive, others, 6),
-    "softmax": lambda user, positive, others: sampled_softmax(user, positive, others, KNOWN, 0.2, 6),
+    "softmax": lambda user, positive, others: sampled_softmax(
+        user=user, positive=positive, candidates=others, known=KNOWN, temperature=0.2, count=6
+    ),
 }
 
 
@@ -102,7 +104,12 @@ def test_a_worker_without_pairs_contributes_nothing():
     others = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     known = torch.zeros(0, 3, dtype=torch.bool)
     inputs = RankedRows(none, none, others)
-    value, gradients = with_gradients(lambda u, p, c: sampled_softmax(u, p, c, known, 0.2, 5), inputs)
+    value, gradients = with_gradients(
+        lambda u, p, c: sampled_softmax(
+            user=u, positive=p, candidates=c, known=known, temperature=0.2, count=5
+        ),
+        inputs,
+    )
     value.backward()
     assert value.item() == 0
     assert not gradients.others.any()

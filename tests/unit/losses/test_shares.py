@@ -43,10 +43,14 @@ def test_contrastive_shares_sum_to_the_oracle(b, data):
     total = torch.zeros(())
     for worker in range(3):
         mine = (owner == worker).nonzero().squeeze(1)
-        total = total + contrastive(x[mine], y[mine], x, y, mine, 0.5, b)
+        total = total + contrastive(
+            x_local=x[mine], y_local=y[mine], x_all=x, y_all=y, positions=mine, temperature=0.5, count=b
+        )
     wanted = oracle.contrastive(x.detach().numpy().astype(float), y.detach().numpy().astype(float), 0.5)
     assert total.item() == pytest.approx(wanted, abs=1e-5)
-    whole = contrastive(x, y, x, y, torch.arange(b), 0.5, b)
+    whole = contrastive(
+        x_local=x, y_local=y, x_all=x, y_all=y, positions=torch.arange(b), temperature=0.5, count=b
+    )
     for a, c in zip(torch.autograd.grad(total, (x, y)), torch.autograd.grad(whole, (x, y)), strict=True):
         assert torch.allclose(a, c, atol=1e-6)
 
@@ -56,7 +60,9 @@ def test_contrastive_at_a_small_temperature_and_with_zero_rows():
     x[2], y[4] = 0, 0
     x.requires_grad_()
     y.requires_grad_()
-    loss = contrastive(x, y, x, y, torch.arange(6), 0.005, 6)  # exp(1 / 0.005) overflows float32
+    loss = contrastive(
+        x_local=x, y_local=y, x_all=x, y_all=y, positions=torch.arange(6), temperature=0.005, count=6
+    )  # exp(1 / 0.005) overflows float32
     loss.backward()
     assert loss.isfinite()
     assert x.grad.isfinite().all()
@@ -72,7 +78,11 @@ def test_a_worker_without_rows_contributes_nothing():
     none = torch.zeros(0, 4, requires_grad=True)
     x = normal(3, 4)
     ids = torch.zeros(0, dtype=torch.int64)
-    loss = bpr(none, none, none, 3) + l2(none, count=3) + contrastive(none, none, x, x, ids, 0.5, 3)
+    loss = (
+        bpr(none, none, none, 3)
+        + l2(none, count=3)
+        + contrastive(x_local=none, y_local=none, x_all=x, y_all=x, positions=ids, temperature=0.5, count=3)
+    )
     loss.backward()
     assert loss.item() == 0
     assert none.grad.shape == (0, 4)

@@ -17,7 +17,14 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 def test_by_hand():
     user, positive = torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 0.0]])
     candidates = torch.tensor([[0.0, 2.0], [5.0, 0.0], [-1.0, 0.0]])  # cosines 0, 1, -1; the second is known
-    loss = sampled_softmax(user, positive, candidates, torch.tensor([[False, True, False]]), 0.5, 1)
+    loss = sampled_softmax(
+        user=user,
+        positive=positive,
+        candidates=candidates,
+        known=torch.tensor([[False, True, False]]),
+        temperature=0.5,
+        count=1,
+    )
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-2) + math.exp(-4)))
 
 
@@ -34,7 +41,18 @@ def test_equal_to_cross_entropy_and_shares_sum_to_it():
     wanted = torch.nn.functional.cross_entropy(masked, torch.zeros(7, dtype=torch.int64))
     parts = [slice(0, 3), slice(3, 3), slice(3, 7)]
     total = sum(
-        (sampled_softmax(user[p], positive[p], candidates, known[p], 0.1, 7) for p in parts), torch.zeros(())
+        (
+            sampled_softmax(
+                user=user[p],
+                positive=positive[p],
+                candidates=candidates,
+                known=known[p],
+                temperature=0.1,
+                count=7,
+            )
+            for p in parts
+        ),
+        torch.zeros(()),
     )
     assert total.item() == pytest.approx(wanted.item(), rel=1e-5)
     ours, theirs = torch.autograd.grad(total, user)[0], torch.autograd.grad(wanted, user)[0]
@@ -46,7 +64,9 @@ def test_finite_with_zero_rows_all_known_and_a_small_temperature():
     user[0], positive[1] = 0, 0
     user.requires_grad_()
     known = torch.tensor([[True, True], [False, True], [False, False]])
-    loss = sampled_softmax(user, positive, normal(2, 4, seed=3), known, 0.002, 3)
+    loss = sampled_softmax(
+        user=user, positive=positive, candidates=normal(2, 4, seed=3), known=known, temperature=0.002, count=3
+    )
     loss.backward()
     assert loss.isfinite()
     assert user.grad is not None

@@ -108,7 +108,7 @@ def test_steps_and_validations_hold_what_is_planned():
 
 def record(rank: int) -> list[tuple[tuple[str, ...], int, float]]:
     """Settings, bytes held at once, and bytes planned."""
-    graph = synthetic_graph(USERS, ITEMS, INTERACTIONS, WIDTHS, 10)
+    graph = synthetic_graph(users=USERS, items=ITEMS, interactions=INTERACTIONS, widths=WIDTHS, neighbours=10)
     users, nodes = torch.arange(USERS), graph.num_rows
     indptr = torch.cat([torch.arange(USERS + 1), torch.full((ITEMS,), USERS)])
     held_out = Adjacency(indptr, USERS + users % ITEMS, torch.ones(USERS))
@@ -138,7 +138,9 @@ def test_a_gpu_holds_what_is_planned():
     peak = 1_479_918_080
     sets = ("losses.adversarial.kind=critic", "training.batch_size=32768", "training.sampler=dgl")
     users, items, interactions = GPU_GRAPH
-    graph = synthetic_graph(users, items, interactions, GPU_WIDTHS, 10)
+    graph = synthetic_graph(
+        users=users, items=items, interactions=interactions, widths=GPU_WIDTHS, neighbours=10
+    )
     data = {"path": "unused", "modalities": {m: {"file": m} for m in GPU_WIDTHS}}
     job = make_job(*sets, data=data, scaling={"gpus_per_worker": 1})
     sizes = sizes_of(graph, users, GPU_WIDTHS)
@@ -159,7 +161,9 @@ def validate(job: Job, graph: LocalGraph, state: TrainingState, exchange: Exchan
     rows = exact_rows(
         Trained(model=state.model, id_rows=state.table.rows, graph=graph, views={}, exchange=exchange)
     )
-    held_out_metrics(job.evaluation, graph, rows, exchange, ("validation",))
+    held_out_metrics(
+        settings=job.evaluation, graph=graph, rows=rows, exchange=exchange, splits=("validation",)
+    )
 
 
 @pytest.mark.processes
@@ -204,11 +208,11 @@ def publish(job: Job, users: int, items: int, interactions: int) -> Job:
     partition(
         job,
         write_dataset(
-            Path(job.output) / "dataset",
-            pairs[2 * held :],
-            pairs[:held],
-            pairs[held : 2 * held],
-            features,
+            path=Path(job.output) / "dataset",
+            train=pairs[2 * held :],
+            validation=pairs[:held],
+            test=pairs[held : 2 * held],
+            features=features,
             users=range(users),
             items=range(items),
         ),

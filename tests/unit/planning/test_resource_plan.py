@@ -40,7 +40,7 @@ def planned_job(*sets: str) -> Job:
 
 @pytest.fixture(scope="module")
 def graph() -> LocalGraph:
-    return synthetic_graph(USERS, ITEMS, INTERACTIONS, WIDTHS, 10)
+    return synthetic_graph(users=USERS, items=ITEMS, interactions=INTERACTIONS, widths=WIDTHS, neighbours=10)
 
 
 def sizes_of(graph: LocalGraph, cut: tuple[float, ...] = ()) -> Sizes:

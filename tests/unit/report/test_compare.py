@@ -238,8 +238,15 @@ def test_names_that_do_not_work(specs, baseline, where):
 
 def test_the_table_word_by_word():
     lines = [
-        Line("base", Summary((0.1,)), (0.09, 0.11)),
-        Line("new", Summary((0.12,)), (0.11, 0.13), 0.02, (0.01, 0.03), 0.0123),
+        Line(name="base", seeds=Summary((0.1,)), mean_interval=(0.09, 0.11)),
+        Line(
+            name="new",
+            seeds=Summary((0.12,)),
+            mean_interval=(0.11, 0.13),
+            difference=0.02,
+            difference_interval=(0.01, 0.03),
+            p=0.0123,
+        ),
     ]
     assert comparison_lines(lines, "recall@20", 1234, "test")[:4] == [
         "| name | runs | recall@20 | 95 % interval | difference to base | 95 % interval | p |",

@@ -60,7 +60,9 @@ def seed_samplers(book: PartitionBook, pairs: Pairs, workers: int, job: Job) -> 
     return [
         SeedSampler(
             local_graph(book, pairs, rank, workers),
-            Announced(book, pairs, rank, workers, job.training.user_exponent),
+            Announced(
+                book=book, pairs=pairs, rank=rank, workers=workers, exponent=job.training.user_exponent
+            ),
             job,
         )
         for rank in range(workers)

@@ -111,9 +111,17 @@ def check_batch(batch: Batch, made_by: BatchSampler, pairs: Pairs, fanouts: list
     for block, source, destination, fanout in zip(
         batch.graph.layers, result.sets, result.sets[1:], reversed(fanouts), strict=False
     ):
-        check_block(block, source, destination, made_by.graph.training, fanout)
+        check_block(
+            block=block, source=source, destination=destination, graph=made_by.graph.training, fanout=fanout
+        )
     for m, view in made_by.views.items():
-        check_block(batch.graph.views[m], result.source, result.sets[0], view.adjacency, made_by.view_fanout)
+        check_block(
+            block=batch.graph.views[m],
+            source=result.source,
+            destination=result.sets[0],
+            graph=view.adjacency,
+            fanout=made_by.view_fanout,
+        )
     if not made_by.views:
         assert torch.equal(result.source, result.sets[0])
 

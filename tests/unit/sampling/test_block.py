@@ -49,7 +49,13 @@ def test_equals_dense_product(rows, columns, data):
     weights = torch.tensor([float(i + 1) for i in range(len(edges))])
     indptr = torch.tensor([sum(r < bound for r, _ in edges) for bound in range(rows + 1)])
     source = torch.tensor([c for _, c in edges], dtype=torch.int64)
-    block = make_block(indptr, source, weights, columns, torch.zeros(rows, dtype=torch.int64))
+    block = make_block(
+        indptr=indptr,
+        source=source,
+        weight=weights,
+        num_source=columns,
+        keep=torch.zeros(rows, dtype=torch.int64),
+    )
     dense = torch.zeros(rows, columns)
     for (r, c), weight in zip(edges, weights, strict=True):
         dense[r, c] += weight
@@ -95,7 +101,14 @@ def test_from_several_threads():
 
 def test_moves_to_a_device():
     block = by_hand()
-    graph = SampledGraph((block,), {"image": block}, None, torch.arange(4), torch.arange(3), torch.arange(3))
+    graph = SampledGraph(
+        layers=(block,),
+        views={"image": block},
+        similar=None,
+        start_keep=torch.arange(4),
+        seeds=torch.arange(3),
+        seeds_source=torch.arange(3),
+    )
     moved = graph.to("meta")
     for moved_block in (moved.layers[0], moved.views["image"]):
         assert moved_block.num_source == 4

@@ -22,7 +22,7 @@ class Made(tuple[int, int]):
         return SimpleNamespace(num_edges=10 * self[0] + self[1])
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Recorder:
     """Stands in for a sampler: its batches are (epoch, step)."""
 

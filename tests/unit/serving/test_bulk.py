@@ -63,7 +63,7 @@ def test_a_table_of_other_columns_is_refused_before_lists_are_made(tmp_path, fol
     (tmp_path / "users.csv").write_text("user_id\nu1\n")
     users, options = str(tmp_path / "users.csv"), ListOptions(k=3, unknown=unknown)
     with pytest.raises(InputError, match="rows with user_id of type int64, instead of string"):
-        recommend_file(str(folder / "run"), Storage(), users, output, options)
+        recommend_file(url=str(folder / "run"), storage=Storage(), users=users, to=output, options=options)
 
 
 @pytest.mark.parametrize("is_new", [True, False])

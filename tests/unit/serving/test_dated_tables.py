@@ -114,7 +114,9 @@ def test_a_writer_that_is_killed_changes_nothing(tmp_path, table_format):
     write(table_of(url, table_format, "2026-11-30"), lists)
     killed = table_of(url, table_format, "2026-11-30")
     ((name, record),) = lists.records.items()
-    assert write_rows(killed, lists.location / name, record, OTHER_SOURCE, 0)  # and no commit
+    assert write_rows(
+        table=killed, lists=lists.location / name, record=record, source=OTHER_SOURCE, part=0
+    )  # and no commit
     assert read(url, table_format) == rows_of(FIRST, "2026-11-30")
     assert killed.holds(SOURCE)
     # A command that fails, rather than dies, takes its files with it
@@ -123,7 +125,7 @@ def test_a_writer_that_is_killed_changes_nothing(tmp_path, table_format):
     assert len(list(url.rglob("*.parquet"))) == 1
     # One that died before there was a table
     new = table_of(tmp_path / "new", table_format, "2026-11-30")
-    write_rows(new, lists.location / name, record, OTHER_SOURCE, 0)
+    write_rows(table=new, lists=lists.location / name, record=record, source=OTHER_SOURCE, part=0)
     write(table_of(tmp_path / "new", table_format, "2026-11-30"), lists)
     assert read(tmp_path / "new", table_format) == rows_of(FIRST, "2026-11-30")
 

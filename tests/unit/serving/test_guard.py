@@ -141,5 +141,9 @@ def test_a_short_key_is_refused_without_showing_it():
 
 
 def test_replicas_share_the_rate():
-    assert ServiceEndpoint("127.0.0.1", 80, 4, max_rate=10.0).protection(None) == Protection(max_rate=2.5)
-    assert ServiceEndpoint("127.0.0.1", 80, 4).protection(DIGEST) == Protection(key_digest=DIGEST)
+    assert ServiceEndpoint(host="127.0.0.1", port=80, replicas=4, max_rate=10.0).protection(
+        None
+    ) == Protection(max_rate=2.5)
+    assert ServiceEndpoint(host="127.0.0.1", port=80, replicas=4).protection(DIGEST) == Protection(
+        key_digest=DIGEST
+    )

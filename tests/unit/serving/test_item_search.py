@@ -55,7 +55,7 @@ def graph(items: np.ndarray) -> faiss.Index:
 def test_lists_are_the_best_unknown_items(make, deep, monkeypatch):
     monkeypatch.setattr(item_search, "_DEEP", deep)
     users, items, known = data()
-    places, scores = best_items(make(items), ITEMS, users, known, K)
+    places, scores = best_items(index=make(items), items=ITEMS, rows=users, known=known, k=K)
     expected = by_hand(users, items, known)
     assert [[place for place in row if place >= 0] for row in places.tolist()] == expected
     assert (places[2] == -1).all()  # knows everything
@@ -69,5 +69,5 @@ def test_lists_are_the_best_unknown_items(make, deep, monkeypatch):
 def test_equals_are_ordered_by_place():
     items = np.ones((6, WIDTH), np.float32)
     known = np.asarray([0, 2]), np.asarray([0, 3])
-    places, _ = best_items(flat(items), 6, items[:1], known, 3)
+    places, _ = best_items(index=flat(items), items=6, rows=items[:1], known=known, k=3)
     assert places.tolist() == [[1, 2, 4]]

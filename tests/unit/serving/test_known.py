@@ -76,7 +76,9 @@ def test_lists_made_when_asked_for(folder, exclude):
     users = run.users.array.to_pylist()
     ranked = [run.recommend(user, k=ITEMS) for user in users]
     check_every_other_item(run, {u: r.items for u, r in zip(users, ranked, strict=True)}, exclude)
-    served = answer_queries(run, [RecommendationQuery(user, (), ITEMS, True) for user in users])
+    served = answer_queries(
+        run, [RecommendationQuery(user=user, items=(), k=ITEMS, exclude_seen=True) for user in users]
+    )
     assert all(isinstance(answer, Ranked) for answer in served)
     predicted = Recommender(run).predict(pd.DataFrame({"user_id": users}), {"k": ITEMS})
     for one, answer, items in zip(ranked, served, predicted["items"], strict=True):

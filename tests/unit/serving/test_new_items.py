@@ -56,7 +56,12 @@ def nodes_of_items(job: Job) -> dict[str, int]:
     """Row of each item among the nodes, by external id."""
     location = open_location(job.output, job.storage) / "partitions"
     manifest = require_manifest(location, "partitions", "partition")
-    graph = load_local_graph(job, Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None))
+    graph = load_local_graph(
+        job,
+        Worker(
+            rank=0, world_size=1, device=torch.device("cpu"), cache=Path(job.output) / "cache", group=None
+        ),
+    )
     ids = [load_ids(location, manifest, part, Path(job.output) / "cache")[1] for part in graph.parts]
     return dict(zip(pa.concat_arrays(ids).to_pylist(), graph.items.tolist(), strict=True))
 
@@ -69,7 +74,9 @@ def row_in_the_catalogue(whole: Exported, without: Exported) -> np.ndarray:
     id_rows = torch.zeros_like(whole.id_rows)  # the held-out item's stays zero: nobody has learned it
     for item, node in without_nodes.items():
         id_rows[here[item]] = without.id_rows[node]
-    worker = Worker(0, 1, torch.device("cpu"), Path(job.output) / "cache", None)
+    worker = Worker(
+        rank=0, world_size=1, device=torch.device("cpu"), cache=Path(job.output) / "cache", group=None
+    )
     model, exchange = make_model(job, whole.graph), whole.graph.exchange(worker)
     exact = exact_layers(
         Trained(model=model, id_rows=id_rows, graph=whole.graph, views={}, exchange=exchange)

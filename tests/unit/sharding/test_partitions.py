@@ -25,7 +25,7 @@ def test_shares_of_any_number_of_workers_make_the_whole(case, data):
     workers = data.draw(st.integers(1, book.parts))
     seen = 0
     for rank in range(workers):
-        graph = local_graph(book, pairs, rank, workers, held_out)
+        graph = local_graph(book=book, pairs=pairs, rank=rank, workers=workers, held_out=held_out)
         nodes = range(graph.first, graph.first + graph.num_rows)
         everyone = torch.arange(graph.num_rows)
         assert graph.first == seen
@@ -57,7 +57,9 @@ def test_rows_of_each_part():
     assert (graph.first, graph.offsets, graph.parts) == (3, (0, 4, 7), range(1, 3))
     assert (graph.user_rows(1), graph.item_rows(1)) == (range(0), range(4))
     assert (graph.user_rows(2), graph.item_rows(2)) == (range(4, 7), range(7, 7))
-    alone = local_graph(book, [(0, 1)]).exchange(Worker(0, 1, torch.device("cpu"), Path("unused"), None))
+    alone = local_graph(book, [(0, 1)]).exchange(
+        Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=Path("unused"), group=None)
+    )
     assert (alone.first, alone.rows) == (0, 10)
 
 

@@ -85,7 +85,11 @@ def save(folder: Path, seed: int = 1, position: Position = POSITION) -> Training
     state = dense_state(seed=seed)
     folder.mkdir()
     save_checkpoint(
-        folder, graph(), state, position, Worker(0, 1, torch.device("cpu"), folder / "cache", None)
+        folder=folder,
+        graph=graph(),
+        state=state,
+        position=position,
+        worker=Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=folder / "cache", group=None),
     )
     return state
 
@@ -95,7 +99,13 @@ def go_on(
 ) -> tuple[Position, TrainingState]:
     state = dense_state(seed=seed, critic=critic)
     sources = [at(folder / name) for name in checkpoints]
-    return resume(sources, graph(), state, Exchange(None, BOOK.worker_bounds(1), 0), folder / "cache"), state
+    return resume(
+        checkpoints=sources,
+        graph=graph(),
+        state=state,
+        exchange=Exchange(None, BOOK.worker_bounds(1), 0),
+        cache=folder / "cache",
+    ), state
 
 
 def same(ours: TrainingState, theirs: TrainingState) -> bool:

@@ -81,7 +81,7 @@ def stage(monkeypatch) -> Stage:
 def make_loop(stage: Stage, folder: Path, *sets: str, every: int = 0) -> Any:
     job = sampling_job(BOOK.parts, *sets)
     graph = local_graph(BOOK, PAIRS)
-    worker = Worker(0, 1, torch.device("cpu"), folder / "cache", None)
+    worker = Worker(rank=0, world_size=1, device=torch.device("cpu"), cache=folder / "cache", group=None)
     exchange = graph.exchange(worker)
     return loop.TrainingLoop(
         job=job,

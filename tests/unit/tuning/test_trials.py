@@ -35,10 +35,21 @@ SETTINGS = {
     "model.heads": 2,
     "model.dropout": 0.15,
 }
-DONE = Trial(1, SETTINGS, "finished", {1: 0.2, 2: 0.4, 3: 0.4, 4: 0.3}, 9.0)
-STOPPED = Trial(2, SETTINGS, "stopped", {1: 0.1}, 3.0)
-LEFT = Trial(3, {**SETTINGS, "training.fanout": "all"}, "running", {1: 0.35, 2: 0.3})
-DIVERGED = Trial(4, SETTINGS, "diverged", {}, 1.0, "epoch 1, step 2: a loss is not finite")
+DONE = Trial(
+    number=1, settings=SETTINGS, state="finished", values={1: 0.2, 2: 0.4, 3: 0.4, 4: 0.3}, seconds=9.0
+)
+STOPPED = Trial(number=2, settings=SETTINGS, state="stopped", values={1: 0.1}, seconds=3.0)
+LEFT = Trial(
+    number=3, settings={**SETTINGS, "training.fanout": "all"}, state="running", values={1: 0.35, 2: 0.3}
+)
+DIVERGED = Trial(
+    number=4,
+    settings=SETTINGS,
+    state="diverged",
+    values={},
+    seconds=1.0,
+    message="epoch 1, step 2: a loss is not finite",
+)
 
 
 def search_job(**search: object) -> Job:
@@ -51,7 +62,7 @@ def test_a_trial_in_figures():
     assert (DONE.best, DONE.best_epoch, DONE.epochs, DONE.ended) == (0.4, 2, 4, True)
     assert (DIVERGED.best, DIVERGED.best_epoch, DIVERGED.epochs, DIVERGED.ended) == (None, None, 0, True)
     assert not LEFT.ended
-    assert not Trial(5, {}, "failed").ended  # the next command tries it again
+    assert not Trial(number=5, settings={}, state="failed").ended  # the next command tries it again
     assert best_first([DIVERGED, STOPPED, LEFT, DONE]) == [DONE, LEFT, STOPPED, DIVERGED]
     ahead_once = replace(DIVERGED, values={1: 0.9})  # and would diverge again
     assert best_first([ahead_once, STOPPED, DONE]) == [DONE, STOPPED, ahead_once]
@@ -104,12 +115,17 @@ def test_what_was_left_is_proposed_first_under_its_number_then_new_settings():
 def test_a_search_of_the_same_seed_proposes_the_same_and_goes_on_with_others():
     first, again = ([Proposals(search_job(), []).suggest(str(n)) for n in range(2)] for _ in range(2))
     assert first[0] == again[0]
-    after = Proposals(search_job(), [Trial(1, first[0]["settings"], "finished", {1: 0.1})]).suggest("0")
+    after = Proposals(
+        search_job(), [Trial(number=1, settings=first[0]["settings"], state="finished", values={1: 0.1})]
+    ).suggest("0")
     assert after["settings"] != first[0]["settings"]
 
 
 def test_asha_stops_what_is_worse_than_trials_of_an_earlier_start():
-    scheduler = Halving(search_job(), [DONE, Trial(5, SETTINGS, "finished", {1: 0.3, 2: 0.3}), LEFT])
+    scheduler = Halving(
+        search_job(),
+        [DONE, Trial(number=5, settings=SETTINGS, state="finished", values={1: 0.3, 2: 0.3}), LEFT],
+    )
     bad, good = SimpleNamespace(trial_id="bad"), SimpleNamespace(trial_id="good")
     for trial in (bad, good):
         scheduler.on_trial_add(None, trial)
