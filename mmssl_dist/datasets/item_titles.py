@@ -13,6 +13,7 @@ USUAL_TITLE = Columns().title
 # Spelled as ``plain_name`` spells names, the likeliest first.
 _TITLE_NAMES = tuple("title name itemname itemtitle productname producttitle movietitle moviename".split())
 _TITLE_NAMES += tuple("booktitle bookname articletitle songtitle trackname gamename headline".split())
+_TITLE_NAMES += tuple("titel bezeichnung titre titulo titolo nombre nome".split())
 
 
 @dataclass(frozen=True)

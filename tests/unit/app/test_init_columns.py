@@ -12,7 +12,7 @@ import pytest
 from mmssl_dist.config import load_job
 from tests.unit.app.folders import call, write_vectors
 
-_HEADER = "SKU;Titel;Kategorie;Preis;Lager;Tags"
+_HEADER = "SKU;Etikett;Kategorie;Preis;Lager;Tags"
 
 
 def _write_shop(folder: Path, header: str = _HEADER, item: str = "SKU") -> None:
@@ -48,7 +48,7 @@ def test_columns_that_the_job_does_not_read_are_named_by_file(folder: Path) -> N
     assert done.exit_code == 0, done.output
     unused = _unused()
     assert list(unused) == [
-        "articles.csv, columns Titel, Lager",
+        "articles.csv, columns Etikett, Lager",
         "texts.csv, column Text",
         "clicks.csv, column event",
     ]
@@ -57,7 +57,7 @@ def test_columns_that_the_job_does_not_read_are_named_by_file(folder: Path) -> N
 
 
 def test_vectors_leave_the_other_columns_of_items_to_people(folder: Path) -> None:
-    _write_shop(folder, _HEADER.replace("Titel", "title"))
+    _write_shop(folder, _HEADER.replace("Etikett", "title"))
     write_vectors(folder / "image.parquet", "SKU", [f"A{number}" for number in range(12)])
     assert call("init", "files", "--yes").exit_code == 0
     assert set(load_job("job.yaml").data.modalities) == {"image"}

@@ -23,23 +23,31 @@ def proposed(answers: str = "", *options: str) -> Data:
     return load_job("job.yaml").data
 
 
-@pytest.mark.parametrize("file", ["movies.csv", "movies.tsv", "movies.jsonl", "movies.parquet"])
-def test_a_column_named_otherwise_is_proposed(folder: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("movies.csv", "Name"),
+        ("movies.tsv", "Bezeichnung"),
+        ("movies.jsonl", "movie_title"),
+        ("movies.parquet", "Titre"),
+    ],
+)
+def test_a_column_named_otherwise_is_proposed(folder: Path, file: str, column: str) -> None:
     write_movielens(folder)
     (folder / "movies.csv").unlink()
-    table = pa.table({"movieId": ITEMS, "Name": [f"Film {item}" for item in ITEMS]})
+    table = pa.table({"movieId": ITEMS, column: [f"Film {item}" for item in ITEMS]})
     if file.endswith(".parquet"):
         pq.write_table(table, folder / file)
     elif file.endswith(".jsonl"):
         (folder / file).write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
     else:
         mark = "\t" if file.endswith(".tsv") else ","
-        lines = [f"movieId{mark}Name", *(f"{item}{mark}Film {item}" for item in ITEMS)]
+        lines = [f"movieId{mark}{column}", *(f"{item}{mark}Film {item}" for item in ITEMS)]
         (folder / file).write_text("\n".join(lines) + "\n")
     data = proposed("", "--yes")
-    assert (data.titles, data.columns.title) == (file, "Name")
+    assert (data.titles, data.columns.title) == (file, column)
     text = Path("job.yaml").read_text()
-    assert "columns: {user: userId, item: movieId, time: timestamp, title: Name}" in text
+    assert f"columns: {{user: userId, item: movieId, time: timestamp, title: {column}}}" in text
     assert f"Not used: {file}" not in text
 
 

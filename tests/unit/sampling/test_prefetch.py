@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -30,12 +31,14 @@ class Recorder:
     fails_at: int | None = None
     calls: list[tuple[int, int]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
+    niceness: set[int] = field(default_factory=set)
     gate: threading.Event | None = None
     inside: threading.Event = field(default_factory=threading.Event)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def batch(self, epoch: int, step: int) -> Made:
         self.threads.add(threading.get_ident())
+        self.niceness.add(_niceness())
         self.calls.append((epoch, step))
         if self.gate is not None:
             self.inside.set()
@@ -43,6 +46,11 @@ class Recorder:
         if step == self.fails_at:
             raise ValueError(f"step {step}")
         return Made((epoch, step))
+
+
+def _niceness() -> int:
+    """Of the calling thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def prefetcher(recorder: Recorder, depth: int) -> Prefetcher:
@@ -63,6 +71,13 @@ def test_in_order_from_one_thread(depth):
     assert min(seconds) >= 0
     assert batches.take() == ([], 0)
     batches.close()
+
+
+def test_the_step_goes_first_where_both_want_a_core():
+    recorder, before = Recorder(), _niceness()
+    list(prefetcher(recorder, 1).epoch(0))
+    assert recorder.niceness == {min(before + 5, 19)}
+    assert _niceness() == before
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
