@@ -26,6 +26,22 @@ def has_many_positional(call: ast.Call) -> bool:
     return sum(not isinstance(argument, ast.Starred) for argument in call.args) >= MANY
 
 
+def positional_dataclasses(tree: ast.AST) -> Iterator[str]:
+    """Names of the dataclasses of ``MANY`` fields or more that take them by position."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            fields = sum(
+                isinstance(line, ast.AnnAssign) and "ClassVar" not in ast.unparse(line.annotation)
+                for line in node.body
+            )
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            if fields >= MANY and any(
+                decorator.startswith("dataclass") and "kw_only=True" not in decorator
+                for decorator in decorators
+            ):
+                yield node.name
+
+
 def length(function: Function) -> int:
     assert function.end_lineno is not None
     return function.end_lineno - function.lineno + 1
