@@ -122,7 +122,7 @@ def test_graphs_with_next_to_nothing(tmp_path):
 
 
 STEPS = {
-    "cut": 1,
+    "cut_graph": 1,
     "own_lists": 1,
     "similar_items": 1,
     "propagate": 2,

@@ -59,14 +59,15 @@ from mmssl_dist.launch.model_stages import run_evaluation
 from mmssl_dist.cluster.connection import connect
 from mmssl_dist.report.progress import training_lines
 from mmssl_dist.storage import open_location, read_manifest
+from tests.jobs import training_job
 from tests.ray.launch_functions import train_and_hold_alone
-from tests.training import make_job, publish_graph
+from tests.training import publish_graph
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("mmssl_dist").setLevel(logging.INFO)
 run_workers._RESIZE_SECONDS = 3.0
 train_stage.train_on_worker = train_and_hold_alone
-job = make_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4", "evaluation.every_epochs=1",
-               "evaluation.ks=[20]")
+job = training_job(sys.argv[2], 2, 1, "scaling.workers=[1, 2]", "training.epochs=4",
+                   "evaluation.every_epochs=1", "evaluation.ks=[20]")
 publish_graph(job)
 partitions = read_manifest(open_location(job.output, job.storage) / "partitions", "partitions")
 with connect(job.scaling, job.storage, sys.argv[1]) as cluster:
