@@ -195,7 +195,10 @@ def _merged(tree: object, overrides: Iterable[str], source: str) -> dict[str, An
     """``tree`` under present names, with the overrides applied."""
     if not isinstance(tree, dict):
         raise InputError(
-            source, type(tree).__name__, "a job is a YAML mapping", "Start with `output:` and `data:`."
+            source,
+            "an empty file" if tree is None else type(tree).__name__,
+            "a job is a YAML mapping",
+            "Start with `output:` and `data:`.",
         )
     # Before the overrides, which may use a setting's new name beside a file with its old one.
     merged = with_current_names(tree, source)
@@ -236,7 +239,8 @@ def _parse(text: str, where: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"{where}, line {mark.line + 1}" if mark else where
-        raise InputError(at, error.problem or error, "a job is a YAML mapping", "Fix the syntax.") from error
+        problem = (error.problem or str(error)).removeprefix("found ")
+        raise InputError(at, problem, "a job is a YAML mapping", "Fix the syntax.") from error
     except RecursionError as error:
         raise InputError(
             where, "a tree that is too deep or recursive", "a job is a YAML mapping", "Fix the syntax."

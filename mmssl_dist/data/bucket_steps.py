@@ -192,7 +192,8 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     """One item bucket, packed: its items in order, and interactions and features with local item numbers.
 
     Its counts say how many items without features there were, and how many interactions they had; the table
-    ``UNKNOWN_EXAMPLES`` names the first of these rows.
+    ``UNKNOWN_EXAMPLES`` names the first of these rows. ``used_count`` of a modality counts its items with
+    interactions.
 
     Raises:
         InputError: an item with two vectors of one modality.
@@ -226,10 +227,12 @@ def settle_items(table: pa.Table, catalogue: Catalogue) -> pa.Table:
     tables = {"items": pa.table({ITEM_ID: items}), UNKNOWN_EXAMPLES: _first_rows(unknown)}
     for name, pairs in _pairs_by_split(interactions, local).items():
         tables[name], counts[name] = pairs, pairs.num_rows
+    used, _ = ranked(interaction_items)
     for number, name in enumerate(catalogue.features):
         rows = features.filter(pc.equal(features[ROW_KIND], number))
         tables[feature_table_name(name)] = _features(rows, items, name, catalogue)
         counts[feature_table_name(name)] = tables[feature_table_name(name)].num_rows
+        counts[used_count(name)] = int((positions(one_array(rows[ITEM_ID]), used) >= 0).sum())
     return pack(table[BUCKET][0].as_py(), counts, tables)
 
 
@@ -247,6 +250,11 @@ def _pairs_by_split(interactions: pa.Table, items: np.ndarray) -> dict[str, pa.T
 def feature_table_name(modality: str) -> str:
     """The name, in a packed item bucket, of a modality's table and of its count."""
     return f"features.{modality}"
+
+
+def used_count(modality: str) -> str:
+    """The name of the count of a modality's items that somebody interacted with."""
+    return f"used.{modality}"
 
 
 def _held_out(

@@ -27,6 +27,7 @@ from mmssl_dist.data.bucket_steps import (
     rows_by_item,
     settle_items,
     settle_users,
+    used_count,
 )
 from mmssl_dist.data.columns import (
     BUCKET,
@@ -139,9 +140,8 @@ def numbered_rows(
         bucket_count(job),
     ).materialize()
     names = ("items", ITEMS_DROPPED, UNKNOWN_ITEMS, UNKNOWN_INTERACTIONS, *SPLITS)
-    offsets, counts = _summary(
-        items, (*names, *map(feature_table_name, features)), "items", bucket_count(job)
-    )
+    of_features = (*map(feature_table_name, features), *map(used_count, features))
+    offsets, counts = _summary(items, (*names, *of_features), "items", bucket_count(job))
     # Counted over all buckets first, so that one message says how many there are and names the first of them.
     if job.data.unknown_items == "error" and counts[UNKNOWN_ITEMS]:
         raise unknown_items(items, counts, interactions, features)
@@ -367,12 +367,20 @@ def _require_splits(job: Job, counts: Mapping[str, int]) -> None:
 
 def _require_features(job: Job, features: dict[str, FeatureSource], counts: Mapping[str, int]) -> None:
     for name in features:
-        if counts[feature_table_name(name)] == 0:
-            modality = job.data.modalities[name]
-            field = "file" if modality.file is not None else "table" if modality.table else "files"
-            raise InputError(
-                f"data.modalities.{name}.{field}",
-                getattr(modality, field),
+        if counts[used_count(name)]:
+            continue
+        modality = job.data.modalities[name]
+        field = "file" if modality.file is not None else "table" if modality.table else "files"
+        where, found = f"data.modalities.{name}.{field}", getattr(modality, field)
+        if not counts[feature_table_name(name)]:
+            rule, remedy = (
                 "a modality must have features for at least one remaining item",
                 "Remove the modality.",
             )
+            raise InputError(where, found, rule, remedy)
+        raise InputError(
+            where,
+            f"{found}, with {counts[feature_table_name(name)]:,} items, none of which has an interaction",
+            "a modality must have features for at least one item that somebody interacted with",
+            "Compare the ids with those of the interactions: leading zeros, letters and spaces count.",
+        )

@@ -19,6 +19,7 @@ USER_NAMES = tuple(
     "userid user uid usr customerid customer memberid member accountid account clientid".split()
 )
 USER_NAMES += tuple("client visitorid visitor reviewerid reviewer buyerid buyer profileid sessionid".split())
+USER_NAMES += tuple("kunde kunden kundenid kundennummer kundennr nutzer nutzerid".split())
 ITEM_NAMES = tuple(
     "itemid item iid productid product sku asin parentasin movieid movie videoid video".split()
 )
@@ -26,10 +27,11 @@ ITEM_NAMES += tuple(
     "trackid track songid song articleid article bookid book isbn businessid listingid".split()
 )
 ITEM_NAMES += tuple("postid photoid newsid gameid appid contentid docid".split())
+ITEM_NAMES += tuple("artikel artikelid artikelnummer artikelnr produktid produktnummer".split())
 _TIME_NAMES = tuple(
     "timestamp time eventtime datetime date ts at createdat unixreviewtime unixtime when".split()
 )
-_TIME_NAMES += tuple("viewedat clickedat purchasedat orderedat ratedat reviewedat day".split())
+_TIME_NAMES += tuple("viewedat clickedat purchasedat orderedat ratedat reviewedat day datum".split())
 _SPLIT_NAMES = (LABEL, "split")
 _INTERACTIONS = "interaction inter rating click event view purchase order review log history train".split()
 _SHOWN = 1  # files that a message names

@@ -199,7 +199,7 @@ def _require_integers(ids: IdSummary, because: str) -> None:
             wrong.locate(),
             repr(wrong.value),
             f"ids of this column are integers, since {because}",
-            "Correct the id, or write all ids of this column as text.",
+            "Correct the id, or write the integers as text, with leading zeros where these ids have them.",
         )
 
 
@@ -213,7 +213,7 @@ def _join(first: IdSummary, second: IdSummary, setting: str | None) -> IdSummary
             second.source,
             f"ids of type {second.type}",
             f"ids of a column have one type in all files, {first.type} in {first.source}",
-            "Write all files with the same types, or set data.columns.types.",
+            "Write all files with the same types, with leading zeros alike; or set data.columns.types.",
         )
     return replace(
         second if pa.types.is_int64(first.type) else first,

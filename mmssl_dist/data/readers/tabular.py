@@ -134,7 +134,11 @@ def _parsed(
         try:
             parsed.append(None if missing else parse(value))
         except ValueError:
-            raise InputError(where_in_column(index), scalar_text(values[index]), rule, _REMEDY) from None
+            commas = (
+                feature_type == "number" and settings.decimal == "." and _COMMA_NUMBER.fullmatch(str(value))
+            )
+            remedy = f'For decimal commas set decimal: "," beside features. {_REMEDY}' if commas else _REMEDY
+            raise InputError(where_in_column(index), scalar_text(values[index]), rule, remedy) from None
     return parsed
 
 

@@ -161,7 +161,12 @@ def agreed_format(files: Sequence[TimeSummary]) -> TimeFormat:
     """
     joined = joined_times(files)
     if joined.other:
-        raise InputError(joined.other.locate(), joined.other.value, RULE, "Correct the time.")
+        raise InputError(
+            joined.other.locate(),
+            joined.other.value,
+            RULE,
+            "Correct the time; ISO is 2026-01-31 or 2026-01-31T14:05.",
+        )
     if joined.moment and joined.number:
         raise InputError(
             joined.number.locate(),
@@ -189,12 +194,22 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
         times = _times(column, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         bad = next((i for i in range(len(column)) if not _is_time(column[i : i + 1], wanted)), 0)
-        raise InputError(where(bad), scalar_text(column[bad]), RULE, "Correct the time.") from error
+        raise InputError(
+            where(bad),
+            scalar_text(column[bad]),
+            RULE,
+            "Correct the time; ISO is 2026-01-31 or 2026-01-31T14:05.",
+        ) from error
     if pa.types.is_floating(times.type):
         finite = pc.is_finite(times)
         if pc.all(finite).as_py() is False:
             bad = int(pc.index(finite, pa.scalar(False)).as_py())
-            raise InputError(where(bad), scalar_text(column[bad]), "times are finite", "Correct the time.")
+            raise InputError(
+                where(bad),
+                scalar_text(column[bad]),
+                "times are finite",
+                "Correct the time; ISO is 2026-01-31 or 2026-01-31T14:05.",
+            )
     return times
 
 

@@ -52,7 +52,7 @@ def to_ids(column: pa.ChunkedArray, wanted: pa.DataType, where: Where) -> pa.Arr
             where(0),
             f"ids of type {ids.type}",
             f"ids of a column have one type, here {wanted}",
-            "Write all files with the same types, or set data.columns.types.",
+            "Write all files with the same types, with leading zeros alike; or set data.columns.types.",
         )
     _require_calendar(ids, where)
     try:

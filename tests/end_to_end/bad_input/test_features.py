@@ -60,6 +60,13 @@ CASES = [
         spoil=lambda folder: write_text(folder, IDS, [None] * ITEMS),
     ),
     Case(
+        name="vectors of items without interactions",
+        message=f"data.modalities.text.file: found text.parquet, with {ITEMS} items, none of which has an "
+        "interaction; a modality must have features for at least one item that somebody interacted with",
+        command=PREPARE,
+        spoil=lambda folder: write_text(folder, [item + 1000 for item in IDS], VECTORS),
+    ),
+    Case(
         name="two vectors of one item",
         message=f"{TEXT}, row {ITEMS}: found a duplicate row for item 0; an item has at most one",
         command=PREPARE,

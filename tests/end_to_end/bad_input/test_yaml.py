@@ -46,7 +46,7 @@ CASES = [
         message="raw: found no such file; a job is a YAML file",
         command=("validate", "FOLDER/raw"),
     ),
-    Case(name="empty", message="job.yaml: found NoneType; a job is a YAML mapping", spoil=_bytes(b"")),
+    Case(name="empty", message="job.yaml: found an empty file; a job is a YAML mapping", spoil=_bytes(b"")),
     Case(name="a list", message="job.yaml: found list; a job is a YAML mapping", spoil=_bytes(b"- a\n")),
     Case(
         name="bad syntax",

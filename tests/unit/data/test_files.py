@@ -238,15 +238,29 @@ def test_files_of_a_web_server_are_named_one_by_one(tmp_path, monkeypatch):
             assert f"{where}: found no such file; data.interactions names one file" in str(caught.value)
 
 
+def _conversion(file: str) -> str:
+    """The script of the tutorial that reads ``file``."""
+    text = (ROOT / "docs/own-data.md").read_text()
+    blocks = re.findall(r"^```python\n(import pandas\n.*?)^```", text, flags=re.M | re.S)
+    (block,) = [block for block in blocks if file in block]
+    return str(block)
+
+
+def test_times_of_another_form_are_converted_as_the_tutorial_shows(tmp_path, monkeypatch):
+    (tmp_path / "orders.csv").write_text("Kunde;Datum\n007;03.11.2026 14:05\n8;31.12.2026 00:00\n")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(_conversion("orders.csv"), "own-data.md", "exec"), {})
+    expected = "Kunde;Datum\n007;2026-11-03T14:05\n8;2026-12-31T00:00\n"
+    assert (tmp_path / "orders.csv").read_text() == expected
+
+
 def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch):
     raw = folder / "raw"
     write_table(folder, "interactions.parquet", user_id=[1], item_id=["8"])
     (raw / "vectors.csv").write_text("sku,v0,v1\n007,1,2.5\n8,-3,4\n")
     (raw / "more.jsonl").write_text('{"sku": "9", "embedding": [5, 6.5]}\n')
-    text = (ROOT / "docs/own-data.md").read_text()
-    (block,) = re.findall(r"^```python\n(import pandas\n.*?)^```", text, flags=re.M | re.S)
     monkeypatch.chdir(raw)
-    exec(compile(block, "own-data.md", "exec"), {})
+    exec(compile(_conversion("vectors.csv"), "own-data.md", "exec"), {})
     for name, wanted in (("vectors", {"007": [1, 2.5], "8": [-3, 4]}), ("more", {"9": [5, 6.5]})):
         settings = {"text": {"file": f"{name}.parquet", "item": "sku", "vector": "embedding"}}
         refused = {

@@ -107,7 +107,8 @@ def test_text_items_beside_integers_of_the_features_are_named(folder):
     csv_parts(folder, ["1,1", "1,007"])
     assert refusal(folder) == (
         "raw/events/0.csv, line 3: found '007'; ids of this column are integers, since they are integers in "
-        "raw/image.parquet, column item_id. Correct the id, or write all ids of this column as text."
+        "raw/image.parquet, column item_id. Correct the id, or write the integers as text, "
+        "with leading zeros where these ids have them."
     )
     write_matrix(folder, "image.npy", np.zeros((3, 2), np.float32))
     assert "since they are integers in raw/image.npy, whose rows are items 0, 1, ..." in refusal(
@@ -233,8 +234,8 @@ def test_declared_types_that_disagree_name_both_files(folder):
     parts(folder, ([1], [1]), (["1"], [1]))
     assert refusal(folder) == (
         "raw/events/1.parquet, column user_id: found ids of type string; ids of a column have one type in "
-        "all files, int64 in raw/events/0.parquet, column user_id. Write all files with the same types, or "
-        "set data.columns.types."
+        "all files, int64 in raw/events/0.parquet, column user_id. Write all files with the same types, with "
+        "leading zeros alike; or set data.columns.types."
     )
 
 
