@@ -73,9 +73,10 @@ def check_picture_folder(job: Job) -> None:
         InputError: there is none.
     """
     pattern, key = job.data.images, "data.images"
+    if pattern is None or ITEM_PLACE not in pattern:
+        return
     root = open_location(job.data.path, job.storage)
-    # A web server cannot say which folders it has.
-    if pattern is None or ITEM_PLACE not in pattern or is_web(root.scheme):
+    if is_web(root.scheme):  # which cannot say what folders it has
         return
     folder = root / pattern.partition(ITEM_PLACE)[0].rpartition("/")[0]
     # Items may lack a picture, but not all of them
