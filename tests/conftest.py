@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.teardown_limit import TeardownLimit
+
 # Set before torch, DGL or Ray are imported, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -71,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--without-dgl") and find_spec("dgl"):
         raise pytest.UsageError("--without-dgl: DGL is installed here")
     sys.addaudithook(_refuse_processes)
+    config.pluginmanager.register(TeardownLimit(seconds=300))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
