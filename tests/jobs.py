@@ -48,7 +48,8 @@ def raw_job(
 
 def training_job(output: Path | str, modalities: int = 2, workers: int = 1, *sets: str) -> Job:
     """A small model on the data of ``publish_graph``: D = 16, batches of 32, nothing sampled, all losses
-    on. Cut at random: METIS starts a process that imports torch and DGL, seconds for each graph."""
+    on. Cut at random: METIS starts a process that imports torch and DGL, seconds for each graph. The features
+    are random, and their item-item graphs are kept all the same."""
     tree = {
         "output": str(output),
         "seed": 3,
@@ -56,7 +57,7 @@ def training_job(output: Path | str, modalities: int = 2, workers: int = 1, *set
             "path": "unused",
             "modalities": {m: {"file": m} for m in ("image", "text", "audio")[:modalities]},
         },
-        "partition": {"parts": 4, "method": "random", "item_neighbours": 3},
+        "partition": {"parts": 4, "method": "random", "item_neighbours": 3, "least_lift": 0},
         "model": {
             "dimension": 16,
             "item_graph": {"weight": ITEM_GRAPH},

@@ -16,6 +16,7 @@ from mmssl_dist.config.section import (
     Rate,
     Section,
     Text,
+    Weight,
     as_tuple,
 )
 
@@ -214,6 +215,10 @@ class Partition(Section):
     item_neighbours: Natural = 10
     """Nearest items kept per item and modality, by the cosine of their features; 0 builds no item-item
     graph."""
+    least_lift: Weight = 1.25
+    """Leave a modality out where similar items are in one user's training items about as often as by chance:
+    less than this many times as often and not as much rarer, or within three standard errors; 0 leaves none
+    out."""
     shuffle_features: bool = False
     """Give each item another item's features, at random: a control, which must lose what features are
     worth."""

@@ -4,7 +4,9 @@ is in exactly one part, and what a part holds does not depend on the cut but for
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmssl_dist.config.job import Job
 from mmssl_dist.graph import names
@@ -15,7 +17,7 @@ from mmssl_dist.storage import FileRecord, Manifest, RunFolder, fingerprint, pub
 NEUTRAL = frozenset({"workers"})
 """Settings of ``partition`` that its result does not depend on."""
 
-_LATER = {"feature_dimensions": 0, "row_type": "float32"}
+_LATER = {"feature_dimensions": 0, "row_type": "float32", "least_lift": 0}
 """Settings that earlier versions lacked, and what these versions did."""
 
 
@@ -65,7 +67,7 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
     modalities = dict(dataset.facts["modalities"])
     files: dict[str, FileRecord] = {}
     facts: dict[str, object] = {}
-    recall, reduced = {}, {}
+    of_steps: dict[str, Mapping[str, Any]] = {}
     for step in (names.GRAPH, *map(names.modality_step, modalities)):
         for part in parts:
             written = progress.step(step, part)
@@ -74,13 +76,14 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
             if part == 0 and step == names.GRAPH:
                 facts |= written.facts
             elif part == 0:
-                recall[step] = written.facts["item_graph_recall"]
-                reduced[step] = written.facts.get("reduced")
+                of_steps[step] = written.facts
+    of_modality = {m: of_steps[names.modality_step(m)] for m in modalities}
     facts |= {
         "modalities": {m: job.partition.kept_dimensions(own["dimension"]) for m, own in modalities.items()},
-        "reduced": {m: facts_of for m in modalities if (facts_of := reduced[names.modality_step(m)])},
+        "reduced": {m: own["reduced"] for m, own in of_modality.items() if "reduced" in own},
         "item_neighbours": job.partition.item_neighbours,
-        "item_graph_recall": {m: recall[names.modality_step(m)] for m in modalities},
+        "item_graphs": {m: own["item_graph"] for m, own in of_modality.items() if "item_graph" in own},
+        "left_out": [m for m, own in of_modality.items() if own.get("left_out")],
         "bytes": sum(record.bytes for record in files.values()),
         "user_id_type": dataset.facts["user_id_type"],
         "item_id_type": dataset.facts["item_id_type"],

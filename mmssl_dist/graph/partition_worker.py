@@ -20,6 +20,7 @@ from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.exchange.worker import Worker
 from mmssl_dist.graph import names
 from mmssl_dist.graph.bipartite import Lists
+from mmssl_dist.graph.co_occurrence import co_occurrence, sampled_pairs
 from mmssl_dist.graph.cut import cut_graph
 from mmssl_dist.graph.cut_method import chosen_method
 from mmssl_dist.graph.feature_reduction import along, principal_directions
@@ -260,18 +261,21 @@ def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: 
     )
     moments = standardize(homes, rows) if job.partition.standardize else unchanged(width)
     dimensions, components = job.partition.kept_dimensions(width), None
-    facts: dict[str, object] = {"item_graph_recall": 1.0}
+    facts: dict[str, object] = {}
     if dimensions < width:
         directions = principal_directions(homes, rows, dimensions)
         components = directions.components
         rows = along(homes, rows, components)
         facts["reduced"] = {"from": width, "kept": directions.kept}
     parts = {part: PartFiles(stage.progress.location, part) for part in stage.parts}
+    left_out = False
     if job.partition.item_neighbours:
-        facts["item_graph_recall"] = _write_similar(
+        facts["item_graph"], left_out = _write_similar(
             stage=stage, graph=graph, parts=parts, modality=modality, rows=rows
         )
-    features = features_of_owned(homes, graph.numbering, own, rows)
+    facts["left_out"] = left_out
+    # A modality that is left out is one that no item has.
+    features = features_of_owned(homes, graph.numbering, own, np.zeros_like(rows) if left_out else rows)
     # Freed, since what the owners have of it by now is as large.
     del rows
     with tempfile.TemporaryDirectory(prefix="rows-", dir=stage.worker.cache) as scratch:
@@ -296,8 +300,9 @@ def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: 
 
 def _write_similar(
     stage: _Partitioning, graph: _Graph, parts: dict[int, PartFiles], modality: str, rows: np.ndarray
-) -> float:
-    """Write the item-item graph of a modality; returns its recall."""
+) -> tuple[dict[str, object], bool]:
+    """Write the item-item graph of a modality, or an empty one where the modality is to be left out; returns
+    what is known of the graph, and whether it is."""
     homes, numbering, own = stage.homes, graph.numbering, graph.own
     similar = similar_items(homes, rows[:, :-1], stage.job.partition.item_neighbours, stage.job.seed)
     nodes = lookup(homes.items, numbering.of_items, similar.lists.values)
@@ -306,6 +311,11 @@ def _write_similar(
     # Rows arrive by sender; sorted they are the same for any number of workers.
     order = np.lexsort((nodes, row))
     row, nodes, weight = row[order], nodes[order], weight[order]
+    seen = co_occurrence(own, sampled_pairs(own, stage.job.seed), row, nodes)
+    least = stage.job.partition.least_lift
+    left_out = least > 0 and seen.is_chance(least)
+    if left_out:
+        row, nodes, weight = row[:0], nodes[:0], weight[:0]
     for part, files in parts.items():
         first, last = own.book.item_range(part)
         indptr = np.searchsorted(row, np.arange(first, last + 1))
@@ -316,4 +326,4 @@ def _write_similar(
             strict=True,
         ):
             files.array(name, array)
-    return similar.recall
+    return {"recall": similar.recall, "lift": seen.lift}, left_out

@@ -291,6 +291,13 @@ def _graph(partitions: Mapping[str, Any], lists: ListQuality | None) -> list[str
         ),
         bar_chart("balance: largest over mean partition", partitions["balance"], "1 is even"),
     ]
+    item_graphs = partitions.get("item_graphs", {})
+    lifts = {m: own["lift"] for m, own in item_graphs.items() if own["lift"] is not None}
+    if lifts:
+        left_out = {m: f"{lifts[m]:.3g}, left out" for m in partitions["left_out"]}
+        notes = {m: f"{lift:.3g}" for m, lift in lifts.items()} | left_out
+        name = "similar items in one user's training items, times as often as by chance"
+        charts.append(bar_chart(name, lifts, "1 is chance", notes))
     if lists is None:
         return charts
     return [

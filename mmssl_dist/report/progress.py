@@ -141,6 +141,10 @@ def partitions_summary(facts: Facts) -> list[str]:
         f"balance, largest part over mean: {balance}",
         f"item-item graph: {nearest if facts['item_neighbours'] else 'none'}",
         *(
+            _item_graph_line(modality, graph["lift"], left_out=modality in facts["left_out"])
+            for modality, graph in facts.get("item_graphs", {}).items()
+        ),
+        *(
             f"{modality}: {facts['modalities'][modality]} of {reduced['from']} dimensions, "
             f"{percent(reduced['kept'])} of their squared length"
             for modality, reduced in facts.get("reduced", {}).items()
@@ -148,6 +152,20 @@ def partitions_summary(facts: Facts) -> list[str]:
         f"{cold} items without training interactions (cold)",
         f"{size(facts['bytes'])} of {count(facts['edges'])} directed edges, features and lists",
     ]
+
+
+def _item_graph_line(modality: str, lift: float | None, *, left_out: bool) -> str:
+    if lift is None:
+        return f"{modality}: no similar items in one user's training items, and none to expect by chance"
+    line = (
+        f"{modality}: similar items are in one user's training items {lift:.3g} times as often as by chance"
+    )
+    if not left_out:
+        return line
+    return (
+        f"{line}; a modality that says so little is left out (partition.least_lift). Check that the ids, or "
+        "the order, of its features are those of the items"
+    )
 
 
 def _start_lines(start: Facts, metric: str) -> Iterator[str]:

@@ -73,6 +73,15 @@ class NewItems:
         if not features:
             raise InputError("features", "none", rule, remedy)
         prepared = {}
+        left_out = self.partitions.manifest.facts.get("left_out", ())
+        if set(features) <= set(left_out):
+            raise InputError(
+                "features",
+                ", ".join(features),
+                "this run leaves the modality out, as it says nothing of what users choose "
+                "(partition.least_lift)",
+                "Give features of another modality.",
+            )
         for modality, vector in features.items():
             if modality not in modalities:
                 raise InputError("features", modality, rule, remedy)
@@ -91,7 +100,7 @@ class NewItems:
                 standardized = standardized @ tensors[components(modality)]
             _require_float32(f"features.{modality}", raw, standardized)
             prepared[modality] = standardized.astype(np.float32)
-        return prepared
+        return {m: vector for m, vector in prepared.items() if m not in left_out}
 
     def _tower(self, modality: str, x: np.ndarray) -> np.ndarray:
         """[D] float64, equation 1."""

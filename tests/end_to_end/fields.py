@@ -46,6 +46,8 @@ _FACTS = (
 
 # Seconds less than METIS, which has a process of its own.
 _RANDOM = ("partition.method=random",)
+# Lists of more neighbours would have too much of so small a catalogue.
+_ONE_NEIGHBOUR = ("partition.item_neighbours=1", *_RANDOM)
 
 CHANGES = (
     # What the readers make of the raw files.
@@ -131,6 +133,7 @@ CHANGES = (
     _one("partition", "partition.parts", 2, *_RANDOM),
     _one("partition", "partition.method", "random", "partition.method=metis"),
     _one("partition", "partition.metis_gb", 1e-6, "partition.method=auto"),
+    _one("partition", "partition.least_lift", 1000, "partition.least_lift=0", *_ONE_NEIGHBOUR),
     _one("partition", "partition.shuffle_features", "true", *_RANDOM),
     _one("partition", "partition.standardize", "false", *_RANDOM),
     _one("partition", "partition.item_neighbours", 5, *_RANDOM),

@@ -70,7 +70,7 @@ def test_the_same_files_whoever_writes_them(tmp_path, groups, settings, exact_up
     one = partitioned(tmp_path, 1, settings, exact_up_to)
     for workers in groups:
         assert partitioned(tmp_path, workers, settings, exact_up_to) == one
-    assert set(one.facts["item_graph_recall"]) == {"image", "text"}
+    assert set(one.facts["item_graphs"]) == {"image", "text"}
 
 
 SMALL = {

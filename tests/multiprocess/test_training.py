@@ -32,6 +32,7 @@ from tests.multiprocess.training_runs import (
     SAMPLED,
     Losses,
     Trained,
+    curve,
     evaluate_and_export,
     resume,
     train,
@@ -39,7 +40,6 @@ from tests.multiprocess.training_runs import (
 from tests.processes import run_workers
 from tests.training import Trainer, make_trainer, publish_graph
 
-STEPS = 20
 DRAWN = {"DGL": (), "keys": ("training.sampler=device",)}
 
 
@@ -135,17 +135,6 @@ def runs(folder) -> dict[int, list[Found]]:
     # by one worker in a process of its own
     results[1][0].resumed = run_workers(1, resume_all, folder, 1, timeout=200)[0]
     return results
-
-
-def curve(rank: int, job: Job, steps: int = STEPS) -> list[Losses]:
-    trainer = make_trainer(rank, job)
-    losses = []
-    for number in range(steps):
-        epoch, step = divmod(number, trainer.sampler.steps)
-        if step == 0 and epoch:
-            trainer.publish_lists()
-        losses.append(trainer.step(trainer.batch(epoch, step)))
-    return losses
 
 
 @pytest.mark.parametrize("name", CURVES)

@@ -18,8 +18,9 @@ from mmssl_dist.launch.worker_entry import evaluate_on_worker, export_on_worker
 from mmssl_dist.storage import FileRecord, Manifest, open_location
 from mmssl_dist.training.loop import TrainingLoop
 from tests.sessions import LocalSession
-from tests.training import make_worker
+from tests.training import make_trainer, make_worker
 
+STEPS = 20
 SAMPLED = ("training.fanout=[3, 2]", "model.modality_graph.fanout=2", "losses.candidates=12")
 
 
@@ -65,6 +66,18 @@ Losses = dict[str, float]
 
 
 Trained = tuple[list[Losses], dict[str, Tensor]]
+
+
+def curve(rank: int, job: Job, steps: int = STEPS) -> list[Losses]:
+    """Losses of the first steps, learned lists published as epochs begin."""
+    trainer = make_trainer(rank, job)
+    losses = []
+    for number in range(steps):
+        epoch, step = divmod(number, trainer.sampler.steps)
+        if step == 0 and epoch:
+            trainer.publish_lists()
+        losses.append(trainer.step(trainer.batch(epoch, step)))
+    return losses
 
 
 def train(rank: int, job: Job, folder: Path, every: int = 0, device: str = "cpu") -> Trained:

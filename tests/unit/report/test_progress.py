@@ -112,6 +112,18 @@ def test_partitions() -> None:
         "no items without training interactions (cold)",
         "12.3 MB of 119,082 directed edges, features and lists",
     ]
+    graphs = {
+        "image": {"recall": 1.0, "lift": 6.123},
+        "text": {"recall": 1.0, "lift": 0.984},
+        "audio": {"recall": 1.0, "lift": None},
+    }
+    assert progress.partitions_summary({**facts, "item_graphs": graphs, "left_out": ["text"]})[3:6] == [
+        "image: similar items are in one user's training items 6.12 times as often as by chance",
+        "text: similar items are in one user's training items 0.984 times as often as by chance; a modality "
+        "that says so little is left out (partition.least_lift). Check that the ids, or the order, of its "
+        "features are those of the items",
+        "audio: no similar items in one user's training items, and none to expect by chance",
+    ]
     other = progress.partitions_summary({**facts, "cold_items": 1500, "item_neighbours": 0})
     assert other[2:4] == ["item-item graph: none", "1,500 items without training interactions (cold)"]
 

@@ -15,6 +15,7 @@ from mmssl_dist.errors import InputError
 from mmssl_dist.evaluation.propagation import exact_layers
 from mmssl_dist.evaluation.trained import Trained
 from mmssl_dist.exchange.worker import Worker
+from mmssl_dist.graph.co_occurrence import CoOccurrence
 from mmssl_dist.graph.partition import partition
 from mmssl_dist.graph.partition_files import load_ids
 from mmssl_dist.launch.worker_data import load_local_graph
@@ -102,6 +103,19 @@ def test_a_held_out_item_gets_the_model_s_own_row(tmp_path, sets):
     np.testing.assert_allclose(
         run.new_item(features), row_in_the_catalogue(whole, without), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.processes
+def test_a_modality_that_is_left_out_counts_nothing(tmp_path, monkeypatch):
+    answers = iter([True, False])  # of so few items no sample could tell
+    monkeypatch.setattr(CoOccurrence, "is_chance", lambda self, lift: next(answers))
+    publish(tmp_path, ITEMS, "partition.least_lift=1")
+    run = open_run(str(tmp_path))
+    assert run.partitions.manifest.facts["left_out"] == ["image"]
+    features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
+    np.testing.assert_array_equal(run.new_item(features), run.new_item({"text": features["text"]}))
+    with pytest.raises(InputError, match="features: found image; this run leaves the modality out"):
+        run.new_item({"image": features["image"]})
 
 
 @pytest.mark.processes
