@@ -1,4 +1,4 @@
-"""Seconds of commands that have next to nothing to compute, and of the demo: python benchmarks/start_up.py FOLDER
+"""Seconds of commands with next to nothing to compute, and of the demo: python benchmarks/start_up.py FOLDER
 
 Every command starts a Ray of its own. Writes docs/results/start_up.json, which docs/performance.md shows.
 """

@@ -217,7 +217,7 @@ class Partition(Section):
     graph."""
     least_lift: Weight = 1.25
     """Leave a modality out where similar items are in one user's training items about as often as by chance:
-    less than this many times as often and not as much rarer, or within three standard errors; 0 leaves none
+    less than this many times as often and not as much rarer, or within four standard errors; 0 leaves none
     out."""
     shuffle_features: bool = False
     """Give each item another item's features, at random: a control, which must lose what features are

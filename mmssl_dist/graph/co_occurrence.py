@@ -20,6 +20,7 @@ from mmssl_dist.kernels.splitmix import mix, salt
 _USERS = 20_000  # sampled
 _ITEMS = 8  # sampled of each: 56 ordered pairs
 _ENOUGH = 20.0  # pairs expected by chance, from which on their number means something
+_ERRORS = 4  # standard errors of a count by chance; pairs of one user are not independent
 _DENSE = 0.1  # share of pairs expected by chance; above it lists hold too much of the catalogue for any lift
 
 
@@ -44,9 +45,9 @@ class CoOccurrence:
 
     def is_chance(self, lift: float) -> bool:
         """Whether there are about as many as by chance, in a sample that can tell: less than ``lift`` times
-        as many and more than 1 / ``lift``, or within three standard errors. Far fewer mean something, too:
+        as many and more than 1 / ``lift``, or within four standard errors. Far fewer mean something, too:
         similar items may stand in for each other."""
-        error = 3 * math.sqrt(self.by_chance)
+        error = _ERRORS * math.sqrt(self.by_chance)
         low = min(self.by_chance / lift, self.by_chance - error)
         high = max(self.by_chance * lift, self.by_chance + error)
         can_tell = _ENOUGH <= self.by_chance <= _DENSE * self.pairs
