@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmssl_dist.report.html import _about
-from mmssl_dist.report.page import _data, _metrics
+from mmssl_dist.report.page import _data, _graph, _metrics
 from tests.jobs import make_job
 
 METRICS = {"recall@10": 0.25, "ndcg@10": 0.125}
@@ -42,3 +42,17 @@ def test_the_times_of_the_data_are_in_its_table():
     assert "first and last interaction" in table
     assert "2026-01-01T00:00:00Z to 2026-03-31T12:30:00Z" in table
     assert "window" not in table
+
+
+def test_modalities_are_shown_beside_chance():
+    facts = {"edge_cut": 0.1, "edges": 10, "balance": {"users": 1.0}, "left_out": ["text"]}
+    graphs = {
+        "image": {"recall": 1.0, "lift": 6.123},
+        "text": {"recall": 1.0, "lift": 0.984},
+        "audio": {"recall": 1.0, "lift": None},
+    }
+    *_, chart = _graph({**facts, "item_graphs": graphs}, None)
+    assert "6.12" in chart
+    assert "0.984, left out" in chart
+    assert "audio" not in chart
+    assert len(_graph({**facts, "left_out": []}, None)) == 2  # where no item-item graph was made
