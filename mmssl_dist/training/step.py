@@ -229,7 +229,10 @@ class TrainingStep:
         rows = batch.nodes.index_select(0, batch.batch_users) - self.exchange.first
         for m, lists in self.state.lists.items():
             users = forward.plain_tower[m].index_select(0, batch.batch_users)
-            scores = (users @ forward.candidates.plain_tower[m].T).masked_fill(batch.known, -torch.inf)
+            candidates = forward.candidates.plain_tower[m]
+            # Rows of zeros have nothing of the modality: their score of 0 would be above negative ones.
+            unlisted = batch.known | ~users.any(1, keepdim=True) | ~candidates.any(1)
+            scores = (users @ candidates.T).masked_fill(unlisted, -torch.inf)
             lists.merge(rows.cpu(), batch.candidates.cpu(), scores.cpu())
 
     def _agreed(

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
+from mmssl_dist.sharding.lists import NO_ITEM
 from tests.jobs import training_job
 from tests.multiprocess.training_runs import SAMPLED, Losses, curve
 from tests.processes import run_workers
-from tests.training import publish_graph
+from tests.training import make_trainer, publish_graph
 
 
 def curves(rank: int, folder: Path) -> list[list[Losses]]:
@@ -34,3 +35,26 @@ def test_modalities_that_are_left_out_change_nothing(tmp_path):
             [losses["total"] for losses in off], rel=1e-6
         )
         assert abs(kept[-1]["total"] / off[-1]["total"] - 1) > 1e-4
+
+
+def listed(rank: int, folder: Path) -> list[int]:
+    """How many items the learned lists of each modality have after some steps."""
+    job = training_job(
+        folder / "lists",
+        2,
+        2,
+        "partition.item_neighbours=1",
+        "partition.least_lift=1000",
+        "losses.candidates=12",
+    )
+    if rank == 0:
+        publish_graph(job)
+    dist.barrier()
+    trainer = make_trainer(rank, job)
+    for step in range(3):
+        trainer.step(trainer.batch(0, step))
+    return [int((lists.items != NO_ITEM).sum()) for lists in trainer.state.lists.values()]
+
+
+def test_learned_lists_of_a_modality_that_is_left_out_stay_empty(tmp_path):
+    assert run_workers(2, listed, tmp_path) == [[0, 0], [0, 0]]
