@@ -19,7 +19,7 @@ from mmssl_dist.kernels.splitmix import mix, salt
 
 _USERS = 20_000  # sampled
 _ITEMS = 8  # sampled of each: 56 ordered pairs
-_ENOUGH = 20.0  # pairs expected by chance, from which on their number means something
+_ENOUGH = 30.0  # pairs expected by chance, from which on their number means something
 _ERRORS = 4  # standard errors of a count by chance; pairs of one user are not independent
 _DENSE = 0.1  # share of pairs expected by chance; above it lists hold too much of the catalogue for any lift
 
@@ -43,6 +43,11 @@ class CoOccurrence:
         """How many times as often as by chance; None where chance has none."""
         return self.listed / self.by_chance if self.by_chance else None
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether the sample is large enough, and lists hold little enough of the catalogue, to judge."""
+        return _ENOUGH <= self.by_chance <= _DENSE * self.pairs
+
     def is_chance(self, lift: float) -> bool:
         """Whether there are about as many as by chance, in a sample that can tell: less than ``lift`` times
         as many and more than 1 / ``lift``, or within four standard errors. Far fewer mean something, too:
@@ -50,13 +55,15 @@ class CoOccurrence:
         error = _ERRORS * math.sqrt(self.by_chance)
         low = min(self.by_chance / lift, self.by_chance - error)
         high = max(self.by_chance * lift, self.by_chance + error)
-        can_tell = _ENOUGH <= self.by_chance <= _DENSE * self.pairs
-        return can_tell and low < self.listed < high
+        return self.can_tell and low < self.listed < high
 
 
 def sampled_pairs(own: OwnLists, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Node ids of ordered pairs of different items, each of one of this worker's users: all pairs of at most
-    8 items of each of 20,000 users of all workers, the same ones for any number of workers (collective)."""
+    """Node ids of ordered pairs of different items, each of one of this worker's users (collective).
+
+    They are all pairs of at most 8 items of each of at most 20,000 users of all workers, the same ones for
+    any number of workers.
+    """
     hashed = mix(own.users.astype(np.uint64) ^ salt(seed, 7))
     able = np.flatnonzero(own.of_users.lengths > 1)
     chosen = able[smallest(own.owner, hashed[able], _USERS)]
@@ -100,4 +107,6 @@ def co_occurrence(
 
 
 def _keys(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Node ids as one integer; int64 holds those below 2^31."""
+    assert len(row) == 0 or int(row.max()) < 2**31
     return np.asarray((row.astype(np.int64) << 32) | value, np.int64)

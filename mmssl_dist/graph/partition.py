@@ -26,6 +26,8 @@ def partitions_fingerprint(job: Job, dataset: Manifest) -> str:
     format."""
     # The number of workers is left out: the result is the same, so it must not cause a second run.
     settings = job.partition.model_dump(exclude=set(NEUTRAL))
+    if not job.partition.item_neighbours:
+        del settings["least_lift"]  # nothing is compared
     # Nothing at all of these unless they are set, so that partitions made before there were any stay.
     settings = {name: value for name, value in settings.items() if _LATER.get(name, ...) != value}
     return fingerprint(names.KIND, names.FORMAT, settings, job.seed, dataset.fingerprint)
@@ -78,12 +80,16 @@ def publish_partitions(job: Job, dataset: Manifest) -> Manifest:
             elif part == 0:
                 of_steps[step] = written.facts
     of_modality = {m: of_steps[names.modality_step(m)] for m in modalities}
+    left_out = [m for m, own in of_modality.items() if own.get("left_out")]
+    # Where none is left, all are: a model without modalities has no weights that could be trained, so theirs
+    # are trained on zeros.
+    kept = [m for m in modalities if m not in left_out] or list(modalities)
     facts |= {
-        "modalities": {m: job.partition.kept_dimensions(own["dimension"]) for m, own in modalities.items()},
-        "reduced": {m: own["reduced"] for m, own in of_modality.items() if "reduced" in own},
+        "modalities": {m: job.partition.kept_dimensions(modalities[m]["dimension"]) for m in kept},
+        "reduced": {m: own["reduced"] for m, own in of_modality.items() if m in kept and "reduced" in own},
         "item_neighbours": job.partition.item_neighbours,
         "item_graphs": {m: own["item_graph"] for m, own in of_modality.items() if "item_graph" in own},
-        "left_out": [m for m, own in of_modality.items() if own.get("left_out")],
+        "left_out": left_out,
         "bytes": sum(record.bytes for record in files.values()),
         "user_id_type": dataset.facts["user_id_type"],
         "item_id_type": dataset.facts["item_id_type"],

@@ -87,7 +87,12 @@ def load_partition(
         indptr, items = names.held_out(split)
         return array(indptr), array(items)
 
+    left_out = manifest.facts.get("left_out", ())
+
     def tower(modality: str) -> np.ndarray:
+        if modality in left_out:
+            rows = book.users[part] + book.items[part]
+            return np.zeros((rows, manifest.facts["modalities"][modality] + 1), np.float32)
         if not own_features:
             return array(names.propagated(modality))
         features = array(names.features(modality))
@@ -95,6 +100,9 @@ def load_partition(
         return np.concatenate([np.zeros((book.users[part], features.shape[1]), np.float32), features])
 
     def graph(modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if modality in left_out:
+            starts = np.zeros(book.items[part] + 1, np.int64)
+            return starts, np.empty(0, np.int64), np.empty(0, np.float32)
         indptr, items, weight = names.similar(modality)
         return array(indptr), array(items), array(weight)
 
@@ -143,6 +151,9 @@ def load_features(
     Raises:
         ArtifactError: as ``load_partition``.
     """
+    if modality in manifest.facts.get("left_out", ()):
+        width = manifest.facts["modalities"][modality] + 1
+        return np.zeros((read_book(manifest).items[part], width), np.float32)
     name = f"{names.part_folder(part)}/{names.features(modality)}"
     loaded: np.ndarray = np.load(
         _localize(location, manifest, name, cache), mmap_mode="r", allow_pickle=False

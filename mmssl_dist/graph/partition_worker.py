@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ _logger = logging.getLogger(__name__)
 
 _Sums = tuple[NeighbourSums, NeighbourSums]
 """Of users, and of items."""
+
+_Pairs = tuple[np.ndarray, np.ndarray]
+"""Node ids of items that are in one user's training items."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +105,14 @@ def write_partitions(job: Job, worker: Worker, dataset: Manifest, progress: Prog
         # All workers or none: the graph is made by collectives, in which each of them has to take part.
         done = stage.progress.done(stage.homes.items, names.GRAPH, stage.parts)
         graph = _load_graph(stage) if done else _make_graph(stage)
-        sums: _Sums | None = None
+        work: tuple[_Sums, _Pairs] | None = None
         for modality, width in widths.items():
             step = names.modality_step(modality)
             if not stage.progress.done(stage.homes.items, step, stage.parts):
                 _logger.info("partition: propagating %s and finding similar items", modality)
                 # Built lazily, since nothing may be left to propagate.
-                sums = sums or _sums(graph.own)
-                _write_modality(stage, graph, sums, modality=modality, width=width)
+                work = work or (_sums(graph.own), sampled_pairs(graph.own, job.seed))
+                _write_modality(stage, graph, *work, modality=modality, width=width)
 
 
 def _make_graph(stage: _Partitioning) -> _Graph:
@@ -253,7 +256,9 @@ def _sums(own: OwnLists) -> _Sums:
     )
 
 
-def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: str, width: int) -> None:
+def _write_modality(
+    stage: _Partitioning, graph: _Graph, sums: _Sums, pairs: _Pairs, *, modality: str, width: int
+) -> None:
     job, homes, own = stage.job, stage.homes, graph.own
     seed = job.seed if job.partition.shuffle_features else None
     rows = features_at_home(
@@ -268,41 +273,44 @@ def _write_modality(stage: _Partitioning, graph: _Graph, sums: _Sums, modality: 
         rows = along(homes, rows, components)
         facts["reduced"] = {"from": width, "kept": directions.kept}
     parts = {part: PartFiles(stage.progress.location, part) for part in stage.parts}
-    left_out = False
     if job.partition.item_neighbours:
-        facts["item_graph"], left_out = _write_similar(
-            stage=stage, graph=graph, parts=parts, modality=modality, rows=rows
+        facts["item_graph"], facts["left_out"] = _write_similar(
+            stage=stage, graph=graph, pairs=pairs, parts=parts, modality=modality, rows=rows
         )
-    facts["left_out"] = left_out
-    # A modality that is left out is one that no item has.
-    features = features_of_owned(homes, graph.numbering, own, np.zeros_like(rows) if left_out else rows)
-    # Freed, since what the owners have of it by now is as large.
-    del rows
-    with tempfile.TemporaryDirectory(prefix="rows-", dir=stage.worker.cache) as scratch:
-        for part, files in parts.items():
-            files.array(names.features(modality), features[own.item_rows(part)])
-        propagated = propagate(*sums, features, Path(scratch))
-        # What is read below has been written to ``scratch``.
-        del features
-        for part, files in parts.items():
-            first, last = (int(own.book.bounds[part + side]) - own.owner.first for side in (0, 1))
-            shape = last - first, dimensions + 1
-            files.rows(
-                names.propagated(modality), shape, propagated(first, last), row_type=job.partition.row_type
-            )
-            # Facts of a whole modality are written once, with the first part.
-            if part == 0:
-                files.whole(names.standardization(modality), moments)
-                if components is not None:
-                    files.whole(names.components(modality), components)
-            stage.progress.mark(names.modality_step(modality), files, facts if part == 0 else {})
+    for part, files in parts.items():
+        # Facts of a whole modality are written once, with the first part.
+        if part == 0:
+            files.whole(names.standardization(modality), moments)
+            if components is not None:
+                files.whole(names.components(modality), components)
+    if not facts.get("left_out"):
+        features = features_of_owned(homes, graph.numbering, own, rows)
+        # Freed, since what the owners have of it by now is as large.
+        del rows
+        with tempfile.TemporaryDirectory(prefix="rows-", dir=stage.worker.cache) as scratch:
+            for part, files in parts.items():
+                files.array(names.features(modality), features[own.item_rows(part)])
+            propagated = propagate(*sums, features, Path(scratch))
+            # What is read below has been written to ``scratch``.
+            del features
+            for part, files in parts.items():
+                first, last = (int(own.book.bounds[part + side]) - own.owner.first for side in (0, 1))
+                shape, row_type = (last - first, dimensions + 1), job.partition.row_type
+                files.rows(names.propagated(modality), shape, propagated(first, last), row_type=row_type)
+    for part, files in parts.items():
+        stage.progress.mark(names.modality_step(modality), files, facts if part == 0 else {})
 
 
 def _write_similar(
-    stage: _Partitioning, graph: _Graph, parts: dict[int, PartFiles], modality: str, rows: np.ndarray
+    stage: _Partitioning,
+    graph: _Graph,
+    pairs: _Pairs,
+    parts: dict[int, PartFiles],
+    modality: str,
+    rows: np.ndarray,
 ) -> tuple[dict[str, object], bool]:
-    """Write the item-item graph of a modality, or an empty one where the modality is to be left out; returns
-    what is known of the graph, and whether it is."""
+    """Write the item-item graph of a modality, unless the modality is to be left out; returns what is known
+    of the graph, and whether it is."""
     homes, numbering, own = stage.homes, graph.numbering, graph.own
     similar = similar_items(homes, rows[:, :-1], stage.job.partition.item_neighbours, stage.job.seed)
     nodes = lookup(homes.items, numbering.of_items, similar.lists.values)
@@ -311,12 +319,10 @@ def _write_similar(
     # Rows arrive by sender; sorted they are the same for any number of workers.
     order = np.lexsort((nodes, row))
     row, nodes, weight = row[order], nodes[order], weight[order]
-    seen = co_occurrence(own, sampled_pairs(own, stage.job.seed), row, nodes)
+    seen = co_occurrence(own, pairs, row, nodes)
     least = stage.job.partition.least_lift
     left_out = least > 0 and seen.is_chance(least)
-    if left_out:
-        row, nodes, weight = row[:0], nodes[:0], weight[:0]
-    for part, files in parts.items():
+    for part, files in ({} if left_out else parts).items():
         first, last = own.book.item_range(part)
         indptr = np.searchsorted(row, np.arange(first, last + 1))
         entries = slice(int(indptr[0]), int(indptr[-1]))
@@ -326,4 +332,5 @@ def _write_similar(
             strict=True,
         ):
             files.array(name, array)
-    return {"recall": similar.recall, "lift": seen.lift}, left_out
+    facts = {"recall": similar.recall, **asdict(seen), "lift": seen.lift, "can_tell": seen.can_tell}
+    return facts, left_out

@@ -30,6 +30,7 @@ from mmssl_dist.launch.fingerprints import (
     training_fingerprint,
 )
 from mmssl_dist.launch.lazy_cluster import LazyCluster, not_needed
+from mmssl_dist.launch.left_out import check_modalities
 from mmssl_dist.launch.list_table import LIST_TABLE, check_list_table, list_table
 from mmssl_dist.launch.preflight import check_writable
 from mmssl_dist.pipeline.engine import Pipeline, Stage
@@ -191,6 +192,7 @@ def _check_dataset(job: Job, dataset: Manifest) -> None:
 def _check_training(job: Job, partitions: Manifest) -> None:
     check_start(job)
     check_inputs(job, id_types_of(partitions.facts), widths_of(partitions.facts))
+    check_modalities(job, partitions)
     warn_of_overlap(job)
     check_memory(job, partitions)
 

@@ -141,7 +141,7 @@ def partitions_summary(facts: Facts) -> list[str]:
         f"balance, largest part over mean: {balance}",
         f"item-item graph: {nearest if facts['item_neighbours'] else 'none'}",
         *(
-            _item_graph_line(modality, graph["lift"], left_out=modality in facts["left_out"])
+            _item_graph_line(modality, graph, left_out=modality in facts["left_out"])
             for modality, graph in facts.get("item_graphs", {}).items()
         ),
         *(
@@ -154,18 +154,18 @@ def partitions_summary(facts: Facts) -> list[str]:
     ]
 
 
-def _item_graph_line(modality: str, lift: float | None, *, left_out: bool) -> str:
-    if lift is None:
-        return f"{modality}: no similar items in one user's training items, and none to expect by chance"
-    line = (
-        f"{modality}: similar items are in one user's training items {lift:.3g} times as often as by chance"
+def _item_graph_line(modality: str, graph: Facts, *, left_out: bool) -> str:
+    """How often similar items are chosen together, and what follows from it."""
+    seen = (
+        f"{count(graph['listed'])} of {count(graph['pairs'])} sampled pairs of one user's items are similar"
     )
-    if not left_out:
-        return line
-    return (
-        f"{line}; a modality that says so little is left out (partition.least_lift). Check that the ids, or "
-        "the order, of its features are those of the items"
-    )
+    line = f"{modality}: {seen}, {graph['by_chance']:.3g} by chance"
+    if left_out:
+        return (
+            f"{line}; it says nothing of what users choose and is left out (partition.least_lift). Check "
+            "that the ids, or the order, of its features are those of the items"
+        )
+    return line if graph["can_tell"] else f"{line}, which is too few or too many to judge by"
 
 
 def _start_lines(start: Facts, metric: str) -> Iterator[str]:

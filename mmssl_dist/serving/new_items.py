@@ -61,10 +61,20 @@ class NewItems:
 
     def _standardized(self, features: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
         """float32 of each modality given, as training saw those of the catalogue."""
-        tensors = self._tensors
+        tensors, facts = self._tensors, self.partitions.manifest.facts
+        left_out = facts.get("left_out", ())
+        if features and set(features) <= set(left_out):
+            raise InputError(
+                "features",
+                ", ".join(features),
+                "partition left that out, as it says nothing of what users choose",
+                "Ask for items of the catalogue, or for new ones by what the run was trained on.",
+            )
         modalities = {
-            m: tensors[standardization(m)].shape[1] for m in self.partitions.manifest.facts["modalities"]
+            m: tensors[standardization(m)].shape[1] for m in facts["modalities"] if m not in left_out
         }
+        # A client need not know what a training has left out.
+        features = {m: vector for m, vector in features.items() if m not in left_out}
         named = ", ".join(f"{m} ({width} values)" for m, width in modalities.items())
         rule, remedy = (
             f"the run's modalities are {named}",
@@ -73,15 +83,6 @@ class NewItems:
         if not features:
             raise InputError("features", "none", rule, remedy)
         prepared = {}
-        left_out = self.partitions.manifest.facts.get("left_out", ())
-        if set(features) <= set(left_out):
-            raise InputError(
-                "features",
-                ", ".join(features),
-                "this run leaves the modality out, as it says nothing of what users choose "
-                "(partition.least_lift)",
-                "Give features of another modality.",
-            )
         for modality, vector in features.items():
             if modality not in modalities:
                 raise InputError("features", modality, rule, remedy)
@@ -100,7 +101,7 @@ class NewItems:
                 standardized = standardized @ tensors[components(modality)]
             _require_float32(f"features.{modality}", raw, standardized)
             prepared[modality] = standardized.astype(np.float32)
-        return {m: vector for m, vector in prepared.items() if m not in left_out}
+        return prepared
 
     def _tower(self, modality: str, x: np.ndarray) -> np.ndarray:
         """[D] float64, equation 1."""

@@ -62,15 +62,27 @@ def partitioned(
             {"parts": 4, "method": "random", "feature_dimensions": 5, "row_type": "bfloat16"},
             10,
         ),
-        ((2,), {"parts": 7, "method": "metis", "shuffle_features": True, "standardize": False}, 10),
+        (
+            (2,),
+            {
+                "parts": 7,
+                "method": "metis",
+                "shuffle_features": True,
+                "standardize": False,
+                "least_lift": 0,
+            },
+            10,
+        ),
+        ((3,), {"parts": 4, "method": "random", "item_neighbours": 1, "least_lift": 1000}, 10),
     ],
-    ids=["streaming", "random", "reduced", "metis"],
+    ids=["streaming", "random", "reduced", "metis", "left out"],
 )
 def test_the_same_files_whoever_writes_them(tmp_path, groups, settings, exact_up_to):
     one = partitioned(tmp_path, 1, settings, exact_up_to)
     for workers in groups:
         assert partitioned(tmp_path, workers, settings, exact_up_to) == one
     assert set(one.facts["item_graphs"]) == {"image", "text"}
+    assert one.facts["left_out"] == (["image", "text"] if settings.get("least_lift") else [])
 
 
 SMALL = {

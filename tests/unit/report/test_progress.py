@@ -113,16 +113,17 @@ def test_partitions() -> None:
         "12.3 MB of 119,082 directed edges, features and lists",
     ]
     graphs = {
-        "image": {"recall": 1.0, "lift": 6.123},
-        "text": {"recall": 1.0, "lift": 0.984},
-        "audio": {"recall": 1.0, "lift": None},
+        "image": {"pairs": 27808, "listed": 225, "by_chance": 45.43, "can_tell": True},
+        "text": {"pairs": 27808, "listed": 43, "by_chance": 45.4, "can_tell": True},
+        "audio": {"pairs": 3000, "listed": 3, "by_chance": 1.5, "can_tell": False},
     }
     assert progress.partitions_summary({**facts, "item_graphs": graphs, "left_out": ["text"]})[3:6] == [
-        "image: similar items are in one user's training items 6.12 times as often as by chance",
-        "text: similar items are in one user's training items 0.984 times as often as by chance; a modality "
-        "that says so little is left out (partition.least_lift). Check that the ids, or the order, of its "
-        "features are those of the items",
-        "audio: no similar items in one user's training items, and none to expect by chance",
+        "image: 225 of 27,808 sampled pairs of one user's items are similar, 45.4 by chance",
+        "text: 43 of 27,808 sampled pairs of one user's items are similar, 45.4 by chance; it says nothing "
+        "of what users choose and is left out (partition.least_lift). Check that the ids, or the order, of "
+        "its features are those of the items",
+        "audio: 3 of 3,000 sampled pairs of one user's items are similar, 1.5 by chance, which is too few or "
+        "too many to judge by",
     ]
     other = progress.partitions_summary({**facts, "cold_items": 1500, "item_neighbours": 0})
     assert other[2:4] == ["item-item graph: none", "1,500 items without training interactions (cold)"]

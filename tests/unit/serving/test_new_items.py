@@ -114,7 +114,7 @@ def test_a_modality_that_is_left_out_counts_nothing(tmp_path, monkeypatch):
     assert run.partitions.manifest.facts["left_out"] == ["image"]
     features = {m: rows[HELD].tolist() for m, rows in raw_features().items()}
     np.testing.assert_array_equal(run.new_item(features), run.new_item({"text": features["text"]}))
-    with pytest.raises(InputError, match="features: found image; this run leaves the modality out"):
+    with pytest.raises(InputError, match="features: found image; partition left that out"):
         run.new_item({"image": features["image"]})
 
 
