@@ -101,19 +101,13 @@ def load_partition(
 
     def graph(modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if modality in left_out:
-            starts = np.zeros(book.items[part] + 1, np.int64)
-            return starts, np.empty(0, np.int64), np.empty(0, np.float32)
+            return np.zeros(book.items[part] + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         indptr, items, weight = names.similar(modality)
         return array(indptr), array(items), array(weight)
 
     similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
     indptr = array(names.INDPTR)
-    # Files and book share a manifest but are written apart; rows that do not match would pass for others'.
-    if len(indptr) != book.users[part] + book.items[part] + 1:
-        raise ArtifactError(
-            f"{location.url}/{folder}: lists of {len(indptr) - 1} nodes, where the manifest says "
-            f"{book.users[part] + book.items[part]}. Run partition again."
-        )
+    _require_rows(indptr, book, part, f"{location.url}/{folder}")
     return PartitionData(
         part=part,
         users=book.users[part],
@@ -125,6 +119,16 @@ def load_partition(
         propagated={modality: tower(modality) for modality in manifest.facts["modalities"]},
         similar={modality: graph(modality) for modality in similar},
     )
+
+
+def _require_rows(indptr: np.ndarray, book: PartitionBook, part: int, where: str) -> None:
+    """Raise an ArtifactError unless the lists of ``part`` are of as many nodes as the book says."""
+    # Files and book share a manifest but are written apart; rows that do not match would pass for others'.
+    if len(indptr) != book.users[part] + book.items[part] + 1:
+        raise ArtifactError(
+            f"{where}: lists of {len(indptr) - 1} nodes, where the manifest says "
+            f"{book.users[part] + book.items[part]}. Run partition again."
+        )
 
 
 def load_ids(location: Location, manifest: Manifest, part: int, cache: Path) -> tuple[pa.Array, pa.Array]:
