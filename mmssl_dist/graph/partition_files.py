@@ -87,12 +87,11 @@ def load_partition(
         indptr, items = names.held_out(split)
         return array(indptr), array(items)
 
-    left_out = manifest.facts.get("left_out", ())
+    left_out, widths = manifest.facts.get("left_out", ()), manifest.facts["modalities"]
 
     def tower(modality: str) -> np.ndarray:
         if modality in left_out:
-            rows = book.users[part] + book.items[part]
-            return np.zeros((rows, manifest.facts["modalities"][modality] + 1), np.float32)
+            return np.zeros((book.users[part] + book.items[part], widths[modality] + 1), np.float32)
         if not own_features:
             return array(names.propagated(modality))
         features = array(names.features(modality))
@@ -105,7 +104,7 @@ def load_partition(
         indptr, items, weight = names.similar(modality)
         return array(indptr), array(items), array(weight)
 
-    similar = manifest.facts["modalities"] if manifest.facts["item_neighbours"] else ()
+    similar = widths if manifest.facts["item_neighbours"] else ()
     indptr = array(names.INDPTR)
     _require_rows(indptr, book, part, f"{location.url}/{folder}")
     return PartitionData(
@@ -116,7 +115,7 @@ def load_partition(
         neighbours=array(names.NEIGHBOURS),
         weight=array(names.WEIGHT),
         held_out={split: rows(split) for split in held_out},
-        propagated={modality: tower(modality) for modality in manifest.facts["modalities"]},
+        propagated={modality: tower(modality) for modality in widths},
         similar={modality: graph(modality) for modality in similar},
     )
 
