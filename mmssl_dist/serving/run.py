@@ -195,9 +195,11 @@ class Run(RunFacts):
 
         Args:
             features: modality -> its vector as in the raw files, for one or more of the run's modalities.
+                Those that ``partition`` left out count nothing.
 
         Raises:
-            InputError: an unknown modality, or a vector of another width or with values that are not finite.
+            InputError: an unknown modality, none but modalities that were left out, or a vector of another
+                width or with values that are not finite.
         """
         return self._new_items.row(features)
 

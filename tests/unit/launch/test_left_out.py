@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from mmssl_dist.errors import InputError
@@ -50,3 +52,14 @@ def test_a_term_without_its_modalities_is_refused(sets, kept, setting):
 
 def test_the_default_terms_need_none():
     check_modalities(training_job("out", 2, 1, *OFF), partitions([], ["image", "text"]))
+
+
+def test_an_earlier_run_has_to_have_the_same_modalities(monkeypatch):
+    job = training_job("out", 2, 1, *OFF, "training.start_from=before")
+    earlier = SimpleNamespace(partitions=partitions(["image", "text"], []))
+    monkeypatch.setattr("mmssl_dist.launch.left_out.find_earlier_run", lambda job: earlier)
+    check_modalities(job, partitions(["text", "image"], []))
+    with pytest.raises(
+        InputError, match=r"training\.start_from: found a run with image, text, where this one has image; "
+    ):
+        check_modalities(job, partitions(["image"], ["text"]))
