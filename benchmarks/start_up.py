@@ -9,15 +9,15 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from pipeline import COMMAND
+
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [sys.executable, "-c", "from mmssl_dist.app import main; main()"]
 ROUNDS = 5
 JOB = """\
 output: output

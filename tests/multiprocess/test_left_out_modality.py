@@ -59,5 +59,5 @@ def listed(rank: int, folder: Path) -> list[int]:
     return [int((lists.items != NO_ITEM).sum()) for lists in trainer.state.lists.values()]
 
 
-def test_learned_lists_of_a_modality_that_is_left_out_stay_empty(tmp_path):
+def test_rows_of_zeros_are_in_no_learned_list(tmp_path):
     assert run_workers(2, listed, tmp_path) == [[0, 0], [0, 0]]

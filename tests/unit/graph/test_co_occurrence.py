@@ -23,6 +23,17 @@ from tests.unit.graph.published_partitions import load_all
 
 MakeJob = Callable[..., Job]
 Pairs = list[tuple[int, int]]
+COMMUNITIES = 20
+
+
+def communities(users: int, items: int, rng: np.random.Generator) -> tuple[np.ndarray, Pairs]:
+    """The community of each item, and four items of its own community for each user."""
+    of_items = np.arange(items) % COMMUNITIES
+    return of_items, [
+        (user, int(item))
+        for user in range(users)
+        for item in rng.choice(np.flatnonzero(of_items == user % COMMUNITIES), 4, replace=False)
+    ]
 
 
 def own_lists(pairs: Pairs, users: int, items: int) -> OwnLists:
@@ -81,14 +92,8 @@ def test_users_of_one_item_have_no_pairs():
 
 
 def test_communities_are_far_above_chance_and_shuffled_items_are_not():
-    rng = np.random.default_rng(0)
-    users, items, communities = 2000, 600, 20
-    of_items = np.arange(items) % communities
-    interactions = [
-        (user, int(item))
-        for user in range(users)
-        for item in rng.choice(np.flatnonzero(of_items == user % communities), 4, replace=False)
-    ]
+    users, items, rng = 2000, 600, np.random.default_rng(0)
+    of_items, interactions = communities(users, items, rng)
     own = own_lists(interactions, users, items)
     pairs = sampled_pairs(own, 1)
     row = np.repeat(np.arange(items), 10)
@@ -129,15 +134,9 @@ def test_where_the_sample_can_tell(pairs: int, listed: int, by_chance: float, is
 def test_a_modality_that_says_nothing_of_what_users_choose_is_left_out(
     tmp_path: Path, partition_job: MakeJob
 ) -> None:
-    rng = np.random.default_rng(0)
-    users, items, communities = 400, 200, 20
-    of_items = np.arange(items) % communities
-    pairs = [
-        (user, int(item))
-        for user in range(users)
-        for item in rng.choice(np.flatnonzero(of_items == user % communities), 4, replace=False)
-    ]
-    image = (np.eye(communities)[of_items] + rng.normal(0, 0.1, (items, communities))).astype(np.float32)
+    items, rng = 200, np.random.default_rng(0)
+    of_items, pairs = communities(400, items, rng)
+    image = (np.eye(COMMUNITIES)[of_items] + rng.normal(0, 0.1, (items, COMMUNITIES))).astype(np.float32)
     text = rng.normal(size=(items, 8)).astype(np.float32)
     own = {"image": (np.arange(items), image), "text": (np.arange(items), text)}
     dataset = write_dataset(tmp_path / "dataset", pairs, [(0, 1)], [], features=own)
@@ -148,7 +147,7 @@ def test_a_modality_that_says_nothing_of_what_users_choose_is_left_out(
     assert manifest.facts["left_out"] == ["text"]
     assert graphs["image"]["lift"] > 10
     assert 0.7 < graphs["text"]["lift"] < 1.3
-    assert manifest.facts["modalities"] == {"image": communities}
+    assert manifest.facts["modalities"] == {"image": COMMUNITIES}
     assert not [name for name in manifest.files if "text" in name and "part" in name]
     for part in load_all(job, manifest):
         assert set(part.propagated) == set(part.similar) == {"image"}
