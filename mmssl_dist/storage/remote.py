@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import StorageError
+from mmssl_dist.storage.lent_streams import LendingHandler
 from mmssl_dist.storage.s3 import s3_filesystem
 
 _BUCKETS = ("s3", "gs", "abfs", "abfss")
@@ -198,7 +199,7 @@ def _hub() -> pafs.FileSystem:
             "Install it: pip install 'mmssl-dist[hf]'.",
         ) from error
     filesystem = HfFileSystem(use_listings_cache=False, skip_instance_cache=True)
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+    return pafs.PyFileSystem(LendingHandler(filesystem))
 
 
 def _web() -> pafs.FileSystem:
@@ -206,4 +207,4 @@ def _web() -> pafs.FileSystem:
 
     # A proxy of the environment is honoured, as by other programs.
     filesystem = HTTPFileSystem(client_kwargs={"trust_env": True}, skip_instance_cache=True)
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+    return pafs.PyFileSystem(LendingHandler(filesystem))

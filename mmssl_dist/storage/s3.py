@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import StorageError
+from mmssl_dist.storage.lent_streams import LendingHandler
 
 # botocore's own limits are a minute, times the retries: a wrong endpoint would look like a hang.
 CONNECT_SECONDS = 5.0
@@ -123,4 +124,4 @@ def _through_s3fs(storage: Storage) -> pafs.FileSystem:
         use_listings_cache=False,  # other machines write too
         skip_instance_cache=True,  # the environment may name other credentials by now
     )
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+    return pafs.PyFileSystem(LendingHandler(filesystem))

@@ -18,6 +18,7 @@ from mmssl_dist.data.readers.json_lines import is_json_lines, json_blocks, json_
 from mmssl_dist.data.readers.line_numbers import undecodable, uneven_line
 from mmssl_dist.data.readers.quotes import CheckedQuotes
 from mmssl_dist.errors import InputError
+from mmssl_dist.storage.lent_streams import lend
 
 BLOCK_BYTES = 1 << 22
 """What is parsed at a time; a row is at most as long."""
@@ -52,7 +53,7 @@ def checked_stream(stream: pa.NativeFile, file: RawFile, delimiter: str) -> pa.N
         stream: the file, decompressed.
     """
     quoted = quoting_of(file.location.path) != csv.QUOTE_NONE
-    return CheckedQuotes(stream, file.name, delimiter) if quoted else stream
+    return lend(CheckedQuotes(stream, file.name, delimiter)) if quoted else stream
 
 
 def header_line(file: RawFile) -> FirstLine:

@@ -19,6 +19,7 @@ from mmssl_dist.data.readers.table_columns import stored_names, table_schema
 from mmssl_dist.data.readers.times import TimeFormat
 from mmssl_dist.data.readers.values import canonical_table
 from mmssl_dist.errors import InputError
+from mmssl_dist.storage.lent_streams import lend
 
 BATCH_ROWS = 1 << 18
 PIECE_ROWS = 1 << 20
@@ -196,7 +197,7 @@ def column_statistics(file: RawFile, footer: Footer, column: str) -> list[tuple[
         InputError: a footer that is damaged.
     """
     try:
-        with pq.ParquetFile(_NoData(), metadata=footer.metadata, pre_buffer=True) as parquet:
+        with pq.ParquetFile(lend(_NoData()), metadata=footer.metadata, pre_buffer=True) as parquet:
             groups = range(len(footer.group_rows))
             next(parquet.iter_batches(1, row_groups=groups, columns=[footer.stored[column]]), None)
     except _DataWanted:
