@@ -83,7 +83,7 @@ def not_utf8(where: str, content: bytes) -> InputError:
         where,
         f"the byte(s) {content[:8].hex(' ')}",
         "delimited text is UTF-8",
-        "Save the file again, in Excel as `CSV UTF-8`, or convert it: `iconv -f latin1 -t utf-8 OLD > NEW`.",
+        "Save the file again, in Excel as `CSV UTF-8`, or convert it: `iconv -f cp1252 -t utf-8 OLD > NEW`.",
     )
 
 

@@ -1,8 +1,7 @@
 """Times of interactions: what the columns of all files hold, and one sortable number for each time.
 
-A column holds moments (dates, timestamps, ISO 8601 texts) or numbers. Moments become int64 codes that keep
-every nanosecond from 1690 to 2250 and every microsecond of the ten thousand years around; without a zone they
-are UTC. Decimal numbers become int64 too, in the smallest unit that any of them has, and floats stay float64.
+A column holds moments or numbers. Moments become the codes of ``moments``; decimal numbers become int64 too,
+in the smallest unit that any of them has, and floats stay float64.
 """
 
 from __future__ import annotations
@@ -19,18 +18,13 @@ import pyarrow.compute as pc
 
 from mmssl_dist.data.ids import is_number, is_text, scalar_text, storage_type
 from mmssl_dist.data.readers.id_types import Example, Where
+from mmssl_dist.data.readers.moments import YEAR_1690, YEAR_2250, are_moments, is_moment, moments
 from mmssl_dist.errors import InputError
 
 RULE = "times are numbers, dates or ISO timestamps, all of one kind"
+REMEDY = "Write the time as 2026-01-31, 2026-01-31T14:05 or 31.01.2026 14:05."
 _DECIMAL = r"^[+-]?(?:[0-9]+(?:\.(?P<decimals>[0-9]*))?|\.(?P<only>[0-9]+))$"
 _FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_MOMENT = (
-    r"^(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[Tt ](?P<clock>[0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?)(?:[.,](?P<fraction>[0-9]{1,9}))?)?"
-    r"(?: ?(?:[Zz]|UTC|GMT|(?P<sign>[+-])(?P<hours>[0-9]{2})(?::?(?P<minutes>[0-9]{2}))?))?$"
-)
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_YEAR_1690, _YEAR_2250 = -8_835_868_800, 8_835_955_200  # in seconds since 1970
 _MOST_DIGITS = 17  # of a decimal number that float64 still tells from its neighbours
 # Year, month, day, hour, and perhaps minute and second
 _CALENDAR = re.compile(
@@ -119,11 +113,6 @@ def number_summary(
     )
 
 
-def is_moment(raw: pa.DataType) -> bool:
-    """Whether values of type ``raw`` are dates or timestamps."""
-    return bool(pa.types.is_date(raw) or pa.types.is_timestamp(raw))
-
-
 def require_time_type(raw: pa.DataType, where: str) -> None:
     """Raise an InputError unless a column of type ``raw`` can hold times."""
     stored = storage_type(raw)
@@ -165,7 +154,7 @@ def agreed_format(files: Sequence[TimeSummary]) -> TimeFormat:
             joined.other.locate(),
             joined.other.value,
             RULE,
-            "Correct the time; ISO is 2026-01-31 or 2026-01-31T14:05.",
+            REMEDY,
         )
     if joined.moment and joined.number:
         raise InputError(
@@ -198,7 +187,7 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
             where(bad),
             scalar_text(column[bad]),
             RULE,
-            "Correct the time; ISO is 2026-01-31 or 2026-01-31T14:05.",
+            REMEDY,
         ) from error
     if pa.types.is_floating(times.type):
         finite = pc.is_finite(times)
@@ -208,7 +197,7 @@ def to_times(column: pa.Array, wanted: TimeFormat, where: Where) -> pa.Array:
                 where(bad),
                 scalar_text(column[bad]),
                 "times are finite",
-                "Correct the time; ISO is 2026-01-31 or 2026-01-31T14:05.",
+                REMEDY,
             )
     return times
 
@@ -245,7 +234,7 @@ def _require_one_unit(files: Sequence[TimeSummary]) -> None:
 
 def _text_summary(raw: pa.Array, where: Where) -> TimeSummary:
     texts = pc.utf8_trim(raw, " \t")
-    moment = pc.match_substring_regex(texts, _MOMENT)
+    moment = are_moments(texts)
     number = pc.match_substring_regex(texts, _FLOAT)
     summary = TimeSummary(
         moment=_first(moment, raw, where),
@@ -274,7 +263,7 @@ def _first(holds: pa.Array, values: pa.Array, where: Where) -> Example | None:
 
 def _times(raw: pa.Array, wanted: TimeFormat) -> pa.Array:
     if wanted.kind == "moment":
-        return _moments(raw)
+        return moments(raw)
     if is_text(raw.type):
         raw = pc.replace_substring_regex(pc.utf8_trim(raw, " \t"), r"^\+", "")
         if pc.all(pc.match_substring_regex(raw, _FLOAT)).as_py() is False:
@@ -303,73 +292,13 @@ def _low_words(scaled: pa.Array) -> pa.Buffer:
     return pa.py_buffer(np.ascontiguousarray(words[:, 0]))
 
 
-def _moments(raw: pa.Array) -> pa.Array:
-    if is_text(raw.type):
-        return _text_moments(pc.utf8_trim(raw, " \t"))
-    if pa.types.is_date(raw.type):
-        raw = raw.cast(pa.timestamp("s" if pa.types.is_date32(raw.type) else "ms"))
-    if not pa.types.is_timestamp(raw.type):
-        raise pa.ArrowInvalid("not a moment")
-    return pa.array(_codes(raw.cast(pa.int64()).to_numpy(zero_copy_only=False), raw.type.unit))
-
-
-def _text_moments(texts: pa.Array) -> pa.Array:
-    for moment_type in (pa.timestamp("ns"), pa.timestamp("ns", "UTC")):  # several times faster than a pattern
-        try:
-            return _moments(texts.cast(moment_type))
-        except pa.ArrowInvalid:
-            continue
-    parts = pc.extract_regex(texts, _MOMENT)
-    if parts.null_count:
-        raise pa.ArrowInvalid("not an ISO timestamp")
-    day, clock, fraction, sign, hours, minutes = (
-        parts.field(name) for name in ("day", "clock", "fraction", "sign", "hours", "minutes")
-    )
-    clock = pc.if_else(pc.equal(clock, ""), "00", clock)
-    seconds = pc.binary_join_element_wise(day, clock, "T").cast(pa.timestamp("s")).cast(pa.int64())
-    nanoseconds = pc.utf8_rpad(fraction, 9, "0").cast(pa.int64())
-    hours, minutes = (pc.if_else(pc.equal(part, ""), "0", part).cast(pa.int64()) for part in (hours, minutes))
-    if (pc.max(minutes).as_py() or 0) > 59 or (pc.max(hours).as_py() or 0) > 23:
-        raise pa.ArrowInvalid("not an offset of a zone")
-    ahead = pc.add(pc.multiply(hours, 3600), pc.multiply(minutes, 60))
-    # An offset says how far ahead of UTC the clock is, so it is subtracted.
-    utc = pc.add(seconds, pc.if_else(pc.equal(sign, "-"), ahead, pc.negate(ahead)))
-    values, rest = (part.to_numpy(zero_copy_only=False) for part in (utc, nanoseconds))
-    fine = (values >= _YEAR_1690) & (values < _YEAR_2250)
-    coarse = _codes(values * 10**6 + rest // 1000, "us")
-    return pa.array(np.where(fine, np.where(fine, values, 0) * 10**9 + rest, coarse))
-
-
-def _codes(values: np.ndarray, unit: str) -> np.ndarray:
-    """[n] int64, counts of ``unit`` since 1970, as int64 in the same order.
-
-    From 1690 to 2250 these are nanoseconds; beyond, on both sides, there is one step per microsecond.
-    """
-    per_second = _PER_SECOND[unit]
-    # Nanoseconds reach from 1677 to 2262; the codes leave room on both sides for coarser ones.
-    low, high = _YEAR_1690 * per_second, _YEAR_2250 * per_second
-    fine = (values >= low) & (values < high)
-    codes = np.where(fine, values, 0) * (10**9 // per_second)
-    if fine.all():
-        return codes
-    beyond = np.where(values >= high, values - high, np.where(values < low, values - low, 0))
-    if unit == "ns":
-        steps = beyond // 1000
-    else:
-        room = (2**63 - 1 - _YEAR_2250 * 10**9) // (10**6 // per_second)
-        if (np.abs(beyond) > room).any():
-            raise pa.ArrowInvalid("a moment more than 12,000 years away")
-        steps = beyond * (10**6 // per_second)
-    return np.where(fine, codes, np.where(beyond < 0, _YEAR_1690, _YEAR_2250) * 10**9 + steps)
-
-
 def time_text(value: float, times: TimeFormat) -> str:
     """A time as ``to_times`` gives it, for people: an ISO timestamp in UTC, or the number as written."""
     if times.decimals is None:
         return f"{value:,}"
     if times.kind == "number":
         return f"{value / 10**times.decimals:,.{times.decimals}f}"
-    if _YEAR_1690 * 10**9 <= value < _YEAR_2250 * 10**9:
+    if YEAR_1690 * 10**9 <= value < YEAR_2250 * 10**9:
         return f"{np.datetime64(int(value), 'ns').astype('datetime64[s]')}Z"
     return "a time before 1690" if value < 0 else "a time after 2250"
 

@@ -57,7 +57,7 @@ def test_a_header_that_is_not_utf_8(tmp_path: Path, end: str) -> None:
     text = end.join(["Käufer;item_id", "1;2", ""])
     assert _message(_file(tmp_path, text.encode("cp1252"))) == (
         "log.csv, line 1: found the byte(s) e4; delimited text is UTF-8. Save the file again, in Excel as "
-        "`CSV UTF-8`, or convert it: `iconv -f latin1 -t utf-8 OLD > NEW`."
+        "`CSV UTF-8`, or convert it: `iconv -f cp1252 -t utf-8 OLD > NEW`."
     )
     assert _message(_file(tmp_path, (end + text).encode("cp1252"))).startswith("log.csv, line 2: ")
     assert header(_file(tmp_path, text.encode())) == ["Käufer", "item_id"]

@@ -39,7 +39,7 @@ def parts(folder, *columns):
 def csv_parts(folder, *columns):
     for number, column in enumerate(columns):
         write_text(
-            folder, f"events/{number}.csv", ["user_id,item_id,at", *(f"1,1,{time}" for time in column)]
+            folder, f"events/{number}.csv", ["user_id,item_id,at", *(f'1,1,"{time}"' for time in column)]
         )
 
 
@@ -110,8 +110,35 @@ def test_iso_texts_are_utc(folder, text, seconds, nanoseconds, other):
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("02.01.2020", 86_400),
+        ("2.1.2020", 86_400),
+        ("02.1.2020 00:01", 86_460),
+        ("2.01.2020 9:05", 86_400 + 9 * 3600 + 300),
+        ("02.01.2020, 09:05:07", 86_400 + 9 * 3600 + 307),
+        (" 02.01.2020 09:05:07 ", 86_400 + 9 * 3600 + 307),
+        ("02.01.2020T02:00+02:00", 86_400),
+    ],
+)
+@pytest.mark.parametrize("other", ["1.1.2020", "2020-01-01", "2020-01-01T00:00:00Z", "31.12.1600"])
+def test_days_come_first_where_dates_have_points(folder, text, seconds, other):
+    csv_parts(folder, [text, other])
+    assert read(folder)[0] == (1_577_836_800 + seconds) * 10**9
+    (folder / "raw/events/0.csv").unlink()
+    parts(folder, pa.array([text, other]))
+    assert read(folder)[0] == (1_577_836_800 + seconds) * 10**9
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "32.01.2020",
+        "01.13.2020",
+        "30.2.2020",
+        "01.02.20",
+        "1.2.2020 25:00",
+        "01/02/2020",
         "2020-13-01",
         "2020-02-30",
         "2020-01-01T25:00",
