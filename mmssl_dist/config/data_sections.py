@@ -52,11 +52,18 @@ class Columns(Section):
     """Column with the split: 0/train, 1/validation, 2/test; needed by the given split of tables."""
     title: Text = "title"
     """Column with an item's title, a text: in the files of data.titles, and in one that ``--items`` names."""
+    title_item: Text | None = None
+    """Column with the item's id in these files; by default it is called as in the interactions."""
     types: IdTypes = IdTypes()
     """Types of the ids, to decide them explicitly; see docs/input-rules.md."""
     null_values: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = _NULL_VALUES
     """CSV, TSV, JSON lines and ``.inter``: what stands for a missing value in the columns above, spaces
     around it aside; rows with a missing id are dropped and counted."""
+
+    @property
+    def item_of_titles(self) -> str:
+        """The column with the item's id in files of titles."""
+        return self.title_item or self.item
 
 
 FeatureType = Literal["category", "tags", "number", "boolean"]
@@ -69,11 +76,13 @@ class Modality(Section):
     columns of ``table`` as ``features``."""
 
     file: Files | None = None
-    """Path under data.path: ``.npy`` (one row per item) or a Parquet file, folder or glob."""
+    """Path under data.path: ``.npy`` (one row per item), or a file, folder or glob of Parquet, CSV, TSV or
+    JSON lines."""
     vector: Text = "vector"
-    """Parquet only: the list column with the features."""
+    """Of a table in file: the column with the vectors, lists of numbers or, outside of Parquet, texts such as
+    [0.1, 0.2]. A ``*`` stands for a number: ``v*`` means the columns v0, v1 and so on, of one value each."""
     item: Text = "item_id"
-    """Parquet, and table: the column with the item's id."""
+    """Of a table: the column with the item's id."""
     table: Files | None = None
     """With an encoder: Parquet, CSV, TSV or JSON lines under data.path with texts, or with names of
     pictures; with features: with their columns."""
@@ -99,8 +108,8 @@ class Modality(Section):
     separator: Text = ","
     """Of features: what stands between the tags of a text."""
     decimal: Literal[".", ","] = "."
-    """Of features: the mark before a fraction, in numbers that are texts, as all are outside of Parquet. With
-    a comma, points may stand between thousands, as in 1.299,00."""
+    """The mark before a fraction in features and vectors that are texts, as all numbers are outside of
+    Parquet. With a comma, features may have points between thousands, as in 1.299,00."""
 
     @property
     def has_content(self) -> bool:
@@ -154,8 +163,8 @@ class Data(Section):
     modalities: Annotated[dict[Name, Modality], Field(min_length=1)]
     """One entry per modality; its key names the modality everywhere else."""
     titles: Files | None = None
-    """Parquet, CSV, TSV or JSON lines under data.path with the columns columns.title and columns.item: what
-    the report, lists and the service call items."""
+    """Parquet, CSV, TSV or JSON lines under data.path with the columns columns.title and columns.title_item:
+    what the report, lists and the service call items."""
     images: Files | None = None
     """What the report shows of items: a path under data.path with ``{item}`` where the id stands, such as
     pictures/{item}.jpg (JPEG, PNG, GIF, WebP), or Parquet with a binary column ``image`` beside

@@ -203,7 +203,7 @@ def path_regex(pattern: str) -> re.Pattern[str]:
 
 def _feature_files(root: Location, name: str, modality: Modality) -> tuple[RawFile, ...]:
     assert modality.file is not None  # a rule of the job, where there is no raw content
-    suffixes = (".npy",) if modality.file.endswith(".npy") else PARQUET_SUFFIXES
+    suffixes = (".npy",) if modality.file.endswith(".npy") else TABLE_SUFFIXES
     return expand(root, modality.file, f"data.modalities.{name}.file", suffixes)
 
 
@@ -249,11 +249,7 @@ def expand(root: Location, pattern: str, key: str, suffixes: tuple[str, ...]) ->
     if info.type == pafs.FileType.File:
         # Readers are chosen by the ending, so a file without a known one could only be guessed at.
         if not pattern.endswith(suffixes):
-            vectors = key.endswith(".file") and pattern.endswith(TEXT_TABLE_SUFFIXES)
-            remedy = (
-                "Convert it; section 1 of docs/own-data.md shows how." if vectors else "Rename or convert it."
-            )
-            raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", remedy)
+            raise InputError(key, pattern, f"files end in {', '.join(suffixes)}", "Rename or convert it.")
         return (_raw_file(root, target, info),)
     if info.type == pafs.FileType.Directory and (table := table_files(target)) is not None:
         return _of_table(root, target, table, key)

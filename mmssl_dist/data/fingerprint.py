@@ -13,12 +13,8 @@ from mmssl_dist.storage import fingerprint
 DATASET_KIND = "dataset"
 FORMAT = 3
 """Raise when the same input would give another dataset."""
-_APART: Mapping[str, Any] = {
-    **{"titles": True, "images": True, "columns": {"title"}},
-    "modalities": {"__all__": {"decimal"}},
-}
-"""Settings of the data section that a dataset does not depend on: what people see of items, and what shows in
-the vectors that are embedded."""
+_APART: Mapping[str, Any] = {"titles": True, "images": True, "columns": {"title", "title_item"}}
+"""Settings of the data section that a dataset does not depend on: what people see of items."""
 
 
 def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
@@ -26,7 +22,13 @@ def dataset_fingerprint(job: Job, raw: RawFiles) -> str:
     job = with_buckets(job, needed_for(raw))  # a number, whether it was given or follows from the files
     # Vectors that were embedded again and are the same make the same dataset.
     files = [file.digest or _stamp(file) for file in raw.of_dataset()]
-    settings = job.data.model_dump(mode="json", exclude=_APART)
+    # The mark before fractions shows in the vectors that are embedded; it is read with vectors in text.
+    unread = {
+        name: {"decimal"}
+        for name, modality in job.data.modalities.items()
+        if modality.file is None or modality.decimal == "."
+    }
+    settings = job.data.model_dump(mode="json", exclude={**_APART, "modalities": unread})
     return fingerprint(DATASET_KIND, FORMAT, settings, files)
 
 

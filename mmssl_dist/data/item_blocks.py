@@ -27,7 +27,8 @@ from mmssl_dist.errors import InputError
 
 _NULLS = ("",)
 _REMEDY = (
-    "Name the columns in the job (data.columns.title for titles, data.columns.item for ids), or rename them."
+    "Name the columns in the job (data.columns.title for titles, title_item for ids that have another name "
+    "than in the interactions), or rename them."
 )
 
 
@@ -42,7 +43,7 @@ def check_item_columns(file: RawFile, columns: Columns, names: Sequence[str]) ->
     elif is_json_lines(file.location.path):
         next(_text_blocks(file, columns, names), None)  # the first values show what the columns have
     else:
-        raw_names(file, {name: name for name in (columns.item, *names)}, _REMEDY)
+        raw_names(file, {name: name for name in (columns.item_of_titles, *names)}, _REMEDY)
 
 
 def item_blocks(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -82,9 +83,9 @@ def _is_parquet(file: RawFile) -> bool:
 
 def _text_blocks(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Iterator[pa.Table]:
     names = usable_columns(file, columns.title) if names is None else names
-    unique = {name: name for name in (columns.item, *names)}
+    unique = {name: name for name in (columns.item_of_titles, *names)}
     raw_names(file, unique, _REMEDY)
-    lists = unique.keys() - {columns.item, columns.title}
+    lists = unique.keys() - {columns.item_of_titles, columns.title}
     return (pa.table(block) for block in named_blocks(file, unique, _NULLS, lists=lists))
 
 
@@ -92,13 +93,13 @@ def _parquet_blocks(file: RawFile, columns: Columns, names: Sequence[str] | None
     footer = _footer(file, columns, names)
     if names is None:
         names = [name for name in footer.schema.names if _is_usable(footer.schema.field(name).type)]
-    read, row = list(dict.fromkeys((columns.item, *names))), 0
+    read, row = list(dict.fromkeys((columns.item_of_titles, *names))), 0
     for batch in batches(file, Piece(0, 0, len(footer.group_rows)), read, BATCH_ROWS):
         where = partial(_where, file, row)
         yield pa.table(
             {
                 name: values
-                if name == columns.item or is_list(values.type)
+                if name == columns.item_of_titles or is_list(values.type)
                 else checked_values(pa.chunked_array([values]), partial(where, name))
                 for name, values in zip(read, batch.columns, strict=True)
             }
@@ -112,7 +113,7 @@ def _where(file: RawFile, first: int, column: str, index: int) -> str:
 
 def _footer(file: RawFile, columns: Columns, names: Sequence[str] | None) -> Footer:
     (footer,) = read_footers([file])
-    read = (columns.item, *(footer.schema.names if names is None else names))
+    read = (columns.item_of_titles, *(footer.schema.names if names is None else names))
     require_columns(file, footer.schema, read, _REMEDY)
     for name in read:
         raw = storage_type(require_column(file, footer.schema, name))

@@ -49,7 +49,7 @@ def titles_of(
     titles: dict[str, str | None] = {}
     for file in files:
         for block in item_blocks(file, columns, [columns.title]):
-            ids, texts = id_texts(block[columns.item], like), block[columns.title].cast(pa.string())
+            ids, texts = id_texts(block[columns.item_of_titles], like), block[columns.title].cast(pa.string())
             chosen = pc.is_in(ids, value_set=among)
             # Later rows win, as in a table where a correction was appended.
             titles |= zip(ids.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True)

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmssl_dist.config import Job
-from mmssl_dist.config.data_sections import Data, Modality
+from mmssl_dist.config.data_sections import Data
 from mmssl_dist.config.named_paths import named_paths
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.bucket_count import require_buckets
 from mmssl_dist.data.files import RawFile, RawFiles, find_files
 from mmssl_dist.data.images import check_images, check_picture_folder
-from mmssl_dist.data.readers import FeatureSource, open_sources
-from mmssl_dist.data.readers.numbered import open_numbered
-from mmssl_dist.data.readers.open import EMBEDDED, is_numbered, open_interactions
+from mmssl_dist.data.readers import open_sources
+from mmssl_dist.data.readers.open import EMBEDDED, open_feature_files, open_interactions
 from mmssl_dist.data.readers.raw_content import open_content
-from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.data.titles import check_titles
 from mmssl_dist.embedding.inputs import encoded, encoder_of
 from mmssl_dist.embedding.weights import check_encoder
@@ -105,7 +103,16 @@ def _check_sources(data: Data, files: RawFiles, problems: Problems) -> None:
         alone.attempt(partial(open_interactions, data, _among(data, files, file), whole=False))
     for name, modality in data.modalities.items():
         for file in files.features.get(name, ()):
-            alone.attempt(partial(_open_feature_file, data, file, modality))
+            columns = EMBEDDED if modality.has_content else modality
+            alone.attempt(
+                partial(
+                    open_feature_files,
+                    f"data.modalities.{name}.file",
+                    (file,),
+                    columns,
+                    data.columns.types.item,
+                )
+            )
     for name, content in files.content.items():
         key, modality = f"data.modalities.{name}", data.modalities[name]
         for file in content.tables:
@@ -118,13 +125,6 @@ def _check_sources(data: Data, files: RawFiles, problems: Problems) -> None:
 def _among(data: Data, files: RawFiles, file: RawFile) -> tuple[RawFile, ...]:
     """``file`` with those that the layout reads beside it."""
     return files.interactions if data.layout == "mmssl" else (file,)
-
-
-def _open_feature_file(data: Data, file: RawFile, modality: Modality) -> FeatureSource:
-    if is_numbered(modality):
-        return open_numbered(file)
-    columns = EMBEDDED if modality.has_content else modality
-    return open_vectors((file,), columns, data.columns.types.item)
 
 
 def check_output(job: Job) -> None:

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from mmssl_dist.config.job import Job
+from mmssl_dist.config.training_sections import LENGTH_EXPONENTS
 from mmssl_dist.data.bucket_count import needed_buckets
-from mmssl_dist.evaluation.item_lengths import CHOOSING_USERS, EXPONENTS
+from mmssl_dist.evaluation.item_lengths import CHOOSING_USERS
 from mmssl_dist.export.index import cell_count, kind_of
 from mmssl_dist.planning.memory import EMPTY_TASK, EMPTY_WORKER, index_memory
 from mmssl_dist.planning.partition_needs import PartitionNeeds
@@ -78,7 +79,7 @@ def stage_needs(
     validations = -(-job.training.epochs // job.evaluation.every_epochs)
     # Once for each exponent of item lengths, and for the dot product.
     users = min(_evaluated(job, sizes, splits=1), CHOOSING_USERS)
-    tried = len(EXPONENTS) + 1 if job.evaluation.length_exponent == "auto" else 0
+    tried = len(LENGTH_EXPONENTS) + 1 if job.evaluation.length_exponent == "auto" else 0
     choosing = tried * ranking_seconds(job, users, sizes.num_items)
     passes = 1 + (len(sizes.modalities) if job.evaluation.contributions else 0)
     ranked_by = ASSUMED if job.scaling.gpus_per_worker else MEASURED

@@ -95,7 +95,7 @@ def _write_raw(folder: Path, seed: int) -> None:
     header = "\t".join(f"{name}:token" for name in columns)
     text = [header, *("\t".join(str(value) for value in line) for line in lines)]
     (folder / "log.inter").write_text("".join(f"{line}\n" for line in text[:-3]))
-    (folder / "titles.csv").write_text("item_id,title,title_2\n1,One,Two\n")
+    (folder / "titles.csv").write_text("item_id,item_2,title,title_2\n1,2,One,Two\n")
     (folder / "words.csv").write_text(
         "item_id,text,text_2\n1,one,two\n3,three,four\n4,five,six\n5,seven,eight\n"
     )

@@ -60,6 +60,7 @@ CHANGES = (
     _one("read", "data.columns.split", "part_2"),
     _one("read", "data.columns.rating", "time", "data.columns.rating=time_2", "data.min_rating=1"),
     _one("read", "data.columns.title", "title_2", "data.titles=titles.csv"),
+    _one("read", "data.columns.title_item", "item_2", "data.titles=titles.csv"),
     _one("read", "data.columns.types.user", "string"),
     _one("read", "data.columns.types.item", "string"),
     _one("read", "data.columns.null_values", ["", "3"], "data.layout=inter"),

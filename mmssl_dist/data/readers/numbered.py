@@ -187,7 +187,7 @@ def _read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, by_columns, raw
 
 
-def require_finite(vectors: np.ndarray, where: Where) -> None:
+def require_finite(vectors: np.ndarray, where: Where, remedy: str = "Replace the value.") -> None:
     """Raise an InputError that names the first row of ``vectors`` ([n, F]) with a NaN or infinite value."""
     finite = np.isfinite(vectors)
     if not finite.all():
@@ -196,5 +196,5 @@ def require_finite(vectors: np.ndarray, where: Where) -> None:
             where(int(index)),
             f"{vectors[index, column]} in column {column}",
             f"features are finite numbers of type {vectors.dtype}",
-            "Replace the value.",
+            remedy,
         )

@@ -35,6 +35,7 @@ from mmssl_dist.data.readers.parquet_columns import summarize_parquet
 from mmssl_dist.data.readers.raw_content import open_content
 from mmssl_dist.data.readers.release import ReleaseInteractions
 from mmssl_dist.data.readers.text import TextInteractions, bare, summarize_text
+from mmssl_dist.data.readers.text_vectors import open_text_vectors
 from mmssl_dist.data.readers.times import agreed_format
 from mmssl_dist.data.readers.vectors import open_vectors
 from mmssl_dist.errors import InputError
@@ -120,7 +121,7 @@ def open_interactions(
         names[SPLIT] = data.columns.split
     if data.columns.rating:
         names[RATING] = data.columns.rating
-    if _require_one_format(files) == "Parquet":
+    if _require_one_format(files, "data.interactions") == "Parquet":
         return _open_parquet(data=data, files=files, names=names, feature_ids=feature_ids, whole=whole)
     return _open_text(data=data, files=files, names=names, feature_ids=feature_ids, whole=whole)
 
@@ -143,25 +144,39 @@ def open_features(data: Data, files: RawFiles) -> dict[str, FeatureSource]:
                 null_values=data.columns.null_values,
             )
             continue
-        if modality.has_content:
-            sources[name] = open_vectors(files.features[name], EMBEDDED, data.columns.types.item)
-            continue
-        numbered = is_numbered(modality)
-        if numbered and len(files.features[name]) > 1:
-            raise InputError(
-                f"data.modalities.{name}.file",
-                f"{len(files.features[name])} files",
-                "row-numbered features (.npy) are one file",
-                "Join them, or use Parquet with item ids.",
-            )
-        sources[name] = (
-            open_numbered(files.features[name][0])
-            if numbered
-            else open_vectors(files.features[name], modality, data.columns.types.item)
-        )
+        columns = EMBEDDED if modality.has_content else modality
+        key = f"data.modalities.{name}.file"
+        sources[name] = open_feature_files(key, files.features[name], columns, data.columns.types.item)
     # Here and not by the reader: only all modalities together show that one of them is short.
     _require_rows(sources)
     return sources
+
+
+def open_feature_files(
+    key: str, files: tuple[RawFile, ...], modality: Modality, item_setting: str | None
+) -> FeatureSource:
+    """The reader of the vectors in ``files``.
+
+    Args:
+        key: the YAML path that names the files.
+        files: of one modality.
+        modality: its settings.
+        item_setting: data.columns.types.item.
+
+    Raises:
+        InputError: a file cannot be used, or there are files of several formats.
+    """
+    if is_numbered(modality):
+        if len(files) > 1:
+            raise InputError(
+                key,
+                f"{len(files)} files",
+                "row-numbered features (.npy) are one file",
+                "Join them, or use Parquet with item ids.",
+            )
+        return open_numbered(files[0])
+    of_text = _require_one_format(files, key) != "Parquet"
+    return (open_text_vectors if of_text else open_vectors)(files, modality, item_setting)
 
 
 def is_numbered(modality: Modality) -> bool:
@@ -265,8 +280,8 @@ def inter_names(data: Data, file: RawFile) -> dict[str, str]:
     return names
 
 
-def _require_one_format(files: tuple[RawFile, ...]) -> str:
-    """The format of all ``files``, a key of ``FORMATS``.
+def _require_one_format(files: tuple[RawFile, ...], key: str) -> str:
+    """The format of all ``files``, a key of ``FORMATS``; ``key`` is the YAML path that names them.
 
     Raises:
         InputError: there are files of two formats; counts those of each and names one.
@@ -281,9 +296,9 @@ def _require_one_format(files: tuple[RawFile, ...]) -> str:
             for name, some in by_format.items()
         )
         raise InputError(
-            "data.interactions",
+            key,
             f"files of several formats: {'; '.join(counts)}",
-            "interactions are files of one format",
+            "the files that it names have one format",
             "Name those of one format by a glob such as events/*.parquet, or convert the others.",
         )
     return next(iter(by_format))

@@ -14,6 +14,7 @@ from mmssl_dist.data.files import RawFile
 from mmssl_dist.data.ids import canonical_type, is_text, storage_type
 from mmssl_dist.data.readers.base import ColumnSummaries, Piece, row_location
 from mmssl_dist.data.readers.id_types import Example, IdSummary, declared_ids, joined_ids, text_ids
+from mmssl_dist.data.readers.moments import is_moment
 from mmssl_dist.data.readers.parquet import (
     BATCH_ROWS,
     Footer,
@@ -26,7 +27,6 @@ from mmssl_dist.data.readers.parquet import (
 )
 from mmssl_dist.data.readers.times import (
     TimeSummary,
-    is_moment,
     joined_times,
     number_summary,
     require_time_type,

@@ -40,7 +40,10 @@ _RULES: dict[FeatureType, str] = {
 _COMMA_RULE = (
     'with decimal: "," a number has a comma, points between groups of three digits alone, and no units'
 )
-_REMEDY = "Correct the value, or give the column another type in features."
+_REMEDY = (
+    "Correct the value, give the column another type in features, or add a word for missing values to "
+    "data.columns.null_values."
+)
 
 
 def item_texts(

@@ -1,5 +1,5 @@
-"""Features in Parquet: a list column beside the item's id. An item that is not there, null, or
-an empty list, lacks the modality."""
+"""Features in Parquet: a list column beside the item's id, or a column for each value. An item that is not
+there, or has null or an empty list, lacks the modality."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config.data_sections import Modality
 from mmssl_dist.data.files import RawFile
+from mmssl_dist.data.ids import is_number, one_array, storage_type
 from mmssl_dist.data.readers.base import FeatureBatch, Piece, require_dimension
 from mmssl_dist.data.readers.id_types import IdSummary
 from mmssl_dist.data.readers.list_columns import (
@@ -22,7 +23,7 @@ from mmssl_dist.data.readers.list_columns import (
     tensor_shape,
     value_type,
 )
-from mmssl_dist.data.readers.numbered import PIECE_BYTES, require_finite
+from mmssl_dist.data.readers.numbered import PIECE_BYTES
 from mmssl_dist.data.readers.parquet import (
     Footer,
     JoinedRows,
@@ -37,15 +38,18 @@ from mmssl_dist.data.readers.parquet import (
 )
 from mmssl_dist.data.readers.parquet_columns import has_value, id_summary
 from mmssl_dist.data.readers.values import to_ids
+from mmssl_dist.data.readers.vector_rows import ANY_NUMBER, feature_batch, joined_lists, value_columns
 from mmssl_dist.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorFeatures:
-    """Features of one modality in Parquet files, all of one dimension."""
+    """Features of one modality in Parquet files, all of one dimension; ``names`` are the columns of their
+    values, or that of the vectors."""
 
     files: tuple[RawFile, ...]
     columns: Modality
+    names: tuple[str, ...]
     item_ids: IdSummary
     item_type: pa.DataType
     dimension: int
@@ -62,7 +66,7 @@ class VectorFeatures:
         """Features in ``pieces``, those of small ones together."""
         # Rows by their width: a fixed number is far too many for wide features, and slow for narrow ones.
         step = max(1, PIECE_BYTES // (self.dimension * 4))
-        columns = [self.columns.item, self.columns.vector]
+        columns = [self.columns.item, *self.names]
         return map(self._features, joined_batches(self.files, pieces, columns, step))
 
     def with_item_type(self, item_type: pa.DataType) -> VectorFeatures:
@@ -72,39 +76,20 @@ class VectorFeatures:
     def _features(self, joined: JoinedRows) -> FeatureBatch:
         where = partial(joined.location, self.files)
         items = to_ids(joined.columns[self.columns.item], self.item_type, where)
-        lists = pa.concat_arrays([plain_lists(chunk) for chunk in joined.columns[self.columns.vector].chunks])
-        has_vector = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
-        # A row with neither an id nor a vector is harmless; a vector without an id was meant for somebody.
-        unnamed = pc.and_(has_vector, items.is_null())
-        if pc.any(unnamed).as_py():
-            raise InputError(
-                where(int(pc.index(unnamed, pa.scalar(True)).as_py())),
-                "no item id",
-                "every vector belongs to an item",
-                "Fill in the id or drop the row.",
-            )
-        items, lists = items.filter(has_vector), lists.filter(has_vector)
-        kept = np.flatnonzero(has_vector.to_numpy(zero_copy_only=False))
-        files, rows = joined.files[kept].astype(np.int32), joined.rows[kept]
-        if not len(lists):
-            return FeatureBatch(items, files, rows, np.empty((0, self.dimension), self.dtype))
-        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-        if (lengths != self.dimension).any():
-            index = int(np.argmax(lengths != self.dimension))
-            raise InputError(
-                where(int(kept[index])),
-                f"{lengths[index]} values",
-                f"vectors of a modality have one length, here {self.dimension}",
-                "Fix the row.",
-            )
-        values = lists.flatten()
-        if values.null_count:
-            # A null inside a vector is refused below, with its place, like any other non-finite number.
-            values = pc.fill_null(values.cast(pa.float32()), float("nan"))
-        with np.errstate(over="ignore"):  # what becomes infinite is found below
-            vectors = values.to_numpy(zero_copy_only=False).astype(self.dtype).reshape(-1, self.dimension)
-        require_finite(vectors, lambda index: where(int(kept[index])))
-        return FeatureBatch(items, files, rows, vectors)
+        columns = [joined.columns[name] for name in self.names]
+        if ANY_NUMBER in self.columns.vector:
+            lists = joined_lists([one_array(column) for column in columns])
+        else:
+            lists = pa.concat_arrays([plain_lists(chunk) for chunk in columns[0].chunks])
+        return feature_batch(
+            items=items,
+            lists=lists,
+            files=joined.files,
+            rows=joined.rows,
+            dimension=self.dimension,
+            dtype=self.dtype,
+            where=where,
+        )
 
 
 def open_vectors(
@@ -116,22 +101,50 @@ def open_vectors(
         InputError: not Parquet, a column missing or of the wrong type, or no vector at all.
     """
     footers = read_footers(files)
+    schemas = {file.name: footer.schema.names for file, footer in zip(files, footers, strict=True)}
+    of_values = value_columns(schemas, columns.vector)
+    names = of_values or (columns.vector,)
     for file, footer in zip(files, footers, strict=True):
-        require_columns(file, footer.schema, (columns.item, columns.vector))
+        require_columns(file, footer.schema, (columns.item, *names))
     item_ids = id_summary(files, footers, columns.item, item_setting)
-    types = [_value_type(file, footer, columns.vector) for file, footer in zip(files, footers, strict=True)]
-    dimension = _dimension(files, footers, columns.vector)
+    if of_values:
+        dimension, dtype = len(of_values), _dtype_of_columns(files, footers, of_values)
+        require_dimension(f"{files[0].name}, columns {columns.vector}", dimension)
+    else:
+        types = [_value_type(*pair, columns.vector) for pair in zip(files, footers, strict=True)]
+        dimension, dtype = (
+            _dimension(files, footers, columns.vector),
+            _dtype(files, footers, types, columns.vector),
+        )
     pieces = row_group_pieces(footers, max(1, PIECE_BYTES // (4 * dimension)))
     return VectorFeatures(
         files=files,
         columns=columns,
+        names=names,
         item_ids=item_ids,
         item_type=item_ids.type,
         dimension=dimension,
-        dtype=_dtype(files, footers, types, columns.vector),
+        dtype=dtype,
         pieces=pieces,
         last_pieces=last_groups(footers),
     )
+
+
+def _dtype_of_columns(files: Sequence[RawFile], footers: Sequence[Footer], names: Sequence[str]) -> np.dtype:
+    """float16 where all values are halves, else float32."""
+    types = set()
+    for file, footer in zip(files, footers, strict=True):
+        for name in names:
+            raw = storage_type(require_column(file, footer.schema, name))
+            if not (is_number(raw) or pa.types.is_null(raw)):
+                raise InputError(
+                    f"{file.name}, column {name}",
+                    f"type {raw}",
+                    "the values of a vector are numbers",
+                    "Write the column as float, or correct the pattern.",
+                )
+            types.add(raw)
+    return np.dtype(np.float16 if types == {pa.float16()} else np.float32)
 
 
 def _value_type(file: RawFile, footer: Footer, column: str) -> pa.DataType:

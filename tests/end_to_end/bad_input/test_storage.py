@@ -57,9 +57,9 @@ CASES = [
     ),
     Case(
         name="features of another format",
-        message="data.modalities.text.file: found text.csv; files end in .parquet, .pq",
-        command=_to("data.modalities.text.file", "text.csv"),
-        spoil=lambda folder: (folder / "raw/text.csv").write_text("a\n"),
+        message="data.modalities.text.file: found text.docx; files end in .parquet, .pq",
+        command=_to("data.modalities.text.file", "text.docx"),
+        spoil=lambda folder: (folder / "raw/text.docx").write_text("a\n"),
     ),
     Case(
         name="a name with a line break",

@@ -208,7 +208,7 @@ def test_text_in_latin_1_is_named_with_its_line(folder, suffix):
     assert message.startswith(
         f"raw/log.{suffix}, line 4: found the byte(s) e9; delimited text is UTF-8. Save"
     )
-    assert "iconv -f latin1 -t utf-8" in message
+    assert "iconv -f cp1252 -t utf-8" in message
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
@@ -393,7 +393,7 @@ def test_files_of_several_formats_are_counted(folder, name):
     write_text(folder, "events/c.tsv", ["user_id\titem_id", "1\t1"])
     assert _message(raw_job(folder, interactions=name)) == (
         "data.interactions: found files of several formats: 2 of Parquet, such as a.parquet; "
-        "1 of CSV, such as b.csv; 1 of TSV, such as c.tsv; interactions are files of "
-        "one format. Name those of one format by a glob such as events/*.parquet, or convert the others."
+        "1 of CSV, such as b.csv; 1 of TSV, such as c.tsv; the files that it names "
+        "have one format. Name those of one format by a glob such as events/*.parquet, or convert the others."
     )
     _read_all(raw_job(folder, interactions="events/*.p*"))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,14 +10,11 @@ from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.files import expand, find_files
 from mmssl_dist.data.prepare import dataset_fingerprint
 from mmssl_dist.data.readers import open_sources
-from mmssl_dist.data.readers.open import open_features
 from mmssl_dist.errors import InputError
 from mmssl_dist.storage import open_location
 from tests.jobs import raw_job
 from tests.servers import client, moto_server, upload
 from tests.unit.data.raw import write_matrix, write_table, write_text
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def _names(files):
@@ -236,41 +230,3 @@ def test_files_of_a_web_server_are_named_one_by_one(tmp_path, monkeypatch):
                 find_files(job(name))
             where = f"{endpoint}/web/raw/{name}"
             assert f"{where}: found no such file; data.interactions names one file" in str(caught.value)
-
-
-def _conversion(file: str) -> str:
-    """The script of the tutorial that reads ``file``."""
-    text = (ROOT / "docs/own-data.md").read_text()
-    blocks = re.findall(r"^```python\n(import pandas\n.*?)^```", text, flags=re.M | re.S)
-    (block,) = [block for block in blocks if file in block]
-    return str(block)
-
-
-def test_times_of_another_form_are_converted_as_the_tutorial_shows(tmp_path, monkeypatch):
-    (tmp_path / "orders.csv").write_text("Kunde;Datum\n007;03.11.2026 14:05\n8;31.12.2026 00:00\n")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(_conversion("orders.csv"), "own-data.md", "exec"), {})
-    expected = "Kunde;Datum\n007;2026-11-03T14:05\n8;2026-12-31T00:00\n"
-    assert (tmp_path / "orders.csv").read_text() == expected
-
-
-def test_vectors_in_text_are_converted_as_the_tutorial_shows(folder, monkeypatch):
-    raw = folder / "raw"
-    write_table(folder, "interactions.parquet", user_id=[1], item_id=["8"])
-    (raw / "vectors.csv").write_text("sku,v0,v1\n007,1,2.5\n8,-3,4\n")
-    (raw / "more.jsonl").write_text('{"sku": "9", "embedding": [5, 6.5]}\n')
-    monkeypatch.chdir(raw)
-    exec(compile(_conversion("vectors.csv"), "own-data.md", "exec"), {})
-    for name, wanted in (("vectors", {"007": [1, 2.5], "8": [-3, 4]}), ("more", {"9": [5, 6.5]})):
-        settings = {"text": {"file": f"{name}.parquet", "item": "sku", "vector": "embedding"}}
-        refused = {
-            "text": {**settings["text"], "file": {"vectors": "vectors.csv", "more": "more.jsonl"}[name]}
-        }
-        with pytest.raises(InputError, match=r"section 1 of docs/own-data\.md shows how"):
-            find_files(raw_job(folder, modalities=refused))
-        job = raw_job(folder, modalities=settings)
-        source = open_features(job.data, find_files(job))["text"]
-        read = [batch for piece in source.pieces for batch in source.read(piece)]
-        assert {
-            i: v.tolist() for b in read for i, v in zip(b.items.to_pylist(), b.vectors, strict=True)
-        } == wanted

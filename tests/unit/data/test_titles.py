@@ -79,17 +79,16 @@ def test_what_is_wrong_is_told_before_anything_is_read(tmp_path, name, content, 
         check_titles(made.data, find_titles(made))
 
 
-def named_titles(folder: Path, titles: str, title: str) -> Job:
-    return job_on(
-        folder,
-        {**SKUS, "columns": {"item": "sku", "title": title}, "titles": titles},
-    )
+def named_titles(folder: Path, titles: str, title: str, item: str | None = None) -> Job:
+    columns = {"item": "sku", "title": title, "title_item": item}
+    return job_on(folder, {**SKUS, "columns": columns, "titles": titles})
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv.gz", "t.jsonl", "t.parquet"])
-def test_the_job_names_the_column_of_titles(tmp_path, name):
+@pytest.mark.parametrize("item", [None, "Nr."])
+def test_the_job_names_the_columns_of_titles(tmp_path, name, item):
     """Then a column called title is like any other, whatever it has."""
-    table = pa.table({"sku": [7, 8], "title": [1, 2], "Bezeichnung, kurz": ["Hemd", "Hose, blau"]})
+    table = pa.table({item or "sku": [7, 8], "title": [1, 2], "Bezeichnung, kurz": ["Hemd", "Hose, blau"]})
     if name == "t.parquet":
         pq.write_table(table, tmp_path / name)
     elif name == "t.jsonl":
@@ -100,7 +99,7 @@ def test_the_job_names_the_column_of_titles(tmp_path, name):
         lines = [mark.join(f'"{value}"' for value in row) for row in [table.column_names, *rows_of(table)]]
         content = "\n".join(lines).encode()
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    made = named_titles(tmp_path, name, "Bezeichnung, kurz")
+    made = named_titles(tmp_path, name, "Bezeichnung, kurz", item)
     for file in find_titles(made):
         check_titles(made.data, [file])
     assert read_titles(made.data, find_titles(made), [8, 9]) == {"8": "Hose, blau"}
@@ -141,7 +140,7 @@ def test_a_dataset_is_the_same_whatever_its_items_are_called(tmp_path):
         (tmp_path / name).touch()
     made = job(tmp_path, "t.csv")
     without = made.model_copy(update={"data": made.data.model_copy(update={"titles": None})})
-    for other in (without, named_titles(tmp_path, "t.csv", "name")):
+    for other in (without, named_titles(tmp_path, "t.csv", "name", "nr")):
         assert dataset_fingerprint(made, find_files(made)) == dataset_fingerprint(other, find_files(other))
 
 
