@@ -6,6 +6,7 @@ import os
 import shlex
 import uuid
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mmssl_dist.datasets.interaction_table import Ask, Question
+    from mmssl_dist.datasets.job_proposal import JobProposal
     from mmssl_dist.launch.input_check import InputOverview
 
-    TextOf = Callable[[str | None], str]  # the job's YAML, by what becomes of unknown items
+    TextOf = Callable[..., str]  # job_text, of a proposal and what becomes of unknown items
 
 app = typer.Typer()
 _UNKNOWN_ITEMS = "data.unknown_items"
@@ -79,40 +81,56 @@ def init(
     storage = parse_storage_settings(settings)
     proposal = propose(take_inventory(open_location(absolute(folder), storage)), ask)
 
-    def text(unknown_items: str | None) -> str:
-        name = Path(absolute(folder)).name or "mine"
-        return job_text(
-            proposal,
-            path=folder,
-            output=output or f"runs/{name}",
-            storage=storage,
-            unknown_items=unknown_items,
-        )
-
+    output = output or f"runs/{Path(absolute(folder)).name or 'mine'}"
+    text = partial(job_text, path=folder, output=output, storage=storage)
     given = None if unknown_items is None else unknown_items.value
-    written, overview = _accepted(text, given, ask, str(job_file))
+    try:
+        written, overview = _accepted(proposal, text, given, ask, str(job_file))
+    except InputError:
+        if not yes:  # the answers outlast files that have to be corrected first
+            _write(job_file, text(proposal, unknown_items=given))
+            typer.echo(
+                f"{job_file}: written with your answers; correct what follows, then call mmssl-dist validate",
+                err=True,
+            )
+        raise
     _write(job_file, written)
     typer.echo("\n".join((*_decisions(written), *input_lines(overview))))
     typer.echo(f"{job_file}: written; next: mmssl-dist run {shlex.quote(str(job_file))}")
 
 
-def _accepted(text: TextOf, given: str | None, ask: Ask, source: str) -> tuple[str, InputOverview]:
+def _accepted(
+    proposal: JobProposal, text: TextOf, given: str | None, ask: Ask, source: str
+) -> tuple[str, InputOverview]:
     """The job's text that the checks of `validate` accept, and what they saw."""
-    from mmssl_dist.datasets.interaction_table import Question
-
+    # Whether vectors alone leave items without features shows only where nothing is dropped.
+    first = None if proposal.further else given
     try:
-        return text(given), _checked(text(given), source)
+        overview = _checked(text(proposal, unknown_items=first), source)
+        return text(proposal, unknown_items=given), overview
     except InputError as error:
         if error.where != _UNKNOWN_ITEMS:
             raise
-        # Asked only where the check has found such items.
-        question = f"Leave interactions with items without features out, or keep the items? {error.value}"
-        try:
-            answer = ask(Question(key=_UNKNOWN_ITEMS, text=question, choices=("drop", "keep"), proposal=None))
-        except _NoProposalError:
-            remedy = "Call init with --unknown-items drop, or with keep."
-            raise InputError(error.where, error.value, error.rule, remedy) from None
-    return text(answer), _checked(text(answer), source)
+        if proposal.further:
+            return _accepted(proposal.with_further(), text, given, ask, source)
+        answer = _of_unknown_items(error, ask)
+    written = text(proposal, unknown_items=answer)
+    return written, _checked(written, source)
+
+
+def _of_unknown_items(error: InputError, ask: Ask) -> str:
+    """What becomes of items without features, which the check has found."""
+    from mmssl_dist.datasets.interaction_table import Question
+
+    question = (
+        f"What becomes of {error.value}? drop: their interactions are left out; keep: these items are "
+        "recommended by interactions alone"
+    )
+    try:
+        return ask(Question(key=_UNKNOWN_ITEMS, text=question, choices=("drop", "keep"), proposal=None))
+    except _NoProposalError:
+        remedy = "Call init with --unknown-items drop, or with keep."
+        raise InputError(error.where, error.value, error.rule, remedy) from None
 
 
 def _checked(text: str, source: str) -> InputOverview:

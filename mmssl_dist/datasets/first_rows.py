@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -109,10 +109,23 @@ class FirstValues:
         return len(texts) > 1 and bool(fractions - {3}) and all(map(is_comma_number, texts))
 
     @property
+    def are_tags(self) -> bool:
+        """Whether most are several short texts each, of which there are few and which repeat."""
+        mark = max(_SEPARATORS, key=lambda mark: sum(mark in text for text in self.distinct))
+        several = [text.split(mark) for text in self.distinct if mark in text]
+        tags = Counter(tag.strip() for texts in several for tag in texts)
+        rows_of_text = self.rows / max(1, len(self.distinct))  # on average
+        return 2 * len(several) > len(self.distinct) and self._repeat(tags, sum(tags.values()) * rows_of_text)
+
+    @property
     def are_categories(self) -> bool:
         """Whether they are few short texts that repeat, and neither tags nor written numbers."""
-        few = 2 <= len(self.distinct) <= min(_CATEGORIES, self.rows / _ROWS_OF_CATEGORY)
+        return self._repeat(self.distinct, self.rows)
+
+    @staticmethod
+    def _repeat(texts: Collection[str], rows: float) -> bool:
+        """Whether ``texts``, the different ones of so many, are few and those of categories."""
+        few = 2 <= len(texts) <= min(_CATEGORIES, rows / _ROWS_OF_CATEGORY)
         return few and not any(
-            len(text) > _CATEGORY_LETTERS or is_listed(text) or _NO_CATEGORY.fullmatch(text)
-            for text in self.distinct
+            len(text) > _CATEGORY_LETTERS or is_listed(text) or _NO_CATEGORY.fullmatch(text) for text in texts
         )

@@ -68,14 +68,12 @@ def choose_interactions(inventory: Inventory, ask: Ask) -> RawTable:
         InputError: there is none.
     """
     tables, unread = inventory.tables, inventory.unread
-    # Tables of vectors or pictures describe items, whatever ids they have.
+    named = [
+        t for t in tables if named_columns(t, USER_NAMES, ID_TYPES) and named_columns(t, ITEM_NAMES, ID_TYPES)
+    ]
+    # Other tables of vectors or pictures describe items, whatever ids they have.
     with_ids = [
         t for t in tables if len(t.columns_of(*ID_TYPES)) >= 2 and not t.columns_of("vector", "binary")
-    ]
-    named = [
-        t
-        for t in with_ids
-        if named_columns(t, USER_NAMES, ID_TYPES) and named_columns(t, ITEM_NAMES, ID_TYPES)
     ]
     # Names that say so come first, then size: interactions are usually the largest table.
     candidates = sorted(named or with_ids, key=lambda t: (not _looks_like_interactions(t.name), -t.bytes))
@@ -180,8 +178,8 @@ def time_column(table: RawTable, item: str, ask: Ask) -> str | None:
 def unread_times(table: RawTable) -> dict[str, str]:
     """Columns of texts that are named like times, with the reason why they are not times."""
     reason = (
-        "named like a time, but not written as one: times are ISO texts (2026-01-31 17:05), timestamps or "
-        "numbers"
+        "named like a time, but not written as one: times are numbers, timestamps, or texts such as "
+        "2026-01-31 17:05 or 31.01.2026 17:05"
     )
     return dict.fromkeys(
         (f"{table.name}, column {name}" for name in named_columns(table, _TIME_NAMES, ("text",))), reason
@@ -211,7 +209,17 @@ def named_columns(table: RawTable, names: Sequence[str], types: tuple[ValueType,
 def has_users(table: RawTable, item: str, user: str) -> bool:
     """Whether a table has users beside the item's id, so that its rows are interactions."""
     users = {name for name in (user, *named_columns(table, USER_NAMES, ID_TYPES)) if name in table.columns}
-    return bool(users - {item})
+    return bool(users - {item, own_item_column(table, item)})
+
+
+def own_item_column(table: RawTable, item: str) -> str | None:
+    """The column of ``table`` with the item's id: called ``item`` as in the interactions, spelled in another
+    way, or by another usual name."""
+    ids = table.columns_of(*ID_TYPES)
+    if item in ids:
+        return item
+    spelled = [name for name in ids if plain_name(name) == plain_name(item)]
+    return next(iter((*spelled, *named_columns(table, ITEM_NAMES, ID_TYPES))), None)
 
 
 def plain_name(name: str) -> str:

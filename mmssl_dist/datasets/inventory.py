@@ -6,6 +6,7 @@ Files that belong together, such as the parts below one folder, make one table. 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +31,13 @@ from mmssl_dist.data.readers.base import Piece
 from mmssl_dist.data.readers.delimited import header, text_blocks
 from mmssl_dist.data.readers.id_types import text_ids
 from mmssl_dist.data.readers.list_columns import list_type, value_type
+from mmssl_dist.data.readers.moments import is_moment
 from mmssl_dist.data.readers.numbered import open_numbered
 from mmssl_dist.data.readers.open import FORMATS
 from mmssl_dist.data.readers.parquet import Footer, batches, column_statistics, read_footers
 from mmssl_dist.data.readers.text import bare, columns_with
-from mmssl_dist.data.readers.times import is_moment, time_summary
+from mmssl_dist.data.readers.times import time_summary
+from mmssl_dist.datasets.written_vectors import are_vectors, columns_of_values
 from mmssl_dist.errors import InputError, StorageFault
 from mmssl_dist.storage import Location
 
@@ -48,17 +51,19 @@ NO_READER = "no reader for files of this name"
 _NUMBERED_PART = r"[-_.][0-9]+"  # of a file's name: part-0001.csv
 
 ValueType = Literal["integer", "text", "uuid", "moment", "number", "vector", "tags", "binary", "other"]
-"""Vectors are lists of floats; tags are lists of texts or whole numbers."""
+"""Vectors are lists of floats, or stand for the columns of their values; tags are lists of texts or whole
+numbers."""
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """Files of one format with the same columns.
+    """Files of one format; some may have more columns than others.
 
     Attributes:
         name: of the file, the folder or the glob, below the examined folder.
-        files: the files.
-        columns: what the values of each column are; RecBole's ``:type`` is not part of a name.
+        files: the files, first one with the fewest columns.
+        columns: what the values of each column are, of those that all files have; RecBole's ``:type`` is not
+            part of a name.
     """
 
     name: str
@@ -176,7 +181,8 @@ def _groups(names: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 
 def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, str]) -> list[RawTable]:
-    """One table of all files, or where they differ a table of each."""
+    """One table of all files, with the columns that all have, or where they differ otherwise a table of
+    each."""
     whole, names = group
     files = [expand(root, name, "FOLDER", _READ)[0] for name in names]
     # Headers on S3 are a matter of waiting, one request a file.
@@ -190,11 +196,20 @@ def _tables(root: Location, group: tuple[str, list[str]], unusable: dict[str, st
             # Files below the folder are known by their names in it; a long path would cut the reason off.
             unusable[name] = _reason(file).replace(f"{root.url}/", "")
     formats = {next(suffix for suffix in _READ if name.endswith(suffix)) for name in names}
-    # One table only if every file agrees; a file that differs may be what somebody forgot to move away.
-    agree = len(readable) == len(files) and len(set(columns_of_files)) == 1 and len(formats) == 1
+    # One table only if later files have more columns at most; one that differs may be what somebody forgot to
+    # move away.
+    agree = len(readable) == len(files) and _nested(columns_of_files) and len(formats) == 1
     if agree and len(files) > 1 and _names_only(root, whole, files):
-        return _table(whole, tuple(files), unusable)
+        # The file with the fewest columns first: what it has, all have.
+        fewest = min(files, key=lambda file: len(columns_of_files[files.index(file)]))
+        return _table(whole, (fewest, *(file for file in files if file is not fewest)), unusable)
     return [table for name, file in readable for table in _table(name, (file,), unusable)]
+
+
+def _nested(columns_of_files: Sequence[Sequence[str]]) -> bool:
+    """Whether of any two files one has all columns of the other."""
+    by_size = sorted(map(frozenset, columns_of_files), key=len)
+    return all(fewer <= more for fewer, more in itertools.pairwise(by_size))
 
 
 def _names_only(root: Location, whole: str, files: Sequence[RawFile]) -> bool:
@@ -245,15 +260,33 @@ def _value_types(file: RawFile) -> dict[str, ValueType]:
     if file.location.path.endswith(PARQUET_SUFFIXES):
         (footer,) = read_footers([file])
         types = {column.name: _schema_type(column.type) for column in footer.schema}
-        return types | dict.fromkeys(_whole_floats(file, footer), "integer")
+        return _with_vectors(types | dict.fromkeys(_whole_floats(file, footer), "integer"))
     written = header(file)
     # The first block alone, since this only proposes; ``prepare`` looks at every row.
     with_values = columns_with("values", file, written)
     first = next(text_blocks(file, with_values, Columns().null_values), {})
     inter = file.location.path.endswith(INTER)
     types = {bare(name) if inter else name: _block_type(first.get(name), file.name) for name in written}
-    lists = set(columns_with("lists", file, written)) - set(with_values)
-    return types | dict.fromkeys(lists, "tags")
+    types |= _list_types(file, written, with_values)
+    return types if inter else _with_vectors(types)
+
+
+def _list_types(file: RawFile, written: Sequence[str], with_values: Sequence[str]) -> dict[str, ValueType]:
+    """What lists in JSON lines are: vectors or tags."""
+    lists = [name for name in columns_with("lists", file, written) if name not in with_values]
+    if not lists:
+        return {}
+    first = next(text_blocks(file, lists, Columns().null_values, lists=lists), {})
+    return {name: "vector" if name in first and are_vectors(first[name]) else "tags" for name in lists}
+
+
+def _with_vectors(types: Mapping[str, ValueType]) -> dict[str, ValueType]:
+    """``types`` with one pattern in place of the columns that have a vector's values."""
+    numbers = [name for name, of in types.items() if of in ("number", "integer")]
+    for pattern, columns in columns_of_values(numbers).items():
+        if any(types[name] == "number" for name in columns):
+            types = {name: of for name, of in types.items() if name not in columns} | {pattern: "vector"}
+    return dict(types)
 
 
 def _whole_floats(file: RawFile, footer: Footer) -> list[str]:
@@ -309,7 +342,9 @@ def _block_type(texts: pa.Array | None, source: str) -> ValueType:
     if ids.fraction and not ids.text:
         return "number"
     times = time_summary(texts, lambda index: source)
-    return "moment" if times.moment and not (times.number or times.other) else "text"
+    if times.moment and not (times.number or times.other):
+        return "moment"
+    return "vector" if are_vectors(texts) else "text"
 
 
 def _text_type(values: list[str | None]) -> ValueType:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmssl_dist.config.data_sections import Columns
-from mmssl_dist.datasets.interaction_table import NONE, Ask, Question, has_users, named_columns
+from mmssl_dist.datasets.interaction_table import (
+    NONE,
+    Ask,
+    Question,
+    has_users,
+    named_columns,
+    own_item_column,
+)
 from mmssl_dist.datasets.inventory import RawTable
 
 USUAL_TITLE = Columns().title
@@ -18,10 +25,11 @@ _TITLE_NAMES += tuple("titel bezeichnung titre titulo titolo nombre nome".split(
 
 @dataclass(frozen=True)
 class ItemTitles:
-    """A table, and its column of titles."""
+    """A table, and its columns of titles and of items' ids."""
 
     table: str
     column: str
+    item: str
 
 
 def choose_titles(tables: Sequence[RawTable], item: str, user: str, ask: Ask) -> ItemTitles | None:
@@ -42,7 +50,10 @@ def choose_titles(tables: Sequence[RawTable], item: str, user: str, ask: Ask) ->
         return None
     question = f"Which column of {table} has the titles of items?"
     column = _chosen("data.columns.title", question, tuple(candidates[table]), ask)
-    return None if column is None else ItemTitles(table, column)
+    if column is None:
+        return None
+    own = next(own_item_column(one, item) for one in tables if one.name == table)
+    return ItemTitles(table, column, own or item)
 
 
 def possible_titles(
@@ -61,9 +72,10 @@ def possible_titles(
 
 def _columns(table: RawTable, item: str) -> list[str]:
     """The columns with names of titles, likeliest first; none in a table without the items' ids."""
-    if item not in table.columns or table.is_inter:
+    own = own_item_column(table, item)
+    if own is None or table.is_inter:
         return []
-    named = [name for name in named_columns(table, _TITLE_NAMES, ("text",)) if name != item]
+    named = [name for name in named_columns(table, _TITLE_NAMES, ("text",)) if name != own]
     return sorted(named, key=lambda name: name != USUAL_TITLE)
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from mmssl_dist.datasets.interaction_table import (
     ID_TYPES,
-    ITEM_NAMES,
     Ask,
     choose_interactions,
     item_column,
-    named_columns,
+    own_item_column,
     settle,
     split_column,
     time_column,
@@ -28,15 +27,17 @@ from mmssl_dist.datasets.inventory import Inventory, RawTable, ValueType
 from mmssl_dist.datasets.item_pictures import choose_pictures
 from mmssl_dist.datasets.item_titles import USUAL_TITLE, ItemTitles, choose_titles, possible_titles
 from mmssl_dist.datasets.proposed_features import ProposedFeatures, features_of_items
-from mmssl_dist.datasets.unused_columns import other_spellings, unused_of_interactions, unused_of_items
+from mmssl_dist.datasets.unused_columns import unused_of_interactions, unused_of_items
 from mmssl_dist.errors import InputError
 
 _ENDINGS = r"[-_.]?(feats?|features?|embs?|embeddings?|vectors?)$"
 _COLUMN_OF_VECTORS = {"vector", "vectors", "embedding", "embeddings", "features", "feature", "feat", "emb"}
-_SPLIT_QUESTION = (
-    "How are interactions held out? leave_last_out: each user's last two; temporal: the latest of all; "
-    "ratio: at random; given: by the column"
-)
+_SPLITS = {
+    "given": "as the column says",
+    "leave_last_out": "each user's last two",
+    "temporal": "the latest of all",
+    "ratio": "at random",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class JobProposal:
         split_choices: the methods that these interactions allow.
         interactions_remark: what the files hold.
         modalities: by name.
+        further: modalities that wait in a comment, since what they add to vectors is not known.
         unused: by file, why it is left out.
     """
 
@@ -56,11 +58,20 @@ class JobProposal:
     interactions_remark: str
     columns: Mapping[str, str]
     modalities: Mapping[str, ProposedFeatures]
+    further: Mapping[str, ProposedFeatures]
     titles: str | None
     images: str | None
     split: str
     split_choices: tuple[str, ...]
     unused: Mapping[str, str] = field(hash=False)
+
+    def with_further(self) -> JobProposal:
+        """The same with all modalities, since vectors alone leave items without features."""
+        added = {
+            name: replace(one, remark=f"{one.remark}; some items have no vectors")
+            for name, one in self.further.items()
+        }
+        return replace(self, modalities={**self.modalities, **added}, further={})
 
 
 def propose(inventory: Inventory, ask: Ask) -> JobProposal:
@@ -82,45 +93,50 @@ def propose(inventory: Inventory, ask: Ask) -> JobProposal:
     columns |= {name: value for name, value in (("time", time), ("split", split)) if value is not None}
     others = [other for other in inventory.tables if other is not table]
     titles = choose_titles(others, item, columns["user"], ask)
-    modalities, reasons = _modalities(
-        inventory, others, columns, item_type=table.columns[item], titles=titles, ask=ask
-    )
+    modalities, reasons = _modalities(inventory, others, columns, item_type=table.columns[item], ask=ask)
+    facts, apart = features_of_items(others, item, columns["user"], titles)
+    modalities, further = (modalities, facts) if modalities else (facts, {})
+    reasons |= apart
+    _require_modalities(modalities, _unread(inventory) | reasons)
     images, not_shown = choose_pictures(inventory, (table, *others), item, ask)
     choices = _split_methods(time, split)
-    method = settle(
-        key="data.split.method", question=_SPLIT_QUESTION, choices=choices, proposal=choices[0], ask=ask
-    )
+    method = _split_method(choices, ask)
     if method != "given":
         # The column stays unread unless the split is the given one.
         columns.pop("split", None)
     titled = None if titles is None else titles.table
     used: set[object] = {table.name, titled, images}
-    used |= {one.settings.get(key) for one in modalities.values() for key in ("file", "table")}
-    # Where a file has two reasons, the one merged later is shown. Other spellings are merged first, since a
-    # reason that says what the file holds is better; what no reason explains is looked for last.
+    offered = (*modalities.values(), *further.values())
+    used |= {one.settings.get(key) for one in offered for key in ("file", "table")}
+    # Where a file has two reasons, the one merged later is shown; what no reason explains is looked for last.
     unused = {**inventory.unusable, **reasons, **not_shown}
     unused |= possible_titles(others, item, columns["user"], titles)
     unused |= unread_times(table) if time is None else {}
-    unused = {**other_spellings((other for other in others if other.name not in used), item), **unused}
-    left = unused_of_items(
-        others, columns, modalities.values(), titles=titles, images=images, explained=unused
-    )
+    left = unused_of_items(others, columns, offered, titles=titles, images=images, explained=unused)
     left |= unused_of_interactions(table, columns, unused)
-    unused |= _unused_files(table, inventory, used, {*unused, *left})
-    if titles is not None and titles.column != USUAL_TITLE:
-        columns["title"] = titles.column
+    unused |= _unused_files(table, columns, inventory, used=used, explained={*unused, *left})
+    columns |= _title_columns(titles, item)
     return JobProposal(
         layout="inter" if table.is_inter else "table",
         interactions=table.name,
         interactions_remark=f"{table.bytes:,} bytes, columns {', '.join(table.columns)}",
         columns=columns,
         modalities=modalities,
+        further=further,
         titles=titled,
         images=images,
         split=method,
         split_choices=choices,
         unused=unused | left,
     )
+
+
+def _title_columns(titles: ItemTitles | None, item: str) -> dict[str, str]:
+    """The columns of titles whose names are not the default."""
+    if titles is None:
+        return {}
+    names = {"title": (titles.column, USUAL_TITLE), "title_item": (titles.item, item)}
+    return {setting: name for setting, (name, default) in names.items() if name != default}
 
 
 def _split_methods(time: str | None, split: str | None) -> tuple[str, ...]:
@@ -131,10 +147,24 @@ def _split_methods(time: str | None, split: str | None) -> tuple[str, ...]:
     return *given, *by_time, "ratio"
 
 
+def _split_method(choices: tuple[str, ...], ask: Ask) -> str:
+    ways = "; ".join(f"{name}: {_SPLITS[name]}" for name in choices)
+    question = f"Which interactions are held out for the test? {ways}"
+    return settle(key="data.split.method", question=question, choices=choices, proposal=choices[0], ask=ask)
+
+
 def _unused_files(
-    interactions: RawTable, inventory: Inventory, used: Collection[object], explained: Collection[str]
+    interactions: RawTable,
+    columns: Mapping[str, str],
+    inventory: Inventory,
+    used: Collection[object],
+    explained: Collection[str],
 ) -> dict[str, str]:
-    """Tables and matrices that are not ``used``; ``explained`` are files and columns with reasons."""
+    """Tables and matrices that are not ``used``; ``explained`` are files and columns with reasons.
+
+    Args:
+        interactions: their table, and ``columns`` those of it that the job names.
+    """
     others = [table for table in inventory.tables if table.name not in used]
     names = (*(table.name for table in others), *(matrix.name for matrix in inventory.matrices))
     unused = {
@@ -143,10 +173,17 @@ def _unused_files(
         if name not in used and not any(key == name or key.startswith(f"{name}, column") for key in explained)
     }
     for table in others:
-        if set(table.columns) == set(interactions.columns):
+        same = set(table.columns) == set(interactions.columns)
+        of_both = {columns["user"], columns["item"]} <= table.columns.keys()
+        if same or (of_both and _without_digits(table.name) == _without_digits(interactions.name)):
+            shared = "the columns" if same else f"columns {columns['user']} and {columns['item']}"
             how = _how_to_read_both(interactions, table)
-            unused[table.name] = f"more rows with the columns of {interactions.name}? {how}"
+            unused[table.name] = f"more rows with {shared} of {interactions.name}? {how}"
     return unused
+
+
+def _without_digits(name: str) -> str:
+    return re.sub("[0-9]+", "", name)
 
 
 def _how_to_read_both(table: RawTable, other: RawTable) -> str:
@@ -169,6 +206,7 @@ def _of_release(inventory: Inventory) -> JobProposal:
         interactions_remark="train.json, val.json and test.json, whose split is kept",
         columns={},
         modalities=modalities,
+        further={},
         titles=None,
         images=None,
         split="given",
@@ -182,14 +220,9 @@ def _modalities(
     tables: Sequence[RawTable],
     of: Mapping[str, str],
     item_type: ValueType,
-    titles: ItemTitles | None,
     ask: Ask,
 ) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
-    """Every list column of numbers and every matrix; and why others cannot be used.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Every column of vectors and every matrix; and why others cannot be used."""
     modalities, reasons = _matrices(inventory, item_type)
     item = of["item"]
     for table in tables:
@@ -197,12 +230,10 @@ def _modalities(
         if not vectors:
             continue
         ids = table.columns_of(*ID_TYPES)
-        if not ids or not table.is_parquet:
+        if not ids:
             reasons[table.name] = "its vectors have no column with the item's id beside them"
             continue
-        # A column named as in the interactions is taken for the same ids.
-        own = item if item in ids else None
-        own = own or next(iter(named_columns(table, ITEM_NAMES, ID_TYPES)), None)
+        own = own_item_column(table, item)
         question = f"Which column of {table.name} has the item's id?"
         key = f"data.modalities.{_modality(table.name)}.item"
         chosen = own or settle(key=key, question=question, choices=tuple(ids), proposal=None, ask=ask)
@@ -211,12 +242,11 @@ def _modalities(
             name = _unused_name(_modality(table.name if alone else vector), modalities)
             settings = {"file": table.name, "item": chosen, "vector": vector}
             modalities[name] = ProposedFeatures(settings, f"{table.bytes:,} bytes")
-    if not modalities:
-        modalities, apart = features_of_items(tables, item, of["user"], titles)
-        reasons |= apart
-    unread = {name: inventory.unusable[name] for name in inventory.unread}
-    _require_modalities(modalities, unread | reasons | other_spellings(tables, item))
     return modalities, reasons
+
+
+def _unread(inventory: Inventory) -> dict[str, str]:
+    return {name: inventory.unusable[name] for name in inventory.unread}
 
 
 def _matrices(
@@ -243,8 +273,8 @@ def _require_modalities(modalities: Mapping[str, object], reasons: Mapping[str, 
         raise InputError(
             "FOLDER",
             f"no feature vectors{f' ({seen})' if seen else ''}",
-            "items have features: a list column of numbers beside their id in Parquet, the rows of a .npy, "
-            "or columns such as category, tags and price",
+            "items have features: vectors beside their id in a table, the rows of a .npy, or columns such as "
+            "category, tags and price",
             "Compute embeddings of images or texts and write them there, or see docs/raw-content.md.",
         )
 

@@ -65,6 +65,8 @@ def _data(proposal: JobProposal, unknown_items: str | None) -> Iterator[str]:
     yield "  modalities:"
     for name, features in proposal.modalities.items():
         yield f"    {_value(name)}: {_value(features.settings)}  # {message_text(features.remark)}"
+    for name, features in proposal.further.items():
+        yield f"    # {_value(name)}: {_value(features.settings)}  # remove the first # to add these features"
     if proposal.titles is not None:
         yield f"  titles: {_value(proposal.titles)}  # shown by the report"
     if proposal.images is not None:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from mmssl_dist.config.data_sections import FeatureType, Modality
 from mmssl_dist.datasets.first_rows import FirstValues, tag_separator
-from mmssl_dist.datasets.interaction_table import ID_TYPES, ITEM_NAMES, USER_NAMES, has_users, named_columns
+from mmssl_dist.datasets.interaction_table import (
+    ITEM_NAMES,
+    USER_NAMES,
+    has_users,
+    named_columns,
+    own_item_column,
+)
 from mmssl_dist.datasets.inventory import RawTable, ValueType
 from mmssl_dist.datasets.item_titles import USUAL_TITLE, ItemTitles
 
@@ -33,8 +39,7 @@ def features_of_items(
     tables: Sequence[RawTable], item: str, user: str, titles: ItemTitles | None
 ) -> tuple[dict[str, ProposedFeatures], dict[str, str]]:
     """Columns of the first table of items that has some with usual names, or else with values like those of
-    features, for want of vectors, since what they add to vectors is not known; and the tables that have some
-    beside users. Columns of ``titles`` are not features.
+    features; and the tables that have some beside users. Columns of ``titles`` are not features.
 
     Raises:
         InputError: columns cannot be read.
@@ -42,31 +47,30 @@ def features_of_items(
     reasons: dict[str, str] = {}
     of_items = []
     for table in tables:
-        if table.is_inter or table.columns.get(item) not in ID_TYPES:
+        own = own_item_column(table, item)
+        if table.is_inter or own is None:
             continue
         named = _named_features(table)
         # A price beside a user is what that user paid, and may be of an interaction that is held out.
         if not has_users(table, item, user):
-            of_items.append((table, named))
+            of_items.append((table, own, named))
         elif named:
             beside = f"contains a user column beside {', '.join(named)}"
             reasons[table.name] = f"{beside}: values of interactions, not of items"
     # Names say more than values: a table with usual names comes first.
-    for table, named in sorted(of_items, key=lambda of_table: not of_table[1]):
-        unread = _unread_features(table)
-        separator, apart = _separator(table, named)
-        apart = {**unread, **apart}
-        reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
-        features = {name: of for name, of in named.items() if name not in apart}
-        taken = {*named, *apart, *(() if titles is None or titles.table != table.name else (titles.column,))}
-        by_values = _features_by_values(table, item, taken)
-        features |= by_values
-        decimal, apart = _decimal(table, features)
+    for table, own, named in sorted(of_items, key=lambda of_table: not of_table[2]):
+        apart = _unread_features(table)
+        title = () if titles is None or titles.table != table.name else (titles.column,)
+        by_values = _features_by_values(table, own, {*named, *apart, *title})
+        features = {name: of for name, of in {**named, **by_values}.items() if name not in apart}
+        separator, of_others = _separator(table, features)
+        decimal, of_points = _decimal(table, features)
+        apart |= of_others | of_points
         reasons |= {f"{table.name}, column {name}": reason for name, reason in apart.items()}
         features = {name: of for name, of in features.items() if name not in apart}
         by_values = {name: of for name, of in by_values.items() if name not in apart}
         if features:
-            settings: dict[str, object] = {"table": table.name, "item": item, "features": features}
+            settings: dict[str, object] = {"table": table.name, "item": own, "features": features}
             remark = f"{table.bytes:,} bytes"
             if separator is not None:
                 settings["separator"] = separator
@@ -89,7 +93,7 @@ def _named_features(table: RawTable) -> dict[str, FeatureType]:
 
 
 def _features_by_values(table: RawTable, item: str, taken: Collection[str]) -> dict[str, FeatureType]:
-    """Texts that repeat, as categories, and numbers with a fraction, of columns that are not ``taken``.
+    """Texts that repeat, as categories or tags, and numbers with a fraction, of columns not ``taken``.
     Integers may be codes, whose size says nothing, so they are left to people."""
     ids = (item, *named_columns(table, (*ITEM_NAMES, *USER_NAMES), ("text",)))
     # Keys of folders are the same for all rows of a file.
@@ -103,8 +107,8 @@ def _features_by_values(table: RawTable, item: str, taken: Collection[str]) -> d
             features[name] = "number"
         elif table.columns[name] == "text" and first.have_decimal_commas:
             features[name] = "number"
-        elif table.columns[name] == "text" and first.are_categories:
-            features[name] = "category"
+        elif table.columns[name] == "text" and (first.are_categories or first.are_tags):
+            features[name] = "tags" if first.are_tags else "category"
     # Where items repeat, a row is an event of theirs and not the item.
     return features if features and FirstValues.of(table, item).are_unique else {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mmssl_dist.data.images import IMAGE
-from mmssl_dist.datasets.interaction_table import ID_TYPES, has_users, plain_name
+from mmssl_dist.datasets.interaction_table import has_users, own_item_column
 from mmssl_dist.datasets.inventory import RawTable
 from mmssl_dist.datasets.item_titles import ItemTitles
 from mmssl_dist.datasets.proposed_features import ProposedFeatures
@@ -42,9 +42,10 @@ def unused_of_items(
         read |= {(file, name) for name in (settings.get("item"), settings.get("vector"), *features)}
     unused: dict[str, str] = {}
     for table in tables:
-        of_items = table.columns.get(item) in ID_TYPES and not has_users(table, item, user)
+        own = own_item_column(table, item)
+        of_items = own is not None and not has_users(table, item, user)
         if of_items and not table.is_inter and table.name not in explained:
-            left = [name for name in table.columns if name != item and (table.name, name) not in read]
+            left = [name for name in table.columns if name != own and (table.name, name) not in read]
             unused |= _columns(table, left, explained, reason)
     return unused
 
@@ -59,20 +60,6 @@ def unused_of_interactions(
     )
     left = [name for name in table.columns if name not in columns.values()]
     return _columns(table, left, explained, reason)
-
-
-def other_spellings(tables: Iterable[RawTable], item: str) -> dict[str, str]:
-    """Tables whose column of items' ids is spelled in another way than in the interactions."""
-    spellings = {
-        table.name: [name for name in table.columns if plain_name(name) == plain_name(item)]
-        for table in tables
-        if item not in table.columns and plain_name(item)
-    }
-    return {
-        file: f"has no column {item}, but {names[0]}: rename one, since names are compared as they are"
-        for file, names in spellings.items()
-        if names
-    }
 
 
 def _columns(

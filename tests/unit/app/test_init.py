@@ -43,9 +43,9 @@ def test_movielens_with_embedded_titles(folder: Path) -> None:
         "README.txt",
         "tags.csv",
         "links.csv, columns imdbId, tmdbId",
-        "movies.csv, column genres",
         "ratings.csv, column rating",
     ]
+    assert "# facts: {table: movies.csv, item: movieId, features: {genres: tags}" in done.output
     assert "data: 20 users, 30 items, 240 interactions" in done.output
     checked = call("validate", "job.yaml")
     assert checked.exit_code == 0, checked.output
@@ -277,6 +277,8 @@ def test_what_names_do_not_tell_is_asked(folder: Path) -> None:
 def test_items_without_features_are_asked_about(folder: Path) -> None:
     write_movielens(folder)
     write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 30)))
+    rows = (folder / "movies.csv").read_text()
+    (folder / "movies.csv").unlink()
     refused = call("init", "files", "--yes")
     assert refused.exit_code == 2
     assert "data.unknown_items: found 1 item(s) without features" in refused.stderr
@@ -290,6 +292,14 @@ def test_items_without_features_are_asked_about(folder: Path) -> None:
     assert dropped.exit_code == 0, dropped.stderr
     assert dropped.stdout.endswith("next: mmssl-dist run 'my job.yaml'\n")
     assert load_job("my job.yaml").data.unknown_items == "drop"
+    # Other columns of items stand in for vectors that are missing.
+    (folder / "movies.csv").write_text(rows)
+    added = call("init", "files", "--job", "added.yaml", "--yes")
+    assert added.exit_code == 0, added.stderr
+    data = load_job("added.yaml").data
+    assert list(data.modalities) == ["title", "facts"]
+    assert data.unknown_items == "error"
+    assert "some items have no vectors" in added.stdout
 
 
 def test_a_file_that_exists_is_kept(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 
@@ -56,15 +57,52 @@ def test_columns_that_the_job_does_not_read_are_named_by_file(folder: Path) -> N
     assert unused["clicks.csv, column event"].startswith("every row counts as an interaction")
 
 
-def test_vectors_leave_the_other_columns_of_items_to_people(folder: Path) -> None:
+def test_beside_vectors_other_columns_of_items_wait_in_a_comment(folder: Path) -> None:
     _write_shop(folder, _HEADER.replace("Etikett", "title"))
     write_vectors(folder / "image.parquet", "SKU", [f"A{number}" for number in range(12)])
     assert call("init", "files", "--yes").exit_code == 0
     assert set(load_job("job.yaml").data.modalities) == {"image"}
-    assert list(_unused()) == [
-        "articles.csv, columns Kategorie, Preis, Lager, Tags",
-        "clicks.csv, column event",
-    ]
+    assert list(_unused()) == ["articles.csv, column Lager", "clicks.csv, column event"]
+    text = Path("job.yaml").read_text()
+    (comment,) = [line for line in text.splitlines() if line.startswith("    # facts: ")]
+    Path("job.yaml").write_text(text.replace(comment, comment.replace("# ", "", 1)))
+    assert load_job("job.yaml").data.modalities["facts"].features == {
+        "Kategorie": "category",
+        "Tags": "tags",
+        "Preis": "number",
+    }
+    assert call("validate", "job.yaml").exit_code == 0
+
+
+def test_a_shop_of_texts_alone(folder: Path) -> None:
+    """As another country's programs export it: dates with points, vectors in CSV and JSON lines."""
+    orders = [f"K{n % 9};A{n * 5 % 12};{n % 28 + 1}.{n % 12 + 1}.2025 9:05;{n},50" for n in range(60)]
+    rows = "\n".join(["Kunde;SKU;Datum;Preis", *orders])
+    (folder / "orders.csv").write_text(f"{rows}\n", encoding="utf-8-sig")
+    names = [f"emb_{number}" for number in range(8)]
+    wide = [",".join([f"A{item}", *(f"{item}.{number}" for number in range(8))]) for item in range(12)]
+    (folder / "bilder.csv").write_text("\n".join([",".join(["SKU", *names]), *wide]) + "\n")
+    lists = [json.dumps({"SKU": f"A{item}", "vector": [item, 0.5], "tags": ["x", 7]}) for item in range(12)]
+    (folder / "texts.jsonl").write_text("\n".join(lists) + "\n")
+    plain = {"SKU": [f"A{item}" for item in range(12)], **{str(n): [n * 0.5] * 12 for n in range(9)}}
+    pq.write_table(pa.table(plain), folder / "clip.parquet")
+    shown = [f'A{item},"[{item}, -1.5, 2e-3]",Zelt {item}' for item in range(12)]
+    (folder / "shown.csv").write_text("\n".join(["SKU,e,title", *shown]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    data = load_job("job.yaml").data
+    assert (data.columns.user, data.columns.item, data.columns.time) == ("Kunde", "SKU", "Datum")
+    assert {name: one.vector for name, one in data.modalities.items()} == {
+        "bilder": "emb_*",
+        "clip": "*",
+        "texts": "vector",
+        "shown": "e",
+    }
+    assert "data: features: bilder 8 wide, clip 9 wide, shown 3 wide, texts 2 wide" in done.output
+    assert set(_unused()) == {"orders.csv, column Preis"}
+    assert (
+        "    # facts: {table: texts.jsonl, item: SKU, features: {tags: tags}}" in Path("job.yaml").read_text()
+    )
 
 
 def test_of_many_columns_some_are_named(folder: Path) -> None:
@@ -72,6 +110,27 @@ def test_of_many_columns_some_are_named(folder: Path) -> None:
     (folder / "wide.csv").write_text(f"SKU;{';'.join(f'c{n}' for n in range(25))}\nA1{';1' * 25}\n")
     assert call("init", "files", "--yes").exit_code == 0
     assert any(name.endswith("c18, c19 and 5 more") for name in _unused())
+
+
+def test_interactions_may_have_columns_with_numbers(folder: Path) -> None:
+    _write_shop(folder)
+    answers = [f"q{number}" for number in range(9)]
+    rows = (folder / "clicks.csv").read_text().splitlines()
+    wide = [";".join([rows[0], *answers]), *(row + ";0.5" * 9 for row in rows[1:])]
+    (folder / "clicks.csv").write_text("\n".join(wide) + "\n")
+    assert call("init", "files", "--yes").exit_code == 0
+    assert load_job("job.yaml").data.interactions == "clicks.csv"
+
+
+def test_texts_of_several_words_that_repeat_are_tags(folder: Path) -> None:
+    _write_shop(folder)
+    marks = [("Damen", "Herren")[n % 2] + "; " + ("rot", "blau", "neu")[n % 3] for n in range(12)]
+    rows = [f'A{number},"{mark}","Rock, Nr. {number}, weit"' for number, mark in enumerate(marks)]
+    (folder / "articles.csv").write_text("\n".join(["SKU,Merkmale,Beschreibung", *rows]) + "\n")
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
+    facts = load_job("job.yaml").data.modalities["facts"]
+    assert (facts.features, facts.separator) == ({"Merkmale": "tags"}, ";")
 
 
 def test_tables_in_which_items_repeat_have_no_features_for_their_values(folder: Path) -> None:
@@ -101,7 +160,6 @@ def test_ids_of_bytes_and_texts_of_a_dictionary(folder: Path) -> None:
     "values",
     [
         ["19,99 €", "24,99 €"],
-        ["rot|blau", "rot|gelb"],
         ['["rot"]', '["blau"]'],
         ["x" * 61, "y" * 61],
         ["one"],
@@ -124,16 +182,36 @@ def test_texts_that_are_no_categories(folder: Path, values: list[str]) -> None:
     assert "articles.parquet, column Feld" in _unused()
 
 
-def test_ids_in_another_spelling_are_named(folder: Path) -> None:
-    _write_shop(folder, item="sku")
-    refused = call("init", "files", "--yes")
-    assert refused.exit_code == 2
-    spelled = "has no column sku, but SKU: rename one, since names are compared as they are"
-    assert f"no feature vectors (articles.csv: {spelled})" in refused.stderr
-    write_vectors(folder / "image.parquet", "sku", [f"A{number}" for number in range(12)])
+@pytest.mark.parametrize("item", ["sku", "Artikelnr", "productId"])
+def test_ids_may_have_another_name_in_every_table(folder: Path, item: str) -> None:
+    _write_shop(folder, _HEADER.replace("Etikett", "Bezeichnung"), item=item)
     done = call("init", "files", "--yes")
     assert done.exit_code == 0, done.output
-    assert _unused()["articles.csv"] == spelled
+    data = load_job("job.yaml").data
+    assert (data.columns.item, data.columns.title_item, data.columns.title) == (item, "SKU", "Bezeichnung")
+    assert data.modalities["facts"].item == "SKU"
+    assert call("validate", "job.yaml").exit_code == 0
+    write_vectors(folder / "image.parquet", "asin", [f"A{number}" for number in range(12)])
+    assert call("init", "files", "--yes", "--force").exit_code == 0
+    assert load_job("job.yaml").data.modalities["image"].item == "asin"
+
+
+def test_later_files_may_have_more_columns(folder: Path) -> None:
+    for part, more in ((2024, ""), (2025, ",channel"), (2026, ",channel,returned")):
+        rows = [
+            f"u{user},i{(user + step + part) % 10}{',x' * more.count(',')}"
+            for user in range(8)
+            for step in range(4)
+        ]
+        (folder / f"orders_{part}.csv").write_text("\n".join([f"user,item{more}", *rows]) + "\n")
+    write_vectors(folder / "image.parquet", "item", [f"i{number}" for number in range(10)])
+    assert call("init", "files", "--yes").exit_code == 0
+    assert load_job("job.yaml").data.interactions == "orders_*.csv"
+    (folder / "orders_2025.csv").write_text("user,item,store\nu1,i1,x\n")  # has not what 2026 has
+    done = call("init", "files", "--yes", "--force")
+    assert load_job("job.yaml").data.interactions == "orders_2026.csv"
+    more = "more rows with columns user and item of orders_2026.csv? Put both into a folder"
+    assert "Not used: orders_2024.csv: " + more in done.output
 
 
 def _write_prices(folder: Path, prices: list[str], more: str = "") -> None:
@@ -163,7 +241,8 @@ def test_commas_that_may_separate_thousands_are_left_to_people(folder: Path) -> 
 
 def test_commas_in_one_column_and_points_in_another_are_named(folder: Path) -> None:
     _write_prices(folder, ["8,98", "1.299,00"], ".5")
-    assert call("init", "files", "--yes").exit_code == 0
+    done = call("init", "files", "--yes")
+    assert done.exit_code == 0, done.output
     facts = load_job("job.yaml").data.modalities["facts"]
     assert (facts.features, facts.decimal) == ({"Gewicht": "number"}, ".")
     reason = "decimal commas, where Gewicht has points: make the column a modality of its own"

@@ -61,7 +61,7 @@ def test_times_that_are_not_read_are_named(folder: Path) -> None:
     """The split is then drawn at random, which nobody may notice."""
     write_movielens(folder)
     lines = (folder / "ratings.csv").read_text().splitlines()
-    rows = [f"{line.rpartition(',')[0]},14.11.2023 22:13" for line in lines[1:]]
+    rows = [f"{line.rpartition(',')[0]},11/14/2023 22:13" for line in lines[1:]]
     (folder / "ratings.csv").write_text("\n".join([lines[0], *rows, ""]))
     done = call("init", "files", "--yes")
     assert done.exit_code == 0, done.output
@@ -110,10 +110,11 @@ def test_other_tables_that_cannot_be_read_are_named(folder: Path) -> None:
 def test_an_answer_that_is_missing_is_asked_for(folder: Path) -> None:
     write_movielens(folder)
     write_vectors(folder / "title_embeddings.parquet", "movieId", list(range(1, 30)))
+    (folder / "movies.csv").unlink()
     done = call("init", "files", answers="ratings.csv\nratio\n\nkeep\n")
     assert done.exit_code == 0, done.output
     assert "no answer: not one of drop, keep" in done.stderr
-    assert done.stderr.count("Leave interactions with items without features out") == 1
+    assert done.stderr.count("What becomes of 1 item(s) without features") == 1
     assert load_job("job.yaml").data.unknown_items == "keep"
 
 
@@ -127,7 +128,10 @@ def test_ids_that_begin_at_1_are_not_asked_about(folder: Path) -> None:
         assert refused.exit_code == 2
         assert "image.npy: found item 20 without a row, and no item 0" in refused.stderr
         assert "Subtract 1 from every item id" in refused.stderr
-    assert not Path("job.yaml").exists()
+        # Answers are not lost: the job needs no change once the files are corrected.
+        assert Path("job.yaml").exists() == (not options)
+    assert "job.yaml: written with your answers" in refused.stderr
+    assert load_job("job.yaml").data.interactions == "clicks.csv"
 
 
 def test_pictures_are_named_after_items(folder: Path) -> None:
