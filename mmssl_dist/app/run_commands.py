@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -12,6 +13,8 @@ from mmssl_dist.app.reporting import reported
 from mmssl_dist.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mmssl_dist.config.resource_sections import Storage
     from mmssl_dist.serving.answers import Ranked
     from mmssl_dist.serving.bulk import BulkResult, ListOptions
@@ -61,12 +64,14 @@ Items = Annotated[
         "run's job names the first two (data.columns). Default: the table of titles that the job names.",
     ),
 ]
+_COMPARISONS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+_CONDITION = re.compile(r"([^<>=]+)(=|[<>]=?)(.*)", re.DOTALL)
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="COLUMN=VALUE",
-        help="Only items with this value in a column of theirs; several times: any of a column's values, "
-        "and all columns.",
+        metavar="CONDITION",
+        help="Only items with a value in a column of theirs: COLUMN=VALUE, or of numbers COLUMN>=VALUE, >, "
+        "<= or <, in quotes. Several times: any of a column's values, all bounds, and all columns.",
     ),
 ]
 AllowFile = Annotated[
@@ -291,18 +296,39 @@ def _choice(
     """What the options name; ``conditions`` are those of ``--where``."""
     from mmssl_dist.serving.titled_run import ItemChoice
 
-    where: dict[str, list[str]] = {}
-    for condition in conditions or ():
-        column, equals, value = condition.partition("=")
-        if not (column and equals):
+    where = _conditions(conditions or ())
+    return ItemChoice(items=items, allow=allow, block=block, where=where)
+
+
+def _conditions(written: Iterable[str]) -> dict[str, list[str] | dict[str, str]]:
+    """By column, its values or its bounds."""
+    values: dict[str, list[str]] = {}
+    bounds: dict[str, dict[str, str]] = {}
+    for condition in written:
+        if (match := _CONDITION.fullmatch(condition)) is None:
             raise InputError(
                 "--where",
                 condition,
-                "a condition has the form COLUMN=VALUE",
-                "Write, for example, category=shoes.",
+                "a condition has the form COLUMN=VALUE, or COLUMN>=VALUE, >, <= or <",
+                "Write, for example, category=shoes or 'price<=50'.",
             )
-        where.setdefault(column, []).append(value)
-    return ItemChoice(items=items, allow=allow, block=block, where=where)
+        column, comparison, value = match.groups()
+        if comparison == "=":
+            values.setdefault(column, []).append(value)
+        elif _COMPARISONS[comparison] not in (of_column := bounds.setdefault(column, {})):
+            of_column[_COMPARISONS[comparison]] = value
+        else:
+            raise InputError(
+                "--where", condition, "a column has one bound of each kind", "Remove the other condition."
+            )
+    if both := sorted(values.keys() & bounds.keys()):
+        raise InputError(
+            "--where",
+            f"values and bounds of {', '.join(both)}",
+            "a column has either values or bounds",
+            "Remove some of the conditions.",
+        )
+    return {**values, **bounds}
 
 
 def _summary(to: str, options: ListOptions, written: BulkResult) -> str:

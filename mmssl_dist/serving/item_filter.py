@@ -21,8 +21,8 @@ class ItemFilter:
     Attributes:
         allow: external ids; nothing else is listed. None: everything may be. An array has those of a file.
         block: external ids that are not listed.
-        where: column of the table of items -> the value that an item has there, or several of which it has
-            one.
+        where: column of the table of items -> the value that an item has there, several of which it has one,
+            or bounds of a number by "gt", "gte", "lt" and "lte".
     """
 
     allow: Sequence[object] | pa.Array | None = None

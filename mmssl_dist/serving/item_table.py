@@ -16,15 +16,15 @@ import pyarrow.compute as pc
 
 from mmssl_dist.config import Job
 from mmssl_dist.config.data_sections import Columns
-from mmssl_dist.config.resource_sections import Storage
-from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile, find_titles
+from mmssl_dist.data.files import RawFile, find_titles
 from mmssl_dist.data.ids import id_texts, is_text, is_uuid, storage_type
 from mmssl_dist.data.item_blocks import column_names, is_list, item_blocks, usable_columns
 from mmssl_dist.data.titles import titles_of
 from mmssl_dist.errors import InputError
+from mmssl_dist.serving.column_bounds import numbers_of, within
 from mmssl_dist.serving.id_lookup import Ids
 from mmssl_dist.serving.item_tags import separators, with_tags
-from mmssl_dist.storage import Location, open_location
+from mmssl_dist.storage import Location
 from mmssl_dist.storage.run_job import read_run_job
 
 _logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class ItemTable:
 
     def __init__(self, columns: Mapping[str, pa.Array], title: str = Columns().title) -> None:
         self.columns, self._title = dict(columns), title
+        self._numbers: dict[str, pa.Array] = {}
 
     @property
     def names(self) -> list[str]:
@@ -60,8 +61,9 @@ class ItemTable:
         return self._title in self.columns
 
     def has(self, column: str, value: object) -> np.ndarray:
-        """bool [I]: items whose value in ``column`` is ``value``, or one of several; in a column of lists,
-        items that have it in their list. A value of another type may be given as text.
+        """bool [I]: items whose value in ``column`` is ``value``, or one of several, or a number within the
+        bounds of a mapping; in a column of lists, items that have it in their list. A value of another type
+        may be given as text.
 
         Raises:
             InputError: no such column, or a value that its type cannot hold.
@@ -74,6 +76,10 @@ class ItemTable:
                 "Name one of these, or serve a table of items that has it.",
             )
         values = self.columns[column]
+        if isinstance(value, Mapping):
+            if column not in self._numbers:
+                self._numbers[column] = numbers_of(values, column)
+            return within(self._numbers[column], value, column)
         several = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
         if not is_list(values.type):
             return _is_in(values, several, column)
@@ -106,7 +112,7 @@ class JobTable(ItemTable):
         super().__init__(titles, settings.title)
         self._files, self._items, self._settings, self._tags = files, items, settings, tags
         # Items are not filtered by their id: that is what ``allow`` and ``block`` are for.
-        self._unreadable = {settings.item}
+        self._unreadable = {settings.item_of_titles}
 
     @property
     def names(self) -> list[str]:
@@ -225,7 +231,7 @@ def read_item_table(
     ]
     if not tables:
         return ItemTable({}, settings.title)
-    id_column = settings.item
+    id_column = settings.item_of_titles
     run_ids, like = pa.chunked_array([items.array]), _example(items.array)
     # As texts, since a table may keep ids in another type than the run, or than another table.
     table = _joined([_with_texts(table, id_column, like) for table in tables])
@@ -275,24 +281,6 @@ def _agree(types: Iterable[pa.DataType]) -> bool:
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return False
     return True
-
-
-def items_file(url: str, storage: Storage) -> RawFile:
-    """The file of items at ``url``.
-
-    Raises:
-        InputError: there is none, or its name ends in no known format.
-    """
-    location = open_location(url, storage)
-    info = location.info()
-    if not info.is_file or not location.path.endswith(TABLE_SUFFIXES):
-        raise InputError(
-            "--items",
-            location.url,
-            f"one file with a column of item ids, ending in {', '.join(TABLE_SUFFIXES)}",
-            "Check the path.",
-        )
-    return RawFile(location=location, size=int(info.size), modified=info.mtime_ns)
 
 
 def job_titles(run: Location, items: Ids) -> ItemTable:

@@ -20,6 +20,24 @@ _MOST_IDS = 100_000  # of one filter
 # Strict: without it a boolean would be the id 1 or 0
 Id = StrictInt | StrictStr | StrictFloat
 Value = bool | int | float | str
+Number = StrictInt | StrictFloat
+
+
+class Bounds(BaseModel):
+    """Numbers that meet every bound named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gt: Number | None = Field(None, description="Greater than this.")
+    gte: Number | None = Field(None, description="At least this.")
+    lt: Number | None = Field(None, description="Less than this.")
+    lte: Number | None = Field(None, description="At most this.")
+
+    @model_validator(mode="after")
+    def _some(self) -> Bounds:
+        if not self.model_fields_set:
+            raise ValueError("name gt, gte, lt or lte")
+        return self
 
 
 class Candidates(BaseModel):
@@ -29,16 +47,20 @@ class Candidates(BaseModel):
 
     allow: list[Id] | None = Field(None, max_length=_MOST_IDS, description="Nothing but these items.")
     block: list[Id] = Field([], max_length=_MOST_IDS, description="None of these items.")
-    where: dict[str, Value | list[Value]] = Field(
+    where: dict[str, Value | list[Value] | Bounds] = Field(
         {},
         max_length=20,
-        description="Column of the table of items: the value that an item has there, or several of which it "
-        "has one.",
+        description="Column of the table of items: the value that an item has there, several of which it has "
+        "one, or bounds of a number.",
     )
 
     def filter(self) -> ItemFilter:
         """For a run."""
-        return ItemFilter(self.allow, self.block, self.where)
+        where = {
+            column: value.model_dump(exclude_none=True) if isinstance(value, Bounds) else value
+            for column, value in self.where.items()
+        }
+        return ItemFilter(self.allow, self.block, where)
 
 
 class _Request(BaseModel):

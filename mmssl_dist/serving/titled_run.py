@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.data.columns import ITEM_ID
+from mmssl_dist.data.files import TABLE_SUFFIXES, RawFile
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.id_file import open_id_file
 from mmssl_dist.serving.item_filter import ItemFilter
 from mmssl_dist.serving.item_table import (
     UnreadTable,
-    items_file,
     job_columns,
     job_tags,
     job_titles,
@@ -43,7 +43,7 @@ class ItemChoice:
     items: str | None = None
     allow: str | None = None
     block: str | None = None
-    where: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    where: Mapping[str, Sequence[str] | Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def filters(self) -> bool:
@@ -117,3 +117,21 @@ def open_titled_run(
     if not few_lists:
         return open_run(url, storage, read_table)
     return open_run(url, storage, lambda ids: UnreadTable(ids, read_titles, partial(read_table, ids)))
+
+
+def items_file(url: str, storage: Storage) -> RawFile:
+    """The file of items at ``url``.
+
+    Raises:
+        InputError: there is none, or its name ends in no known format.
+    """
+    location = open_location(url, storage)
+    info = location.info()
+    if not info.is_file or not location.path.endswith(TABLE_SUFFIXES):
+        raise InputError(
+            "--items",
+            location.url,
+            f"one file with a column of item ids, ending in {', '.join(TABLE_SUFFIXES)}",
+            "Check the path.",
+        )
+    return RawFile(location=location, size=int(info.size), modified=info.mtime_ns)

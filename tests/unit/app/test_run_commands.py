@@ -144,6 +144,18 @@ def test_a_table_on_a_terminal(output):
             "error: --where: found color; a condition has the form",
         ),
         (
+            ("similar", "--item", "101", "--where", "a=b", "--where", "a>=1"),
+            "error: --where: found values and bounds of a; a column has either",
+        ),
+        (
+            ("similar", "--item", "101", "--where", "a>1", "--where", "a>2"),
+            "error: --where: found a>2; a column has one bound of each kind",
+        ),
+        (
+            ("similar", "--item", "101", "--where", "a>1", "--where", "a<=b=2"),
+            "error: where: found a column a; items can be filtered",
+        ),
+        (
             ("similar", "--item", "101", "--where", "a=b"),
             "error: where: found a column a; items can be filtered",
         ),

@@ -14,9 +14,9 @@ import mmssl_dist
 from mmssl_dist.config.resource_sections import Storage
 from mmssl_dist.errors import InputError
 from mmssl_dist.serving.item_filter import ItemFilter
-from mmssl_dist.serving.item_table import items_file, read_item_table
+from mmssl_dist.serving.item_table import read_item_table
 from mmssl_dist.serving.run import Run
-from mmssl_dist.serving.titled_run import ItemChoice, open_titled_run
+from mmssl_dist.serving.titled_run import ItemChoice, items_file, open_titled_run
 from tests.exported import run_with
 from tests.training import ITEMS
 
@@ -99,6 +99,9 @@ def test_few_lists_without_a_column_of_titles_have_none(output, tmp_path):
         ({"tags": "t1"}, lambda item: item % 4 == 1 and item % 7),
         ({"tags": ["t1", "red"]}, lambda item: (item % 4 == 1 or item % 3 == 0) and item % 7),
         ({"color": "purple"}, lambda item: False),
+        ({"shelf": {"gt": 1}}, lambda item: item % 5 > 1),
+        ({"price": {"gte": 26.25, "lt": "27"}, "in_stock": True}, lambda item: item == 106),
+        ({"price": {"lte": 25.25}}, lambda item: item in (100, 101)),
     ],
 )
 def test_filtered_lists_are_the_whole_list_without_the_others(titled, where, holds):
@@ -184,6 +187,14 @@ def test_titles_that_are_no_texts_are_refused(output, tmp_path):
         ({"shelf": "many"}, r"where\.shelf: found"),
         ({"in_stock": 1}, r"where\.in_stock: found"),
         ({"price": [[1]]}, r"where\.price: found"),
+        ({"price": {"from": 1}}, r"where\.price: found bounds from; bounds are gte, gt, lte, lt"),
+        ({"price": {}}, r"where\.price: found bounds without a name"),
+        ({"price": {"gt": "many"}}, r"where\.price: found 'many'; a bound is a number"),
+        ({"price": {"gt": True}}, r"where\.price: found True; a bound is a number"),
+        ({"price": {"gt": float("nan")}}, r"where\.price: found nan; a bound is a number"),
+        ({"in_stock": {"gt": 0}}, r"where\.in_stock: found values of type bool; only numbers"),
+        ({"color": {"gt": 0}}, r"where\.color: found '(red|green|blue)'; only numbers"),
+        ({"tags": {"gt": 0}}, r"where\.tags: found values of type list.*; only numbers"),
     ],
 )
 def test_what_no_column_can_have_is_reported(titled, where, message):
@@ -351,9 +362,10 @@ def test_titles_of_the_job_are_read_and_their_absence_is_warned_of(exported, out
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_the_job_names_the_column_of_titles(exported, output, tmp_path, suffix):
+@pytest.mark.parametrize("id_column", ["item_id", "nr"])
+def test_the_job_names_the_columns_of_titles(exported, output, tmp_path, suffix, id_column):
     """Of its own table and of one that is named for a command; columns keep their names for filters."""
-    rows = [{"item_id": item, "name": f"Name {item}", "title": f"T{item % 2}"} for item in range(100, 130)]
+    rows = [{id_column: item, "name": f"Name {item}", "title": f"T{item % 2}"} for item in range(100, 130)]
     raw = tmp_path / "raw"
     raw.mkdir()
     file = raw / f"items.{suffix}"
@@ -365,7 +377,8 @@ def test_the_job_names_the_column_of_titles(exported, output, tmp_path, suffix):
         file.write_text(
             "".join(",".join(map(str, line)) + "\n" for line in [rows[0], *(r.values() for r in rows)])
         )
-    columns = exported.job.data.columns.model_copy(update={"title": "name"})
+    names = {"title": "name", "title_item": None if id_column == "item_id" else id_column}
+    columns = exported.job.data.columns.model_copy(update=names)
     data = {"path": str(raw), "titles": file.name, "columns": columns}
     copy = run_with(exported, output, tmp_path, data)
     whole = open_titled_run(str(output)).recommend("u3", k=ITEMS).items
@@ -381,5 +394,6 @@ def test_the_job_names_the_column_of_titles(exported, output, tmp_path, suffix):
             assert filtered.titles == [f"Name {item}" for item in filtered.items]
             assert opened.recommend("u3", k=ITEMS, candidates=named).items == whole[:1]
             assert opened.item_table.names == ["name", "title"]
-    # A run whose job says nothing reads titles from the column title.
-    assert set(open_titled_run(str(output), Storage(), str(file)).recommend("u3").titles) <= {"T0", "T1"}
+    # A run whose job says nothing reads titles from the column title, and ids from item_id.
+    if id_column == "item_id":
+        assert set(open_titled_run(str(output), Storage(), str(file)).recommend("u3").titles) <= {"T0", "T1"}

@@ -48,6 +48,15 @@ def test_an_id_keeps_its_type(text, value):
     assert (user, type(user)) == (value, type(value))
 
 
+def test_a_condition_of_the_table_may_have_bounds():
+    text = '{"user": "7", "candidates": {"where": {"stock": {"gt": 0, "lte": 4.5}, "size": ["m", 7]}}}'
+    where = parsed(RecommendRequest, text).filter().where
+    assert where == {"stock": {"gt": 0, "lte": 4.5}, "size": ["m", 7]}
+    for bad in ("{}", '{"from": 1}', '{"gt": true}', '{"gt": "1"}'):
+        with pytest.raises(ValidationError):
+            parsed(RecommendRequest, f'{{"user": "7", "candidates": {{"where": {{"stock": {bad}}}}}}}')
+
+
 def test_a_condition_of_the_table_may_be_a_boolean():
     request = parsed(RecommendRequest, '{"user": "7", "candidates": {"where": {"in_stock": true}}}')
     assert request.candidates.where == {"in_stock": True}
