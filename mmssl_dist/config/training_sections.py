@@ -89,6 +89,10 @@ class Training(Section):
     """Longest a worker waits for another in one collective."""
 
 
+LENGTH_EXPONENTS = (0.5, 0.75, 1.25, 1.5, 2.0)
+"""Compared with the dot product, 1, where validation chooses the exponent of items' lengths."""
+
+
 class Evaluation(Section):
     """Evaluation ranks all items."""
 

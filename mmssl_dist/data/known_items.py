@@ -3,7 +3,7 @@ first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from mmssl_dist.data.rows import UNKNOWN_ITEM, live_and_tallies, tally, with_buc
 from mmssl_dist.errors import InputError
 
 _EXAMPLES = 5
+_LOOKED_AT_BYTES = 1 << 26  # of a modality, once there is an error
 
 
 def of_known_items(interactions: RowDataset, features: RowDataset, buckets: int) -> RowDataset:
@@ -65,14 +66,34 @@ def unknown_items(
         more = f" and {len(feature.files) - 1} more" if len(feature.files) > 1 else ""
         numbering = "" if feature.rows is None else f" (ids are its row numbers, 0 to {feature.rows - 1})"
         catalogues.append(f"{feature.files[0].name}{more}{numbering}")
+    alike = _spelled_alike([item for _, _, item in rows], features)
     return InputError(
         "data.unknown_items",
         f"{counts[UNKNOWN_ITEMS]} item(s) without features, in {counts[UNKNOWN_INTERACTIONS]} "
         f"interaction(s): {examples}",
-        f"every item needs features, in {' or '.join(catalogues)}",
+        f"every item needs features, in {' or '.join(catalogues)}{alike}",
         "Add the features, or set data.unknown_items: drop leaves these interactions out, keep lets the "
         "items take part, known by their interactions alone.",
     )
+
+
+def _spelled_alike(unknown: Sequence[object], features: Mapping[str, FeatureSource]) -> str:
+    """What to say of items that differ from one with features in case or leading zeros alone, as spreadsheets
+    make them; nothing where files are too large to look."""
+    wanted = {_plain(item): item for item in unknown if isinstance(item, str)}
+    for source in features.values():
+        if not wanted or sum(file.size for file in source.files) > _LOOKED_AT_BYTES:
+            continue
+        for batch in source.read_all(source.pieces):
+            for item in batch.items.to_pylist():
+                other = wanted.get(_plain(item)) if isinstance(item, str) else None
+                if other is not None:
+                    return f"; ids are compared as they are written, and {other!r} is not {item!r}"
+    return ""
+
+
+def _plain(item: str) -> str:
+    return item.strip().casefold().lstrip("0")
 
 
 def _ids(features: pa.Table) -> pa.Table:

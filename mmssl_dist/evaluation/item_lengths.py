@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmssl_dist.config.training_sections import Evaluation
+from mmssl_dist.config.training_sections import LENGTH_EXPONENTS, Evaluation
 from mmssl_dist.data.columns import VALIDATION
 from mmssl_dist.evaluation.evaluate import held_out_users
 from mmssl_dist.evaluation.metrics import metric_names
@@ -23,8 +23,6 @@ from mmssl_dist.evaluation.trained import DOT_PRODUCT, Trained
 from mmssl_dist.exchange.exchange import Exchange
 from mmssl_dist.sharding.partitions import LocalGraph
 
-EXPONENTS = (0.5, 0.75, 1.25, 1.5, 2.0)
-"""Compared with the dot product, 1."""
 CHOOSING_USERS = 4096
 """Validation users that the exponent is chosen by; more would cost as much as the ranking itself."""
 
@@ -74,7 +72,7 @@ def choose_exponent(settings: Evaluation, graph: LocalGraph, rows: Tensor, excha
     item_rows = rows.index_select(0, graph.items.to(rows.device))
     as_trained = values(item_rows)
     best, gain = DOT_PRODUCT, 0.0
-    for exponent in EXPONENTS:
+    for exponent in LENGTH_EXPONENTS:
         scaled = with_length(item_rows, exponent)
         if exchange.max(int(not torch.isfinite(scaled).all())):
             continue  # lengths whose power float32 cannot hold

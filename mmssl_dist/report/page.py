@@ -296,8 +296,8 @@ def _graph(partitions: Mapping[str, Any], lists: ListQuality | None) -> list[str
     if lifts:
         left_out = {m: f"{lifts[m]:.3g}, left out" for m in partitions["left_out"]}
         notes = {m: f"{lift:.3g}" for m, lift in lifts.items()} | left_out
-        name = "similar items in one user's training items, times as often as by chance"
-        charts.append(bar_chart(name, lifts, "1 is chance", notes))
+        name = "similar items with a training user in common"
+        charts.append(bar_chart(name, lifts, "times as often as by chance", notes))
     if lists is None:
         return charts
     return [

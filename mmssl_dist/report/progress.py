@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from mmssl_dist.config.training_sections import LENGTH_EXPONENTS
 from mmssl_dist.data.columns import HELD_OUT
 from mmssl_dist.embedding.table_fit import TableFit
 
@@ -229,6 +230,8 @@ def evaluation_summary(metrics: Facts, metric: str) -> list[str]:
             beside = f" (popularity {popular[metric]:.4f})" if popular else ""
             lines.append(f"{split} {metric} {metrics[split][metric]:.4f}{beside}")
     for split, cold in metrics.get("cold", {}).items():
+        if cold["items"] <= int(metric.rpartition("@")[2]):
+            continue  # every list has them all
         counts = f"{count(cold['users'])} users, {count(cold['items'])} items"
         lines.append(f"cold {split} {metric} {cold[metric]:.4f} ({counts})")
     lines += score_lines(metrics)
@@ -242,7 +245,13 @@ def score_lines(metrics: Facts) -> list[str]:
     exponent = metrics.get("length_exponent", 1.0)
     if exponent == 1:
         return []
-    return [f"scores: cosine times the length of an item's row to the power of {exponent:g}"]
+    lines = [f"scores: cosine times the length of an item's row to the power of {exponent:g}"]
+    if exponent >= max(LENGTH_EXPONENTS):
+        lines.append(
+            "popularity counts for much here: a higher losses.ranking.temperature, or losses.ranking.loss: "
+            "bpr, may rank better (docs/tuning.md)"
+        )
+    return lines
 
 
 def export_summary(facts: Facts) -> list[str]:

@@ -52,6 +52,21 @@ def test_the_dataset_is_that_of_the_other_rows(tmp_path, method, least):
     assert made == alone
 
 
+@pytest.mark.parametrize(
+    ("unknown", "known"), [("51794", "051794"), ("ab-7", "AB-7"), ("AB-7", "0ab-7"), ("x", None), ("8", None)]
+)
+def test_ids_that_are_nearly_those_with_features_are_named(tmp_path, unknown, known):
+    items = [known or "y", "z", "81"]
+    users = [f"u{n}" for n in range(6)]
+    write_table(tmp_path, "interactions.parquet", user_id=users, item_id=[unknown, *"zzzzz"])
+    write_table(tmp_path, "image.parquet", item_id=items, vector=vectors([[float(n)] for n in range(3)]))
+    with pytest.raises(InputError) as caught:
+        facts(raw_job(tmp_path))
+    hint = f"; ids are compared as they are written, and {unknown!r} is not {known!r}"
+    assert (hint in str(caught.value)) == (known is not None)
+    assert ("compared as they are written" in str(caught.value)) == (known is not None)
+
+
 def test_the_window_ends_with_the_newest_of_the_other_rows(tmp_path):
     day = 24 * 3600
     rows = [(f"u{n}", n, 1_700_000_000 + n * day) for n in range(10)] + [("u0", UNKNOWN[0], 1_800_000_000)]

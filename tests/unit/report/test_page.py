@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mmssl_dist.report.html import _about
@@ -31,8 +32,10 @@ def test_the_head_names_the_period_and_one_worker_without_a_gpu():
 
 def test_scores_that_are_no_dot_products_are_explained():
     metrics = {"test": METRICS, "baselines": {"popularity": {"test": METRICS}}}
-    line = "<p>scores: cosine times the length of an item&#x27;s row to the power of 0.75</p>"
-    assert line in _metrics(metrics | {"length_exponent": 0.75}, "mmssl")
+    shown = _metrics(metrics | {"length_exponent": 0.75}, "mmssl")
+    assert "<p>scores: cosine times the length of an item&#x27;s row to the power of 0.75</p>" in shown
+    assert "losses.ranking" not in shown
+    assert "a higher losses.ranking.temperature" in _metrics(metrics | {"length_exponent": 2.0}, "mmssl")
     assert "scores:" not in _metrics(metrics | {"length_exponent": 1.0}, "mmssl")
 
 
@@ -55,4 +58,6 @@ def test_modalities_are_shown_beside_chance():
     assert "6.12" in chart
     assert "0.984, left out" in chart
     assert "audio" not in chart
+    (title,) = re.findall(r'class="title">([^<]*)<', chart)
+    assert len(title) <= 50  # as many letters as a chart is wide
     assert len(_graph({**facts, "left_out": []}, None)) == 2  # where no item-item graph was made
