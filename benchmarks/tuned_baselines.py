@@ -91,7 +91,7 @@ def row(chosen: Experiment, out: Path) -> list[str]:
     """A model's search, and what its best settings give, under COLUMNS."""
     trials = json.loads((Path(chosen.job).parent / "trials.json").read_text())
     stopped = sum(trial["state"] == "stopped" for trial in trials)
-    values = ", ".join(f"{name} {value:.2g}" for name, value in trials[0].items() if "." in name)
+    values = ", ".join(f"{name} {_shown(value)}" for name, value in trials[0].items() if "." in name)
     figures = accuracy.measured({chosen.name: accuracy.finished(chosen, out)})[0]
     test = figures["test recall@20"]
     return [
@@ -105,6 +105,10 @@ def row(chosen: Experiment, out: Path) -> list[str]:
         "" if test["standard error"] is None else f"{test['standard error']:.4f}",
         f"{figures['test ndcg@20']:.4f}",
     ]
+
+
+def _shown(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
